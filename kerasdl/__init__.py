@@ -1,0 +1,13 @@
+"""kerasdl: deep learning's curriculum as one Keras 3 library, from building block to checked file on the phone.
+
+Importing it loads no TensorFlow: everything below loads on first use.
+"""
+
+import lazy_loader
+
+from kerasdl.core.quiet import silence_tensorflow
+
+__version__ = "0.1.0"
+
+silence_tensorflow()
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,20 @@
+from . import blocks as blocks
+from . import bundles as bundles
+from . import core as core
+from . import data as data
+from . import deploy as deploy
+from . import layers as layers
+from . import sequence as sequence
+from . import tabular as tabular
+from . import train as train
+from . import vision as vision
+from .bundles import Bundle as Bundle
+from .bundles import load_bundle as load_bundle
+from .core import ModelSpec as ModelSpec
+from .core import build as build
+from .core import list_models as list_models
+from .core import register as register
+from .core import set_seed as set_seed
+from .core import spec as spec
+
+__version__: str

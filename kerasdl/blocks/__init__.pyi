@@ -1,0 +1,10 @@
+from .attention import transformer_encoder as transformer_encoder
+from .convolution import conv_norm_act as conv_norm_act
+from .convolution import depthwise_norm_act as depthwise_norm_act
+from .convolution import round_channels as round_channels
+from .heads import prediction_head as prediction_head
+from .heads import replace_head as replace_head
+from .inverted_residual import inverted_residual as inverted_residual
+from .residual import basic_residual as basic_residual
+from .residual import bottleneck_residual as bottleneck_residual
+from .squeeze_excite import squeeze_excite as squeeze_excite

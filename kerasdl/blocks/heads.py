@@ -1,0 +1,56 @@
+"""The last layers of a model, and how they are exchanged."""
+
+import keras
+from keras import layers
+
+from kerasdl.core import checks
+
+
+def prediction_head(x, outputs: int, *, dropout: float = 0.0):
+    """Dropout and one dense layer named `head`, whose logits stay float32 under mixed precision.
+
+    Args:
+        x: (B, D).
+        outputs: units, 1 or more.
+        dropout: rate, from 0 to 1.
+
+    Returns:
+        Logits (B, outputs) in float32.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+
+    Example:
+        >>> prediction_head(keras.Input((1280,)), 10, dropout=0.2).shape
+        (None, 10)
+    """
+    checks.at_least("outputs", outputs, 1)
+    checks.within("dropout", dropout, 0.0, 1.0)
+    x = layers.Dropout(dropout, name="head_drop")(x)
+    return layers.Dense(outputs, dtype="float32", name="head")(x)
+
+
+def replace_head(model: keras.Model, outputs: int) -> keras.Model:
+    """Returns a copy of a model whose layer `head` is fresh and has so many outputs; other weights are kept.
+
+    Args:
+        model: a functional model whose last layer is a Dense named `head`.
+        outputs: units of the new head, 1 or more.
+
+    Returns:
+        A new model that shares no weight with the old one.
+
+    Raises:
+        ArgumentError: the model has no such layer.
+
+    Example:
+        >>> replace_head(kerasdl.build("mlp", features=4), 10).output_shape
+        (None, 10)
+    """
+    checks.at_least("outputs", outputs, 1)
+    if not any(layer.name == "head" and isinstance(layer, layers.Dense) for layer in model.layers):
+        checks.refuse("a model whose head is replaced must have a Dense layer named 'head'", model.name)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    fresh = layers.Dense(outputs, dtype="float32", name="head")(copy.get_layer("head").input)
+    return keras.Model(copy.input, fresh, name=model.name)

@@ -1,0 +1,52 @@
+"""The inverted residual: a thin shortcut around a wide depthwise convolution (https://arxiv.org/abs/1801.04381)."""
+
+from keras import layers
+
+from .convolution import conv_norm_act, depthwise_norm_act
+from .squeeze_excite import squeeze_excite
+
+
+def inverted_residual(
+    x,
+    filters: int,
+    *,
+    expanded: int,
+    kernel: int = 3,
+    stride: int = 1,
+    act: str = "relu6",
+    squeezed: int | None = None,
+    momentum: float = 0.999,
+    name: str,
+):
+    """Expands with 1x1, filters depthwise, projects with a linear 1x1; adds the input where the shapes agree.
+
+    Source: MobileNetV2, section 3.3; with `squeezed`, MobileNetV3 (https://arxiv.org/abs/1905.02244), figure 4.
+
+    Args:
+        x: (B, H, W, C).
+        filters: channels of the output.
+        expanded: channels between the two 1x1 convolutions; where it is C, the first one is left out.
+        kernel: side of the depthwise kernel in pixels.
+        stride: step of the depthwise convolution in pixels.
+        act: activation after the first two convolutions.
+        squeezed: channels of the squeeze-and-excitation bottleneck; None for none.
+        momentum: of the moving statistics of the normalisations.
+        name: what the names of the layers begin with.
+
+    Returns:
+        (B, H / stride, W / stride, filters).
+
+    Example:
+        >>> inverted_residual(keras.Input((16, 16, 24)), 32, expanded=144, stride=2, name="block").shape
+        (None, 8, 8, 32)
+    """
+    shortcut = x
+    if expanded != x.shape[-1]:
+        x = conv_norm_act(x, expanded, 1, act=act, momentum=momentum, name=f"{name}_expand")
+    x = depthwise_norm_act(x, kernel, stride=stride, act=act, momentum=momentum, name=f"{name}_depthwise")
+    if squeezed:
+        x = squeeze_excite(x, squeezed, gate="hard_sigmoid", name=f"{name}_se")
+    x = conv_norm_act(x, filters, 1, act=None, momentum=momentum, name=f"{name}_project")
+    if stride == 1 and shortcut.shape[-1] == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x

@@ -1,0 +1,59 @@
+"""Argument checks with one error style: the rule, what came, what to do."""
+
+import difflib
+import math
+from collections.abc import Collection, Iterable
+from typing import Any, NoReturn
+
+from .errors import ArgumentError, UnknownNameError
+
+
+def refuse(rule: str, got: Any, hint: str = "") -> NoReturn:
+    """Raises `ArgumentError("<rule>; got <got>. <hint>")`."""
+    raise ArgumentError(f"{rule}; got {got!r}." + (f" {hint}" if hint else ""))
+
+
+def one_of(name: str, value: Any, allowed: Collection, hint: str = "") -> Any:
+    """Returns `value` if it stands in `allowed`, else raises `ArgumentError`."""
+    if value not in allowed:
+        refuse(f"{name} must be one of {tuple(allowed)}", value, hint)
+    return value
+
+
+def at_least(name: str, value: Any, low: int, hint: str = "") -> int:
+    """Returns the integer `value` if it is `low` or more, else raises `ArgumentError`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
+        refuse(f"{name} must be an integer of {low} or more", value, hint)
+    return int(value)
+
+
+def within(name: str, value: Any, low: float, high: float, hint: str = "") -> float:
+    """Returns the finite number `value` if `low <= value <= high`, else raises `ArgumentError`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:
+        refuse(f"{name} must be a number from {low} to {high}", value, hint)
+    return number
+
+
+def image_shape(name: str, value: Any) -> tuple[int | None, int | None, int]:
+    """Returns `(height, width, channels)`; height and width may be None, channels may not."""
+    rule = f"{name} must be (height, width, channels) of positive integers, None where height or width is free"
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        refuse(rule, value)
+    sizes_fit = all(size is None or (hasattr(size, "__index__") and size > 0) for size in value)
+    if not sizes_fit or value[2] is None:
+        refuse(rule, value)
+    return tuple(value)
+
+
+def known_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> str:
+    """Returns `name` if it is known, else raises `UnknownNameError` with its nearest neighbours."""
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    advice = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise UnknownNameError(f"unknown {kind} {name!r}.{advice}" + (f" {hint}" if hint else ""))

@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all: written beside, flushed to disk, renamed into place."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a path to write to; when the block ends well it becomes `path`, else it is removed.
+
+    The temporary name ends as `path` does, so writers that look at the suffix work.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    try:
+        yield folder / path.name
+        _flush(folder / path.name)
+        os.replace(folder / path.name, path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields an empty folder to fill; when the block ends well it becomes `path`, replacing what stood there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outer = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    try:
+        inner = outer / "new"
+        inner.mkdir()
+        yield inner
+        for file in inner.rglob("*"):
+            _flush(file)
+        if path.is_dir() and not path.is_symlink():
+            os.replace(path, outer / "old")
+        os.replace(inner, path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with writing(path) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` as indented JSON with a closing newline, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

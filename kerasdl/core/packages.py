@@ -1,0 +1,18 @@
+"""Packages that only some users need, imported on first use."""
+
+import importlib
+from types import ModuleType
+
+from .errors import MissingPackageError
+
+
+def optional(package: str, extra: str) -> ModuleType:
+    """Imports and returns `package`, or raises `MissingPackageError` with the command that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.partition(".")[0]:
+            raise
+        raise MissingPackageError(
+            f"this needs the package {package!r}, which is not installed. Run: pip install 'kerasdl[{extra}]'"
+        ) from None

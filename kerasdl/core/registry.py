@@ -1,0 +1,214 @@
+"""The registry: every model by name, with what is known of it."""
+
+import fnmatch
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import checks
+from .index import load_index
+
+EXPORT_FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8", "onnx", "saved_model")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a registered model without building it."""
+
+    name: str
+    """The name that `build` takes."""
+    builder: str
+    """Where its function stands, as `module:function`."""
+    summary: str
+    """The first line of the function's docstring."""
+    task: str
+    """The name of its `Task`."""
+    paper: str
+    """The address of its paper."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What this variant passes to the function."""
+    params: int | None = None
+    """The exact number of weights at the function's defaults, batch-norm statistics included."""
+    reference: str = ""
+    """Where that number comes from."""
+    qat: str = "full"
+    """How much of it quantisation-aware training reaches: full, partial or none."""
+    exports: Mapping[str, str] = field(default_factory=dict)
+    """The formats that refuse it, each with the reason; every other format takes it."""
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that make a net of at most about 50,000 weights, for tests and first trials."""
+    tags: tuple[str, ...] = ()
+    """Words to search by."""
+
+    @property
+    def family(self) -> str:
+        """The family it belongs to, such as `vision`."""
+        parts = self.builder.split(".")
+        return parts[1] if parts[0] == "kerasdl" else parts[0].partition(":")[0]
+
+
+_specs: dict[str, ModelSpec] = {}
+_functions: dict[str, Callable] = {}
+
+
+def register(
+    *,
+    task: str,
+    paper: str,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    params: Mapping[str, int] | None = None,
+    reference: str = "",
+    qat: str = "full",
+    exports: Mapping[str, str] | None = None,
+    tiny: Mapping[str, Any] | None = None,
+    tags: tuple[str, ...] = (),
+) -> Callable[[Callable], Callable]:
+    """Registers a model function under the name of each of its variants.
+
+    Args:
+        task: the name of the task it solves.
+        paper: the address of its paper.
+        variants: arguments of the function by variant name; left out, the function's own name stands alone.
+        params: exact weight counts by variant name, and `reference`, their source.
+        qat: `full`, `partial` or `none`.
+        exports: a reason for each export format that cannot take it.
+        tiny: arguments that make a net small enough for tests.
+        tags: words to search by.
+
+    Returns:
+        A decorator that gives the function back unchanged.
+
+    Raises:
+        ArgumentError: a name is taken, a format or a variant is unknown.
+
+    Example:
+        >>> @register(task="tabular_classification", paper="https://doi.org/10.1038/323533a0")
+        ... def my_model(features=4, *, classes=3): ...
+    """
+    checks.one_of("qat", qat, ("full", "partial", "none"))
+    for export_format in exports or {}:
+        checks.one_of("an export format", export_format, EXPORT_FORMATS)
+
+    def add(function: Callable) -> Callable:
+        named = variants or {function.__name__: {}}
+        for name in params or {}:
+            checks.one_of("a name in params", name, named)
+        for name, arguments in named.items():
+            _add(
+                ModelSpec(
+                    name=name,
+                    builder=f"{function.__module__}:{function.__qualname__}",
+                    summary=inspect.getdoc(function).partition("\n")[0],
+                    task=task,
+                    paper=paper,
+                    arguments=dict(arguments),
+                    params=(params or {}).get(name),
+                    reference=reference if name in (params or {}) else "",
+                    qat=qat,
+                    exports=dict(exports or {}),
+                    tiny=dict(tiny or {}),
+                    tags=tuple(tags),
+                ),
+                function,
+            )
+        return function
+
+    return add
+
+
+def _add(spec: ModelSpec, function: Callable) -> None:
+    indexed = load_index()["models"].get(spec.name, {"builder": spec.builder})
+    if spec.name in _specs or indexed["builder"] != spec.builder:
+        checks.refuse("a model's name must be new", spec.name)
+    _specs[spec.name] = spec
+    _functions[spec.name] = function
+
+
+def live_specs() -> list[ModelSpec]:
+    """Returns what has been registered in this process, by name."""
+    return [_specs[name] for name in sorted(_specs)]
+
+
+def list_models(pattern: str = "*", *, task: str | None = None, tag: str | None = None) -> list[str]:
+    """Returns the names of the registered models in alphabetical order, without importing TensorFlow.
+
+    Args:
+        pattern: shell wildcards, against the name or `family/name`: `"resnet*"`, `"vision/*"`.
+        task: only the models of this task.
+        tag: only the models with this tag.
+
+    Returns:
+        A list of names.
+
+    Example:
+        >>> kerasdl.list_models("vision/resnet*")
+        ['resnet18', 'resnet34', 'resnet50', 'resnet50_keras']
+    """
+    found = (spec(name) for name in sorted({*load_index()["models"], *_specs}))
+    return [
+        each.name
+        for each in found
+        if (fnmatch.fnmatchcase(each.name, pattern) or fnmatch.fnmatchcase(f"{each.family}/{each.name}", pattern))
+        and task in (None, each.task)
+        and (tag is None or tag in each.tags)
+    ]
+
+
+def spec(name: str) -> ModelSpec:
+    """Returns what is known of a model, without importing TensorFlow.
+
+    Raises:
+        UnknownNameError: no model has that name; the text names its nearest neighbours.
+
+    Example:
+        >>> kerasdl.spec("mobilenet_v2").params
+        3538984
+    """
+    if name in _specs:
+        return _specs[name]
+    models = load_index()["models"]
+    checks.known_name("model", name, [*_specs, *models], "kerasdl.list_models() names all.")
+    return ModelSpec(**{key: _as_tuples(value) for key, value in models[name].items()})
+
+
+def build(name: str, **arguments: Any):
+    """Builds a registered model.
+
+    Args:
+        name: its name; `list_models()` names all.
+        **arguments: what its function takes, over what the variant sets.
+
+    Returns:
+        A functional `keras.Model` whose outputs are logits.
+
+    Raises:
+        UnknownNameError: no model has that name.
+        ArgumentError: its function takes no such argument, or refuses its value.
+
+    Example:
+        >>> kerasdl.build("mobilenet_v2", image_shape=(96, 96, 3), classes=10).output_shape
+        (None, 10)
+    """
+    found = spec(name)
+    function = _functions.get(name) or _import_builder(found.builder)
+    taken = inspect.signature(function).parameters
+    for argument in arguments:
+        if argument not in taken:
+            rule = f"{name} takes the arguments {tuple(taken)}"
+            checks.refuse(rule, argument)
+    return function(**{**found.arguments, **arguments})
+
+
+def _import_builder(builder: str) -> Callable:
+    module, _, function = builder.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_as_tuples(each) for each in value)
+    if isinstance(value, dict):
+        return {key: _as_tuples(each) for key, each in value.items()}
+    return value

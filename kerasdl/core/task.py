@@ -1,0 +1,70 @@
+"""What a task is: the schema by which bundles, `fit`, the contract test and the command line reach any family."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import checks
+from .index import load_index
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that differs between an image classifier, a text classifier and a tabular regressor."""
+
+    name: str
+    """The task's name, such as `image_classification`."""
+    module: str
+    """The module that registers it, which is `__name__` there."""
+    loss: Callable[[], Any]
+    """Makes the default `keras.losses.Loss`, over logits."""
+    metrics: Callable[[], list]
+    """Makes the default list of `keras.metrics.Metric`."""
+    monitor: tuple[str, str]
+    """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
+    preprocess: Callable[[Any, Mapping[str, Any]], Any]
+    """Turns raw input into the model's input array, by the settings that a bundle keeps in preprocess.json."""
+    preprocess_layers: Callable[[Mapping[str, Any]], list]
+    """Makes the built-in Keras layers that do the same inside an exported graph, where that is possible."""
+    decode: Callable[[Any, Sequence[str]], list]
+    """Turns output arrays and labels into one plain result per example."""
+    replace_head: Callable[[Any, int], Any]
+    """Returns the model with a fresh head of so many outputs, every other weight kept."""
+    example: Callable[[Any, int, int], tuple]
+    """Draws `(inputs, targets)` for `(model, batch, seed)`: what the contract test feeds."""
+
+
+_tasks: dict[str, Task] = {}
+
+
+def register_task(task: Task) -> Task:
+    """Adds a task under its name; a second one of the same name is an error."""
+    if task.name in _tasks:
+        checks.refuse("a task's name must be new", task.name)
+    _tasks[task.name] = task
+    return task
+
+
+def live_tasks() -> list[Task]:
+    """Returns what has been registered in this process, by name."""
+    return [_tasks[name] for name in sorted(_tasks)]
+
+
+def get_task(name: str | Task) -> Task:
+    """Returns the task of that name, importing its family on first use.
+
+    Raises:
+        UnknownNameError: no family registers it.
+
+    Example:
+        >>> get_task("image_classification").monitor
+        ('val_accuracy', 'max')
+    """
+    if isinstance(name, Task):
+        return name
+    modules = load_index()["tasks"]
+    if name not in _tasks:
+        checks.known_name("task", name, [*_tasks, *modules])
+        importlib.import_module(modules[name])
+    return _tasks[name]

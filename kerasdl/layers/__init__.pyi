@@ -1,0 +1,3 @@
+from .tokens import ClassToken as ClassToken
+from .tokens import PaddingMask as PaddingMask
+from .tokens import PositionEmbedding as PositionEmbedding

@@ -1,0 +1,97 @@
+"""Layers over sequences of tokens that need weights or a mask of their own."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class ClassToken(keras.layers.Layer):
+    """Puts one learned token before a sequence.
+
+    Source: https://arxiv.org/abs/2010.11929, equation 1 (after BERT's [CLS]).
+
+    Input:
+        (B, T, D) floats.
+
+    Returns:
+        (B, T + 1, D) of the same dtype.
+
+    Example:
+        >>> ClassToken()(keras.Input((196, 192))).shape
+        (None, 197, 192)
+    """
+
+    def build(self, input_shape):
+        self.token = self.add_weight(shape=(1, 1, input_shape[-1]), initializer="zeros", name="token")
+        self.built = True
+
+    def call(self, inputs):
+        token = ops.broadcast_to(self.token, (ops.shape(inputs)[0], 1, inputs.shape[-1]))
+        return ops.concatenate([ops.cast(token, inputs.dtype), inputs], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        batch, tokens, width = input_shape
+        return (batch, None if tokens is None else tokens + 1, width)
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a learned vector for each position of a sequence of fixed length.
+
+    Source: https://arxiv.org/abs/2010.11929, equation 1.
+
+    Input:
+        (B, T, D) floats, T known.
+
+    Returns:
+        (B, T, D) of the same dtype.
+
+    Example:
+        >>> PositionEmbedding()(keras.Input((197, 192))).shape
+        (None, 197, 192)
+    """
+
+    def build(self, input_shape):
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.position = self.add_weight(shape=(1, *input_shape[1:]), initializer=initializer, name="position")
+        self.built = True
+
+    def call(self, inputs):
+        return inputs + ops.cast(self.position, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class PaddingMask(keras.layers.Layer):
+    """Marks the real tokens of a padded batch: true where the id is not the padding's.
+
+    A layer of its own, since `Embedding(mask_zero=True)` leaves a bare operation in the graph.
+
+    Args:
+        padding_id: the token id that fills up short sequences.
+
+    Input:
+        (B, T) integers.
+
+    Returns:
+        (B, T) booleans.
+
+    Example:
+        >>> PaddingMask()(np.array([[5, 2, 0]])).numpy()
+        array([[ True,  True, False]])
+    """
+
+    def __init__(self, padding_id: int = 0, *, name: str | None = None, dtype=None, trainable: bool = True):
+        super().__init__(name=name, dtype=dtype, trainable=trainable, autocast=False)
+        self.padding_id = padding_id
+
+    def call(self, inputs):
+        return ops.not_equal(inputs, self.padding_id)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype="bool")
+
+    def get_config(self):
+        return {**super().get_config(), "padding_id": self.padding_id}

@@ -1,0 +1,50 @@
+"""The task of naming what a sequence of tokens is about."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.blocks import replace_head
+from kerasdl.core import Task, register_task
+from kerasdl.core.decoding import decode_classes
+
+
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+    """Cuts or pads each list of token ids to `settings["length"]` with `settings["padding_id"]`."""
+    padded = np.full((len(raw), settings["length"]), settings["padding_id"], np.int32)
+    for row, tokens in zip(padded, raw, strict=True):
+        kept = np.asarray(tokens, np.int32)[: len(row)]
+        row[: len(kept)] = kept
+    return padded
+
+
+def _no_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+    return []
+
+
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    length = model.input_shape[1] or 16
+    vocabulary = next(layer.input_dim for layer in model.layers if isinstance(layer, keras.layers.Embedding))
+    tokens = rng.integers(1, vocabulary, (batch, length)).astype("int32")
+    real = rng.integers(1, length + 1, (batch, 1))
+    tokens[np.arange(length) >= real] = 0
+    return tokens, rng.integers(0, model.output_shape[-1], batch).astype("int32")
+
+
+register_task(
+    Task(
+        name="text_classification",
+        module=__name__,
+        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        monitor=("val_accuracy", "max"),
+        preprocess=_preprocess,
+        preprocess_layers=_no_layers,
+        decode=decode_classes,
+        replace_head=replace_head,
+        example=_example,
+    )
+)

@@ -1,0 +1,63 @@
+"""The tasks of naming and of measuring what a row of numbers describes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.blocks import replace_head
+from kerasdl.core import Task, register_task
+from kerasdl.core.decoding import decode_classes, decode_values
+
+
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+    rows = np.asarray(raw, np.float64)
+    return ((rows - settings["mean"]) / settings["std"]).astype("float32")
+
+
+def _preprocess_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+    variance = np.square(settings["std"])
+    return [keras.layers.Normalization(mean=settings["mean"], variance=variance, name="standardise")]
+
+
+def _rows(model: keras.Model, batch: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(batch, model.input_shape[-1])).astype("float32")
+
+
+def _classified(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return _rows(model, batch, rng), rng.integers(0, model.output_shape[-1], batch).astype("int32")
+
+
+def _measured(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return _rows(model, batch, rng), rng.normal(size=(batch, model.output_shape[-1])).astype("float32")
+
+
+classification = register_task(
+    Task(
+        name="tabular_classification",
+        module=__name__,
+        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        monitor=("val_accuracy", "max"),
+        preprocess=_preprocess,
+        preprocess_layers=_preprocess_layers,
+        decode=decode_classes,
+        replace_head=replace_head,
+        example=_classified,
+    )
+)
+register_task(
+    dataclasses.replace(
+        classification,
+        name="tabular_regression",
+        loss=keras.losses.MeanSquaredError,
+        metrics=lambda: [keras.metrics.MeanAbsoluteError(name="mae")],
+        monitor=("val_mae", "min"),
+        decode=decode_values,
+        example=_measured,
+    )
+)

@@ -1,0 +1,126 @@
+"""ResNet: stages of residual blocks (https://arxiv.org/abs/1512.03385).
+
+Deviations: as torchvision, the 3x3 convolution of a bottleneck has the stride and no convolution has a bias; the
+paper, like keras.applications, strides the first 1x1: `resnet50_keras` is that form, with biases.
+"""
+
+import keras
+from keras import layers
+
+from kerasdl.blocks import basic_residual, bottleneck_residual, conv_norm_act, prediction_head
+from kerasdl.core import checks, register
+
+# Table 1: blocks in each of the four stages.
+STAGES_18 = (2, 2, 2, 2)
+STAGES_34 = STAGES_50 = (3, 4, 6, 3)
+
+
+def resnet_features(
+    x,
+    *,
+    stages=STAGES_50,
+    bottleneck: bool = True,
+    keras_form: bool = False,
+    channels: int = 64,
+    prefix: str = "",
+) -> dict:
+    """The stem and the stages of ResNet, with the last tensor of each stride.
+
+    Source: https://arxiv.org/abs/1512.03385, table 1.
+
+    Args:
+        x: (B, H, W, C), values from -1 to 1.
+        stages: blocks in each stage; channels double from stage to stage.
+        bottleneck: blocks of three convolutions rather than two.
+        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications.
+        channels: of the stem and of the first stage's inner convolutions.
+        prefix: what every layer name begins with.
+
+    Returns:
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem.
+
+    Example:
+        >>> list(resnet_features(keras.Input((64, 64, 3)), stages=(2, 2, 2, 2), bottleneck=False))
+        ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
+    """
+    # keras.applications' own constants, so that its weights compute the same here.
+    norm = dict(epsilon=1.001e-5, momentum=0.99) if keras_form else dict(epsilon=1e-5, momentum=0.9)
+    x = conv_norm_act(x, channels, 7, stride=2, padding="symmetric", bias=keras_form, name=f"{prefix}stem", **norm)
+    features, total_stride = {"stride2": x}, 4
+    x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
+    for stage, repeats in enumerate(stages, start=1):
+        filters = channels * 2 ** (stage - 1)
+        for block in range(1, repeats + 1):
+            name = f"{prefix}stage{stage}_block{block}"
+            stride = 2 if stage > 1 and block == 1 else 1
+            if bottleneck:
+                x = bottleneck_residual(
+                    x, filters, stride=stride, stride_in_first=keras_form, bias=keras_form, name=name, **norm
+                )
+            else:
+                x = basic_residual(x, filters, stride=stride, name=name)
+        features[f"stride{total_stride}"] = x
+        total_stride *= 2
+    return features
+
+
+@register(
+    task="image_classification",
+    paper="https://arxiv.org/abs/1512.03385",
+    variants={
+        "resnet18": {"stages": STAGES_18, "bottleneck": False},
+        "resnet34": {"stages": STAGES_34, "bottleneck": False},
+        "resnet50": {"stages": STAGES_50},
+        "resnet50_keras": {"stages": STAGES_50, "keras_form": True},
+    },
+    # torchvision counts no batch-norm statistics: 9,600, 17,024 and 53,120 are added to its figures.
+    params={
+        "resnet18": 11_689_512 + 9_600,
+        "resnet34": 21_797_672 + 17_024,
+        "resnet50": 25_557_032 + 53_120,
+        "resnet50_keras": 25_636_712,
+    },
+    reference="torchvision 0.28 plus batch-norm statistics; resnet50_keras: keras.applications 3.15.1, ResNet50",
+    tags=("cnn",),
+    tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=8, classes=4),
+)
+def resnet(
+    image_shape=(224, 224, 3),
+    *,
+    classes: int = 1000,
+    stages=STAGES_50,
+    bottleneck: bool = True,
+    keras_form: bool = False,
+    channels: int = 64,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """ResNet, the image classifier whose layers learn residuals.
+
+    Source: https://arxiv.org/abs/1512.03385, table 1.
+
+    Args:
+        image_shape: height, width and channels in pixels; height and width may be None.
+        classes: outputs.
+        stages: blocks in each stage; channels double from stage to stage.
+        bottleneck: blocks of three convolutions rather than two.
+        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications.
+        channels: of the stem and of the first stage's inner convolutions.
+        dropout: rate before the last layer, from 0 to 1.
+
+    Returns:
+        A model from (B, H, W, C), values from -1 to 1, to logits (B, classes) in float32.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+
+    Example:
+        >>> kerasdl.build("resnet18", image_shape=(64, 64, 3), classes=10).output_shape
+        (None, 10)
+    """
+    checks.at_least("channels", channels, 1)
+    image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
+    features = resnet_features(image, stages=stages, bottleneck=bottleneck, keras_form=keras_form, channels=channels)
+    x = layers.GlobalAveragePooling2D(name="pool")(list(features.values())[-1])
+    logits = prediction_head(x, classes, dropout=dropout)
+    return keras.Model(image, logits, name="resnet")

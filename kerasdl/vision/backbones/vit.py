@@ -1,0 +1,106 @@
+"""Vision transformer: an image as a sequence of patches (https://arxiv.org/abs/2010.11929).
+
+Deviations: tiny and small come from DeiT (https://arxiv.org/abs/2012.12877, table 1), without its distillation token.
+"""
+
+import keras
+from keras import layers
+
+from kerasdl.blocks import prediction_head, transformer_encoder
+from kerasdl.core import checks, register
+from kerasdl.layers import ClassToken, PositionEmbedding
+
+
+def vit_features(
+    x, *, patch: int = 16, width: int = 768, depth: int = 12, heads: int = 12, dropout: float = 0.0, prefix: str = ""
+) -> dict:
+    """Patches, class token, positions and the encoder of a vision transformer.
+
+    Source: https://arxiv.org/abs/2010.11929, figure 1 and equations 1 to 4.
+
+    Args:
+        x: (B, H, W, C), values from -1 to 1, H and W known.
+        patch: side of a patch in pixels.
+        width: of the tokens.
+        depth: encoder blocks.
+        heads: attention heads of each; the width is a multiple of it.
+        dropout: rate inside the encoder, from 0 to 1.
+        prefix: what every layer name begins with.
+
+    Returns:
+        `{"tokens": (B, H*W/patch**2 + 1, width)}`, normalised, the class token first.
+
+    Example:
+        >>> vit_features(keras.Input((224, 224, 3)), width=192, heads=3)["tokens"].shape
+        (None, 197, 192)
+    """
+    x = layers.Conv2D(width, patch, strides=patch, name=f"{prefix}patch_conv")(x)
+    x = layers.Reshape((-1, width), name=f"{prefix}patch_tokens")(x)  # (B, T, D)
+    x = ClassToken(name=f"{prefix}class_token")(x)  # (B, T + 1, D)
+    x = PositionEmbedding(name=f"{prefix}position")(x)
+    x = layers.Dropout(dropout, name=f"{prefix}position_drop")(x)
+    for block in range(1, depth + 1):
+        x = transformer_encoder(x, heads, mlp=4 * width, dropout=dropout, name=f"{prefix}block{block}")
+    return {"tokens": layers.LayerNormalization(epsilon=1e-6, name=f"{prefix}norm")(x)}
+
+
+@register(
+    task="image_classification",
+    paper="https://arxiv.org/abs/2010.11929",
+    variants={
+        "vit_tiny": {"width": 192, "heads": 3},
+        "vit_small": {"width": 384, "heads": 6},
+        "vit_base": {"width": 768, "heads": 12},
+    },
+    params={"vit_tiny": 5_717_416, "vit_small": 22_050_664, "vit_base": 86_567_656},
+    reference="timm 1.0.31, vit_tiny, small and base_patch16_224",
+    qat="partial",
+    tags=("transformer",),
+    tiny=dict(image_shape=(32, 32, 3), patch=8, width=32, depth=2, heads=2, classes=4),
+)
+def vit(
+    image_shape=(224, 224, 3),
+    *,
+    classes: int = 1000,
+    patch: int = 16,
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """ViT, the image classifier that is a plain transformer encoder over patches.
+
+    Source: https://arxiv.org/abs/2010.11929, table 1.
+
+    Args:
+        image_shape: height, width and channels in pixels; height and width are known multiples of `patch`.
+        classes: outputs.
+        patch: side of a patch in pixels.
+        width: of the tokens, a multiple of `heads`.
+        depth: encoder blocks.
+        heads: attention heads of each.
+        dropout: rate inside the encoder and before the last layer, from 0 to 1.
+
+    Returns:
+        A model from (B, H, W, C), values from -1 to 1, to logits (B, classes) in float32.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+
+    Example:
+        >>> kerasdl.build("vit_tiny", classes=10).output_shape
+        (None, 10)
+    """
+    height, columns, _ = checks.image_shape("image_shape", image_shape)
+    checks.at_least("patch", patch, 1)
+    if None in (height, columns) or height % patch or columns % patch:
+        checks.refuse(f"image_shape must have known sides that are multiples of the patch, {patch}", image_shape)
+    if width % heads:
+        checks.refuse(f"width must be a multiple of the {heads} heads", width)
+    image = keras.Input(image_shape, name="image")
+    tokens = vit_features(image, patch=patch, width=width, depth=depth, heads=heads, dropout=dropout)["tokens"]
+    patches = tokens.shape[1] - 1
+    x = layers.Cropping1D((0, patches), name="class_token_out")(tokens)  # (B, 1, D)
+    x = layers.Flatten(name="flatten")(x)
+    logits = prediction_head(x, classes, dropout=dropout)
+    return keras.Model(image, logits, name="vit")

@@ -1,0 +1,44 @@
+"""The task of naming what an image shows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.blocks import replace_head
+from kerasdl.core import Task, register_task
+from kerasdl.core.decoding import decode_classes
+from kerasdl.data import prepare_images
+
+
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+    return prepare_images(raw, tuple(settings["image_shape"]), tuple(settings["scale"]))
+
+
+def _preprocess_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+    low, high = settings["scale"]
+    return [keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")]
+
+
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shape = [32 if side is None else side for side in model.input_shape[1:]]
+    images = rng.uniform(-1.0, 1.0, (batch, *shape)).astype("float32")
+    return images, rng.integers(0, model.output_shape[-1], batch).astype("int32")
+
+
+register_task(
+    Task(
+        name="image_classification",
+        module=__name__,
+        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        monitor=("val_accuracy", "max"),
+        preprocess=_preprocess,
+        preprocess_layers=_preprocess_layers,
+        decode=decode_classes,
+        replace_head=replace_head,
+        example=_example,
+    )
+)
