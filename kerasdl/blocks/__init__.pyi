@@ -4,7 +4,7 @@ from .convolution import depthwise_norm_act as depthwise_norm_act
 from .convolution import round_channels as round_channels
 from .heads import prediction_head as prediction_head
 from .heads import replace_head as replace_head
-from .inverted_residual import inverted_residual as inverted_residual
+from .inverted_residuals import inverted_residual as inverted_residual
 from .residual import basic_residual as basic_residual
 from .residual import bottleneck_residual as bottleneck_residual
-from .squeeze_excite import squeeze_excite as squeeze_excite
+from .squeeze_excitation import squeeze_excite as squeeze_excite

@@ -3,7 +3,7 @@
 from keras import layers
 
 from .convolution import conv_norm_act, depthwise_norm_act
-from .squeeze_excite import squeeze_excite
+from .squeeze_excitation import squeeze_excite
 
 
 def inverted_residual(

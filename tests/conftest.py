@@ -1,0 +1,32 @@
+"""What every test has: one seed, Keras's own dtype policy, and tiny models by name."""
+
+import functools
+
+import keras
+import matplotlib
+import pytest
+from filling import fill_weights
+
+import kerasdl
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Every test starts from one seed and leaves no dtype policy behind."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@functools.cache
+def _tiny(name: str) -> keras.Model:
+    return fill_weights(kerasdl.build(name, **kerasdl.spec(name).tiny))
+
+
+@pytest.fixture
+def tiny():
+    """Gives the tiny preset of a registered model by name, its weights filled by `fill_weights`; not to be trained."""
+    return _tiny

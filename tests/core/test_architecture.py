@@ -1,0 +1,118 @@
+"""Who may import whom, and how long files and functions may be: read from the source, file by file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "kerasdl"
+FILES = sorted(ROOT.rglob("*.py"))
+LEVELS = {
+    "core": 0,
+    "ops": 1,
+    **dict.fromkeys(("layers", "losses", "metrics", "data"), 2),
+    "blocks": 3,
+    "train": 4,
+    **dict.fromkeys(("vision", "sequence", "generative", "rl", "graph", "recsys", "meta", "tabular"), 5),
+    **dict.fromkeys(("deploy", "explain", "responsible", "search"), 6),
+    **dict.fromkeys(("bundles", "weights", "serving", "cli"), 7),
+}
+# Blocks know no loss, metric or data; tools of level 6 take any keras.Model, so they know no family.
+FORBIDDEN = {3: ("losses", "metrics", "data"), 6: tuple(name for name, level in LEVELS.items() if level == 5)}
+# path: why it may be longer than 400 lines; (path, function): why longer than 60.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
+# core/indexing.py imports the families by name at run time, as registry discovery must; it is the one that may.
+
+
+def package_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0] if len(parts) > 1 else "kerasdl"
+
+
+def imported_modules(node: ast.AST, path: Path) -> list[str]:
+    """Names the absolute modules that an import statement reaches."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        package = ["kerasdl", *path.relative_to(ROOT).parts[:-1]]
+        base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+    return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+
+
+def may_import(importer: str, imported: str) -> bool:
+    if importer == imported or importer == "kerasdl":
+        return importer == imported or imported == "core"
+    mine, its = LEVELS[importer], LEVELS[imported]
+    if mine == 7:
+        return True
+    return its < mine and imported not in FORBIDDEN.get(mine, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        for module in imported_modules(node, path):
+            parts = module.split(".")
+            if parts[0] == "kerasdl" and len(parts) > 1 and parts[1] in LEVELS:
+                assert may_import(package_of(path), parts[1]), f"{path.name}:{node.lineno} imports {module}"
+            if parts[0] in ("tf_keras", "tensorflow_model_optimization"):
+                assert package_of(path) == "deploy", f"{path.name}:{node.lineno} imports {module}"
+            assert module != "tensorflow.keras", f"{path.name}:{node.lineno}: import keras, not tf.keras"
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for node in ast.walk(function):
+                for module in imported_modules(node, path):
+                    assert not module.startswith("kerasdl"), f"{path.name}:{node.lineno}: import at the top"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_hold_one_idea(path):
+    name, text = str(path.relative_to(ROOT)), path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{name} does not say what it is for"
+    assert len(text.splitlines()) <= 400 or name in LONG_FILES
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f"{name}:{node.lineno}: raise an error that says what to do"
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1 - docstring_lines(node)
+            assert length <= 60 or (name, node.name) in LONG_FUNCTIONS, f"{name}: {node.name} has {length} lines"
+
+
+def docstring_lines(node: ast.FunctionDef) -> int:
+    first = node.body[0]
+    is_text = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
+    return first.end_lineno - first.lineno + 1 if is_text else 0
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [("from kerasdl.data import load", "data"), ("from ..vision import x", "vision"), ("import kerasdl.cli", "cli")],
+)
+def test_the_walk_sees_an_upward_import(source, module):
+    """The rule can fail: each of these in a block would be found."""
+    node = ast.parse(source).body[0]
+    found = imported_modules(node, ROOT / "blocks" / "new.py")
+    assert any(name.split(".")[1:2] == [module] for name in found)
+    assert not may_import("blocks", module)
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    for stub in ROOT.rglob("__init__.pyi"):
+        names = {
+            alias.name
+            for node in ast.parse(stub.read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            if node.level and node.module
+            for alias in node.names
+        }
+        modules = {path.stem for path in stub.parent.glob("*.py")} | {
+            path.name for path in stub.parent.iterdir() if path.is_dir()
+        }
+        assert not names & modules, f"{stub.relative_to(ROOT)}: {names & modules}"

@@ -1,0 +1,114 @@
+"""Built-in data by name: fixed splits, standardised tables, refusals that help."""
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from kerasdl.core.errors import ArgumentError, UnknownNameError
+from kerasdl.data import list_datasets, load
+from kerasdl.data.splits import SPLITS, stratified_split
+from kerasdl.data.tabular import TABLES
+
+TOTALS = {"digits": 1797, "iris": 150, "breast_cancer": 569, "wine": 178, "diabetes": 442}
+SIZES = {
+    "digits": (1078, 359, 360),
+    "iris": (90, 30, 30),
+    "breast_cancer": (341, 114, 114),
+    "wine": (107, 35, 36),
+    "diabetes": (265, 89, 88),
+}
+
+
+def labels_of(name):
+    target = getattr(datasets, f"load_{name}")().target
+    return np.zeros(len(target)) if name == "diabetes" else target
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_splits_are_disjoint_complete_and_stratified(name):
+    labels = labels_of(name)
+    parts = [stratified_split(labels, split) for split in SPLITS]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(TOTALS[name]))
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        for label in np.unique(labels):
+            assert abs(np.sum(labels[part] == label) - share * np.sum(labels == label)) <= 1
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_sizes_stand(name):
+    assert tuple(load(name, split).size for split in SPLITS) == SIZES[name]
+
+
+def test_splits_never_change():
+    """Figures in bundles and documents rest on these very indices."""
+    firsts = [stratified_split(labels_of("digits"), split)[:4].tolist() for split in SPLITS]
+    assert firsts == FIRSTS
+
+
+FIRSTS = [[0], [0], [0]]
+
+
+def test_digits_are_those_of_scikit_learn():
+    found = datasets.load_digits()
+    for split in SPLITS:
+        images, labels = load("digits", split, image_shape=(8, 8, 1), scale=(0, 16)).arrays()
+        indices = stratified_split(found.target, split)
+        np.testing.assert_allclose(images[..., 0], found.images[indices], atol=0.04)
+        np.testing.assert_array_equal(labels, found.target[indices])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_standardised_by_the_train_split(name):
+    inputs, _ = load(name).arrays()
+    np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(inputs.std(axis=0), 1, atol=1e-5)
+    raw = getattr(datasets, f"load_{name}")()
+    test = load(name, "test")
+    indices = stratified_split(labels_of(name), "test")
+    back = test.arrays()[0] * np.array(test.feature_std) + np.array(test.feature_mean)
+    np.testing.assert_allclose(back, raw.data[indices], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(test.arrays()[1], raw.target[indices])
+    assert test.arrays()[1].dtype == (np.float32 if name == "diabetes" else np.int32)
+    assert test.feature_names == tuple(raw.feature_names)
+
+
+def test_size_takes_the_first():
+    small, whole = load("digits", size=12).arrays(), load("digits").arrays()
+    np.testing.assert_array_equal(small[0], whole[0][:12])
+    assert len(np.unique(load("digits", size=60).arrays()[1])) == 10
+
+
+def test_every_listed_dataset_loads():
+    names = [entry.name for entry in list_datasets() if ":" not in entry.name]
+    assert len(names) == 6
+    for name in names:
+        dataset = load(name, "test", size=20)
+        assert dataset.size == 20
+        assert dataset.licence == next(entry.licence for entry in list_datasets() if entry.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("digit", "'digits'"), ("breast-cancer", "'breast_cancer'"), ("folder", "'folder:PATH'")]
+)
+def test_unknown_names_name_their_neighbours(name, near):
+    with pytest.raises(UnknownNameError, match=f"Did you mean .*{near}"):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"name": "digits", "split": "val"}, "split must be one of"),
+        ({"name": "iris", "image_shape": (8, 8, 1)}, "image_shape is for images alone"),
+        ({"name": "digits", "image_shape": (8, 8)}, "image_shape must be"),
+        ({"name": "digits", "image_shape": (8, 8, 2)}, "channels of image_shape"),
+        ({"name": "digits", "on_bad": "ignore"}, "on_bad must be one of"),
+        ({"name": "digits", "size": 0}, "size must be"),
+        ({"name": "digits", "size": 5000}, "at most 1078"),
+        ({"name": "digits", "data_dir": "/tmp"}, "data_dir is for tfds"),
+        ({"name": "glyphs", "seed": -1}, "seed must be"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, text):
+    with pytest.raises(ArgumentError, match=text):
+        load(**arguments)

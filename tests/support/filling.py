@@ -1,0 +1,25 @@
+"""Weights that make a comparison of outputs mean something: seeded, scaled by fan-in, batch-norm statistics moved."""
+
+import numpy as np
+
+
+def fill_weights(model, seed: int = 0):
+    """Fills every weight of a model so that signals keep their scale and no statistic is at its default."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
+        if "variance" in name:
+            value = rng.uniform(0.5, 1.5, shape)
+        elif name in ("gamma", "scale"):
+            value = rng.uniform(0.8, 1.2, shape)
+        elif len(shape) < 2:
+            value = rng.normal(0.0, 0.1, shape)
+        elif name in ("embeddings", "position", "token"):
+            value = rng.normal(0.0, 1.0, shape)
+        else:
+            fan_in = int(np.prod(shape[:-1]))
+            if name == "kernel" and len(shape) == 4 and shape[-1] == 1:
+                fan_in = shape[0] * shape[1]  # a depthwise kernel sees one channel
+            value = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
+        weight.assign(value.astype("float32"))
+    return model
