@@ -11,9 +11,9 @@ from kerasdl.data.tabular import TABLES
 
 TOTALS = {"digits": 1797, "iris": 150, "breast_cancer": 569, "wine": 178, "diabetes": 442}
 SIZES = {
-    "digits": (1078, 359, 360),
+    "digits": (1078, 360, 359),
     "iris": (90, 30, 30),
-    "breast_cancer": (341, 114, 114),
+    "breast_cancer": (341, 115, 113),
     "wine": (107, 35, 36),
     "diabetes": (265, 89, 88),
 }
@@ -42,10 +42,7 @@ def test_sizes_stand(name):
 def test_splits_never_change():
     """Figures in bundles and documents rest on these very indices."""
     firsts = [stratified_split(labels_of("digits"), split)[:4].tolist() for split in SPLITS]
-    assert firsts == FIRSTS
-
-
-FIRSTS = [[0], [0], [0]]
+    assert firsts == [[142, 1674, 697, 814], [1066, 1011, 968, 638], [651, 304, 718, 1006]]
 
 
 def test_digits_are_those_of_scikit_learn():

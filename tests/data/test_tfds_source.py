@@ -115,7 +115,7 @@ def test_images_are_read_into_memory(home):
     assert sorted(image.tobytes() for image in images) == sorted(image.tobytes() for image in IMAGES)
     assert labels.dtype == np.int32
     for image, label in zip(images, labels, strict=True):
-        assert np.flatnonzero((IMAGES == image).all(axis=(1, 2, 3)))[0] % 2 == label
+        assert np.flatnonzero((image == IMAGES).all(axis=(1, 2, 3)))[0] % 2 == label
 
 
 @pytest.mark.parametrize("name", ["flat", "mixed"])
@@ -184,6 +184,8 @@ def test_one_configuration_is_taken_and_several_are_named(home, tmp_path):
         (tmp_path / "coco").mkdir(exist_ok=True)
         tf.io.gfile.makedirs(str(tmp_path / "coco" / config / "1.0.0"))
         (tmp_path / "coco" / config / "1.0.0" / "dataset_info.json").write_text("{}")
+    with pytest.raises(DataError, match="no whole tfds dataset"):
+        load("tfds:coco/big", data_dir=tmp_path)
     with pytest.raises(DataError, match=r"configurations \['big', 'small'\]"):
         load("tfds:coco", data_dir=tmp_path)
     (tmp_path / "flat").mkdir()

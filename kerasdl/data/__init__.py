@@ -1,0 +1,5 @@
+"""Data by name, by folder or by array, as one record with a deterministic tf.data pipeline."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,336 @@
+"""The record of a dataset and its pipeline: every batch of every epoch follows from the seed alone."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+
+from .images import check_image_shape, check_scale, scale_pixels
+from .sources import Examples, Stream, collect
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled examples: what they are, and batches of them in an order that a seed fixes.
+
+    Made by `load` and `as_dataset`.
+
+    Example:
+        >>> load("digits").per_class(10).size
+        100
+    """
+
+    name: str
+    """What was asked for, such as `digits` or `folder:flowers`."""
+    task: str
+    """`image_classification`, `tabular_classification`, `tabular_regression` or `unknown`."""
+    class_names: tuple[str, ...]
+    """The name of each class, in the order of the labels; empty where there are none."""
+    input_shape: tuple[int | None, ...]
+    """The shape of one input; height and width are None where images differ in size and no shape was asked for."""
+    input_dtype: str
+    """The type of a batch's inputs: `float32`, `uint8` for raw pixels, or what a given array holds."""
+    size: int | None
+    """How many examples there are; None where a foreign pipeline does not say."""
+    licence: str
+    """The terms under which the data may be used."""
+    seekable: bool
+    """Whether batches can start anywhere in any epoch, so that a killed run resumes in the middle of one."""
+    scale: tuple[float, float] | None
+    """What the pixel levels 0 and 255 become; None for raw pixels and for data that are no images."""
+    source: Any = dataclasses.field(repr=False)
+    """Where the examples come from: `Examples`, `Stream`, or a foreign `tf.data.Dataset`."""
+    images: bool = False
+    """Whether the source holds raw uint8 images, which `prepared` can resize and scale anew."""
+    feature_names: tuple[str, ...] = ()
+    """The name of each feature of tabular data."""
+    feature_mean: tuple[float, ...] = ()
+    """What was subtracted from each feature: its mean over the train split."""
+    feature_std: tuple[float, ...] = ()
+    """What each feature was divided by: its standard deviation over the train split."""
+
+    def batches(
+        self,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+        augment: Callable | None = None,
+    ) -> tf.data.Dataset:
+        """Returns the batches of one epoch, from batch `start` on; equal arguments give bit-equal batches.
+
+        A foreign pipeline is returned as it is: it has its own batch size and order, and `start` skips by reading.
+
+        Args:
+            batch_size: examples a batch, 1 or more; the last batch may be smaller.
+            shuffle: whether the order is drawn anew for each epoch; a stream is shuffled in a window of 2048.
+            seed: the run's seed, 0 or more.
+            epoch: which epoch's order, from 0.
+            start: how many batches to leave out.
+            augment: a function from one image (as a batch holds it) and a seed, int32 (2,), to an image of the same
+                shape. It must draw by that seed alone (`tf.image.stateless_*`).
+
+        Returns:
+            Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            DataError: the images differ in size and no shape was asked for.
+
+        Example:
+            >>> for x, y in load("digits").batches(64, shuffle=True, seed=1, epoch=3): ...
+        """
+        checks.at_least("batch_size", batch_size, 1)
+        for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
+            checks.at_least(name, value, 0)
+        if isinstance(self.source, tf.data.Dataset):
+            if augment is not None:
+                checks.refuse("augment needs data from kerasdl.data or arrays", "a tf.data.Dataset", "Map it yourself.")
+            return self.source.skip(start) if start else self.source
+        rng = np.random.default_rng((seed, epoch)) if shuffle else None
+        make = self._stream if isinstance(self.source, Stream) else self._indexed
+        pipeline = make(batch_size, rng, start)
+        if augment is not None:
+            seeds = np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (self.size, 2), np.int32)
+            pipeline = _augmented(pipeline, augment, seeds[start * batch_size :], batch_size)
+        options = tf.data.Options()
+        options.deterministic = True
+        return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def steps(self, batch_size: int) -> int | None:
+        """Returns the number of batches in an epoch, or None where it is not known.
+
+        Example:
+            >>> load("digits").steps(32)
+            34
+        """
+        if isinstance(self.source, tf.data.Dataset):
+            count = int(self.source.cardinality())
+            return count if count >= 0 else None
+        return math.ceil(self.size / checks.at_least("batch_size", batch_size, 1))
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns all inputs and labels as `batches` would give them, unshuffled.
+
+        Example:
+            >>> load("iris").arrays()[0].shape
+            (90, 4)
+        """
+        if isinstance(self.source, Examples):
+            inputs = self.source.reader(self._image_shape())(np.arange(self.size))
+            return scale_pixels(inputs, self.scale if self.images else None), self.source.labels
+        parts = list(self.batches(256).as_numpy_iterator())
+        if not parts:
+            raise DataError(f"{self.name} holds no batches. Check the pipeline that was given.")
+        return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+    def take(self, count: int) -> "Dataset":
+        """Returns the first `count` examples; those of a stream or a foreign pipeline are read into memory.
+
+        Raises:
+            ArgumentError: there are fewer.
+
+        Example:
+            >>> load("digits").take(50).size
+            50
+        """
+        checks.at_least("count", count, 1)
+        if isinstance(self.source, Examples):
+            found = self.source.pick(np.arange(min(count, self.size)))
+        else:
+            is_stream = isinstance(self.source, Stream)
+            found = collect((self.source.examples if is_stream else self.source.unbatch()).take(count))
+        if len(found) < count:
+            checks.refuse(f"count must be at most {len(found)}, the size of {self.name}", count)
+        return dataclasses.replace(self, source=found, size=count, seekable=True)
+
+    def per_class(self, count: int, seed: int = 0) -> "Dataset":
+        """Returns `count` examples of every class, drawn by `seed`; a larger count contains the smaller one.
+
+        Raises:
+            ArgumentError: a class has fewer, or the data have no classes or cannot be read in any order.
+
+        Example:
+            >>> load("glyphs").per_class(3).size
+            78
+        """
+        checks.at_least("count", count, 1)
+        checks.at_least("seed", seed, 0)
+        if not self.class_names or not isinstance(self.source, Examples):
+            checks.refuse("per_class needs data with classes, in memory or in files", self.name, "Use take(n) first.")
+        rng, picked = np.random.default_rng(seed), []
+        for label, name in enumerate(self.class_names):
+            members = rng.permutation(np.flatnonzero(self.source.labels == label))
+            if len(members) < count:
+                checks.refuse(f"count must be at most {len(members)}, the size of class {name!r} in {self.name}", count)
+            picked.append(members[:count])
+        indices = np.sort(np.concatenate(picked))
+        return dataclasses.replace(self, source=self.source.pick(indices), size=len(indices))
+
+    def prepared(self, image_shape: tuple | None = None, scale: tuple[float, float] | None = (-1.0, 1.0)) -> "Dataset":
+        """Returns the same raw images at another size and scale.
+
+        Args:
+            image_shape: (height, width, channels); None keeps the present one.
+            scale: what the levels 0 and 255 become; None gives raw uint8 pixels.
+
+        Raises:
+            ArgumentError: the data are no raw uint8 images.
+
+        Example:
+            >>> load("digits").prepared((64, 64, 3)).input_shape
+            (64, 64, 3)
+        """
+        if not self.images:
+            checks.refuse("only raw uint8 images can be resized and scaled anew", f"{self.name} ({self.input_dtype})")
+        shape = self.input_shape if image_shape is None else check_image_shape(image_shape)
+        scale = check_scale(scale)
+        dtype = "uint8" if scale is None else "float32"
+        return dataclasses.replace(self, input_shape=shape, scale=scale, input_dtype=dtype)
+
+    def _image_shape(self) -> tuple | None:
+        if self.images and None in self.input_shape:
+            raise DataError(
+                f"the images of {self.name} differ in size and batches need one. "
+                "Pass image_shape=(height, width, channels) to load, or call .prepared(image_shape)."
+            )
+        return self.input_shape if self.images else None
+
+    def _indexed(self, batch_size: int, rng: np.random.Generator | None, start: int) -> tf.data.Dataset:
+        order = np.arange(self.size) if rng is None else rng.permutation(self.size)
+        read, labels = self.source.reader(self._image_shape()), self.source.labels
+        scale = self.scale if self.images else None
+
+        def gather(indices):
+            inputs, targets = tf.numpy_function(
+                lambda picked: (scale_pixels(read(picked), scale), labels[picked]),
+                [indices],
+                (tf.as_dtype(self.input_dtype), tf.as_dtype(labels.dtype)),
+                stateful=False,
+            )
+            inputs.set_shape((None, *self.input_shape))
+            targets.set_shape((None, *labels.shape[1:]))
+            return inputs, targets
+
+        indices = tf.data.Dataset.from_tensor_slices(order[start * batch_size :]).batch(batch_size)
+        return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _stream(self, batch_size: int, rng: np.random.Generator | None, start: int) -> tf.data.Dataset:
+        shuffle_seed = None if rng is None else int(rng.integers(2**31))
+        batches = self.source.ordered(self._image_shape(), shuffle_seed).skip(start * batch_size).batch(batch_size)
+        if not self.images or self.scale is None:
+            return batches
+
+        def rescale(pixels, labels):
+            inputs = tf.numpy_function(lambda p: scale_pixels(p, self.scale), [pixels], tf.float32, stateful=False)
+            return tf.ensure_shape(inputs, (None, *self.input_shape)), labels
+
+        return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def as_dataset(
+    source: Any, *, name: str = "data", task: str | None = None, class_names: tuple[str, ...] | None = None
+) -> Dataset:
+    """Returns what was given as a `Dataset`.
+
+    Arrays are taken as they are (64-bit numbers become 32-bit ones). Where `task` is not given it follows from them:
+    whole-number labels (B,) with inputs (B, H, W, C) are image classification and with float inputs (B, D) tabular
+    classification; float labels with float inputs (B, D) are tabular regression; all else is `unknown`.
+
+    Args:
+        source: a `Dataset`, a pair of arrays (inputs, labels), or a `tf.data.Dataset` of batched pairs. A name is
+            what `load` takes.
+        name: what messages call it.
+        task: what the labels mean.
+        class_names: the name of each class; `"0"`, `"1"`, ... where not given.
+
+    Raises:
+        ArgumentError: it is none of these.
+        DataError: the arrays are empty or differ in length.
+
+    Example:
+        >>> as_dataset((np.zeros((10, 4), np.float32), np.arange(10) % 2)).class_names
+        ('0', '1')
+    """
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, tf.data.Dataset):
+        return _foreign(source, name, task or "unknown", tuple(class_names or ()))
+    if not isinstance(source, (tuple, list)) or len(source) != 2:
+        rule = "data must be a Dataset, a pair of arrays (inputs, labels) or a tf.data.Dataset of batches"
+        checks.refuse(rule, type(source).__name__, "For data by name, use kerasdl.data.load.")
+    inputs, labels = (_narrow(np.asarray(part)) for part in source)
+    if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
+        lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
+        raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
+    task = task or _infer_task(inputs, labels)
+    if class_names is None and task.endswith("classification") and labels.ndim == 1:
+        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
+    images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3, 4)
+    return Dataset(
+        name=name,
+        task=task,
+        class_names=tuple(class_names or ()),
+        input_shape=inputs.shape[1:],
+        input_dtype=inputs.dtype.name,
+        size=len(inputs),
+        licence="not stated",
+        seekable=True,
+        scale=None,
+        source=Examples(inputs, labels),
+        images=images,
+    )
+
+
+def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[str, ...]) -> Dataset:
+    spec = source.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2 or not all(isinstance(part, tf.TensorSpec) for part in spec):
+        checks.refuse("a tf.data.Dataset must give batched pairs (inputs, labels) of tensors", spec)
+    shape, batches = spec[0].shape, int(source.cardinality())
+    known = shape.rank and shape[0] is not None and batches >= 0
+    return Dataset(
+        name=name,
+        task=task,
+        class_names=class_names,
+        input_shape=tuple(shape[1:]) if shape.rank else (),
+        input_dtype=spec[0].dtype.name,
+        size=shape[0] * batches if known else None,
+        licence="not stated",
+        seekable=False,
+        scale=None,
+        source=source,
+    )
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    return array.astype({np.dtype("float64"): "float32", np.dtype("int64"): "int32"}.get(array.dtype, array.dtype))
+
+
+def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:
+    whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+    if whole and inputs.ndim == 4:
+        return "image_classification"
+    if inputs.ndim == 2 and inputs.dtype.kind == "f":
+        if whole:
+            return "tabular_classification"
+        if labels.dtype.kind == "f":
+            return "tabular_regression"
+    return "unknown"
+
+
+def _augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    def one(example, seed):
+        image, label = example
+        return tf.ensure_shape(augment(image, seed), image.shape), label
+
+    examples = tf.data.Dataset.zip(pipeline.unbatch(), tf.data.Dataset.from_tensor_slices(seeds))
+    return examples.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)

@@ -1,0 +1,168 @@
+"""Images from files and arrays to the pixels that a model takes: decode, convert channels, resize, scale."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def prepare_images(images: Any, image_shape: tuple, scale: tuple[float, float] | None = (-1.0, 1.0)) -> np.ndarray:
+    """Resizes, converts and scales images: the one way in which pixels reach a model.
+
+    Channels are converted first (grey by the weights of ITU-R 601; alpha is dropped, not blended), then the image is
+    resized (bilinear, antialiased, aspect ratio not kept) and rounded to whole levels, then scaled.
+
+    Args:
+        images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or the path of
+            a PNG, JPEG, BMP or WebP file. Many are an array (B, H, W, C) or (B, H, W), or a sequence of any sizes.
+        image_shape: (height, width, channels) of the result, channels 1, 3 or 4; None keeps the height or width.
+        scale: what the levels 0 and 255 become; None leaves uint8.
+
+    Returns:
+        (B, height, width, channels), float32, or uint8 where scale is None; one image gives B = 1.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        DataError: a file cannot be read, or sizes differ where `image_shape` keeps them.
+
+    Example:
+        >>> prepare_images(np.zeros((8, 8), np.uint8), (32, 32, 3)).shape
+        (1, 32, 32, 3)
+    """
+    image_shape, scale = check_image_shape(image_shape), check_scale(scale)
+    return scale_pixels(stack_pixels(_as_items(images), image_shape), scale)
+
+
+def decode_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image file, turned upright as its EXIF tag says.
+
+    Args:
+        path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
+
+    Returns:
+        (H, W) for grey, else (H, W, 3) or (H, W, 4), uint8; 16-bit grey is brought to 8 bits.
+
+    Raises:
+        DataError: the file is missing, empty, damaged, of another format, or larger than Pillow's safe size.
+
+    Example:
+        >>> decode_image("cat.jpg").shape
+        (480, 640, 3)
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError("the file is empty")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels are more than {Image.MAX_IMAGE_PIXELS}")
+            return _to_array(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow raises whatever its decoders meet in a damaged file.
+        reason = "not a PNG, JPEG, BMP or WebP image" if "cannot identify" in str(error) else error
+        raise DataError(f"cannot read the image {path}: {reason}") from error
+
+
+def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple) -> np.ndarray:
+    """Returns one image, given as an array or as a file, as uint8 (height, width, channels)."""
+    if isinstance(image, (str, os.PathLike)):
+        image = decode_image(image)
+    height, width, channels = image_shape
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+    size = (height or image.shape[0], width or image.shape[1])
+    if image.shape == (*size, channels):
+        return image
+    mode = MODES[image.shape[2]]
+    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if mode == "L" else image))
+    if mode != MODES[channels]:
+        picture = picture.convert(MODES[channels])
+    pixels = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+    return pixels.reshape(*size, channels)
+
+
+def stack_pixels(items: Sequence, image_shape: tuple) -> np.ndarray:
+    """Returns many images, each an array or a file, as one uint8 array (B, height, width, channels)."""
+    if isinstance(items, np.ndarray) and items.shape[1:] == image_shape:
+        return items
+    with ThreadPoolExecutor() as pool:
+        pixels = list(pool.map(lambda item: to_pixels(item, image_shape), items))
+    if len({each.shape for each in pixels}) > 1:
+        raise DataError(
+            f"images of one batch must have one size; got several. Pass a full image_shape, not {image_shape}."
+        )
+    return np.stack(pixels) if pixels else np.zeros((0, *(side or 0 for side in image_shape)), np.uint8)
+
+
+def scale_pixels(pixels: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
+    """Maps the levels 0..255 onto `scale`, float32; None returns them unchanged."""
+    if scale is None:
+        return pixels
+    low, high = scale
+    levels = (low + (high - low) * np.arange(256) / 255).astype(np.float32)
+    return levels[pixels]
+
+
+def check_image_shape(value: Any) -> tuple:
+    """Returns an image shape of 1, 3 or 4 channels, else raises `ArgumentError`."""
+    shape = checks.image_shape("image_shape", value)
+    checks.one_of("channels of image_shape", shape[2], MODES)
+    return shape
+
+
+def check_scale(value: Any) -> tuple[float, float] | None:
+    """Returns `(low, high)` or None, else raises `ArgumentError`."""
+    if value is None:
+        return None
+    try:
+        low, high = (float(bound) for bound in value)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not (np.isfinite([low, high]).all() and low < high):
+        checks.refuse("scale must be (low, high) with low < high, or None for raw pixels", value)
+    return low, high
+
+
+def _as_items(images: Any) -> Sequence:
+    if isinstance(images, (str, os.PathLike)):
+        return [images]
+    if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODES)):
+        images = images[np.newaxis]
+    if isinstance(images, np.ndarray):
+        _check_image(images[0] if images.ndim > 2 and len(images) else images)
+        return images
+    items = [item if isinstance(item, (str, os.PathLike)) else np.asarray(item) for item in images]
+    for item in items:
+        if isinstance(item, np.ndarray):
+            _check_image(item)
+    return items
+
+
+def _check_image(image: np.ndarray) -> None:
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in MODES)
+    if image.dtype != np.uint8 or not fits or image.size == 0:
+        checks.refuse(
+            "an image must be a non-empty uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+            f"{image.dtype} {image.shape}",
+            "Bring other pixels to whole levels 0..255 first.",
+        )
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips 16 bits at 255 and so turns most pictures white.
+        return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("L"))
+    has_alpha = image.mode in ("RGBA", "PA") or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))

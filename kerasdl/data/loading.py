@@ -1,0 +1,121 @@
+"""Data by name: the table of what is known, and the one function that reads it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasdl.core import checks
+
+from . import digits, glyphs, tabular
+from .dataset import Dataset
+from .folders import read_folder
+from .images import check_image_shape, check_scale
+from .splits import SPLITS
+from .tfds_source import read_tfds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset that `load` knows."""
+
+    name: str
+    """What `load` takes."""
+    what: str
+    """What it holds."""
+    size: str
+    """How many examples, over all splits."""
+    licence: str
+    """The terms under which it may be used."""
+
+
+ENTRIES = (
+    Entry("digits", "handwritten digits 0-9, real, 8x8 scaled up to 32x32 grey", "1797", digits.LICENCE),
+    Entry("glyphs", "letters A-Z in 23 fonts, drawn on the spot, 32x32 grey", "unlimited", glyphs.LICENCE),
+    Entry("iris", "3 species of iris from 4 measures", "150", tabular.TABLES["iris"].licence),
+    Entry("breast_cancer", "benign or malignant from 30 measures", "569", tabular.TABLES["breast_cancer"].licence),
+    Entry("wine", "3 cultivars of wine from 13 measures", "178", tabular.TABLES["wine"].licence),
+    Entry("diabetes", "progress of diabetes, a figure, from 10 measures", "442", tabular.TABLES["diabetes"].licence),
+    Entry("folder:PATH", "your images, one sub-folder a class", "as found", "yours"),
+    Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
+)
+
+
+def list_datasets() -> list[Entry]:
+    """Returns what `load` knows: name, what it holds, size and licence of each.
+
+    Example:
+        >>> [entry.name for entry in list_datasets()][:2]
+        ['digits', 'glyphs']
+    """
+    return list(ENTRIES)
+
+
+def load(
+    name: str,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    image_shape: tuple | None = None,
+    scale: tuple[float, float] | None = (-1.0, 1.0),
+    data_dir: str | os.PathLike | None = None,
+    on_bad: str = "skip",
+    seed: int = 0,
+) -> Dataset:
+    """Reads a dataset by name; the network is never asked.
+
+    Splits of `digits` and of the tables are fixed, stratified and disjoint (60, 20 and 20 in a hundred). For how a
+    folder is split see `folders.read_folder`. Tables are standardised by their train split.
+
+    Args:
+        name: one of `list_datasets()`: `digits`, `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `folder:PATH`
+            or `tfds:NAME`.
+        split: `train`, `validation` or `test`; a folder also has `all`, tfds what it has.
+        size: how many examples; all of them where not given. `glyphs` draws as many as asked.
+        image_shape: (height, width, channels) of images; where not given, their own: (32, 32, 1) for digits and glyphs.
+        scale: what the pixel levels 0 and 255 become; None gives raw uint8. It does not touch tables.
+        data_dir: where tfds looks, in place of TFDS_DATA_DIR or ~/tensorflow_datasets.
+        on_bad: `skip` leaves damaged files of a folder out with a warning that names them, `refuse` raises.
+        seed: which glyphs are drawn, and how a folder is split.
+
+    Returns:
+        A `Dataset`; images in `scale`, float32.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        ArgumentError: an argument breaks its rule.
+        DataError: the data are missing, damaged (`on_bad="refuse"`) or not prepared.
+
+    Example:
+        >>> load("digits", "test").size
+        359
+    """
+    checks.one_of("on_bad", on_bad, ("skip", "refuse"))
+    checks.at_least("seed", seed, 0)
+    if size is not None:
+        checks.at_least("size", size, 1)
+    image_shape = image_shape if image_shape is None else check_image_shape(image_shape)
+    scale = check_scale(scale)
+    kind, _, rest = str(name).partition(":")
+    if data_dir is not None and kind != "tfds":
+        checks.refuse("data_dir is for tfds:NAME alone", name)
+    if kind == "folder" and rest:
+        dataset = read_folder(Path(rest), split, size=size, image_shape=image_shape, on_bad=on_bad, seed=seed)
+    elif kind == "tfds" and rest:
+        dataset = read_tfds(rest, split, size=size, data_dir=data_dir)
+    else:
+        dataset = _read_built_in(name, split, size, seed)
+    if dataset.images:
+        return dataset.prepared(image_shape, scale)
+    if image_shape is not None:
+        checks.refuse("image_shape is for images alone", name)
+    return dataset
+
+
+def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:
+    known = [entry.name for entry in ENTRIES]
+    checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
+    checks.one_of("split", split, SPLITS)
+    if name == "glyphs":
+        return glyphs.read_glyphs(split, size, seed)
+    dataset = digits.read_digits(split) if name == "digits" else tabular.read_table(name, split)
+    return dataset if size is None else dataset.take(size)
