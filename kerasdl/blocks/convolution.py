@@ -2,6 +2,9 @@
 
 from keras import layers
 
+# Statistics follow a run of a hundred steps; Keras's own 0.99 is still near its start then.
+MOMENTUM = 0.9
+
 
 def round_channels(channels: float, divisor: int = 8) -> int:
     """Rounds a scaled channel count to a multiple of `divisor`, never down by more than a tenth.
@@ -44,7 +47,7 @@ def conv_norm_act(
     padding: str = "same",
     bias: bool = False,
     epsilon: float = 1e-3,
-    momentum: float = 0.99,
+    momentum: float = MOMENTUM,
     name: str,
 ):
     """Convolution, batch normalisation, activation.
@@ -87,7 +90,6 @@ def depthwise_norm_act(
     stride: int = 1,
     act: str | None = "relu",
     epsilon: float = 1e-3,
-    momentum: float = 0.99,
     name: str,
 ):
     """Depthwise convolution, batch normalisation, activation.
@@ -100,7 +102,6 @@ def depthwise_norm_act(
         stride: step in pixels.
         act: `relu`, `relu6`, the name of a Keras activation, or None.
         epsilon: of the normalisation.
-        momentum: of the moving statistics.
         name: what the names of the three layers begin with.
 
     Returns:
@@ -111,5 +112,5 @@ def depthwise_norm_act(
         (None, 16, 16, 8)
     """
     x = layers.DepthwiseConv2D(kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(epsilon=epsilon, momentum=MOMENTUM, name=f"{name}_bn")(x)
     return activation(x, act, name=name)

@@ -15,7 +15,6 @@ def inverted_residual(
     stride: int = 1,
     act: str = "relu6",
     squeezed: int | None = None,
-    momentum: float = 0.999,
     name: str,
 ):
     """Expands with 1x1, filters depthwise, projects with a linear 1x1; adds the input where the shapes agree.
@@ -30,7 +29,6 @@ def inverted_residual(
         stride: step of the depthwise convolution in pixels.
         act: activation after the first two convolutions.
         squeezed: channels of the squeeze-and-excitation bottleneck; None for none.
-        momentum: of the moving statistics of the normalisations.
         name: what the names of the layers begin with.
 
     Returns:
@@ -42,11 +40,11 @@ def inverted_residual(
     """
     shortcut = x
     if expanded != x.shape[-1]:
-        x = conv_norm_act(x, expanded, 1, act=act, momentum=momentum, name=f"{name}_expand")
-    x = depthwise_norm_act(x, kernel, stride=stride, act=act, momentum=momentum, name=f"{name}_depthwise")
+        x = conv_norm_act(x, expanded, 1, act=act, name=f"{name}_expand")
+    x = depthwise_norm_act(x, kernel, stride=stride, act=act, name=f"{name}_depthwise")
     if squeezed:
         x = squeeze_excite(x, squeezed, gate="hard_sigmoid", name=f"{name}_se")
-    x = conv_norm_act(x, filters, 1, act=None, momentum=momentum, name=f"{name}_project")
+    x = conv_norm_act(x, filters, 1, act=None, name=f"{name}_project")
     if stride == 1 and shortcut.shape[-1] == filters:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     return x

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from .convolution import conv_norm_act
+from .convolution import MOMENTUM, conv_norm_act
 
 
 def basic_residual(x, filters: int, *, stride: int = 1, epsilon: float = 1e-5, name: str):
@@ -24,7 +24,7 @@ def basic_residual(x, filters: int, *, stride: int = 1, epsilon: float = 1e-5, n
         >>> basic_residual(keras.Input((16, 16, 64)), 128, stride=2, name="block").shape
         (None, 8, 8, 128)
     """
-    norm = dict(padding="symmetric", epsilon=epsilon, momentum=0.9)
+    norm = dict(padding="symmetric", epsilon=epsilon)
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         shortcut = conv_norm_act(x, filters, 1, stride=stride, act=None, name=f"{name}_shortcut", **norm)
@@ -42,7 +42,7 @@ def bottleneck_residual(
     stride_in_first: bool = False,
     bias: bool = False,
     epsilon: float = 1e-5,
-    momentum: float = 0.9,
+    momentum: float = MOMENTUM,
     name: str,
 ):
     """1x1 down, 3x3, 1x1 up, and a shortcut around them.

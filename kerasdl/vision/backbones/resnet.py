@@ -44,7 +44,7 @@ def resnet_features(
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
     # keras.applications' own constants, so that its weights compute the same here.
-    norm = dict(epsilon=1.001e-5, momentum=0.99) if keras_form else dict(epsilon=1e-5, momentum=0.9)
+    norm = dict(epsilon=1.001e-5, momentum=0.99) if keras_form else dict(epsilon=1e-5)
     x = conv_norm_act(x, channels, 7, stride=2, padding="symmetric", bias=keras_form, name=f"{prefix}stem", **norm)
     features, total_stride = {"stride2": x}, 4
     x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)

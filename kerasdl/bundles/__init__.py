@@ -1,0 +1,5 @@
+"""Bundles: a trained model with all that it takes to use it, in one folder or .zip."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

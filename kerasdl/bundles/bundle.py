@@ -1,0 +1,340 @@
+"""The bundle: a trained model with its labels, preprocessing, figures and provenance."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import checks, files
+from kerasdl.core.task import Task, get_task
+from kerasdl.data import Dataset, as_dataset
+from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
+from kerasdl.train import RunConfig
+
+from . import archive
+from .card import write_card
+from .finetuning import finetune_model
+from .manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and all that it takes to use it: raw input in, labels and scores out.
+
+    Made by `load_bundle`, or by `Bundle.of` around a model of one's own.
+
+    Example:
+        >>> images, _ = kerasdl.data.load("digits", "test", scale=None).take(2).arrays()
+        >>> [each["label"] for each in kerasdl.load_bundle("digits_mobilenet").predict(images)]
+        ['0', '1']
+    """
+
+    model: keras.Model
+    """A functional model whose outputs are logits."""
+    manifest: Manifest
+    """What bundle.json holds."""
+    preprocess: Mapping[str, Any]
+    """How raw input becomes the model's input; what preprocess.json holds."""
+    extra: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Further parts by role, such as a tokenizer."""
+    digest: str = ""
+    """SHA-256 over the checksums of every file, empty for a bundle not saved yet."""
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        *,
+        name: str,
+        task: str | Task,
+        preprocess: Mapping[str, Any],
+        labels=(),
+        builder: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Mapping[str, float]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        licence: str = "",
+    ) -> "Bundle":
+        """Wraps a model of one's own.
+
+        Args:
+            model: a functional model whose outputs are logits.
+            name: what to call the bundle.
+            task: the task it solves.
+            preprocess: settings of the task's preprocessing; for images `{"image_shape": (H, W, C), "scale": (-1, 1)}`.
+            labels: the name of each output.
+            builder: the registered model it was built from, with its `arguments`.
+            metrics: figures by the data they were measured on.
+            provenance: how it was made, from what and with which seed.
+            licence: terms of the weights.
+
+        Returns:
+            A bundle.
+
+        Raises:
+            BundleError: a field breaks its rule.
+
+        Example:
+            >>> model = kerasdl.build("mlp", features=4, classes=3)
+            >>> settings = {"mean": [5.8, 3.1, 3.8, 1.2], "std": [0.8, 0.4, 1.8, 0.8]}
+            >>> Bundle.of(model, name="iris", task="tabular_classification", preprocess=settings).task.name
+            'tabular_classification'
+        """
+        inputs = [
+            {"name": tensor.name, "shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for tensor in model.inputs
+        ]
+        manifest = Manifest(
+            name=name,
+            task=get_task(task).name,
+            builder=builder,
+            arguments=dict(arguments or {}),
+            inputs=inputs,
+            labels=tuple(labels),
+            metrics={data: dict(figures) for data, figures in (metrics or {}).items()},
+            provenance=dict(provenance or {}),
+            licence=licence,
+        )
+        return cls(model, manifest, dict(preprocess))
+
+    @property
+    def name(self) -> str:
+        """What the bundle is called."""
+        return self.manifest.name
+
+    @property
+    def task(self) -> Task:
+        """The task it solves."""
+        return get_task(self.manifest.task)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each output."""
+        return tuple(self.manifest.labels)
+
+    def predict(self, raw: Any, *, batch_size: int = 64) -> list[dict]:
+        """Answers raw input.
+
+        Args:
+            raw: what the task takes; for images one image or a batch or list of them, uint8, (H, W), (H, W, 1),
+                (H, W, 3) or (H, W, 4), of any size.
+            batch_size: examples computed at once.
+
+        Returns:
+            For each example `{"label", "score", "scores"}`, or `{"value"}` in a regression.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
+            True
+        """
+        return self.task.decode(self.logits(raw, batch_size=batch_size), self.labels)
+
+    def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
+        """Returns the model's outputs (B, K) in float32 for raw input.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").logits(np.zeros((28, 28), "uint8")).shape
+            (1, 10)
+        """
+        inputs = self.task.preprocess(raw, self.preprocess)
+        return self.model.predict(inputs, batch_size=batch_size, verbose=0)
+
+    def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:
+        """Returns the loss and the metrics of the task over labelled data.
+
+        Args:
+            data: a `Dataset`, a name for `kerasdl.data.load` (its test split is taken), arrays (raw x, y), or a
+                tf.data.Dataset of batches ready for the model.
+            batch_size: examples computed at once.
+
+        Returns:
+            `{"loss": ..., "accuracy": ...}`.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
+            True
+        """
+        dataset = self.ready(data, split="test")
+        self._check_labels(dataset)
+        self.model.compile(loss=self.task.loss(), metrics=self.task.metrics())
+        figures = self.model.evaluate(dataset.batches(batch_size), verbose=0, return_dict=True)
+        return {name: float(value) for name, value in figures.items()}
+
+    def finetune(
+        self,
+        train: Any,
+        validation: Any = None,
+        *,
+        epochs: int = 5,
+        freeze: str = "staged",
+        learning_rate: float = 2e-3,
+        config: RunConfig | None = None,
+        name: str | None = None,
+    ) -> "Bundle":
+        """Trains a copy on other data; where the classes differ the copy has a fresh head.
+
+        Args:
+            train: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches
+                ready for the model.
+            validation: the same, or None.
+            epochs: passes over the data, all stages together.
+            freeze: `staged` trains the head alone for the first third of the epochs and then every layer at a third
+                of the learning rate; `features` trains the head alone throughout; `none` trains every layer.
+            learning_rate: the highest of the run.
+            config: further settings; its epochs and learning rate are taken from here, its folder is used for a
+                sub-folder per stage, so that a killed run goes on.
+            name: of the new bundle; None adds `_finetuned`.
+
+        Returns:
+            A new bundle; this one is left as it is. Layers that were frozen keep their batch-norm statistics.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+
+        Example:
+            >>> few = kerasdl.data.load("digits").per_class(1)
+            >>> kerasdl.load_bundle("glyphs_mobilenet").finetune(few, epochs=1).labels[:2]
+            ('0', '1')
+        """
+        train = self.ready(train)
+        validation = None if validation is None else self.ready(validation, split="validation")
+        model, labels = self._copy_for(train)
+        config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
+        run = finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
+        figures = {} if validation is None else {validation.name: run.best_figures}
+        arguments = dict(self.manifest.arguments)
+        if "classes" in arguments:
+            arguments["classes"] = len(labels)
+        manifest = dataclasses.replace(
+            self.manifest,
+            name=name or f"{self.name.removesuffix('_finetuned')}_finetuned",
+            arguments=arguments,
+            labels=labels,
+            metrics=figures,
+            provenance={
+                "finetuned from": self.name,
+                "digest of that": self.digest,
+                "data": f"{train.name}, {train.size} examples",
+                "data licence": train.licence,
+                "epochs": epochs,
+                "freeze": freeze,
+                "learning rate": learning_rate,
+                "seed": config.seed,
+            },
+        )
+        return Bundle(model, manifest, dict(self.preprocess), dict(self.extra))
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the bundle as a folder, or as a .zip where `path` ends so; whole or not at all.
+
+        Returns:
+            The path.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").save("mine.zip").name
+            'mine.zip'
+        """
+
+        def fill(folder: Path) -> None:
+            self.model.save(folder / self.manifest.parts["model"])
+            files.write_json(folder / self.manifest.parts["preprocess"], dict(self.preprocess))
+            for role, content in self.extra.items():
+                (folder / self.manifest.parts[role]).write_bytes(content)
+            (folder / "bundle.json").write_text(self.manifest.to_json(), encoding="utf-8")
+            (folder / self.manifest.parts["card"]).write_text(write_card(self), encoding="utf-8")
+
+        return archive.write(fill, path)
+
+    def export(
+        self,
+        path: str | os.PathLike,
+        *,
+        quantize: str | None = None,
+        representative: Any = None,
+        raw_input: bool = False,
+        tolerance: float | None = None,
+    ) -> ExportReport:
+        """Writes the model for another runtime and checks that the file computes what the model computes.
+
+        Args:
+            path: `.tflite` and `.onnx` say the format; anything else becomes a SavedModel folder.
+            quantize: for TFLite None, `float16`, `dynamic`, `int8` or `int16x8`.
+            representative: data as `evaluate` takes it; int8 and int16x8 are calibrated and every file is checked on it.
+            raw_input: takes the preprocessing into the file, so that an app feeds raw pixels, float32 from 0 to 255
+                at the model's size.
+            tolerance: largest drift allowed; None takes the format's.
+
+        Returns:
+            What the file was measured to do.
+
+        Raises:
+            ExportError: the file would compute something else, or the format cannot hold the model; nothing is left.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").export("digits.tflite", representative="digits").top1_agreement
+            1.0
+        """
+        suffix = Path(path).suffix
+        if quantize is not None and suffix != ".tflite":
+            checks.refuse("quantize is for .tflite files", quantize, f"Name a .tflite file instead of {str(path)!r}.")
+        model = self.deployable() if raw_input else self.model
+        samples = None
+        if representative is not None:
+            dataset = self.ready(representative)
+            samples = (
+                (dataset.prepared(dataset.input_shape, None) if raw_input else dataset)
+                .take(min(dataset.size or 256, 256))
+                .arrays()[0]
+            )
+            samples = samples.astype("float32") if raw_input else samples
+        if suffix == ".tflite":
+            return export_tflite(
+                model, path, quantize=quantize, representative=samples, samples=samples, tolerance=tolerance
+            )
+        export = export_onnx if suffix == ".onnx" else export_saved_model
+        return export(model, path, samples=samples, tolerance=tolerance)
+
+    def deployable(self) -> keras.Model:
+        """Returns a flat model of the same weights that takes raw input: the preprocessing stands in its graph.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").deployable().input.name
+            'raw'
+        """
+        raw = x = keras.Input(self.model.input_shape[1:], dtype=self.model.input.dtype, name="raw")
+        for layer in self.task.preprocess_layers(self.preprocess):
+            x = layer(x)
+        clone = keras.models.clone_model(self.model, input_tensors=x)
+        clone.set_weights(self.model.get_weights())
+        return keras.Model(raw, clone.outputs, name=f"{self.model.name}_deployable")
+
+    def ready(self, data: Any, *, split: str = "train") -> Dataset:
+        """Returns data as batches of this bundle's own input: resized, scaled or standardised as it was trained.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").ready("digits").input_shape
+            (32, 32, 3)
+        """
+        if isinstance(data, tuple):
+            inputs, targets = data
+            return as_dataset((self.task.preprocess(inputs, self.preprocess), targets))
+        dataset = as_dataset(data, split=split)
+        if dataset.images:
+            return dataset.prepared(tuple(self.preprocess["image_shape"]), tuple(self.preprocess["scale"]))
+        return dataset
+
+    def _check_labels(self, dataset: Dataset) -> None:
+        if dataset.class_names and dataset.class_names != self.labels:
+            rule = f"data for {self.name} must have its classes {self.labels}"
+            checks.refuse(rule, dataset.class_names, "Fine-tune the bundle on this data first.")
+
+    def _copy_for(self, train: Dataset) -> tuple[keras.Model, tuple[str, ...]]:
+        if not train.class_names or train.class_names == self.labels:
+            copy = keras.models.clone_model(self.model)
+            copy.set_weights(self.model.get_weights())
+            return copy, self.labels
+        return self.task.replace_head(self.model, len(train.class_names)), train.class_names

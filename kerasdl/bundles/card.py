@@ -1,0 +1,57 @@
+"""The model card: what a bundle is, what it was measured to do, how to use it."""
+
+import math
+
+TASKS = {
+    "image_classification": "names what an image shows",
+    "text_classification": "names what a text is about",
+    "tabular_classification": "names what a row of numbers describes",
+    "tabular_regression": "predicts a number from a row of numbers",
+}
+
+
+def write_card(bundle) -> str:
+    """Returns the card of a bundle in Markdown."""
+    manifest = bundle.manifest
+    inputs = ", ".join(f"`{each['name']}` {tuple(each['shape'])} {each['dtype']}" for each in manifest.inputs)
+    weights = sum(math.prod(weight.shape) for weight in bundle.model.weights)
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"A model that {TASKS.get(manifest.task, f'solves the task {manifest.task}')}.",
+        "",
+        f"- Built from: {manifest.builder or 'a model of its own'}, {weights:,} weights",
+        f"- Input: {inputs}, after the steps in preprocess.json",
+        f"- Labels: {', '.join(manifest.labels) or 'none'}",
+        f"- Licence: {manifest.licence or 'not stated'}",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import kerasdl",
+        f'kerasdl.load_bundle("{manifest.name}").predict(raw)  # an embedded name, or the path of this bundle',
+        "```",
+        "",
+        "## Measured",
+        "",
+        *_measured(manifest.metrics),
+        "",
+        "## How it was made",
+        "",
+        *[f"- {name}: {value}" for name, value in manifest.provenance.items()],
+        "",
+        "## Limits",
+        "",
+        "It knows the labels above and nothing else: any other input still gets one of them. The figures hold for the",
+        "data named beside them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(metrics) -> list[str]:
+    if not metrics:
+        return ["Nothing yet."]
+    rows = ["| data | figure | value |", "|---|---|---|"]
+    return rows + [
+        f"| {data} | {name} | {value:.4g} |" for data, figures in metrics.items() for name, value in figures.items()
+    ]

@@ -1,0 +1,5 @@
+"""The command line: `kerasdl models | describe | bundles | finetune | predict | evaluate | export | ...`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,235 @@
+"""The commands. TensorFlow is loaded by those that compute, not by those that list."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kerasdl
+from kerasdl.core import EXPORT_FORMATS
+
+from .output import EXIT_HELP, reported, show_json, show_table
+
+app = typer.Typer(
+    help="Deep learning on Keras 3: build, train, and ship what was trained.",
+    epilog=EXIT_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
+Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
+PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", "tf2onnx", "onnx", "onnxruntime")
+PACKAGES += ("ai-edge-litert", "tensorflow-datasets", "keras-tuner", "scikit-learn", "numpy", "matplotlib")
+PACKAGES += ("tensorboard", "importlib_resources", "pillow")
+EXTRAS = {"hub": ("huggingface_hub",), "test": ("pytest", "hypothesis")}
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
+
+
+@app.command()
+@reported
+def models(
+    pattern: Annotated[str, typer.Argument(help="Wildcards, such as 'vision/*'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only models of this task.")] = None,
+    json: Json = False,
+) -> None:
+    """List the registered models."""
+    specs = [kerasdl.spec(name) for name in kerasdl.list_models(pattern, task=task)]
+    if json:
+        return show_json([dataclasses.asdict(spec) for spec in specs])
+    rows = [(spec.name, spec.family, spec.task, spec.params, _exports(spec), spec.qat) for spec in specs]
+    show_table("models", ("name", "family", "task", "weights", "exports", "QAT"), rows)
+
+
+@app.command()
+@reported
+def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json: Json = False) -> None:
+    """Say what is known of a model."""
+    spec = kerasdl.spec(name)
+    if json:
+        return show_json(dataclasses.asdict(spec))
+    fields = {**dataclasses.asdict(spec), "exports": _exports(spec), **{f"no {k}": v for k, v in spec.exports.items()}}
+    show_table(name, ("field", "value"), [(key, value) for key, value in fields.items() if value not in ("", (), {})])
+
+
+@app.command()
+@reported
+def bundles(json: Json = False) -> None:
+    """List the embedded bundles."""
+    found = [kerasdl.load_bundle(name) for name in kerasdl.bundles.list_bundles()]
+    if json:
+        return show_json([{**dataclasses.asdict(each.manifest), "digest": each.digest} for each in found])
+    rows = [(each.name, each.task.name, len(each.labels), each.model.count_params(), _figures(each)) for each in found]
+    show_table("bundles", ("name", "task", "labels", "weights", "measured"), rows)
+
+
+@app.command()
+@reported
+def finetune(
+    bundle: BundleName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 5,
+    freeze: Annotated[str, typer.Option(help="staged, features (head alone) or none.")] = "staged",
+    batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
+    folder: Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")] = None,
+    seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train a copy of a bundle on your data, a folder of images in class folders for one."""
+    kerasdl.set_seed(seed)
+    start = time.perf_counter()
+    loaded = kerasdl.load_bundle(bundle)
+    train, validation = (_load(data, split, seed) for split in ("train", "validation"))
+    config = kerasdl.train.RunConfig(
+        batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
+    )
+    name = out.name.removesuffix(".zip")
+    tuned = loaded.finetune(
+        train, validation, epochs=epochs, freeze=freeze, learning_rate=learning_rate, config=config, name=name
+    )
+    tuned.save(out)
+    figures = {"bundle": str(out), "seconds": time.perf_counter() - start, **tuned.manifest.metrics}
+    if json:
+        return show_json(figures)
+    show_table(str(out), ("data", "figure", "value"), _metric_rows(tuned))
+
+
+@app.command()
+@reported
+def predict(
+    bundle: BundleName,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
+    json: Json = False,
+) -> None:
+    """Answer raw input."""
+    names, raw = kerasdl.cli.read_inputs(inputs)
+    results = kerasdl.load_bundle(bundle).predict(raw)
+    if json:
+        return show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
+    plain = [{key: value for key, value in result.items() if key != "scores"} for result in results]
+    rows = [(name, *result.values()) for name, result in zip(names, plain, strict=True)]
+    show_table("predictions", ("input", *plain[0]), rows)
+
+
+@app.command()
+@reported
+def evaluate(
+    bundle: BundleName,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    json: Json = False,
+) -> None:
+    """Measure a bundle on labelled data."""
+    figures = kerasdl.load_bundle(bundle).evaluate(_load(data, split, 0))
+    if json:
+        return show_json(figures)
+    show_table(f"{bundle} on {data} ({split})", ("figure", "value"), list(figures.items()))
+
+
+@app.command()
+@reported
+def export(
+    bundle: BundleName,
+    path: Annotated[Path, typer.Argument(help=".tflite, .onnx, or a folder for a SavedModel.")],
+    quantize: Annotated[str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
+    ] = None,
+    raw_input: Annotated[bool, typer.Option(help="Take the preprocessing into the file.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a bundle for another runtime, and check what was written."""
+    representative = None if data is None else _load(data, "train", 0)
+    report = kerasdl.load_bundle(bundle).export(
+        path, quantize=quantize, representative=representative, raw_input=raw_input
+    )
+    if json:
+        return print(report.to_json())
+    shown = ("format", "bytes", "absolute", "relative", "top1_agreement", "measure", "tolerance", "seconds")
+    show_table(str(path), ("figure", "value"), [(name, getattr(report, name)) for name in shown])
+    for note in report.notes:
+        print("note:", note)
+
+
+@app.command()
+@reported
+def benchmark(
+    path: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or a SavedModel folder.")], json: Json = False
+) -> None:
+    """Measure the latency of an exported file, one example at a time on one thread."""
+    latency = dataclasses.asdict(kerasdl.deploy.benchmark(path))
+    if json:
+        return show_json(latency)
+    show_table(str(path), ("figure", "value"), list(latency.items()))
+
+
+@app.command()
+@reported
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("quickstart"),
+    seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
+    json: Json = False,
+) -> None:
+    """Fine-tune a pretrained bundle on 100 images, export it, and prove the files: about two minutes."""
+    figures = kerasdl.cli.run_quickstart(out, seed=seed, quiet=json)
+    if json:
+        show_json(figures)
+
+
+@app.command()
+@reported
+def doctor(json: Json = False) -> None:
+    """Show versions and devices, and what is missing."""
+    versions = {"python": platform.python_version(), "kerasdl": kerasdl.__version__}
+    versions |= {name: _version(name) for name in PACKAGES}
+    optional = {f"{name} (extra: {extra})": _version(name) for extra, names in EXTRAS.items() for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    devices = [] if missing else kerasdl.train.list_devices()
+    if json:
+        show_json({"versions": versions, "optional": optional, "devices": devices, "missing": missing})
+    else:
+        rows = [(name, version or "missing") for name, version in (versions | optional).items()]
+        show_table("doctor", ("package", "version"), rows)
+        print("devices:", ", ".join(devices) or "unknown until the missing packages are installed")
+        print(
+            f"missing: {', '.join(missing)}. Run: pip install {' '.join(missing)}" if missing else "Nothing is missing."
+        )
+    if missing:
+        raise typer.Exit(6)
+
+
+def _load(data: str, split: str, seed: int):
+    name = f"folder:{data}" if Path(data).is_dir() else data
+    return kerasdl.data.load(name, split, seed=seed)
+
+
+def _exports(spec) -> str:
+    refused = [name for name in EXPORT_FORMATS if name in spec.exports]
+    return "all" if not refused else "all but " + ", ".join(refused)
+
+
+def _figures(bundle) -> str:
+    return "; ".join(f"{data} {name} {value:.4g}" for data, name, value in _metric_rows(bundle) if name != "loss")
+
+
+def _metric_rows(bundle) -> list[tuple[str, str, float]]:
+    metrics = bundle.manifest.metrics
+    return [(data, name, value) for data, figures in metrics.items() for name, value in figures.items()]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,79 @@
+"""What the commands print: tables for people, JSON for programs, one line for a mistake."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kerasdl.core import errors
+
+# What an exit code means; 2 is also what a misspelt option gives.
+EXIT_CODES = (
+    (errors.ArgumentError, 2),
+    (errors.UnknownNameError, 2),
+    (errors.DataError, 3),
+    (errors.BundleError, 3),
+    (errors.ExportError, 4),
+    (errors.TrainingError, 5),
+    (errors.MissingPackageError, 6),
+    (errors.KerasdlError, 1),
+    (OSError, 3),
+)
+EXIT_HELP = (
+    "Exit codes: 0 done; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
+    "4 an export refused; 5 training failed; 6 a package is missing; 130 interrupted."
+)
+
+
+def reported(command: Callable) -> Callable:
+    """Turns the errors that kerasdl raises on purpose into one line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs):
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("error: interrupted.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except tuple(kind for kind, _ in EXIT_CODES) as error:
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table; columns of numbers stand to the right. Where output is no terminal nothing is cut."""
+    rows = [[_cell(value) for value in row] for row in rows]
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for position, name in enumerate(columns):
+        is_number = rows and all(row[position].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
+        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def show_json(value: Any) -> None:
+    """Prints one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
