@@ -1,0 +1,47 @@
+# Every target makes its own environment first: Python 3.11 or later and the package index are all it takes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: quickstart test slow bars index golden topics matrix bundles lint format clean
+
+quickstart: $(READY)
+	$(BIN)/kerasdl quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not bar" -n 2 --dist loadgroup
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m "slow" -n 2 --dist loadgroup
+
+# Long measurements whose figures stand in docs/measured.md.
+bars: $(READY)
+	$(BIN)/python -m pytest -m "bar" -s
+
+# What is generated from the registry and the code.
+index: $(READY)
+	$(BIN)/python -m kerasdl.core.indexing
+golden: $(READY)
+	$(BIN)/python tools/make_golden.py
+topics: $(READY)
+	$(BIN)/python tools/make_topics.py
+matrix: $(READY)
+	$(BIN)/python tools/make_matrix.py
+bundles: $(READY)
+	$(BIN)/python tools/make_bundles.py
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+$(READY): requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist *.egg-info quickstart
