@@ -87,10 +87,14 @@ def packages() -> list[Path]:
 def file_table(package: Path) -> str:
     """Returns the table of one folder: each file with its first line."""
     rows = "".join(
-        f"| {link(path)} | {first_line(path)} |\n" for path in sorted(package.glob("*.py")) if path.name != "__init__.py"
+        f"| {link(path)} | {first_line(path)} |\n"
+        for path in sorted(package.glob("*.py"))
+        if path.name != "__init__.py"
     )
     title = package.relative_to(ROOT).as_posix()
-    return f"\n### {title}\n\n{first_line(package / '__init__.py')}\n" + (f"\n| file | what |\n|---|---|\n{rows}" if rows else "")
+    return f"\n### {title}\n\n{first_line(package / '__init__.py')}\n" + (
+        f"\n| file | what |\n|---|---|\n{rows}" if rows else ""
+    )
 
 
 def first_line(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasdl.core import checks, files
 from kerasdl.core.task import Task, get_task
-from kerasdl.data import Dataset, as_dataset
+from kerasdl.data import Dataset, as_dataset, load
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
 from kerasdl.train import RunConfig
 
@@ -20,6 +20,8 @@ from . import archive
 from .card import write_card
 from .finetuning import finetune_model
 from .manifest import Manifest
+
+SAMPLES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +172,7 @@ class Bundle:
         validation: Any = None,
         *,
         epochs: int = 5,
+        labels: Sequence[str] = (),
         freeze: str = "staged",
         learning_rate: float = 2e-3,
         config: RunConfig | None = None,
@@ -182,6 +185,7 @@ class Bundle:
                 ready for the model.
             validation: the same, or None.
             epochs: passes over the data, all stages together.
+            labels: the classes of arrays, where they are not the bundle's own; other data names its own.
             freeze: `staged` trains the head alone for the first third of the epochs and then every layer at a third
                 of the learning rate; `features` trains the head alone throughout; `none` trains every layer.
             learning_rate: the highest of the run.
@@ -200,21 +204,18 @@ class Bundle:
             >>> kerasdl.load_bundle("glyphs_mobilenet").finetune(few, epochs=1).labels[:2]
             ('0', '1')
         """
-        train = self.ready(train)
-        validation = None if validation is None else self.ready(validation, split="validation")
+        train = self.ready(train, labels=labels)
+        validation = None if validation is None else self.ready(validation, split="validation", labels=labels)
         model, labels = self._copy_for(train)
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
-        run = finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
-        figures = {} if validation is None else {validation.name: run.best_figures}
-        arguments = dict(self.manifest.arguments)
-        if "classes" in arguments:
-            arguments["classes"] = len(labels)
+        finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
+        classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}
         manifest = dataclasses.replace(
             self.manifest,
             name=name or f"{self.name.removesuffix('_finetuned')}_finetuned",
-            arguments=arguments,
+            arguments={**self.manifest.arguments, **classes},
             labels=labels,
-            metrics=figures,
+            metrics={},
             provenance={
                 "finetuned from": self.name,
                 "digest of that": self.digest,
@@ -226,7 +227,29 @@ class Bundle:
                 "seed": config.seed,
             },
         )
-        return Bundle(model, manifest, dict(self.preprocess), dict(self.extra))
+        tuned = Bundle(model, manifest, dict(self.preprocess), dict(self.extra))
+        if validation is None:
+            return tuned
+        return tuned.with_metrics(f"{validation.name} validation", tuned.evaluate(validation))
+
+    def with_metrics(self, data: str, figures: Mapping[str, float]) -> "Bundle":
+        """Returns the bundle with figures measured on some data, which its card then shows.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").with_metrics("mine", {"accuracy": 0.9}).manifest.metrics["mine"]
+            {'accuracy': 0.9}
+        """
+        metrics = {**self.manifest.metrics, data: dict(figures)}
+        return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, metrics=metrics))
+
+    def card(self) -> str:
+        """Returns the model card in Markdown: what the bundle is, what was measured, how it was made.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").card().splitlines()[0]
+            '# digits_mobilenet'
+        """
+        return write_card(self)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the bundle as a folder, or as a .zip where `path` ends so; whole or not at all.
@@ -245,7 +268,7 @@ class Bundle:
             for role, content in self.extra.items():
                 (folder / self.manifest.parts[role]).write_bytes(content)
             (folder / "bundle.json").write_text(self.manifest.to_json(), encoding="utf-8")
-            (folder / self.manifest.parts["card"]).write_text(write_card(self), encoding="utf-8")
+            (folder / self.manifest.parts["card"]).write_text(self.card(), encoding="utf-8")
 
         return archive.write(fill, path)
 
@@ -263,7 +286,8 @@ class Bundle:
         Args:
             path: `.tflite` and `.onnx` say the format; anything else becomes a SavedModel folder.
             quantize: for TFLite None, `float16`, `dynamic`, `int8` or `int16x8`.
-            representative: data as `evaluate` takes it; int8 and int16x8 are calibrated and every file is checked on it.
+            representative: data as `evaluate` takes it, its train split; int8 and int16x8 are calibrated on it, and
+                every file is checked on it.
             raw_input: takes the preprocessing into the file, so that an app feeds raw pixels, float32 from 0 to 255
                 at the model's size.
             tolerance: largest drift allowed; None takes the format's.
@@ -284,13 +308,7 @@ class Bundle:
         model = self.deployable() if raw_input else self.model
         samples = None
         if representative is not None:
-            dataset = self.ready(representative)
-            samples = (
-                (dataset.prepared(dataset.input_shape, None) if raw_input else dataset)
-                .take(min(dataset.size or 256, 256))
-                .arrays()[0]
-            )
-            samples = samples.astype("float32") if raw_input else samples
+            samples = self._samples(representative, raw_input)
         if suffix == ".tflite":
             return export_tflite(
                 model, path, quantize=quantize, representative=samples, samples=samples, tolerance=tolerance
@@ -312,8 +330,14 @@ class Bundle:
         clone.set_weights(self.model.get_weights())
         return keras.Model(raw, clone.outputs, name=f"{self.model.name}_deployable")
 
-    def ready(self, data: Any, *, split: str = "train") -> Dataset:
-        """Returns data as batches of this bundle's own input: resized, scaled or standardised as it was trained.
+    def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
+        """Returns data as this bundle's own input: resized, scaled or standardised as it was trained.
+
+        Args:
+            data: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches ready
+                for the model.
+            split: of a name.
+            labels: the classes of arrays, where they are not the bundle's own.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").ready("digits").input_shape
@@ -321,11 +345,20 @@ class Bundle:
         """
         if isinstance(data, tuple):
             inputs, targets = data
-            return as_dataset((self.task.preprocess(inputs, self.preprocess), targets))
-        dataset = as_dataset(data, split=split)
+            ready = (self.task.preprocess(inputs, self.preprocess), targets)
+            return as_dataset(ready, name="arrays", task=self.manifest.task, class_names=tuple(labels or self.labels))
+        dataset = load(data, split) if isinstance(data, str) else as_dataset(data)
         if dataset.images:
             return dataset.prepared(tuple(self.preprocess["image_shape"]), tuple(self.preprocess["scale"]))
         return dataset
+
+    def _samples(self, data: Any, raw_input: bool) -> np.ndarray:
+        dataset = self.ready(data)
+        if raw_input and not dataset.images:
+            checks.refuse("raw_input= is checked on image data by name or Dataset", type(data).__name__)
+        if raw_input:
+            dataset = dataset.prepared(dataset.input_shape, None)
+        return dataset.take(min(dataset.size or SAMPLES, SAMPLES)).arrays()[0].astype(self.model.input.dtype)
 
     def _check_labels(self, dataset: Dataset) -> None:
         if dataset.class_names and dataset.class_names != self.labels:

@@ -156,7 +156,7 @@ def export(
     )
     if json:
         return print(report.to_json())
-    shown = ("format", "bytes", "absolute", "relative", "top1_agreement", "measure", "tolerance", "seconds")
+    shown = ("format", "bytes", "worst_absolute", "worst_relative", "top1_agreement", "measure", "tolerance", "seconds")
     show_table(str(path), ("figure", "value"), [(name, getattr(report, name)) for name in shown])
     for note in report.notes:
         print("note:", note)
@@ -195,7 +195,7 @@ def doctor(json: Json = False) -> None:
     versions |= {name: _version(name) for name in PACKAGES}
     optional = {f"{name} (extra: {extra})": _version(name) for extra, names in EXTRAS.items() for name in names}
     missing = [name for name, version in versions.items() if version is None]
-    devices = [] if missing else kerasdl.train.list_devices()
+    devices = [] if missing else _devices()
     if json:
         show_json({"versions": versions, "optional": optional, "devices": devices, "missing": missing})
     else:
@@ -212,6 +212,12 @@ def doctor(json: Json = False) -> None:
 def _load(data: str, split: str, seed: int):
     name = f"folder:{data}" if Path(data).is_dir() else data
     return kerasdl.data.load(name, split, seed=seed)
+
+
+def _devices() -> list[str]:
+    import tensorflow as tf
+
+    return [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
 
 
 def _exports(spec) -> str:

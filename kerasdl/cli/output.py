@@ -25,6 +25,7 @@ EXIT_CODES = (
     (errors.KerasdlError, 1),
     (OSError, 3),
 )
+WIDTH_ELSEWHERE = 160
 EXIT_HELP = (
     "Exit codes: 0 done; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
     "4 an export refused; 5 training failed; 6 a package is missing; 130 interrupted."
@@ -50,7 +51,7 @@ def reported(command: Callable) -> Callable:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table; columns of numbers stand to the right. Where output is no terminal nothing is cut."""
+    """Prints a table; columns of numbers stand to the right. Where output is no terminal it is wide."""
     rows = [[_cell(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", header_style="bold")
     for position, name in enumerate(columns):
@@ -58,8 +59,8 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH_ELSEWHERE)
+    console.print(table)
 
 
 def show_json(value: Any) -> None:

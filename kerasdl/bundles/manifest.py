@@ -1,0 +1,219 @@
+"""bundle.json: what a bundle says of itself, taken from a stranger's JSON field by field."""
+
+import dataclasses
+import json
+import math
+import numbers
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .archive import MANIFEST, check_name, one_error, refuse
+
+SCHEMA = 1
+MAX_JSON = 2**20
+JSON_DEPTH = 16
+MAX_TEXT = 10_000
+MAX_LABELS = 100_000
+MAX_SIZE = 2**24
+PARTS = {"model": "model.keras", "preprocess": "preprocess.json", "card": "card.md"}
+DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "string")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What bundle.json holds; making one checks every field, and lists become tuples."""
+
+    schema: int = SCHEMA
+    """The version of this form."""
+    name: str
+    """What the bundle is called."""
+    task: str
+    """The name of its `Task`."""
+    builder: str = ""
+    """The registered model that it was built by, or nothing."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the builder was given."""
+    inputs: tuple[Mapping[str, Any], ...]
+    """`{"name", "shape", "dtype"}` of each input; shapes are without the batch, None where a size is free."""
+    labels: tuple[str, ...] = ()
+    """The names of the outputs, in order."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Figures by name, under the name of the data they were measured on."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """How, from what and with which seed and versions it was made."""
+    licence: str = ""
+    """The terms of the weights."""
+    parts: Mapping[str, str] = field(default_factory=lambda: dict(PARTS))
+    """The file of each role: `model`, `preprocess` and `card`, and further ones such as `tokenizer` or `ema`."""
+
+    def __post_init__(self):
+        if type(self.schema) is not int or self.schema != SCHEMA:
+            refuse(f"this kerasdl reads bundles of schema {SCHEMA}", self.schema, "Upgrade kerasdl if it is higher.")
+        checked = {
+            "name": _text("name", self.name),
+            "task": _text("task", self.task),
+            "builder": _text("builder", self.builder, empty=True),
+            "arguments": _json("arguments", _mapping("arguments", self.arguments)),
+            "inputs": tuple(_input(each) for each in _items("inputs", self.inputs, 64)),
+            "labels": tuple(_text("a label", each) for each in _items("labels", self.labels, MAX_LABELS)),
+            "metrics": _metrics(self.metrics),
+            "provenance": _json("provenance", _mapping("provenance", self.provenance)),
+            "licence": _text("licence", self.licence, empty=True),
+            "parts": _parts(self.parts),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def to_json(self) -> str:
+        """Returns the text of bundle.json."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Returns the manifest that a bundle.json holds.
+
+        Raises:
+            BundleError: it is no JSON object of this schema; the text names the field.
+        """
+        values = _mapping(MANIFEST, parse_json(text, MANIFEST))
+        names = {each.name for each in dataclasses.fields(cls)}
+        if values.get("schema") != SCHEMA:
+            cls(**{**dict.fromkeys(names), "schema": values.get("schema")})
+        if set(values) != names:
+            apart = {"missing": sorted(names - set(values)), "unknown": sorted(set(values) - names)[:4]}
+            refuse(f"{MANIFEST} must have all fields of schema {SCHEMA} and no others", apart)
+        return cls(**values)
+
+
+def read_manifest(folder: str | os.PathLike) -> Manifest:
+    """Returns the manifest of a verified folder, whose parts are all there.
+
+    Raises:
+        BundleError: bundle.json or a part of it is missing or not in order.
+
+    Example:
+        >>> with archive.read("mine.zip") as folder:
+        ...     print(read_manifest(folder).labels)
+    """
+    folder = Path(folder)
+    manifest = Manifest.from_json(_read(folder / MANIFEST))
+    for role, name in manifest.parts.items():
+        if not (folder / name).is_file():
+            refuse(f"the part {role!r} must be a file of the bundle", name)
+    return manifest
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Returns what a JSON file of a bundle holds.
+
+    Raises:
+        BundleError: it is missing, too large or no plain JSON.
+    """
+    return parse_json(_read(Path(path)), Path(path).name)
+
+
+def parse_json(text: str | bytes, what: str, *, depth: int = JSON_DEPTH) -> Any:
+    """Returns plain, finite, bounded JSON: no double key, no NaN, no lone surrogate, no nesting beyond `depth`.
+
+    Raises:
+        BundleError: the text, called `what` in the error, is not of that kind.
+    """
+    with one_error(what, "text"):
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_double_keys, parse_constant=_no_constant)
+    return _json(what, value, depth=depth, limit=len(text), lists=list)
+
+
+def _read(path: Path) -> bytes:
+    with one_error(path, "file"), open(path, "rb") as file:
+        content = file.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        refuse(f"{path.name} may have at most {MAX_JSON} bytes", f"{path.stat().st_size} bytes")
+    return content
+
+
+def _no_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        keys = [key for key, _ in pairs]
+        refuse("no key may stand twice in a JSON object", next(key for key in keys if keys.count(key) > 1))
+    return values
+
+
+def _no_constant(name: str):
+    refuse("numbers in JSON must be finite", name)
+
+
+def _json(where: str, value: Any, *, depth: int = JSON_DEPTH, limit: int = MAX_TEXT, lists: type = tuple) -> Any:
+    """Returns a copy of a JSON value whose every part is in bounds, with its lists as `lists`."""
+    if depth < 1 and isinstance(value, (Mapping, list, tuple)):
+        refuse(f"{where} may not be nested so deeply", type(value).__name__)
+    if isinstance(value, Mapping):
+        return {
+            _text(f"a key of {where}", key, limit=limit, empty=True, lines=True): _json(
+                where, each, depth=depth - 1, limit=limit, lists=lists
+            )
+            for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return lists(_json(where, each, depth=depth - 1, limit=limit, lists=lists) for each in value)
+    if isinstance(value, str):
+        return _text(f"a text in {where}", value, limit=limit, empty=True, lines=True)
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**64):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    refuse(f"{where} must hold plain, finite JSON values", value)
+
+
+def _text(where: str, value: Any, *, limit: int = 200, empty: bool = False, lines: bool = False) -> str:
+    if not isinstance(value, str) or len(value) > limit or not (value or empty):
+        refuse(f"{where} must be a text of {0 if empty else 1} to {limit} characters", value)
+    if any("\ud800" <= character <= "\udfff" for character in value) or not (lines or value.isprintable()):
+        refuse(f"{where} must be printable text", value)
+    return value
+
+
+def _mapping(where: str, value: Any) -> Mapping:
+    if not isinstance(value, Mapping):
+        refuse(f"{where} must be an object with named fields", value)
+    return value
+
+
+def _items(where: str, value: Any, most: int) -> list | tuple:
+    if not isinstance(value, (list, tuple)) or len(value) > most:
+        refuse(f"{where} must be a list of at most {most}", value)
+    return value
+
+
+def _input(value: Any) -> dict[str, Any]:
+    if set(_mapping("an input", value)) != {"name", "shape", "dtype"}:
+        refuse("an input must have the fields name, shape and dtype", sorted(map(str, value)))
+    shape = tuple(_items("an input's shape", value["shape"], 8))
+    if not all(size is None or (type(size) is int and 0 < size <= MAX_SIZE) for size in shape):
+        refuse(f"sizes in an input's shape are None or from 1 to {MAX_SIZE}", shape)
+    if value["dtype"] not in DTYPES:
+        refuse(f"an input's dtype must be one of {DTYPES}", value["dtype"])
+    return {"name": _text("an input's name", value["name"]), "shape": shape, "dtype": value["dtype"]}
+
+
+def _metrics(value: Any) -> dict[str, dict[str, float]]:
+    checked: dict[str, dict[str, float]] = {}
+    for data, figures in _mapping("metrics", value).items():
+        _text("a name of data in metrics", data)
+        for name, figure in _mapping(f"metrics[{data!r}]", figures).items():
+            if not isinstance(figure, numbers.Real) or isinstance(figure, bool) or not math.isfinite(figure):
+                refuse(f"metrics[{data!r}][{name!r}] must be a finite number", figure)
+        checked[data] = {_text("a name in metrics", name): float(figure) for name, figure in figures.items()}
+    return checked
+
+
+def _parts(value: Any) -> dict[str, str]:
+    missing = [role for role in PARTS if role not in _mapping("parts", value)]
+    if missing:
+        refuse(f"parts must name the files of {tuple(PARTS)}", f"none for {missing}")
+    return {_text("a role in parts", role): check_name(_text(f"parts[{role!r}]", name)) for role, name in value.items()}

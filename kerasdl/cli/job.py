@@ -1,0 +1,128 @@
+"""The main job on embedded data: fine-tune a bundle on few images, look, export, and prove the files."""
+
+import csv
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from kerasdl.bundles import Bundle, load_bundle
+from kerasdl.core import build, files, set_seed
+from kerasdl.data import Dataset, load
+from kerasdl.deploy import ExportReport, benchmark, run_exported
+from kerasdl.train import RunConfig, fit
+
+from .output import show_table
+from .pictures import draw_comparison, draw_confusion
+
+START = "glyphs_mobilenet"
+PER_CLASS = 10
+EPOCHS = 15
+EXPORTS = {"digits.tflite": None, "digits_int8.tflite": "int8", "digits.onnx": None}
+SETTINGS = RunConfig(epochs=EPOCHS, batch_size=16, learning_rate=3e-3, schedule="cosine", weight_decay=1e-2)
+
+
+def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> dict:
+    """Fine-tunes `glyphs_mobilenet` on 10 images of each digit and exports the result, beside training from scratch.
+
+    Args:
+        out: the folder to fill: bundle, exported files, pictures, card, figures.
+        seed: one seed for everything.
+        quiet: prints nothing.
+
+    Returns:
+        What was measured; the same stands in `out`/figures.json.
+
+    Raises:
+        ExportError: a file would not compute what was trained.
+
+    Example:
+        >>> kerasdl.cli.run_quickstart("quickstart", quiet=True)["fine-tuned"] > 0.8
+        True
+    """
+    out, started = Path(out), time.perf_counter()
+    console = Console(quiet=quiet)
+    set_seed(seed)
+    bundle = load_bundle(START)
+    few = bundle.ready(load("digits", "train").per_class(PER_CLASS, seed=seed))
+    validation, test = (bundle.ready(load("digits", split)) for split in ("validation", "test"))
+    config = dataclasses.replace(SETTINGS, seed=seed, progress="off" if quiet else "auto")
+
+    console.print(f"[bold]1 of 3[/] Fine-tuning {START} on {few.size} images of handwritten digits")
+    tuned, tuned_curve = fine_tuned(bundle, few, validation, config, out)
+    console.print(f"[bold]2 of 3[/] Training the same net from scratch on the same {few.size} images")
+    scratch, scratch_curve = from_scratch(bundle, few, validation, config)
+    accuracy = {
+        name: each.evaluate(test)["accuracy"] for name, each in (("fine-tuned", tuned), ("from scratch", scratch))
+    }
+    tuned = tuned.with_metrics("digits test", tuned.evaluate(test))
+    tuned.save(out / "digits.zip")
+    files.write_text(out / "card.md", tuned.card())
+
+    console.print("[bold]3 of 3[/] Exporting, and running every file against the model")
+    exports = [_export(tuned, out / name, quantize, few, test) for name, quantize in EXPORTS.items()]
+    curves = {"fine-tuned": tuned_curve, "from scratch": scratch_curve}
+    draw_comparison(out / "curves.png", curves, accuracy, f"{few.size} images of digits, {EPOCHS} epochs")
+    _draw_confusion(out / "confusion.png", tuned, test)
+    figures = {**accuracy, "seconds": time.perf_counter() - started, "exports": exports}
+    files.write_json(out / "figures.json", figures)
+    if not quiet:
+        _show(out, figures)
+    return figures
+
+
+def fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig, out: Path):
+    """Returns the fine-tuned bundle and its validation accuracy after each epoch."""
+    config = dataclasses.replace(config, folder=out / "run", resume=False)
+    rate = config.learning_rate
+    tuned = bundle.finetune(few, validation, epochs=EPOCHS, learning_rate=rate, config=config, name="digits")
+    stages = (out / "run" / stage / "log.csv" for stage in ("head", "all"))
+    rows = [row for stage in stages for row in csv.DictReader(stage.read_text().splitlines())]
+    return tuned, [float(row["val_accuracy"]) for row in rows]
+
+
+def from_scratch(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig):
+    """Returns a bundle of the same net with fresh weights, trained as long, and its validation accuracy."""
+    arguments = {**bundle.manifest.arguments, "classes": len(few.class_names)}
+    model = build(bundle.manifest.builder, **arguments)
+    run = fit(model, few, validation=validation, config=config)
+    scratch = Bundle.of(model, name="scratch", task=bundle.task, preprocess=bundle.preprocess, labels=few.class_names)
+    return scratch, run.history["val_accuracy"]
+
+
+def _export(tuned: Bundle, path: Path, quantize: str | None, few: Dataset, test: Dataset) -> dict:
+    report: ExportReport = tuned.export(path, quantize=quantize, representative=few)
+    inputs, truth = test.arrays()
+    (logits,) = run_exported(path, inputs).values()
+    return {
+        "file": path.name,
+        "bytes": report.bytes,
+        "drift": report.worst_relative,
+        "same answer": report.top1_agreement,
+        "accuracy": float(np.mean(logits.argmax(axis=-1) == truth)),
+        "ms": benchmark(path).median_ms,
+    }
+
+
+def _draw_confusion(path: Path, tuned: Bundle, test: Dataset) -> None:
+    inputs, truth = test.arrays()
+    guess = tuned.model.predict(inputs, verbose=0).argmax(axis=-1)
+    title = f"{np.mean(guess == truth):.1%} of {len(truth)} test images right"
+    draw_confusion(path, truth, guess, tuned.labels, title)
+
+
+def _show(out: Path, figures: dict) -> None:
+    show_table(
+        "test accuracy",
+        ("net", "accuracy"),
+        [(name, f"{figures[name]:.1%}") for name in ("fine-tuned", "from scratch")],
+    )
+    rows = [tuple(export.values()) for export in figures["exports"]]
+    show_table("exported, each run in its own runtime", tuple(figures["exports"][0]), rows)
+    print(f"\n{out}/ holds the bundle, the files, curves.png, confusion.png, card.md. {figures['seconds']:.0f} s.\n")
+    print("Next:")
+    print(f"  kerasdl predict {out}/digits.zip IMAGE.png")
+    print("  kerasdl finetune glyphs_mobilenet FOLDER_OF_CLASS_FOLDERS --out mine.zip")
+    print(f"  kerasdl export {out}/digits.zip app.tflite --quantize int8 --data digits --raw-input")

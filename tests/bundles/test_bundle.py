@@ -1,0 +1,190 @@
+"""The bundle: what it answers, how it is fine-tuned, saved and exported."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import kerasdl
+from kerasdl.bundles import Bundle
+from kerasdl.core import ArgumentError, BundleError, UnknownNameError
+from kerasdl.train import RunConfig
+
+QUIET = RunConfig(batch_size=8, progress="off")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return kerasdl.load_bundle("digits_mobilenet")
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return kerasdl.data.load("digits", "test", scale=None).take(100).arrays()
+
+
+@pytest.fixture
+def small(tiny):
+    spec = kerasdl.spec("mobilenet_v2")
+    return Bundle.of(
+        tiny("mobilenet_v2"),
+        name="small",
+        task="image_classification",
+        preprocess={"image_shape": (32, 32, 3), "scale": (-1, 1)},
+        labels=("a", "b", "c", "d"),
+        builder="mobilenet_v2",
+        arguments=dict(spec.tiny),
+    )
+
+
+def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
+    assert kerasdl.bundles.list_bundles() == ["digits_mobilenet", "glyphs_mobilenet"]
+    for name in kerasdl.bundles.list_bundles():
+        path = kerasdl.bundles.loading.EMBEDDED / f"{name}.zip"
+        assert path.stat().st_size < 1_500_000
+        bundle = kerasdl.load_bundle(name)
+        data = name.removesuffix("_mobilenet")
+        stated = bundle.manifest.metrics[f"{data} test"]["accuracy"]
+        assert bundle.evaluate(data)["accuracy"] == pytest.approx(stated, abs=0.01)
+        assert stated > 0.95
+
+
+def test_predict_takes_raw_images_of_any_form(digits, raw):
+    images, labels = raw
+    answers = digits.predict(images)
+    assert np.mean([answer["label"] == str(label) for answer, label in zip(answers, labels, strict=True)]) > 0.95
+    assert sum(answers[0]["scores"].values()) == pytest.approx(1.0)
+    assert answers[0]["score"] == max(answers[0]["scores"].values())
+    grey = images[0]
+    colour = np.repeat(grey.reshape(32, 32, 1), 3, axis=-1)
+    alpha = np.concatenate([colour, np.full((32, 32, 1), 255, np.uint8)], axis=-1)
+    large = np.kron(colour, np.ones((4, 4, 1), np.uint8))
+    expected = digits.logits(grey)
+    for form in (grey.reshape(32, 32), colour, alpha, [colour]):
+        np.testing.assert_allclose(digits.logits(form), expected, atol=1e-5)
+    assert digits.predict(large)[0]["label"] == digits.predict(grey)[0]["label"]
+
+
+def test_finetune_gives_a_fresh_head_and_leaves_the_old_bundle_alone(small):
+    before = [weight.copy() for weight in small.model.get_weights()]
+    images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
+    classes = np.arange(12) % 3
+    tuned = small.finetune((images, classes), epochs=3, labels=("x", "y", "z"), config=QUIET)
+    assert tuned.labels == ("x", "y", "z")
+    assert tuned.model.output_shape == (None, 3)
+    assert tuned.manifest.arguments["classes"] == 3
+    assert tuned.manifest.provenance["finetuned from"] == "small"
+    for old, new in zip(before, small.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    moved = np.abs(tuned.model.get_layer("stem_conv").get_weights()[0] - before[0]).max()
+    assert moved > 0, "the last stage trains every layer"
+
+
+def test_freezing_features_moves_the_head_alone(small):
+    images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
+    tuned = small.finetune((images, np.arange(12) % 4), epochs=2, freeze="features", config=QUIET)
+    assert tuned.labels == small.labels
+    for layer in small.model.layers:
+        new = tuned.model.get_layer(layer.name).get_weights()
+        same = all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), new, strict=True))
+        assert same == (layer.name != "head" or not new), layer.name
+
+
+def test_an_unknown_freeze_is_refused(small):
+    with pytest.raises(ArgumentError, match="freeze must be one of"):
+        small.finetune((np.zeros((4, 32, 32, 3), np.uint8), np.arange(4)), freeze="half", config=QUIET)
+
+
+@pytest.mark.parametrize("form", ["bundle", "bundle.zip"])
+def test_save_and_load_give_the_same_answers(small, form, tmp_path):
+    measured = small.with_metrics("mine", {"accuracy": 0.5})
+    measured = dataclasses.replace(
+        measured,
+        extra={"tokenizer": b"{}"},
+        manifest=dataclasses.replace(
+            measured.manifest, parts={**measured.manifest.parts, "tokenizer": "tokenizer.json"}
+        ),
+    )
+    path = measured.save(tmp_path / form)
+    loaded = kerasdl.load_bundle(path)
+    images = np.random.default_rng(1).integers(0, 255, (3, 40, 20, 3), np.uint8)
+    np.testing.assert_array_equal(loaded.logits(images), small.logits(images))
+    assert loaded.manifest == measured.manifest
+    assert loaded.extra == {"tokenizer": b"{}"}
+    assert kerasdl.load_bundle(path, digest=loaded.digest).digest == loaded.digest
+    with pytest.raises(BundleError, match="digest"):
+        kerasdl.load_bundle(path, digest="0" * 64)
+
+
+def test_folder_and_zip_have_one_digest(small, tmp_path):
+    folder, packed = (kerasdl.load_bundle(small.save(tmp_path / form)) for form in ("bundle", "bundle.zip"))
+    assert folder.digest == packed.digest != ""
+
+
+def test_the_exported_graph_can_hold_the_preprocessing(digits, raw, tmp_path):
+    images, _ = raw
+    report = digits.export(tmp_path / "raw.tflite", raw_input=True, representative="digits")
+    assert report.worst_relative <= report.tolerance
+    pixels = np.repeat(images, 3, axis=-1).astype("float32")
+    (outputs,) = kerasdl.deploy.run_exported(tmp_path / "raw.tflite", pixels).values()
+    np.testing.assert_allclose(outputs, digits.logits(images), rtol=1e-3, atol=1e-3)
+
+
+def test_an_int8_file_keeps_the_accuracy(digits, tmp_path):
+    path = tmp_path / "digits.tflite"
+    digits.export(path, quantize="int8", representative="digits")
+    inputs, labels = digits.ready("digits", split="test").arrays()
+    (outputs,) = kerasdl.deploy.run_exported(path, inputs).values()
+    stated = digits.manifest.metrics["digits test"]["accuracy"]
+    assert np.mean(outputs.argmax(axis=-1) == labels) > stated - 0.02
+    assert path.stat().st_size < 0.5 * 4 * digits.model.count_params()
+
+
+def test_quantize_wants_a_tflite_file(digits, tmp_path):
+    with pytest.raises(ArgumentError, match=r"quantize is for \.tflite files; got 'int8'"):
+        digits.export(tmp_path / "model.onnx", quantize="int8")
+
+
+def test_data_of_other_classes_is_not_evaluated(digits):
+    with pytest.raises(ArgumentError, match="Fine-tune the bundle"):
+        digits.evaluate("glyphs")
+
+
+def test_names_that_lead_nowhere(tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'digits_mobilenet'"):
+        kerasdl.load_bundle("digit_mobilenet")
+    with pytest.raises(BundleError, match="nothing is at"):
+        kerasdl.load_bundle(tmp_path / "none.zip")
+
+
+def test_a_remote_name_without_a_network_says_how_to_bring_the_bundle(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
+
+    def unreachable(name):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(hub, "snapshot_download", unreachable)
+    with pytest.raises(BundleError, match="hf download owner/name --local-dir"):
+        kerasdl.load_bundle("hf://owner/name")
+    with pytest.raises(ArgumentError, match="hf://owner/name"):
+        kerasdl.load_bundle("hf://name")
+
+
+def test_a_tabular_bundle_standardises_raw_rows(tmp_path):
+    data = kerasdl.data.load("iris")
+    model = kerasdl.build("mlp", features=4, classes=3)
+    settings = {"mean": list(data.feature_mean), "std": list(data.feature_std)}
+    bundle = Bundle.of(model, name="iris", task="tabular_classification", preprocess=settings, labels=data.class_names)
+    tuned = bundle.finetune(data, epochs=30, freeze="none", learning_rate=1e-2, config=QUIET)
+    loaded = kerasdl.load_bundle(tuned.save(tmp_path / "iris.zip"))
+    assert loaded.evaluate("iris")["accuracy"] > 0.9
+    row = np.array(data.feature_mean) * 1.1
+    standard = (row - data.feature_mean) / data.feature_std
+    expected = model_output(loaded.model, standard)
+    np.testing.assert_allclose(loaded.logits([row])[0], expected, atol=1e-5)
+    np.testing.assert_allclose(model_output(loaded.deployable(), row), expected, atol=1e-4)
+
+
+def model_output(model: keras.Model, row) -> np.ndarray:
+    return model(np.asarray(row, "float32")[None], training=False).numpy()[0]

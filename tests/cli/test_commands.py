@@ -1,0 +1,112 @@
+"""The command line as its user meets it: tables, JSON, exit codes, one line for a mistake."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import kerasdl
+from kerasdl.cli.app import app
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def read(*words: str):
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Real digits as PNG files in class folders, two classes of eight."""
+    folder = tmp_path_factory.mktemp("photos")
+    images, labels = kerasdl.data.load("digits", scale=None).arrays()
+    for digit, name in ((3, "three"), (8, "eight")):
+        (folder / name).mkdir()
+        for k, image in enumerate(images[labels == digit][:8]):
+            Image.fromarray(image.squeeze()).save(folder / name / f"{k}.png")
+    return folder
+
+
+def test_models_and_describe():
+    assert [spec["name"] for spec in read("models", "vision/resnet*")] == kerasdl.list_models("vision/resnet*")
+    assert read("describe", "mobilenet_v2")["params"] == 3_538_984
+    assert "3,538,984" in run("models", "mobilenet_v2").stdout
+    assert "1801.04381" in run("describe", "mobilenet_v2").stdout
+
+
+def test_bundles():
+    assert [each["name"] for each in read("bundles")] == kerasdl.bundles.list_bundles()
+    assert "glyphs_mobilenet" in run("bundles").stdout
+
+
+def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, tmp_path):
+    out = tmp_path / "mine.zip"
+    figures = read("finetune", "glyphs_mobilenet", photos, "--out", out, "--epochs", 2, "--batch-size", 4)
+    assert figures["bundle"] == str(out)
+    assert kerasdl.load_bundle(out).labels == ("eight", "three")
+    answers = read("predict", out, photos / "three", photos / "eight" / "0.png")
+    assert len(answers) == 9
+    assert {answer["label"] for answer in answers} <= {"eight", "three"}
+    assert set(read("evaluate", out, photos, "--split", "all")) == {"loss", "accuracy"}
+    report = read("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", photos)
+    assert report["bytes"] == (tmp_path / "mine.tflite").stat().st_size
+    assert read("benchmark", tmp_path / "mine.tflite")["median_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("describe", "mobilenet_v22"), 2, "Did you mean 'mobilenet_v2'"),
+        (("finetune", "glyphs_mobilenet", "digits", "--out", "x", "--freeze", "half"), 2, "freeze must be one of"),
+        (("predict", "digits_mobilenet", "none.png"), 3, "nothing is at none.png"),
+        (("predict", "none.zip", "none.png"), 3, "nothing is at"),
+        (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
+        (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
+        (("nonsense",), 2, "No such command"),
+        (("finetune", "glyphs_mobilenet", "digits"), 2, "--out"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(words, code, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert "Traceback" not in result.output
+    if result.stderr.startswith("error:"):
+        assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing more")
+    result = run("predict", "digits_mobilenet", tmp_path / "broken.png")
+    assert result.exit_code == 3
+    assert "broken.png" in result.stderr
+
+
+def test_doctor_knows_what_is_installed():
+    report = read("doctor")
+    assert report["missing"] == []
+    assert report["versions"]["keras"].startswith("3.15")
+    assert any(device.startswith("CPU") for device in report["devices"])
+
+
+def test_predict_reads_rows_from_json(tmp_path):
+    bundle = kerasdl.bundles.Bundle.of(
+        kerasdl.build("mlp", features=2, classes=2),
+        name="rows",
+        task="tabular_classification",
+        preprocess={"mean": [0, 0], "std": [1, 1]},
+        labels=("no", "yes"),
+    )
+    bundle.save(tmp_path / "rows.zip")
+    rows = np.array([[0.5, -1.0], [2.0, 3.0]])
+    (tmp_path / "rows.json").write_text(json.dumps(rows.tolist()))
+    answers = read("predict", tmp_path / "rows.zip", tmp_path / "rows.json")
+    assert [answer["scores"] for answer in answers] == [each["scores"] for each in bundle.predict(rows)]
