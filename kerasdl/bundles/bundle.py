@@ -326,9 +326,17 @@ class Bundle:
         raw = x = keras.Input(self.model.input_shape[1:], dtype=self.model.input.dtype, name="raw")
         for layer in self.task.preprocess_layers(self.preprocess):
             x = layer(x)
-        clone = keras.models.clone_model(self.model, input_tensors=x)
+        called = {}
+
+        def call(layer, *args, **kwargs):
+            called[layer.name] = layer(*args, **kwargs)
+            return called[layer.name]
+
+        # The clone itself would stand on inputs of its own: what its layers were called on stands on ours.
+        clone = keras.models.clone_model(self.model, input_tensors=x, call_function=call)
         clone.set_weights(self.model.get_weights())
-        return keras.Model(raw, clone.outputs, name=f"{self.model.name}_deployable")
+        outputs = [called[name] for name in self.model.output_names]
+        return keras.Model(raw, outputs if len(outputs) > 1 else outputs[0], name=f"{self.model.name}_deployable")
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
         """Returns data as this bundle's own input: resized, scaled or standardised as it was trained.

@@ -1,0 +1,131 @@
+"""The settings of a training run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasdl.core import checks
+
+from . import schedules
+from .optimizers import OPTIMIZERS
+
+NOT_PART_OF_THE_RESULT = ("folder", "resume", "save_every", "save_seconds", "tensorboard", "progress")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run trains, stops and is kept.
+
+    Example:
+        >>> RunConfig(epochs=5, schedule="cosine", clip_norm=1.0).batch_size
+        32
+    """
+
+    epochs: int = 10
+    """How often the run goes through the data, unless `steps` says how long it lasts."""
+    steps: int | None = None
+    """How many updates the run makes in all; takes the place of `epochs`."""
+    steps_per_epoch: int | None = None
+    """How many updates make an epoch; None takes the length of the data, and endless data needs a number."""
+    batch_size: int = 32
+    """Examples in a batch, for data that comes unbatched."""
+    shuffle: bool = True
+    """Whether each epoch draws the training data in an order of its own."""
+    seed: int = 0
+    """Seed of the order and of the augmentation."""
+    augment: Callable | None = None
+    """A function from (image, seed) to an image, applied to training data alone."""
+    optimizer: str | keras.optimizers.Optimizer = "adamw"
+    """A name, or a Keras optimizer whose settings are taken over (its state is not)."""
+    learning_rate: float | None = None
+    """The highest learning rate of the run; None takes the optimizer's own."""
+    momentum: float | None = None
+    """Momentum of the optimizers that have it (sgd, rmsprop); None takes the optimizer's own."""
+    weight_decay: float | None = None
+    """Decoupled weight decay; None takes the optimizer's own."""
+    schedule: Any = "constant"
+    """`"constant"`, `"cosine"`, `"step"`, `"plateau"`, an object of `kerasdl.train.schedules`, or a Keras schedule."""
+    clip_norm: float | None = None
+    """Highest norm of all gradients together; larger ones are scaled down to it."""
+    label_smoothing: float = 0.0
+    """Share of the probability spread evenly over all classes, from 0 to below 1, in training and validation loss."""
+    class_weights: Mapping[int, float] | str | None = None
+    """Weight of each class in the loss, or `"balanced"` for examples / (classes * examples of the class)."""
+    mixed_precision: str | None = None
+    """`"bfloat16"` or `"float16"` (GPU alone) computes in 16 bits; weights and outputs stay float32."""
+    monitor: tuple[str, str] | None = None
+    """The figure that says which epoch is best, and `"max"` or `"min"`; None takes the task's, where data validates."""
+    patience: int | None = None
+    """Stops early after so many epochs without improvement; None never does."""
+    min_delta: float = 0.0
+    """Smallest change of the monitored figure that early stopping counts as improvement."""
+    restore_best: bool = True
+    """Whether the model ends with the weights of its best epoch rather than of its last."""
+    folder: str | Path | None = None
+    """Where the run is kept so that it can go on after a kill; None writes nothing."""
+    resume: bool = True
+    """Whether a run found in the folder goes on; False starts anew and removes it."""
+    save_every: int | None = None
+    """Updates between checkpoints inside an epoch, beside the one that closes each epoch."""
+    save_seconds: float | None = 300.0
+    """Seconds between checkpoints inside an epoch; None leaves them to `save_every`."""
+    tensorboard: bool = False
+    """Whether the figures of each epoch are written for TensorBoard too."""
+    progress: str = "auto"
+    """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size"):
+            checks.at_least(name, getattr(self, name), 1)
+        for name in ("steps", "steps_per_epoch", "patience", "save_every"):
+            if getattr(self, name) is not None:
+                checks.at_least(name, getattr(self, name), 1, "None leaves it out.")
+        checks.at_least("seed", self.seed, 0)
+        highest = {"learning_rate": 1e6, "clip_norm": 1e12, "save_seconds": 1e9, "momentum": 1.0, "weight_decay": 1e6}
+        for name, high in highest.items():
+            if getattr(self, name) is not None:
+                checks.within(name, getattr(self, name), 0.0, high, "None leaves it out.")
+        if self.clip_norm == 0:
+            checks.refuse("clip_norm must be above 0", self.clip_norm, "None leaves gradients as they are.")
+        checks.within("label_smoothing", self.label_smoothing, 0.0, 0.999)
+        checks.within("min_delta", self.min_delta, 0.0, 1e12)
+        checks.one_of("mixed_precision", self.mixed_precision, (None, "bfloat16", "float16"))
+        checks.one_of("progress", self.progress, ("auto", "off"))
+        self._check_compound()
+
+    def _check_compound(self):
+        if isinstance(self.optimizer, str):
+            checks.known_name("optimizer", self.optimizer, OPTIMIZERS, "Or pass a Keras optimizer.")
+        elif not isinstance(self.optimizer, keras.optimizers.Optimizer):
+            checks.refuse("optimizer must be a name or a Keras optimizer", self.optimizer)
+        schedules.as_schedule(self.schedule)
+        if isinstance(self.class_weights, str):
+            checks.one_of("class_weights", self.class_weights, ("balanced",), "Or pass a dict from class to weight.")
+        if self.monitor is not None:
+            rule = 'monitor must be a pair such as ("val_accuracy", "max")'
+            if not isinstance(self.monitor, (tuple, list)) or len(self.monitor) != 2:
+                checks.refuse(rule, self.monitor)
+            if self.monitor[1] not in ("max", "min"):
+                checks.refuse(rule, self.monitor, 'The second part is "max" or "min".')
+
+    def describe(self) -> dict[str, Any]:
+        """Returns, as plain values for JSON, the settings on which the result of the run depends."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: _plain(value) for name, value in fields.items() if name not in NOT_PART_OF_THE_RESULT}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
+        settings = {key: _plain(part) for key, part in value.get_config().items() if key != "name"}
+        return {"class": type(value).__name__, **settings}
+    if dataclasses.is_dataclass(value):
+        return {"class": type(value).__name__, **dataclasses.asdict(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return value.item() if hasattr(value, "item") else value

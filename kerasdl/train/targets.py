@@ -1,0 +1,96 @@
+"""What a run changes about its targets: smoothed labels and weighted classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import checks
+from kerasdl.data import Dataset
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of whole-number labels against smoothed targets (Szegedy et al. 2016, section 7).
+
+    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere.
+
+    Args:
+        smoothing: share of the probability spread evenly, from 0 to below 1.
+        from_logits: whether predictions are logits (..., K) rather than probabilities.
+        reduction: as in Keras.
+        name: as in Keras.
+        dtype: as in Keras.
+
+    Returns:
+        Called on labels (...,) or (..., 1) and predictions (..., K), the float32 loss.
+
+    Example:
+        >>> float(SmoothedCrossEntropy(0.1)(np.array([0]), np.zeros((1, 4), np.float32)))
+        1.3862943649291992
+    """
+
+    def __init__(
+        self, smoothing, from_logits=True, reduction="sum_over_batch_size", name="smoothed_cross_entropy", dtype=None
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.smoothing = checks.within("smoothing", smoothing, 0.0, 0.999)
+        self.from_logits = from_logits
+
+    def call(self, y_true, y_pred):
+        if len(y_true.shape) == len(y_pred.shape):
+            y_true = keras.ops.squeeze(y_true, -1)
+        one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            one_hot, y_pred, from_logits=self.from_logits, label_smoothing=self.smoothing
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "smoothing": self.smoothing, "from_logits": self.from_logits}
+
+
+def smoothed(loss: Any, smoothing: float) -> Any:
+    """Returns a cross-entropy with its labels smoothed.
+
+    Raises:
+        ArgumentError: the loss is no cross-entropy.
+    """
+    if not smoothing:
+        return loss
+    config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    if isinstance(loss, (keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy)):
+        return type(loss).from_config({**config, "label_smoothing": smoothing})
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy) and config.get("ignore_class") is None:
+        return SmoothedCrossEntropy(smoothing, config["from_logits"], config["reduction"])
+    name = getattr(loss, "name", getattr(loss, "__name__", loss))
+    hint = "Pass a cross-entropy object of keras.losses (without ignore_class), or label_smoothing=0."
+    checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
+
+
+def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset) -> np.ndarray | None:
+    """Returns the weight of each class, float32 (K,); None for None.
+
+    Args:
+        weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
+            gives each class that occurs `examples / (classes that occur * examples of the class)`.
+        data: the training data.
+
+    Raises:
+        ArgumentError: the labels are no whole numbers, or there is no end to them.
+    """
+    if weights is None:
+        return None
+    labels = data.batches(1).element_spec[1]
+    if not labels.dtype.is_integer:
+        checks.refuse("class_weights needs whole-number labels", labels.dtype.name)
+    if weights == "balanced":
+        if data.steps(1) is None:
+            checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
+        counts = np.bincount(np.concatenate([y.ravel() for _, y in data.batches(1024).as_numpy_iterator()]))
+        occurring = np.count_nonzero(counts)
+        return (counts.sum() / (occurring * np.maximum(counts, 1)) * (counts > 0)).astype(np.float32)
+    table = np.ones(max(len(data.class_names), max(weights) + 1), np.float32)
+    for label, weight in weights.items():
+        table[checks.at_least("a class", label, 0)] = checks.within("a class weight", weight, 0.0, 1e9)
+    return table
