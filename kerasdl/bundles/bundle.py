@@ -33,7 +33,7 @@ class Bundle:
     Example:
         >>> images, _ = kerasdl.data.load("digits", "test", scale=None).take(2).arrays()
         >>> [each["label"] for each in kerasdl.load_bundle("digits_mobilenet").predict(images)]
-        ['0', '1']
+        ['5', '0']
     """
 
     model: keras.Model
@@ -201,7 +201,8 @@ class Bundle:
 
         Example:
             >>> few = kerasdl.data.load("digits").per_class(1)
-            >>> kerasdl.load_bundle("glyphs_mobilenet").finetune(few, epochs=1).labels[:2]
+            >>> quiet = RunConfig(progress="off")
+            >>> kerasdl.load_bundle("glyphs_mobilenet").finetune(few, epochs=1, config=quiet).labels[:2]
             ('0', '1')
         """
         train = self.ready(train, labels=labels)

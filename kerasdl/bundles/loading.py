@@ -1,20 +1,20 @@
 """Bundles by embedded name, folder, .zip or Hugging Face name."""
 
-import json
 import os
 from pathlib import Path
 
-from kerasdl.core import checks
+from kerasdl.core import checks, files
 from kerasdl.core.errors import BundleError
 from kerasdl.core.packages import optional
 
 from . import archive
 from .bundle import Bundle
-from .manifest import Manifest
+from .manifest import PARTS, read_json, read_manifest
 from .model_file import load_model_file
 
 EMBEDDED = Path(__file__).with_name("embedded")
 REMOTE = "hf://"
+REMOTE_FILE = "bundle.zip"
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
@@ -22,7 +22,7 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
 
     Args:
         name_or_path: an embedded name (`list_bundles()` names all), a folder, a .zip, or `hf://owner/name`, the one
-            form that reaches the network.
+            form that reaches the network; the repository there holds the file bundle.zip.
         digest: what `Bundle.digest` must be, for a bundle from a stranger.
 
     Returns:
@@ -37,14 +37,14 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
         ('0', '1', '2')
     """
     with archive.read(_locate(name_or_path), digest) as folder:
-        manifest = Manifest.from_json((folder / "bundle.json").read_text(encoding="utf-8"))
-        extra = {role: name for role, name in manifest.parts.items() if role not in ("model", "preprocess", "card")}
+        manifest = read_manifest(folder)
+        extra = {role: name for role, name in manifest.parts.items() if role not in PARTS}
         return Bundle(
             model=load_model_file(folder / manifest.parts["model"]),
             manifest=manifest,
-            preprocess=_read_settings(folder / manifest.parts["preprocess"]),
+            preprocess=_settings(folder / manifest.parts["preprocess"]),
             extra={role: (folder / name).read_bytes() for role, name in extra.items()},
-            digest=archive.digest_of(folder),
+            digest=files.sha256(folder / archive.SUMS),
         )
 
 
@@ -74,19 +74,17 @@ def _fetch(owner_and_name: str) -> Path:
         checks.refuse("a remote bundle is named hf://owner/name", REMOTE + owner_and_name)
     hub = optional("huggingface_hub", "hub")
     try:
-        return Path(hub.snapshot_download(owner_and_name))
+        found = hub.hf_hub_download(owner_and_name, REMOTE_FILE)
     except (OSError, hub.errors.HfHubHTTPError, hub.errors.HFValidationError) as error:
         raise BundleError(
             f"{REMOTE}{owner_and_name} could not be fetched ({type(error).__name__}). On a machine with a network run"
-            f" `hf download {owner_and_name} --local-dir my_bundle`, bring the folder, and load it by its path."
+            f" `hf download {owner_and_name} {REMOTE_FILE} --local-dir .`, bring the file, and load it by its path."
         ) from error
+    return Path(found).resolve()  # the hub's cache holds links
 
 
-def _read_settings(path: Path) -> dict:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path.name} must be JSON; it could not be read: {error}.") from None
+def _settings(path: Path) -> dict:
+    settings = read_json(path)
     if not isinstance(settings, dict):
         raise BundleError(f"{path.name} must hold an object; got {type(settings).__name__}.")
     return settings

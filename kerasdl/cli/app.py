@@ -31,7 +31,7 @@ EXTRAS = {"hub": ("huggingface_hub",), "test": ("pytest", "hypothesis")}
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line and ends the process with its exit code."""
     app()
 
 

@@ -7,7 +7,19 @@ from .errors import MissingPackageError
 
 
 def optional(package: str, extra: str) -> ModuleType:
-    """Imports and returns `package`, or raises `MissingPackageError` with the command that installs it."""
+    """Imports and returns `package`, or raises `MissingPackageError` with the command that installs it.
+
+    Args:
+        package: the name to import.
+        extra: the extra of kerasdl that brings it.
+
+    Returns:
+        The module.
+
+    Example:
+        >>> optional("json", "hub").dumps([1])
+        '[1]'
+    """
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

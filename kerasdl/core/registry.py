@@ -85,7 +85,8 @@ def register(
 
     Example:
         >>> @register(task="tabular_classification", paper="https://doi.org/10.1038/323533a0")
-        ... def my_model(features=4, *, classes=3): ...
+        ... def my_model(features=4, *, classes=3):
+        ...     "A model of my own."
     """
     checks.one_of("qat", qat, ("full", "partial", "none"))
     for export_format in exports or {}:
@@ -100,7 +101,7 @@ def register(
                 ModelSpec(
                     name=name,
                     builder=f"{function.__module__}:{function.__qualname__}",
-                    summary=inspect.getdoc(function).partition("\n")[0],
+                    summary=(inspect.getdoc(function) or "").partition("\n")[0],
                     task=task,
                     paper=paper,
                     arguments=dict(arguments),

@@ -1,15 +1,15 @@
 """What a task is: the schema by which bundles, `fit`, the contract test and the command line reach any family."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from . import checks
 from .index import load_index
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Task:
     """Everything that differs between an image classifier, a text classifier and a tabular regressor."""
 
@@ -39,7 +39,16 @@ _tasks: dict[str, Task] = {}
 
 
 def register_task(task: Task) -> Task:
-    """Adds a task under its name; a second one of the same name is an error."""
+    """Adds a task under its name; a second one of the same name is an error.
+
+    Returns:
+        The task.
+
+    Example:
+        >>> mine = dataclasses.replace(get_task("image_classification"), name="mine", module="mine")
+        >>> register_task(mine).name
+        'mine'
+    """
     if task.name in _tasks:
         checks.refuse("a task's name must be new", task.name)
     _tasks[task.name] = task

@@ -87,7 +87,9 @@ class Dataset:
             DataError: the images differ in size and no shape was asked for.
 
         Example:
-            >>> for x, y in load("digits").batches(64, shuffle=True, seed=1, epoch=3): ...
+            >>> x, y = next(iter(load("digits").batches(64, shuffle=True, seed=1, epoch=3)))
+            >>> x.shape, y.dtype
+            (TensorShape([64, 32, 32, 1]), tf.int32)
         """
         checks.at_least("batch_size", batch_size, 1)
         for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():

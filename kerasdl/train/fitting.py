@@ -62,8 +62,9 @@ def fit(
         TrainingError: the loss or its gradient is not finite any more.
 
     Example:
-        >>> run = fit(model, (x, y), validation=(x_val, y_val), config=RunConfig(epochs=5, learning_rate=1e-3))
-        >>> run.history["val_loss"]
+        >>> run = fit(model, (x, y), validation=(x_val, y_val), config=RunConfig(epochs=2, progress="off"))
+        >>> len(run.history["val_loss"])
+        2
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     task = _task_of(task, train)

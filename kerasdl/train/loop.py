@@ -48,7 +48,13 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Ru
         KeyboardInterrupt: on Ctrl-C, after the state was saved.
 
     Example:
-        >>> run_steps(step, State(model, weights, extras, stream, steps_per_epoch=100), RunConfig(epochs=3))
+        >>> weight = tf.Variable(4.0)
+        >>> def halve(stream):
+        ...     weight.assign(weight / next(stream))
+        ...     return {"loss": weight}
+        >>> state = State(None, {"weight": weight}, {}, lambda epoch, batch: iter([2.0, 2.0]), steps_per_epoch=2)
+        >>> run_steps(halve, state, RunConfig(epochs=1, progress="off")).steps, float(weight)
+        (2, 1.0)
     """
     loop = _Loop(step, state, config)
     with loop.progress, _asking_to_stop() as loop.interrupted:

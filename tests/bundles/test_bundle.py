@@ -158,17 +158,29 @@ def test_names_that_lead_nowhere(tmp_path):
         kerasdl.load_bundle(tmp_path / "none.zip")
 
 
-def test_a_remote_name_without_a_network_says_how_to_bring_the_bundle(monkeypatch):
-    hub = pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
+@pytest.fixture
+def hub():
+    return pytest.importorskip("huggingface_hub", reason="the extra `hub` is not installed")
 
-    def unreachable(name):
+
+def test_a_remote_name_without_a_network_says_how_to_bring_the_bundle(hub, monkeypatch):
+    def unreachable(name, file):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(hub, "snapshot_download", unreachable)
-    with pytest.raises(BundleError, match="hf download owner/name --local-dir"):
+    monkeypatch.setattr(hub, "hf_hub_download", unreachable)
+    with pytest.raises(BundleError, match=r"hf download owner/name bundle\.zip --local-dir"):
         kerasdl.load_bundle("hf://owner/name")
     with pytest.raises(ArgumentError, match="hf://owner/name"):
         kerasdl.load_bundle("hf://name")
+
+
+def test_a_remote_bundle_is_read_through_the_links_of_the_hubs_cache(hub, monkeypatch, tmp_path):
+    blob = tmp_path / "blobs" / "0123"
+    blob.parent.mkdir()
+    blob.write_bytes((kerasdl.bundles.loading.EMBEDDED / "digits_mobilenet.zip").read_bytes())
+    (tmp_path / "bundle.zip").symlink_to(blob)
+    monkeypatch.setattr(hub, "hf_hub_download", lambda name, file: str(tmp_path / file))
+    assert kerasdl.load_bundle("hf://owner/name").name == "digits_mobilenet"
 
 
 def test_a_tabular_bundle_standardises_raw_rows(tmp_path):

@@ -20,6 +20,8 @@ def fill_weights(model, seed: int = 0):
             fan_in = int(np.prod(shape[:-1]))
             if name == "kernel" and len(shape) == 4 and shape[-1] == 1:
                 fan_in = shape[0] * shape[1]  # a depthwise kernel sees one channel
-            value = rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
+            # A random recurrent matrix of larger gain is chaotic: any rounding grows from step to step.
+            gain = 0.5 if name == "recurrent_kernel" else 2.0
+            value = rng.normal(0.0, np.sqrt(gain / fan_in), shape)
         weight.assign(value.astype("float32"))
     return model

@@ -1,0 +1,90 @@
+"""Every public name says what it does, and its example runs."""
+
+import ast
+import doctest
+import importlib
+import inspect
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import kerasdl
+from kerasdl.core import registry, task
+
+ROOT = Path(kerasdl.__file__).parent
+STUBS = sorted(ROOT.rglob("__init__.pyi"))
+# The quickstart is the slow lane's; what a model class inherits is documented by Keras.
+LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
+
+
+def public_names():
+    for stub in STUBS:
+        package = ".".join(["kerasdl", *stub.parent.relative_to(ROOT).parts])
+        for node in ast.parse(stub.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module and stub.parent != ROOT:
+                for alias in node.names:
+                    yield f"{package}:{alias.name}"
+
+
+NAMES = sorted(public_names())
+
+
+def found(name: str):
+    package, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(package), attribute)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if callable(found(name))])
+def test_docstring_has_its_parts(name):
+    thing = found(name)
+    text = inspect.getdoc(thing) or ""
+    assert text.partition("\n")[0].rstrip().endswith("."), f"{name}: one line of what, with a full stop"
+    if inspect.isfunction(thing):
+        parameters = [p for p in inspect.signature(thing).parameters if p != "self"]
+        assert "Example:" in text or name in LONG_EXAMPLES, f"{name} has no example"
+        assert "Args:" in text or len(parameters) <= 1, f"{name} does not say what its arguments are"
+        assert "Returns" in text or inspect.signature(thing).return_annotation in (None, "None"), name
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, tiny):
+    """A folder with a photo, and the names that examples take for granted; what they register is forgotten."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 48), "orange").save("cat.jpg")
+    rng = np.random.default_rng(0)
+    model = keras.models.clone_model(tiny("mobilenet_v2"))
+    model.set_weights(tiny("mobilenet_v2").get_weights())
+    images = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
+    labels = np.arange(8) % 4
+    yield {
+        **{"keras": keras, "kerasdl": kerasdl, "np": np, "tf": tf, "model": model, "images": images},
+        **{"x": images, "y": labels, "x_val": images, "y_val": labels},
+    }
+    for table in (registry._specs, registry._functions, task._tasks):
+        for name in ("my_model", "mine"):
+            table.pop(name, None)
+
+
+def examples():
+    for name in NAMES:
+        thing = found(name)
+        if name in LONG_EXAMPLES or not callable(thing) or not (thing.__module__ or "").startswith("kerasdl"):
+            continue
+        for test in doctest.DocTestFinder(recurse=True).find(thing, name):
+            if test.examples:
+                yield pytest.param(thing, test, id=test.name)
+
+
+@pytest.mark.parametrize(("thing", "test"), examples())
+def test_example_runs(thing, test, workplace, capsys):
+    package = importlib.import_module(thing.__module__.rpartition(".")[0])
+    public = {name: getattr(package, name) for name in package.__all__}
+    test.globs = {**vars(inspect.getmodule(thing)), **public, **workplace, "__name__": "examples"}
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    runner = doctest.DocTestRunner(optionflags=flags)
+    result = runner.run(test, clear_globs=False)
+    assert result.failed == 0, capsys.readouterr().out
