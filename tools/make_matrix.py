@@ -1,0 +1,86 @@
+"""Measures every model in every format and writes the matrix into docs/exporting.md: `make matrix`.
+
+Full-size nets with randomised weights and batch-norm statistics; about half an hour on two cores. What is measured is
+kept in docs/matrix.json after each model, so an interrupted run goes on where it stopped; `--fresh` starts anew.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "contract")]
+
+from cases import FULL_SIZE  # noqa: E402
+from filling import fill_weights  # noqa: E402
+
+import kerasdl  # noqa: E402
+from kerasdl.core import EXPORT_FORMATS, ExportError, files, get_task  # noqa: E402
+
+MEASURED = ROOT / "docs" / "matrix.json"
+PAGE = ROOT / "docs" / "exporting.md"
+START, END = "<!-- matrix -->", "<!-- end of matrix -->"
+
+
+def measure(name: str) -> dict:
+    """Exports one model in every format; gives size and worst difference of each, or why it was refused."""
+    spec = kerasdl.spec(name)
+    model = fill_weights(kerasdl.build(name))
+    samples, _ = get_task(spec.task).example(model, 24, 0)
+    cells = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for export_format in EXPORT_FORMATS:
+            try:
+                report = export(model, Path(folder), export_format, samples)
+            except ExportError as error:
+                cells[export_format] = {"refused": spec.exports.get(export_format, str(error))}
+                continue
+            cells[export_format] = {"megabytes": report.bytes / 1e6, "worst": report.worst_relative}
+    return cells
+
+
+def export(model, folder: Path, export_format: str, samples):
+    """Exports by the name that a spec uses for a format."""
+    if export_format == "onnx":
+        return kerasdl.deploy.export_onnx(model, folder / "model.onnx", samples=samples)
+    if export_format == "saved_model":
+        return kerasdl.deploy.export_saved_model(model, folder / "saved", samples=samples)
+    quantize = None if export_format == "float32" else export_format
+    return kerasdl.deploy.export_tflite(model, folder / "model.tflite", quantize=quantize, representative=samples)
+
+
+def table(measured: dict) -> str:
+    """Returns the matrix in Markdown, and below it the reasons of what was refused."""
+    head = "| model | " + " | ".join(EXPORT_FORMATS) + " |\n|---" * 1 + "|---" * len(EXPORT_FORMATS) + "|\n"
+    rows, reasons = [], {}
+    for name, cells in measured.items():
+        shown = []
+        for cell in (cells[each] for each in EXPORT_FORMATS):
+            if "refused" in cell:
+                number = reasons.setdefault(cell["refused"], len(reasons) + 1)
+                shown.append(f"no ({number})")
+            else:
+                shown.append(f"{cell['megabytes']:.3g} MB, {cell['worst']:.1g}")
+        rows.append(f"| `{name}` | " + " | ".join(shown) + " |\n")
+    notes = "".join(f"\n({number}) {reason}\n" for reason, number in reasons.items())
+    return head + "".join(rows) + notes
+
+
+def main() -> None:
+    """Measures what is not measured yet, and writes the page after each model."""
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() and "--fresh" not in sys.argv else {}
+    for position, name in enumerate(FULL_SIZE, start=1):
+        if name not in measured:
+            started = time.perf_counter()
+            measured[name] = measure(name)
+            files.write_json(MEASURED, measured)
+            print(f"{position}/{len(FULL_SIZE)} {name}: {time.perf_counter() - started:.0f} s", flush=True)
+    measured = {name: measured[name] for name in FULL_SIZE}
+    before, _, rest = PAGE.read_text().partition(START)
+    files.write_text(PAGE, f"{before}{START}\n{table(measured)}{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()
