@@ -1,0 +1,5 @@
+"""Models as files for other runtimes, each checked by running it; and how fast these files are."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

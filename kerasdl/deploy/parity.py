@@ -1,0 +1,99 @@
+"""How far a written file's outputs lie from the model's, and the report that says so."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from kerasdl.core.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one output of a written file lies from the model's, on one kind of inputs."""
+
+    output: str
+    """Name of the output."""
+    inputs: str
+    """"real" or "random": what went in."""
+    absolute: float
+    """Largest |file - model|."""
+    relative: float
+    """The largest |file - model| over max(1, largest |model|)."""
+    rmse: float
+    """Root of the mean squared difference over root of the model's mean square."""
+    top1_agreement: float | None
+    """Share of last-axis rows whose largest entry is the same; None where rows have one entry."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote and how it was checked; the figures are the worst over outputs and judged inputs."""
+
+    path: str
+    """The written file or folder."""
+    format: str
+    """Such as "tflite int8" or "onnx"."""
+    bytes: int
+    """Its size; for a folder, of all files in it."""
+    operations: dict[str, int]
+    """How often each operation of the format occurs in it."""
+    worst_absolute: float
+    """Largest |file - model|."""
+    worst_relative: float
+    """Largest relative difference, the figure that is held against the tolerance."""
+    measure: str
+    """How that is measured: "relative" or "rmse", as in Drift."""
+    tolerance: float
+    """The bound on it."""
+    top1_agreement: float | None
+    """Lowest share of rows whose largest entry is the same; None where no output has rows of several."""
+    seconds: float
+    """Wall time of export and check."""
+    drifts: tuple[Drift, ...]
+    """The figures of every output on real and on random inputs."""
+    notes: tuple[str, ...]
+    """What a user should know, such as that recurrent layers were unrolled."""
+
+    def to_json(self) -> str:
+        """Returns the report as JSON text."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def drifts_of(kind: str, expected: dict[str, np.ndarray], given: dict[str, np.ndarray]) -> list[Drift]:
+    """Returns the drift of every output, matched by name.
+
+    Args:
+        kind: "real" or "random".
+        expected: the model's outputs by name.
+        given: the file's outputs by name.
+
+    Raises:
+        ExportError: an output is missing or of another shape.
+    """
+    if sorted(expected) != sorted(given):
+        raise ExportError(f"the file must have the model's outputs {sorted(expected)}; got {sorted(given)}.")
+    return [_drift(name, kind, value, given[name]) for name, value in expected.items()]
+
+
+def worst(drifts: list[Drift], name: str) -> float | None:
+    """Returns the worst value of one figure of several drifts: the lowest agreement, the largest difference."""
+    values = [value for drift in drifts if (value := getattr(drift, name)) is not None]
+    return (min if name == "top1_agreement" else max)(values, default=None)
+
+
+def _drift(name: str, kind: str, expected: np.ndarray, given: np.ndarray) -> Drift:
+    if expected.shape != given.shape:
+        raise ExportError(f"output {name!r} must have the model's shape {expected.shape}; got {given.shape}.")
+    rows = expected.ndim > 1 and expected.shape[-1] > 1
+    agreement = float(np.mean(expected.argmax(-1) == given.argmax(-1))) if rows else None
+    expected, given = expected.astype("float64"), given.astype("float64")
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity equals infinity here, as in a masked score
+        gap = np.where(expected == given, 0.0, np.abs(expected - given))
+        gap = np.where(np.isnan(gap), np.inf, gap)
+    finite = expected[np.isfinite(expected)]
+    size = np.abs(finite).max(initial=1.0)
+    square = np.sqrt(np.mean(finite**2)) if finite.size else 0.0
+    absolute = float(gap.max(initial=0.0))
+    rmse = np.sqrt(np.mean(gap**2)) / max(square, 1e-12) if gap.any() else 0.0
+    return Drift(name, kind, absolute, float(absolute / size), float(rmse), agreement)

@@ -1,0 +1,144 @@
+"""What cannot be exported right is refused by layer and remedy, and leaves no file behind."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from filling import fill_weights
+
+from kerasdl.core.errors import ArgumentError, ExportError
+from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
+
+EXPORTS = {".tflite": export_tflite, ".onnx": export_onnx, "": export_saved_model}
+
+
+class Odd(keras.layers.Layer):
+    """A layer around a bare TensorFlow function."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def model_with(function):
+    x = keras.Input((4,), name="x")
+    y = Odd(function, name="odd")(keras.layers.Dense(4, name="before")(x))
+    return fill_weights(keras.Model(x, keras.layers.Dense(3, name="head")(y)))
+
+
+def real_inputs():
+    return np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+
+
+def erfinv(x):
+    return tf.math.erfinv(tf.tanh(x))
+
+
+def svd(x):
+    return tf.linalg.svd(tf.reshape(x, (-1, 2, 2)), compute_uv=False)[:, :1] * tf.ones((1, 4))
+
+
+def loop(x):
+    return tf.while_loop(lambda step, _: step < 3, lambda step, y: (step + 1, tf.tanh(y)), (0, x))[1]
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+@pytest.mark.parametrize("function", [erfinv, svd])
+def test_an_unknown_operation_is_named_with_its_layer(suffix, function, tmp_path, capfd):
+    with pytest.raises(ExportError, match=r"(Erfinv|Svd) of layer 'odd' is not one of them\. Write that layer"):
+        EXPORTS[suffix](model_with(function), tmp_path / f"model{suffix}")
+    assert not list(tmp_path.iterdir())
+    assert "error" not in capfd.readouterr().err, "the converter's noise reached the user"
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
+def test_a_file_that_drifts_is_refused_by_its_first_layer_and_the_old_one_stays(suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    EXPORTS[suffix](model_with(tf.tanh), path)
+    held = path / "saved_model.pb" if path.is_dir() else path
+    before = held.read_bytes()
+    random = model_with(lambda x: x + tf.random.normal(tf.shape(x)))
+    with pytest.raises(ExportError, match=r"'head' differs by .* the first layer that drifts is 'odd'"):
+        EXPORTS[suffix](random, path)
+    assert held.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tolerance_is_held(make, real, tmp_path):
+    model = make("conv_bn")
+    with pytest.raises(ExportError, match=r"within 1e-12 .* first layer that drifts is '\w+'.*quantize='dynamic'"):
+        export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=real(model), tolerance=1e-12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loop_never_reaches_the_integer_calibrator(tmp_path):
+    with pytest.raises(ExportError, match=r"cannot hold a loop; got one in layer 'odd'.*quantize='dynamic'"):
+        export_tflite(model_with(loop), tmp_path / "m.tflite", quantize="int8", representative=real_inputs())
+    assert export_tflite(model_with(loop), tmp_path / "m.tflite").operations["WHILE"] == 1
+
+
+def test_integers_need_a_fixed_number_of_steps(tmp_path):
+    x = keras.Input((None, 4), name="x")
+    model = fill_weights(keras.Model(x, keras.layers.LSTM(3, name="rnn")(x)))
+    inputs = np.random.default_rng(0).normal(size=(8, 5, 4)).astype("float32")
+    with pytest.raises(ExportError, match=r"fixed number of time steps.*Input\(\(steps"):
+        export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=inputs)
+    assert export_tflite(model, tmp_path / "m.tflite", samples=inputs).worst_relative < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"), [("attention", r"\w+ of layer 'norm'"), ("lstm", r"\w+ of layer 'embedding'")]
+)
+def test_int16x8_names_what_it_lacks(name, operation, make, real, tmp_path):
+    model = make(name)
+    with pytest.raises(ExportError, match=rf"no kernel for the operation {operation}\. Export with quantize='int8'"):
+        export_tflite(model, tmp_path / "m.tflite", quantize="int16x8", representative=real(model))
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_weights_are_refused(make, tmp_path):
+    model = make("conv_bn")
+    model.get_layer("head").bias.assign(np.full(5, np.nan))
+    with pytest.raises(ExportError, match="'head' holds NaN, and so do the weights of 'head'"):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"quantize": "int8"}, "needs representative data"),
+        ({"quantize": "int4"}, "quantize must be one of"),
+        ({"samples": np.zeros((2, 16, 16, 1), "float32")}, r"must have the shape \(None, 16, 16, 3\)"),
+        ({"samples": np.full((2, 16, 16, 3), np.nan, "float32")}, "must be finite"),
+        ({"samples": np.zeros((2, 16, 16, 3), "complex64")}, "must be float32"),
+        ({"samples": np.zeros((0, 16, 16, 3), "float32")}, "one or more"),
+        ({"samples": {"other": np.zeros((2, 16, 16, 3), "float32")}}, r"\['image'\] lack one"),
+        ({"tolerance": -1}, "tolerance must be"),
+    ],
+)
+def test_arguments_are_checked(given, message, make, tmp_path):
+    with pytest.raises(ArgumentError, match=message):
+        export_tflite(make("conv_bn"), tmp_path / "m.tflite", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_paths_and_models_are_checked(make, tmp_path):
+    model = make("sequential")
+    with pytest.raises(ArgumentError, match=r"must end in '\.tflite'"):
+        export_tflite(model, tmp_path / "model.onnx")
+    with pytest.raises(ArgumentError, match="opset must be one of"):
+        export_onnx(model, tmp_path / "model.onnx", opset=19)
+    with pytest.raises(ArgumentError, match="must be built"):
+        export_onnx(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "model.onnx")
+    with pytest.raises(ArgumentError, match=r"must be a keras\.Model"):
+        export_onnx("model", tmp_path / "model.onnx")
+    with pytest.raises(ArgumentError, match="batch size"):
+        x = keras.Input((3,), batch_size=4)
+        export_onnx(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "model.onnx")
