@@ -3,20 +3,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow bars index golden topics matrix bundles lint format clean
+.PHONY: quickstart test slow index golden topics matrix bundles lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not bar" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m "slow" -n 2 --dist loadgroup
-
-# Long measurements whose figures stand in docs/measured.md.
-bars: $(READY)
-	$(BIN)/python -m pytest -m "bar" -s
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 # What is generated from the registry and the code.
 index: $(READY)

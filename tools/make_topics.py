@@ -18,7 +18,8 @@ it is stale.
 
 ## The curriculum
 
-{started} of {total} topics have at least one of their names; {done} have all. A name that is there is a beginning: the topic may still lack parts. What is not listed is not there yet.
+{started} of {total} topics have at least one of their names; {done} have all. A name that is there is a beginning: the
+topic may still lack parts. What is not listed is not there yet.
 
 | topic | names | file | tests | still to come |
 |---|---|---|---|---|

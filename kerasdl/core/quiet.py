@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+QUIETEST = "3"
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
@@ -54,8 +56,8 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
 
 
 def silence_tensorflow() -> None:
-    """Quiets TensorFlow's start, unless it is loaded already or the user has chosen a log level."""
+    """Quiets TensorFlow's start, unless it is loaded already or the user has chosen a lower log level."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIETEST)
+    if level == QUIETEST and "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _QuietTensorFlow())

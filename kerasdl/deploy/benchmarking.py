@@ -61,7 +61,8 @@ def benchmark(path: str | os.PathLike | keras.Model, *, runs: int = 50, threads:
         ExportError: the file does not run.
 
     Example:
-        >>> benchmark("model.tflite").median_ms < 50
+        >>> report = export_tflite(model, "model.tflite")
+        >>> benchmark("model.tflite").median_ms > 0
         True
     """
     checks.at_least("runs", runs, 1)

@@ -28,7 +28,9 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
         ArgumentError: there is no such file, or its inputs have other names.
 
     Example:
-        >>> logits = run_exported("model.tflite", images)["head"]
+        >>> report = export_tflite(model, "model.tflite")
+        >>> run_exported("model.tflite", images)["head"].shape
+        (8, 4)
     """
     path = Path(path)
     if not path.exists():
