@@ -2,10 +2,13 @@
 
 import csv
 import dataclasses
+import shutil
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 
 from kerasdl.bundles import Bundle, load_bundle
@@ -60,6 +63,7 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
     tuned = tuned.with_metrics("digits test", tuned.evaluate(test))
     tuned.save(out / "digits.zip")
     files.write_text(out / "card.md", tuned.card())
+    _write_sample(out / "sample.png")
 
     console.print("[bold]3 of 3[/] Exporting, and running every file against the model")
     exports = [_export(tuned, out / name, quantize, few, test) for name, quantize in EXPORTS.items()]
@@ -106,6 +110,12 @@ def _export(tuned: Bundle, path: Path, quantize: str | None, few: Dataset, test:
     }
 
 
+def _write_sample(path: Path) -> None:
+    images, _ = load("digits", "test", scale=None).take(1).arrays()
+    with files.writing(path) as file:
+        Image.fromarray(images[0].squeeze()).resize((256, 256)).save(file)
+
+
 def _draw_confusion(path: Path, tuned: Bundle, test: Dataset) -> None:
     inputs, truth = test.arrays()
     guess = tuned.model.predict(inputs, verbose=0).argmax(axis=-1)
@@ -121,8 +131,11 @@ def _show(out: Path, figures: dict) -> None:
     )
     rows = [tuple(export.values()) for export in figures["exports"]]
     show_table("exported, each run in its own runtime", tuple(figures["exports"][0]), rows)
-    print(f"\n{out}/ holds the bundle, the files, curves.png, confusion.png, card.md. {figures['seconds']:.0f} s.\n")
+    print(
+        f"\n{out}/ holds the bundle, the exported files, curves.png, confusion.png and card.md. {figures['seconds']:.0f} s.\n"
+    )
     print("Next:")
-    print(f"  kerasdl predict {out}/digits.zip IMAGE.png")
-    print("  kerasdl finetune glyphs_mobilenet FOLDER_OF_CLASS_FOLDERS --out mine.zip")
-    print(f"  kerasdl export {out}/digits.zip app.tflite --quantize int8 --data digits --raw-input")
+    program = "kerasdl" if shutil.which("kerasdl") else sys.argv[0]
+    print(f"  {program} predict {out}/digits.zip {out}/sample.png")
+    print(f"  {program} export {out}/digits.zip app.tflite --quantize int8 --data digits --raw-input")
+    print(f"  {program} finetune glyphs_mobilenet FOLDER_OF_CLASS_FOLDERS --out mine.zip")
