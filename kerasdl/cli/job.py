@@ -131,9 +131,8 @@ def _show(out: Path, figures: dict) -> None:
     )
     rows = [tuple(export.values()) for export in figures["exports"]]
     show_table("exported, each run in its own runtime", tuple(figures["exports"][0]), rows)
-    print(
-        f"\n{out}/ holds the bundle, the exported files, curves.png, confusion.png and card.md. {figures['seconds']:.0f} s.\n"
-    )
+    print(f"\n{out}/ holds the bundle, the exported files, curves.png, confusion.png and card.md.")
+    print(f"Done in {figures['seconds']:.0f} s.\n")
     print("Next:")
     program = "kerasdl" if shutil.which("kerasdl") else sys.argv[0]
     print(f"  {program} predict {out}/digits.zip {out}/sample.png")
