@@ -20,6 +20,7 @@ from . import archive
 from .card import write_card
 from .finetuning import finetune_model
 from .manifest import Manifest
+from .raw_input import with_preprocessing
 
 SAMPLES = 256
 
@@ -279,7 +280,7 @@ class Bundle:
         *,
         quantize: str | None = None,
         representative: Any = None,
-        raw_input: bool = False,
+        raw_shape: tuple | None = None,
         tolerance: float | None = None,
     ) -> ExportReport:
         """Writes the model for another runtime and checks that the file computes what the model computes.
@@ -289,8 +290,8 @@ class Bundle:
             quantize: for TFLite None, `float16`, `dynamic`, `int8` or `int16x8`.
             representative: data as `evaluate` takes it, its train split; int8 and int16x8 are calibrated on it, and
                 every file is checked on it.
-            raw_input: takes the preprocessing into the file, so that an app feeds raw pixels, float32 from 0 to 255
-                at the model's size.
+            raw_shape: takes the preprocessing into the file, so that an app feeds raw input of this shape: for images
+                (H, W, C), float32 from 0 to 255. None leaves it to the app.
             tolerance: largest drift allowed; None takes the format's.
 
         Returns:
@@ -306,10 +307,8 @@ class Bundle:
         suffix = Path(path).suffix
         if quantize is not None and suffix != ".tflite":
             checks.refuse("quantize is for .tflite files", quantize, f"Name a .tflite file instead of {str(path)!r}.")
-        model = self.deployable() if raw_input else self.model
-        samples = None
-        if representative is not None:
-            samples = self._samples(representative, raw_input)
+        model = self.model if raw_shape is None else self.deployable(raw_shape)
+        samples = None if representative is None else self._samples(representative, raw_shape)
         if suffix == ".tflite":
             return export_tflite(
                 model, path, quantize=quantize, representative=samples, samples=samples, tolerance=tolerance
@@ -317,27 +316,24 @@ class Bundle:
         export = export_onnx if suffix == ".onnx" else export_saved_model
         return export(model, path, samples=samples, tolerance=tolerance)
 
-    def deployable(self) -> keras.Model:
+    def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
         """Returns a flat model of the same weights that takes raw input: the preprocessing stands in its graph.
 
+        Images are brought to the model's size by averaging whole blocks and then bilinearly, from operations that
+        every format has: within a few grey levels of `predict`, which filters as it shrinks.
+
+        Args:
+            raw_shape: the shape of one raw input; None is the model's own.
+
+        Raises:
+            ArgumentError: the preprocessing cannot start from that shape.
+
         Example:
-            >>> kerasdl.load_bundle("digits_mobilenet").deployable().input.name
-            'raw'
+            >>> kerasdl.load_bundle("digits_mobilenet").deployable((64, 64, 3)).input_shape
+            (None, 64, 64, 3)
         """
-        raw = x = keras.Input(self.model.input_shape[1:], dtype=self.model.input.dtype, name="raw")
-        for layer in self.task.preprocess_layers(self.preprocess):
-            x = layer(x)
-        called = {}
-
-        def call(layer, *args, **kwargs):
-            called[layer.name] = layer(*args, **kwargs)
-            return called[layer.name]
-
-        # The clone itself would stand on inputs of its own: what its layers were called on stands on ours.
-        clone = keras.models.clone_model(self.model, input_tensors=x, call_function=call)
-        clone.set_weights(self.model.get_weights())
-        outputs = [called[name] for name in self.model.output_names]
-        return keras.Model(raw, outputs if len(outputs) > 1 else outputs[0], name=f"{self.model.name}_deployable")
+        raw_shape = tuple(raw_shape or self.model.input_shape[1:])
+        return with_preprocessing(self.model, self.task.preprocess_layers(self.preprocess, raw_shape), raw_shape)
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
         """Returns data as this bundle's own input: resized, scaled or standardised as it was trained.
@@ -361,12 +357,12 @@ class Bundle:
             return dataset.prepared(tuple(self.preprocess["image_shape"]), tuple(self.preprocess["scale"]))
         return dataset
 
-    def _samples(self, data: Any, raw_input: bool) -> np.ndarray:
+    def _samples(self, data: Any, raw_shape: tuple | None) -> np.ndarray:
         dataset = self.ready(data)
-        if raw_input and not dataset.images:
-            checks.refuse("raw_input= is checked on image data by name or Dataset", type(data).__name__)
-        if raw_input:
-            dataset = dataset.prepared(dataset.input_shape, None)
+        if raw_shape is not None:
+            if not dataset.images:
+                checks.refuse("with raw_shape=, representative must be images by name or Dataset", type(data).__name__)
+            dataset = dataset.prepared(tuple(raw_shape), None)
         return dataset.take(min(dataset.size or SAMPLES, SAMPLES)).arrays()[0].astype(self.model.input.dtype)
 
     def _check_labels(self, dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import kerasdl
-from kerasdl.core import EXPORT_FORMATS
+from kerasdl.core import EXPORT_FORMATS, checks
 
 from .output import EXIT_HELP, reported, show_json, show_table
 
@@ -146,13 +146,15 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
     ] = None,
-    raw_input: Annotated[bool, typer.Option(help="Take the preprocessing into the file.")] = False,
+    raw_shape: Annotated[
+        str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime, and check what was written."""
     representative = None if data is None else _load(data, "train", 0)
     report = kerasdl.load_bundle(bundle).export(
-        path, quantize=quantize, representative=representative, raw_input=raw_input
+        path, quantize=quantize, representative=representative, raw_shape=_shape(raw_shape)
     )
     if json:
         return print(report.to_json())
@@ -212,6 +214,13 @@ def doctor(json: Json = False) -> None:
 def _load(data: str, split: str, seed: int):
     name = f"folder:{data}" if Path(data).is_dir() else data
     return kerasdl.data.load(name, split, seed=seed)
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    sizes = [] if text is None else text.split("x")
+    if not all(size.isdecimal() for size in sizes):
+        checks.refuse("a shape must be whole numbers with an x between", text, "Such as 480x640x3.")
+    return tuple(map(int, sizes)) or None
 
 
 def _devices() -> list[str]:

@@ -136,5 +136,5 @@ def _show(out: Path, figures: dict) -> None:
     print("Next:")
     program = "kerasdl" if shutil.which("kerasdl") else sys.argv[0]
     print(f"  {program} predict {out}/digits.zip {out}/sample.png")
-    print(f"  {program} export {out}/digits.zip app.tflite --quantize int8 --data digits --raw-input")
+    print(f"  {program} export {out}/digits.zip app.tflite --quantize int8 --data digits --raw-shape 32x32x3")
     print(f"  {program} finetune glyphs_mobilenet FOLDER_OF_CLASS_FOLDERS --out mine.zip")

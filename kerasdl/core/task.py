@@ -25,8 +25,8 @@ class Task:
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
     preprocess: Callable[[Any, Mapping[str, Any]], Any]
     """Turns raw input into the model's input array, by the settings that a bundle keeps in preprocess.json."""
-    preprocess_layers: Callable[[Mapping[str, Any]], list]
-    """Makes the built-in Keras layers that do the same inside an exported graph, where that is possible."""
+    preprocess_layers: Callable[[Mapping[str, Any], tuple], list]
+    """Makes the built-in Keras layers that do the same inside a graph, from settings and the shape of a raw input."""
     decode: Callable[[Any, Sequence[str]], list]
     """Turns output arrays and labels into one plain result per example."""
     replace_head: Callable[[Any, int], Any]

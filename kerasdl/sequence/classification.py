@@ -20,7 +20,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     return padded
 
 
-def _no_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+def _no_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
     return []
 
 

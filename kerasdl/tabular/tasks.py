@@ -17,7 +17,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     return ((rows - settings["mean"]) / settings["std"]).astype("float32")
 
 
-def _preprocess_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
     variance = np.square(settings["std"])
     return [keras.layers.Normalization(mean=settings["mean"], variance=variance, name="standardise")]
 

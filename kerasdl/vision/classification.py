@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kerasdl.blocks import replace_head
-from kerasdl.core import Task, register_task
+from kerasdl.core import Task, checks, register_task
 from kerasdl.core.decoding import decode_classes
 from kerasdl.data import prepare_images
 
@@ -16,9 +16,20 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     return prepare_images(raw, tuple(settings["image_shape"]), tuple(settings["scale"]))
 
 
-def _preprocess_layers(settings: Mapping[str, Any]) -> list[keras.Layer]:
+def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
+    height, width, channels = settings["image_shape"]
+    rule = f"a raw image must be (height, width, {channels}), all known"
+    if len(raw_shape) != 3 or raw_shape[2] != channels or not all(isinstance(size, int) for size in raw_shape):
+        checks.refuse(rule, raw_shape)
     low, high = settings["scale"]
-    return [keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")]
+    layers = [keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")]
+    # Bilinear resizing alone skips pixels where it shrinks; whole blocks are averaged first.
+    block = (max(1, raw_shape[0] // height), max(1, raw_shape[1] // width))
+    if block != (1, 1):
+        layers.append(keras.layers.AveragePooling2D(block, name="shrink"))
+    if tuple(raw_shape) != (height * block[0], width * block[1], channels):
+        layers.append(keras.layers.Resizing(height, width, name="resize"))
+    return layers
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -124,11 +124,27 @@ def test_folder_and_zip_have_one_digest(small, tmp_path):
 
 def test_the_exported_graph_can_hold_the_preprocessing(digits, raw, tmp_path):
     images, _ = raw
-    report = digits.export(tmp_path / "raw.tflite", raw_input=True, representative="digits")
+    report = digits.export(tmp_path / "raw.tflite", raw_shape=(32, 32, 3), representative="digits")
     assert report.worst_relative <= report.tolerance
     pixels = np.repeat(images, 3, axis=-1).astype("float32")
     (outputs,) = kerasdl.deploy.run_exported(tmp_path / "raw.tflite", pixels).values()
     np.testing.assert_allclose(outputs, digits.logits(images), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("raw_shape", [(128, 96, 3), (50, 70, 3), (20, 24, 3)])
+def test_a_file_that_resizes_answers_as_predict_does(digits, raw, raw_shape, tmp_path):
+    images, _ = raw
+    resized = kerasdl.data.prepare_images(images, raw_shape, None)
+    digits.export(tmp_path / "raw.tflite", raw_shape=raw_shape)
+    (outputs,) = kerasdl.deploy.run_exported(tmp_path / "raw.tflite", resized.astype("float32")).values()
+    expected = digits.logits(list(resized))
+    assert np.mean(outputs.argmax(axis=-1) == expected.argmax(axis=-1)) >= 0.97
+    assert np.sqrt(np.mean(np.square(outputs - expected))) < 0.1 * np.std(expected)
+
+
+def test_a_raw_shape_of_other_channels_is_refused(digits, tmp_path):
+    with pytest.raises(ArgumentError, match=r"a raw image must be \(height, width, 3\)"):
+        digits.export(tmp_path / "raw.tflite", raw_shape=(64, 64, 1))
 
 
 def test_an_int8_file_keeps_the_accuracy(digits, tmp_path):
