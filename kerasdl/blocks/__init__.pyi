@@ -1,4 +1,5 @@
 from .attention import transformer_encoder as transformer_encoder
+from .classifiers import classification_task as classification_task
 from .convolution import conv_norm_act as conv_norm_act
 from .convolution import depthwise_norm_act as depthwise_norm_act
 from .convolution import round_channels as round_channels

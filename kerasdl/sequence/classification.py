@@ -6,9 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasdl.blocks import replace_head
-from kerasdl.core import Task, register_task
-from kerasdl.core.decoding import decode_classes
+from kerasdl.blocks import classification_task
+from kerasdl.core import register_task
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
@@ -35,16 +34,7 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
 
 
 register_task(
-    Task(
-        name="text_classification",
-        module=__name__,
-        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        monitor=("val_accuracy", "max"),
-        preprocess=_preprocess,
-        preprocess_layers=_no_layers,
-        decode=decode_classes,
-        replace_head=replace_head,
-        example=_example,
+    classification_task(
+        "text_classification", module=__name__, preprocess=_preprocess, preprocess_layers=_no_layers, example=_example
     )
 )

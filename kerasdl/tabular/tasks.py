@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasdl.blocks import replace_head
-from kerasdl.core import Task, register_task
-from kerasdl.core.decoding import decode_classes, decode_values
+from kerasdl.blocks import classification_task
+from kerasdl.core import register_task
+from kerasdl.core.decoding import decode_values
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
@@ -37,16 +37,11 @@ def _measured(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np
 
 
 classification = register_task(
-    Task(
-        name="tabular_classification",
+    classification_task(
+        "tabular_classification",
         module=__name__,
-        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        monitor=("val_accuracy", "max"),
         preprocess=_preprocess,
         preprocess_layers=_preprocess_layers,
-        decode=decode_classes,
-        replace_head=replace_head,
         example=_classified,
     )
 )

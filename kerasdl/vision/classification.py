@@ -6,9 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasdl.blocks import replace_head
-from kerasdl.core import Task, checks, register_task
-from kerasdl.core.decoding import decode_classes
+from kerasdl.blocks import classification_task
+from kerasdl.core import checks, register_task
 from kerasdl.data import prepare_images
 
 
@@ -40,16 +39,11 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
 
 
 register_task(
-    Task(
-        name="image_classification",
+    classification_task(
+        "image_classification",
         module=__name__,
-        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        monitor=("val_accuracy", "max"),
         preprocess=_preprocess,
         preprocess_layers=_preprocess_layers,
-        decode=decode_classes,
-        replace_head=replace_head,
         example=_example,
     )
 )

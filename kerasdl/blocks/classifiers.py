@@ -1,0 +1,44 @@
+"""What the classification tasks of every family share."""
+
+from collections.abc import Callable
+
+import keras
+
+from kerasdl.core import Task
+from kerasdl.core.decoding import decode_classes
+
+from .heads import replace_head
+
+
+def classification_task(
+    name: str, *, module: str, preprocess: Callable, preprocess_layers: Callable, example: Callable
+) -> Task:
+    """Returns the task of naming one of several classes: cross-entropy over logits, judged by accuracy.
+
+    Args:
+        name: the task's name.
+        module: the module that registers it, `__name__` there.
+        preprocess: as in `Task`.
+        preprocess_layers: as in `Task`.
+        example: as in `Task`.
+
+    Returns:
+        The task, not registered yet.
+
+    Example:
+        >>> parts = dict(preprocess=print, preprocess_layers=print, example=print)
+        >>> classification_task("sound_classification", module="mine", **parts).monitor
+        ('val_accuracy', 'max')
+    """
+    return Task(
+        name=name,
+        module=module,
+        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        monitor=("val_accuracy", "max"),
+        preprocess=preprocess,
+        preprocess_layers=preprocess_layers,
+        decode=decode_classes,
+        replace_head=replace_head,
+        example=example,
+    )
