@@ -4,6 +4,7 @@ from . import core as core
 from . import data as data
 from . import deploy as deploy
 from . import layers as layers
+from . import losses as losses
 from . import sequence as sequence
 from . import tabular as tabular
 from . import train as train

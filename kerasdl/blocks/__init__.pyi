@@ -3,6 +3,7 @@ from .classifiers import classification_task as classification_task
 from .convolution import conv_norm_act as conv_norm_act
 from .convolution import depthwise_norm_act as depthwise_norm_act
 from .convolution import round_channels as round_channels
+from .heads import find_head as find_head
 from .heads import prediction_head as prediction_head
 from .heads import replace_head as replace_head
 from .inverted_residuals import inverted_residual as inverted_residual

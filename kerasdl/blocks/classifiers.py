@@ -11,13 +11,14 @@ from .heads import replace_head
 
 
 def classification_task(
-    name: str, *, module: str, preprocess: Callable, preprocess_layers: Callable, example: Callable
+    name: str, *, module: str, check: Callable, preprocess: Callable, preprocess_layers: Callable, example: Callable
 ) -> Task:
     """Returns the task of naming one of several classes: cross-entropy over logits, judged by accuracy.
 
     Args:
         name: the task's name.
         module: the module that registers it, `__name__` there.
+        check: as in `Task`.
         preprocess: as in `Task`.
         preprocess_layers: as in `Task`.
         example: as in `Task`.
@@ -26,7 +27,7 @@ def classification_task(
         The task, not registered yet.
 
     Example:
-        >>> parts = dict(preprocess=print, preprocess_layers=print, example=print)
+        >>> parts = dict(check=print, preprocess=print, preprocess_layers=print, example=print)
         >>> classification_task("sound_classification", module="mine", **parts).monitor
         ('val_accuracy', 'max')
     """
@@ -36,6 +37,7 @@ def classification_task(
         loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         monitor=("val_accuracy", "max"),
+        check=check,
         preprocess=preprocess,
         preprocess_layers=preprocess_layers,
         decode=decode_classes,

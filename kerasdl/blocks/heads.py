@@ -30,11 +30,27 @@ def prediction_head(x, outputs: int, *, dropout: float = 0.0):
     return layers.Dense(outputs, dtype="float32", name="head")(x)
 
 
+def find_head(model: keras.Model) -> keras.layers.Dense:
+    """Returns the layer of a model that a new task replaces: the Dense layer named `head`, else a last Dense layer.
+
+    Raises:
+        ArgumentError: the model has neither.
+
+    Example:
+        >>> find_head(kerasdl.build("mlp")).units
+        3
+    """
+    for layer in [*(layer for layer in model.layers if layer.name == "head"), model.layers[-1]]:
+        if isinstance(layer, layers.Dense):
+            return layer
+    checks.refuse("a model whose head is found must have a Dense layer, last or named 'head'", model.name)
+
+
 def replace_head(model: keras.Model, outputs: int) -> keras.Model:
-    """Returns a copy of a model whose layer `head` is fresh and has so many outputs; other weights are kept.
+    """Returns a copy of a model whose head is fresh and has so many outputs, as logits; other weights are kept.
 
     Args:
-        model: a functional model whose last layer is a Dense named `head`.
+        model: a functional model whose last layer is Dense, or that has a Dense layer named `head`.
         outputs: units of the new head, 1 or more.
 
     Returns:
@@ -48,9 +64,8 @@ def replace_head(model: keras.Model, outputs: int) -> keras.Model:
         (None, 10)
     """
     checks.at_least("outputs", outputs, 1)
-    if not any(layer.name == "head" and isinstance(layer, layers.Dense) for layer in model.layers):
-        checks.refuse("a model whose head is replaced must have a Dense layer named 'head'", model.name)
+    name = find_head(model).name
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    fresh = layers.Dense(outputs, dtype="float32", name="head")(copy.get_layer("head").input)
-    return keras.Model(copy.input, fresh, name=model.name)
+    fresh = layers.Dense(outputs, dtype="float32", name=name)(copy.get_layer(name).input)
+    return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs, fresh, name=model.name)

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -155,9 +155,7 @@ def write(source: str | os.PathLike | Callable[[Path], None], path: str | os.Pat
     path = Path(path)
     fill = source if callable(source) else lambda folder: _copy_folder(Path(source), folder)
     packed = path.suffix.lower() == ".zip"
-    is_bundle = (path / MANIFEST).is_file() or (path.is_dir() and not any(path.iterdir()))
-    if path.exists() and (path.is_dir() if packed else not is_bundle):
-        refuse("a new bundle may replace only a bundle", str(path), "Choose another path, or remove what stands there.")
+    check_replaceable(path)
     try:
         if packed:
             with tempfile.TemporaryDirectory(prefix="kerasdl-bundle-") as temporary, files.writing(path) as file:
@@ -169,6 +167,21 @@ def write(source: str | os.PathLike | Callable[[Path], None], path: str | os.Pat
     except OSError as error:
         raise BundleError(f"the bundle {str(path)!r} could not be written: {error}.") from error
     return path
+
+
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Passes where nothing stands, or a bundle whose every file a new one would replace, or an empty folder.
+
+    Raises:
+        BundleError: something else stands there, which writing would destroy.
+    """
+    path = Path(path)
+    if not path.exists() or (path.is_dir() and path.suffix.lower() != ".zip" and not any(path.iterdir())):
+        return
+    if path.is_dir() == (path.suffix.lower() != ".zip"):
+        with suppress(BundleError), read(path):
+            return
+    refuse("a new bundle may replace only a bundle", str(path), "Choose another path, or remove what stands there.")
 
 
 def digest_of(path: str | os.PathLike) -> str:

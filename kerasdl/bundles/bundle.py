@@ -11,18 +11,19 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks, files
+from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.task import Task, get_task
-from kerasdl.data import Dataset, as_dataset, load
+from kerasdl.data import Dataset
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
 from kerasdl.train import RunConfig
 
 from . import archive
 from .card import write_card
-from .finetuning import finetune_model
-from .manifest import Manifest
+from .finetuning import claim_folder, finetune_model
+from .manifest import PARTS, Manifest, read_manifest
+from .model_file import check_model_file, save_model_file
 from .raw_input import with_preprocessing
-
-SAMPLES = 256
+from .readiness import draw_samples, labelled, public_name, ready_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,17 @@ class Bundle:
     """Further parts by role, such as a tokenizer."""
     digest: str = ""
     """SHA-256 over the checksums of every file, empty for a bundle not saved yet."""
+
+    def __post_init__(self):
+        outputs = self.model.outputs[0].shape[-1]
+        try:
+            self.task.check(self.preprocess, tuple(self.model.inputs[0].shape[1:]))
+            if self.labels and len(self.labels) != outputs:
+                checks.refuse(f"a bundle must have a label for each of its {outputs} outputs", len(self.labels))
+            if set(self.extra) != set(self.manifest.parts) - set(PARTS):
+                checks.refuse("extra must hold each further part of the manifest, and no other", sorted(self.extra))
+        except (ArgumentError, UnknownNameError) as error:
+            raise BundleError(f"{self.manifest.name}: {error}") from None
 
     @classmethod
     def of(
@@ -88,6 +100,8 @@ class Bundle:
             >>> Bundle.of(model, name="iris", task="tabular_classification", preprocess=settings).task.name
             'tabular_classification'
         """
+        if not getattr(model, "outputs", None):
+            checks.refuse("a bundle's model must be functional or Sequential, and built", type(model).__name__)
         inputs = [
             {"name": tensor.name, "shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for tensor in model.inputs
         ]
@@ -102,7 +116,8 @@ class Bundle:
             provenance=dict(provenance or {}),
             licence=licence,
         )
-        return cls(model, manifest, dict(preprocess))
+        plain = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in preprocess.items()}
+        return cls(model, manifest, plain)
 
     @property
     def name(self) -> str:
@@ -143,6 +158,8 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").logits(np.zeros((28, 28), "uint8")).shape
             (1, 10)
         """
+        if not len(raw):
+            checks.refuse("raw must hold at least one input", raw)
         inputs = self.task.preprocess(raw, self.preprocess)
         return self.model.predict(inputs, batch_size=batch_size, verbose=0)
 
@@ -163,9 +180,15 @@ class Bundle:
         """
         dataset = self.ready(data, split="test")
         self._check_labels(dataset)
-        self.model.compile(loss=self.task.loss(), metrics=self.task.metrics())
-        figures = self.model.evaluate(dataset.batches(batch_size), verbose=0, return_dict=True)
-        return {name: float(value) for name, value in figures.items()}
+        loss, metrics = self.task.loss(), self.task.metrics()
+        total = examples = 0
+        for inputs, targets in dataset.batches(batch_size):
+            outputs = self.model(inputs, training=False)
+            total += float(loss(targets, outputs)) * len(targets)
+            examples += len(targets)
+            for metric in metrics:
+                metric.update_state(targets, outputs)
+        return {"loss": total / examples, **{metric.name: float(metric.result()) for metric in metrics}}
 
     def finetune(
         self,
@@ -190,8 +213,8 @@ class Bundle:
             freeze: `staged` trains the head alone for the first third of the epochs and then every layer at a third
                 of the learning rate; `features` trains the head alone throughout; `none` trains every layer.
             learning_rate: the highest of the run.
-            config: further settings; its epochs and learning rate are taken from here, its folder is used for a
-                sub-folder per stage, so that a killed run goes on.
+            config: further settings. Its epochs and learning rate give way to the arguments; its seed also seeds
+                Python, NumPy and Keras; in its folder each stage has one of its own, so that a killed run goes on.
             name: of the new bundle; None adds `_finetuned`.
 
         Returns:
@@ -206,10 +229,12 @@ class Bundle:
             >>> kerasdl.load_bundle("glyphs_mobilenet").finetune(few, epochs=1, config=quiet).labels[:2]
             ('0', '1')
         """
+        config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
+        keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
         train = self.ready(train, labels=labels)
         validation = None if validation is None else self.ready(validation, split="validation", labels=labels)
         model, labels = self._copy_for(train)
-        config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
+        claim_folder(config.folder, self.model, resume=config.resume)
         finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
         classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}
         manifest = dataclasses.replace(
@@ -221,7 +246,7 @@ class Bundle:
             provenance={
                 "finetuned from": self.name,
                 "digest of that": self.digest,
-                "data": f"{train.name}, {train.size} examples",
+                "data": f"{public_name(train.name)}, {train.size} examples",
                 "data licence": train.licence,
                 "epochs": epochs,
                 "freeze": freeze,
@@ -232,13 +257,14 @@ class Bundle:
         tuned = Bundle(model, manifest, dict(self.preprocess), dict(self.extra))
         if validation is None:
             return tuned
-        return tuned.with_metrics(f"{validation.name} validation", tuned.evaluate(validation))
+        return tuned.with_metrics(f"{public_name(validation.name)} validation", tuned.evaluate(validation))
 
     def with_metrics(self, data: str, figures: Mapping[str, float]) -> "Bundle":
         """Returns the bundle with figures measured on some data, which its card then shows.
 
         Example:
-            >>> kerasdl.load_bundle("digits_mobilenet").with_metrics("mine", {"accuracy": 0.9}).manifest.metrics["mine"]
+            >>> measured = kerasdl.load_bundle("digits_mobilenet").with_metrics("mine", {"accuracy": 0.9})
+            >>> measured.manifest.metrics["mine"]
             {'accuracy': 0.9}
         """
         metrics = {**self.manifest.metrics, data: dict(figures)}
@@ -259,18 +285,26 @@ class Bundle:
         Returns:
             The path.
 
+        Raises:
+            BundleError: something else stands there, or the model is not flat, of Keras's and kerasdl's own layers.
+
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").save("mine.zip").name
             'mine.zip'
         """
 
         def fill(folder: Path) -> None:
-            self.model.save(folder / self.manifest.parts["model"])
+            save_model_file(self.model, folder / self.manifest.parts["model"])
             files.write_json(folder / self.manifest.parts["preprocess"], dict(self.preprocess))
             for role, content in self.extra.items():
-                (folder / self.manifest.parts[role]).write_bytes(content)
+                part = folder / self.manifest.parts[role]
+                part.parent.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(content)
             (folder / "bundle.json").write_text(self.manifest.to_json(), encoding="utf-8")
             (folder / self.manifest.parts["card"]).write_text(self.card(), encoding="utf-8")
+            # What is written is what load_bundle takes.
+            read_manifest(folder)
+            check_model_file(folder / self.manifest.parts["model"])
 
         return archive.write(fill, path)
 
@@ -286,7 +320,7 @@ class Bundle:
         """Writes the model for another runtime and checks that the file computes what the model computes.
 
         Args:
-            path: `.tflite` and `.onnx` say the format; anything else becomes a SavedModel folder.
+            path: `.tflite` and `.onnx` say the format; a path without a suffix becomes a SavedModel folder.
             quantize: for TFLite None, `float16`, `dynamic`, `int8` or `int16x8`.
             representative: data as `evaluate` takes it, its train split; int8 and int16x8 are calibrated on it, and
                 every file is checked on it.
@@ -304,11 +338,14 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").export("digits.tflite", representative="digits").top1_agreement
             1.0
         """
-        suffix = Path(path).suffix
+        suffix = checks.one_of("the suffix of path", Path(path).suffix, (".tflite", ".onnx", ""))
         if quantize is not None and suffix != ".tflite":
             checks.refuse("quantize is for .tflite files", quantize, f"Name a .tflite file instead of {str(path)!r}.")
         model = self.model if raw_shape is None else self.deployable(raw_shape)
-        samples = None if representative is None else self._samples(representative, raw_shape)
+        samples = None
+        if representative is not None:
+            dataset = self.ready(labelled(representative))
+            samples = draw_samples(dataset, raw_shape).astype(self.model.inputs[0].dtype)
         if suffix == ".tflite":
             return export_tflite(
                 model, path, quantize=quantize, representative=samples, samples=samples, tolerance=tolerance
@@ -332,7 +369,7 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").deployable((64, 64, 3)).input_shape
             (None, 64, 64, 3)
         """
-        raw_shape = tuple(raw_shape or self.model.input_shape[1:])
+        raw_shape = tuple(raw_shape or self.model.inputs[0].shape[1:])
         return with_preprocessing(self.model, self.task.preprocess_layers(self.preprocess, raw_shape), raw_shape)
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
@@ -348,22 +385,7 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").ready("digits").input_shape
             (32, 32, 3)
         """
-        if isinstance(data, tuple):
-            inputs, targets = data
-            ready = (self.task.preprocess(inputs, self.preprocess), targets)
-            return as_dataset(ready, name="arrays", task=self.manifest.task, class_names=tuple(labels or self.labels))
-        dataset = load(data, split) if isinstance(data, str) else as_dataset(data)
-        if dataset.images:
-            return dataset.prepared(tuple(self.preprocess["image_shape"]), tuple(self.preprocess["scale"]))
-        return dataset
-
-    def _samples(self, data: Any, raw_shape: tuple | None) -> np.ndarray:
-        dataset = self.ready(data)
-        if raw_shape is not None:
-            if not dataset.images:
-                checks.refuse("with raw_shape=, representative must be images by name or Dataset", type(data).__name__)
-            dataset = dataset.prepared(tuple(raw_shape), None)
-        return dataset.take(min(dataset.size or SAMPLES, SAMPLES)).arrays()[0].astype(self.model.input.dtype)
+        return ready_data(data, split, self.task, self.preprocess, tuple(labels or self.labels))
 
     def _check_labels(self, dataset: Dataset) -> None:
         if dataset.class_names and dataset.class_names != self.labels:

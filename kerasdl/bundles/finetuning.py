@@ -1,17 +1,36 @@
 """Fine-tuning in stages over the engine: the new head first, then every layer, gently."""
 
 import dataclasses
+import hashlib
+import os
 from pathlib import Path
 
 import keras
 
-from kerasdl.core import checks
+from kerasdl.blocks import find_head
+from kerasdl.core import checks, files
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset
 from kerasdl.train import Run, RunConfig, fit
 
 HEAD_SHARE = 1 / 3
 GENTLER = 1 / 3
+
+
+def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume: bool) -> None:
+    """Notes in a run's folder which weights it started from.
+
+    Raises:
+        ArgumentError: a run in it started from others.
+    """
+    if folder is None:
+        return
+    digest = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+    claim = Path(folder) / "bundle.sha256"
+    if resume and claim.exists() and claim.read_text() != digest:
+        rule = f"the run in {folder} must have been started from the same bundle"
+        checks.refuse(rule, model.name, "Choose another folder, or pass resume=False to start anew.")
+    files.write_text(claim, digest)
 
 
 def finetune_model(
@@ -25,9 +44,13 @@ def finetune_model(
     head_epochs = {"staged": max(1, round(config.epochs * HEAD_SHARE)), "features": config.epochs, "none": 0}[freeze]
     run = None
     if head_epochs:
-        _freeze_all_but_the_head(model)
+        trainable = {layer.name: layer.trainable for layer in model.layers}
+        head = find_head(model)
+        for layer in model.layers:
+            layer.trainable = layer is head
         run = _stage(model, train, validation, task, config, "head", head_epochs, config.learning_rate)
-        _thaw(model)
+        for layer in model.layers:
+            layer.trainable = trainable[layer.name]
     if head_epochs < config.epochs:
         rate = config.learning_rate * (GENTLER if head_epochs else 1.0)
         run = _stage(model, train, validation, task, config, "all", config.epochs - head_epochs, rate)
@@ -38,13 +61,3 @@ def _stage(model, train, validation, task, config, name, epochs, learning_rate) 
     folder = None if config.folder is None else Path(config.folder) / name
     config = dataclasses.replace(config, epochs=epochs, learning_rate=learning_rate, folder=folder)
     return fit(model, train, validation=validation, task=task, config=config)
-
-
-def _freeze_all_but_the_head(model: keras.Model) -> None:
-    for layer in model.layers:
-        layer.trainable = layer.name == "head"
-
-
-def _thaw(model: keras.Model) -> None:
-    for layer in model.layers:
-        layer.trainable = True

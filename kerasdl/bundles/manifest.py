@@ -64,6 +64,8 @@ class Manifest:
             "licence": _text("licence", self.licence, empty=True),
             "parts": _parts(self.parts),
         }
+        if len(set(checked["labels"])) < len(checked["labels"]):
+            refuse("labels must differ from one another", checked["labels"])
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

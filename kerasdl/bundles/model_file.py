@@ -10,10 +10,12 @@ them what the model does not hold; no layer may unroll its loop; optimizer state
 """
 
 import copy
+import json
 import math
 import os
 import tempfile
 import warnings
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,8 +41,10 @@ MAX_GROUPS_DEEP = 16
 CONFIG_DEPTH = 40
 
 CONFIG = "config.json"
+METADATA = "metadata.json"
+UNDATED = "1980-01-01@00:00:00"
 WEIGHTS = "model.weights.h5"
-ENTRIES = {"metadata.json", CONFIG, WEIGHTS}
+ENTRIES = {METADATA, CONFIG, WEIGHTS}
 OPTIMIZER = "optimizer"
 
 MODELS = {("keras.src.models.functional", "Functional"), ("keras", "Sequential")}
@@ -96,6 +100,23 @@ def check_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder, one_error(path, "model file"):
         _checked_config(Path(path), Path(folder), max_params)
+
+
+def save_model_file(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a model without optimizer state; equal models give equal bytes, whenever they are written.
+
+    Args:
+        model: the model to write.
+        path: the new file, ending in .keras.
+    """
+    with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
+        model.save(Path(folder, "model.keras"), include_optimizer=False)
+        with zipfile.ZipFile(Path(folder, "model.keras")) as saved, zipfile.ZipFile(path, "w") as written:
+            for name in sorted(saved.namelist()):
+                content = saved.read(name)
+                if name == METADATA:
+                    content = json.dumps({**json.loads(content), "date_saved": UNDATED}).encode()
+                written.writestr(zipfile.ZipInfo(name), content)
 
 
 def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -> keras.Model:

@@ -16,7 +16,7 @@ def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_sh
     Returns:
         A model whose input is named `raw`.
     """
-    raw = x = keras.Input(raw_shape, dtype=model.input.dtype, name="raw")
+    raw = x = keras.Input(raw_shape, dtype=model.inputs[0].dtype, name="raw")
     for layer in layers:
         x = layer(x)
     called = {}
@@ -28,5 +28,5 @@ def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_sh
     # The clone itself would stand on inputs of its own: what its layers were called on stands on ours.
     clone = keras.models.clone_model(model, input_tensors=x, call_function=call)
     clone.set_weights(model.get_weights())
-    outputs = [called[name] for name in model.output_names]
+    outputs = [called[name] for name in getattr(model, "output_names", [model.layers[-1].name])]
     return keras.Model(raw, outputs if len(outputs) > 1 else outputs[0], name=f"{model.name}_deployable")

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,9 @@ from typing import Annotated
 import typer
 
 import kerasdl
+from kerasdl.bundles import archive
 from kerasdl.core import EXPORT_FORMATS, checks
+from kerasdl.core.errors import DataError
 
 from .output import EXIT_HELP, reported, show_json, show_table
 
@@ -35,6 +38,14 @@ def main() -> None:
     app()
 
 
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """Deep learning on Keras 3: build, train, and ship what was trained."""
+    if show:
+        print(kerasdl.__version__)
+        raise typer.Exit
+
+
 @app.command()
 @reported
 def models(
@@ -44,6 +55,8 @@ def models(
 ) -> None:
     """List the registered models."""
     specs = [kerasdl.spec(name) for name in kerasdl.list_models(pattern, task=task)]
+    if not specs:
+        checks.refuse("pattern and task must fit at least one model", f"{pattern} {task or ''}".strip())
     if json:
         return show_json([dataclasses.asdict(spec) for spec in specs])
     rows = [(spec.name, spec.family, spec.task, spec.params, _exports(spec), spec.qat) for spec in specs]
@@ -87,10 +100,11 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Train a copy of a bundle on your data, a folder of images in class folders for one."""
+    archive.check_replaceable(out)
     kerasdl.set_seed(seed)
     start = time.perf_counter()
     loaded = kerasdl.load_bundle(bundle)
-    train, validation = (_load(data, split, seed) for split in ("train", "validation"))
+    train, validation = _load(data, "train", seed), _load_validation(data, seed)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
     )
@@ -213,7 +227,18 @@ def doctor(json: Json = False) -> None:
 
 def _load(data: str, split: str, seed: int):
     name = f"folder:{data}" if Path(data).is_dir() else data
+    if ":" not in name:
+        names = [record.name for record in kerasdl.data.list_datasets()]
+        checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")
     return kerasdl.data.load(name, split, seed=seed)
+
+
+def _load_validation(data: str, seed: int):
+    try:
+        return _load(data, "validation", seed)
+    except DataError as error:
+        print(f"no validation: {error}", file=sys.stderr)
+        return None
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:

@@ -8,8 +8,7 @@ import numpy as np
 
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+from kerasdl.data.images import SUFFIXES
 
 
 def read_inputs(paths: Sequence[Path]) -> tuple[list[str], list]:
@@ -28,17 +27,29 @@ def read_inputs(paths: Sequence[Path]) -> tuple[list[str], list]:
     names, inputs = [], []
     for path in paths:
         for file in _files_in(path):
-            found = json.loads(file.read_text()) if file.suffix == ".json" else [decode_image(file)]
+            found = _rows_in(file) if file.suffix == ".json" else [decode_image(file)]
             names += [str(file)] if len(found) == 1 else [f"{file}[{k}]" for k in range(len(found))]
             inputs += [each if isinstance(each, (list, np.ndarray)) else [each] for each in found]
     return names, inputs
 
 
+def _rows_in(file: Path) -> list:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file} must hold JSON; it does not: {error}.") from None
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{file} must hold a list of at least one input; got {str(rows)[:60]}.")
+    arrays = [np.asarray(row) for row in rows]
+    is_pixels = all(array.ndim > 1 and array.dtype.kind in "iu" for array in arrays)
+    return [array.astype(np.uint8) for array in arrays] if is_pixels else rows
+
+
 def _files_in(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
-            raise DataError(f"a folder to predict must hold images {IMAGE_SUFFIXES}; {path} holds none.")
+            raise DataError(f"a folder to predict must hold images {SUFFIXES}; {path} holds none.")
         return files
     if not path.is_file():
         raise DataError(f"input must be an image, a folder of images or a .json file; nothing is at {path}.")

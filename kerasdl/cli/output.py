@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,7 +29,7 @@ EXIT_CODES = (
 )
 WIDTH_ELSEWHERE = 160
 EXIT_HELP = (
-    "Exit codes: 0 done; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
+    "Exit codes: 0 done; 1 unexpected; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
     "4 an export refused; 5 training failed; 6 a package is missing; 130 interrupted."
 )
 
@@ -37,15 +39,27 @@ def reported(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(*args, **kwargs):
+        warnings.showwarning = lambda message, *place: print(f"warning: {message}", file=sys.stderr)
         try:
             return command(*args, **kwargs)
+        except typer.Exit:
+            raise
         except KeyboardInterrupt:
             print("error: interrupted.", file=sys.stderr)
             raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader had enough; what Python flushes at its end must not fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except tuple(kind for kind, _ in EXIT_CODES) as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
             raise typer.Exit(code) from None
+        except Exception as error:
+            if os.environ.get("KERASDL_DEBUG"):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            print(f"error: unexpected {type(error).__name__}: {reason} (KERASDL_DEBUG=1 shows where)", file=sys.stderr)
+            raise typer.Exit(1) from None
 
     return run
 

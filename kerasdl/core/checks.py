@@ -51,7 +51,7 @@ def image_shape(name: str, value: Any) -> tuple[int | None, int | None, int]:
 
 def known_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> str:
     """Returns `name` if it is known, else raises `UnknownNameError` with its nearest neighbours."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     if name in known:
         return name
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)

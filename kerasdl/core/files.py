@@ -31,7 +31,10 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields an empty folder to fill; when the block ends well it becomes `path`, replacing what stood there."""
+    """Yields an empty folder to fill; when the block ends well it becomes `path`, replacing what stood there.
+
+    A folder is replaced by two renames: a kill just between them leaves the old one as `.writing-*/old` beside.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     outer = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
@@ -41,9 +44,15 @@ def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
         yield inner
         for file in inner.rglob("*"):
             _flush(file)
-        if path.is_dir() and not path.is_symlink():
+        replaces = path.is_dir() and not path.is_symlink()
+        if replaces:
             os.replace(path, outer / "old")
-        os.replace(inner, path)
+        try:
+            os.replace(inner, path)
+        except OSError:
+            if replaces:
+                os.replace(outer / "old", path)
+            raise
         _flush(path.parent)
     finally:
         shutil.rmtree(outer, ignore_errors=True)

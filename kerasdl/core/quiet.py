@@ -1,12 +1,12 @@
 """Keeps what native libraries print away from the terminal, and brings it back when something failed."""
 
-import importlib.abc
-import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from .imports import around_import
 
 QUIETEST = "3"
 
@@ -21,12 +21,12 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
-            _restore(saved)
+        except Exception:
             held.seek(0)
-            os.write(2, held.read())
+            os.write(saved, held.read())
             raise
-        _restore(saved)
+        finally:
+            _restore(saved)
 
 
 def _restore(saved: int) -> None:
@@ -36,28 +36,15 @@ def _restore(saved: int) -> None:
     os.close(saved)
 
 
-class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-    """Holds back what TensorFlow prints while it is first imported: it logs before it reads its own log level."""
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_quietly(module):
-                with quiet_stderr():
-                    execute(module)
-
-            spec.loader.exec_module = execute_quietly
-        return spec
-
-
 def silence_tensorflow() -> None:
     """Quiets TensorFlow's start, unless it is loaded already or the user has chosen a lower log level."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", QUIETEST)
     if level == QUIETEST and "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _QuietTensorFlow())
+        around_import("tensorflow", _run_quietly)
+
+
+def _run_quietly(run: Callable[[], None]) -> None:
+    # TensorFlow logs while it is imported, before it reads its own log level.
+    with quiet_stderr():
+        run()

@@ -23,6 +23,8 @@ class Task:
     """Makes the default list of `keras.metrics.Metric`."""
     monitor: tuple[str, str]
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
+    check: Callable[[Mapping[str, Any], tuple], None]
+    """Raises `ArgumentError` where settings of the preprocessing do not fit a model of that input shape."""
     preprocess: Callable[[Any, Mapping[str, Any]], Any]
     """Turns raw input into the model's input array, by the settings that a bundle keeps in preprocess.json."""
     preprocess_layers: Callable[[Mapping[str, Any], tuple], list]

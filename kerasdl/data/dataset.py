@@ -1,6 +1,7 @@
 """The record of a dataset and its pipeline: every batch of every epoch follows from the seed alone."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from kerasdl.core.errors import DataError
 
 from .images import check_image_shape, check_scale, scale_pixels
 from .sources import Examples, Stream, collect
+
+FINGERPRINT_EXAMPLES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,20 @@ class Dataset:
         options.deterministic = True
         return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
 
+    def fingerprint(self) -> str:
+        """Returns a short digest of labels, scale and a few inputs, by which a run knows its data; empty for a stream.
+
+        Example:
+            >>> load("digits").fingerprint() == load("digits", "test").fingerprint()
+            False
+        """
+        if not isinstance(self.source, Examples):
+            return ""
+        few = np.unique(np.linspace(0, self.size - 1, FINGERPRINT_EXAMPLES).astype(int))
+        inputs = self.source.reader(self._image_shape())(few)
+        parts = [self.source.labels.tobytes(), np.ascontiguousarray(inputs).tobytes(), repr(self.scale).encode()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
     def steps(self, batch_size: int) -> int | None:
         """Returns the number of batches in an epoch, or None where it is not known.
 
@@ -154,6 +171,21 @@ class Dataset:
         if len(found) < count:
             checks.refuse(f"count must be at most {len(found)}, the size of {self.name}", count)
         return dataclasses.replace(self, source=found, size=count, seekable=True)
+
+    def sample(self, count: int, seed: int = 0) -> "Dataset":
+        """Returns at most `count` examples drawn by `seed`, over all classes; of a stream or a pipeline, the first.
+
+        Example:
+            >>> load("digits").sample(100).size
+            100
+        """
+        checks.at_least("count", count, 1)
+        if isinstance(self.source, Examples):
+            found = self.source.pick(np.random.default_rng(seed).permutation(self.size)[:count])
+        else:
+            is_stream = isinstance(self.source, Stream)
+            found = collect((self.source.examples if is_stream else self.source.unbatch()).take(count))
+        return dataclasses.replace(self, source=found, size=len(found), seekable=True)
 
     def per_class(self, count: int, seed: int = 0) -> "Dataset":
         """Returns `count` examples of every class, drawn by `seed`; a larger count contains the smaller one.

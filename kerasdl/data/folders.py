@@ -152,7 +152,7 @@ def _listing(path: Path, bad: list[DataError]) -> str:
 
 
 def _subfolders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith((".", "__")))
 
 
 def _is_clutter(file: Path) -> bool:

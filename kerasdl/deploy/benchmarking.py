@@ -21,7 +21,7 @@ from kerasdl.core.errors import ExportError
 
 from . import onnx, saved_model
 from .inputs import FREE_SIZE
-from .tracing import third_party
+from .tracing import first_line, third_party
 
 WARM_UP = 5
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool"}
@@ -78,8 +78,11 @@ def benchmark(path: str | os.PathLike | keras.Model, *, runs: int = 50, threads:
         return _in_own_process(path, runs, threads)
     timed = {".tflite": _tflite, ".onnx": _onnx}
     checks.one_of("the suffix of path", path.suffix, tuple(timed))
-    with third_party():
-        return _time(timed[path.suffix](path, threads), runs, threads)
+    try:
+        with third_party():
+            return _time(timed[path.suffix](path, threads), runs, threads)
+    except Exception as error:  # each runtime has errors of its own for a file that it cannot read
+        raise ExportError(f"{path} does not run: {first_line(error)}. Export it again.") from error
 
 
 def _tflite(path: Path, threads: int) -> Callable[[], Any]:

@@ -97,9 +97,16 @@ def _checked_path(path: Any, target: Target) -> Path:
         checks.refuse(f"the path of a {target.format} file must end in {target.suffix!r}", str(path))
     if target.suffix and path.is_dir():
         checks.refuse(f"the path of a {target.format} file must not be a folder", str(path))
-    if not target.suffix and path.exists() and not path.is_dir():
-        checks.refuse(f"the path of a {target.format} must be new or a folder", str(path))
+    if not target.suffix and path.suffix in (".tflite", ".onnx"):
+        checks.refuse(f"the path of a {target.format} must not end as a file of another format", str(path))
+    if not target.suffix and path.exists() and not _is_replaceable(path):
+        rule = f"the path of a {target.format} must be new, an empty folder or a {target.format} to replace"
+        checks.refuse(rule, str(path), "Name another folder: what stands in this one would be lost.")
     return path
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / "saved_model.pb").is_file() or not any(path.iterdir()))
 
 
 def _model_outputs(program: Program, arrays: Arrays) -> Arrays:

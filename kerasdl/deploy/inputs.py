@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.data import as_dataset
+from kerasdl.data import Dataset, as_dataset
 
 FREE_SIZE = 64  # what a free dimension (None) is in random inputs where no real one shows its size
 
@@ -157,7 +157,10 @@ def _examples(source: Any, inputs: int, limit: int) -> Any:
     if isinstance(source, list):
         return source[0] if len(source) == 1 and np.ndim(source[0]) > 0 else np.asarray(source)
     size = min(limit, 32)
-    batches = [x for x, _ in islice(as_dataset(source).batches(size), -(-limit // size))]
+    # The examples of a dataset may stand class by class.
+    batches = [
+        x for x, _ in islice(as_dataset(source).batches(size, shuffle=isinstance(source, Dataset)), -(-limit // size))
+    ]
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
 

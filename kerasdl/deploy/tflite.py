@@ -25,15 +25,14 @@ from .inputs import all_layers, named_inputs, sample_arrays
 from .parity import ExportReport
 from .tracing import Program, first_line, in_batches, owner, third_party
 
-# Measure and default bound by kind of file. Worst seen on 20 nets with random weights and statistics, of two layers up
-# to ResNet-50: 2e-6, 1e-3, 0.02, 0.055 and 0.02. A MobileNetV2 filled so that its activations overflow reached
-# 8e-6, 8e-3, 0.13, 0.14 and 0.12.
+# Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
+# file is off by up to 0.012 (float16), 0.11 (dynamic), 0.18 (int8) and 0.13 (int16x8), and a wrong one by 0.5 and more.
 BOUNDS = {
     None: ("relative", 1e-4),
-    "float16": ("relative", 1e-2),
-    "dynamic": ("rmse", 0.05),
-    "int8": ("rmse", 0.1),
-    "int16x8": ("rmse", 0.05),
+    "float16": ("relative", 2e-2),
+    "dynamic": ("rmse", 0.15),
+    "int8": ("rmse", 0.25),
+    "int16x8": ("rmse", 0.15),
 }
 CALIBRATED = ("int8", "int16x8")
 CALIBRATION_EXAMPLES = 100
@@ -61,8 +60,8 @@ def export_tflite(
             dict of arrays, a pair (x, y), or a dataset; up to 100 examples are used.
         samples: real inputs to compare on besides random ones, in the same forms; `representative` if None.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
-            1e-2 (float16), or root mean squared difference over the model's root mean square within 0.05 (dynamic;
-            int16x8 on real inputs) or 0.1 (int8 on real inputs).
+            2e-2 (float16), or root mean squared difference over the model's root mean square within 0.15 (dynamic,
+            int16x8) or 0.25 (int8, on real inputs).
 
     Returns:
         The report of the export.

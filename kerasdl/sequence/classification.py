@@ -7,7 +7,16 @@ import keras
 import numpy as np
 
 from kerasdl.blocks import classification_task
-from kerasdl.core import register_task
+from kerasdl.core import checks, register_task
+
+MAX_LENGTH = 2**20
+
+
+def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+    length = checks.at_least("length", settings.get("length"), 1)
+    checks.at_least("padding_id", settings.get("padding_id"), 0)
+    if length > MAX_LENGTH or input_shape not in ((None,), (length,)):
+        checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
@@ -35,6 +44,11 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
 
 register_task(
     classification_task(
-        "text_classification", module=__name__, preprocess=_preprocess, preprocess_layers=_no_layers, example=_example
+        "text_classification",
+        module=__name__,
+        check=_check,
+        preprocess=_preprocess,
+        preprocess_layers=_no_layers,
+        example=_example,
     )
 )

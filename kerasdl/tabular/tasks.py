@@ -8,8 +8,17 @@ import keras
 import numpy as np
 
 from kerasdl.blocks import classification_task
-from kerasdl.core import register_task
+from kerasdl.core import checks, register_task
 from kerasdl.core.decoding import decode_values
+
+
+def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+    for name, low in (("mean", -1e30), ("std", 1e-30)):
+        values = settings.get(name)
+        if not isinstance(values, (list, tuple)) or (len(values),) != tuple(input_shape):
+            checks.refuse(f"{name} must be a list of one number for each feature of {input_shape}", values)
+        for value in values:
+            checks.within(f"a value of {name}", value, low, 1e30)
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
@@ -40,6 +49,7 @@ classification = register_task(
     classification_task(
         "tabular_classification",
         module=__name__,
+        check=_check,
         preprocess=_preprocess,
         preprocess_layers=_preprocess_layers,
         example=_classified,

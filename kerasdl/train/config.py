@@ -1,6 +1,7 @@
 """The settings of a training run."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,5 +128,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if callable(value):
-        return getattr(value, "__qualname__", type(value).__qualname__)
+        code = getattr(value, "__code__", None)
+        body = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()[:8] if code else ""
+        return f"{getattr(value, '__qualname__', type(value).__qualname__)} {body}".rstrip()
     return value.item() if hasattr(value, "item") else value

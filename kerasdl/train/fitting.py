@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.losses import SmoothedCrossEntropy
 
 from . import schedules, steps
 from .callbacks import keras_callbacks
@@ -74,6 +75,7 @@ def fit(
         if not (steps.has_own_train_step(model) and model.compiled and loss is None):
             loss, metrics = _loss_and_metrics(loss, metrics, task, config)
             model.compile(_optimizer(config, total), loss=loss, metrics=metrics)
+        _check_labels(model, train)
         config = dataclasses.replace(config, monitor=_monitor(config, task, metrics, validation))
         if not model.trainable_weights and model.built:
             checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
@@ -227,6 +229,17 @@ def _task_of(task: Task | str | None, train: Dataset) -> Task | None:
     if task is not None:
         return get_task(task)
     return None if train.task == "unknown" else get_task(train.task)
+
+
+def _check_labels(model: keras.Model, train: Dataset) -> None:
+    labels = getattr(train.source, "labels", None)
+    loss = model.loss
+    if labels is None or not isinstance(loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy)):
+        return
+    outputs = model.outputs[0].shape[-1] if getattr(model, "outputs", None) else None
+    if outputs is not None and not 0 <= labels.min() <= labels.max() < outputs:
+        rule = f"labels must be whole numbers from 0 to {outputs - 1}, as the model has {outputs} outputs"
+        checks.refuse(rule, [int(labels.min()), int(labels.max())])
 
 
 def _loss_and_metrics(loss: Any, metrics: Sequence | None, task: Task | None, config: RunConfig) -> tuple[Any, list]:

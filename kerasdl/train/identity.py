@@ -24,12 +24,23 @@ def identity_of(
             "weights": model.count_params(),
             "build": _digest(model),
         },
-        "loss": _name(getattr(model, "loss", None)),
+        "loss": _described(getattr(model, "loss", None)),
         "metrics": metrics,
-        "train": {"name": train.name, "size": train.size, "input_shape": list(train.input_shape)},
-        "validation": None if validation is None else {"name": validation.name, "size": validation.size},
+        "train": _data(train),
+        "validation": None if validation is None else _data(validation),
         "callbacks": [type(callback).__name__ for callback in callbacks],
     }
+
+
+def _data(data: Dataset) -> dict[str, Any]:
+    fields = {"name": data.name, "size": data.size, "input_shape": list(data.input_shape)}
+    return {**fields, "fingerprint": data.fingerprint()}
+
+
+def _described(loss: Any) -> Any:
+    if not isinstance(loss, keras.losses.Loss):
+        return _name(loss)
+    return {"class": type(loss).__name__, **{key: str(value) for key, value in loss.get_config().items()}}
 
 
 def _digest(model: keras.Model) -> str:

@@ -201,9 +201,11 @@ class _Loop:
         name, mode = self.config.monitor
         if name not in figures:
             checks.refuse(f"monitor must name one of {tuple(figures)}", name)
-        if not better(figures[name], self.best.value if self.best else None, mode):
+        best, loss = self.best, figures.get("val_loss")
+        breaks_tie = best and figures[name] == best.value and better(loss or math.nan, best.loss, "min")
+        if not better(figures[name], best.value if best else None, mode) and not breaks_tie:
             return False
-        self.best = Best(figures[name], self.place.epoch + 1)
+        self.best = Best(figures[name], self.place.epoch + 1, loss)
         weights = _values(self.state.weights)
         if self.folder is not None:
             self.best_file = self.folder.checkpoints.save_best(self.place.step, weights)

@@ -52,6 +52,8 @@ class Best(NamedTuple):
     """The monitored figure."""
     epoch: int
     """The epoch, counted from 1."""
+    loss: float | None = None
+    """Its validation loss, which breaks ties: few examples give equal accuracies."""
 
 
 @dataclass(frozen=True)

@@ -8,46 +8,7 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.data import Dataset
-
-
-@keras.saving.register_keras_serializable("kerasdl")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of whole-number labels against smoothed targets (Szegedy et al. 2016, section 7).
-
-    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere.
-
-    Args:
-        smoothing: share of the probability spread evenly, from 0 to below 1.
-        from_logits: whether predictions are logits (..., K) rather than probabilities.
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
-
-    Returns:
-        Called on labels (...,) or (..., 1) and predictions (..., K), the float32 loss.
-
-    Example:
-        >>> float(SmoothedCrossEntropy(0.1)(np.array([0]), np.zeros((1, 4), np.float32)))
-        1.3862943649291992
-    """
-
-    def __init__(
-        self, smoothing, from_logits=True, reduction="sum_over_batch_size", name="smoothed_cross_entropy", dtype=None
-    ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.smoothing = checks.within("smoothing", smoothing, 0.0, 0.999)
-        self.from_logits = from_logits
-
-    def call(self, y_true, y_pred):
-        if len(y_true.shape) == len(y_pred.shape):
-            y_true = keras.ops.squeeze(y_true, -1)
-        one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
-        return keras.losses.categorical_crossentropy(
-            one_hot, y_pred, from_logits=self.from_logits, label_smoothing=self.smoothing
-        )
-
-    def get_config(self):
-        return {**super().get_config(), "smoothing": self.smoothing, "from_logits": self.from_logits}
+from kerasdl.losses import SmoothedCrossEntropy
 
 
 def smoothed(loss: Any, smoothing: float) -> Any:

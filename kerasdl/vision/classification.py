@@ -10,6 +10,20 @@ from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
 from kerasdl.data import prepare_images
 
+MAX_SIDE = 8192
+
+
+def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+    shape = checks.image_shape("image_shape", settings.get("image_shape"))
+    fits = len(input_shape) == 3 and all(given in (None, size) for given, size in zip(input_shape, shape, strict=True))
+    if None in shape or max(shape) > MAX_SIDE or not fits:
+        checks.refuse(f"image_shape must fit the model's input {input_shape}, sides known, up to {MAX_SIDE}", shape)
+    scale = settings.get("scale")
+    if not isinstance(scale, (list, tuple)) or len(scale) != 2:
+        checks.refuse("scale must be what the pixel levels 0 and 255 become", scale, "Such as (-1, 1).")
+    for value in scale:
+        checks.within("a value of scale", value, -1e6, 1e6)
+
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     return prepare_images(raw, tuple(settings["image_shape"]), tuple(settings["scale"]))
@@ -42,6 +56,7 @@ register_task(
     classification_task(
         "image_classification",
         module=__name__,
+        check=_check,
         preprocess=_preprocess,
         preprocess_layers=_preprocess_layers,
         example=_example,

@@ -68,8 +68,17 @@ def test_replace_head_keeps_all_but_the_head(tiny):
             np.testing.assert_array_equal(old, new)
     other.get_layer("stem_conv").kernel.assign(np.zeros((3, 3, 3, 8)))
     assert np.abs(model.get_layer("stem_conv").get_weights()[0]).max() > 0, "the two models share a weight"
-    with pytest.raises(ArgumentError, match="Dense layer named 'head'"):
-        blocks.replace_head(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 3)
+    with pytest.raises(ArgumentError, match="must have a Dense layer"):
+        blocks.replace_head(keras.Sequential([keras.Input((2,)), keras.layers.ReLU()]), 3)
+
+
+def test_any_model_that_ends_in_a_dense_layer_has_a_head():
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.Flatten()(image)
+    model = keras.Model(image, keras.layers.Dense(5, activation="softmax", name="predictions")(x))
+    other = blocks.replace_head(model, 3)
+    assert other.get_layer("predictions").activation is keras.activations.linear
+    assert other.output_shape == (None, 3)
 
 
 def test_a_prefix_lets_two_backbones_stand_in_one_graph():

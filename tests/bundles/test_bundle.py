@@ -1,6 +1,7 @@
 """The bundle: what it answers, how it is fine-tuned, saved and exported."""
 
 import dataclasses
+import time
 
 import keras
 import numpy as np
@@ -216,3 +217,89 @@ def test_a_tabular_bundle_standardises_raw_rows(tmp_path):
 
 def model_output(model: keras.Model, row) -> np.ndarray:
     return model(np.asarray(row, "float32")[None], training=False).numpy()[0]
+
+
+def test_finetuning_is_a_function_of_its_seed(small):
+    images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
+    data = (images, np.arange(12) % 3)
+    runs = [small.finetune(data, epochs=1, labels=("x", "y", "z"), config=QUIET).model.get_weights() for _ in range(2)]
+    for one, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_kept_for_other_data_or_another_bundle_is_not_taken_up(small, tmp_path):
+    config = dataclasses.replace(QUIET, folder=tmp_path / "run")
+    images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
+    small.finetune((images, np.arange(12) % 4), epochs=2, config=config)
+    with pytest.raises(ArgumentError, match="fingerprint"):
+        small.finetune((255 - images, np.arange(12) % 4), epochs=2, config=config)
+    other = dataclasses.replace(small, model=kerasdl.build("mobilenet_v2", **kerasdl.spec("mobilenet_v2").tiny))
+    with pytest.raises(ArgumentError, match="the same bundle"):
+        other.finetune((images, np.arange(12) % 4), epochs=2, config=config)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"preprocess": {}}, "image_shape must be"),
+        ({"preprocess": {"image_shape": (99, 99, 3), "scale": (-1, 1)}}, "must fit the model's input"),
+        ({"preprocess": {"image_shape": (32, 32, 3), "scale": None}}, "scale must be"),
+        ({"labels": ("a", "b")}, "a label for each of its 4 outputs"),
+        ({"labels": ("a", "a", "b", "c")}, "differ from one another"),
+        ({"task": "no_such_task"}, "unknown task"),
+    ],
+)
+def test_a_bundle_that_could_not_answer_is_refused(tiny, change, text):
+    fields = {"preprocess": {"image_shape": (32, 32, 3), "scale": (-1, 1)}, "task": "image_classification", **change}
+    with pytest.raises((BundleError, UnknownNameError), match=text):
+        Bundle.of(tiny("mobilenet_v2"), name="odd", **fields)
+
+
+def test_a_bundle_that_nobody_could_load_is_not_saved(tmp_path):
+    image = keras.Input((8, 8, 1))
+    nested = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    model = keras.Model(image, keras.layers.Dense(2)(nested(image)))
+    settings = {"image_shape": (8, 8, 1), "scale": (0, 1)}
+    bundle = Bundle.of(model, name="nested", task="image_classification", preprocess=settings)
+    with pytest.raises(BundleError, match="Sequential"):
+        bundle.save(tmp_path / "nested.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_never_replaced(small, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").write_bytes(b"dear")
+    for write in (small.save, lambda path: small.export(path)):
+        with pytest.raises((BundleError, ArgumentError), match="photos"):
+            write(tmp_path / "photos")
+    (tmp_path / "photos" / "bundle.json").write_text("{}")
+    with pytest.raises(BundleError, match="may replace only a bundle"):
+        small.save(tmp_path / "photos")
+    assert (tmp_path / "photos" / "wedding.jpg").read_bytes() == b"dear"
+
+
+def test_the_digest_is_that_of_the_content_not_of_the_hour(small, tmp_path):
+    first = kerasdl.load_bundle(small.save(tmp_path / "one.zip"))
+    time.sleep(2.1)  # zip files count in steps of two seconds
+    assert kerasdl.load_bundle(small.save(tmp_path / "two.zip")).digest == first.digest
+
+
+def test_a_sequential_model_of_ones_own_is_fine_tuned_and_exported(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)]
+    )
+    settings = {"image_shape": (8, 8, 1), "scale": (0, 1)}
+    bundle = Bundle.of(model, name="own", task="image_classification", preprocess=settings, labels=("a", "b"))
+    images = np.random.default_rng(0).integers(0, 255, (12, 8, 8, 1), np.uint8)
+    tuned = bundle.finetune((images, np.arange(12) % 3), epochs=2, labels=("x", "y", "z"), config=QUIET)
+    loaded = kerasdl.load_bundle(tuned.save(tmp_path / "own.zip"))
+    report = loaded.export(tmp_path / "own.tflite", quantize="int8", representative=images)
+    assert report.worst_relative < 0.1
+
+
+def test_calibration_sees_every_class():
+    data = kerasdl.data.load("digits")
+    order = np.argsort(data.source.labels, kind="stable")
+    by_class = dataclasses.replace(data, source=data.source.pick(order))
+    assert set(by_class.sample(60).arrays()[1]) == set(range(10))
+    assert set(by_class.take(60).arrays()[1]) == {0}

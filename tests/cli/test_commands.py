@@ -69,6 +69,11 @@ def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, t
         (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
         (("nonsense",), 2, "No such command"),
+        (("models", "zzz*"), 2, "must fit at least one model"),
+        (("finetune", "glyphs_mobilenet", "nowhere", "--out", "x.zip"), 2, "No folder stands at nowhere"),
+        (("finetune", "glyphs_mobilenet", "iris", "--out", "x.zip"), 2, "data must be of the task image_class"),
+        (("export", "digits_mobilenet", "x.tflit"), 2, "the suffix of path must be one of"),
+        (("export", "digits_mobilenet", "x.tflite", "--raw-shape", "big"), 2, "whole numbers with an x between"),
         (("finetune", "glyphs_mobilenet", "digits"), 2, "--out"),
     ],
 )
@@ -88,6 +93,47 @@ def test_a_damaged_image_is_named(tmp_path):
     result = run("predict", "digits_mobilenet", tmp_path / "broken.png")
     assert result.exit_code == 3
     assert "broken.png" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "3", '{"a": 1}'])
+def test_a_json_file_that_holds_no_inputs_is_named(tmp_path, text):
+    (tmp_path / "rows.json").write_text(text)
+    result = run("predict", "digits_mobilenet", tmp_path / "rows.json")
+    assert result.exit_code == 3
+    assert "rows.json must hold" in result.stderr
+
+
+def test_json_may_hold_pixels(tmp_path):
+    (tmp_path / "image.json").write_text(json.dumps([np.zeros((8, 8), int).tolist()]))
+    assert read("predict", "digits_mobilenet", tmp_path / "image.json")[0]["label"] in "0123456789"
+
+
+def test_a_file_that_is_no_model_is_not_timed(tmp_path):
+    (tmp_path / "bad.tflite").write_text("nothing")
+    result = run("benchmark", tmp_path / "bad.tflite")
+    assert result.exit_code == 4
+    assert "does not run" in result.stderr
+
+
+def test_one_image_a_class_is_enough_without_validation(photos, tmp_path):
+    for name in ("three", "eight"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        (tmp_path / "few" / name / "0.png").write_bytes((photos / name / "0.png").read_bytes())
+    result = run(
+        "finetune", "glyphs_mobilenet", tmp_path / "few", "--out", tmp_path / "few.zip", "--epochs", 1, "--json"
+    )
+    assert result.exit_code == 0
+    assert result.stderr.startswith("no validation:")
+
+
+def test_what_stands_at_out_is_looked_at_before_training(photos, tmp_path):
+    result = run("finetune", "glyphs_mobilenet", photos, "--out", photos)
+    assert result.exit_code == 3
+    assert "may replace only a bundle" in result.stderr
+
+
+def test_version():
+    assert run("--version").stdout.strip() == kerasdl.__version__
 
 
 def test_doctor_knows_what_is_installed():

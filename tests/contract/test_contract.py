@@ -1,6 +1,8 @@
 """What every registered model must do, from building to learning. Nobody escapes: the names come from the registry."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -116,7 +118,7 @@ def test_every_weight_gets_a_gradient_and_the_loss_falls(name):
     model = kerasdl.build(name, **kerasdl.spec(name).tiny)
     inputs, targets = example(name, model, batch=8)
     loss, optimizer = get_task(kerasdl.spec(name).task).loss(), keras.optimizers.Adam(3e-3)
-    values = []
+    values, reached = [], {}
     for _ in range(6):
         with tf.GradientTape() as tape:
             value = loss(targets, model(inputs, training=True))
@@ -124,6 +126,29 @@ def test_every_weight_gets_a_gradient_and_the_loss_falls(name):
         for weight, gradient in zip(model.trainable_variables, gradients, strict=True):
             assert gradient is not None, f"{weight.path} gets no gradient"
             assert np.isfinite(tf.convert_to_tensor(gradient)).all(), weight.path
+            reached[weight.path] = reached.get(weight.path, False) or bool(np.any(tf.convert_to_tensor(gradient)))
         optimizer.apply(gradients, model.trainable_variables)
         values.append(float(value))
     assert values[-1] < values[0], values
+    assert all(reached.values()), [path for path, was in reached.items() if not was]
+
+
+def test_a_saved_model_loads_in_a_process_that_knows_only_kerasdl(tiny, tmp_path):
+    """What is loaded by `import kerasdl` alone: no custom_objects, no building of ours before."""
+    expected = {}
+    for name in DISTINCT:
+        inputs, _ = example(name, tiny(name))
+        tiny(name).save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", inputs)
+        expected[name] = tiny(name)(inputs, training=False).numpy()
+    program = (
+        "import kerasdl, keras, numpy, pathlib, sys\n"
+        "for path in pathlib.Path(sys.argv[1]).glob('*.keras'):\n"
+        "    model = keras.models.load_model(path)\n"
+        "    outputs = model(numpy.load(path.with_suffix('.npy')), training=False)\n"
+        "    numpy.save(path.with_suffix('.out.npy'), outputs)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for name in DISTINCT:
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.out.npy"), expected[name], rtol=1e-5, atol=1e-6)

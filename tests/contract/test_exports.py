@@ -1,5 +1,7 @@
 """Every registered model in every format: the file computes what the model computes, or the spec says why not."""
 
+import re
+
 import pytest
 from cases import DISTINCT
 
@@ -7,6 +9,8 @@ import kerasdl
 from kerasdl.core import EXPORT_FORMATS, ExportError, get_task
 
 DEFAULT_LANE = ("float32", "onnx")
+# Tighter than the exporter's defaults, which leave room for the depth of full-size nets.
+TINY_BOUNDS = {"float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
 
 
 def pairs():
@@ -32,12 +36,11 @@ def test_export_computes_what_the_model_computes(name, export_format, tiny, tmp_
     spec, model = kerasdl.spec(name), tiny(name)
     samples, _ = get_task(spec.task).example(model, 64, 0)
     if export_format in spec.exports:
-        with pytest.raises(ExportError):
+        operation = re.search(r"(?<=kernel for )[A-Z_0-9]+", spec.exports[export_format]).group()
+        with pytest.raises(ExportError, match=operation):
             export(model, tmp_path, export_format, samples)
         assert not list(tmp_path.iterdir())
         return
     report = export(model, tmp_path, export_format, samples)
     assert report.bytes > 0
-    assert report.worst_relative <= report.tolerance
-    if export_format in ("float32", "onnx", "saved_model"):
-        assert report.worst_relative <= 1e-4
+    assert report.worst_relative <= TINY_BOUNDS.get(export_format, 1e-4)

@@ -30,7 +30,11 @@ def public_names():
                     yield f"{package}:{alias.name}"
 
 
-NAMES = sorted(public_names())
+def builders():
+    return sorted({kerasdl.spec(name).builder for name in kerasdl.list_models()})
+
+
+NAMES = sorted({*public_names(), *builders()})
 
 
 def found(name: str):

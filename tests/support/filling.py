@@ -1,5 +1,6 @@
 """Weights that make a comparison of outputs mean something: seeded, scaled by fan-in, batch-norm statistics moved."""
 
+import keras
 import numpy as np
 
 
@@ -24,4 +25,23 @@ def fill_weights(model, seed: int = 0):
             gain = 0.5 if name == "recurrent_kernel" else 2.0
             value = rng.normal(0.0, np.sqrt(gain / fan_in), shape)
         weight.assign(value.astype("float32"))
+    return model
+
+
+def settle_statistics(model, inputs, seed: int = 0):
+    """Sets batch-norm statistics to those of the inputs, off by a random tenth, as training would have.
+
+    In a deep net, statistics that fit nothing let signals grow until every rounding shows, which no trained net does.
+    """
+    rng = np.random.default_rng(seed)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    kept = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(inputs, training=True)
+    for layer, momentum in zip(norms, kept, strict=True):
+        layer.momentum = momentum
+        mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+        layer.moving_mean.assign(mean + 0.1 * np.sqrt(variance) * rng.normal(size=mean.shape))
+        layer.moving_variance.assign(variance * rng.uniform(0.9, 1.1, variance.shape))
     return model

@@ -38,7 +38,7 @@ def task():
         loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         monitor=("val_accuracy", "max"),
-        **dict.fromkeys(("module", "preprocess", "preprocess_layers", "decode", "replace_head", "example")),
+        **dict.fromkeys(("module", "check", "preprocess", "preprocess_layers", "decode", "replace_head", "example")),
     )
 
 

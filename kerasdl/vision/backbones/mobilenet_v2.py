@@ -108,7 +108,7 @@ def mobilenet_v2(
 
     Example:
         >>> mobilenet_v2((96, 96, 3), classes=10, width=0.5).count_params()
-        (718_)
+        719034
     """
     checks.within("width", width, 0.1, 2.0, "Pass stages= for a custom net.")
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")

@@ -96,6 +96,7 @@ def vit(
     checks.at_least("patch", patch, 1)
     if None in (height, columns) or height % patch or columns % patch:
         checks.refuse(f"image_shape must have known sides that are multiples of the patch, {patch}", image_shape)
+    checks.at_least("heads", heads, 1)
     if width % heads:
         checks.refuse(f"width must be a multiple of the {heads} heads", width)
     image = keras.Input(image_shape, name="image")

@@ -1,0 +1,46 @@
+"""What happens around the first import of a heavy package, without importing it."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+
+class _Around(importlib.abc.MetaPathFinder):
+    def __init__(self, package: str, execute: Callable[[Callable[[], None]], None]):
+        self.package, self.execute = package, execute
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self.package:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None:
+            run = spec.loader.exec_module
+
+            def run_around(module: ModuleType) -> None:
+                self.execute(lambda: run(module))
+
+            spec.loader.exec_module = run_around
+        return spec
+
+
+def around_import(package: str, execute: Callable[[Callable[[], None]], None]) -> None:
+    """Lets `execute` run the first import of `package`, which it is handed as a function."""
+    sys.meta_path.insert(0, _Around(package, execute))
+
+
+def import_after(package: str, modules: tuple[str, ...]) -> None:
+    """Imports `modules` as soon as `package` is there: now, or right after its first import."""
+
+    def then_import(run: Callable[[], None]) -> None:
+        run()
+        for module in modules:
+            importlib.import_module(module)
+
+    if package in sys.modules:
+        then_import(lambda: None)
+    else:
+        around_import(package, then_import)
