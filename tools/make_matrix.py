@@ -65,7 +65,7 @@ def table(measured: dict) -> str:
                 number = reasons.setdefault(cell["refused"], len(reasons) + 1)
                 shown.append(f"no ({number})")
             else:
-                shown.append(f"{cell['megabytes']:.3g} MB, {cell['worst']:.1g}")
+                shown.append(f"{cell['megabytes']:.3g} MB, {cell['worst']:.2g}")
         rows.append(f"| `{name}` | " + " | ".join(shown) + " |\n")
     notes = "".join(f"\n({number}) {reason}\n" for reason, number in reasons.items())
     return head + "".join(rows) + notes
