@@ -1,5 +1,6 @@
 from . import blocks as blocks
 from . import bundles as bundles
+from . import cli as cli
 from . import core as core
 from . import data as data
 from . import deploy as deploy

@@ -26,13 +26,14 @@ from .parity import ExportReport
 from .tracing import Program, first_line, in_batches, owner, third_party
 
 # Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
-# file is off by up to 0.012 (float16), 0.11 (dynamic), 0.18 (int8) and 0.13 (int16x8), and a wrong one by 0.5 and more.
+# file was off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); masked recurrent nets whose
+# file was wrong, by 0.5.
 BOUNDS = {
     None: ("relative", 1e-4),
-    "float16": ("relative", 2e-2),
-    "dynamic": ("rmse", 0.15),
+    "float16": ("relative", 3e-2),
+    "dynamic": ("rmse", 0.2),
     "int8": ("rmse", 0.25),
-    "int16x8": ("rmse", 0.15),
+    "int16x8": ("rmse", 0.2),
 }
 CALIBRATED = ("int8", "int16x8")
 CALIBRATION_EXAMPLES = 100
@@ -60,7 +61,7 @@ def export_tflite(
             dict of arrays, a pair (x, y), or a dataset; up to 100 examples are used.
         samples: real inputs to compare on besides random ones, in the same forms; `representative` if None.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
-            2e-2 (float16), or root mean squared difference over the model's root mean square within 0.15 (dynamic,
+            3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
             int16x8) or 0.25 (int8, on real inputs).
 
     Returns:
