@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "contract")]
 
 from cases import FULL_SIZE  # noqa: E402
+from exporting import export_as  # noqa: E402
 from filling import fill_weights, settle_statistics  # noqa: E402
 
 import kerasdl  # noqa: E402
@@ -34,7 +35,7 @@ def measure(name: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         for export_format in EXPORT_FORMATS:
             try:
-                report = export(model, Path(folder), export_format, samples)
+                report = export_as(model, Path(folder), export_format, samples)
             except ExportError:
                 if export_format not in spec.exports:
                     raise
@@ -42,16 +43,6 @@ def measure(name: str) -> dict:
                 continue
             cells[export_format] = {"megabytes": report.bytes / 1e6, "worst": report.worst_relative}
     return cells
-
-
-def export(model, folder: Path, export_format: str, samples):
-    """Exports by the name that a spec uses for a format."""
-    if export_format == "onnx":
-        return kerasdl.deploy.export_onnx(model, folder / "model.onnx", samples=samples)
-    if export_format == "saved_model":
-        return kerasdl.deploy.export_saved_model(model, folder / "saved", samples=samples)
-    quantize = None if export_format == "float32" else export_format
-    return kerasdl.deploy.export_tflite(model, folder / "model.tflite", quantize=quantize, representative=samples)
 
 
 def table(measured: dict) -> str:

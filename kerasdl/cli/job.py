@@ -57,9 +57,9 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
     config = dataclasses.replace(SETTINGS, seed=seed, progress="off" if quiet else "auto")
 
     console.print(f"[bold]1 of 3[/] Fine-tuning {START} on {few.size} images of handwritten digits")
-    tuned, tuned_curve = fine_tuned(bundle, few, validation, config, out)
+    tuned, tuned_curve = _fine_tuned(bundle, few, validation, config, out)
     console.print(f"[bold]2 of 3[/] Training the same net from scratch on the same {few.size} images")
-    scratch, scratch_curve = from_scratch(bundle, few, validation, config)
+    scratch, scratch_curve = _from_scratch(bundle, few, validation, config)
     measured = tuned.evaluate(test)
     accuracy = {"fine-tuned": measured["accuracy"], "from scratch": scratch.evaluate(test)["accuracy"]}
     tuned = tuned.with_metrics("digits test", measured)
@@ -79,7 +79,7 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
     return figures
 
 
-def fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig, out: Path):
+def _fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig, out: Path):
     """Returns the fine-tuned bundle and its validation accuracy after each epoch."""
     config = dataclasses.replace(config, folder=out / "run", resume=False)
     rate = config.learning_rate
@@ -89,7 +89,7 @@ def fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunCon
     return tuned, [float(row["val_accuracy"]) for row in rows]
 
 
-def from_scratch(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig):
+def _from_scratch(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig):
     """Returns a bundle of the same net with fresh weights, trained as long, and its validation accuracy."""
     arguments = {**bundle.manifest.arguments, "classes": len(few.class_names)}
     model = build(bundle.manifest.builder, **arguments)

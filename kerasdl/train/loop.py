@@ -224,7 +224,7 @@ class _Loop:
         return True
 
     def _give_up(self, problem: str) -> None:
-        advice = "Lower the learning rate, or pass clip_norm=."
+        advice = "Lower the learning rate, or pass clip_norm=; at a first step, look for NaN in the data."
         if self.restore_best():
             advice = f"The model holds the weights of its best epoch, {self.best.epoch}. {advice}"
         raise TrainingError(f"{problem}. {advice}")
@@ -276,11 +276,11 @@ class _Loop:
         if self.folder is None:
             how = "nothing was saved; pass folder= to be able to go on"
         elif self.place.batch and not self.state.seekable:
-            how = f"call again with folder {self.folder.path} to go on from the start of this epoch"
+            how = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
         else:
             if self.place.batch:
                 self._save()
-            how = f"saved; call again with folder {self.folder.path} to go on"
+            how = f"saved in {self.folder.path}; the same call goes on from here"
         self.progress.say(f"interrupted after step {self.place.step}: {how}")
         raise KeyboardInterrupt
 
@@ -328,9 +328,8 @@ class _NumberWatch:
 
     def _describe(self, step: int, found: Figures) -> str:
         bad = " and ".join(name for name, value in found.items() if not math.isfinite(value))
-        values = ", ".join(
-            f"{name} {value:.4g} (last finite: {self.last.get(name, math.nan):.4g})" for name, value in found.items()
-        )
+        before = {name: f" (last finite: {value:.4g})" for name, value in self.last.items()}
+        values = ", ".join(f"{name} {value:.4g}{before.get(name, '')}" for name, value in found.items())
         if "gradient_norm" not in found:
             values += ", gradient_norm unknown to this step"
         return f"{bad} not finite at step {step}: {values}, learning rate {self.state.learning_rate(step):.4g}"

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from cases import DISTINCT
+from exporting import export_as
 
 import kerasdl
 from kerasdl.core import EXPORT_FORMATS, ExportError, get_task
@@ -20,17 +21,6 @@ def pairs():
             yield pytest.param(name, export_format, marks=marks, id=f"{name}-{export_format}")
 
 
-def export(model, path, export_format, samples):
-    if export_format == "onnx":
-        return kerasdl.deploy.export_onnx(model, path / "model.onnx", samples=samples)
-    if export_format == "saved_model":
-        return kerasdl.deploy.export_saved_model(model, path / "saved", samples=samples)
-    quantize = None if export_format == "float32" else export_format
-    return kerasdl.deploy.export_tflite(
-        model, path / "model.tflite", quantize=quantize, representative=samples, samples=samples
-    )
-
-
 @pytest.mark.parametrize(("name", "export_format"), pairs())
 def test_export_computes_what_the_model_computes(name, export_format, tiny, tmp_path):
     spec, model = kerasdl.spec(name), tiny(name)
@@ -38,9 +28,9 @@ def test_export_computes_what_the_model_computes(name, export_format, tiny, tmp_
     if export_format in spec.exports:
         operation = re.search(r"(?<=kernel for )[A-Z_0-9]+", spec.exports[export_format]).group()
         with pytest.raises(ExportError, match=operation):
-            export(model, tmp_path, export_format, samples)
+            export_as(model, tmp_path, export_format, samples)
         assert not list(tmp_path.iterdir())
         return
-    report = export(model, tmp_path, export_format, samples)
+    report = export_as(model, tmp_path, export_format, samples)
     assert report.bytes > 0
     assert report.worst_relative <= TINY_BOUNDS.get(export_format, 1e-4)

@@ -142,3 +142,16 @@ def test_paths_and_models_are_checked(make, tmp_path):
     with pytest.raises(ArgumentError, match="batch size"):
         x = keras.Input((3,), batch_size=4)
         export_onnx(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "model.onnx")
+
+
+def test_a_saved_model_takes_no_path_that_holds_or_names_something_else(tmp_path):
+    model = model_with(tf.abs)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").write_bytes(b"dear")
+    with pytest.raises(ArgumentError, match="would be lost"):
+        export_saved_model(model, tmp_path / "photos")
+    with pytest.raises(ArgumentError, match="another format"):
+        export_saved_model(model, tmp_path / "model.tflite")
+    assert (tmp_path / "photos" / "wedding.jpg").read_bytes() == b"dear"
+    export_saved_model(model, tmp_path / "saved")
+    export_saved_model(model, tmp_path / "saved")

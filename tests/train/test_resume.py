@@ -217,7 +217,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(toy, task, tmp_path, capsys):
     config = settings(tmp_path, progress="auto", save_every=None)
     with pytest.raises(KeyboardInterrupt):
         fit(toy.model(), toy.data(), task=task, callbacks=[Interrupt()], config=config)
-    assert f"interrupted after step 5: saved; call again with folder {tmp_path} to go on" in capsys.readouterr().out
+    assert f"interrupted after step 5: saved in {tmp_path}; the same call goes on from here" in capsys.readouterr().out
     assert [path.name for path in tmp_path.glob("checkpoints/step_*")] == ["step_00000005"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -40,7 +40,7 @@ def mobilenet_v2_features(x, *, width: float = 1.0, stages=STAGES, prefix: str =
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
     x = conv_norm_act(x, round_channels(32 * width), stride=2, act="relu6", name=f"{prefix}stem")
-    features, total_stride = {}, 2
+    features, total_stride = {"stride2": x}, 2
     for stage, (expansion, channels, repeats, stride) in enumerate(stages, start=1):
         for block in range(1, repeats + 1):
             block_stride = stride if block == 1 else 1
