@@ -2,12 +2,13 @@
 
 import functools
 
+import kerasdl  # first, so that TensorFlow starts in silence
+
+# isort: split
 import keras
 import matplotlib
 import pytest
 from filling import fill_weights
-
-import kerasdl
 
 matplotlib.use("Agg")
 
