@@ -6,6 +6,8 @@ import json
 import zipfile
 from pathlib import Path
 
+import h5py
+
 from kerasdl.bundles import archive
 from kerasdl.bundles.manifest import Manifest, read_json, read_manifest
 from kerasdl.bundles.model_file import load_model_file
@@ -71,3 +73,43 @@ def forge_model(content: bytes, change=None, weights: bytes | None = None) -> by
     if weights is not None:
         files["model.weights.h5"] = weights
     return zipped(files)
+
+
+def saved(model, folder):
+    path = folder / "model.keras"
+    model.save(path)
+    return path
+
+
+def layer(class_name, module="keras.layers", registered=None, /, **config):
+    return {"module": module, "class_name": class_name, "config": config, "registered_name": registered}
+
+
+def stacked(shape, *inner):
+    """Returns a function that replaces a model by a Sequential of the given layers."""
+    first = layer("InputLayer", batch_shape=[None, *shape], dtype="float32", name="input")
+    for number, each in enumerate(inner):
+        if isinstance(each, dict):
+            each["config"].setdefault("name", f"layer{number}")
+    config = {"name": "forged", "layers": [first, *inner]}
+    return lambda _: {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None}
+
+
+def weights_file(arrays, change=None):
+    """Returns an HDF5 file in memory, changed by a function before it is closed."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, value in arrays.items():
+            file[name] = value
+        if change is not None:
+            change(file)
+    return buffer.getvalue()
+
+
+def without_ids(value):
+    """Drops what numbers objects by their address."""
+    if isinstance(value, dict):
+        return {
+            key: without_ids(each) for key, each in value.items() if key not in ("shared_object_id", "build_config")
+        }
+    return [without_ids(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,19 +1,17 @@
 """Model files: what Keras and kerasdl save comes back, and every named attack is one BundleError in bounded memory."""
 
 import base64
-import io
 import json
 import marshal
 import subprocess
 import sys
 import textwrap
 
-import h5py
 import keras
 import numpy as np
 import pytest
 from filling import fill_weights
-from forging import forge_model, members, zipped
+from forging import forge_model, layer, members, saved, stacked, without_ids, zipped
 from keras import layers
 
 import kerasdl
@@ -22,66 +20,6 @@ from kerasdl.bundles.model_file import check_model_file, load_model_file
 from kerasdl.core.errors import BundleError
 
 BIG = 10**8
-
-
-def saved(model, folder):
-    path = folder / "model.keras"
-    model.save(path)
-    return path
-
-
-@pytest.fixture
-def honest(tiny, tmp_path):
-    return saved(tiny("mlp"), tmp_path).read_bytes()
-
-
-@pytest.fixture
-def refused(tmp_path):
-    def check(content: bytes, said: str):
-        path = tmp_path / "forged.keras"
-        path.write_bytes(content)
-        for read in (check_model_file, load_model_file):
-            with pytest.raises(BundleError) as caught:
-                read(path)
-            assert said in str(caught.value), str(caught.value)
-            assert "\n" not in str(caught.value)
-            assert len(str(caught.value)) < 700
-
-    return check
-
-
-def layer(class_name, module="keras.layers", registered=None, /, **config):
-    return {"module": module, "class_name": class_name, "config": config, "registered_name": registered}
-
-
-def stacked(shape, *inner):
-    """Returns a function that replaces a model by a Sequential of the given layers."""
-    first = layer("InputLayer", batch_shape=[None, *shape], dtype="float32", name="input")
-    for number, each in enumerate(inner):
-        if isinstance(each, dict):
-            each["config"].setdefault("name", f"layer{number}")
-    config = {"name": "forged", "layers": [first, *inner]}
-    return lambda _: {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None}
-
-
-def weights_file(arrays, change=None):
-    """Returns an HDF5 file in memory, changed by a function before it is closed."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, value in arrays.items():
-            file[name] = value
-        if change is not None:
-            change(file)
-    return buffer.getvalue()
-
-
-def without_ids(value):
-    """Drops what numbers objects by their address."""
-    if isinstance(value, dict):
-        return {
-            key: without_ids(each) for key, each in value.items() if key not in ("shared_object_id", "build_config")
-        }
-    return [without_ids(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 @pytest.mark.parametrize("name", sorted({kerasdl.spec(name).builder: name for name in kerasdl.list_models()}.values()))
@@ -325,104 +263,6 @@ def test_build_config_is_not_read(tmp_path):
     path = saved(model, tmp_path)
     path.write_bytes(forge_model(path.read_bytes(), widen))
     np.testing.assert_array_equal(load_model_file(path)(np.ones((1, 8, 4))), model(np.ones((1, 8, 4))))
-
-
-def kernel(file):
-    return file["layers/dense/vars"]
-
-
-def as_objects(file):
-    values = kernel(file)["0"][()].astype(str).astype(object)
-    del kernel(file)["0"]
-    kernel(file).create_dataset("0", data=values, dtype=h5py.string_dtype())
-
-
-def as_opaque(file):
-    del kernel(file)["0"]
-    kernel(file)["0"] = np.array([np.void(b"cos\nsystem\n(S'id'\ntR.")])
-
-
-def replaced(make):
-    def change(file):
-        values = kernel(file)["0"][()]
-        del kernel(file)["0"]
-        make(kernel(file), values)
-
-    return change
-
-
-def virtually(group, values):
-    layout = h5py.VirtualLayout(values.shape, "f4")
-    layout[:] = h5py.VirtualSource("/etc/hostname", "x", values.shape)
-    group.create_virtual_dataset("0", layout)
-
-
-def deeply(file):
-    group = file
-    for _ in range(40):
-        group = group.create_group("g")
-
-
-def in_a_ring(file):
-    file["layers/ring"] = file["layers"]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (as_objects, "arrays of numbers"),
-        (as_opaque, "arrays of numbers"),
-        (replaced(lambda group, values: group.__setitem__("0", h5py.SoftLink("/layers/dense/vars/1"))), "no links"),
-        (replaced(lambda group, values: group.__setitem__("0", h5py.ExternalLink("/etc/x.h5", "/a"))), "no links"),
-        (replaced(virtually), "plain"),
-        (
-            replaced(
-                lambda group, values: group.create_dataset(
-                    "0", values.shape, "f4", external=[("/etc/hostname", 0, 400)]
-                )
-            ),
-            "plain",
-        ),
-        (replaced(lambda group, values: group.create_dataset("0", data=values, compression="gzip")), "plain"),
-        (replaced(lambda group, values: group.create_dataset("0", (2**40,), "f4", chunks=(2**20,))), "plain"),
-        (replaced(lambda group, values: group.create_dataset("0", (2**40,), "f4")), "stored whole"),
-        (replaced(lambda group, values: group.create_dataset("0", values.shape, "f4")), "stored whole"),
-        (replaced(lambda group, values: group.create_dataset("0", data=values.T)), "must be those of the model"),
-        (replaced(lambda group, values: None), "must be those of the model"),
-        (lambda file: file.__setitem__("layers/dense/vars/2", np.zeros(3, "f4")), "must be those of the model"),
-        (deeply, "groups deep"),
-        (in_a_ring, "groups deep"),
-    ],
-)
-def test_weights_are_plain_arrays_that_are_there(change, said, honest, refused):
-    buffer = io.BytesIO(members(honest)["model.weights.h5"])
-    with h5py.File(buffer, "r+") as file:
-        change(file)
-    refused(forge_model(honest, weights=buffer.getvalue()), said)
-
-
-def test_arrays_that_share_their_bytes_count_each(honest, refused):
-    """Hard links to one array would make a large model of a small file."""
-    wide = stacked((1000,), *[layer("Dense", units=1000, use_bias=False, name=f"dense{number}") for number in range(5)])
-
-    def share(file):
-        for number in range(1, 5):
-            file[f"layers/dense_{number}/vars/0"] = file["layers/dense/vars/0"]
-
-    weights = weights_file({"layers/dense/vars/0": np.random.default_rng(0).random((1000, 1000), "f4")}, share)
-    refused(forge_model(honest, wide, weights), "every byte")
-
-
-def test_weights_under_other_names_are_refused(honest, tmp_path):
-    """Right shapes in the wrong places: no layer may be left as it was initialised."""
-    arrays = []
-    with h5py.File(io.BytesIO(members(honest)["model.weights.h5"])) as file:
-        file.visititems(lambda name, entry: arrays.append(entry[()]) if isinstance(entry, h5py.Dataset) else None)
-    path = tmp_path / "forged.keras"
-    moved = {f"elsewhere/vars/{number}": value for number, value in enumerate(arrays)}
-    path.write_bytes(forge_model(honest, weights=weights_file(moved)))
-    with pytest.raises(BundleError, match="damaged or hostile"):
-        load_model_file(path)
 
 
 @pytest.mark.parametrize(
