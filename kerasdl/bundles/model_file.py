@@ -110,7 +110,9 @@ def save_model_file(model: keras.Model, path: str | os.PathLike) -> None:
         path: the new file, ending in .keras.
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
-        model.save(Path(folder, "model.keras"), include_optimizer=False)
+        bare = keras.models.clone_model(model)  # a trained model brings its optimizer, twice its own size
+        bare.set_weights(model.get_weights())
+        bare.save(Path(folder, "model.keras"))
         with zipfile.ZipFile(Path(folder, "model.keras")) as saved, zipfile.ZipFile(path, "w") as written:
             for name in sorted(saved.namelist()):
                 content = saved.read(name)

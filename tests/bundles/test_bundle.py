@@ -284,6 +284,14 @@ def test_the_digest_is_that_of_the_content_not_of_the_hour(small, tmp_path):
     assert kerasdl.load_bundle(small.save(tmp_path / "two.zip")).digest == first.digest
 
 
+def test_a_trained_model_is_saved_without_its_optimizer(small, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)
+    tuned = small.finetune((images, np.arange(8) % 4), epochs=2, config=QUIET)
+    assert tuned.model.optimizer is not None
+    before, after = (bundle.save(tmp_path / f"{name}.zip") for name, bundle in (("small", small), ("tuned", tuned)))
+    assert after.stat().st_size < 1.1 * before.stat().st_size
+
+
 def test_a_sequential_model_of_ones_own_is_fine_tuned_and_exported(tmp_path):
     model = keras.Sequential(
         [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)]
