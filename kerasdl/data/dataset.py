@@ -166,8 +166,7 @@ class Dataset:
         if isinstance(self.source, Examples):
             found = self.source.pick(np.arange(min(count, self.size)))
         else:
-            is_stream = isinstance(self.source, Stream)
-            found = collect((self.source.examples if is_stream else self.source.unbatch()).take(count))
+            found = self._read_first(count)
         if len(found) < count:
             checks.refuse(f"count must be at most {len(found)}, the size of {self.name}", count)
         return dataclasses.replace(self, source=found, size=count, seekable=True)
@@ -183,9 +182,12 @@ class Dataset:
         if isinstance(self.source, Examples):
             found = self.source.pick(np.random.default_rng(seed).permutation(self.size)[:count])
         else:
-            is_stream = isinstance(self.source, Stream)
-            found = collect((self.source.examples if is_stream else self.source.unbatch()).take(count))
+            found = self._read_first(count)
         return dataclasses.replace(self, source=found, size=len(found), seekable=True)
+
+    def _read_first(self, count: int) -> Examples:
+        examples = self.source.examples if isinstance(self.source, Stream) else self.source.unbatch()
+        return collect(examples.take(count))
 
     def per_class(self, count: int, seed: int = 0) -> "Dataset":
         """Returns `count` examples of every class, drawn by `seed`; a larger count contains the smaller one.

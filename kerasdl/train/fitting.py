@@ -233,7 +233,7 @@ def _task_of(task: Task | str | None, train: Dataset) -> Task | None:
 
 def _check_labels(model: keras.Model, train: Dataset) -> None:
     labels = getattr(train.source, "labels", None)
-    loss = model.loss
+    loss = getattr(model, "loss", None)  # a model's own compile() need not set it
     if labels is None or not isinstance(loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy)):
         return
     outputs = model.outputs[0].shape[-1] if getattr(model, "outputs", None) else None

@@ -1,6 +1,7 @@
 """The bundle: what it answers, how it is fine-tuned, saved and exported."""
 
 import dataclasses
+import shutil
 import time
 
 import keras
@@ -236,6 +237,19 @@ def test_a_run_kept_for_other_data_or_another_bundle_is_not_taken_up(small, tmp_
     other = dataclasses.replace(small, model=kerasdl.build("mobilenet_v2", **kerasdl.spec("mobilenet_v2").tiny))
     with pytest.raises(ArgumentError, match="the same bundle"):
         other.finetune((images, np.arange(12) % 4), epochs=2, config=config)
+
+
+def test_a_run_killed_between_its_stages_goes_on_to_the_same_weights(small, tmp_path):
+    """What a kill leaves after the first stage: that stage's folder, and nothing of the second."""
+    images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
+    data, config = (images, np.arange(12) % 3), dataclasses.replace(QUIET, folder=tmp_path / "run")
+    weights = []
+    for _ in range(2):
+        tuned = small.finetune(data, epochs=3, labels=("x", "y", "z"), config=config)
+        weights.append(tuned.model.get_weights())
+        shutil.rmtree(tmp_path / "run" / "all")
+    for whole, resumed in zip(*weights, strict=True):
+        np.testing.assert_array_equal(whole, resumed)
 
 
 @pytest.mark.parametrize(
