@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
-from kerasdl.core.task import Task, get_task
+from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.losses import SmoothedCrossEntropy
 
@@ -22,7 +22,7 @@ from .loop import run_steps
 from .optimizers import make_optimizer, schedule_of
 from .precision import computing_in
 from .state import Figures, Run, State
-from .targets import class_weight_table, smoothed
+from .targets import class_weight_table, objective_of, task_of
 from .watchers import LowerOnPlateau, Watcher
 
 DEFAULTS = RunConfig()
@@ -68,12 +68,12 @@ def fit(
         2
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
-    task = _task_of(task, train)
+    task = task_of(task, train)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
     with computing_in(model, config.mixed_precision):
         if not (steps.has_own_train_step(model) and model.compiled and loss is None):
-            loss, metrics = _loss_and_metrics(loss, metrics, task, config)
+            loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
             model.compile(_optimizer(config, total), loss=loss, metrics=metrics)
         _check_labels(model, train)
         config = dataclasses.replace(config, monitor=_monitor(config, task, metrics, validation))
@@ -225,12 +225,6 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     return config.steps_per_epoch
 
 
-def _task_of(task: Task | str | None, train: Dataset) -> Task | None:
-    if task is not None:
-        return get_task(task)
-    return None if train.task == "unknown" else get_task(train.task)
-
-
 def _check_labels(model: keras.Model, train: Dataset) -> None:
     labels = getattr(train.source, "labels", None)
     loss = getattr(model, "loss", None)  # a model's own compile() need not set it
@@ -240,16 +234,6 @@ def _check_labels(model: keras.Model, train: Dataset) -> None:
     if outputs is not None and not 0 <= labels.min() <= labels.max() < outputs:
         rule = f"labels must be whole numbers from 0 to {outputs - 1}, as the model has {outputs} outputs"
         checks.refuse(rule, [int(labels.min()), int(labels.max())])
-
-
-def _loss_and_metrics(loss: Any, metrics: Sequence | None, task: Task | None, config: RunConfig) -> tuple[Any, list]:
-    if loss is None:
-        if task is None:
-            checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
-        loss = task.loss()
-    if metrics is None:
-        metrics = [] if task is None else task.metrics()
-    return smoothed(loss, config.label_smoothing), list(metrics)
 
 
 def _optimizer(config: RunConfig, steps_in_all: int | None) -> keras.optimizers.Optimizer:

@@ -1,14 +1,37 @@
-"""What a run changes about its targets: smoothed labels and weighted classes."""
+"""What a model learns from its targets: loss and metrics, smoothed labels and weighted classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerasdl.core import checks
+from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.losses import SmoothedCrossEntropy
+
+
+def task_of(task: Task | str | None, data: Dataset) -> Task | None:
+    """Returns the task given, or else that of the data, or None."""
+    if task is not None:
+        return get_task(task)
+    return None if data.task == "unknown" else get_task(data.task)
+
+
+def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothing: float = 0.0) -> tuple[Any, list]:
+    """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task.
+
+    Raises:
+        ArgumentError: there is neither a loss nor a task.
+    """
+    if loss is None:
+        if task is None:
+            checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
+        loss = task.loss()
+    if metrics is None:
+        metrics = [] if task is None else task.metrics()
+    return smoothed(loss, smoothing), list(metrics)
 
 
 def smoothed(loss: Any, smoothing: float) -> Any:

@@ -1,0 +1,262 @@
+"""Quantisation-aware training of a Keras 3 model, and what comes out of it."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks, files
+from kerasdl.core.errors import ExportError
+from kerasdl.core.task import Task
+from kerasdl.data import as_dataset
+from kerasdl.train import Run, RunConfig, fit
+from kerasdl.train.targets import objective_of, task_of
+
+from . import saved_model, tflite
+from .exporting import Target, export
+from .fake_quantized import FakeQuantized, QuantizedKernel
+from .legacy import bridge
+from .parity import ExportReport
+from .quantization import LayerPrecision, QuantizationScheme, fake_quantized
+from .tracing import Program, first_line, third_party
+from .trainee import LegacyTrainee
+
+BATCH, CALIBRATION_BATCHES = 32, 4
+TOLERANCE = 0.1  # of the file against the model that rounds in float: single roundings that fall the other way
+DEFAULT_SCHEME = QuantizationScheme()
+FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_norm=1.0)
+SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
+
+
+class QuantizedModel:
+    """A model that computes as its int8 file does; `quantize_aware` makes it.
+
+    Args:
+        source: the Keras 3 model that it comes from.
+        scheme: how tensors are rounded.
+    """
+
+    def __init__(self, source: keras.Model, scheme: QuantizationScheme):
+        self.source, self.scheme = source, scheme
+        self.bridge = bridge(source, split=True)
+        with third_party():
+            legacy, self.report = fake_quantized(self.bridge.model, scheme)
+        self.model = LegacyTrainee(legacy, source)
+        self.run: Run | None = None
+
+    source: keras.Model
+    """The Keras 3 model that it comes from, with its weights from before."""
+    scheme: QuantizationScheme
+    """How tensors are rounded."""
+    model: keras.Model
+    """The model that rounds, for training and evaluation as any other."""
+    report: tuple[LayerPrecision, ...]
+    """In what each layer computes, and why."""
+    run: Run | None
+    """The training run, with its history; None for a model that was loaded or only calibrated."""
+
+    def calibrate(self, data: Any) -> None:
+        """Sets the ranges of activations to those of up to 128 examples, and those of kernels."""
+        inner = self.model.legacy.layers
+        activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
+        for layer in inner:
+            if isinstance(layer, QuantizedKernel):
+                layer.settle()
+        for layer in activations:
+            layer.watch([])
+        for x, _ in islice(as_dataset(data).batches(BATCH, shuffle=True), CALIBRATION_BATCHES):
+            self.model(x, training=False)
+        for layer in activations:
+            layer.settle()
+            layer.watch(None)
+
+    def predict(self, inputs: Any) -> Any:
+        """Returns the outputs for arrays (B, ...), as arrays."""
+        return self.model.predict(inputs, batch_size=BATCH, verbose=0)
+
+    def evaluate(
+        self, data: Any, *, loss: Any = None, metrics: Sequence | None = None, task: Task | str | None = None
+    ) -> dict[str, float]:
+        """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task."""
+        data = as_dataset(data)
+        loss, metrics = objective_of(task_of(task, data), loss, metrics)
+        self.model.compile(loss=loss, metrics=metrics)
+        return self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
+
+    def to_keras(self) -> keras.Model:
+        """Returns a float Keras 3 model of the source's structure with the trained weights."""
+        for layer in self.model.legacy.layers:
+            if isinstance(layer, QuantizedKernel):
+                layer.kernel.assign(layer.effective_kernel())
+        return self.bridge.pull()
+
+    def export_tflite(
+        self,
+        path: str | os.PathLike,
+        *,
+        integer_io: bool = False,
+        samples: Any = None,
+        tolerance: float | None = None,
+    ) -> ExportReport:
+        """Writes the int8 TFLite file, runs it in LiteRT and compares it with this model.
+
+        Args:
+            path: the file to write, ending in .tflite.
+            integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
+            samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y),
+                or a dataset.
+            tolerance: bound on the root mean squared difference over the model's root mean square; 0.1 if None.
+
+        Returns:
+            The report of the export.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            ExportError: the file does not compute what the model does; nothing is left.
+        """
+        floats = [row.layer for row in self.report if row.precision == "float"]
+        target = Target(
+            format="tflite int8 by training",
+            suffix=".tflite",
+            measure="rmse",
+            tolerance=TOLERANCE,
+            remedy="Train with another QuantizationScheme(in_float=...), or export the float model.",
+            write=partial(_write, integer_io=integer_io),
+            run=tflite.run_file,
+            inspect=partial(tflite.inspect_file, quantize="int8"),
+            calibrated=True,
+            notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
+        )
+        return export(self.model, path, target, samples, tolerance)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a .zip file from which `load_quantized` makes the same model."""
+        path = Path(path)
+        if path.suffix != ".zip":
+            checks.refuse("the path of a quantised model must end in '.zip'", str(path))
+        with tempfile.TemporaryDirectory() as folder, files.writing(path) as draft:
+            self.to_keras().save(Path(folder, SOURCE))
+            weights = {f"{index:04d}": variable.numpy() for index, variable in enumerate(self.model.legacy.variables)}
+            np.savez(Path(folder, WEIGHTS), **weights)
+            Path(folder, SCHEME).write_text(json.dumps(dataclasses.asdict(self.scheme)))
+            with zipfile.ZipFile(draft, "w") as archive:
+                for name in (SOURCE, WEIGHTS, SCHEME):
+                    archive.write(Path(folder, name), name)
+
+
+def load_quantized(path: str | os.PathLike) -> QuantizedModel:
+    """Returns the model that `QuantizedModel.save` wrote, with the very weights and ranges.
+
+    Args:
+        path: the .zip file.
+
+    Returns:
+        The model; its outputs equal those of the saved one bit for bit.
+
+    Raises:
+        ArgumentError: there is no such file.
+        ExportError: the file does not hold a quantised model.
+
+    Example:
+        >>> quantized.save("quantized.zip")
+        >>> load_quantized("quantized.zip").scheme == quantized.scheme
+        True
+    """
+    path = Path(path)
+    if not path.is_file():
+        checks.refuse("path must be a file that QuantizedModel.save wrote", str(path))
+    try:
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            for name in (SOURCE, WEIGHTS, SCHEME):
+                archive.extract(name, folder)
+            source = keras.models.load_model(Path(folder, SOURCE), compile=False)
+            scheme = json.loads(Path(folder, SCHEME).read_text())
+            with np.load(Path(folder, WEIGHTS), allow_pickle=False) as arrays:
+                weights = [arrays[name] for name in sorted(arrays)]
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise ExportError(f"{path} does not hold a quantised model: {first_line(error)}. Save it again.") from error
+    scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
+    quantized = QuantizedModel(source, scheme)
+    for variable, value in zip(quantized.model.legacy.variables, weights, strict=True):
+        variable.assign(value)
+    return quantized
+
+
+def quantize_aware(
+    model: keras.Model,
+    train: Any,
+    *,
+    validation: Any = None,
+    epochs: int | None = None,
+    scheme: QuantizationScheme = DEFAULT_SCHEME,
+    loss: Any = None,
+    metrics: Sequence | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    task: Task | str | None = None,
+    config: RunConfig = FINE_TUNING,
+) -> QuantizedModel:
+    """Fine-tunes a trained model while its kernels and activations are rounded as in an int8 file.
+
+    Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
+    (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples and follow the batches;
+    batch norms are folded into the convolutions before them and keep their statistics.
+
+    Args:
+        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
+        train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
+        epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
+        scheme: how tensors are rounded.
+        config: the settings of the run; by default 3 epochs with Adam at 1e-4, decaying by a cosine. With a folder, a
+            run that was killed goes on there.
+
+    Returns:
+        The quantised model, with the run in `.run`.
+
+    Raises:
+        ArgumentError: settings, model and data do not fit together.
+        ExportError: a layer cannot be brought to tf_keras.
+        TrainingError: the loss or its gradient is not finite any more.
+
+    Example:
+        >>> quantized = quantize_aware(model, (x, y), epochs=1, config=RunConfig(progress="off"))
+        >>> quantized.export_tflite("model.tflite").format
+        'tflite int8 by training'
+    """
+    quantized = QuantizedModel(model, scheme)
+    quantized.calibrate(train)
+    if epochs != 0:
+        quantized.run = fit(
+            quantized.model,
+            train,
+            validation=validation,
+            loss=loss,
+            metrics=metrics,
+            callbacks=callbacks,
+            task=task,
+            config=config if epochs is None else dataclasses.replace(config, epochs=epochs),
+        )
+    return quantized
+
+
+def _write(program: Program, path: Path, integer_io: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model.write(program, Path(folder), batch=1)
+        try:
+            with third_party():
+                converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[saved_model.SIGNATURE])
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                if integer_io:
+                    converter.inference_input_type = converter.inference_output_type = tf.int8
+                path.write_bytes(converter.convert())
+        except Exception as error:
+            raise ExportError(f"the quantised model does not convert to TFLite: {first_line(error)}") from error

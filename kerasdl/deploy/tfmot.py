@@ -1,0 +1,23 @@
+"""TFMOT, imported so that the caller's TensorFlow stays as it was.
+
+Importing it sets TF_USE_LEGACY_KERAS, which turns `tf.keras` into Keras 2 for this process and its children.
+"""
+
+import os
+
+import tensorflow as tf
+
+NAME = "TF_USE_LEGACY_KERAS"
+_before = os.environ.get(NAME)
+tf.keras.Model  # noqa: B018  settles which Keras `tf.keras` is, before the variable changes
+
+import tensorflow_model_optimization as tfmot  # noqa: E402
+from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights  # noqa: E402
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude  # noqa: E402
+
+if _before is None:
+    os.environ.pop(NAME, None)
+else:
+    os.environ[NAME] = _before
+
+__all__ = ["ClusterWeights", "PruneLowMagnitude", "tfmot"]

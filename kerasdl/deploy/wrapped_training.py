@@ -1,0 +1,63 @@
+"""Fine-tuning of a Keras 3 model whose layers TFMOT has wrapped, and the way back."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tf_keras
+
+from kerasdl.core import checks
+from kerasdl.train import RunConfig, fit
+
+from .legacy import Bridge, Place, bridge
+from .trainee import LegacyTrainee
+
+FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_norm=1.0)
+
+
+def train_wrapped(
+    model: keras.Model,
+    train: Any,
+    wrap: Place,
+    start: Callable[[Bridge], None],
+    finish: Callable[[Bridge], None],
+    *,
+    config: RunConfig,
+    **settings: Any,
+) -> keras.Model:
+    """Trains a model with wrapped layers, and returns a Keras 3 model with the weights that it ends with.
+
+    Args:
+        model: the Keras 3 model; it stays as it is.
+        train: the training data.
+        wrap: gets each tf_keras layer and returns it, wrapped or not.
+        start: called before training.
+        finish: called after training, so that the wrappers write into the layers' weights what they make of them.
+        config: the settings of the run; the last epoch counts, not the best.
+        settings: further arguments of `fit`.
+    """
+    bridged = bridge(model, split=True, place=wrap)
+    start(bridged)
+    trainee = LegacyTrainee(bridged.model, model)
+    fit(trainee, train, config=dataclasses.replace(config, restore_best=False), **settings)
+    finish(bridged)
+    return bridged.pull()
+
+
+def wrapped(bridged: Bridge, kind: type) -> list[tf_keras.layers.Layer]:
+    """Returns the wrappers of one class in a bridged model.
+
+    Raises:
+        ArgumentError: there are none.
+    """
+    found = [layer for layer in bridged.model.layers if isinstance(layer, kind)]
+    if not found:
+        names = [layer.name for layer in bridged.source.layers]
+        checks.refuse("the model must have a layer to work on", names, "Name others, or take another pattern.")
+    return found
+
+
+def chosen(layer: tf_keras.layers.Layer, names: Sequence[str] | None) -> bool:
+    """Tells whether a layer, or one that it is a part of, is among the names; None means all."""
+    return names is None or any(layer.name == name or layer.name.startswith(f"{name}_") for name in names)
