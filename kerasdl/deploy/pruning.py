@@ -107,9 +107,14 @@ def prune(
 
 def _fits(layer: tf_keras.layers.Layer, shape: dict[str, tuple[int, int]]) -> bool:
     """Tells whether whole groups or blocks fill a kernel; the first convolution of a net has 3 inputs, for one."""
-    height, width = shape.get("block_size", (4 if shape else 1, 1))
+    if not shape:
+        return True
     inputs, outputs = layer.get_weights()[0].shape[-2:]
-    return inputs % height == 0 and outputs % width == 0
+    if "sparsity_m_by_n" in shape:
+        return inputs % 4 == 0
+    height, width = shape["block_size"]
+    several = inputs > height and outputs > width  # TFMOT fails where there is but one block along a side
+    return several and inputs % height == 0 and outputs % width == 0
 
 
 def _growth(schedule: str, sparsity: float, steps: int) -> Any:

@@ -16,7 +16,7 @@ import tf_keras
 from kerasdl.core import checks
 
 from .fake_quantized import FIXED_RANGES, FakeQuantized, LeftInFloat, QuantizedKernel, Scaled, Shifted, kernel_name
-from .legacy_layers import Product
+from .legacy_layers import MaskedScores, Product
 from .rewiring import Node, nodes_of, rewire
 
 layers = tf_keras.layers
@@ -129,6 +129,8 @@ class _Placement:
             return self._copy
         if isinstance(layer, layers.Add) and any(self._way(each) == self._leave for each in self._readers(node)):
             return self._leave  # the stream of a residual net with layer norms
+        if isinstance(node.keras_inputs[0].node.layer, MaskedScores):
+            return self._leave  # no grid of 256 steps holds both scores and a mask
         if isinstance(layer, COMPUTING) or _bilinear(layer) or _activation(layer) in COMPUTING_ACTIVATIONS:
             return self._compute if len(node.keras_inputs) == len(_tensors(node.call_args)) else self._leave
         return self._leave
@@ -158,11 +160,16 @@ class _Placement:
         return self._finish(node, node.layer(inputs))
 
     def _copy(self, node: Node, inputs: Any) -> Any:
-        outputs = node.layer(inputs)
-        if self._is_rounded(inputs):
-            return self._mark(outputs)
-        self._note(node, "float", "what it copies is float")
-        return outputs
+        if not self._is_rounded(inputs):
+            if not self._feeds_int8(node):
+                self._note(node, "float", "what it copies is float")
+                return node.layer(inputs)
+            inputs = self._round(inputs)
+        return self._mark(node.layer(inputs))
+
+    def _feeds_int8(self, node: Node) -> bool:
+        ways = [(reader, self._way(reader)) for reader in self._readers(node)]
+        return any(self._feeds_int8(reader) if way == self._copy else way != self._leave for reader, way in ways)
 
     def _compute(self, node: Node, inputs: Any) -> Any:
         rounded = tf.nest.map_structure(self._round, inputs)
@@ -174,12 +181,13 @@ class _Placement:
         return self._mark(self.made.setdefault(id(node.layer), table)(inputs))
 
     def _leave(self, node: Node, args: tuple, kwargs: dict[str, Any]) -> Any:
-        adds = isinstance(node.layer, layers.Add)
+        layer = node.layer
+        adds = isinstance(layer, layers.Add)
         reason = "it feeds a layer that stays in float" if adds else NO_KERNEL
-        self._note(node, "float", "as the scheme says" if node.layer.name in self.scheme.in_float else reason)
-        if not adds:  # a sum whose result is not rounded stays in float by itself
+        self._note(node, "float", "as the scheme says" if layer.name in self.scheme.in_float else reason)
+        if not (adds or isinstance(layer, (layers.Activation, layers.ELU))):  # these cannot go on in int8 anyhow
             args, kwargs = tf.nest.map_structure(self._guarded, (args, kwargs))
-        return node.layer(*args, **kwargs)
+        return layer(*args, **kwargs)
 
     def _guarded(self, value: Any) -> Any:
         return LeftInFloat()(value) if self._is_rounded(value) else value

@@ -7,13 +7,16 @@ import os
 
 import tensorflow as tf
 
+from .tracing import third_party
+
 NAME = "TF_USE_LEGACY_KERAS"
 _before = os.environ.get(NAME)
 tf.keras.Model  # noqa: B018  settles which Keras `tf.keras` is, before the variable changes
 
-import tensorflow_model_optimization as tfmot  # noqa: E402
-from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights  # noqa: E402
-from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude  # noqa: E402
+with third_party():
+    import tensorflow_model_optimization as tfmot
+    from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
+    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 if _before is None:
     os.environ.pop(NAME, None)

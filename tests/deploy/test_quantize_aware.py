@@ -1,0 +1,172 @@
+"""Quantisation-aware training: what it trains, what it leaves, what it saves, and what it gives back."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from filling import fill_weights, settle_statistics
+from precision import heavy, in_float
+
+import kerasdl
+from kerasdl.core import ArgumentError, ExportError
+from kerasdl.deploy import QuantizationScheme, load_quantized, quantize_aware, run_exported
+from kerasdl.train import RunConfig
+
+L = keras.layers
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+CONFIG = RunConfig(epochs=2, batch_size=32, learning_rate=1e-3, progress="off")
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 128)
+    return (rng.normal(size=(128, 12, 12, 3)) + labels[:, None, None, None] - 1.5).astype("float32"), labels
+
+
+def make_net(seed=0):
+    x = image = keras.Input((12, 12, 3), name="image")
+    for index, filters in enumerate((8, 16)):
+        x = L.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv{index}")(x)
+        x = L.ReLU(name=f"relu{index}")(L.BatchNormalization(name=f"norm{index}")(x))
+    return fill_weights(keras.Model(image, L.Dense(4, name="head")(L.GlobalAveragePooling2D()(x))), seed)
+
+
+@pytest.fixture
+def net(data):
+    return settle_statistics(make_net(), data[0])
+
+
+def test_training_lowers_the_loss_and_leaves_the_source_alone(net, data):
+    before = [weight.numpy() for weight in net.weights]
+    quantized = quantize_aware(net, data, validation=data, loss=LOSS, metrics=["accuracy"], config=CONFIG)
+    assert quantized.run.history["val_loss"][-1] < quantize_aware(net, data, epochs=0).evaluate(data, loss=LOSS)["loss"]
+    assert quantized.evaluate(data, loss=LOSS, metrics=["accuracy"])["accuracy"] > 0.3
+    for weight, value in zip(net.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_no_epochs_give_back_the_very_model(net, data):
+    quantized = quantize_aware(net, data, epochs=0)
+    assert quantized.run is None
+    for mine, its in zip(quantized.to_keras().weights, net.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), its.numpy())
+
+
+def test_trained_weights_come_back_as_a_keras_model(net, data):
+    quantized = quantize_aware(net, data, loss=LOSS, config=CONFIG)
+    restored = quantized.to_keras()
+    assert [layer.name for layer in restored.layers] == [layer.name for layer in net.layers]
+    assert np.abs(restored.get_layer("conv0").kernel - net.get_layer("conv0").kernel).max() > 1e-4
+    expected, given = restored.predict(data[0], verbose=0), quantized.predict(data[0])
+    assert np.sqrt(np.mean((expected - given) ** 2) / np.mean(expected**2)) < 0.1
+
+
+def test_batch_norm_statistics_stand_still(net, data):
+    trained = quantize_aware(net, data, loss=LOSS, config=CONFIG).to_keras().get_layer("norm0")
+    np.testing.assert_array_equal(trained.moving_mean.numpy(), net.get_layer("norm0").moving_mean.numpy())
+    assert np.abs(trained.gamma - net.get_layer("norm0").gamma).max() > 0
+
+
+def test_saved_and_loaded_it_computes_the_same(net, data, tmp_path):
+    quantized = quantize_aware(
+        net, data, loss=LOSS, config=CONFIG, scheme=QuantizationScheme(per_channel=False, keep=("zeros",))
+    )
+    quantized.save(tmp_path / "net.zip")
+    loaded = load_quantized(tmp_path / "net.zip")
+    np.testing.assert_array_equal(loaded.predict(data[0]), quantized.predict(data[0]))
+    assert (loaded.scheme, loaded.report) == (quantized.scheme, quantized.report)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(net, data, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2 and armed:
+                armed.clear()
+                signal.raise_signal(signal.SIGINT)
+
+    def run(folder):
+        keras.utils.set_random_seed(0)
+        config = RunConfig(epochs=2, batch_size=32, learning_rate=1e-3, progress="off", folder=folder)
+        return quantize_aware(net, data, loss=LOSS, callbacks=[Stop()], config=config)
+
+    armed = []
+    undisturbed = run(tmp_path / "one").to_keras()
+    armed = [True]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "two")
+    again = run(tmp_path / "two")
+    assert again.run.resumed
+    for mine, its in zip(again.to_keras().weights, undisturbed.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), its.numpy())
+
+
+def test_integers_at_the_door(net, data, tmp_path):
+    quantized = quantize_aware(net, data, epochs=0)
+    report = quantized.export_tflite(
+        tmp_path / "net.tflite", integer_io=True, samples=data[0], metadata={"labels": list("abcd")}
+    )
+    assert "DEQUANTIZE" not in report.operations
+    assert any("int8" in note for note in report.notes)
+    assert kerasdl.deploy.read_metadata(tmp_path / "net.tflite")["labels"] == list("abcd")
+    given = run_exported(tmp_path / "net.tflite", data[0])["head"]
+    assert np.mean(given.argmax(-1) == quantized.predict(data[0]).argmax(-1)) > 0.95
+
+
+@pytest.mark.parametrize("keep", [("zeros",), ("clusters",), ("zeros", "clusters")])
+def test_what_was_pruned_or_clustered_stays_so(keep, net, data, tmp_path):
+    kernel = net.get_layer("conv1").kernel
+    values = np.linspace(-0.4, 0.4, 7, dtype="float32")
+    kernel.assign(values[np.abs(kernel.numpy()[..., None] - values).argmin(-1)])
+    kernel.assign(np.where(np.abs(kernel.numpy()) < 0.05, 0, kernel.numpy()))
+    scheme = QuantizationScheme(keep=keep)
+    quantized = quantize_aware(net, data, loss=LOSS, config=CONFIG, scheme=scheme)
+    trained = quantized.to_keras().get_layer("conv1").kernel.numpy()
+    assert np.abs(trained - kernel.numpy()).max() > 1e-4
+    if "zeros" in keep:
+        np.testing.assert_array_equal(trained[kernel.numpy() == 0], 0)
+    if "clusters" in keep:
+        assert len(np.unique(trained)) == len(np.unique(kernel.numpy())) == 7
+    assert quantized.export_tflite(tmp_path / "net.tflite", samples=data[0]).drifts[-1].rmse < 0.05
+
+
+def test_refusals(net, data, tmp_path):
+    with pytest.raises(ArgumentError, match="keep"):
+        QuantizationScheme(keep=("nothing",))
+    with pytest.raises(ArgumentError, match=r"\.zip"):
+        quantize_aware(net, data, epochs=0).save(tmp_path / "net.keras")
+    (tmp_path / "bad.zip").write_text("no archive")
+    with pytest.raises(ExportError, match="does not hold a quantised model"):
+        load_quantized(tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("value", [None, "0", "1"])
+def test_the_caller_keeps_the_keras_he_chose(value):
+    environment = {name: text for name, text in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    if value is not None:
+        environment["TF_USE_LEGACY_KERAS"] = value
+    code = (
+        "import os, tensorflow as tf, kerasdl; kerasdl.deploy.quantize_aware, kerasdl.deploy.prune; "
+        "print(os.environ.get('TF_USE_LEGACY_KERAS'), tf.keras.layers.Dense.__module__.split('.')[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(value), "tf_keras" if value == "1" else "keras"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["DenseNet121", "Xception", "ResNet50V2", "EfficientNetB0", "MobileNetV3Small"])
+def test_nets_that_are_hard_for_tfmot_become_integers(name, tmp_path):
+    size = 75 if name == "Xception" else 64
+    build = getattr(keras.applications, name)
+    net = fill_weights(build(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None))
+    inputs = np.random.default_rng(0).normal(size=(32, size, size, 3)).astype("float32")
+    settle_statistics(net, inputs)
+    quantized = quantize_aware(net, (inputs, np.zeros(32)), epochs=0)
+    # Random weights let one rounding grow from layer to layer; that file and model agree is tested layer by layer.
+    quantized.export_tflite(tmp_path / "net.tflite", samples=inputs, tolerance=1.0)
+    assert heavy(tmp_path / "net.tflite") >= {"CONV_2D"}
+    assert not heavy(tmp_path / "net.tflite") & in_float(tmp_path / "net.tflite")
