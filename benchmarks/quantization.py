@@ -43,10 +43,8 @@ def show(name: str, seed: str, row: np.ndarray) -> None:
 def measure(name: str, seed: int) -> list[float]:
     """Returns the test accuracy of the float, the post-training and the QAT file, and the size ratio."""
     keras.utils.set_random_seed(seed)
-    settings = {**kerasdl.spec(name).tiny, "classes": 10, "image_shape": (32, 32, 3), **NETS[name]}
-    model = kerasdl.build(name, **settings)
-    splits = ("train", "validation", "test")
-    train, validation, test = (kerasdl.data.load("digits", split, image_shape=(32, 32, 3)) for split in splits)
+    model = small(name, NETS[name])
+    train, validation, test = digits()
     quiet = {"progress": "off", "seed": seed, "batch_size": 32}
     config = RunConfig(epochs=EPOCHS, learning_rate=3e-3, schedule="cosine", **quiet)
     fit(model, train, validation=validation, config=config)
@@ -58,6 +56,16 @@ def measure(name: str, seed: int) -> list[float]:
         export_tflite(model, paths[1], quantize="int8", representative=train)
         quantized.export_tflite(paths[2], samples=train)
         return [*(accuracy(path, test) for path in paths), paths[2].stat().st_size / paths[0].stat().st_size]
+
+
+def small(name: str, own: dict) -> keras.Model:
+    """Returns a net for digits, enlarged to 32 by 32: the tiny preset with settings of one's own."""
+    return kerasdl.build(name, **{**kerasdl.spec(name).tiny, "classes": 10, **own})
+
+
+def digits() -> list[kerasdl.data.Dataset]:
+    """Returns the training, validation and test images."""
+    return [kerasdl.data.load("digits", split, image_shape=(32, 32, 3)) for split in ("train", "validation", "test")]
 
 
 def accuracy(path: Path, data: kerasdl.data.Dataset) -> float:

@@ -14,16 +14,19 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
-from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
 from . import archive
 from .card import write_card
+from .exports import ExportOptions, export_bundle
 from .finetuning import claim_folder, finetune_model
 from .manifest import PARTS, Manifest, read_manifest
 from .model_file import check_model_file, save_model_file
 from .raw_input import with_preprocessing
-from .readiness import draw_samples, labelled, public_name, ready_data
+from .readiness import public_name, ready_data
+
+PLAIN = ExportOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,17 +319,21 @@ class Bundle:
         representative: Any = None,
         raw_shape: tuple | None = None,
         tolerance: float | None = None,
+        options: ExportOptions = PLAIN,
     ) -> ExportReport:
-        """Writes the model for another runtime and checks that the file computes what the model computes.
+        """Writes the model for another runtime, checks that the file computes what the model does, and reports.
+
+        The report is written beside the file as JSON, and the card gets a line of it.
 
         Args:
             path: `.tflite` and `.onnx` say the format; a path without a suffix becomes a SavedModel folder.
-            quantize: for TFLite None, `float16`, `dynamic`, `int8` or `int16x8`.
-            representative: data as `evaluate` takes it, its train split; int8 and int16x8 are calibrated on it, and
-                every file is checked on it.
+            quantize: for .tflite None, `float16`, `dynamic`, `int8` or `int16x8`; for .onnx None, `dynamic` or `int8`.
+            representative: data as `evaluate` takes it, its train split; integer files are calibrated on it, and every
+                file is checked on it.
             raw_shape: takes the preprocessing into the file, so that an app feeds raw input of this shape: for images
                 (H, W, C), float32 from 0 to 255. None leaves it to the app.
             tolerance: largest drift allowed; None takes the format's.
+            options: what else to ask of the file; `quantize` and `tolerance` go before those in it.
 
         Returns:
             What the file was measured to do.
@@ -338,20 +345,9 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").export("digits.tflite", representative="digits").top1_agreement
             1.0
         """
-        suffix = checks.one_of("the suffix of path", Path(path).suffix, (".tflite", ".onnx", ""))
-        if quantize is not None and suffix != ".tflite":
-            checks.refuse("quantize is for .tflite files", quantize, f"Name a .tflite file instead of {str(path)!r}.")
-        model = self.model if raw_shape is None else self.deployable(raw_shape)
-        samples = None
-        if representative is not None:
-            dataset = self.ready(labelled(representative))
-            samples = draw_samples(dataset, raw_shape).astype(self.model.inputs[0].dtype)
-        if suffix == ".tflite":
-            return export_tflite(
-                model, path, quantize=quantize, representative=samples, samples=samples, tolerance=tolerance
-            )
-        export = export_onnx if suffix == ".onnx" else export_saved_model
-        return export(model, path, samples=samples, tolerance=tolerance)
+        own = {"quantize": quantize, "tolerance": tolerance}
+        options = dataclasses.replace(options, **{name: value for name, value in own.items() if value is not None})
+        return export_bundle(self, Path(path), representative, raw_shape, options)
 
     def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
         """Returns a flat model of the same weights that takes raw input: the preprocessing stands in its graph.

@@ -12,7 +12,12 @@ from .inputs import is_graph
 Call = Callable[..., Any]
 
 
-def replay(model: keras.Model, inputs: list[Any], stand_in: Callable[[keras.Operation], Call]) -> Any:
+def replay(
+    model: keras.Model,
+    inputs: list[Any],
+    stand_in: Callable[[keras.Operation], Call],
+    on_masks: Callable[[list[Any], list[Any]], None] | None = None,
+) -> Any:
     """Runs the graph of a model on values of any kind; models nested in it are opened.
 
     Args:
@@ -20,6 +25,8 @@ def replay(model: keras.Model, inputs: list[Any], stand_in: Callable[[keras.Oper
         inputs: one value for each input, in the order of `model.inputs`: tensors of any library, shapes, names.
         stand_in: gives what is called in place of an operation (a layer, or a bare function of `keras.ops`), with the
             operation's own arguments, its tensors replaced by values. A shared layer is asked for at every call.
+        on_masks: is told the values and the masks with which a nested model is called, whose layers would find these on
+            their tensors; None leaves them unheeded.
 
     Returns:
         The values in the structure of the model's outputs.
@@ -43,7 +50,14 @@ def replay(model: keras.Model, inputs: list[Any], stand_in: Callable[[keras.Oper
     def enter(operation: keras.Operation) -> Call:
         if not (isinstance(operation, keras.Model) and is_graph(operation)):
             return stand_in(operation)
-        return lambda values, **_: replay(operation, keras.tree.flatten(values), stand_in)
+
+        def run(values: Any, mask: Any = None, **_: Any) -> Any:
+            values = keras.tree.flatten(values)
+            if on_masks is not None and mask is not None:
+                on_masks(values, keras.tree.flatten(mask))
+            return replay(operation, values, stand_in, on_masks)
+
+        return run
 
     graph = model._functional if isinstance(model, keras.Sequential) else model  # Keras has no public name for either
     return graph._run_through_graph(inputs, operation_fn=enter)

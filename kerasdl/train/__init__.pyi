@@ -1,5 +1,6 @@
 from . import schedules as schedules
 from .config import RunConfig as RunConfig
+from .distilling import distill as distill
 from .fitting import fit as fit
 from .state import Run as Run
 from .state import State as State

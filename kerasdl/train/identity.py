@@ -18,7 +18,9 @@ def identity_of(
 ) -> dict[str, Any]:
     """Returns plain values that differ where model, data, loss, metrics or callbacks do."""
     metrics = [getattr(metric, "name", str(metric)) for metric in model.metrics]
+    own = {"trainer": model.run_identity()} if hasattr(model, "run_identity") else {}
     return {
+        **own,
         "model": {
             "layers": len(model.layers),
             "weights": model.count_params(),

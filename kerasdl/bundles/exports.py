@@ -1,0 +1,84 @@
+"""A bundle as a file for another runtime: its preprocessing and labels go along, and a report stands beside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasdl.core import checks, files
+from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
+
+from .readiness import draw_samples, labelled
+
+REPORT = ".json"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What can be asked of an exported file beyond the plain form; each holds for some formats."""
+
+    quantize: str | None = None
+    """For .tflite None, "float16", "dynamic", "int8" or "int16x8"; for .onnx None, "dynamic" or "int8"."""
+    tolerance: float | None = None
+    """Largest drift allowed; None takes the format's."""
+    mixed: str | None = None
+    """For .tflite: "auto" keeps the layers of an int8 file that lose most in float."""
+    integer_io: bool = False
+    """For .tflite: whether inputs and outputs of an integer file are integers too."""
+    layer_report: bool = False
+    """For .tflite: whether the report lists what each layer of an int8 file loses."""
+    opset: int = 18
+    """For .onnx: the operator set, 13 to 22."""
+    dynamic_axes: str = "all"
+    """For .onnx: which dimensions stay free, "all", "batch" or "none"."""
+    image_bytes: bool = False
+    """For SavedModel folders of images: whether a signature takes the content of JPEG and PNG files."""
+
+
+FORMATS = {
+    ".tflite": ("quantize", "tolerance", "mixed", "integer_io", "layer_report"),
+    ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
+    "": ("tolerance", "image_bytes"),
+}
+
+
+def export_bundle(
+    bundle: Any, path: Path, representative: Any, raw_shape: tuple | None, options: ExportOptions
+) -> ExportReport:
+    """Writes a bundle's model in the format that the path names, and the report as JSON beside it.
+
+    Raises:
+        ArgumentError: an option is not for that format.
+        ExportError: the file would compute something else; nothing is left.
+    """
+    suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS))
+    chosen = {name: value for name, value in vars(options).items() if value != getattr(ExportOptions, name)}
+    for name, value in chosen.items():
+        if name not in FORMATS[suffix]:
+            homes = [each or "a folder" for each, names in FORMATS.items() if name in names]
+            checks.refuse(f"{name} is for {' and '.join(homes)}", f"{name}={value!r} for {path.name!r}")
+    if options.image_bytes and raw_shape is not None:
+        checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
+    model = bundle.model if raw_shape is None else bundle.deployable(raw_shape)
+    samples = None
+    if representative is not None:
+        dataset = bundle.ready(labelled(representative))
+        samples = draw_samples(dataset, raw_shape).astype(bundle.model.inputs[0].dtype)
+    report = _write(bundle, model, path, samples, chosen)
+    files.write_text(path.with_name(path.name + REPORT), report.to_json())
+    same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
+    line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"
+    bundle.manifest.provenance[f"exported as {report.format}"] = line
+    return report
+
+
+def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
+    if path.suffix == ".tflite":
+        metadata = {"labels": list(bundle.labels), "preprocessing": dict(bundle.preprocess)}
+        return export_tflite(model, path, representative=samples, samples=samples, metadata=metadata, **chosen)
+    if path.suffix == ".onnx":
+        return export_onnx(model, path, representative=samples, samples=samples, **chosen)
+    from_files = chosen.pop("image_bytes", False)
+    reader = {"image_bytes": bundle.preprocess, "labels": bundle.labels} if from_files else {}
+    return export_saved_model(model, path, samples=samples, **reader, **chosen)

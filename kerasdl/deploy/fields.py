@@ -1,0 +1,88 @@
+"""Receptive fields: how much of the input one value of a layer's output sees."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+
+L = keras.layers
+ONE_PIXEL = 1.0
+TRANSPOSED = (L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
+UPSAMPLING = (L.UpSampling1D, L.UpSampling2D, L.UpSampling3D)
+CUTTING = (L.ZeroPadding1D, L.ZeroPadding2D, L.ZeroPadding3D, L.Cropping1D, L.Cropping2D, L.Cropping3D)
+REARRANGING = (L.Reshape, L.Permute, L.Flatten)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one value sees, along each axis."""
+
+    sizes: tuple[float, ...]
+    """Pixels of the input in it."""
+    jumps: tuple[float, ...]
+    """Pixels of the input from one value to its neighbour."""
+
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """Whole pixels of the input in it; after upsampling, at most."""
+        return tuple(math.ceil(size) for size in self.sizes)
+
+
+def field_after(
+    operation: keras.Operation,
+    inputs: list[tuple[tuple[int, ...], Field | None]],
+    output_shape: tuple[int, ...],
+    macs: int,
+) -> Field | None:
+    """Returns the field of an operation's output.
+
+    Args:
+        operation: a layer or a bare operation.
+        inputs: shape, batch first, and field of each tensor that it reads.
+        output_shape: shape of what it writes.
+        macs: its multiply-accumulates: what has none, and keeps the sizes, works place by place.
+
+    Returns:
+        The largest of the inputs' fields, widened; None for a value that stands for no place.
+    """
+    if isinstance(operation, L.Embedding):
+        axes = len(output_shape) - 2
+        return inputs[0][1] or Field((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
+    placed = [(shape, field) for shape, field in inputs if field is not None]
+    if not placed or isinstance(operation, (L.RNN, *REARRANGING)):
+        return None
+    sizes, jumps = (tuple(map(max, zip(*parts, strict=True))) for parts in zip(*map(_parts, placed), strict=True))
+    field = Field(sizes, jumps)
+    if isinstance(operation, CUTTING):
+        return field
+    if isinstance(operation, UPSAMPLING):
+        blurred = getattr(operation, "interpolation", "nearest") != "nearest"
+        return _spread(field, _each(operation.size, field), (2 if blurred else 1,) * len(sizes))
+    if isinstance(operation, TRANSPOSED):
+        strides = _each(operation.strides, field)
+        reach = zip(operation.kernel_size, operation.dilation_rate, strides, strict=True)
+        return _spread(field, strides, [math.ceil(((kernel - 1) * rate + 1) / step) for kernel, rate, step in reach])
+    window = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
+    if window is not None:
+        rates = _each(getattr(operation, "dilation_rate", 1), field)
+        reach = [(kernel - 1) * rate for kernel, rate in zip(_each(window, field), rates, strict=True)]
+        strides = _each(operation.strides, field)
+        return Field(
+            tuple(size + more * jump for size, more, jump in zip(sizes, reach, jumps, strict=True)),
+            tuple(jump * stride for jump, stride in zip(jumps, strides, strict=True)),
+        )
+    keeps_places = output_shape[1:-1] == placed[0][0][1:-1] and (macs == 0 or isinstance(operation, L.Dense))
+    return field if keeps_places and len(output_shape) == len(sizes) + 2 else None
+
+
+def _parts(placed: tuple[tuple[int, ...], Field]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return placed[1].sizes, placed[1].jumps
+
+
+def _spread(field: Field, factors, seen) -> Field:
+    sizes = tuple(size + (count - 1) * jump for size, count, jump in zip(field.sizes, seen, field.jumps, strict=True))
+    return Field(sizes, tuple(jump / factor for jump, factor in zip(field.jumps, factors, strict=True)))
+
+
+def _each(value, field: Field) -> tuple[int, ...]:
+    return (value,) * len(field.sizes) if isinstance(value, int) else tuple(value)
