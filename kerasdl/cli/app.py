@@ -30,6 +30,7 @@ Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAM
 PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", "tf2onnx", "onnx", "onnxruntime")
 PACKAGES += ("ai-edge-litert", "tensorflow-datasets", "keras-tuner", "scikit-learn", "numpy", "matplotlib")
 PACKAGES += ("tensorboard", "importlib_resources", "pillow")
+WORST = 10  # layers shown of those that lose most
 EXTRAS = {"hub": ("huggingface_hub",), "test": ("pytest", "hypothesis")}
 
 
@@ -156,24 +157,44 @@ def evaluate(
 def export(
     bundle: BundleName,
     path: Annotated[Path, typer.Argument(help=".tflite, .onnx, or a folder for a SavedModel.")],
-    quantize: Annotated[str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8.")] = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8; ONNX: dynamic or int8.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
     ] = None,
     raw_shape: Annotated[
         str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
     ] = None,
+    mixed: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
+    integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
+    layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
+    opset: Annotated[int, typer.Option(help="ONNX: the operator set, 13 to 22.")] = 18,
+    dynamic_axes: Annotated[str, typer.Option(help="ONNX: free dimensions, all, batch or none.")] = "all",
+    image_bytes: Annotated[bool, typer.Option(help="SavedModel: also take the content of JPEG and PNG files.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a bundle for another runtime, and check what was written."""
+    """Write a bundle for another runtime, and check what was written; the report stands beside the file as JSON."""
     representative = None if data is None else _load(data, "train", 0)
+    options = kerasdl.bundles.ExportOptions(
+        quantize=quantize,
+        mixed="auto" if mixed else None,
+        integer_io=integer_io,
+        layer_report=layer_report,
+        opset=opset,
+        dynamic_axes=dynamic_axes,
+        image_bytes=image_bytes,
+    )
     report = kerasdl.load_bundle(bundle).export(
-        path, quantize=quantize, representative=representative, raw_shape=_shape(raw_shape)
+        path, representative=representative, raw_shape=_shape(raw_shape), options=options
     )
     if json:
         return print(report.to_json())
     shown = ("format", "bytes", "worst_absolute", "worst_relative", "top1_agreement", "measure", "tolerance", "seconds")
     show_table(str(path), ("figure", "value"), [(name, getattr(report, name)) for name in shown])
+    if report.layers:
+        worst = [(row.layer, row.operation, row.error) for row in report.layers[:WORST]]
+        show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
     for note in report.notes:
         print("note:", note)
 
@@ -181,13 +202,23 @@ def export(
 @app.command()
 @reported
 def benchmark(
-    path: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or a SavedModel folder.")], json: Json = False
+    paths: Annotated[list[Path], typer.Argument(help=".tflite and .onnx files, SavedModel folders.")],
+    threads: Annotated[int, typer.Option(help="Threads that each runtime gets.")] = 1,
+    runs: Annotated[int, typer.Option(help="Timed runs of each.")] = 50,
+    plot: Annotated[Path | None, typer.Option(help="Draws the latencies into this .png.")] = None,
+    json: Json = False,
 ) -> None:
-    """Measure the latency of an exported file, one example at a time on one thread."""
-    latency = dataclasses.asdict(kerasdl.deploy.benchmark(path))
+    """Measure latency, memory and size of exported files side by side, one example at a time, in turns."""
+    if plot is not None:
+        checks.one_of("the suffix of --plot", plot.suffix, (".png", ".svg", ".pdf"))
+    compared = kerasdl.deploy.compare(paths, runs=runs, threads=threads)
+    if plot is not None:
+        compared.plot(plot)
     if json:
-        return show_json(latency)
-    show_table(str(path), ("figure", "value"), list(latency.items()))
+        return print(compared.to_json())
+    rows = [dataclasses.astuple(row) for row in compared.rows]
+    columns = ("file", "kind", "bytes", "gzip bytes", "median ms", "p95 ms", "memory bytes", "ratio")
+    show_table(f"{compared.runs} runs in turns, threads: {compared.threads}", columns, rows)
 
 
 @app.command()

@@ -72,7 +72,8 @@ def register(
         paper: the address of its paper.
         variants: arguments of the function by variant name; left out, the function's own name stands alone.
         params: exact weight counts by variant name, and `reference`, their source.
-        qat: `full`, `partial` or `none`.
+        qat: how far quantisation-aware training reaches: `full`, every convolution and matrix product computes in
+            int8; `partial`, some stay in float, as in recurrent layers; `none`.
         exports: a reason for each export format that cannot take it.
         tiny: arguments that make a net small enough for tests.
         tags: words to search by.

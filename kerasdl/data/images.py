@@ -87,6 +87,8 @@ def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple) -> np.n
     picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if mode == "L" else image))
     if mode != MODES[channels]:
         picture = picture.convert(MODES[channels])
+    # Pillow picks the axis that it resizes first by version and size, and rounds in between: here always the columns.
+    picture = picture.resize((size[1], picture.height), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
     return pixels.reshape(*size, channels)
 

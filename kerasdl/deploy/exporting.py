@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 
 from .inputs import all_layers, is_graph, named_inputs, random_arrays, sample_arrays
-from .parity import Drift, ExportReport, drifts_of, worst
+from .parity import Drift, ExportReport, LayerError, drifts_of, worst
 from .tracing import Program, first_line, for_inference, program_of, third_party
 
 REAL_EXAMPLES, RANDOM_EXAMPLES = 32, 8
@@ -42,12 +43,14 @@ class Target:
     """Runs the written file on a batch, in its own runtime."""
     inspect: Callable[[Path], tuple[dict[str, int], tuple[str, ...]]]
     """Counts the operations in the written file, and says what a user should know of it."""
-    unroll: bool = False
-    """Whether recurrent layers are written as a row of steps."""
+    stand_ins: Callable[[keras.Model], AbstractContextManager] = nullcontext
+    """Lets layers compute in a form that the format can hold, while the model is written."""
     calibrated: bool = False
     """Whether ranges come from real inputs: then those alone are judged, since random ones leave the ranges."""
     notes: tuple[str, ...] = ()
     """What the report says of this kind of file."""
+    layers: Callable[[], tuple[LayerError, ...]] = tuple
+    """Gives what each layer loses by integers, once the file is written."""
 
 
 def export(model: keras.Model, path: Any, target: Target, samples: Any, tolerance: float | None) -> ExportReport:
@@ -67,7 +70,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
         opener = files.writing if target.suffix else files.writing_folder
-        with for_inference(model, unroll=target.unroll), opener(path) as draft:
+        with _on_disk(path), for_inference(model), target.stand_ins(model), opener(path) as draft:
             target.write(program, draft)
             drifts = _compare(draft, program, target, cases, expected)
             judged = [drift for drift in drifts if drift.inputs == "real" or not (target.calibrated and real)]
@@ -88,7 +91,18 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
         seconds=time.perf_counter() - started,
         drifts=tuple(drifts),
         notes=(*notes, *target.notes, *remarks),
+        layers=target.layers(),
     )
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}. Free some space there, or name another folder."
+        ) from error
 
 
 def _checked_path(path: Any, target: Target) -> Path:
@@ -129,6 +143,8 @@ def _compare(path: Path, program: Program, target: Target, cases: dict, expected
     for kind, arrays in cases.items():
         try:
             given = target.run(path, arrays)
+        except OSError:
+            raise
         except Exception as error:
             raise ExportError(f"the {target.format} file does not run: {first_line(error)}. {target.remedy}") from error
         drifts += drifts_of(kind, expected[kind], given)

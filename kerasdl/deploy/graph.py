@@ -40,12 +40,7 @@ def replay(
         >>> names[-1]
         'head'
     """
-    if not is_graph(model):
-        checks.refuse(
-            "a model must be functional or Sequential and built",
-            f"{model.name!r}, a {type(model).__name__}",
-            "Build it from layers with keras.Input and keras.Model.",
-        )
+    check_graph(model)
 
     def enter(operation: keras.Operation) -> Call:
         if not (isinstance(operation, keras.Model) and is_graph(operation)):
@@ -61,3 +56,17 @@ def replay(
 
     graph = model._functional if isinstance(model, keras.Sequential) else model  # Keras has no public name for either
     return graph._run_through_graph(inputs, operation_fn=enter)
+
+
+def check_graph(model: keras.Model) -> None:
+    """Passes where a model knows its graph.
+
+    Raises:
+        ArgumentError: the model is subclassed, or has not been built.
+    """
+    if not is_graph(model):
+        checks.refuse(
+            "a model must be functional or Sequential and built",
+            f"{model.name!r}, a {type(model).__name__}",
+            "Build it from layers with keras.Input and keras.Model.",
+        )

@@ -98,7 +98,8 @@ def random_arrays(
 ) -> dict[str, np.ndarray]:
     """Returns `count` random examples: floats from -1 to 1, token ids within their table, other integers 0 or 1.
 
-    Free dimensions take their size from `like`, real examples, and else are 64.
+    Free dimensions take their size from `like`, real examples, and else are 64; floats take their range from them: a
+    net that expects pixels up to 255 sees a grey wall in values from -1 to 1, and magnifies every rounding.
     """
     generator = np.random.default_rng(seed)
     arrays = {}
@@ -106,7 +107,9 @@ def random_arrays(
         sizes = like[each.name].shape if each.name in like else [FREE_SIZE] * len(each.shape)
         shape = (count, *(free if size is None else size for size, free in zip(each.shape[1:], sizes[1:], strict=True)))
         if each.ids is None and np.dtype(each.dtype).kind == "f":
-            values = generator.uniform(-1, 1, shape)
+            real = like.get(each.name, np.array([-1.0, 1.0]))
+            low, high = (real.min(), real.max()) if real.min() < real.max() else (-1, 1)
+            values = generator.uniform(low, high, shape)
         else:
             values = generator.integers(0, each.ids or 2, shape)
         arrays[each.name] = values.astype(each.dtype)

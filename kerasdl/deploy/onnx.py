@@ -1,13 +1,15 @@
-"""ONNX files with a free batch size: frozen, converted by tf2onnx, checked, run by onnxruntime and compared."""
+"""ONNX files: frozen, converted by tf2onnx, checked, quantised on request, run by onnxruntime and compared."""
 
 import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
@@ -17,80 +19,164 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
 from .exporting import Target, export
+from .inputs import NamedInput, named_inputs, sample_arrays
+from .onnx_handlers import HANDLERS
+from .onnx_int8 import float_products, graphs_in, quantize_file
+from .onnx_rewrites import open_compiled_functions, rewrite_operations
 from .parity import ExportReport
-from .tracing import Program, first_line, in_batches, owner, third_party
+from .tracing import Program, first_line, in_batches, owner, stateful_layers, third_party
 
-OPSETS = range(13, 19)  # tf2onnx 1.17 writes up to 18
+OPSETS = range(13, 23)
+WRITTEN = 18  # the latest that tf2onnx 1.17 writes; onnx itself converts what it wrote to later ones
+AXES = ("all", "batch", "none")
+# Measure and default bound by kind of file, as for TFLite.
+BOUNDS = {None: ("relative", 1e-4), "dynamic": ("rmse", 0.2), "int8": ("rmse", 0.25)}
+CALIBRATION_EXAMPLES = 100
+REMEDIES = {
+    None: "Look for layers that ignore training=False, or export to SavedModel.",
+    "dynamic": "Export float32 (quantize=None).",
+    "int8": "Give representative data that looks like what the model will meet, or export with quantize='dynamic'.",
+}
 
 
 def export_onnx(
     model: keras.Model,
     path: str | os.PathLike,
     *,
+    quantize: str | None = None,
+    representative: Any = None,
     opset: int = 18,
+    dynamic_axes: str = "all",
     samples: Any = None,
     tolerance: float | None = None,
 ) -> ExportReport:
-    """Writes a model as an ONNX file with a free batch size, runs it in onnxruntime and compares.
+    """Writes a model as an ONNX file, runs it in onnxruntime and compares; inputs and outputs keep their dtypes.
 
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the file to write, ending in .onnx.
-        opset: the ONNX operator set, 13 to 18.
-        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
-            a dataset.
-        tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
+        quantize: None for float32; "dynamic" for int8 weights in products, activations by the range of each call;
+            "int8" for calibrated activations too (QDQ, weights by channel), where the report names the products that
+            stay in float.
+        representative: for "int8", real inputs that show the ranges of activations: an array, a list or dict of
+            arrays, a pair (x, y), or a dataset; up to 100 examples are used.
+        opset: the ONNX operator set, 13 to 22.
+        dynamic_axes: the dimensions that the file leaves free: "all" that the model leaves free, the batch among them;
+            "batch" alone; or "none", with a batch of 1. What is fixed takes its size from samples.
+        samples: real inputs to compare on besides random ones, in the forms of `representative`, which stands in for
+            None.
+        tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32), or
+            root mean squared difference over the model's root mean square within 0.2 (dynamic) or 0.25 (int8, on real
+            inputs).
 
     Returns:
         The report of the export.
 
     Raises:
-        ArgumentError: an argument breaks its rule.
-        ExportError: ONNX lacks an operation, or the file does not compute what the model does; nothing is left.
+        ArgumentError: an argument breaks its rule, such as "int8" without representative data.
+        ExportError: ONNX lacks an operation, a layer keeps state between calls, or the file does not compute what the
+            model does; nothing is left.
 
     Example:
         >>> export_onnx(model, "model.onnx").worst_relative < 1e-4
         True
     """
     checks.one_of("opset", opset, tuple(OPSETS))
+    checks.one_of("dynamic_axes", dynamic_axes, AXES)
+    checks.one_of("quantize", quantize, BOUNDS)
+    if quantize == "int8" and representative is None:
+        checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
+    samples = representative if samples is None else samples
+    inputs = named_inputs(model, samples)
+    ranges = sample_arrays(representative, inputs, CALIBRATION_EXAMPLES) if quantize == "int8" else {}
+    sizes = _sizes(inputs, dynamic_axes, samples)
+    _refuse_states(model)
+    measure, bound = BOUNDS[quantize]
     target = Target(
-        format="onnx",
+        format=f"onnx {quantize}" if quantize else "onnx",
         suffix=".onnx",
-        measure="relative",
-        tolerance=1e-4,
-        remedy="Look for layers that keep state between calls, or export to SavedModel.",
-        write=lambda program, file: _write(program, file, opset),
+        measure=measure,
+        tolerance=bound,
+        remedy=REMEDIES[quantize],
+        write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=ranges),
         run=run_file,
-        inspect=_inspect,
+        inspect=partial(_inspect, quantize=quantize),
+        calibrated=quantize == "int8",
     )
     return export(model, path, target, samples, tolerance)
 
 
-def _write(program: Program, path: Path, opset: int) -> None:
+def _sizes(inputs: tuple[NamedInput, ...], dynamic_axes: str, samples: Any) -> dict[str, tuple]:
+    """Returns the shape of each input in the file, None where it is free."""
+    batch = 1 if dynamic_axes == "none" else None
+    if dynamic_axes == "all" or all(None not in each.shape[1:] for each in inputs):
+        return {each.name: (each.shape[0] or batch, *each.shape[1:]) for each in inputs}
+    if samples is None:
+        free = {each.name: each.shape for each in inputs if None in each.shape[1:]}
+        checks.refuse(f"dynamic_axes={dynamic_axes!r} needs samples, which show the size of free dimensions", free)
+    real = sample_arrays(samples, inputs, 1)
+    return {each.name: (each.shape[0] or batch, *real[each.name].shape[1:]) for each in inputs}
+
+
+def _refuse_states(model: keras.Model) -> None:
+    kept = stateful_layers(model)
+    if kept:
+        raise ExportError(
+            f"an ONNX file keeps no state between calls; {kept[0].name!r} does. Build the model with stateful=False, "
+            "and take states in and out as inputs and outputs (initial_state=, return_state=True)."
+        )
+
+
+def _write(
+    program: Program, path: Path, opset: int, sizes: dict, quantize: str | None, ranges: dict[str, np.ndarray]
+) -> None:
     try:
         with third_party():
-            proto = _convert(program, opset)
+            proto = _convert(program, min(opset, WRITTEN), sizes)
+    except ExportError:
+        raise
     except Exception as error:
         raise ExportError(f"the model does not convert to ONNX: {first_line(error)}") from error
-    unknown = next((node for node in _nodes(proto.graph) if not onnx.defs.has(node.op_type, node.domain)), None)
-    if unknown is not None:
-        layer = owner(program.model, unknown.name)
-        raise ExportError(
-            f"ONNX's operations must cover the model; {unknown.op_type} of layer {layer!r} is not one of them. "
-            "Write that layer with other operations, or export to TFLite or SavedModel."
-        )
+    _refuse_unknown(program, proto)
     try:
+        if opset > WRITTEN:
+            proto = onnx.version_converter.convert_version(proto, opset)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         raise ExportError(f"the ONNX file does not pass onnx.checker: {first_line(error)}") from error
     onnx.save(proto, str(path))
+    if quantize is not None:
+        try:
+            with third_party():
+                quantize_file(path, quantize, ranges)
+        except Exception as error:
+            raise ExportError(
+                f"onnxruntime does not quantise the model ({quantize}): {first_line(error)}. {REMEDIES[quantize]}"
+            ) from error
 
 
-def _convert(program: Program, opset: int) -> onnx.ModelProto:
-    traced = program.traced(None).get_concrete_function(**program.specs(None))
+def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:
+    opsets = {each.domain: each.version for each in proto.opset_import}
+    for node in _nodes(proto.graph):
+        try:
+            onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
+        except onnx.defs.SchemaError:
+            later = f" at opset {opsets['']}" if onnx.defs.has(node.op_type, node.domain) else ""
+            raise ExportError(
+                f"ONNX's operations must cover the model; {node.op_type} of layer {owner(program.model, node.name)!r} "
+                f"is not one of them{later}. "
+                "Write that layer with other operations, or export to TFLite or SavedModel."
+            ) from None
+
+
+def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.ModelProto:
+    specs = {each.name: tf.TensorSpec(sizes[each.name], each.dtype, each.name) for each in program.inputs}
+    with keras.StatelessScope():  # what a layer would write (seeds) is left out, since files keep no state
+        traced = program.function().get_concrete_function(**specs)
     frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
-    _open_compiled_functions(graph)
+    open_compiled_functions(graph)
+    rewrite_operations(graph, partial(owner, program.model))
     names = {tensor.name: tensor.op.name for tensor in frozen.inputs}
     inputs = list(names)
     names |= {tensor.name: name for tensor, name in zip(frozen.outputs, sorted(program.outputs), strict=True)}
@@ -100,31 +186,27 @@ def _convert(program: Program, opset: int) -> onnx.ModelProto:
         input_names=inputs,
         output_names=[tensor.name for tensor in frozen.outputs],
         opset=opset,
-        custom_op_handlers={"Erfc": (_erfc, [])},
+        custom_op_handlers=HANDLERS,
         tensors_to_rename=names,
     )
+    shapes = {names[tensor.name]: tensor.shape for tensor in (*frozen.inputs, *frozen.outputs)}
+    for value in (*proto.graph.input, *proto.graph.output):
+        _name_dimensions(value, shapes[value.name])
     return proto
 
 
-def _open_compiled_functions(graph: tf.compat.v1.GraphDef) -> None:
-    """Lets tf2onnx inline the functions that Keras compiles with XLA (grouped convolutions), else left as calls."""
-    for node in graph.node:
-        if "_XlaMustCompile" in node.attr:
-            node.op = "PartitionedCall"
-            del node.attr["_XlaMustCompile"]
-    for function in graph.library.function:
-        if "_XlaMustCompile" in function.attr:
-            for mark in ("_XlaMustCompile", "_noinline"):
-                function.attr.pop(mark, None)
-
-
-def _erfc(graph: Any, node: Any, name: str, args: Any) -> None:
-    """Writes Erfc, which ONNX lacks and exact GELU is traced to, as 1 - Erf."""
-    dtype, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
-    one = graph.make_const(f"{name}_one", np.array(1, tf2onnx.utils.map_onnx_to_numpy_type(dtype))).output[0]
-    graph.remove_node(name)
-    erf = graph.make_node("Erf", [node.input[0]]).output[0]
-    graph.make_node("Sub", [one, erf], outputs=[node.output[0]], name=name, shapes=[shape], dtypes=[dtype])
+def _name_dimensions(value: onnx.ValueInfoProto, shape: tf.TensorShape) -> None:
+    """Writes a shape with the batch called `batch`, and a free dimension of an input by input and position."""
+    if shape.rank is None:
+        return
+    value.type.tensor_type.shape.Clear()
+    for axis, size in enumerate(shape):
+        dimension = value.type.tensor_type.shape.dim.add()
+        if size is not None:
+            dimension.dim_value = size
+        else:
+            dimension.dim_param = f"{value.name}_{axis}" if axis else "batch"
+    value.type.tensor_type.shape.SetInParent()
 
 
 def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -154,13 +236,11 @@ def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    nodes = list(graph.node)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                nodes += _nodes(attribute.g)
-    return nodes
+    return [node for each in graphs_in(graph) for node in each.node]
 
 
-def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    return dict(sorted(Counter(node.op_type for node in _nodes(onnx.load(str(path)).graph)).items())), ()
+def _inspect(path: Path, quantize: str | None) -> tuple[dict[str, int], tuple[str, ...]]:
+    proto = onnx.load(str(path))
+    counts = dict(sorted(Counter(node.op_type for node in _nodes(proto.graph)).items()))
+    floats = float_products(proto) if quantize == "int8" else []
+    return counts, (f"in float: {', '.join(floats)}",) * bool(floats)

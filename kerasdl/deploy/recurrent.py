@@ -8,8 +8,10 @@ import keras
 from keras import ops
 
 
-def steps_of(layer: keras.layers.RNN) -> Callable[..., tuple]:
+def steps_of(layer: keras.layers.RNN, unrolled: dict[str, int]) -> Callable[..., tuple]:
     """Returns what can stand for the `inner_loop` of a recurrent layer: the same values, from a row of steps.
+
+    When it runs, it puts the layer's name and its number of steps into `unrolled`.
 
     Keras's own unrolled form masks by selection, and the converter then gives every step of a state the range of its
     first: what the state grows to is cut off. Here a masked step adds nothing, `old + mask * (new - old)`.
@@ -20,6 +22,7 @@ def steps_of(layer: keras.layers.RNN) -> Callable[..., tuple]:
         count = sequences.shape[1]
         if count is None:
             raise ValueError("cannot unroll a recurrent layer whose number of steps is free")
+        unrolled[layer.name] = count
         steps = ops.unstack(sequences, count, axis=1)
         kept = [None] * count if mask is None else ops.unstack(ops.cast(mask, sequences.dtype), count, axis=1)
         states, outputs = initial_state, []

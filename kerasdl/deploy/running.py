@@ -9,9 +9,9 @@ import numpy as np
 
 from kerasdl.core import checks
 
-from . import onnx, saved_model, tflite
+from . import onnx, saved_model, tflite_file
 
-RUNTIMES = {".tflite": tflite, ".onnx": onnx, "": saved_model}
+RUNTIMES = {".tflite": tflite_file, ".onnx": onnx, "": saved_model}
 
 
 def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:

@@ -3,27 +3,24 @@
 import os
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
-from . import saved_model
+from . import saved_model, tflite_conversion, tflite_file
 from .exporting import Target, export
 from .inputs import all_layers, named_inputs, sample_arrays
-from .parity import ExportReport
-from .tracing import Program, first_line, in_batches, owner, third_party
+from .parity import ExportReport, LayerError, drifts_of, worst
+from .stand_ins import CALIBRATED, for_tflite
+from .tflite_layers import layer_errors, mixed_file
+from .tracing import Program, first_line, owner
 
 # Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
 # file was off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); masked recurrent nets whose
@@ -35,10 +32,8 @@ BOUNDS = {
     "int8": ("rmse", 0.25),
     "int16x8": ("rmse", 0.2),
 }
-CALIBRATED = ("int8", "int16x8")
 CALIBRATION_EXAMPLES = 100
-# It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
-KEPT_IN_FLOAT = ("REVERSE_V2",)
+MEASURED_EXAMPLES = 32  # of the calibration's, while layers are chosen for float
 
 
 def export_tflite(
@@ -49,20 +44,33 @@ def export_tflite(
     representative: Any = None,
     samples: Any = None,
     tolerance: float | None = None,
+    mixed: str | None = None,
+    integer_io: bool = False,
+    layer_report: bool = False,
+    metadata: Mapping[str, Any] | None = None,
 ) -> ExportReport:
-    """Writes a model as a TFLite file, runs it in LiteRT and compares; its inputs and outputs stay float32.
+    """Writes a model as a TFLite file with the signature `serve`, runs it in LiteRT and compares.
+
+    Recurrent layers are a loop in float files, and a row of steps in integer ones, which cannot hold a loop.
 
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the file to write, ending in .tflite.
-        quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights; "int8" or "int16x8" for
-            activations too, where an operation without such a kernel stays in float and the report says so.
+        quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights (the one to try first for
+            transformers and recurrent nets); "int8" or "int16x8" for activations too, where an operation without such
+            a kernel stays in float and the report says so.
         representative: real inputs that show the ranges of activations, for "int8" and "int16x8": an array, a list or
             dict of arrays, a pair (x, y), or a dataset; up to 100 examples are used.
         samples: real inputs to compare on besides random ones, in the same forms; `representative` if None.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
             3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
             int16x8) or 0.25 (int8, on real inputs).
+        mixed: "auto" keeps the layers of an "int8" file that lose most in float, as few as bring it within tolerance.
+        integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report tells
+            how they stand for real numbers, and run_exported still takes and gives real numbers.
+        layer_report: whether the report lists what each layer of an "int8" file loses.
+        metadata: what the file should carry, by name, for `read_metadata`: such as "labels", a list of texts,
+            "preprocessing" or "description"; whatever JSON holds.
 
     Returns:
         The report of the export.
@@ -81,121 +89,122 @@ def export_tflite(
         checks.refuse(
             f"quantize={quantize!r} needs representative data", None, "Pass representative= about 100 real inputs."
         )
+    checks.one_of("mixed", mixed, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'.")
+    for name, value, allowed in (
+        ("integer_io", integer_io, calibrated),
+        ("layer_report", layer_report, quantize == "int8"),
+    ):
+        checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
+    tflite_file.checked_metadata(metadata)
     samples = representative if samples is None else samples
     ranges = sample_arrays(representative, named_inputs(model, samples), CALIBRATION_EXAMPLES) if calibrated else {}
-    recurrent = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
-    unroll = calibrated and bool(recurrent)
-    measure, bound = BOUNDS[quantize]
+    measure, default = BOUNDS[quantize]
+    bound = default if tolerance is None else tolerance
+    writer = _Writer(quantize, ranges, bound, mixed, integer_io, layer_report, metadata)
+    loops = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
     target = Target(
         format=f"tflite {quantize or 'float32'}",
         suffix=".tflite",
         measure=measure,
-        tolerance=bound,
-        remedy=_remedy(quantize),
-        write=partial(_write, quantize=quantize, ranges=ranges),
-        run=run_file,
-        inspect=partial(_inspect, quantize=quantize),
-        unroll=unroll,
+        tolerance=default,
+        remedy=_remedy(quantize, mixed),
+        write=writer.write,
+        run=tflite_file.run_file,
+        inspect=writer.inspect,
+        stand_ins=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
-        notes=(f"unrolled over their time steps, as a loop cannot hold integers: {', '.join(recurrent)}",) * unroll,
+        layers=lambda: writer.rows,
+        notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
     return export(model, path, target, samples, tolerance)
 
 
-def _remedy(quantize: str | None) -> str:
+def _remedy(quantize: str | None, mixed: str | None) -> str:
     if quantize is None:
         return "Look for layers that keep state between calls or ignore training=False."
     if quantize == "float16":
         return "Export float32 (quantize=None)."
     if quantize == "dynamic":
         return "Export with quantize='float16'."
-    return "Give representative data that looks like what the model will meet, or export with quantize='dynamic'."
+    advice = "Give representative data that looks like what the model will meet, or export with "
+    return advice + ("mixed='auto' or " if quantize == "int8" and not mixed else "") + "quantize='dynamic'."
 
 
-def _write(program: Program, path: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        saved_model.write(program, Path(folder), batch=1)
-        if quantize in CALIBRATED:
-            _refuse_loops(program, Path(folder), quantize)
+class _Writer:
+    """Writes one kind of TFLite file, and remembers what there is to tell of it."""
+
+    def __init__(
+        self,
+        quantize: str | None,
+        ranges: dict[str, np.ndarray],
+        bound: float,
+        mixed: str | None,
+        integer_io: bool,
+        layer_report: bool,
+        metadata: Mapping[str, Any] | None,
+    ):
+        self.quantize, self.ranges, self.bound, self.metadata = quantize, ranges, bound, metadata
+        self.mixed, self.integer_io, self.layer_report = mixed, integer_io, layer_report
+        self.unrolled: dict[str, int] = {}
+        self.rows: tuple[LayerError, ...] = ()
+        self.notes: list[str] = []
+
+    def write(self, program: Program, path: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            saved_model.write(program, folder, batch=1, signature=tflite_file.SIGNATURE)
+            if self.quantize in CALIBRATED:
+                _refuse_loops(program, folder, self.quantize)
+            try:
+                content = self._integers(program, folder, path) if self.quantize == "int8" else None
+                content = content or tflite_conversion.convert(folder, self.quantize, self.ranges)
+                if self.ranges:  # some int16 kernels are found to be missing only when they run
+                    path.write_bytes(content)
+                    tflite_file.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
+            except OSError:
+                raise
+            except Exception as error:
+                raise _refusal(program, folder, self.quantize, error) from error
+        if self.integer_io:
+            content = self._with_integer_ends(content)
+        path.write_bytes(tflite_file.with_metadata(content, self.metadata))
+
+    def _integers(self, program: Program, folder: Path, path: Path) -> bytes:
+        calibrated = tflite_conversion.calibrated(folder, self.ranges)
+        if self.mixed or self.layer_report:
+            self.rows = layer_errors(program.model, calibrated, self.ranges)
+        if not self.mixed:
+            return calibrated.quantized()
+        arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
+        expected = program.run(arrays)
+
+        def drift(content: bytes) -> float:
+            path.write_bytes(content)
+            return worst(drifts_of("real", expected, tflite_file.run_file(path, arrays)), "rmse")
+
+        chosen = mixed_file(calibrated, self.rows, drift, self.bound)
+        if chosen.layers:
+            kept = f"{len(chosen.layers)} of {len(self.rows)} layers in float to stay within {self.bound:g}"
+            self.notes = [f"{kept}: {', '.join(chosen.layers)}"]
+        return chosen.content
+
+    def _with_integer_ends(self, content: bytes) -> bytes:
         try:
-            path.write_bytes(_convert(Path(folder), quantize, ranges))
-            if ranges:  # some int16 kernels are found to be missing only when they run
-                run_file(path, {name: array[:1] for name, array in ranges.items()})
-        except Exception as error:
-            raise _refusal(program, Path(folder), quantize, error) from error
+            return tflite_conversion.with_integer_ends(content, self.quantize)
+        except ValueError as error:
+            raise ExportError(
+                f"integer_io needs inputs and outputs that are integers inside the file; {first_line(error)} "
+                "Export with integer_io=False."
+            ) from error
 
-
-def _convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -> bytes:
-    def calibration() -> Iterator[dict[str, np.ndarray]]:
-        for index in range(len(next(iter(ranges.values())))):
-            yield {name: array[index : index + 1] for name, array in ranges.items()}
-
-    operations = tf.lite.OpsSet
-    with third_party():
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[saved_model.SIGNATURE])
-        converter.experimental_enable_resource_variables = True
-        converter.target_spec.supported_ops = [operations.TFLITE_BUILTINS]
-        if quantize:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantize in CALIBRATED:
-            converter.representative_dataset = calibration
-        if quantize == "int16x8":  # with the float operations behind it, what lacks an int16 kernel stays in float
-            int16 = operations.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
-        if quantize == "int8":
-            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=list(KEPT_IN_FLOAT))
-            debugger = tf.lite.experimental.QuantizationDebugger(
-                converter=converter, debug_dataset=calibration, debug_options=options
-            )
-            return debugger.get_nondebug_quantized_model()
-        return converter.convert()
-
-
-def input_names(path: Path) -> list[str]:
-    """Returns the names of the inputs of a TFLite file."""
-    with third_party():
-        return Interpreter(model_path=str(path)).get_signature_list()[saved_model.SIGNATURE]["inputs"]
-
-
-def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs a TFLite file in LiteRT on one thread; returns its outputs by name."""
-    with third_party():
-        serve = Interpreter(model_path=str(path), num_threads=1).get_signature_runner(saved_model.SIGNATURE)
-        return in_batches(1, arrays, lambda batch: {name: np.array(value) for name, value in serve(**batch).items()})
-
-
-def _inspect(path: Path, quantize: str | None) -> tuple[dict[str, int], tuple[str, ...]]:
-    operators = list(_operators(path.read_bytes()))
-    counts = dict(sorted(Counter(each.name for each in operators).items()))
-    floats = sorted({each.name for each in operators if each.is_float and each.name != "DEQUANTIZE"})
-    return counts, (f"in float: {', '.join(floats)}",) * (quantize in CALIBRATED and bool(floats))
-
-
-@dataclass(frozen=True)
-class _Operator:
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    is_float: bool  # whether its first output is float32
-
-
-def _operators(content: bytes) -> Iterator[_Operator]:
-    model = schema.Model.GetRootAs(content)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
-        tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
-        for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):
-            code = model.OperatorCodes(operator.OpcodeIndex())
-            inputs = [tensors[index] for index in operator.InputsAsNumpy() if index >= 0]
-            outputs = [tensors[index] for index in operator.OutputsAsNumpy()]
-            yield _Operator(
-                names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())],
-                tuple(tensor.Name().decode() for tensor in inputs),
-                tuple(tensor.Name().decode() for tensor in outputs),
-                bool(outputs) and outputs[0].Type() == schema.TensorType.FLOAT32,
-            )
+    def inspect(self, path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+        steps = ", ".join(f"{name} over {count} steps" for name, count in self.unrolled.items())
+        notes = [f"unrolled, as a loop cannot hold integers: {steps}"] if steps else []
+        if self.quantize in CALIBRATED:
+            floats = {each.name for each in tflite_file.operators(path.read_bytes()) if each.is_float}
+            floats = ", ".join(sorted(floats - {"DEQUANTIZE"}))
+            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *tflite_file.integer_ends(path)]
+        return tflite_file.count_operations(path), tuple(notes)
 
 
 def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
@@ -229,7 +238,7 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
 
 def _home(program: Program, folder: Path, wanted: str) -> str:
     """Names the first operation of the float file that is, or reads a tensor, called `wanted`; and its layer."""
-    for operator in _operators(_convert(folder, None, {})):
+    for operator in tflite_file.operators(tflite_conversion.convert(folder, None, {})):
         if wanted in (operator.name, *operator.inputs):
             layer = next((name for tensor in operator.outputs if (name := owner(program.model, tensor))), None)
             return f"the operation {operator.name}" + (f" of layer {layer!r}" if layer else "")

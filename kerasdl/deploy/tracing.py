@@ -15,7 +15,6 @@ import tensorflow as tf
 from kerasdl.core.quiet import quiet_stderr
 
 from .inputs import FREE_SIZE, NamedInput, all_layers, is_graph, structure
-from .recurrent import steps_of
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,18 @@ class Program:
 
     def traced(self, batch: int | None) -> tf.types.experimental.GenericFunction:
         """Returns the function from named tensors to named tensors, traced for batches of one size (None: any)."""
+        function = self.function()
+        function.get_concrete_function(**self.specs(batch))
+        return function
+
+    def function(self) -> tf.types.experimental.GenericFunction:
+        """Returns the function from named tensors to named tensors, not traced yet."""
 
         def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
             values = _call(self.model, [tensors[each.name] for each in self.inputs])
             return {name: tf.identity(value) for name, value in zip(self.outputs, values, strict=True)}
 
-        function = tf.function(serve, autograph=False)
-        function.get_concrete_function(**self.specs(batch))
-        return function
+        return tf.function(serve, autograph=False)
 
     def specs(self, batch: int | None) -> dict[str, tf.TensorSpec]:
         """Returns the inputs as TensorFlow specs for batches of one size (None: any that the model takes)."""
@@ -49,6 +52,7 @@ class Program:
 
     def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns what the model itself computes, in float32 on the CPU (a GPU rounds products more coarsely)."""
+        _start_from_zero(self.model)
         with tf.device("/cpu:0"):
             return in_batches(self.batch, arrays, self._run_batch)
 
@@ -86,15 +90,14 @@ def program_of(model: keras.Model, inputs: tuple[NamedInput, ...]) -> Program:
 
 
 @contextmanager
-def for_inference(model: keras.Model, *, unroll: bool = False) -> Iterator[list[str]]:
+def for_inference(model: keras.Model) -> Iterator[list[str]]:
     """Lets a model compute in float32 and without cuDNN kernels, as files do, inside the block; yields notes on it.
 
     The layers' own settings are changed and brought back: a copy would double the memory, and a subclassed model has
-    no sure way to make one.
+    no sure way to make one. Stateful layers start from zero, as they do in a file, and get their states back too.
 
     Args:
         model: the model; its weights stay as they are.
-        unroll: whether recurrent layers run as a row of steps and not as a loop.
     """
     layers = all_layers(model)
     halves = [layer for layer in [model, *layers] if layer.compute_dtype in ("bfloat16", "float16")]
@@ -107,10 +110,24 @@ def for_inference(model: keras.Model, *, unroll: bool = False) -> Iterator[list[
             if hasattr(layer, "use_cudnn"):
                 stack.callback(setattr, layer, "use_cudnn", layer.use_cudnn)
                 layer.use_cudnn = False
-            if unroll:
-                layer.inner_loop = steps_of(layer)
-                stack.callback(delattr, layer, "inner_loop")
-        yield [f"{len(halves)} layers of reduced precision compute in float32"] if halves else []
+        stateful = stateful_layers(model)
+        for state in keras.tree.flatten([layer.states for layer in stateful]):
+            stack.callback(state.assign, state.numpy())
+        _start_from_zero(model)
+        yield [
+            *([f"{len(halves)} layers of reduced precision compute in float32"] if halves else []),
+            *(f"{layer.name!r} keeps its state from call to call, from zero at first" for layer in stateful),
+        ]
+
+
+def stateful_layers(model: keras.Model) -> list[keras.layers.RNN]:
+    """Returns the recurrent layers that keep their state from call to call."""
+    return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and layer.stateful]
+
+
+def _start_from_zero(model: keras.Model) -> None:
+    for state in keras.tree.flatten([layer.states for layer in stateful_layers(model)]):
+        state.assign(keras.ops.zeros_like(state))
 
 
 @contextmanager
@@ -157,7 +174,7 @@ def in_batches(
     count = len(next(iter(arrays.values())))
     starts = range(0, count, size or count)
     parts = [run({name: array[start : start + (size or count)] for name, array in arrays.items()}) for start in starts]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
 
 def _call(model: keras.Model, values: list) -> list[Any]:

@@ -1,10 +1,21 @@
-"""An honest model file, and the refusal of a forged one."""
+"""A bundle and raw images for it; an honest model file, and the refusal of a forged one."""
 
 import pytest
 from forging import saved
 
+import kerasdl
 from kerasdl.bundles.model_file import check_model_file, load_model_file
 from kerasdl.core.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return kerasdl.load_bundle("digits_mobilenet")
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return kerasdl.data.load("digits", "test", scale=None).take(100).arrays()
 
 
 @pytest.fixture

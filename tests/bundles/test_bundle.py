@@ -16,16 +16,6 @@ from kerasdl.train import RunConfig
 QUIET = RunConfig(batch_size=8, progress="off")
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return kerasdl.load_bundle("digits_mobilenet")
-
-
-@pytest.fixture(scope="module")
-def raw():
-    return kerasdl.data.load("digits", "test", scale=None).take(100).arrays()
-
-
 @pytest.fixture
 def small(tiny):
     spec = kerasdl.spec("mobilenet_v2")
@@ -157,11 +147,6 @@ def test_an_int8_file_keeps_the_accuracy(digits, tmp_path):
     stated = digits.manifest.metrics["digits test"]["accuracy"]
     assert np.mean(outputs.argmax(axis=-1) == labels) > stated - 0.02
     assert path.stat().st_size < 0.5 * 4 * digits.model.count_params()
-
-
-def test_quantize_wants_a_tflite_file(digits, tmp_path):
-    with pytest.raises(ArgumentError, match=r"quantize is for \.tflite files; got 'int8'"):
-        digits.export(tmp_path / "model.onnx", quantize="int8")
 
 
 def test_data_of_other_classes_is_not_evaluated(digits):

@@ -56,7 +56,7 @@ def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, t
     assert set(read("evaluate", out, photos, "--split", "all")) == {"loss", "accuracy"}
     report = read("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", photos)
     assert report["bytes"] == (tmp_path / "mine.tflite").stat().st_size
-    assert read("benchmark", tmp_path / "mine.tflite")["median_ms"] > 0
+    assert read("benchmark", tmp_path / "mine.tflite")["rows"][0]["median_ms"] > 0
 
 
 @pytest.mark.parametrize(

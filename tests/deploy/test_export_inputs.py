@@ -55,3 +55,9 @@ def test_inputs_know_the_table_that_reads_them():
     y = keras.layers.Embedding(2, 2)(types)
     inputs = named_inputs(keras.Model([tokens, types], keras.layers.Add()([x, y])))
     assert [(each.name, each.ids) for each in inputs] == [("to_kens", 30), ("types", 2)]
+
+
+def test_random_floats_take_the_range_of_real_examples():
+    values = random_arrays(ONE, 500, {"x": np.array([[0, 255, 9]], "float32")})["x"]
+    assert 0 <= values.min() < 5
+    assert 250 < values.max() <= 255

@@ -40,7 +40,7 @@ def first(inputs, count):
 
 
 def run_tflite(path, arrays):
-    serve = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    serve = Interpreter(model_path=str(path)).get_signature_runner("serve")
     rows = range(len(next(iter(arrays.values()))))
     parts = [serve(**{name: array[row : row + 1] for name, array in arrays.items()}) for row in rows]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

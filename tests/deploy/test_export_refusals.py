@@ -36,8 +36,8 @@ def real_inputs():
     return np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 
 
-def erfinv(x):
-    return tf.math.erfinv(tf.tanh(x))
+def bessel(x):
+    return tf.math.bessel_i0e(x)
 
 
 def svd(x):
@@ -49,9 +49,9 @@ def loop(x):
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
-@pytest.mark.parametrize("function", [erfinv, svd])
+@pytest.mark.parametrize("function", [bessel, svd])
 def test_an_unknown_operation_is_named_with_its_layer(suffix, function, tmp_path, capfd):
-    with pytest.raises(ExportError, match=r"(Erfinv|Svd) of layer 'odd' is not one of them\. Write that layer"):
+    with pytest.raises(ExportError, match=r"(BesselI0e|Svd) of layer 'odd' is not one of them\. Write that layer"):
         EXPORTS[suffix](model_with(function), tmp_path / f"model{suffix}")
     assert not list(tmp_path.iterdir())
     assert "error" not in capfd.readouterr().err, "the converter's noise reached the user"
@@ -92,16 +92,6 @@ def test_integers_need_a_fixed_number_of_steps(tmp_path):
     assert export_tflite(model, tmp_path / "m.tflite", samples=inputs).worst_relative < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("name", "operation"), [("attention", r"\w+ of layer 'norm'"), ("lstm", r"\w+ of layer 'embedding'")]
-)
-def test_int16x8_names_what_it_lacks(name, operation, make, real, tmp_path):
-    model = make(name)
-    with pytest.raises(ExportError, match=rf"no kernel for the operation {operation}\. Export with quantize='int8'"):
-        export_tflite(model, tmp_path / "m.tflite", quantize="int16x8", representative=real(model))
-    assert not list(tmp_path.iterdir())
-
-
 def test_nan_weights_are_refused(make, tmp_path):
     model = make("conv_bn")
     model.get_layer("head").bias.assign(np.full(5, np.nan))
@@ -134,7 +124,7 @@ def test_paths_and_models_are_checked(make, tmp_path):
     with pytest.raises(ArgumentError, match=r"must end in '\.tflite'"):
         export_tflite(model, tmp_path / "model.onnx")
     with pytest.raises(ArgumentError, match="opset must be one of"):
-        export_onnx(model, tmp_path / "model.onnx", opset=19)
+        export_onnx(model, tmp_path / "model.onnx", opset=23)
     with pytest.raises(ArgumentError, match="must be built"):
         export_onnx(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "model.onnx")
     with pytest.raises(ArgumentError, match=r"must be a keras\.Model"):

@@ -1,6 +1,6 @@
 """Which operations of a TFLite file run on integers."""
 
-from pathlib import Path
+from collections import Counter
 
 from kerasdl.deploy.tflite_file import operators
 
@@ -9,9 +9,10 @@ HEAVY = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRA
 
 def in_float(path) -> set[str]:
     """Returns the names of a file's operations that give float values, but those that leave the integers."""
-    return {each.name for each in operators(Path(path).read_bytes()) if each.is_float} - {"DEQUANTIZE"}
+    return {each.name for each in operators(path.read_bytes()) if each.is_float} - {"DEQUANTIZE"}
 
 
-def heavy(path) -> set[str]:
-    """Returns the names of the convolutions and matrix products in a file."""
-    return {each.name for each in operators(Path(path).read_bytes())} & set(HEAVY)
+def heavy(path) -> tuple[Counter, Counter]:
+    """Counts a file's convolutions and matrix products: those in integers, and those in float."""
+    found = [each for each in operators(path.read_bytes()) if each.name in HEAVY]
+    return Counter(each.name for each in found if not each.is_float), Counter(e.name for e in found if e.is_float)

@@ -31,7 +31,6 @@ CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
     },
     reference="the cells' equations, summed in tests/sequence/test_recurrent.py",
     qat="partial",
-    exports={"int16x8": "TFLite has no int16 kernel for LESS, which the look-up of an Embedding becomes"},
     tags=("recurrent",),
     tiny=dict(length=8, vocabulary=50, classes=3, embedding=8, units=12, depth=2),
 )

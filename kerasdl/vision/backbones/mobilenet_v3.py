@@ -90,7 +90,6 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
     },
     params={"mobilenet_v3_large": 5_507_432, "mobilenet_v3_small": 2_554_968},
     reference="keras.applications 3.15.1, MobileNetV3Large and MobileNetV3Small",
-    qat="partial",
     tags=("cnn", "mobile"),
     tiny=dict(
         image_shape=(32, 32, 3),

@@ -54,8 +54,6 @@ def vit_features(
     },
     params={"vit_tiny": 5_717_416, "vit_small": 22_050_664, "vit_base": 86_567_656},
     reference="timm 1.0.31, vit_tiny, small and base_patch16_224",
-    qat="partial",
-    exports={"int16x8": "TFLite has no int16 kernel for SQUARED_DIFFERENCE, which LayerNormalization becomes"},
     tags=("transformer",),
     tiny=dict(image_shape=(32, 32, 3), patch=8, width=32, depth=2, heads=2, classes=4),
 )

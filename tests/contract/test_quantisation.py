@@ -1,0 +1,40 @@
+"""Every registered model crosses the bridge to tf_keras, and quantises as far as its spec says."""
+
+import numpy as np
+import pytest
+from cases import DISTINCT
+from precision import heavy
+
+import kerasdl
+from kerasdl.core import get_task
+from kerasdl.deploy import quantize_aware
+from kerasdl.deploy.legacy import bridge
+
+
+def example(name, model):
+    return get_task(kerasdl.spec(name).task).example(model, 64, 0)
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("split", [False, True])
+def test_bridge_gives_the_same_outputs(name, split, tiny):
+    model = tiny(name)
+    inputs, _ = example(name, model)
+    expected = model(inputs, training=False).numpy()
+    given = bridge(model, split=split).model(inputs, training=False).numpy()
+    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTINCT)
+def test_quantises_as_far_as_its_spec_says(name, tiny, tmp_path):
+    model = tiny(name)
+    inputs, targets = example(name, model)
+    quantized = quantize_aware(model, (inputs, targets), epochs=0)
+    expected, given = model.predict(inputs, verbose=0), quantized.predict(inputs)
+    assert np.sqrt(np.mean((given - expected) ** 2) / np.mean(expected**2)) < 0.1
+    report = quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
+    assert next(drift for drift in report.drifts if drift.inputs == "real").rmse < 0.05
+    integers, floats = heavy(tmp_path / "net.tflite")
+    tier = "none" if not integers else "partial" if floats else "full"
+    assert tier == kerasdl.spec(name).qat
