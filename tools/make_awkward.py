@@ -58,6 +58,8 @@ def measure(name: str, column: str) -> dict:
         except Exception as error:
             return {"outcome": "does not run", "why": said(error)}
     gap = comparing.gap(expected, given)
+    if gap == float("inf"):
+        return {"outcome": "wrong shape"}
     bound = RIGHT if by == "ours" else awkward.ROUNDING.get(name, RIGHT)
     return {"outcome": "right" if gap <= bound else "wrong", "gap": float(f"{gap:.2g}"), "seconds": round(seconds, 1)}
 
@@ -86,9 +88,8 @@ def run(model: keras.Model, path: Path, arrays: list, outputs: list[str]) -> lis
     """Runs a file in its own runtime."""
     names = comparing.input_names(model)
     with third_party():
-        if path.suffix == ".onnx":
-            return comparing.run_onnx(path, names, arrays)
-        return comparing.run_lite(path, names, arrays, outputs)
+        runtime = comparing.run_onnx if path.suffix == ".onnx" else comparing.run_lite
+        return runtime(path, names, arrays, outputs)
 
 
 def said(error: Exception) -> str:
@@ -131,7 +132,7 @@ def right(cells: dict, column: str) -> bool:
 def show(cell: dict, is_ours: bool, reasons: dict[str, int]) -> str:
     """Returns one cell of the table."""
     if cell["outcome"] == "wrong":
-        return f"**wrong** by {cell['gap']:.2g}"
+        return f"wrong by {cell['gap']:.2g}"
     if cell["outcome"] == "right":
         return "right"
     mark = f" ({reasons.setdefault(cell['why'], len(reasons) + 1)})" if is_ours else ""

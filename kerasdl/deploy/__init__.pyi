@@ -9,7 +9,10 @@ from .channels import prune_channels as prune_channels
 from .clustering import cluster as cluster
 from .compression import CompressionReport as CompressionReport
 from .compression import compression_report as compression_report
+from .legacy import Bridge as Bridge
+from .legacy import bridge as bridge
 from .legacy import to_tf_keras as to_tf_keras
+from .legacy_back import from_tf_keras as from_tf_keras
 from .on_device import export_trainable_tflite as export_trainable_tflite
 from .onnx import export_onnx as export_onnx
 from .parity import Drift as Drift

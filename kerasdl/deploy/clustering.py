@@ -55,7 +55,8 @@ def cluster(
         TrainingError: the loss or its gradient is not finite any more.
 
     Example:
-        >>> clustered = cluster(model, (x, y), 8, epochs=1, config=RunConfig(progress="off"))
+        >>> quiet = RunConfig(epochs=1, progress="off")
+        >>> clustered = cluster(model, (x, y), 8, task="image_classification", config=quiet)
         >>> len(np.unique(clustered.get_layer("head").kernel)) <= 8
         True
     """

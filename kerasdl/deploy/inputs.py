@@ -59,7 +59,7 @@ def named_inputs(model: keras.Model, samples: Any = None) -> tuple[NamedInput, .
         return _subclassed_inputs(model, samples)
     tables = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Embedding)]
     return tuple(
-        NamedInput(_plain(tensor.name), _batched(tensor.shape), _dtype(tensor.dtype), _rows(tensor, tables))
+        NamedInput(_plain(tensor.name), _batched(_shape(model, tensor)), _dtype(tensor.dtype), _rows(tensor, tables))
         for tensor in model.inputs
     )
 
@@ -192,6 +192,14 @@ def _reads(layer: keras.Layer, tensor: keras.KerasTensor) -> bool:
         return layer.input is tensor
     except (AttributeError, ValueError):  # called more than once, or inside another layer
         return False
+
+
+def _shape(model: keras.Model, tensor: keras.KerasTensor) -> tuple[int | None, ...]:
+    """Returns an input's shape; a Sequential model that its first call built notes that call's batch, but takes any."""
+    noted = isinstance(model, keras.Sequential) and tensor.shape[0] != 1
+    if noted and not any(getattr(layer, "stateful", False) for layer in all_layers(model)):
+        return (None, *tensor.shape[1:])
+    return tensor.shape
 
 
 def _batched(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -41,7 +41,7 @@ def legacy_hard_sigmoid(x: Any) -> Any:
         A tensor of that shape.
 
     Example:
-        >>> float(legacy_hard_sigmoid(np.float32(1.0)))
+        >>> round(float(legacy_hard_sigmoid(tf.constant(1.0))), 3)
         0.7
     """
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)

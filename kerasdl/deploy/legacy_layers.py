@@ -126,6 +126,8 @@ class Carried(tf_keras.layers.Layer):
             dtype=variable.dtype,
             initializer="zeros",
             trainable=variable.trainable,
+            regularizer=getattr(variable, "regularizer", None),
+            constraint=getattr(variable, "constraint", None),
         )
         copy.assign(tf.convert_to_tensor(variable.value))
         return copy
@@ -135,6 +137,8 @@ class Carried(tf_keras.layers.Layer):
         before = [scope.get_current_value(variable) for variable, _ in self.pairs]
         with for_inference(self.operation), scope:  # in float32
             outputs = self.operation(*args, training=training, **kwargs)
+        for loss in scope.losses:
+            self.add_loss(loss)
         if training or getattr(self.operation, "stateful", False):
             for (variable, copy), value in zip(self.pairs, before, strict=True):
                 if scope.get_current_value(variable) is not value:

@@ -1,6 +1,7 @@
 """The masks that Keras 3 hands from layer to layer on its tensors, made arguments: tf_keras has rules of its own."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,14 +21,14 @@ class Both:
 class _Computed(Both):
     """A mask that a layer computes; no layer of the tf_keras graph computes it before one needs it."""
 
-    def __init__(self, real: Any, layer: keras.layers.Layer, arguments: tuple, name: str):
+    def __init__(self, real: Any, layer: keras.layers.Layer, arguments: tuple, name: Callable[[], str]):
         self.real, self._made_of = real, (layer, arguments, name)
 
     @cached_property
     def symbol(self) -> Any:
         layer, arguments, name = self._made_of
         form, tensors = form_of(arguments, {}, is_both)
-        made = Carried(layer, [form], method="compute_mask", name=name)
+        made = Carried(layer, [form], method="compute_mask", name=name())
         symbols = [tensor.symbol for tensor in tensors]
         return made(symbols[0] if len(symbols) == 1 else symbols)
 
@@ -74,8 +75,8 @@ class Masks:
                 value.real._keras_mask = mask.real
                 self._know(mask)
 
-    def note(self, layer: keras.layers.Layer, call: Call, outputs: list[Both], name: str) -> None:
-        """Learns the masks that a layer put on what it gave; a layer of the given name computes them if need be."""
+    def note(self, layer: keras.layers.Layer, call: Call, outputs: list[Both], name: Callable[[], str]) -> None:
+        """Learns the masks that a layer put on what it gave; `name` names the layer that computes one if need be."""
         for output in outputs:
             mask = getattr(output.real, "_keras_mask", None)
             if mask is not None and id(mask) not in self.known:

@@ -40,9 +40,9 @@ def split_layer(layer: keras.layers.Layer, name: str, shape: tuple[int | None, .
     if kind not in SPLITTERS and twin_activation(activation) is tf_keras.activations.linear:
         raise NoTwin
     base = SPLITTERS[kind](layer, name, shape) if kind in SPLITTERS else _one(_linear(layer, name))
-    if twin_activation(activation) is tf_keras.activations.linear:
-        return base
-    return chain(base, _activation(activation, f"{name}_activation"))
+    if twin_activation(activation) is not tf_keras.activations.linear:
+        base = chain(base, _activation(activation, f"{name}_activation"))
+    return _regularized(layer, base)
 
 
 def chain(*pieces: Piece) -> Piece:
@@ -68,7 +68,18 @@ def without_activation(layer: keras.layers.Layer, name: str) -> Piece:
     """
     if type(layer).__name__ not in {*SPLITTERS, *WITH_ACTIVATION}:
         raise NoTwin
-    return chain(_one(_linear(layer, name)), _one(_activated(layer.activation, f"{name}_activation")))
+    return _regularized(
+        layer, chain(_one(_linear(layer, name)), _one(_activated(layer.activation, f"{name}_activation")))
+    )
+
+
+def _regularized(layer: keras.layers.Layer, piece: Piece) -> Piece:
+    """Puts a layer's penalty on its outputs where these come out of its parts."""
+    if layer.activity_regularizer is not None:
+        for each in piece.layers:
+            each.activity_regularizer = None
+        piece.layers[-1].activity_regularizer = _linear(layer, layer.name).activity_regularizer
+    return piece
 
 
 def _activation(function: Any, name: str) -> Piece:

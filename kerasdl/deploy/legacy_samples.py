@@ -13,6 +13,7 @@ from .inputs import FREE_SIZE, all_layers, structure
 from .parity import drifts_of, worst
 from .tracing import first_line
 
+TOLERANCE = 1e-5  # on the largest difference over max(1, largest value), of one layer on the same numbers
 BATCH = 2  # more than one, so that a layer that mixes examples shows
 # What a free size may be: a net may need a large image, or have positions for a short sequence alone.
 SIZES = (FREE_SIZE, 32, 16, 8, 4, 2, 1, 128, 256)

@@ -21,7 +21,7 @@ from .exporting import Target, export
 from .gradients import convertible_gradients, refuse_foreign_gradients
 from .inputs import NamedInput, is_graph, random_arrays, structure
 from .parity import ExportReport
-from .stand_ins import functions
+from .tflite_formulas import functions
 from .tracing import Program, first_line, third_party
 
 TARGET = "target"

@@ -24,6 +24,7 @@ from .onnx_handlers import HANDLERS
 from .onnx_int8 import float_products, graphs_in, quantize_file
 from .onnx_rewrites import open_compiled_functions, rewrite_operations
 from .parity import ExportReport
+from .stand_ins import for_onnx
 from .tracing import Program, first_line, in_batches, owner, stateful_layers, third_party
 
 OPSETS = range(13, 23)
@@ -101,6 +102,7 @@ def export_onnx(
         write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=ranges),
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
+        stand_ins=for_onnx,
         calibrated=quantize == "int8",
     )
     return export(model, path, target, samples, tolerance)
@@ -177,14 +179,14 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
     graph = frozen.graph.as_graph_def()
     open_compiled_functions(graph)
     rewrite_operations(graph, partial(owner, program.model))
-    names = {tensor.name: tensor.op.name for tensor in frozen.inputs}
-    inputs = list(names)
-    names |= {tensor.name: name for tensor, name in zip(frozen.outputs, sorted(program.outputs), strict=True)}
+    inputs = {tensor.op.name: tensor for tensor in frozen.inputs}
+    outputs = dict(zip(sorted(program.outputs), frozen.outputs, strict=True))  # TensorFlow sorts a dict by its keys
+    names = {tensor.name: name for name, tensor in (inputs | outputs).items()}
     proto, _ = tf2onnx.convert.from_graph_def(
         graph,
         name=program.model.name,
-        input_names=inputs,
-        output_names=[tensor.name for tensor in frozen.outputs],
+        input_names=[inputs[each.name].name for each in program.inputs],
+        output_names=[outputs[name].name for name in program.outputs],
         opset=opset,
         custom_op_handlers=HANDLERS,
         tensors_to_rename=names,

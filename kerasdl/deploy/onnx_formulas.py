@@ -122,10 +122,10 @@ def _hsv_of_rgb(_: Any, rgb: tf.Tensor) -> tf.Tensor:
 
 def _scale_and_translate(node: Any, images: tf.Tensor, size: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor):
     kernel, antialias = node.attr["kernel_type"].s.decode(), node.attr["antialias"].b
-    return _resample(kernel, antialias, images, size, scale, shift)
+    return resample(kernel, antialias, images, size, scale, shift)
 
 
-def _resample(kernel: str, antialias: bool, images: tf.Tensor, size: tf.Tensor, scale: Any, shift: Any, steps: int = 0):
+def resample(kernel: str, antialias: bool, images: tf.Tensor, size: tf.Tensor, scale: Any, shift: Any, steps: int = 0):
     """Resizes images (B, H, W, C) by two products with matrices of kernel values."""
     old = _sizes(images)[1:3]
     rows, columns = (_resampling(kernel, antialias, old[k], size[k], scale[k], shift[k], steps) for k in (0, 1))
@@ -139,7 +139,7 @@ def _sizes(x: tf.Tensor) -> list:
 
 def _bicubic(_: Any, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     scale = tf.cast(size, tf.float32) / tf.cast(tf.stack(_sizes(images)[1:3]), tf.float32)
-    return _resample("keyscubic", False, images, size, scale, tf.zeros([2]), steps=1024)
+    return resample("keyscubic", False, images, size, scale, tf.zeros([2]), steps=1024)
 
 
 def _resampling(kernel: str, antialias: bool, old: Any, new: tf.Tensor, scale: Any, shift: Any, steps: int):

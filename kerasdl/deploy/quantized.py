@@ -43,6 +43,12 @@ class QuantizedModel:
     Args:
         source: the Keras 3 model that it comes from.
         scheme: how tensors are rounded.
+
+    Example:
+        >>> quantized = QuantizedModel(model, QuantizationScheme())
+        >>> quantized.calibrate((x, y))
+        >>> quantized.report[0].precision
+        'int8'
     """
 
     def __init__(self, source: keras.Model, scheme: QuantizationScheme):
@@ -170,6 +176,7 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
         ExportError: the file does not hold a quantised model.
 
     Example:
+        >>> quantized = quantize_aware(model, (x, y), epochs=0)
         >>> quantized.save("quantized.zip")
         >>> load_quantized("quantized.zip").scheme == quantized.scheme
         True
@@ -230,7 +237,8 @@ def quantize_aware(
         TrainingError: the loss or its gradient is not finite any more.
 
     Example:
-        >>> quantized = quantize_aware(model, (x, y), epochs=1, config=RunConfig(progress="off"))
+        >>> quiet = RunConfig(progress="off")
+        >>> quantized = quantize_aware(model, (x, y), epochs=1, task="image_classification", config=quiet)
         >>> quantized.export_tflite("model.tflite").format
         'tflite int8 by training'
     """

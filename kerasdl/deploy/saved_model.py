@@ -19,6 +19,7 @@ from .exporting import Target, export
 from .image_bytes import image_reader
 from .inputs import NamedInput, all_layers, named_inputs
 from .parity import ExportReport, drifts_of, worst
+from .stand_ins import Compared
 from .tracing import Program, first_line, in_batches, third_party
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
@@ -96,7 +97,8 @@ def write(
         with third_party():
             archive = keras.export.ExportArchive()
             for layer in all_layers(program.model):
-                if not layer.weights:  # Keras saves the weights of what it tracks twice; an endpoint brings its own
+                compared = isinstance(getattr(layer, "lookup_table", None), Compared)  # its table must stay behind
+                if not layer.weights and not compared:  # Keras saves tracked weights twice; an endpoint brings its own
                     archive.track(layer)
             archive.add_endpoint(signature, program.traced(batch))
             for name, function in (more or {}).items():

@@ -1,4 +1,4 @@
-"""What computes in place of Keras while a model is traced for TFLite: the same values in operations that convert."""
+"""What computes in place of Keras while a model is traced for a file: the same values in operations that convert."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,10 +12,12 @@ from keras.src import backend  # the functions behind keras.ops, to which there 
 
 from .inputs import all_layers
 from .recurrent import steps_of
+from .tflite_formulas import formulas, functions
 
 CALIBRATED = ("int8", "int16x8")
 # A masked score in int16, whose grid would lose all others under Keras's -1e9: exp(-100) is no share either.
 MASKED_SCORE = -100.0
+COMPARED = 10_000  # so many entries of a look-up table are compared one by one
 
 
 @contextmanager
@@ -36,37 +38,52 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
         for layer in all_layers(model):
             if isinstance(layer, keras.layers.RNN) and quantize in CALIBRATED:
                 put(layer, "inner_loop", steps_of(layer, unrolled))
-            if isinstance(layer, keras.layers.TimeDistributed):
-                put(layer, "call", _all_times_at_once(layer))
             if isinstance(layer, keras.layers.LayerNormalization) and quantize == "int16x8":
                 put(layer, "call", _normalized(layer))
             if isinstance(layer, keras.layers.Embedding) and quantize == "int16x8":
                 put(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
                 put(layer, "call", _masked_softmax(layer))
+        stack.enter_context(for_onnx(model))
+        stack.enter_context(formulas())
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
         stack.enter_context(functions(backend.nn, _apply_masks=masked))
-        stack.enter_context(functions(backend.numpy, roll=_roll))
+        signbit = partial(_signbit, exact=quantize not in CALIBRATED)
+        stack.enter_context(functions(backend.numpy, roll=_roll, signbit=signbit))
         if quantize == "int16x8":
             stack.enter_context(functions(backend.numpy, not_equal=_not_equal))
         yield
 
 
 @contextmanager
-def functions(module: Any, **stand_ins: Callable) -> Iterator[None]:
-    """Puts others in place of functions of Keras's backend inside the block; each gets the usual one first."""
-    usual = {name: getattr(module, name) for name in stand_ins}
-    try:
-        for name, function in stand_ins.items():
-            setattr(module, name, partial(function, usual[name]))
+def for_onnx(model: keras.Model) -> Iterator[None]:
+    """Lets what neither converter takes right compute otherwise inside the block; the layers get their own back."""
+    with ExitStack() as stack:
+        for layer in all_layers(model):
+            if isinstance(layer, keras.layers.TimeDistributed):
+                stack.callback(delattr, layer, "call")
+                layer.call = _all_times_at_once(layer)
+            if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
+                stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
+                layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
         yield
-    finally:
-        for name, function in usual.items():
-            setattr(module, name, function)
+
+
+class Compared:
+    """A table of integers that compares: files hold no hash tables."""
+
+    def __init__(self, table: Any, default: int):
+        keys, values = table.export()
+        self.keys, self.values, self.default = keys.numpy(), values.numpy(), default
+
+    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+        found = tf.equal(keys[..., None], self.keys)
+        values = tf.reduce_sum(tf.where(found, self.values, tf.zeros_like(self.values)), axis=-1)
+        return tf.where(tf.reduce_any(found, axis=-1), values, tf.cast(self.default, values.dtype))
 
 
 def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
-    """Lets the wrapped layer see (B * T, ...): Keras maps over a free time, of which the converter keeps one step."""
+    """Lets the wrapped layer see (B * T, ...): Keras maps over a free time, of which converters keep one step."""
     usual = wrapper.call
 
     def call(inputs: Any, training: bool = False, mask: Any = None) -> Any:
@@ -108,6 +125,17 @@ def _roll(usual: Callable, x: Any, shift: Any, axis: Any = None) -> Any:
         x = ops.concatenate([x[tuple(before)], x[tuple(after)]], axis=each)
         x.set_shape(shape)
     return x
+
+
+def _signbit(usual: Callable, x: Any, *, exact: bool) -> Any:
+    """Compares: TFLite has no bits of a float, which keras.ops.argmax asks for to order -0.0 before 0.0.
+
+    An integer has one zero, and no range for the infinities of 1 / x.
+    """
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating:
+        return usual(x)
+    return (x < 0) | (1 / x < 0) if exact else x < 0
 
 
 def _not_equal(usual: Callable, one: Any, other: Any) -> Any:

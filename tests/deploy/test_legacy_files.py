@@ -65,7 +65,8 @@ def operators(einsum=True):
     ]
     outputs += [tf.nn.softmax(x), tf.reduce_mean(x, 1), tf.reduce_max(x, axis=-1, keepdims=True), tf.concat([x, x], -1)]
     outputs += [tf.stack([x, x], 1), tf.reshape(x, (-1, 24)), tf.squeeze(tf.expand_dims(x, 1), 1), tf.nn.gelu(x)]
-    outputs += [tf.clip_by_value(x, -1, 1), tf.split(x, 2, axis=2)[1], tf.einsum("bij,bkj->bik", x, x), tf.nn.silu(x)]
+    outputs += [tf.clip_by_value(x, -1, 1), tf.split(x, 2, axis=2)[1], tf.nn.silu(x)]
+    outputs += [tf.einsum("bij,bkj->bik", x, x)] if einsum else []
     outputs += [tf.where(x > 0, x, 0.0), tf.matmul(x, x, transpose_b=True), tf.maximum(x, 0.0), tf.tile(x, (1, 2, 1))]
     outputs += [tf.math.l2_normalize(x, -1), tf.unstack(x, axis=1)[0], tf_keras.activations.hard_sigmoid(x), tf.abs(x)]
     return tf_keras.Model(x, outputs)
@@ -117,10 +118,8 @@ def test_keras_2_file_becomes_a_keras_3_model_that_saves(suffix, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_sequential_and_operators_come_from_files(suffix, tmp_path):
-    for model in (
-        randomised(tf_keras.Sequential([L.Input((4, 6)), L.Dense(3), L.Flatten(), L.Dense(2)])),
-        operators(False),
-    ):
+    plain = randomised(tf_keras.Sequential([L.Input((4, 6)), L.Dense(3), L.Flatten(), L.Dense(2)]))
+    for model in (plain, operators(einsum=False)):  # tf_keras itself reads no einsum from a file
         model.save(tmp_path / f"old{suffix}")
         same(model, from_tf_keras(tmp_path / f"old{suffix}"), images((4, 4, 6)))
 

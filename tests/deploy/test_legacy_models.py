@@ -18,6 +18,8 @@ from kerasdl.core import ArgumentError, ExportError, get_task
 from kerasdl.deploy.legacy import bridge, to_tf_keras
 from kerasdl.deploy.legacy_back import from_tf_keras
 from kerasdl.deploy.legacy_layers import Carried
+from kerasdl.deploy.legacy_masks import Both
+from kerasdl.deploy.legacy_trail import check_trail, steps
 from kerasdl.deploy.tfmot import tfmot
 
 # isort: split
@@ -259,6 +261,21 @@ def test_carried_state_moves_only_in_training():
     assert not all(np.array_equal(a, b) for a, b in zip(before, carried.non_trainable_variables, strict=True))
 
 
+def test_losses_of_layers_travel_with_them():
+    inputs = keras.Input((5, 3))
+    lstm = L.LSTM(3, recurrent_activation="hard_sigmoid", kernel_regularizer="l2")
+    x = L.Dense(4, kernel_regularizer="l1", activity_regularizer="l2", activation="hard_silu")(lstm(inputs))
+    x = L.RMSNormalization(activity_regularizer="l1")(x)
+    model = fill_weights(keras.Model(inputs, x))
+    made = bridge(model)
+    assert made.routes[lstm.name] == "carried"
+    values = numbers_for(model)
+    model(values, training=False)
+    expected = float(sum(model.losses))
+    made.model(values, training=False)
+    np.testing.assert_allclose(sum(made.model.losses), expected, rtol=1e-5)
+
+
 class Noisy(L.Layer):
     """A layer that is random even at inference, so that no two runs agree."""
 
@@ -270,6 +287,14 @@ def test_what_does_not_compute_the_same_is_refused_by_name():
     x = keras.Input((4,))
     with pytest.raises(ExportError, match=r"'noisy'.*random"):
         to_tf_keras(keras.Model(x, Noisy(name="noisy")(x)))
+
+
+def test_a_layer_that_goes_astray_in_the_whole_is_named_and_slow_growth_of_rounding_is_not():
+    x, y, z = (Both(np.full((2, 3), value, "float32"), None) for value in (1.0, 2.0, 3.0))
+    trail = [*steps("first", x, [y]), *steps("second", (y, 1), [z])]
+    check_trail(trail, [y.real + 1e-4, z.real + 5e-3])
+    with pytest.raises(ExportError, match="'second'"):
+        check_trail(trail, [y.real, z.real + 5e-3])
 
 
 def test_subclassed_model_is_refused():

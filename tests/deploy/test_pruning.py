@@ -10,7 +10,7 @@ from kerasdl.deploy import QuantizationScheme, cluster, prune, quantize_aware
 from kerasdl.train import RunConfig
 
 L = keras.layers
-CONFIG = RunConfig(epochs=3, batch_size=16, learning_rate=3e-3, progress="off")
+CONFIG = RunConfig(epochs=5, batch_size=16, learning_rate=3e-3, progress="off")
 TRAINING = {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "config": CONFIG}
 
 

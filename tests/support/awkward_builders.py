@@ -226,6 +226,12 @@ def segments(x: Any) -> Any:
     return ops.transpose(sums, (1, 0, 2))
 
 
+def argmax_of_zeros() -> Built:
+    """Many ties, some of 0.0 and -0.0, of which Keras takes the former for the larger."""
+    model, (x,) = one(lambda x: ops.one_hot(ops.argmax(x, axis=-1), 4), SEQUENCE)
+    return model, [np.trunc(x)]
+
+
 def scanned(x: Any) -> Any:
     """An exponential moving average over time."""
     steps = ops.transpose(x, (1, 0, 2))
@@ -313,3 +319,14 @@ def selected() -> Built:
 
 def fourier_mixer() -> Built:
     return one(lambda x: L.Dense(4)(ops.fft2((x, ops.zeros_like(x)))[0]), SEQUENCE)
+
+
+def looked_up() -> Built:
+    """A tabular net: one column's ids one-hot, another's in embeddings, both with room for unknown ones."""
+    tensors = [keras.Input((2,), dtype="int64", name=name) for name in ("shop", "article")]
+    one_hot = L.IntegerLookup(vocabulary=[3, 50, 1, 400], output_mode="multi_hot")(tensors[0])
+    ids = L.IntegerLookup(vocabulary=[7, 2, 5], num_oov_indices=2, mask_token=0)(tensors[1])
+    x = L.Concatenate()([one_hot, L.Flatten()(L.Embedding(6, 3)(ids))])
+    model = fill_weights(keras.Model(tensors, L.Dense(3)(x)))
+    choices = ([3, 50, 1, 400, 8, 0], [7, 2, 5, 0, 9, 1000])
+    return model, [np.random.default_rng(1).choice(each, (EXAMPLES, 2)) for each in choices]

@@ -41,28 +41,29 @@ def run_lite(path: Path, names: list[str], arrays: Arrays, outputs: list[str]) -
     return _row_by_row(arrays, run)
 
 
-def run_onnx(path: Path, names: list[str], arrays: Arrays) -> Arrays:
-    """Runs an ONNX file on all examples at once, or one by one where it fixes the batch at 1."""
+def run_onnx(path: Path, names: list[str], arrays: Arrays, outputs: list[str]) -> Arrays:
+    """Runs an ONNX file on all examples at once, or one by one where it fixes the batch; takes what run_lite does."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     sources = _sources([each.name for each in session.get_inputs()], names)
+    given = [each.name for each in session.get_outputs()]
+    order = outputs if set(outputs) == set(given) else given
 
     def run(rows: Arrays) -> Arrays:
-        return session.run(None, {name: rows[source] for name, source in sources.items()})
+        return session.run(order, {name: rows[source] for name, source in sources.items()})
 
     fixed = any(each.shape[:1] == [1] for each in session.get_inputs())
     return _row_by_row(arrays, run) if fixed else run(arrays)
 
 
 def gap(expected: Arrays, given: Arrays) -> float:
-    """The largest difference over max(1, largest expected), the worst of all outputs; infinity for other shapes."""
+    """The largest difference over max(1, largest expected), the worst of all outputs; infinity for another shape."""
     if [value.shape for value in expected] != [value.shape for value in given]:
         return float("inf")
-    return max(
-        float(np.max(np.abs(value.astype("float64") - other), initial=0) / max(1, np.max(np.abs(value), initial=0)))
-        for value, other in zip(expected, given, strict=True)
-    )
+    gaps = [np.abs(value.astype("float64") - other) for value, other in zip(expected, given, strict=True)]
+    sizes = [max(1.0, np.abs(value.astype("float64")).max()) for value in expected]
+    return max(float(np.nan_to_num(each, nan=1e9).max() / size) for each, size in zip(gaps, sizes, strict=True))
 
 
 def input_names(model: keras.Model) -> list[str]:
