@@ -86,10 +86,9 @@ def write_stock(model: keras.Model, path: Path, arrays: list) -> list[str]:
 
 def run(model: keras.Model, path: Path, arrays: list, outputs: list[str]) -> list:
     """Runs a file in its own runtime."""
-    names = comparing.input_names(model)
     with third_party():
         runtime = comparing.run_onnx if path.suffix == ".onnx" else comparing.run_lite
-        return runtime(path, names, arrays, outputs)
+        return runtime(path, model, arrays, outputs)
 
 
 def said(error: Exception) -> str:
@@ -99,15 +98,13 @@ def said(error: Exception) -> str:
 
 def page(measured: dict, versions: dict) -> str:
     """Returns the table in Markdown, and below it why a format cannot hold a model."""
+    held = [name for name, cells in measured.items() if all(right(cells, column) for column in COLUMNS)]
     broken = [name for name, cells in measured.items() if any(not right(cells, f"stock_{each}") for each in FORMATS)]
-    files_right = {
-        by: sum(right(cells, f"{by}_{each}") for cells in measured.values() for each in FORMATS) for by in BY
-    }
-    total = len(measured) * len(FORMATS)
+    counts = {by: sum(right(cells, f"{by}_{each}") for cells in measured.values() for each in FORMATS) for by in BY}
     used = ", ".join(f"{package} {version}" for package, version in versions.items())
     rows, reasons = [], {}
-    for name, cells in measured.items():
-        shown = [show(cells[column], column.startswith("ours"), reasons) for column in COLUMNS]
+    for name in (name for name in measured if name not in held):
+        shown = [show(measured[name][column], column.startswith("ours"), reasons) for column in COLUMNS]
         rows.append(f"| `{name}` | {' | '.join(shown)} |\n")
     notes = "".join(f"\n({number}) {reason}\n" for reason, number in reasons.items())
     return (
@@ -117,10 +114,11 @@ def page(measured: dict, versions: dict) -> str:
         "file was run by LiteRT or onnxruntime and compared with the model; right is a largest difference over "
         f"max(1, largest output) of at most {RIGHT:g}. `make awkward` measures it anew.\n\n"
         f"Keras's exporters break {len(broken)} of the {len(measured)} models in one format or both: "
-        f"{files_right['stock']} of {total} files are right. Of ours {files_right['ours']} are; we refuse the others, "
-        "and say why.\n\n"
+        f"{counts['stock']} of {len(measured) * len(FORMATS)} files are right. Of ours {counts['ours']} are; the "
+        "others we refuse, and say why.\n\n"
         f"Measured with {used}.\n\n"
-        f"| model | {' | '.join(COLUMNS.values())} |\n|---{'|---' * len(COLUMNS)}|\n{''.join(rows)}{notes}"
+        f"| model | {' | '.join(COLUMNS.values())} |\n|---{'|---' * len(COLUMNS)}|\n{''.join(rows)}{notes}\n"
+        f"Right in all four: {', '.join(f'`{name}`' for name in held)}.\n"
     )
 
 

@@ -42,7 +42,8 @@ def cluster(
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
         clusters: how many different values a kernel may have, 2 or more; 3 or more where zeros are kept.
         preserve_sparsity: whether zeros of a pruned model stay zero.
-        layers: names of the layers to work on; None takes all dense layers and convolutions but depthwise ones.
+        layers: names of the layers to work on; None takes all dense layers and convolutions but frozen and depthwise
+            ones.
         epochs: how long to train, `config.epochs` if None.
         config: the settings of the run; the last epoch counts, not the best.
 

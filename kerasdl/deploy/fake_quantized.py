@@ -98,13 +98,17 @@ class QuantizedKernel(tf_keras.layers.Layer):
         super().__init__(**settings)
         self.supports_masking = layer.supports_masking
         self.layer, self.norm, self.kernel_name = layer, norm, kernel_name(layer)
-        self.kernel = getattr(layer, self.kernel_name)
         self.is_depthwise = isinstance(layer, tf_keras.layers.DepthwiseConv2D)
         # TFLite's converter takes an axis for the kernels of convolutions alone.
         per_axis = per_channel and type(layer) in (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D)
         self.quantizer = quantizers.LastValueQuantizer(BITS, per_axis=per_axis, symmetric=True, narrow_range=True)
         self.range = self.quantizer.build(self._channels_last(self.kernel).shape, "kernel", self)
         self.kept = self._kept(keep)
+
+    @property
+    def kernel(self) -> tf.Variable:
+        """The kernel of the layer, not rounded."""
+        return getattr(self.layer, self.kernel_name)
 
     def _kept(self, keep: Sequence[str]) -> dict[str, tf.Variable]:
         kept = {}

@@ -62,8 +62,8 @@ def prune(
             dense layer or 2D convolution; "block", whole blocks of dense kernels. Kernels that groups or blocks do
             not fill stay as they are.
         schedule: "polynomial" grows the share of zeros over the first 70 % of the run; "constant" prunes at once.
-        layers: names of the layers to prune; None takes all that the pattern knows. Kernels of depthwise convolutions
-            are never pruned.
+        layers: names of the layers to prune; None takes all that the pattern knows and that are not frozen. Kernels
+            of depthwise convolutions are never pruned.
         block_size: (inputs, outputs) of a block.
         epochs: how long to train, `config.epochs` if None.
         config: the settings of the run. The last epoch counts, not the best: early ones are not pruned yet.

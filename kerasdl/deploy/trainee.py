@@ -20,8 +20,9 @@ class LegacyTrainee(keras.Model):
         super().__init__(name=source.name)
         object.__setattr__(self, "legacy", legacy)  # Keras 3 would try to track its layers
         object.__setattr__(self, "source", source)
+        trained = {id(variable) for variable in legacy.trainable_variables}  # a frozen layer's say they are trainable
         self.held = [
-            keras.Variable(variable, trainable=variable.trainable, dtype=variable.dtype.name)
+            keras.Variable(variable, trainable=id(variable) in trained, dtype=variable.dtype.name)
             for variable in legacy.variables
         ]
         self.built = True

@@ -59,5 +59,7 @@ def wrapped(bridged: Bridge, kind: type) -> list[tf_keras.layers.Layer]:
 
 
 def chosen(layer: tf_keras.layers.Layer, names: Sequence[str] | None) -> bool:
-    """Tells whether a layer, or one that it is a part of, is among the names; None means all."""
-    return names is None or any(layer.name == name or layer.name.startswith(f"{name}_") for name in names)
+    """Tells whether a layer, or one that it is a part of, is among the names; None means all that are not frozen."""
+    if names is None:
+        return layer.trainable
+    return any(layer.name == name or layer.name.startswith(f"{name}_") for name in names)

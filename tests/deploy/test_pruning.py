@@ -87,6 +87,17 @@ def test_named_layers_alone(net, data):
     assert zeros(pruned, "conv") == [0.0]
 
 
+def test_frozen_layers_stay_as_they_are(net, data):
+    frozen = keras.models.clone_model(net)
+    frozen.set_weights(net.get_weights())
+    for name in ("conv", "hidden"):
+        frozen.get_layer(name).trainable = False
+    for compressed in (prune(frozen, data, 0.5, **TRAINING), cluster(frozen, data, 8, **TRAINING)):
+        for name in ("conv", "hidden"):
+            np.testing.assert_array_equal(compressed.get_layer(name).kernel, net.get_layer(name).kernel)
+        assert np.abs(compressed.get_layer("head").kernel - net.get_layer("head").kernel).max() > 1e-4
+
+
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [

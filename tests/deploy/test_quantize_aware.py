@@ -66,6 +66,16 @@ def test_trained_weights_come_back_as_a_keras_model(net, data):
     assert np.sqrt(np.mean((expected - given) ** 2) / np.mean(expected**2)) < 0.1
 
 
+def test_frozen_layers_stay_as_they_are(net, data):
+    for name in ("conv0", "norm0"):
+        net.get_layer(name).trainable = False
+    trained = quantize_aware(net, data, loss=LOSS, config=CONFIG).to_keras()
+    for name in ("conv0", "norm0"):
+        for mine, its in zip(trained.get_layer(name).weights, net.get_layer(name).weights, strict=True):
+            np.testing.assert_array_equal(mine.numpy(), its.numpy())
+    assert np.abs(trained.get_layer("conv1").kernel - net.get_layer("conv1").kernel).max() > 1e-4
+
+
 def test_batch_norm_statistics_stand_still(net, data):
     trained = quantize_aware(net, data, loss=LOSS, config=CONFIG).to_keras().get_layer("norm0")
     np.testing.assert_array_equal(trained.moving_mean.numpy(), net.get_layer("norm0").moving_mean.numpy())

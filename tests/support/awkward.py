@@ -192,3 +192,16 @@ MODELS = {
 # Files are compared with the model in float32, which rounds to more digits than one of reduced precision.
 TWINS = {"mixed_bfloat16": b.conv_net, "mixed_float16": b.conv_net, "mixed_bfloat16_encoder": b.encoder_block}
 ROUNDING = {"mixed_bfloat16": 0.03, "mixed_float16": 0.003, "mixed_bfloat16_encoder": 0.03}
+# What a format has no operation for, or no place.
+REFUSED = {
+    ("lstm_stateful", "onnx"): "keeps no state between calls",
+    ("hashing", "tflite"): "AsString of layer 'hashing",
+    ("hashing", "onnx"): "StringToHashBucketFast of layer 'hashing",
+    ("einsum_diagonal", "tflite"): "Einsum of layer",
+    ("crop_and_resize", "tflite"): "CropAndResize of layer",
+    ("affine_transform", "tflite"): "ImageProjectiveTransformV3 of layer",
+    ("affine_transform", "onnx"): "ImageProjectiveTransformV3 of layer",
+    ("scan", "onnx"): "TensorListReserve of layer",
+    ("inverse_matrix", "tflite"): "MatrixInverse of layer",
+    ("inverse_matrix", "onnx"): "MatrixInverse of layer",
+}

@@ -197,7 +197,7 @@ def adapted() -> Built:
 
 
 def boxes(x: Any) -> tuple:
-    corners = x[..., :2]
+    corners = tf.abs(x[..., :2])  # TensorFlow takes a box below 0 for a suppressed one
     return tf.concat([corners, corners + tf.abs(x[..., 2:4]) + 0.5], -1), x[..., 4]
 
 

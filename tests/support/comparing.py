@@ -19,19 +19,19 @@ def outputs_of(model: keras.Model, arrays: Arrays) -> Arrays:
     return _row_by_row(arrays, lambda rows: model(keras.tree.pack_sequence_as(nested, rows), training=False))
 
 
-def run_lite(path: Path, names: list[str], arrays: Arrays, outputs: list[str]) -> Arrays:
+def run_lite(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str]) -> Arrays:
     """Runs the only signature of a TFLite file example by example.
 
     Args:
         path: the file.
-        names: what the model calls its inputs.
-        arrays: an array for each.
+        model: what it was made from.
+        arrays: an array for each of the model's inputs.
         outputs: what the file calls its outputs, in the model's order; where it has none such, its own order counts.
     """
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     ((signature, ends),) = interpreter.get_signature_list().items()
     serve = interpreter.get_signature_runner(signature)
-    sources = _sources(ends["inputs"], names)
+    sources = _sources(ends["inputs"], model)
     order = outputs if set(outputs) == set(ends["outputs"]) else ends["outputs"]
 
     def run(rows: Arrays) -> Arrays:
@@ -41,20 +41,20 @@ def run_lite(path: Path, names: list[str], arrays: Arrays, outputs: list[str]) -
     return _row_by_row(arrays, run)
 
 
-def run_onnx(path: Path, names: list[str], arrays: Arrays, outputs: list[str]) -> Arrays:
-    """Runs an ONNX file on all examples at once, or one by one where it fixes the batch; takes what run_lite does."""
+def run_onnx(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str]) -> Arrays:
+    """Runs an ONNX file on all examples at once, or one by one if the model wants it so; takes what run_lite does."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    sources = _sources([each.name for each in session.get_inputs()], names)
+    sources = _sources([each.name for each in session.get_inputs()], model)
     given = [each.name for each in session.get_outputs()]
     order = outputs if set(outputs) == set(given) else given
 
     def run(rows: Arrays) -> Arrays:
         return session.run(order, {name: rows[source] for name, source in sources.items()})
 
-    fixed = any(each.shape[:1] == [1] for each in session.get_inputs())
-    return _row_by_row(arrays, run) if fixed else run(arrays)
+    one_by_one = any(tensor.shape[0] == 1 for tensor in getattr(model, "inputs", None) or [])
+    return _row_by_row(arrays, run) if one_by_one else run(arrays)
 
 
 def gap(expected: Arrays, given: Arrays) -> float:
@@ -64,13 +64,6 @@ def gap(expected: Arrays, given: Arrays) -> float:
     gaps = [np.abs(value.astype("float64") - other) for value, other in zip(expected, given, strict=True)]
     sizes = [max(1.0, np.abs(value.astype("float64")).max()) for value in expected]
     return max(float(np.nan_to_num(each, nan=1e9).max() / size) for each, size in zip(gaps, sizes, strict=True))
-
-
-def input_names(model: keras.Model) -> list[str]:
-    """What a model calls its inputs."""
-    if getattr(model, "inputs", None):
-        return [tensor.name for tensor in model.inputs]
-    return list(nested_inputs(model)) if isinstance(nested_inputs(model), dict) else ["input_0"]
 
 
 def nested_inputs(model: keras.Model):
@@ -83,8 +76,10 @@ def nested_inputs(model: keras.Model):
     return dict.fromkeys(sorted(shape), 0) if isinstance(shape, dict) else 0
 
 
-def _sources(wanted: list[str], names: list[str]) -> dict[str, int]:
+def _sources(wanted: list[str], model: keras.Model) -> dict[str, int]:
     """Finds the model's input for each of a file's: by name, however that was spelt, or else by place."""
+    nested, tensors = nested_inputs(model), getattr(model, "inputs", None)
+    names = [each.name for each in tensors] if tensors else list(nested) if isinstance(nested, dict) else ["input_0"]
     plain = ["".join(filter(str.isalnum, name)) for name in names]
     found = ["".join(filter(str.isalnum, name.removesuffix(":0").removeprefix("serve_"))) for name in wanted]
     if sorted(found) == sorted(plain) and len(set(plain)) == len(plain):
