@@ -113,6 +113,9 @@ def page(measured: dict, versions: dict) -> str:
         '(`model.export(format="litert")`, `model.export(format="onnx", opset_version=18)`) and through ours. Each '
         "file was run by LiteRT or onnxruntime and compared with the model; right is a largest difference over "
         f"max(1, largest output) of at most {RIGHT:g}. `make awkward` measures it anew.\n\n"
+        "Keras's exporters were called as they come: the one to TFLite leaves the batch free and falls back on "
+        "TensorFlow's own operations (Flex), which no LiteRT from the package index can run; ours fixes the batch at 1 "
+        "and takes built-in operations alone.\n\n"
         f"Keras's exporters break {len(broken)} of the {len(measured)} models in one format or both: "
         f"{counts['stock']} of {len(measured) * len(FORMATS)} files are right. Of ours {counts['ours']} are; the "
         "others we refuse, and say why.\n\n"

@@ -323,7 +323,7 @@ class Bundle:
     ) -> ExportReport:
         """Writes the model for another runtime, checks that the file computes what the model does, and reports.
 
-        The report is written beside the file as JSON, and the card gets a line of it.
+        The report is written beside the file as JSON, and the card, with a line of it, as Markdown.
 
         Args:
             path: `.tflite` and `.onnx` say the format; a path without a suffix becomes a SavedModel folder.

@@ -1,4 +1,4 @@
-"""A bundle as a file for another runtime: its preprocessing and labels go along, and a report stands beside."""
+"""A bundle as a file for another runtime: labels and preprocessing go along, report and card stand beside."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks, files
-from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
 from .readiness import draw_samples, labelled
 
-REPORT = ".json"
+REPORT, CARD = ".json", ".md"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class ExportOptions:
     """For .tflite: whether inputs and outputs of an integer file are integers too."""
     layer_report: bool = False
     """For .tflite: whether the report lists what each layer of an int8 file loses."""
+    trainable: bool = False
+    """For .tflite in float32: whether it has signatures to learn on the device."""
     opset: int = 18
     """For .onnx: the operator set, 13 to 22."""
     dynamic_axes: str = "all"
@@ -37,7 +39,7 @@ class ExportOptions:
 
 
 FORMATS = {
-    ".tflite": ("quantize", "tolerance", "mixed", "integer_io", "layer_report"),
+    ".tflite": ("quantize", "tolerance", "mixed", "integer_io", "layer_report", "trainable"),
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }
@@ -46,7 +48,7 @@ FORMATS = {
 def export_bundle(
     bundle: Any, path: Path, representative: Any, raw_shape: tuple | None, options: ExportOptions
 ) -> ExportReport:
-    """Writes a bundle's model in the format that the path names, and the report as JSON beside it.
+    """Writes a bundle's model in the format that the path names; the report as JSON and the card beside it.
 
     Raises:
         ArgumentError: an option is not for that format.
@@ -66,16 +68,22 @@ def export_bundle(
         dataset = bundle.ready(labelled(representative))
         samples = draw_samples(dataset, raw_shape).astype(bundle.model.inputs[0].dtype)
     report = _write(bundle, model, path, samples, chosen)
-    files.write_text(path.with_name(path.name + REPORT), report.to_json())
     same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
     line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"
     bundle.manifest.provenance[f"exported as {report.format}"] = line
+    files.write_text(path.with_name(path.name + REPORT), report.to_json())
+    files.write_text(path.with_name(path.name + CARD), bundle.card())
     return report
 
 
 def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
     if path.suffix == ".tflite":
-        metadata = {"labels": list(bundle.labels), "preprocessing": dict(bundle.preprocess)}
+        own_input = model is bundle.model  # else the preprocessing stands in the file
+        metadata = {"labels": list(bundle.labels), **({"preprocessing": dict(bundle.preprocess)} if own_input else {})}
+        if chosen.pop("trainable", False):
+            for name in set(chosen) - {"tolerance"}:
+                checks.refuse("a file that learns on the device must be plain float32", f"{name}={chosen[name]!r}")
+            return export_trainable_tflite(model, path, samples=samples, metadata=metadata, **chosen)
         return export_tflite(model, path, representative=samples, samples=samples, metadata=metadata, **chosen)
     if path.suffix == ".onnx":
         return export_onnx(model, path, representative=samples, samples=samples, **chosen)

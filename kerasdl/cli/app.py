@@ -169,18 +169,20 @@ def export(
     mixed: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
     integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
     layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
+    trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
     opset: Annotated[int, typer.Option(help="ONNX: the operator set, 13 to 22.")] = 18,
     dynamic_axes: Annotated[str, typer.Option(help="ONNX: free dimensions, all, batch or none.")] = "all",
     image_bytes: Annotated[bool, typer.Option(help="SavedModel: also take the content of JPEG and PNG files.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a bundle for another runtime, and check what was written; the report stands beside the file as JSON."""
+    """Write a bundle for another runtime, and check what was written; report and card stand beside the file."""
     representative = None if data is None else _load(data, "train", 0)
     options = kerasdl.bundles.ExportOptions(
         quantize=quantize,
         mixed="auto" if mixed else None,
         integer_io=integer_io,
         layer_report=layer_report,
+        trainable=trainable,
         opset=opset,
         dynamic_axes=dynamic_axes,
         image_bytes=image_bytes,

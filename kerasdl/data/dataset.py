@@ -304,7 +304,13 @@ def as_dataset(
     if not isinstance(source, (tuple, list)) or len(source) != 2:
         rule = "data must be a Dataset, a pair of arrays (inputs, labels) or a tf.data.Dataset of batches"
         checks.refuse(rule, type(source).__name__, "For data by name, use kerasdl.data.load.")
-    inputs, labels = (_narrow(np.asarray(part)) for part in source)
+    try:
+        inputs, labels = (_narrow(np.asarray(part)) for part in source)
+    except ValueError:  # arrays of unlike shape in a list
+        inputs = labels = np.empty((), object)
+    if "O" in (inputs.dtype.kind, labels.dtype.kind):
+        rule = "arrays must be one of inputs and one of labels"
+        checks.refuse(rule, "several", "Pass several inputs as a tf.data.Dataset of ((first, second), labels).")
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
         lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
         raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
@@ -329,16 +335,18 @@ def as_dataset(
 
 def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[str, ...]) -> Dataset:
     spec = source.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2 or not all(isinstance(part, tf.TensorSpec) for part in spec):
-        checks.refuse("a tf.data.Dataset must give batched pairs (inputs, labels) of tensors", spec)
-    shape, batches = spec[0].shape, int(source.cardinality())
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        rule = "a tf.data.Dataset must give batched pairs (inputs, labels), each a tensor or several"
+        checks.refuse(rule, spec, "Sample weights are not taken; RunConfig(class_weights=...) weighs classes.")
+    first = tf.nest.flatten(spec[0])[0]  # of several inputs
+    shape, batches = first.shape, int(source.cardinality())
     known = shape.rank and shape[0] is not None and batches >= 0
     return Dataset(
         name=name,
         task=task,
         class_names=class_names,
         input_shape=tuple(shape[1:]) if shape.rank else (),
-        input_dtype=spec[0].dtype.name,
+        input_dtype=first.dtype.name,
         size=shape[0] * batches if known else None,
         licence="not stated",
         seekable=False,

@@ -280,7 +280,8 @@ def _unique_name(sources: Sequence[Source], index: int) -> str:
     if names.count(names[index]) == 1:
         return names[index]
     source = sources[index]
-    return f"{names[index]} {index}" if isinstance(source, keras.Model) else str(source)
+    again = isinstance(source, keras.Model) or list(map(str, sources)).count(str(source)) > 1
+    return f"{names[index]} {index}" if again else str(source)
 
 
 def _on_disk(source: Source, place: Path) -> Path:

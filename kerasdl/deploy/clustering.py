@@ -4,6 +4,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from kerasdl.train import RunConfig
 
 from .legacy import Bridge
 from .tfmot import ClusterWeights
-from .wrapped_training import FINE_TUNING, chosen, train_wrapped, wrapped
+from .wrapped_training import FINE_TUNING, choice_of, train_wrapped, wrapped
 
 KINDS = (tf_keras.layers.Dense, tf_keras.layers.Conv1D, tf_keras.layers.Conv2D, tf_keras.layers.Conv3D)
 
@@ -63,10 +64,12 @@ def cluster(
     """
     checks.at_least("clusters", clusters, 3 if preserve_sparsity else 2)
 
+    wanted_by_name = choice_of(model, layers)
+
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         wanted = (
             type(layer) in KINDS
-            and chosen(layer, layers)
+            and wanted_by_name(layer)
             and int(tf_keras.backend.count_params(layer.kernel)) > clusters
         )
         return ClusterWeights(layer, clusters, preserve_sparsity=preserve_sparsity) if wanted else layer
@@ -79,6 +82,6 @@ def cluster(
 
     settings = {"validation": validation, "loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task}
     config = config if epochs is None else dataclasses.replace(config, epochs=epochs)
-    return train_wrapped(
-        model, train, wrap, lambda bridged: wrapped(bridged, ClusterWeights), finish, config=config, **settings
-    )
+    identity = {"clusters": clusters, "preserve_sparsity": preserve_sparsity, "layers": layers}
+    start = partial(wrapped, kind=ClusterWeights)
+    return train_wrapped(model, train, wrap, start, finish, identity=identity, config=config, **settings)

@@ -14,9 +14,9 @@ import numpy as np
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 
-from .inputs import all_layers, is_graph, named_inputs, random_arrays, sample_arrays
+from .inputs import all_layers, has_nan, is_graph, named_inputs, random_arrays, sample_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
-from .tracing import Program, first_line, for_inference, program_of, third_party
+from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
 
 REAL_EXAMPLES, RANDOM_EXAMPLES = 32, 8
 
@@ -66,7 +66,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
     inputs = named_inputs(model, samples)
     real = {} if samples is None else sample_arrays(samples, inputs, REAL_EXAMPLES)
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
-    with for_inference(model) as notes:
+    with ONE_AT_A_TIME, for_inference(model) as notes:
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
         opener = files.writing if target.suffix else files.writing_folder
@@ -128,14 +128,10 @@ def _model_outputs(program: Program, arrays: Arrays) -> Arrays:
         outputs = program.run(arrays)
     for name, value in outputs.items():
         if np.isnan(value.astype("float64")).any():
-            sick = [layer.name for layer in all_layers(program.model) if _has_nan(layer)]
+            sick = [layer.name for layer in all_layers(program.model) if has_nan(layer)]
             where = f"and so do the weights of {sick[0]!r}" if sick else "though its weights do not"
             raise ExportError(f"a model must give numbers; its own output {name!r} holds NaN, {where}. Train it again.")
     return outputs
-
-
-def _has_nan(layer: keras.Layer) -> bool:
-    return any(np.isnan(np.asarray(weight, "float64")).any() for weight in layer.weights)
 
 
 def _compare(path: Path, program: Program, target: Target, cases: dict, expected: dict) -> list[Drift]:
@@ -168,6 +164,8 @@ def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, boun
     if not is_graph(program.model):
         return None
     watched = list(_watched(program.model))
+    if not watched:
+        return None
     probe = keras.Model(program.model.inputs, [tensor for _, tensor in watched])
     watching = program_of(probe, program.inputs)
     try:

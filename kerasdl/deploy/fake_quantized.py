@@ -34,11 +34,18 @@ class FakeQuantized(tf_keras.layers.Layer):
     Args:
         limits: the fixed range; None follows the data.
         symmetric: whether the range is the same on both sides of 0.
+        in_training: whether it rounds in training too; probabilities that a loss takes the logarithm of must not be 0.
     """
 
-    def __init__(self, limits: tuple[float, float] | None = None, symmetric: bool = False, **settings: Any):
+    def __init__(
+        self,
+        limits: tuple[float, float] | None = None,
+        symmetric: bool = False,
+        in_training: bool = True,
+        **settings: Any,
+    ):
         super().__init__(**settings)
-        self.limits, self.symmetric = limits, symmetric
+        self.limits, self.symmetric, self.in_training = limits, symmetric, in_training
         self.supports_masking = True
         self.quantizer = (
             quantizers.MovingAverageQuantizer(BITS, per_axis=False, symmetric=symmetric, narrow_range=False)
@@ -56,6 +63,7 @@ class FakeQuantized(tf_keras.layers.Layer):
         if self.limits is None and self.seen:
             lows, highs = zip(*self.seen, strict=True)
             low, high = min(0.0, sum(lows) / len(lows)), max(0.0, sum(highs) / len(highs))
+            high = high if high > low else 1.0  # nothing but zeros was seen: any range holds them
             if self.symmetric:
                 low, high = -max(-low, high), max(-low, high)
             self.range["min_var"].assign(low)
@@ -71,6 +79,8 @@ class FakeQuantized(tf_keras.layers.Layer):
         if self.seen is not None:
             if tf.executing_eagerly():
                 self.seen.append((float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))))
+            return inputs
+        if training and not self.in_training:
             return inputs
         return self.quantizer(inputs, bool(training), weights=self.range)
 
@@ -196,9 +206,9 @@ class LeftInFloat(tf_keras.layers.Layer):
         super().__init__(**settings)
         self.supports_masking = True
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Multiplies by the float32 next to 1; a product with 1 itself would be optimised away."""
-        return inputs * (1 + 2**-23)
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Takes sign and size apart and together, where it is not training: TFLite has no sign in integers."""
+        return inputs if training else tf.sign(inputs) * tf.abs(inputs)
 
 
 def scale_and_shift(layer: tf_keras.layers.Layer) -> tuple[Any, Any]:

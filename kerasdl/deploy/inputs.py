@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.data import Dataset, as_dataset
@@ -20,7 +21,7 @@ class NamedInput:
     """One input of a model."""
 
     name: str
-    """Its Keras name, with every character but letters, digits and _ replaced by _."""
+    """Its Keras name, all but letters, digits and _ replaced by _, and `input_` put before what is no letter."""
     shape: tuple[int | None, ...]
     """Its shape with the batch first; the batch is None or 1."""
     dtype: str
@@ -32,6 +33,11 @@ class NamedInput:
 def all_layers(model: keras.Model) -> list[keras.Layer]:
     """Returns every layer of a model, those inside wrappers and nested models included."""
     return list(model._flatten_layers(include_self=False))  # Keras has no public name for it
+
+
+def has_nan(layer: keras.Layer) -> bool:
+    """Tells whether a weight of a layer holds something that is no number."""
+    return any(np.isnan(np.asarray(weight, "float64")).any() for weight in layer.weights)
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -159,6 +165,8 @@ def _examples(source: Any, inputs: int, limit: int) -> Any:
         return source
     if isinstance(source, list):
         return source[0] if len(source) == 1 and np.ndim(source[0]) > 0 else np.asarray(source)
+    if isinstance(source, tf.data.Dataset) and not isinstance(source.element_spec, tuple):
+        source = source.map(lambda batch: (batch, 0))  # inputs alone
     size = min(limit, 32)
     # The examples of a dataset may stand class by class.
     batches = [
@@ -173,8 +181,10 @@ def _fitting(each: NamedInput, array: np.ndarray) -> np.ndarray:
     )
     if not fits:
         checks.refuse(f"samples for input {each.name!r} must have the shape {each.shape}", array.shape)
-    if not np.can_cast(array.dtype, each.dtype, "same_kind"):
-        checks.refuse(f"samples for input {each.name!r} must be {each.dtype}", str(array.dtype))
+    whole_for_real = np.dtype(each.dtype).kind == "f" and array.dtype.kind in "iub"
+    if whole_for_real or not np.can_cast(array.dtype, each.dtype, "same_kind"):
+        hint = "Prepare them as the model was trained, then pass samples.astype('float32')." if whole_for_real else ""
+        checks.refuse(f"samples for input {each.name!r} must be {each.dtype}", str(array.dtype), hint)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         checks.refuse(f"samples for input {each.name!r} must be finite", "NaN or infinity")
     return array.astype(each.dtype)
@@ -215,4 +225,5 @@ def _dtype(dtype: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"\W", "_", name)
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return plain if plain[:1].isalpha() else f"input_{plain}"  # TensorFlow's names start with a letter

@@ -15,14 +15,14 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
 from .graph import check_graph, replay
-from .inputs import structure
+from .inputs import all_layers, has_nan, structure
 from .legacy_layers import Carried
 from .legacy_masks import Both, Call, Masks, is_both, pick
 from .legacy_samples import TOLERANCE, gap_between, samples_of
 from .legacy_stands import Stand, candidates
 from .legacy_trail import Step, check_trail, steps
 from .legacy_twins import NoTwin
-from .tracing import first_line, for_inference, third_party
+from .tracing import ONE_AT_A_TIME, first_line, for_inference, third_party
 
 Place = Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer]
 
@@ -89,7 +89,9 @@ def bridge(model: keras.Model, *, split: bool = False, place: Place | None = Non
         'twin'
     """
     check_graph(model)
-    with third_party(), for_inference(model):
+    if sick := [layer.name for layer in all_layers(model) if has_nan(layer)]:
+        raise ExportError(f"the weights of a model must be numbers; those of {sick[0]!r} hold NaN. Train it again.")
+    with ONE_AT_A_TIME, third_party(), for_inference(model):
         builder = _Builder(model, split, place or (lambda layer: layer))
         made = builder.build()
         if place is None:

@@ -87,7 +87,7 @@ def _settings(layer: tf_keras.layers.Layer, kind: str, namesake: type, custom: C
     settings["dtype"] = layer.dtype_policy.name
     if kind in LOOKUPS:
         settings["vocabulary"] = layer.get_vocabulary(include_special_tokens=False)
-    if (kind == "Normalization" and not layer.invert) or kind == "Normalization":
+    if kind == "Normalization":
         settings |= {"mean": _array(layer.mean), "variance": _array(layer.variance)}
     if kind in ("BatchNormalization", "PReLU", "LayerNormalization") and isinstance(settings.get("axis"), list):
         settings["axis"] = settings["axis"][0] if len(settings["axis"]) == 1 else settings["axis"]

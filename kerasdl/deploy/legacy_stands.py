@@ -60,6 +60,10 @@ def _present(values: list) -> list[int]:
     return [index for index, value in enumerate(values) if value is not None]
 
 
+# TFLite fuses tf_keras's LSTM into an operation that keeps its state from call to call.
+RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
+
+
 def candidates(operation: keras.Operation, split: bool) -> Iterator[Callable[[str, Call], Stand]]:
     """Yields what may stand for an operation, the best first; each makes its layers from a name and a call."""
     if not isinstance(operation, keras.layers.Layer):
@@ -67,8 +71,9 @@ def candidates(operation: keras.Operation, split: bool) -> Iterator[Callable[[st
     elif not isinstance(operation, keras.Model):
         if split:
             yield partial(_parts, operation)
-        yield partial(_twin, operation)
-        yield partial(_apart, operation)
+        if not (split and isinstance(operation, RECURRENT)):
+            yield partial(_twin, operation)
+            yield partial(_apart, operation)
     yield partial(_carried, operation)
 
 

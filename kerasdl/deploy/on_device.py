@@ -15,6 +15,7 @@ from keras.src import backend
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
+from kerasdl.losses import SmoothedCrossEntropy
 
 from . import tflite_file
 from .exporting import Target, export
@@ -73,6 +74,8 @@ def export_trainable_tflite(
     """
     if not (isinstance(model, keras.Model) and is_graph(model) and len(model.outputs) == 1):
         checks.refuse("a model that trains on a phone must be functional and have one output", type(model).__name__)
+    if any(tensor.name == TARGET for tensor in model.inputs):
+        checks.refuse(f"an input of a model that trains on a phone must not be called {TARGET!r}", model.name)
     if not model.trainable_variables:
         checks.refuse("a model that trains on a phone must have a trainable weight", model.name)
     if not checks.within("learning_rate", learning_rate, 0, float("inf")):
@@ -109,7 +112,8 @@ class _Step:
         names = [re.sub(r"\W", "_", variable.path) for variable in model.trainable_variables]
         self.names = [name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)]
         shape = (batch_size, *model.outputs[0].shape[1:])
-        sparse = "sparse" in getattr(loss, "name", getattr(loss, "__name__", ""))
+        name = getattr(loss, "name", getattr(loss, "__name__", ""))
+        sparse = isinstance(loss, SmoothedCrossEntropy) or "sparse" in name
         self.classes = shape[-1] if sparse else None
         self.target = tf.TensorSpec(shape[:-1] if sparse else shape, tf.int32 if sparse else tf.float32, TARGET)
 

@@ -1,5 +1,6 @@
 """Float ONNX files in eight bits, through onnxruntime's quantizer."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,17 @@ def quantize_file(path: Path, quantize: str, ranges: dict[str, np.ndarray]) -> N
             "int8" for activations too, between pairs of QuantizeLinear and DequantizeLinear, weights by channel.
         ranges: for "int8", real inputs by name that show the ranges of activations.
     """
-    simplified, quantized = path.with_name("simplified.onnx"), path.with_name("quantized.onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        proto = _quantized(path, Path(folder), quantize, ranges)
+    if quantize == "dynamic":
+        _store_kernels(proto.graph)
+    del proto.graph.value_info[:]  # a reader infers it
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, str(path))
+
+
+def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.ndarray]) -> onnx.ModelProto:
+    simplified, quantized = folder / "simplified.onnx", folder / "quantized.onnx"
     _simplify(path, simplified)
     if quantize == "dynamic":
         quantize_dynamic(
@@ -54,14 +65,7 @@ def quantize_file(path: Path, quantize: str, ranges: dict[str, np.ndarray]) -> N
             weight_type=QuantType.QInt8,
             calibration_providers=["CPUExecutionProvider"],
         )
-    proto = onnx.load(str(quantized))
-    if quantize == "dynamic":
-        _store_kernels(proto.graph)
-    del proto.graph.value_info[:]  # a reader infers it
-    onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, str(path))
-    simplified.unlink()
-    quantized.unlink()
+    return onnx.load(str(quantized))
 
 
 def float_products(proto: onnx.ModelProto) -> list[str]:

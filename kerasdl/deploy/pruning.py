@@ -19,7 +19,7 @@ from kerasdl.train import RunConfig
 
 from .legacy import Bridge
 from .tfmot import PruneLowMagnitude, tfmot
-from .wrapped_training import FINE_TUNING, chosen, train_wrapped, wrapped
+from .wrapped_training import FINE_TUNING, choice_of, train_wrapped, wrapped
 
 PATTERNS = {  # the layers whose kernels TFMOT prunes so
     "unstructured": ("Dense", "Embedding", "Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose"),
@@ -93,8 +93,10 @@ def prune(
     growth = _growth(schedule, sparsity, _steps_of(train, config))
     shape = {"2:4": {"sparsity_m_by_n": (2, 4)}, "block": {"block_size": block_size}}.get(pattern, {})
 
+    wanted_by_name = choice_of(model, layers)
+
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        wanted = type(layer).__name__ in PATTERNS[pattern] and chosen(layer, layers) and _fits(layer, shape)
+        wanted = type(layer).__name__ in PATTERNS[pattern] and wanted_by_name(layer) and _fits(layer, shape)
         return PruneLowMagnitude(layer, growth, **shape) if wanted else layer
 
     def start(bridged: Bridge) -> None:
@@ -112,8 +114,9 @@ def prune(
                         "run ended before its schedule did. Train without patience=, or with schedule='constant'."
                     )
 
+    identity = {"sparsity": sparsity, "pattern": pattern, "schedule": schedule, "layers": layers, **shape}
     settings = {"validation": validation, "loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task}
-    return train_wrapped(model, train, wrap, start, finish, config=config, **settings)
+    return train_wrapped(model, train, wrap, start, finish, identity=identity, config=config, **settings)
 
 
 def _fits(layer: tf_keras.layers.Layer, shape: dict[str, tuple[int, int]]) -> bool:

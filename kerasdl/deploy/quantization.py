@@ -16,7 +16,7 @@ import tf_keras
 from kerasdl.core import checks
 
 from .fake_quantized import FIXED_RANGES, FakeQuantized, LeftInFloat, QuantizedKernel, Scaled, Shifted, kernel_name
-from .legacy_layers import MaskedScores, Product
+from .legacy_layers import Carried, MaskedScores, Product
 from .rewiring import Node, nodes_of, rewire
 
 layers = tf_keras.layers
@@ -33,8 +33,9 @@ COMPUTING = (
     *(layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum, layers.Concatenate, Product),
     *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.Softmax, layers.LeakyReLU, layers.PReLU),
 )
-COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu")
+COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu", "leaky_relu")
 FUSED_ACTIVATIONS = ("relu", "relu6")
+OwnersOfParts = Callable[[str], str]
 NO_KERNEL = "TFLite has no int8 kernel for it"
 
 
@@ -47,11 +48,14 @@ class QuantizationScheme:
     symmetric: bool = False
     """Whether activations have the same range on both sides of 0; kernels always have."""
     in_float: tuple[str, ...] = ()
-    """Names of layers that stay in float."""
+    """Names of layers that stay in float; their large kernels are stored in eight bits all the same."""
     keep: tuple[str, ...] = ()
     """What training must keep of pruned or clustered kernels: "zeros" (PQAT), "clusters" (CQAT), or both (PCQAT)."""
 
     def __post_init__(self):
+        for name, value in (("in_float", self.in_float), ("keep", self.keep)):
+            if isinstance(value, str):
+                checks.refuse(f"{name} must be a tuple of names", value, f"Write ({value!r},).")
         for each in self.keep:
             checks.one_of("each of keep", each, ("zeros", "clusters"))
 
@@ -71,26 +75,27 @@ class LayerPrecision:
 
 
 def fake_quantized(
-    model: tf_keras.Model, scheme: QuantizationScheme
+    model: tf_keras.Model, scheme: QuantizationScheme, owners: OwnersOfParts
 ) -> tuple[tf_keras.Model, tuple[LayerPrecision, ...]]:
     """Returns a model that computes as an int8 file of `model` will, and a row for each of its layers.
 
     Args:
         model: a tf_keras model with one operation a layer, as `bridge(model, split=True)` makes it.
         scheme: how tensors are rounded.
+        owners: gives the name of the Keras 3 layer that a tf_keras layer, by name, is a part of.
 
     Returns:
         The model, over the same weights, and the rows in the order of the graph.
     """
-    placement = _Placement(model, scheme)
+    placement = _Placement(model, scheme, owners)
     return rewire(model, placement.call), tuple(placement.rows.values())
 
 
 class _Placement:
     """The state of one pass over a graph: which tensors are rounded, and what reads them."""
 
-    def __init__(self, model: tf_keras.Model, scheme: QuantizationScheme):
-        self.scheme = scheme
+    def __init__(self, model: tf_keras.Model, scheme: QuantizationScheme, owners: OwnersOfParts):
+        self.scheme, self.owners = scheme, owners
         self.rows: dict[str, LayerPrecision] = {}
         self.readers: dict[int, list[Node]] = defaultdict(list)
         for node in nodes_of(model):
@@ -98,7 +103,8 @@ class _Placement:
                 self.readers[id(tensor)].append(node)
         self.given = {id(tensor) for tensor in model.outputs}
         self.calls = Counter(id(node.layer) for node in nodes_of(model))
-        self.made: dict[int, QuantizedKernel] = {}  # by the id of the layer they hold
+        self.made: dict[int, tuple[tf_keras.layers.Layer, ...]] = {}  # by the id of the layer they stand for
+        self.folded: set[int] = set()
         self.named: Counter[str] = Counter()
         self.alive: list[Any] = []  # tensors that the next two know by id
         self.rounded: dict[int, Any] = {}  # what stands for a tensor, rounded; itself, where it is
@@ -117,7 +123,7 @@ class _Placement:
 
     def _way(self, node: Node) -> Callable:
         layer = node.layer
-        if layer.name in self.scheme.in_float:
+        if self._is_kept_in_float(layer):
             return self._leave
         if kernel_name(layer):
             return self._look_up if isinstance(layer, layers.Embedding) else self._multiply
@@ -137,23 +143,26 @@ class _Placement:
 
     def _multiply(self, node: Node, inputs: Any) -> Any:
         norm = self._norm_behind(node)
-        key = id(node.layer)
-        if key not in self.made:
-            settings = {"per_channel": self.scheme.per_channel, "keep": self.scheme.keep}
-            self.made[key] = QuantizedKernel(
-                node.layer, norm and norm.layer, name=f"int8_{node.layer.name}", **settings
-            )
-        outputs = self.made[key](self._round(inputs))
+        outputs = self._with_kernel(node.layer, norm and norm.layer)(self._round(inputs))
         if norm is not None:
+            self.folded.add(id(norm.layer))
             self._note(norm, "int8", f"folded into {node.layer.name}")
         return self._close(norm or node, outputs)
 
+    def _with_kernel(self, layer: tf_keras.layers.Layer, norm: tf_keras.layers.Layer | None) -> QuantizedKernel:
+        if id(layer) not in self.made:
+            settings = {"per_channel": self.scheme.per_channel, "keep": self.scheme.keep}
+            self.made[id(layer)] = (QuantizedKernel(layer, norm, name=f"int8_{layer.name}", **settings),)
+        return self.made[id(layer)][0]
+
     def _scale(self, node: Node, inputs: Any) -> Any:
-        if node.layer.name in self.rows:  # folded
+        layer, name = node.layer, node.layer.name
+        if id(layer) in self.folded:
             return inputs
-        name = node.layer.name
-        scaled = self._rounding(f"{name}_scaled")(Scaled(node.layer, name=f"{name}_scale")(self._round(inputs)))
-        return self._close(node, Shifted(node.layer, name=f"{name}_shift")(scaled))
+        if id(layer) not in self.made:
+            self.made[id(layer)] = Scaled(layer, name=f"{name}_scale"), Shifted(layer, name=f"{name}_shift")
+        scale, shift = self.made[id(layer)]
+        return self._close(node, shift(self._rounding(f"{name}_scaled")(scale(self._round(inputs)))))
 
     def _rectify(self, node: Node, inputs: Any) -> Any:
         inputs = inputs if id(inputs) in self.fusing else self._round(inputs)
@@ -177,16 +186,19 @@ class _Placement:
         return self._close(node, outputs) if isinstance(node.layer, layers.Add) else self._finish(node, outputs)
 
     def _look_up(self, node: Node, inputs: Any) -> Any:
-        table = QuantizedKernel(node.layer, name=f"int8_{node.layer.name}", keep=self.scheme.keep)
-        return self._mark(self.made.setdefault(id(node.layer), table)(inputs))
+        return self._mark(self._with_kernel(node.layer, None)(inputs))
 
     def _leave(self, node: Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         layer = node.layer
         adds = isinstance(layer, layers.Add)
         reason = "it feeds a layer that stays in float" if adds else NO_KERNEL
-        self._note(node, "float", "as the scheme says" if layer.name in self.scheme.in_float else reason)
+        if isinstance(layer, Carried):
+            reason = "tf_keras has no such layer: it computes as a whole, as in Keras 3"
+        self._note(node, "float", "as the scheme says" if self._is_kept_in_float(layer) else reason)
         if not (adds or isinstance(layer, (layers.Activation, layers.ELU))):  # these cannot go on in int8 anyhow
             args, kwargs = tf.nest.map_structure(self._guarded, (args, kwargs))
+        if isinstance(layer, layers.BatchNormalization):
+            kwargs = {**kwargs, "training": False}  # its statistics stand still, as those of all others
         return layer(*args, **kwargs)
 
     def _guarded(self, value: Any) -> Any:
@@ -202,7 +214,9 @@ class _Placement:
         return self._finish(node, outputs)
 
     def _finish(self, node: Node, outputs: Any) -> Any:
-        return self._mark(self._rounding(node.layer.name, FIXED_RANGES.get(_activation(node.layer)))(outputs))
+        limits = FIXED_RANGES.get(_activation(node.layer))
+        in_training = limits is None or id(node.outputs) not in self.given
+        return self._mark(self._rounding(node.layer.name, limits, in_training)(outputs))
 
     def _round(self, value: Any) -> Any:
         if not value.dtype.is_floating:
@@ -219,10 +233,10 @@ class _Placement:
     def _is_rounded(self, value: Any) -> bool:
         return self.rounded.get(id(value)) is value
 
-    def _rounding(self, name: str, limits: tuple[float, float] | None = None) -> FakeQuantized:
+    def _rounding(self, name: str, limits: Any = None, in_training: bool = True) -> FakeQuantized:
         self.named[name] += 1
         name = f"{name}_rounded" + (f"_{self.named[name]}" if self.named[name] > 1 else "")
-        return FakeQuantized(limits, self.scheme.symmetric, name=name)
+        return FakeQuantized(limits, self.scheme.symmetric, in_training, name=name)
 
     def _norm_behind(self, node: Node) -> Node | None:
         readers = self._readers(node)
@@ -230,8 +244,11 @@ class _Placement:
             return None
         norm = readers[0]
         once = self.calls[id(node.layer)] == self.calls[id(norm.layer)] == 1
-        folds = isinstance(norm.layer, layers.BatchNormalization) and norm.layer.name not in self.scheme.in_float
+        folds = isinstance(norm.layer, layers.BatchNormalization) and not self._is_kept_in_float(norm.layer)
         return norm if once and folds and _has_last_axis(norm.layer) else None
+
+    def _is_kept_in_float(self, layer: tf_keras.layers.Layer) -> bool:
+        return self.owners(layer.name) in self.scheme.in_float
 
     def _readers(self, node: Node) -> list[Node]:
         return self.readers[id(node.outputs)]

@@ -29,11 +29,13 @@ from .parity import ExportReport
 from .quantization import LayerPrecision, QuantizationScheme, fake_quantized
 from .tracing import Program, first_line, third_party
 from .trainee import LegacyTrainee
+from .wrapped_training import check_names, owners_of_parts, refuse_mixed_precision
 
 BATCH, CALIBRATION_BATCHES = 32, 4
 TOLERANCE = 0.25  # as for any int8 file: single roundings fall the other way, and deep nets carry them on
 DEFAULT_SCHEME = QuantizationScheme()
 FINE_TUNING = RunConfig(epochs=3, learning_rate=3e-5, schedule="cosine", clip_norm=1.0)
+LARGEST = 8 * 2**30  # bytes of a part of a saved model
 SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
 
 
@@ -53,11 +55,14 @@ class QuantizedModel:
 
     def __init__(self, source: keras.Model, scheme: QuantizationScheme):
         self.source, self.scheme = source, scheme
+        check_names("in_float", scheme.in_float, source)
         self.bridge = bridge(source, split=True)
         with third_party():
-            legacy, self.report = fake_quantized(self.bridge.model, scheme)
-        self.model = LegacyTrainee(legacy, source)
+            legacy, self.report = fake_quantized(self.bridge.model, scheme, owners_of_parts(source))
+        self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)})
         self.run: Run | None = None
+        self.samples: Any = None  # a batch of what set the ranges
+        self.loaded = False
 
     source: keras.Model
     """The Keras 3 model that it comes from, with its weights from before."""
@@ -77,13 +82,18 @@ class QuantizedModel:
         for layer in inner:
             if isinstance(layer, QuantizedKernel):
                 layer.settle()
-        for layer in activations:
-            layer.watch([])
-        for x, _ in islice(as_dataset(data).batches(BATCH, shuffle=True), CALIBRATION_BATCHES):
-            self.model(x, training=False)
-        for layer in activations:
-            layer.settle()
-            layer.watch(None)
+        batches = as_dataset(data).batches(BATCH, shuffle=True)
+        try:
+            for layer in activations:
+                layer.watch([])
+            for x, *_ in islice(batches, CALIBRATION_BATCHES):
+                self.model(x, training=False)
+                self.samples = keras.tree.map_structure(np.asarray, x)
+            for layer in activations:
+                layer.settle()
+        finally:
+            for layer in activations:
+                layer.watch(None)
 
     def predict(self, inputs: Any) -> Any:
         """Returns the outputs for arrays (B, ...), as arrays."""
@@ -121,7 +131,7 @@ class QuantizedModel:
             integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
             metadata: what to store in the file, as in `export_tflite`.
             samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y),
-                or a dataset.
+                or a dataset; None takes some of those that set the ranges.
             tolerance: bound on the root mean squared difference over the model's root mean square; 0.25 if None.
 
         Returns:
@@ -131,6 +141,9 @@ class QuantizedModel:
             ArgumentError: an argument breaks its rule.
             ExportError: the file does not compute what the model does; nothing is left.
         """
+        if self.samples is None and not self.loaded:
+            checks.refuse("a quantised model must know its ranges to be exported", None, "Call calibrate first.")
+        samples = self.samples if samples is None else samples
         tflite_file.checked_metadata(metadata)
         floats = [row.layer for row in self.report if row.precision == "float"]
         target = Target(
@@ -187,17 +200,20 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
     try:
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
             for name in (SOURCE, WEIGHTS, SCHEME):
+                if archive.getinfo(name).file_size > LARGEST:
+                    raise ValueError(f"{name} has more than {LARGEST:,} bytes")
                 archive.extract(name, folder)
             source = keras.models.load_model(Path(folder, SOURCE), compile=False)
             scheme = json.loads(Path(folder, SCHEME).read_text())
             with np.load(Path(folder, WEIGHTS), allow_pickle=False) as arrays:
                 weights = [arrays[name] for name in sorted(arrays)]
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
+            quantized = QuantizedModel(source, scheme)
+            for variable, value in zip(quantized.model.legacy.variables, weights, strict=True):
+                variable.assign(value)
+            quantized.loaded = True
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise ExportError(f"{path} does not hold a quantised model: {first_line(error)}. Save it again.") from error
-    scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
-    quantized = QuantizedModel(source, scheme)
-    for variable, value in zip(quantized.model.legacy.variables, weights, strict=True):
-        variable.assign(value)
     return quantized
 
 
@@ -242,6 +258,7 @@ def quantize_aware(
         >>> quantized.export_tflite("model.tflite").format
         'tflite int8 by training'
     """
+    refuse_mixed_precision(config)
     quantized = QuantizedModel(model, scheme)
     quantized.calibrate(train)
     if epochs != 0:
@@ -265,6 +282,8 @@ def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str
             content = tflite_conversion.convert(Path(folder), "dynamic", {})  # integers wherever ranges stand beside
             if integer_io:
                 content = tflite_conversion.with_integer_ends(content, "int8")
+        except OSError:
+            raise  # a full disk, say: the way of every export names it
         except Exception as error:
             raise ExportError(f"the quantised model does not convert to TFLite: {first_line(error)}") from error
     path.write_bytes(tflite_file.with_metadata(content, metadata))

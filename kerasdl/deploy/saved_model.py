@@ -109,7 +109,10 @@ def write(
 
 
 def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...]) -> None:
-    more = {ALIAS: program.traced(None)}
+    try:
+        more = {ALIAS: program.traced(None)}
+    except Exception as error:
+        raise _refusal(error) from error
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, labels)
     write(program, folder, more=more)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -128,6 +129,10 @@ def stateful_layers(model: keras.Model) -> list[keras.layers.RNN]:
 def _start_from_zero(model: keras.Model) -> None:
     for state in keras.tree.flatten([layer.states for layer in stateful_layers(model)]):
         state.assign(keras.ops.zeros_like(state))
+
+
+# Tracing for a file puts other things in the place of layers' settings and of Keras's functions, for the whole process.
+ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager

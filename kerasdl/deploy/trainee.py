@@ -1,5 +1,7 @@
 """A tf_keras model in the clothes of a Keras 3 one, so that the engine trains and the exporters write it."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -14,24 +16,50 @@ class LegacyTrainee(keras.Model):
     Args:
         legacy: the tf_keras model.
         source: the Keras 3 model that it stands for; inputs and outputs are named and nested as there.
+        settings: plain values that tell a run of it from others, such as a sparsity.
     """
 
-    def __init__(self, legacy: tf_keras.Model, source: keras.Model):
+    def __init__(self, legacy: tf_keras.Model, source: keras.Model, settings: Mapping[str, Any]):
         super().__init__(name=source.name)
         object.__setattr__(self, "legacy", legacy)  # Keras 3 would try to track its layers
         object.__setattr__(self, "source", source)
+        weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in source.weights))
+        self.settings = {**settings, "weights": weights.hexdigest()[:16]}
         trained = {id(variable) for variable in legacy.trainable_variables}  # a frozen layer's say they are trainable
         self.held = [
             keras.Variable(variable, trainable=id(variable) in trained, dtype=variable.dtype.name)
             for variable in legacy.variables
         ]
+        for held, variable in zip(self.held, legacy.variables, strict=True):
+            held.constraint = variable.constraint
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the tf_keras model."""
+        if isinstance(inputs, Mapping) and not isinstance(self.input, Mapping):
+            inputs = [inputs[each.name] for each in self.source.inputs]
         values = keras.tree.flatten(inputs)
         outputs = self.legacy(values if len(values) > 1 else values[0], training=training)
-        return keras.tree.pack_sequence_as(self.source._outputs_struct, keras.tree.flatten(outputs))
+        return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
+
+    def compile(self, *args: Any, loss: Any = None, **settings: Any) -> None:
+        """Compiles as Keras does; a loss of logits takes probabilities where the model gives them.
+
+        Keras's own `fit` sees the softmax at the end of a model and looks behind it; rounded outputs hide it.
+        """
+        of_logits = isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits")
+        if of_logits and _gives_probabilities(self.source):
+            loss = type(loss).from_config({**loss.get_config(), "from_logits": False})
+        super().compile(*args, loss=loss, **settings)
+
+    def run_identity(self) -> dict[str, Any]:
+        """Tells this run from those with other settings."""
+        return self.settings
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the tf_keras layers."""
+        return [*super().losses, *self.legacy.losses]
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -41,7 +69,7 @@ class LegacyTrainee(keras.Model):
     @property
     def input(self) -> Any:
         """The inputs of the source, nested as its call takes them."""
-        return self.source.input
+        return self.source.inputs[0] if isinstance(self.source, keras.Sequential) else self.source.input
 
     @property
     def outputs(self) -> list[keras.KerasTensor]:
@@ -51,9 +79,16 @@ class LegacyTrainee(keras.Model):
     @property
     def output(self) -> Any:
         """The outputs of the source, nested as its call gives them."""
-        return self.source.output
+        return self.source.outputs[0] if isinstance(self.source, keras.Sequential) else self.source.output
 
     @property
     def output_names(self) -> list[str]:
         """The names of the source's outputs."""
-        return self.source.output_names
+        return getattr(self.source, "output_names", None) or [self.source.layers[-1].name]
+
+
+def _gives_probabilities(model: keras.Model) -> bool:
+    """Tells whether the only output of a model is probabilities."""
+    last = model.outputs[0]._keras_history.operation if len(model.outputs) == 1 else None
+    squashing = (keras.activations.softmax, keras.activations.sigmoid)
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing

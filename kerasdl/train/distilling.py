@@ -43,7 +43,8 @@ class _Distilling(keras.Model):
         if sample_weight is not None:
             axes = tuple(range(len(sample_weight.shape), len(divergence.shape)))  # a weight of a whole sequence
             divergence *= ops.cast(ops.expand_dims(sample_weight, axes), divergence.dtype)
-        return (1 - self.alpha) * loss + self.alpha * ops.mean(divergence)
+        penalties = sum(self.losses)  # the student's own, which count in full
+        return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) + penalties
 
 
 def distill(
@@ -62,7 +63,8 @@ def distill(
 ) -> Run:
     """Trains a student in place on labels and on what a teacher answers to the same inputs, and returns the run.
 
-    The loss is (1 - alpha) * loss(labels) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)), of logits.
+    The loss is (1 - alpha) * loss(labels) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)), of logits,
+    and the student's own penalties.
     Validation measures the student alone, with `loss` and `metrics`. The run is one of `fit`: it is kept in a folder,
     resumed, watched and stopped as there. The teacher is left as it is.
 

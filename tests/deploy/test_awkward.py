@@ -12,7 +12,15 @@ from kerasdl.deploy import export_onnx, export_tflite
 
 RECORD = Path(__file__).parents[2] / "docs" / "awkward.json"
 EXPORTERS = {"tflite": export_tflite, "onnx": export_onnx}
-QUICK = ("bigru_padded", "grouped_conv_2d", "encoder_block", "one_hot_argmax", "unordered_inputs", "late_sequential")
+QUICK = (
+    "bigru_padded",
+    "grouped_conv_2d",
+    "encoder_block",
+    "one_hot_argmax",
+    "unordered_inputs",
+    "odd_names",
+    "late_sequential",
+)
 BOUND = 1e-4
 
 

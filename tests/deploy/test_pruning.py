@@ -6,6 +6,7 @@ import pytest
 from filling import fill_weights
 
 from kerasdl.core import ArgumentError
+from kerasdl.core.errors import UnknownNameError
 from kerasdl.deploy import QuantizationScheme, cluster, prune, quantize_aware
 from kerasdl.train import RunConfig
 
@@ -87,6 +88,38 @@ def test_named_layers_alone(net, data):
     assert zeros(pruned, "conv") == [0.0]
 
 
+def test_a_layer_whose_name_begins_like_another_is_left(data):
+    image = keras.Input((8, 8, 4))
+    x = L.Dense(8, activation="relu", name="dense")(L.Flatten()(image))
+    model = fill_weights(keras.Model(image, L.Dense(4, name="dense_1")(x)))
+    pruned = prune(model, data, 0.5, layers=["dense"], **TRAINING)
+    assert zeros(pruned, "dense") == [pytest.approx(0.5, abs=0.01)]
+    assert zeros(pruned, "dense_1") == [0.0]
+
+
+def test_sequential_models_with_penalties_and_constraints(data):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            L.Flatten(),
+            L.Dense(8, activation="relu", kernel_constraint=keras.constraints.NonNeg(), name="hidden"),
+            L.Dense(4, kernel_regularizer=keras.regularizers.L2(10.0), name="head"),
+        ]
+    )
+    pruned = prune(model, data, 0.5, **TRAINING)
+    assert pruned.get_layer("hidden").kernel.numpy().min() >= 0
+    before, after = (np.abs(each.get_layer("head").kernel).sum() for each in (model, pruned))
+    assert after < 0.8 * before
+    assert len(np.unique(cluster(model, data, 8, **TRAINING).get_layer("head").kernel)) <= 8
+
+
+def test_a_folder_of_other_settings_is_refused(net, data, tmp_path):
+    config = RunConfig(epochs=1, batch_size=16, progress="off", folder=tmp_path / "run")
+    prune(net, data, 0.8, loss=TRAINING["loss"], config=config)
+    with pytest.raises(ArgumentError, match=r"another run|other"):
+        prune(net, data, 0.3, loss=TRAINING["loss"], config=config)
+
+
 def test_frozen_layers_stay_as_they_are(net, data):
     frozen = keras.models.clone_model(net)
     frozen.set_weights(net.get_weights())
@@ -105,11 +138,14 @@ def test_frozen_layers_stay_as_they_are(net, data):
         ({"pattern": "3:4"}, "pattern"),
         ({"pattern": "2:4", "sparsity": 0.7}, "0.5"),
         ({"schedule": "linear"}, "schedule"),
-        ({"layers": ["absent"]}, "a layer to work on"),
+        ({"layers": ["absent"]}, "unknown layers 'absent'"),
+        ({"layers": "hidden"}, "a list of names"),
+        ({"layers": ["depthwise"]}, "a layer to work on"),
+        ({"config": RunConfig(mixed_precision="bfloat16")}, "computes in float32"),
     ],
 )
 def test_refusals(settings, rule, net, data):
-    with pytest.raises(ArgumentError, match=rule):
+    with pytest.raises((ArgumentError, UnknownNameError), match=rule):
         prune(net, data, **{**TRAINING, **settings})
 
 

@@ -4,16 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from filling import fill_weights, settle_statistics
 from precision import heavy
 
 import kerasdl
 from kerasdl.core import ArgumentError, ExportError
-from kerasdl.deploy import QuantizationScheme, load_quantized, quantize_aware, run_exported
+from kerasdl.core.errors import UnknownNameError
+from kerasdl.deploy import QuantizationScheme, QuantizedModel, load_quantized, quantize_aware, run_exported
 from kerasdl.train import RunConfig
 
 L = keras.layers
@@ -144,13 +147,76 @@ def test_what_was_pruned_or_clustered_stays_so(keep, net, data, tmp_path):
     assert quantized.export_tflite(tmp_path / "net.tflite", samples=data[0]).drifts[-1].rmse < 0.05
 
 
+def test_a_file_that_drifts_is_refused(net, data, tmp_path):
+    with pytest.raises(ExportError, match="must stay within 1e-09"):
+        quantize_aware(net, data, epochs=0).export_tflite(tmp_path / "net.tflite", samples=data[0], tolerance=1e-9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_inputs_and_penalties(tmp_path):
+    """Inputs by position or by name, outputs of several heads, and the penalties of the model's own layers."""
+    first, second = keras.Input((4,), name="zeta"), keras.Input((6,), name="alpha")
+    x = L.Concatenate()([L.Dense(8, kernel_regularizer="l2")(first), second])
+    model = fill_weights(keras.Model([first, second], {"a": L.Dense(2, name="a")(x), "b": L.Dense(3, name="b")(x)}))
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(32, size)).astype("float32") for size in (4, 6)]
+    targets = {"a": rng.normal(size=(32, 2)), "b": rng.normal(size=(32, 3))}
+    batches = tf.data.Dataset.from_tensor_slices((tuple(inputs), targets)).batch(32)
+    quantized = quantize_aware(model, batches, loss={"a": "mse", "b": "mse"}, config=CONFIG)
+    assert quantized.run.history["loss"][1] < quantized.run.history["loss"][0]
+    expected, given = quantized.to_keras().predict(inputs, verbose=0), quantized.predict(inputs)
+    by_name = quantized.model({"zeta": inputs[0], "alpha": inputs[1]}, training=False)
+    for name in ("a", "b"):
+        assert np.abs(given[name] - expected[name]).max() < 0.1 * np.abs(expected[name]).max()
+        np.testing.assert_allclose(by_name[name], given[name], atol=1e-5)
+    assert float(sum(quantized.model.losses)) == pytest.approx(float(sum(quantized.to_keras().losses)), rel=1e-5)
+    quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
+
+
+def test_a_sequential_model_that_gives_probabilities_is_judged_as_such(data):
+    """Keras sees a softmax at the end and looks behind it; here the loss is told."""
+    layers = [keras.Input((12, 12, 3)), L.Flatten(), L.Dense(4, activation="softmax", name="head")]
+    model = fill_weights(keras.Sequential(layers))
+    still = RunConfig(epochs=1, batch_size=32, learning_rate=1e-9, progress="off")
+    quantized = quantize_aware(model, data, task="image_classification", config=still)
+    chosen = model.predict(data[0], verbose=0)[np.arange(128), data[1]]
+    assert quantized.run.history["loss"][0] == pytest.approx(-np.mean(np.log(chosen + 1e-7)), rel=0.1)
+
+
+def test_data_that_fail_midway_leave_the_rounding_on(net, data):
+    quantized = quantize_aware(net, data, epochs=0)
+
+    def broken():
+        yield data[0][:32], data[1][:32]
+        raise RuntimeError("disk gone")
+
+    spec = (tf.TensorSpec((None, 12, 12, 3)), tf.TensorSpec((None,), tf.int64))
+    with pytest.raises(Exception, match="disk gone"):
+        quantized.calibrate(tf.data.Dataset.from_generator(broken, output_signature=spec))
+    assert all(layer.seen is None for layer in quantized.model.legacy.layers if layer.name.endswith("_rounded"))
+
+
 def test_refusals(net, data, tmp_path):
+    with pytest.raises(ArgumentError, match="tuple of names"):
+        QuantizationScheme(in_float="head")
+    with pytest.raises(UnknownNameError, match="'typo'"):
+        quantize_aware(net, data, epochs=0, scheme=QuantizationScheme(in_float=("typo",)))
+    with pytest.raises(ArgumentError, match="computes in float32"):
+        quantize_aware(net, data, config=RunConfig(mixed_precision="bfloat16"))
+    with pytest.raises(ArgumentError, match="Call calibrate first"):
+        QuantizedModel(net, QuantizationScheme()).export_tflite(tmp_path / "net.tflite")
     with pytest.raises(ArgumentError, match="keep"):
         QuantizationScheme(keep=("nothing",))
     with pytest.raises(ArgumentError, match=r"\.zip"):
         quantize_aware(net, data, epochs=0).save(tmp_path / "net.keras")
     (tmp_path / "bad.zip").write_text("no archive")
     with pytest.raises(ExportError, match="does not hold a quantised model"):
+        load_quantized(tmp_path / "bad.zip")
+    quantize_aware(net, data, epochs=0).save(tmp_path / "good.zip")
+    with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, b'{"unknown": 1}' if name == "scheme.json" else good.read(name))
+    with pytest.raises(ExportError, match="unknown"):
         load_quantized(tmp_path / "bad.zip")
 
 

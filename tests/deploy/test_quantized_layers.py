@@ -6,7 +6,7 @@ import pytest
 from filling import fill_weights
 from precision import heavy, in_float
 
-from kerasdl.deploy import QuantizationScheme, quantize_aware
+from kerasdl.deploy import QuantizationScheme, quantize_aware, run_exported
 
 L = keras.layers
 IMAGE, ROWS, TOKENS = (12, 12, 4), (10, 16), (8,)
@@ -79,6 +79,7 @@ NETS = {
     "joined": (IMAGE, lambda x: L.Conv2D(4, 1)(L.Concatenate()([x, L.Conv2D(3, 1)(x), conv_norm_relu(x)])), set()),
     "resized": (IMAGE, lambda x: L.Conv2D(4, 1)(L.UpSampling2D(interpolation="bilinear")(L.Conv2D(4, 1)(x))), set()),
     "hard swish": (IMAGE, lambda x: L.Activation("hard_silu")(L.Conv2D(4, 1)(x)), set()),
+    "leaky activation": (IMAGE, lambda x: L.Conv2D(4, 1, activation="leaky_relu")(x), set()),
     "leaky": (IMAGE, lambda x: L.LeakyReLU(0.1)(L.Conv2D(4, 1)(x)), set()),
     "prelu": (IMAGE, lambda x: L.PReLU(shared_axes=[1, 2])(L.Conv2D(4, 1)(x)), set()),
     "tanh": ((16,), lambda x: L.Dense(4)(L.Dense(8, activation="tanh")(x)), set()),
@@ -89,12 +90,14 @@ NETS = {
 }
 
 
-def quantised(model, scheme=None, seed=0):
+def quantised(model, scheme=None, seed=0, dead=None):
     rng = np.random.default_rng(seed)
     shape = (64, *model.input_shape[1:])
     ids = "int" in str(model.inputs[0].dtype)
     inputs = rng.integers(0, 20, shape).astype("int32") if ids else rng.normal(size=shape).astype("float32")
     fill_weights(model)
+    if dead:
+        model.get_layer(dead).bias.assign(np.full(4, -100.0))
     return quantize_aware(model, (inputs, np.zeros(64)), epochs=0, scheme=scheme or QuantizationScheme()), inputs
 
 
@@ -145,14 +148,52 @@ def test_ranges_that_are_the_same_on_both_sides(tmp_path):
     assert quantized.export_tflite(tmp_path / "net.tflite", samples=inputs).drifts[-1].rmse < 0.02
 
 
-def test_layers_that_are_to_stay_in_float(tmp_path):
-    model = functional(IMAGE, lambda x: L.Conv2D(4, 1, name="last")(L.Conv2D(4, 3, name="first")(x)))
-    quantized, inputs = quantised(model, QuantizationScheme(in_float=("last",)))
+@pytest.mark.parametrize("name", ["first", "middle", "last"])
+def test_layers_that_are_to_stay_in_float(name, tmp_path):
+    layers = [L.Conv2D(16, 3, name="first"), L.Conv2D(16, 3, name="middle"), L.Conv2D(4, 1, name="last")]
+    model = functional(IMAGE, lambda x: layers[2](layers[1](layers[0](x))))
+    quantized, inputs = quantised(model, QuantizationScheme(in_float=(name,)))
     quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
-    assert in_float(tmp_path / "net.tflite") >= {"CONV_2D"}
+    integers, floats = heavy(tmp_path / "net.tflite")
+    assert (integers["CONV_2D"], floats["CONV_2D"]) == (2, 1)
     rows = {row.layer: (row.precision, row.reason) for row in quantized.report}
-    assert rows["first"][0] == "int8"
-    assert rows["last"] == ("float", "as the scheme says")
+    assert rows.pop(name) == ("float", "as the scheme says")
+    assert {precision for precision, _ in rows.values()} == {"int8"}
+
+
+def test_attention_by_its_own_name_stays_in_float():
+    quantized, _ = quantised(functional(ROWS, lambda x: L.MultiHeadAttention(2, 8, name="looks")(x, x)))
+    kept, _ = quantised(quantized.source, QuantizationScheme(in_float=("looks",)))
+    assert {row.precision for row in quantized.report if row.kind in ("Dense", "Product")} == {"int8"}
+    assert {row.precision for row in kept.report if row.kind in ("Dense", "Product")} == {"float"}
+
+
+@pytest.mark.parametrize("shared", [lambda: L.BatchNormalization(), lambda: L.Rescaling(0.5, 0.1)])
+def test_shared_layers_work_at_every_call(shared, tmp_path):
+    layer, conv = shared(), L.Conv2D(4, 3, padding="same")
+    model = functional(IMAGE, lambda x: L.Add()([layer(x), conv(layer(conv(x)))]))
+    quantized, inputs = quantised(model)
+    assert relative(quantized.predict(inputs), model.predict(inputs, verbose=0)) < 0.05
+    report = quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
+    assert next(drift for drift in report.drifts if drift.inputs == "real").rmse < 0.03
+
+
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
+def test_recurrent_layers_forget_between_calls(cell, tmp_path):
+    model = functional(ROWS, lambda x: L.Dense(3, name="head")(L.Bidirectional(cell(32))(x)))
+    quantized, inputs = quantised(model)
+    quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
+    again = np.repeat(inputs[:1], 3, axis=0)
+    given = run_exported(tmp_path / "net.tflite", again)["head"]
+    np.testing.assert_array_equal(given[0], given[2])
+    assert relative(given[:1], model.predict(again[:1], verbose=0)) < 0.1
+
+
+def test_a_rectifier_that_is_dead_still_makes_a_file(tmp_path):
+    model = functional(IMAGE, lambda x: L.Conv2D(4, 1)(L.Add()([x, L.ReLU()(L.Conv2D(4, 1, name="dead")(x))])))
+    quantized, inputs = quantised(model, dead="dead")
+    report = quantized.export_tflite(tmp_path / "net.tflite", samples=inputs)
+    assert next(drift for drift in report.drifts if drift.inputs == "real").rmse < 0.03
 
 
 def kernels(quantized):

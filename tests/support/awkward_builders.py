@@ -265,9 +265,9 @@ def unordered() -> Built:
 
 
 def odd_names() -> Built:
-    x = keras.Input((4,), name="my input")
-    y = L.Dense(4, name="my-input_1", activation="gelu")(x)
-    return done(keras.Model(x, [L.Dense(3, name="block1.conv-2")(y), L.Dense(3, name="my_input")(y)]))
+    x = keras.Input((4,), name="2nd input")
+    y = L.Dense(4, name="2nd-input_1", activation="gelu")(x)
+    return done(keras.Model(x, [L.Dense(3, name="block1.conv-2")(y), L.Dense(3, name="2nd_input")(y)]))
 
 
 def same_outputs() -> Built:

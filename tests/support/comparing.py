@@ -84,6 +84,8 @@ def _sources(wanted: list[str], model: keras.Model) -> dict[str, int]:
     found = ["".join(filter(str.isalnum, name.removesuffix(":0").removeprefix("serve_"))) for name in wanted]
     if sorted(found) == sorted(plain) and len(set(plain)) == len(plain):
         return {name: plain.index(each) for name, each in zip(wanted, found, strict=True)}
+    if len(wanted) != len(names):
+        raise ValueError(f"the file has the inputs {wanted}")
     return {name: index for index, name in enumerate(wanted)}
 
 
