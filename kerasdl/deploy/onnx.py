@@ -22,6 +22,7 @@ from .exporting import Target, export
 from .inputs import NamedInput, named_inputs, sample_arrays
 from .onnx_handlers import HANDLERS
 from .onnx_int8 import float_products, graphs_in, quantize_file
+from .onnx_padding import keep_paddings
 from .onnx_rewrites import open_compiled_functions, rewrite_operations
 from .parity import ExportReport
 from .stand_ins import for_onnx
@@ -141,6 +142,7 @@ def _write(
         raise ExportError(f"the model does not convert to ONNX: {first_line(error)}") from error
     _refuse_unknown(program, proto)
     try:
+        keep_paddings(proto)
         if opset > WRITTEN:
             proto = onnx.version_converter.convert_version(proto, opset)
         onnx.checker.check_model(proto, full_check=True)

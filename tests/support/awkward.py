@@ -64,6 +64,7 @@ CONVOLUTIONS = {
     "transposed_conv_1d": lambda: one(L.Conv1DTranspose(3, 3, strides=2, padding="same"), SEQUENCE),
     "transposed_conv_gaps": lambda: one(L.Conv2DTranspose(3, 2, strides=3, padding="same"), IMAGE),
     "transposed_conv_3d": lambda: one(L.Conv3DTranspose(3, 3, strides=2, padding="same"), VOLUME),
+    "padded_max_pooling": b.padded_pooling,
     "conv_3d": lambda: one(L.Conv3D(3, 3, strides=2, padding="same"), VOLUME),
     "adaptive_pooling": lambda: one(L.AdaptiveAveragePooling2D((2, 3)), IMAGE),
     "free_height_and_width": lambda: one(L.Conv2D(4, 3, groups=2), (None, None, 4)),

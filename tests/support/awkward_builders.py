@@ -180,6 +180,11 @@ def convnext_block() -> Built:
     return one(layers, IMAGE)
 
 
+def padded_pooling() -> Built:
+    """As in ResNet50V2: a maximum over zeros that stand around negative numbers."""
+    return one(lambda x: L.MaxPooling2D(3, strides=2)(L.ZeroPadding2D(1)(L.Conv2D(4, 3, activation="silu")(x))), IMAGE)
+
+
 def augmented(*layers: keras.layers.Layer, shape: tuple = (8, 8, 3)) -> Built:
     """A classifier with augmentation in its graph; images from 0 to 1."""
     x = image = keras.Input(shape, name="image")
