@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow index golden topics matrix bundles lint format clean
+.PHONY: quickstart test slow index golden topics matrix awkward applications bundles lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -23,6 +23,10 @@ topics: $(READY)
 	$(BIN)/python tools/make_topics.py
 matrix: $(READY)
 	$(BIN)/python tools/make_matrix.py
+awkward: $(READY)
+	$(BIN)/python tools/make_awkward.py
+applications: $(READY)
+	$(BIN)/python tools/make_applications.py
 bundles: $(READY)
 	$(BIN)/python tools/make_bundles.py
 
