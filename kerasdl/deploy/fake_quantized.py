@@ -13,7 +13,7 @@ quantizers = tfmot.quantization.keras.quantizers
 
 BITS = 8
 KERNELS = {
-    tf_keras.layers.DepthwiseConv2D: "depthwise_kernel",  # before Conv2D, whose subclass it once was
+    tf_keras.layers.DepthwiseConv2D: "depthwise_kernel",
     tf_keras.layers.Conv2D: "kernel",
     tf_keras.layers.Conv2DTranspose: "kernel",
     tf_keras.layers.Dense: "kernel",
@@ -25,7 +25,7 @@ FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh"
 
 def kernel_name(layer: tf_keras.layers.Layer) -> str | None:
     """Returns the attribute that holds the kernel of a layer with an int8 form; None for other layers."""
-    return next((name for kind, name in KERNELS.items() if type(layer) is kind), None)
+    return KERNELS.get(type(layer))
 
 
 class FakeQuantized(tf_keras.layers.Layer):

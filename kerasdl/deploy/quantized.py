@@ -88,9 +88,9 @@ class QuantizedModel:
                 layer.watch([])
             for x, *_ in islice(batches, CALIBRATION_BATCHES):
                 self.model(x, training=False)
-                self.samples = keras.tree.map_structure(np.asarray, x)
             for layer in activations:
                 layer.settle()
+            self.samples = keras.tree.map_structure(np.asarray, x)
         finally:
             for layer in activations:
                 layer.watch(None)
