@@ -6,11 +6,13 @@ Importing it loads no TensorFlow: everything below loads on first use.
 import lazy_loader
 
 from kerasdl.core.imports import import_after
+from kerasdl.core.joining import join_at_start
 from kerasdl.core.quiet import silence_tensorflow
 
 __version__ = "0.1.0"
 
 silence_tensorflow()
+join_at_start()
 # Keras finds a class in a saved model only once its module is loaded.
 import_after("keras", ("kerasdl.layers.tokens", "kerasdl.losses.cross_entropy"))
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

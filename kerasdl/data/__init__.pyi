@@ -1,5 +1,5 @@
 from .dataset import Dataset as Dataset
-from .dataset import as_dataset as as_dataset
+from .adapting import as_dataset as as_dataset
 from .folders import DataWarning as DataWarning
 from .images import decode_image as decode_image
 from .images import prepare_images as prepare_images

@@ -14,6 +14,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
 from .images import check_image_shape, check_scale, scale_pixels
+from .sharding import Share, cut, parts_of
 from .sources import Examples, Stream, collect
 
 FINGERPRINT_EXAMPLES = 32
@@ -68,6 +69,7 @@ class Dataset:
         epoch: int = 0,
         start: int = 0,
         augment: Callable | None = None,
+        share: Share | None = None,
     ) -> tf.data.Dataset:
         """Returns the batches of one epoch, from batch `start` on; equal arguments give bit-equal batches.
 
@@ -81,9 +83,11 @@ class Dataset:
             start: how many batches to leave out.
             augment: a function from one image (as a batch holds it) and a seed, int32 (2,), to an image of the same
                 shape. It must draw by that seed alone (`tf.image.stateless_*`).
+            share: which replicas' parts of each batch to read, where several compute together; see `data.sharding`.
 
         Returns:
             Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures.
+            With a share, tuples with a pair ((inputs, labels), weight) for each of its replicas.
 
         Raises:
             ArgumentError: an argument breaks its rule.
@@ -100,13 +104,29 @@ class Dataset:
         if isinstance(self.source, tf.data.Dataset):
             if augment is not None:
                 checks.refuse("augment needs data from kerasdl.data or arrays", "a tf.data.Dataset", "Map it yourself.")
-            return self.source.skip(start) if start else self.source
+            source = self.source.skip(start) if start else self.source
+            return source if share is None else cut(source, share)
         rng = np.random.default_rng((seed, epoch)) if shuffle else None
-        make = self._stream if isinstance(self.source, Stream) else self._indexed
-        pipeline = make(batch_size, rng, start)
-        if augment is not None:
-            seeds = np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (self.size, 2), np.int32)
-            pipeline = _augmented(pipeline, augment, seeds[start * batch_size :], batch_size)
+        seeds = augment and np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (self.size, 2), np.int32)
+        if isinstance(self.source, Stream):
+            pipeline = self._stream(batch_size, rng, start)
+            if augment is not None:
+                pipeline = _augmented(pipeline, augment, seeds[start * batch_size :], batch_size)
+            pipeline = pipeline if share is None else cut(pipeline, share)
+        else:
+            order = np.arange(self.size) if rng is None else rng.permutation(self.size)
+
+            def read(positions, size):
+                examples = self._indexed(order[positions], size)
+                return examples if augment is None else _augmented(examples, augment, seeds[positions], size)
+
+            if share is None:
+                pipeline = read(slice(start * batch_size, None), batch_size)
+            else:
+                weights = tf.data.Dataset.from_tensor_slices
+                parts = parts_of(self.size, batch_size, start, share)
+                pairs = [(read(part.positions, part.batch_size), weights(part.weights)) for part in parts]
+                pipeline = tf.data.Dataset.zip(tuple(map(tf.data.Dataset.zip, pairs)))
         options = tf.data.Options()
         options.deterministic = True
         return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
@@ -241,8 +261,7 @@ class Dataset:
             )
         return self.input_shape if self.images else None
 
-    def _indexed(self, batch_size: int, rng: np.random.Generator | None, start: int) -> tf.data.Dataset:
-        order = np.arange(self.size) if rng is None else rng.permutation(self.size)
+    def _indexed(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
         read, labels = self.source.reader(self._image_shape()), self.source.labels
         scale = self.scale if self.images else None
 
@@ -257,7 +276,7 @@ class Dataset:
             targets.set_shape((None, *labels.shape[1:]))
             return inputs, targets
 
-        indices = tf.data.Dataset.from_tensor_slices(order[start * batch_size :]).batch(batch_size)
+        indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _stream(self, batch_size: int, rng: np.random.Generator | None, start: int) -> tf.data.Dataset:
@@ -271,104 +290,6 @@ class Dataset:
             return tf.ensure_shape(inputs, (None, *self.input_shape)), labels
 
         return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def as_dataset(
-    source: Any, *, name: str = "data", task: str | None = None, class_names: tuple[str, ...] | None = None
-) -> Dataset:
-    """Returns what was given as a `Dataset`.
-
-    Arrays are taken as they are (64-bit numbers become 32-bit ones). Where `task` is not given it follows from them:
-    whole-number labels (B,) with inputs (B, H, W, C) are image classification and with float inputs (B, D) tabular
-    classification; float labels with float inputs (B, D) are tabular regression; all else is `unknown`.
-
-    Args:
-        source: a `Dataset`, a pair of arrays (inputs, labels), or a `tf.data.Dataset` of batched pairs. A name is
-            what `load` takes.
-        name: what messages call it.
-        task: what the labels mean.
-        class_names: the name of each class; `"0"`, `"1"`, ... where not given.
-
-    Raises:
-        ArgumentError: it is none of these.
-        DataError: the arrays are empty or differ in length.
-
-    Example:
-        >>> as_dataset((np.zeros((10, 4), np.float32), np.arange(10) % 2)).class_names
-        ('0', '1')
-    """
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, tf.data.Dataset):
-        return _foreign(source, name, task or "unknown", tuple(class_names or ()))
-    if not isinstance(source, (tuple, list)) or len(source) != 2:
-        rule = "data must be a Dataset, a pair of arrays (inputs, labels) or a tf.data.Dataset of batches"
-        checks.refuse(rule, type(source).__name__, "For data by name, use kerasdl.data.load.")
-    try:
-        inputs, labels = (_narrow(np.asarray(part)) for part in source)
-    except ValueError:  # arrays of unlike shape in a list
-        inputs = labels = np.empty((), object)
-    if "O" in (inputs.dtype.kind, labels.dtype.kind):
-        rule = "arrays must be one of inputs and one of labels"
-        checks.refuse(rule, "several", "Pass several inputs as a tf.data.Dataset of ((first, second), labels).")
-    if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
-        lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
-        raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
-    task = task or _infer_task(inputs, labels)
-    if class_names is None and task.endswith("classification") and labels.ndim == 1:
-        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
-    images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3, 4)
-    return Dataset(
-        name=name,
-        task=task,
-        class_names=tuple(class_names or ()),
-        input_shape=inputs.shape[1:],
-        input_dtype=inputs.dtype.name,
-        size=len(inputs),
-        licence="not stated",
-        seekable=True,
-        scale=None,
-        source=Examples(inputs, labels),
-        images=images,
-    )
-
-
-def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[str, ...]) -> Dataset:
-    spec = source.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
-        rule = "a tf.data.Dataset must give batched pairs (inputs, labels), each a tensor or several"
-        checks.refuse(rule, spec, "Sample weights are not taken; RunConfig(class_weights=...) weighs classes.")
-    first = tf.nest.flatten(spec[0])[0]  # of several inputs
-    shape, batches = first.shape, int(source.cardinality())
-    known = shape.rank and shape[0] is not None and batches >= 0
-    return Dataset(
-        name=name,
-        task=task,
-        class_names=class_names,
-        input_shape=tuple(shape[1:]) if shape.rank else (),
-        input_dtype=first.dtype.name,
-        size=shape[0] * batches if known else None,
-        licence="not stated",
-        seekable=False,
-        scale=None,
-        source=source,
-    )
-
-
-def _narrow(array: np.ndarray) -> np.ndarray:
-    return array.astype({np.dtype("float64"): "float32", np.dtype("int64"): "int32"}.get(array.dtype, array.dtype))
-
-
-def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:
-    whole = labels.ndim == 1 and labels.dtype.kind in "iu"
-    if whole and inputs.ndim == 4:
-        return "image_classification"
-    if inputs.ndim == 2 and inputs.dtype.kind == "f":
-        if whole:
-            return "tabular_classification"
-        if labels.dtype.kind == "f":
-            return "tabular_regression"
-    return "unknown"
 
 
 def _augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, batch_size: int) -> tf.data.Dataset:

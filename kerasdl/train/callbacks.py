@@ -13,6 +13,12 @@ from .config import RunConfig
 from .watchers import Watcher
 
 BASE = keras.callbacks.Callback
+WRITERS = (
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.TensorBoard,
+)
 
 
 class KerasCallbacks(Watcher):
@@ -29,6 +35,7 @@ class KerasCallbacks(Watcher):
         config: RunConfig,
         length: int | None,
         figures: Callable[[], dict[str, float]],
+        writes: bool = True,
     ):
         self.callbacks, self.model, self.figures = list(callbacks), model, figures
         for callback in self.callbacks:
@@ -41,7 +48,8 @@ class KerasCallbacks(Watcher):
                     "RunConfig(patience=..., restore_best=True) does the same and resumes.",
                 )
         settings = {"epochs": config.epochs, "steps": length, "verbose": 0}
-        self.list = keras.callbacks.CallbackList(self.callbacks, model=model, **settings)
+        called = [each for each in self.callbacks if writes or not isinstance(each, WRITERS)]
+        self.list = keras.callbacks.CallbackList(called, model=model, **settings)
         self.test_steps = _some_override(callbacks, "on_test_batch_begin", "on_test_batch_end")
         self.last: dict[str, float] = {}
 
@@ -106,11 +114,16 @@ def keras_callbacks(
     config: RunConfig,
     length: int | None,
     figures: Callable[[], dict[str, float]],
+    writes: bool = True,
 ) -> KerasCallbacks:
-    """Returns the watcher for these callbacks, with hooks on single steps only where one of them has such."""
+    """Returns the watcher for the Keras callbacks among these, with hooks on single steps only where one has such.
+
+    Of several workers, those that write files are called on the chief alone.
+    """
+    callbacks = [each for each in callbacks if not isinstance(each, Watcher)]
     in_steps = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     kind = KerasCallbacksWithSteps if _some_override(callbacks, *in_steps) else KerasCallbacks
-    return kind(callbacks, model, config, length, figures)
+    return kind(callbacks, model, config, length, figures, writes)
 
 
 def _some_override(callbacks: Sequence[keras.callbacks.Callback], *hooks: str) -> bool:

@@ -19,15 +19,21 @@ Arrays = dict[str, np.ndarray]
 
 
 class Checkpoints:
-    """The checkpoints in one folder; the last two are kept, and the best weights that they point to."""
+    """The checkpoints in one folder; the last two are kept, and the best weights that they point to.
 
-    def __init__(self, folder: Path, keep: int = 2):
-        self.folder, self.keep = folder, keep
-        for stray in folder.glob(".writing-*"):  # what a kill left half-written
-            shutil.rmtree(stray, ignore_errors=True)
+    Of several workers one writes; the others read.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, writes: bool = True):
+        self.folder, self.keep, self.writes = folder, keep, writes
+        if writes:
+            for stray in folder.glob(".writing-*"):  # what a kill left half-written
+                shutil.rmtree(stray, ignore_errors=True)
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Writes a checkpoint, then removes what it makes superfluous."""
+        if not self.writes:
+            return
         with files.writing_folder(self.folder / f"step_{step:08d}") as folder:
             np.savez(folder / "variables.npz", **arrays)
             files.write_json(folder / "state.json", dict(state))
@@ -37,10 +43,16 @@ class Checkpoints:
     def save_best(self, step: int, arrays: Mapping[str, np.ndarray]) -> str:
         """Writes the weights of the best epoch so far; returns the name under which `load_best` finds them."""
         name = f"best_{step:08d}"
-        with files.writing_folder(self.folder / name) as folder:
-            np.savez(folder / "variables.npz", **arrays)
-            _seal(folder)
+        if self.writes:
+            with files.writing_folder(self.folder / name) as folder:
+                np.savez(folder / "variables.npz", **arrays)
+                _seal(folder)
         return name
+
+    def newest(self) -> int | None:
+        """Returns the step of the newest checkpoint, or None."""
+        steps = self._steps()
+        return int(steps[-1].name.removeprefix("step_")) if steps else None
 
     def latest(self, say: Callable[[str], None]) -> tuple[Arrays, dict[str, Any]] | None:
         """Returns variables and state of the newest checkpoint that is undamaged, or None where there is none.

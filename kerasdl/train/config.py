@@ -11,10 +11,12 @@ import keras
 
 from kerasdl.core import checks
 
-from . import schedules
+from . import schedules, strategies
 from .optimizers import OPTIMIZERS
 
+CLIPPING = ("clip_norm", "clip_each_norm", "clip_value")
 NOT_PART_OF_THE_RESULT = ("folder", "resume", "save_every", "save_seconds", "tensorboard", "progress")
+NOT_PART_OF_THE_RESULT += ("strategy", "steps_per_execution", "remat")
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,32 @@ class RunConfig:
     """Decoupled weight decay; None takes the optimizer's own."""
     schedule: Any = "constant"
     """`"constant"`, `"cosine"`, `"step"`, `"plateau"`, an object of `kerasdl.train.schedules`, or a Keras schedule."""
+    decay_exempt: bool = False
+    """Whether norms, biases and other vectors are left out of weight decay; see `exempt_from_decay`."""
     clip_norm: float | None = None
     """Highest norm of all gradients together; larger ones are scaled down to it."""
+    clip_each_norm: float | None = None
+    """Highest norm of the gradient of each single weight; larger ones are scaled down to it."""
+    clip_value: float | None = None
+    """Largest absolute value in a gradient; what lies beyond is cut."""
     label_smoothing: float = 0.0
     """Share of the probability spread evenly over all classes, from 0 to below 1, in training and validation loss."""
     class_weights: Mapping[int, float] | str | None = None
     """Weight of each class in the loss, or `"balanced"` for examples / (classes * examples of the class)."""
+    accumulation: int = 1
+    """Parts into which a batch is cut; one is in memory at a time, and their gradients together make one update."""
+    ema: float | None = None
+    """Decay of an average of the weights over the updates, such as 0.999; it is what is validated, kept and returned."""
+    swa: float | None = None
+    """Share of the run after which the weights of each epoch's end are averaged; the run ends with that average."""
+    remat: bool | int = False
+    """Whether the forward pass is computed again in the backward pass, in so many segments, to save memory."""
+    strategy: Any = "auto"
+    """Where it computes: a name or an object of `kerasdl.train.strategy`; None for one device."""
+    steps_per_execution: int | None = None
+    """Updates in one compiled call; None measures a few and takes several where Python's share would be large."""
+    jit_compile: bool | str = "auto"
+    """Whether XLA compiles the update; `"auto"` leaves it to Keras, which does so on one GPU and not on CPUs."""
     mixed_precision: str | None = None
     """`"bfloat16"` or `"float16"` (GPU alone) computes in 16 bits; weights and outputs stay float32."""
     monitor: tuple[str, str] | None = None
@@ -80,20 +102,31 @@ class RunConfig:
     """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulation"):
             checks.at_least(name, getattr(self, name), 1)
-        for name in ("steps", "steps_per_epoch", "patience", "save_every"):
+        for name in ("steps", "steps_per_epoch", "patience", "save_every", "steps_per_execution"):
             if getattr(self, name) is not None:
                 checks.at_least(name, getattr(self, name), 1, "None leaves it out.")
         checks.at_least("seed", self.seed, 0)
-        highest = {"learning_rate": 1e6, "clip_norm": 1e12, "save_seconds": 1e9, "momentum": 1.0, "weight_decay": 1e6}
+        highest = {"learning_rate": 1e6, "save_seconds": 1e9, "momentum": 1.0, "weight_decay": 1e6}
+        highest |= {**dict.fromkeys(CLIPPING, 1e12), "ema": 0.999999, "swa": 0.999}
         for name, high in highest.items():
             if getattr(self, name) is not None:
                 checks.within(name, getattr(self, name), 0.0, high, "None leaves it out.")
-        if self.clip_norm == 0:
-            checks.refuse("clip_norm must be above 0", self.clip_norm, "None leaves gradients as they are.")
+        clipping = {name: getattr(self, name) for name in CLIPPING if getattr(self, name) is not None}
+        if len(clipping) > 1:
+            checks.refuse(f"at most one of {CLIPPING} must be given", clipping)
+        for name, value in clipping.items():
+            if value == 0:
+                checks.refuse(f"{name} must be above 0", value, "None leaves gradients as they are.")
         checks.within("label_smoothing", self.label_smoothing, 0.0, 0.999)
         checks.within("min_delta", self.min_delta, 0.0, 1e12)
+        checks.one_of("jit_compile", self.jit_compile, (True, False, "auto"))
+        strategies.check_strategy(self.strategy)
+        if not isinstance(self.remat, bool):
+            checks.at_least("remat", self.remat, 2, "True chooses the number of segments.")
+        if self.swa is not None and self.ema is not None:
+            checks.refuse("ema and swa must not both be given", (self.ema, self.swa))
         checks.one_of("mixed_precision", self.mixed_precision, (None, "bfloat16", "float16"))
         checks.one_of("progress", self.progress, ("auto", "off"))
         self._check_compound()

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.task import Task
 
+from . import strategies
 from .config import RunConfig
 from .fitting import DEFAULTS, fit
+from .rebuilding import placed
 from .state import Run
 
 
@@ -43,8 +46,9 @@ class _Distilling(keras.Model):
         if sample_weight is not None:
             axes = tuple(range(len(sample_weight.shape), len(divergence.shape)))  # a weight of a whole sequence
             divergence *= ops.cast(ops.expand_dims(sample_weight, axes), divergence.dtype)
-        penalties = sum(self.losses)  # the student's own, which count in full
-        return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) + penalties
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each of which gives its part of the mean
+        penalties = sum(self.losses) / replicas  # the student's own, which count in full
+        return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) / replicas + penalties
 
 
 def distill(
@@ -100,9 +104,12 @@ def distill(
     checks.within("temperature", temperature, 1e-3, 1e3)
     checks.within("alpha", alpha, 0.0, 1.0)
     _check_outputs(student, teacher)
-    model = _Distilling(student, teacher, float(temperature), float(alpha))
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
-    return dataclasses.replace(fit(model, train, validation=validation, **settings), model=student)
+    strategy = strategies.strategy_for(student, config.strategy)
+    with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
+        model = _Distilling(pupil, master, float(temperature), float(alpha))
+        run = fit(model, train, validation=validation, **settings)
+    return dataclasses.replace(run, model=student)
 
 
 def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:

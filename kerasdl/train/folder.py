@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasdl.core import checks, files
+from kerasdl.core.errors import TrainingError
 
 from . import logs
 from .checkpoints import Arrays, Checkpoints
@@ -18,9 +19,9 @@ SECONDS_BETWEEN_CURVES = 30.0
 class RunFolder:
     """Where a run is kept."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.checkpoints = Checkpoints(path / "checkpoints")
+    def __init__(self, path: Path, writes: bool = True):
+        self.path, self.writes = path, writes
+        self.checkpoints = Checkpoints(path / "checkpoints", writes=writes)
         self._drawn_at = -SECONDS_BETWEEN_CURVES
 
     def open(
@@ -30,11 +31,16 @@ class RunFolder:
 
         Raises:
             ArgumentError: the folder holds a run of another identity.
+            TrainingError: what the chief wrote is not seen here.
         """
         identity = json.loads(json.dumps(identity))  # tuples become lists, as in the file
         config = self.path / "config.json"
-        if not resume:
+        if not resume and self.writes:
             self._clear()
+        if not config.exists() and not self.writes:
+            raise TrainingError(
+                f"{self.path} must be on storage that all workers share; the chief's {config.name} is not seen here."
+            )
         if config.exists():
             stored = json.loads(config.read_text(encoding="utf-8"))
             differences = _differences(stored, identity)
@@ -52,7 +58,7 @@ class RunFolder:
         self, history: Mapping[str, Sequence[float]], monitor: str | None, best_epoch: int | None, final: bool
     ) -> None:
         """Writes log.csv, and curves.png when the run is over or the last picture is some time old."""
-        if not history:
+        if not history or not self.writes:
             return
         logs.write_csv(self.path / "log.csv", history)
         if final or time.monotonic() - self._drawn_at >= SECONDS_BETWEEN_CURVES:

@@ -5,14 +5,10 @@ It knows nothing of models and losses: `fit` runs on it, and whatever else learn
 
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -20,12 +16,15 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError, TrainingError
 
-from . import logs
+from . import logs, pacing
 from .config import RunConfig
-from .folder import RunFolder
+from .crew import NONE, Wish
+from .finiteness import NumberWatch
+from .keeping import Keeper
 from .progress import make_progress
 from .state import Best, Figures, Run, State
-from .watchers import EarlyStopping, Watcher, better, overrides
+from .stopping import Preempted, listening
+from .watchers import EarlyStopping, Occasion, Watcher, better, overrides
 
 
 def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: RunConfig) -> Run:
@@ -46,6 +45,7 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Ru
         TrainingError: a watched value is not finite, or the checkpoints are of no use.
         ArgumentError: the folder holds another run.
         KeyboardInterrupt: on Ctrl-C, after the state was saved.
+        Preempted: on SIGTERM where the run is kept in a folder, after the state was saved.
 
     Example:
         >>> weight = tf.Variable(4.0)
@@ -57,11 +57,15 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Ru
         (2, 1.0)
     """
     loop = _Loop(step, state, config)
-    with loop.progress, _asking_to_stop() as loop.interrupted:
-        loop.begin()
-        while loop.stopped is None:
-            loop.run_epoch()
-        loop.restore_best()
+    with loop.progress, listening(can_be_preempted=config.folder is not None) as loop.ears:
+        try:
+            loop.begin()
+            while loop.stopped is None:
+                loop.run_epoch()
+            state.settle(loop.restore_best())
+        except BaseException as error:
+            loop.fail(error)
+            raise
     return loop.result()
 
 
@@ -78,17 +82,20 @@ class _Loop:
         self.place, self.history = _Place(), {}
         self.best: Best | None = None
         self.best_file: str | None = None
-        self.best_weights: dict[str, np.ndarray] | None = None
         self.stopped: str | None = None
         self.resumed = False
         self.seconds = 0.0
-        self.started = self.saved_at = time.monotonic()
-        self.folder = None if config.folder is None else RunFolder(Path(config.folder))
-        self.numbers = _NumberWatch(state)
-        self.progress = make_progress(config.progress)
+        self.started = time.monotonic()
+        self.crew, self.keeper = state.crew, Keeper(state, config)
+        self.numbers = NumberWatch(state)
+        self.progress = make_progress(config.progress if self.crew.chief else "off")
         self.watchers = [*state.watchers, *self._own_watchers()]
-        self.before_step = [each.begin_step for each in self.watchers if overrides(each, "begin_step")]
-        self.after_step = [each.end_step for each in self.watchers if overrides(each, "end_step")]
+        self.called = [each for each in self.watchers if self.crew.chief or not each.writes]
+        self.before_step = [each.begin_step for each in self.called if overrides(each, "begin_step")]
+        self.after_step = [each.end_step for each in self.called if overrides(each, "end_step")]
+        self.inspectors = [each for each in self.watchers if overrides(each, "inspect")]
+        by_step = any(overrides(each, hook) for each in self.watchers for hook in ("begin_step", "end_step"))
+        self.pace = pacing.Pace(config.steps_per_execution, possible=state.several is not None and not by_step)
 
     def _own_watchers(self) -> Iterator[Watcher]:
         config = self.config
@@ -97,9 +104,9 @@ class _Loop:
                 checks.refuse("patience needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").')
             yield EarlyStopping(config.monitor, config.patience, config.min_delta)
         if config.tensorboard:
-            if self.folder is None:
+            if self.keeper.path is None:
                 checks.refuse("tensorboard=True needs a folder", None, "Pass folder=.")
-            yield logs.TensorBoardLog(self.folder.path / "tensorboard")
+            yield logs.TensorBoardLog(self.keeper.path / "tensorboard")
 
     # The run
 
@@ -109,64 +116,118 @@ class _Loop:
         epochs, steps = config.epochs, state.steps_per_epoch
         if config.steps is not None:
             epochs = math.ceil(config.steps / steps) if steps else None
-        self.progress.begin(epochs, steps, state.batch_size, state.figures)
-        found = None
-        if self.folder is not None:
-            identity = {"settings": config.describe(), **state.identity}
-            found = self.folder.open(identity, config.resume, self.progress.say)
-        finished = found is not None and found[1]["stopped"] is not None
+        self.progress.begin(epochs, steps, state.batch_size, state.glance or state.figures)
+        note = self.keeper.open(self.progress.say)
+        finished = note is not None and note["stopped"] is not None
+        for watcher in self.called:
+            watcher.meet(self._occasion())
         if not finished:
-            for watcher in self.watchers:
+            for watcher in self.called:
                 watcher.begin()
-        if found is not None:
-            self._restore(*found)
+        if note is not None:
+            self._take_up(note)
             self._write_logs()
         if finished:
-            self.progress.say(f"the run in {self.folder.path} is finished; this is its result")
+            self.progress.say(f"the run in {self.keeper.path} is finished; this is its result")
+
+    def _occasion(self) -> Occasion:
+        settings = {**self.config.describe(), **self.state.identity}
+        return Occasion(self.state.model, settings, self.keeper.path, self.progress.say)
+
+    def fail(self, error: BaseException) -> None:
+        """Tells the watchers that the run ends by an error."""
+        for watcher in self.called:
+            watcher.fail(error)
 
     def run_epoch(self) -> None:
         """Runs what is left of the current epoch, and closes it."""
         place = self.place
         if place.batch == 0:
             self.state.reset()
-        for watcher in self.watchers:
+        for watcher in self.called:
             watcher.begin_epoch(place.epoch)
         self.progress.begin_epoch(place.epoch, place.batch)
         told_to_stop = self._run_batches(self.state.stream(place.epoch, place.batch))
         self.numbers.check(self._give_up)
         self.progress.end_steps(place.batch)
-        figures = {**self.state.figures(), **self.state.evaluate()}
-        for name, value in figures.items():
-            self.history.setdefault(name, []).append(value)
-        is_best = self._note_best(figures)
-        reasons = [watcher.end_epoch(place.epoch, dict(figures)) for watcher in self.watchers]
+        with self.state.judged():
+            figures = {**self.state.figures(), **self.state.evaluate()}
+            for name, value in figures.items():
+                self.history.setdefault(name, []).append(value)
+            is_best = self._note_best(figures)
+        reasons = [watcher.end_epoch(place.epoch, dict(figures)) for watcher in self.called]
         self.progress.end_epoch(place.epoch, figures, is_best)
         self._close_epoch(next(filter(None, reasons), None) or told_to_stop)
 
     def _run_batches(self, stream: Any) -> str | None:
         place, limit = self.place, self._batches_of_epoch()
-        interrupted = self.interrupted
         while limit is None or place.batch < limit:
+            count = self.pace.count(self._room(limit))
             for hook in self.before_step:
                 hook(place.batch)
             try:
-                values = self.step(stream)
+                values = self._advance(stream, count)
             except (StopIteration, tf.errors.OutOfRangeError):
+                if count > 1:
+                    raise DataError("the data ended before their stated length. Pass steps_per_execution=1.") from None
                 break
-            place.batch += 1
-            place.step += 1
+            place.batch += count
+            place.step += count
             self.numbers.add(place.step, values, self._give_up)
             self.progress.step(place.epoch, place.batch)
-            if any([hook(place.batch - 1) for hook in self.after_step]):
+            heard = self.crew.heard(values, self._wishes())
+            if heard & Wish.END:
                 return "a callback asked to"
             if place.batch != limit:  # the end of the epoch saves by itself
-                if interrupted.is_set():
-                    self._interrupt()
-                if self._save_is_due():
+                if heard & (Wish.INTERRUPT | Wish.PREEMPT):
+                    self._interrupt(heard)
+                if heard & Wish.SAVE or self.keeper.is_due(place.step):
                     self._save()
         if place.batch == 0:
             raise DataError("the training data hold no batches. Check their size, and filters in the pipeline.")
         return None
+
+    def _advance(self, stream: Any, count: int) -> Mapping[str, Any]:
+        """Makes the next updates and returns their values."""
+        step = self.place.step + 1
+        wanting = [each for each in self.inspectors if each.wants(step)]
+        if wanting:
+            values, seen = self.state.inspected(stream, step)
+            for watcher in wanting:
+                watcher.inspect(seen)
+            return values
+        if count > 1:
+            return self.state.several(stream, count)
+        if not self.pace.measuring:
+            return self.step(stream)
+        values, seconds = pacing.timed(lambda: _read(self.step(stream)))
+        choice = self.pace.note(seconds, self._steps_left(), self.state.tracing_seconds)
+        if choice:
+            self.progress.say(choice)
+        return values
+
+    def _room(self, limit: int | None) -> int | None:
+        """Returns how many updates there are before something must happen between two of them."""
+        if limit is None or self.pace.chosen in (None, 1):
+            return limit
+        place, every, room = self.place, self.config.save_every, limit - self.place.batch
+        if every is not None:
+            room = min(room, every - place.step % every)
+        steps = range(1, min(room, self.pace.chosen) + 1)
+        wanted = (ahead for ahead in steps if any(each.wants(place.step + ahead) for each in self.inspectors))
+        return min(room, max(1, next(wanted, room + 1) - 1))
+
+    def _steps_left(self) -> int | None:
+        config, per_epoch = self.config, self.state.steps_per_epoch
+        total = config.steps if config.steps is not None else per_epoch and per_epoch * config.epochs
+        return total and total - self.place.step
+
+    def _wishes(self) -> Wish:
+        asked = any([hook(self.place.batch - 1) for hook in self.after_step])
+        wishes = self.ears.wish | (Wish.END if asked else NONE)
+        if self.crew.chief and self.keeper.time_is_up():
+            wishes |= Wish.SAVE
+        return wishes
 
     def _batches_of_epoch(self) -> int | None:
         per_epoch, steps, place = self.state.steps_per_epoch, self.config.steps, self.place
@@ -181,17 +242,18 @@ class _Loop:
         over = place.epoch >= config.epochs if config.steps is None else place.step >= config.steps
         if over:
             self.stopped = "finished"
-        elif reason:
+        heard = self.crew.vote(self.ears.wish | (Wish.END if reason else NONE))
+        if heard & Wish.END and not self.stopped:
             self.stopped = "early"
-            self.progress.say(f"stopped after epoch {place.epoch}: {reason}")
+            self.progress.say(f"stopped after epoch {place.epoch}: {reason or 'another worker asked to'}")
         if self.stopped:
-            for watcher in self.watchers:
+            for watcher in self.called:
                 watcher.end()
-        if self.folder is not None:
+        if self.keeper.path is not None:
             self._save(at_epoch_end=True)
-            self._write_logs()
-        if self.interrupted.is_set() and not self.stopped:
-            self._interrupt()
+        self._write_logs()
+        if heard & (Wish.INTERRUPT | Wish.PREEMPT) and not self.stopped:
+            self._interrupt(heard)
 
     # The best epoch
 
@@ -206,24 +268,17 @@ class _Loop:
         if not better(figures[name], best.value if best else None, mode) and not breaks_tie:
             return False
         self.best = Best(figures[name], self.place.epoch + 1, loss)
-        weights = _values(self.state.weights)
-        if self.folder is not None:
-            self.best_file = self.folder.checkpoints.save_best(self.place.step, weights)
-        elif self.config.restore_best:
-            self.best_weights = weights
+        self.best_file = self.keeper.keep_best(self.place.step)
         return True
 
     def restore_best(self) -> bool:
         """Gives the model the weights of its best epoch, if there is one and the settings want it."""
         if self.best is None or not self.config.restore_best:
             return False
-        weights = self.best_weights
-        if self.folder is not None:
-            weights = self.folder.checkpoints.load_best(self.best_file)
-        _assign(self.state.weights, weights)
+        self.keeper.restore_best(self.best_file)
         return True
 
-    def _give_up(self, problem: str) -> None:
+    def _give_up(self, problem: str) -> NoReturn:
         advice = "Lower the learning rate, or pass clip_norm=; at a first step, look for NaN in the data."
         if self.restore_best():
             advice = f"The model holds the weights of its best epoch, {self.best.epoch}. {advice}"
@@ -231,18 +286,10 @@ class _Loop:
 
     # Checkpoints
 
-    def _save_is_due(self) -> bool:
-        config = self.config
-        if self.folder is None or not self.state.seekable:
-            return False
-        if config.save_every is not None and self.place.step % config.save_every == 0:
-            return True
-        return config.save_seconds is not None and time.monotonic() - self.saved_at >= config.save_seconds
-
     def _save(self, at_epoch_end: bool = False) -> None:
         if not at_epoch_end:
             self.numbers.check(self._give_up)  # a checkpoint never holds what a failed step left
-        state = {
+        note = {
             "place": dataclasses.asdict(self.place),
             "history": self.history,
             "best": self.best,
@@ -252,12 +299,9 @@ class _Loop:
             "last_finite": self.numbers.last,
             "watchers": [watcher.saved() for watcher in self.watchers],
         }
-        arrays = _values({**self.state.weights, **self.state.extras})
-        self.folder.checkpoints.save(self.place.step, arrays, state)
-        self.saved_at = time.monotonic()
+        self.keeper.save(self.place.step, note)
 
-    def _restore(self, arrays: Mapping[str, np.ndarray], saved: Mapping[str, Any]) -> None:
-        _assign({**self.state.weights, **self.state.extras}, arrays)
+    def _take_up(self, saved: Mapping[str, Any]) -> None:
         self.place = _Place(**saved["place"])
         self.history, self.seconds, self.stopped = saved["history"], saved["seconds"], saved["stopped"]
         self.best = Best(*saved["best"]) if saved["best"] else None
@@ -270,24 +314,23 @@ class _Loop:
             place = f"epoch {self.place.epoch + 1}, step {self.place.batch}"
             if not self.state.seekable:
                 place = f"the start of epoch {self.place.epoch + 1}: this pipeline cannot start inside one"
-            self.progress.say(f"going on in {self.folder.path} from {place}")
+            self.progress.say(f"going on in {self.keeper.path} from {place}")
 
-    def _interrupt(self) -> None:
-        if self.folder is None:
+    def _interrupt(self, heard: Wish) -> NoReturn:
+        if self.keeper.path is None:
             how = "nothing was saved; pass folder= to be able to go on"
         elif self.place.batch and not self.state.seekable:
-            how = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
+            how = f"kept in {self.keeper.path}; the same call goes on from the start of this epoch"
         else:
             if self.place.batch:
                 self._save()
-            how = f"saved in {self.folder.path}; the same call goes on from here"
+            how = f"saved in {self.keeper.path}; the same call goes on from here"
         self.progress.say(f"interrupted after step {self.place.step}: {how}")
-        raise KeyboardInterrupt
+        raise Preempted if heard & Wish.PREEMPT else KeyboardInterrupt
 
     def _write_logs(self) -> None:
-        monitor = self.config.monitor
         best_epoch = self.best.epoch if self.best else None
-        self.folder.write_logs(self.history, monitor[0] if monitor else None, best_epoch, final=bool(self.stopped))
+        self.keeper.write_logs(self.place.step, self.history, best_epoch, final=bool(self.stopped))
 
     # The result
 
@@ -297,73 +340,13 @@ class _Loop:
     def result(self) -> Run:
         """Returns the Run."""
         seconds = self._seconds()
-        folder = self.folder.path if self.folder is not None else None
+        path = self.keeper.path
         return Run(
-            self.state.model, self.history, self.best, seconds, self.place.step, folder, self.resumed, self.stopped
+            self.state.model, self.history, self.best, seconds, self.place.step, path, self.resumed, self.stopped
         )
 
 
-class _NumberWatch:
-    """Looks for values that are not finite, and names the very step, though it may look at several steps at once."""
-
-    def __init__(self, state: State):
-        self.state = state
-        self.pending: list[tuple[int, Mapping[str, Any]]] = []
-        self.last: Figures = {}
-        # Reading a value waits for the step to be computed: free on a CPU, a stall of the queue on a GPU.
-        self.every = 16 if tf.config.list_physical_devices("GPU") else 1
-
-    def add(self, step: int, values: Mapping[str, Any], give_up: Callable[[str], None]) -> None:
-        self.pending.append((step, values))
-        if len(self.pending) >= self.every:
-            self.check(give_up)
-
-    def check(self, give_up: Callable[[str], None]) -> None:
-        for step, values in self.pending:
-            found = {name: float(values[name]) for name in self.state.watched if name in values}
-            if not all(map(math.isfinite, found.values())):
-                give_up(self._describe(step, found))
-            self.last = found
-        self.pending.clear()
-
-    def _describe(self, step: int, found: Figures) -> str:
-        bad = " and ".join(name for name, value in found.items() if not math.isfinite(value))
-        before = {name: f" (last finite: {value:.4g})" for name, value in self.last.items()}
-        values = ", ".join(f"{name} {value:.4g}{before.get(name, '')}" for name, value in found.items())
-        if "gradient_norm" not in found:
-            values += ", gradient_norm unknown to this step"
-        return f"{bad} not finite at step {step}: {values}, learning rate {self.state.learning_rate(step):.4g}"
-
-
-def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
-
-
-def _assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    if shapes != {name: array.shape for name, array in arrays.items()}:
-        raise TrainingError("the checkpoint holds other variables than the run. Choose another folder or resume=False.")
-    for name, variable in variables.items():
-        array = arrays[name]
-        # npz knows no bfloat16 and gives back raw bytes.
-        variable.assign(array.view(variable.numpy().dtype) if array.dtype.kind == "V" else array)
-
-
-@contextmanager
-def _asking_to_stop() -> Iterator[threading.Event]:
-    """Yields an event that the first Ctrl-C sets, so that a run stops between two steps; the second stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
-        yield asked
-        return
-
-    def ask(number, frame):
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    for value in values.values():  # a step is over once its values can be read
+        np.asarray(value)
+    return values

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .watchers import Watcher
+from .crew import Crew
+from .watchers import Inspection, Watcher
 
 Figures = dict[str, float]
 
@@ -33,6 +35,8 @@ class State:
     """Called where an epoch starts, to clear what `figures` accumulates."""
     figures: Callable[[], Figures] = dict
     """Gives the figures of the epoch so far."""
+    glance: Callable[[], Figures] | None = None
+    """Gives the figures shown inside an epoch; None for `figures`. Workers must not wait for each other in it."""
     evaluate: Callable[[], Figures] = dict
     """Gives the figures of validation; called once an epoch, after `figures`."""
     learning_rate: Callable[[int], float] = lambda step: math.nan
@@ -41,6 +45,18 @@ class State:
     """What must stay finite in the values that the step returns."""
     watchers: Sequence[Watcher] = ()
     """What else looks on, in the order in which it is called."""
+    several: Callable[[Any, int], Mapping[str, Any]] | None = None
+    """Makes so many updates from a stream in one call; returns the values of all, stacked."""
+    tracing_seconds: float = 0.0
+    """Time that it takes to make `several` ready."""
+    inspected: Callable[[Any, int], tuple[Mapping[str, Any], Inspection]] | None = None
+    """Makes one update (counted from 1) and gives a close look at it, where watchers want one."""
+    judged: Callable[[], AbstractContextManager] = nullcontext
+    """Inside what it gives, the weights are those to validate and to keep as best, such as averages."""
+    settle: Callable[[bool], None] = lambda restored: None
+    """Called at the end of a run, with whether the weights of the best epoch were restored."""
+    crew: Crew = field(default_factory=Crew)
+    """The processes that train together."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that tell this run from others; a folder with another identity is refused."""
 

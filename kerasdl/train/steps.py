@@ -1,11 +1,26 @@
-"""The training step and the validation step of a Keras model, over public API, as compiled functions."""
+"""The steps of a Keras model in training and validation as compiled functions, on one device or under a strategy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from .crew import Workers
+
+try:
+    from .sharpness import SharpnessAware
+except ImportError:
+
+    class SharpnessAware:
+        pass
+
+
+from .updating import Collector, plus, summed, times
+
+Values = dict[str, tf.Tensor]
 
 
 def has_own_train_step(model: keras.Model) -> bool:
@@ -13,29 +28,231 @@ def has_own_train_step(model: keras.Model) -> bool:
     return type(model).train_step is not keras.Model.train_step
 
 
-def make_train_step(model: keras.Model, class_weights: np.ndarray | None) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """Returns a function from an iterator of batches to the values of one update.
+@dataclass(frozen=True)
+class Way:
+    """How steps compute, apart from what they learn."""
+
+    class_weights: np.ndarray | None = None
+    """The weight of each class, float32 (K,)."""
+    parts: int = 1
+    """Parts into which each batch is cut, computed one after the other before the one update."""
+    jit: bool = False
+    """Whether XLA compiles the update."""
+    forward: Callable | None = None
+    """What computes the outputs in training; None for the model."""
+    strategy: tf.distribute.Strategy | None = None
+    """Whose replicas take the step together, each its part of a batch (see `kerasdl.data.sharding`); None for one
+    device, which takes batches as they are."""
+    crew: Workers | None = None
+    """The workers whose wishes travel with the sums."""
+
+
+def make_train_step(model: keras.Model, class_weights: np.ndarray | None = None) -> Callable[[Any], Values]:
+    """Returns a function from an iterator of batches to the values of one update, on one device.
 
     They are the loss of the batch and the global norm of its gradients before clipping, or what the model's own
     `train_step` returns.
     """
-    update = model.train_step if has_own_train_step(model) else _plain_update(model)
-
-    def step(batches):
-        return update(weigh(batches.get_next(), class_weights))
-
-    return tf.function(step, autograph=False, reduce_retracing=True)
+    return Steps(model, Way(class_weights)).train
 
 
-def make_test_step(model: keras.Model) -> Callable[[Any], Any]:
-    """Returns a function that takes a batch from an iterator into the model's metrics, and returns its logs."""
-    own = type(model).test_step is not keras.Model.test_step
-    measure = model.test_step if own else _plain_measurement(model)
+class Steps:
+    """The compiled steps of a compiled model; each takes an iterator of batches."""
 
-    def step(batches):
-        return measure(batches.get_next())
+    def __init__(self, model: keras.Model, way: Way):
+        self.model, self.way = model, way
+        self.replicas = 1 if way.strategy is None else way.strategy.num_replicas_in_sync
+        self.update = self._own_update if has_own_train_step(model) else self._plain_update
+        own = type(model).test_step is not keras.Model.test_step
+        self.measure = self._own_measurement if own else self._plain_measurement
+        if way.jit:
+            self.update = tf.function(self.update, jit_compile=True, autograph=False)
+        compiled = {"autograph": False, "reduce_retracing": True}
+        self.outputs: Values = {}
+        self.train = tf.function(lambda batches: self._on_replicas(self.update, batches), **compiled)
+        self.test = tf.function(lambda batches: self._on_replicas(self.measure, batches), **compiled)
+        self.inspected = tf.function(lambda batches: self._on_replicas(self._seen_update, batches), **compiled)
+        self._several = tf.function(self._loop, **compiled)
 
-    return tf.function(step, autograph=False, reduce_retracing=True)
+    def trace(self, element_spec: Any) -> Values:
+        """Makes every variable that the training step changes, without a step; returns its outputs, symbolic."""
+        self.outputs = self.train.get_concrete_function(tf.data.IteratorSpec(element_spec)).structured_outputs
+        return self.outputs
+
+    def several(self, batches: Iterator, count: int) -> Values:
+        """Makes `count` updates in one call, once traced; returns the values of all, (count, ...)."""
+        return self._several(batches, tf.constant(count))
+
+    def _loop(self, batches: Any, count: tf.Tensor) -> Values:
+        each = {name: (value.dtype, value.shape) for name, value in self.outputs.items()}
+        kept = {name: tf.TensorArray(dtype, count, element_shape=shape) for name, (dtype, shape) in each.items()}
+
+        def body(index, kept):
+            values = self._on_replicas(self.update, batches)
+            return index + 1, {name: array.write(index, values[name]) for name, array in kept.items()}
+
+        _, kept = tf.while_loop(lambda index, _: index < count, body, (0, kept), parallel_iterations=1)
+        return {name: array.stack() for name, array in kept.items()}
+
+    # Where
+
+    def _on_replicas(self, function: Callable, batches: Any) -> Any:
+        strategy, element = self.way.strategy, batches.get_next()
+        if strategy is None:
+            return function(element, None)
+        parts = iter(element)
+        each = strategy.experimental_distribute_values_from_function(lambda _: next(parts))
+        results = strategy.run(lambda part: function(*part), args=(each,))
+        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], results)
+
+    def _summed(self, values: Sequence) -> list:
+        return list(values) if self.way.strategy is None else summed(values)
+
+    def _parts(self, batch: tuple, share: tf.Tensor | None) -> Iterator[tuple[tuple, tf.Tensor | None]]:
+        """Yields each part of a replica's batch with its weight in the loss of the whole batch; None for 1."""
+        count = self.way.parts
+        if count == 1:
+            yield batch, share
+            return
+        size = _size(batch)
+        for number in range(count):
+            low, high = number * size // count, (number + 1) * size // count
+            weight = tf.cast(high - low, tf.float64) / tf.cast(size, tf.float64)
+            stop = tf.maximum(high, low + 1)  # an empty part computes one example that does not count
+            part = tf.nest.map_structure(lambda whole, low=low, stop=stop: whole[low:stop], batch)
+            yield part, weight if share is None else weight * share
+
+    # The update of a model that leaves it to us
+
+    def _plain_update(self, batch: tuple, share: tf.Tensor | None) -> Values:
+        return self._gradients_and_values(batch, share)[1]
+
+    def _seen_update(self, batch: tuple, share: tf.Tensor | None) -> tuple[Values, list, Any]:
+        gradients, values = self._gradients_and_values(batch, share)
+        return values, [None if each is None else tf.convert_to_tensor(each) for each in gradients], batch[0]
+
+    def _gradients_and_values(self, batch: tuple, share: tf.Tensor | None) -> tuple[list, Values]:
+        model, optimizer = self.model, self.model.optimizer
+        batch = weigh(batch, self.way.class_weights)
+        drifting = self._drifting()
+        gradients, loss = self._gradients(batch, share, take_in=True)
+        gradients, loss, values = self._over_replicas(gradients, loss, drifting)
+        scale = optimizer.scale_loss(tf.ones_like(loss))
+        known = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
+        norm = tf.linalg.global_norm(known) / tf.cast(scale, tf.float32)
+        variables = model.trainable_weights  # complete only after the first call of a subclassed model
+        if isinstance(optimizer, SharpnessAware):
+            gradients = self._at_the_top(optimizer, gradients, batch, share)
+        optimizer.apply(gradients, variables)
+        return gradients, {"loss": loss, "gradient_norm": norm, **values}
+
+    def _gradients(self, batch: tuple, share: tf.Tensor | None, take_in: bool) -> tuple[list, tf.Tensor]:
+        """Returns what this replica adds to the gradients, scaled as the optimizer wants, and to the loss."""
+        model, forward = self.model, self.way.forward or self.model
+        total, losses = None, []
+        for part, weight in self._parts(batch, share):
+            done = [each for each in total or () if each is not None]
+            with tf.control_dependencies(done):  # so that one part at a time is in memory
+                x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
+                with tf.GradientTape() as tape:
+                    predictions = forward(x, training=True)
+                    loss = model.compute_loss(x, y, predictions, sample_weight, training=True)
+                    counted = loss if weight is None else loss * tf.cast(weight, loss.dtype)
+                    scaled = model.optimizer.scale_loss(counted)
+                gradients = tape.gradient(scaled, model.trainable_weights)
+                if take_in:
+                    self._take_in(part, predictions, loss, weight)
+            total = gradients if total is None else plus(total, gradients)
+            losses.append(counted)
+        return total, sum(losses[1:], losses[0])
+
+    def _at_the_top(self, optimizer: SharpnessAware, gradients: list, batch: tuple, share: tf.Tensor | None) -> list:
+        """Returns the gradients where the loss is steepest nearby (see `SharpnessAware`)."""
+        drifting = self._drifting()
+        with optimizer.displaced(gradients, self.model.trainable_weights):
+            return self._over_replicas(*self._gradients(batch, share, take_in=False), drifting)[0]
+
+    # The update of a model that has its own
+
+    def _own_update(self, batch: tuple, share: tf.Tensor | None) -> Values:
+        batch = weigh(batch, self.way.class_weights)
+        if self.way.strategy is None and self.way.parts == 1:
+            return self.model.train_step(batch)
+        drifting, collector = self._drifting(), Collector(self.way.parts, self.way.strategy is not None)
+        losses: Values = {}
+        for number, (part, weight) in enumerate(self._parts(batch, share)):
+            with tf.control_dependencies(collector.pending), collector.part(number, weight):
+                logs = _scalars(self.model.train_step(part))
+            for name in filter(is_loss, logs):
+                losses[name] = losses.get(name, 0.0) + times(logs[name], weight)
+        return self._joined_logs({**logs, **losses}, drifting)
+
+    def _joined_logs(self, logs: Values, drifting: Sequence = ()) -> Values:
+        """Returns the sums of losses over the replicas, which are parts of them by Keras's rule, and the means else."""
+        if self.way.strategy is None:
+            return logs
+        parts = [value if is_loss(name) else value / self.replicas for name, value in logs.items()]
+        joined, _, values = self._over_replicas(parts, None, drifting)
+        return {**dict(zip(logs, joined, strict=True)), **values}
+
+    # Over replicas
+
+    def _over_replicas(
+        self, gradients: list, loss: tf.Tensor | None, drifting: Sequence
+    ) -> tuple[list, tf.Tensor | None, Values]:
+        """Returns the sums over all replicas, and the wishes of all; what drifted apart is brought together."""
+        if self.way.strategy is None:
+            return gradients, loss, {}
+        moves = [variable - before for variable, before in drifting]
+        wishes = [] if self.way.crew is None else [self.way.crew.asked.value()]
+        count = len(gradients)
+        sums = summed([*gradients, loss, *moves, *wishes])
+        for (variable, before), move in zip(drifting, sums[count + 1 :], strict=False):
+            variable.assign(before + move / self.replicas)
+        return sums[:count], sums[count], {Workers.KEY: sums[-1]} if wishes else {}
+
+    def _drifting(self) -> list[tuple[Any, tf.Tensor]]:
+        """Returns the statistics that each replica would keep for itself, with their values now."""
+        return [] if self.replicas == 1 else [(each, tf.identity(each)) for each in statistics_apart(self.model)]
+
+    # Validation
+
+    def _plain_measurement(self, batch: tuple, share: tf.Tensor | None) -> Values:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        predictions = self.model(x, training=False)
+        loss = self.model.compute_loss(x, y, predictions, sample_weight, training=False)
+        self._take_in(batch, predictions, loss, share)
+        return {}
+
+    def _own_measurement(self, batch: tuple, share: tf.Tensor | None) -> Values:
+        return self._joined_logs(_scalars(self.model.test_step(batch)))
+
+    def _take_in(self, batch: tuple, predictions: Any, loss: tf.Tensor, weight: tf.Tensor | None) -> None:
+        """Takes a part into the metrics, unless it stands in for an empty one."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+
+        def take():
+            for metric in self.model.metrics:
+                if metric.name == "loss":
+                    metric.update_state(loss * self.replicas, sample_weight=_size(batch))
+            self.model.compute_metrics(x, y, predictions, sample_weight)
+            return tf.constant(True)
+
+        if weight is None:
+            take()
+        else:
+            tf.cond(weight > 0, take, lambda: tf.constant(False))
+
+
+def statistics_apart(model: keras.Model) -> list[keras.Variable]:
+    """Returns the statistics that replicas keep each for themselves, such as those of a plain batch norm."""
+    found = {}
+    for layer in model._flatten_layers():  # Keras has no public way to the layers inside a layer
+        has_parts = any(True for _ in layer._flatten_layers(include_self=False))
+        if layer.trainable and not has_parts and not getattr(layer, "synchronized", False):
+            floats = [each for each in layer.non_trainable_weights if "float" in each.dtype]
+            found |= {id(variable): variable for variable in floats}
+    return list(found.values())
 
 
 def weigh(batch: tuple, class_weights: np.ndarray | None) -> tuple:
@@ -47,39 +264,15 @@ def weigh(batch: tuple, class_weights: np.ndarray | None) -> tuple:
     return x, y, by_class if weight is None else by_class * weight
 
 
-def _plain_update(model: keras.Model) -> Callable[[tuple], dict[str, tf.Tensor]]:
-    def update(batch):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        optimizer = model.optimizer
-        with tf.GradientTape() as tape:
-            predictions = model(x, training=True)
-            loss = model.compute_loss(x, y, predictions, weight, training=True)
-            scaled = optimizer.scale_loss(loss)
-        variables = model.trainable_weights  # complete only after the first call of a subclassed model
-        gradients = tape.gradient(scaled, variables)
-        known = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
-        norm = tf.linalg.global_norm(known) / optimizer.scale_loss(tf.ones_like(loss))
-        optimizer.apply(gradients, variables)
-        _take_in(model, x, y, predictions, weight, loss)
-        return {"loss": loss, "gradient_norm": norm}
-
-    return update
+def is_loss(name: str) -> bool:
+    """Returns whether what a `train_step` returns under this name is a loss."""
+    return "loss" in name
 
 
-def _plain_measurement(model: keras.Model) -> Callable[[tuple], dict[str, tf.Tensor]]:
-    def measure(batch):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        predictions = model(x, training=False)
-        loss = model.compute_loss(x, y, predictions, weight, training=False)
-        _take_in(model, x, y, predictions, weight, loss)
-        return {}
-
-    return measure
+def _scalars(logs: Mapping[str, Any]) -> Values:
+    values = {name: tf.convert_to_tensor(value) for name, value in logs.items()}
+    return {name: value for name, value in values.items() if value.shape.rank == 0}
 
 
-def _take_in(model: keras.Model, x: Any, y: Any, predictions: Any, weight: Any, loss: tf.Tensor) -> None:
-    examples = tf.shape(keras.tree.flatten(x)[0])[0]
-    for metric in model.metrics:
-        if metric.name == "loss":
-            metric.update_state(loss, sample_weight=examples)
-    model.compute_metrics(x, y, predictions, weight)
+def _size(batch: Any) -> tf.Tensor:
+    return tf.shape(keras.tree.flatten(batch)[0])[0]

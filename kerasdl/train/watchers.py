@@ -1,14 +1,65 @@
 """What looks on while a run goes: the hooks, early stopping, and the learning rate on a plateau."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from . import schedules
 
 
+@dataclass(frozen=True)
+class Occasion:
+    """What a run is, as a watcher gets to know it."""
+
+    model: Any
+    """What is trained."""
+    settings: Mapping[str, Any]
+    """The settings and the identity of the run, as plain values for JSON."""
+    folder: Path | None
+    """Where the run is kept, if it is."""
+    say: Any
+    """Called with a line to show it, in step with the progress display."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One update, looked at closely."""
+
+    step: int
+    """Which update, counted from 1."""
+    inputs: Any
+    """The inputs of its batch (those of the first replica), as tensors nested as the model takes them."""
+    gradients: Mapping[str, np.ndarray]
+    """The gradient of each trainable weight by its path, over the whole batch and before clipping."""
+    before: Mapping[str, np.ndarray]
+    """Each trainable weight by its path, before the update."""
+    after: Mapping[str, np.ndarray]
+    """Each trainable weight by its path, after the update."""
+
+
 class Watcher:
-    """Hooks of a run; a subclass overrides what it needs, and the loop calls no others."""
+    """Hooks of a run; a subclass overrides what it needs, and the loop calls no others.
+
+    `fit` takes watchers among its callbacks. Of several workers each has its own; what it writes belongs on the chief
+    alone, which `writes` says.
+    """
+
+    writes = False
+    """Whether the hooks write files or talk to a server: of several workers, they are called on the chief alone."""
+
+    def meet(self, occasion: Occasion) -> None:
+        """Called once, before all else."""
+
+    def wants(self, step: int) -> bool:
+        """Called before an update, counted from 1, where `inspect` is overridden: whether to inspect that one."""
+        return False
+
+    def inspect(self, seen: Inspection) -> None:
+        """Called after an update that was wanted."""
 
     def begin(self) -> None:
         """Called before the first epoch, or before a resumed run goes on."""
@@ -28,6 +79,9 @@ class Watcher:
 
     def end(self) -> None:
         """Called after the last epoch."""
+
+    def fail(self, error: BaseException) -> None:
+        """Called where a run ends by an error, Ctrl-C and SIGTERM included."""
 
     def saved(self) -> dict[str, Any]:
         """Returns what a checkpoint must hold of this watcher, as plain values."""
@@ -91,6 +145,6 @@ class LowerOnPlateau(Patience):
 
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
         if self.exhausted(figures):
-            rate = float(self.optimizer.learning_rate)
+            rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
             self.optimizer.learning_rate = max(rate * self.plateau.factor, min(rate, self.plateau.floor))
             self.waited = 0

@@ -1,0 +1,84 @@
+"""Batches cut into the parts that replicas compute: every example lies in one part, and no part is empty.
+
+A part is a pair (batch, weight). The weight is the part's number of examples over the mean number of a part, so that
+the mean over replicas of `weight * (mean loss of the part)` is the mean loss of the whole batch, uneven parts included.
+Where a batch has fewer examples than there are replicas, a part that would be empty holds a stand-in of weight 0.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Share:
+    """The replicas of one process among all that train together."""
+
+    first: int
+    """The first of them, counted from 0 over all processes."""
+    count: int
+    """How many this process has."""
+    of: int
+    """How many there are in all."""
+
+    @property
+    def parts(self) -> range:
+        """The numbers of this process's parts."""
+        return range(self.first, self.first + self.count)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one replica reads in an epoch."""
+
+    positions: np.ndarray
+    """Places in the order of the epoch, one batch after the other."""
+    batch_size: int
+    """Examples in each of its batches but the last, which may be smaller."""
+    weights: np.ndarray
+    """The weight of each of its batches, float64: float32 would round 6/5."""
+
+
+def parts_of(size: int, batch_size: int, start: int, share: Share) -> Iterator[Part]:
+    """Yields the parts of a share.
+
+    Args:
+        size: examples in an epoch.
+        batch_size: examples in a whole batch, as many as there are replicas or more.
+        start: how many whole batches to leave out.
+        share: whose parts.
+    """
+    starts = np.arange(start * batch_size, size, batch_size)
+    sizes = np.minimum(batch_size, size - starts)
+    for part in share.parts:
+        low, high, count = _bounds(sizes, part, share.of)
+        places = [np.arange(first + a, first + b) for first, a, b in zip(starts, low, high, strict=True)]
+        whole = (part + 1) * batch_size // share.of - part * batch_size // share.of
+        yield Part(np.concatenate(places), whole, share.of * count / sizes)
+
+
+def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:
+    """Returns, for each whole batch of a pipeline, the tuple of this process's parts."""
+
+    def parts(*batch):
+        size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
+        return tuple(one(batch, size, part) for part in share.parts)
+
+    def one(batch, size, part):
+        low, high, count = _bounds(size, part, share.of)
+        weight = share.of * tf.cast(count, tf.float64) / tf.cast(size, tf.float64)
+        return tf.nest.map_structure(lambda whole: whole[low:high], batch), weight
+
+    return batches.map(parts, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _bounds(size, part: int, of: int):
+    """Returns where a part begins and ends in a batch, and how many examples count (0 for a stand-in)."""
+    low, high = part * size // of, (part + 1) * size // of
+    is_empty = high == low
+    high_of_stand_in = low + 1
+    if isinstance(size, np.ndarray):
+        return low, np.where(is_empty, high_of_stand_in, high), high - low
+    return low, tf.where(is_empty, high_of_stand_in, high), high - low

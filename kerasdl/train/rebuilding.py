@@ -1,0 +1,101 @@
+"""A model built outside the scope of a strategy is built again inside it, and what it learnt is given back."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+from . import strategies
+
+OWN_WAY = "Build the model inside `with kerasdl.train.strategy(...).scope():`, or pass strategy=None."
+
+
+@contextmanager
+def placed(model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool = False) -> Iterator[keras.Model]:
+    """Yields the model in the scope of a strategy, itself where it lives there; at the end it has what was learnt.
+
+    Args:
+        model: a built model.
+        strategy: whose scope.
+        compiled: whether losses, metrics and optimizers move along, with their state.
+
+    Raises:
+        ArgumentError: the model cannot be built a second time.
+    """
+    if strategy is strategies.plain() or model.distribute_strategy is strategy:
+        yield model
+        return
+    twin = rebuilt(model, strategy)
+    if compiled:
+        with strategy.scope():
+            twin.compile_from_config(model.get_compile_config())
+            copy_optimizers(model, twin)
+    try:
+        yield twin
+    finally:
+        copy_values(_state(twin), _state(model))
+        if compiled:
+            copy_optimizers(twin, model)
+
+
+def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
+    """Returns the same model built in the scope of a strategy, with its weights, statistics and random state.
+
+    Raises:
+        ArgumentError: the model has no weights yet, or no `get_config` that builds it again.
+    """
+    if not model.built:
+        checks.refuse("a model must be built before it moves into the scope of a strategy", model.name, OWN_WAY)
+    with strategy.scope():
+        try:
+            if type(model) in (keras.Sequential, _functional()):
+                twin = keras.models.clone_model(model)
+            else:
+                twin = type(model).from_config(model.get_config())
+        except (NotImplementedError, TypeError, ValueError) as error:
+            problem = f"{type(model).__name__} ({type(error).__name__}: {error})".splitlines()[0]
+            checks.refuse("a model must be one that can be built again from its config", problem, OWN_WAY)
+        copy_values(_state(model), _state(twin))
+    return twin
+
+
+def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
+    """Returns the optimizers that a model holds, by attribute."""
+    return {name: value for name, value in vars(model).items() if isinstance(value, keras.optimizers.Optimizer)}
+
+
+def copy_values(sources: Sequence, targets: Sequence) -> None:
+    """Assigns the values of one list of variables to another.
+
+    Raises:
+        ArgumentError: their shapes differ.
+    """
+    shapes = [[tuple(variable.shape) for variable in variables] for variables in (sources, targets)]
+    if shapes[0] != shapes[1]:
+        checks.refuse("a model built from its config must have the variables of the first", "others", OWN_WAY)
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(source.numpy())
+
+
+@functools.cache
+def _functional() -> type:
+    tensor = keras.Input((1,))
+    return type(keras.Model(tensor, tensor))
+
+
+def _state(model: keras.Model) -> list:
+    counted = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [variable for variable in model.variables if id(variable) not in counted]
+
+
+def copy_optimizers(source: keras.Model, target: keras.Model) -> None:
+    """Gives the optimizers of a model the state of those that another holds under the same names."""
+    theirs = optimizers_of(target)
+    for name, optimizer in optimizers_of(source).items():
+        if optimizer.built and name in theirs:
+            theirs[name].build(target.trainable_variables)
+            copy_values(optimizer.variables, theirs[name].variables)

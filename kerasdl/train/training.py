@@ -1,0 +1,257 @@
+"""One call of `fit`: a compiled model and its data as the State of the loop."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+
+from . import schedules, steps
+from .callbacks import keras_callbacks
+from .config import RunConfig
+from .identity import identity_of
+from .loop import run_steps
+from .optimizers import schedule_of
+from .pacing import timed
+from .rebuilding import optimizers_of
+from .state import Figures, Run, State
+from .targets import class_weight_table
+from .team import Team
+from .updating import collected, summed_by_us
+from .watchers import Inspection, LowerOnPlateau, Watcher
+
+
+class Training:
+    """One call of `fit`: the model and its data as the State of a loop."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train: Dataset,
+        validation: Dataset | None,
+        config: RunConfig,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.model, self.train, self.validation, self.config = model, train, validation, config
+        self.team = Team(strategy)
+        self.team.check(config.batch_size, train)
+        self.measured = None
+        if validation is not None:
+            self.measured = validation.batches(config.batch_size, share=self.team.share(validation))
+        self.results = tf.function(model.get_metrics_result, autograph=False)
+        self.own_step = steps.has_own_train_step(model)
+        self.schedule = schedule_of(model)
+        self.last: Mapping[str, Any] = {}
+
+    def run(self, callbacks: Sequence, length: int | None) -> Run:
+        """Makes the steps, and takes them to the end."""
+        optimizers = list(optimizers_of(self.model).values())
+        with contextlib.ExitStack() as stack:
+            if self.team.strategy is not None:
+                self.team.build(self.model, self.batches(0, 0).element_spec)
+                stack.enter_context(summed_by_us(optimizers))
+            self._build_optimizers(optimizers)
+            way = self.way()
+            if self.own_step and (way.strategy or way.parts > 1):
+                stack.enter_context(collected(optimizers))
+            self.steps = steps.Steps(self.model, way)
+            state = self.state(callbacks, length)
+            with self.team.watching_the_others():
+                return run_steps(self.step, state, self.config)
+
+    def _build_optimizers(self, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
+        if not self.model.built:  # a subclassed model, which its first batch builds
+            if self.config.accumulation > 1:
+                checks.refuse(
+                    "accumulation needs a model that is built", self.model.name, "Call it on one batch first."
+                )
+            return
+        with self.team.scope():
+            for optimizer in optimizers:
+                if not optimizer.built:
+                    optimizer.build(self.model.trainable_variables)
+
+    def way(self) -> steps.Way:
+        config, model = self.config, self.model
+        jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
+        return steps.Way(
+            class_weights=class_weight_table(config.class_weights, self.train),
+            parts=config.accumulation,
+            jit=bool(jit) and self.team.strategy is None,
+            forward=None,
+            strategy=self.team.strategy,
+            crew=self.team.workers,
+        )
+
+    def state(self, callbacks: Sequence, length: int | None) -> State:
+        model, train, config, team = self.model, self.train, self.config, self.team
+        outputs, seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
+        weights = list(model.variables)
+        extras = _other_variables(model, weights)
+        team.spread(weights, extras)
+        team.warn_of_norms(model)
+        self.state_watched = self.watched(outputs)
+        figures = self.glance if team.workers else self.metrics  # between steps, workers do not wait for each other
+        self.callbacks = keras_callbacks(callbacks, model, config, length, figures, team.crew.chief)
+        return State(
+            model=model,
+            weights=_numbered("model", weights),
+            extras=_numbered("other", extras),
+            stream=lambda epoch, batch: iter(self.batches(epoch, batch)),
+            steps_per_epoch=length,
+            seekable=train.seekable,
+            batch_size=None if is_foreign(train) else config.batch_size,
+            reset=model.reset_metrics,
+            figures=self.figures,
+            glance=self.glance if team.workers else None,
+            evaluate=self.evaluate,
+            learning_rate=self.learning_rate,
+            watched=self.state_watched,
+            watchers=self.watchers(callbacks),
+            several=self.several if team.workers is None or config.steps_per_execution else None,
+            tracing_seconds=seconds,
+            inspected=self.inspected,
+            crew=team.crew,
+            identity=identity_of(model, train, self.validation, callbacks),
+        )
+
+    def batches(self, epoch: int, start: int) -> tf.data.Dataset:
+        config = self.config
+        return self.train.batches(
+            config.batch_size,
+            shuffle=config.shuffle,
+            seed=config.seed,
+            epoch=epoch,
+            start=start,
+            augment=config.augment,
+            share=self.team.share(self.train),
+        )
+
+    def step(self, stream: Any) -> Mapping[str, Any]:
+        self.last = self.steps.train(stream)
+        return self.last
+
+    def several(self, stream: Any, count: int) -> Mapping[str, Any]:
+        values = self.steps.several(stream, count)
+        self.last = {name: value[-1] for name, value in values.items()}
+        return values
+
+    def inspected(self, stream: Any, step: int) -> tuple[Mapping[str, Any], Inspection]:
+        if self.own_step:
+            checks.refuse(
+                "a close look at updates needs a model that trains by compute_loss", type(self.model).__name__
+            )
+        weights = self.model.trainable_weights
+        before = _by_path(weights)
+        self.last, gradients, inputs = self.steps.inspected(stream)
+        known = [(weight, each) for weight, each in zip(weights, gradients, strict=True) if each is not None]
+        slopes = {weight.path: each.numpy() for weight, each in known}
+        return self.last, Inspection(step, inputs, slopes, before, _by_path(weights))
+
+    def metrics(self) -> Figures:
+        if not self.own_step:
+            return _scalars(self.results())
+        # What a model's own train_step returns counts: it need not keep metrics.
+        return self.joined(_scalars(self.last)) or _scalars(self.results())
+
+    def joined(self, logs: Figures) -> Figures:
+        """Returns what a model's own step returned; of several replicas, its metrics over all of them instead."""
+        if self.team.strategy is None:
+            return logs
+        used = {metric.name for metric in self.model.metrics if any(np.any(each.numpy()) for each in metric.variables)}
+        kept = _scalars(self.results())
+        return {name: kept[name] if name in used and name in kept else value for name, value in logs.items()}
+
+    def glance(self) -> Figures:
+        known = {metric.name for metric in self.model.metrics} if self.own_step else ()
+        watched = {name: value for name, value in _scalars(self.last).items() if name in self.state_watched}
+        return {name: value for name, value in watched.items() if name not in known}
+
+    def figures(self) -> Figures:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return self.metrics()
+        return {**self.metrics(), "learning_rate": self.learning_rate(int(optimizer.iterations.numpy()))}
+
+    def evaluate(self) -> Figures:
+        if self.measured is None:
+            return {}
+        self.model.reset_metrics()
+        self.callbacks.begin_test()
+        values: Mapping[str, Any] = {}
+
+        def so_far() -> Figures:
+            return self.joined(_scalars(values)) or _scalars(self.results())
+
+        stream, batch, length = iter(self.measured), 0, self.validation.steps(self.config.batch_size)
+        while batch != length:
+            self.callbacks.begin_test_step(batch)
+            try:
+                values = self.steps.test(stream)
+            except tf.errors.OutOfRangeError:
+                break
+            self.callbacks.end_test_step(batch, dict if self.team.workers else so_far)
+            batch += 1
+        if batch == 0:
+            raise DataError("the validation data hold no batches. Check their size, and filters in the pipeline.")
+        figures = so_far()
+        self.callbacks.end_test(figures)
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    def learning_rate(self, step: int) -> float:
+        if self.schedule is not None:
+            return float(self.schedule(step - 1))
+        optimizer = getattr(self.model, "optimizer", None)
+        return math.nan if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    def watched(self, returned: Mapping[str, Any]) -> list[str]:
+        if self.own_step:
+            return list(filter(steps.is_loss, returned))
+        # Under loss scaling, gradients that overflow are expected and their step is left out.
+        scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        return ["loss"] if scaled else ["loss", "gradient_norm"]
+
+    def watchers(self, callbacks: Sequence) -> list[Watcher]:
+        plateau, monitor = schedules.as_schedule(self.config.schedule), self.config.monitor
+        found = [self.callbacks, *(each for each in callbacks if isinstance(each, Watcher))]
+        if not isinstance(plateau, schedules.Plateau):
+            return found
+        if monitor is None:
+            checks.refuse(
+                "schedule 'plateau' needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").'
+            )
+        return [*found, LowerOnPlateau(monitor, self.model.optimizer, plateau)]
+
+
+def is_foreign(data: Dataset) -> bool:
+    """Returns whether data come from a pipeline that is not ours."""
+    return isinstance(data.source, tf.data.Dataset)
+
+
+def _scalars(values: Mapping[str, Any]) -> Figures:
+    return {name: float(value) for name, value in values.items() if not len(getattr(value, "shape", ()))}
+
+
+def _numbered(part: str, variables: Sequence[Any]) -> dict[str, Any]:
+    # Numbers, not paths: a model built twice in one process has other automatic names.
+    return {f"{part}/{index:04d}": variable for index, variable in enumerate(variables)}
+
+
+def _other_variables(model: keras.Model, known: Sequence[Any]) -> list[Any]:
+    optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    found = [variable for each in [*optimizers, *model.metrics] for variable in each.variables]
+    unique = {id(variable): variable for variable in found}
+    for variable in known:
+        unique.pop(id(variable), None)
+    return list(unique.values())
+
+
+def _by_path(variables: Sequence) -> dict[str, np.ndarray]:
+    return {variable.path: np.array(variable.numpy()) for variable in variables}

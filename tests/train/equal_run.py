@@ -1,0 +1,119 @@
+"""Runs to be compared: `python equal_run.py FILE.npz [permuted] [mirrored]` trains every case, alone or as a worker.
+
+Each case leaves its weights after 50 updates, and its figures. `permuted` changes the order inside each batch, `mirrored`
+computes on two logical CPUs.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasdl
+from kerasdl.train import RunConfig, fit
+
+BATCH, STEPS, EXAMPLES = 16, 50, 80
+LOSS = {"from_logits": True}
+SETTINGS = {"steps": STEPS, "batch_size": BATCH, "shuffle": False, "progress": "off"}
+
+
+class OwnStep(keras.Model):
+    """A trainer with a `train_step` of its own, as in the guides of Keras."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            outputs = self(x, training=True)
+            loss = self.compute_loss(x, y, outputs)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        for metric in self.metrics:
+            if metric.name != "loss":
+                metric.update_state(y, outputs)
+        return {"loss": loss}
+
+
+def net(kind=keras.Model, norm=True, dropout=0.0):
+    kerasdl.set_seed(3)
+    tensor = features = keras.Input((8, 8, 2))
+    for number, width in enumerate((6, 8)):
+        features = keras.layers.Conv2D(width, 3, padding="same", name=f"conv{number}")(features)
+        if norm:
+            features = keras.layers.BatchNormalization(synchronized=True, name=f"norm{number}")(features)
+        features = keras.layers.ReLU(name=f"relu{number}")(features)
+        features = keras.layers.Dropout(dropout, name=f"drop{number}")(features)
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    return kind(tensor, keras.layers.Dense(3, name="head")(features))
+
+
+def data(examples, permuted):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(examples, 8, 8, 2)).astype("float32")
+    y = (x.mean((1, 2, 3)) * 20).round().astype("int32") % 3
+    if permuted:  # each batch in another order: what rounding alone does
+        places = np.concatenate(
+            [start + rng.permutation(min(BATCH, examples - start)) for start in range(0, examples, BATCH)]
+        )
+        x, y = x[places], y[places]
+    return x, y
+
+
+def by_fit(permuted, examples=EXAMPLES, norm=True, dropout=0.0, augment=None, validation=False, **settings):
+    model, (x, y) = net(norm=norm, dropout=dropout), data(examples, permuted)
+    config = RunConfig(
+        **SETTINGS,
+        learning_rate=1e-2,
+        optimizer="adam",
+        augment=augment,
+        **settings,
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(**LOSS)
+    held_out = tuple(part[:35] for part in data(EXAMPLES, permuted=False)) if validation else None
+    run = fit(model, (x, y), validation=held_out, loss=loss, metrics=["accuracy"], config=config)
+    return model, run
+
+
+def by_own_step(permuted, accumulation=1, norm=True, **settings):
+    model, (x, y) = net(OwnStep, norm), data(EXAMPLES, permuted)
+    optimizer = keras.optimizers.Adam(1e-2, **settings)
+    model.compile(optimizer, loss=keras.losses.SparseCategoricalCrossentropy(**LOSS), metrics=["accuracy"])
+    config = RunConfig(**SETTINGS, accumulation=accumulation)
+    return model, fit(model, (x, y), config=config)
+
+
+CASES = {
+    "plain": lambda permuted: by_fit(permuted, validation=True),
+    "accumulation": lambda permuted: by_fit(permuted, accumulation=2, norm=False),
+    "clip_norm": lambda permuted: by_fit(permuted, clip_norm=0.05),
+    "clip_value": lambda permuted: by_fit(permuted, clip_value=0.01),
+    "ema": lambda permuted: by_fit(permuted, ema=0.9, validation=True),
+    "uneven": lambda permuted: by_fit(permuted, examples=85),
+    "almost_empty": lambda permuted: by_fit(permuted, examples=81, norm=False),
+    "own": lambda permuted: by_own_step(permuted),
+    "own_accumulation": lambda permuted: by_own_step(permuted, accumulation=2, norm=False),
+    "own_clip": lambda permuted: by_own_step(permuted, global_clipnorm=0.05),
+    "own_ema": lambda permuted: by_own_step(permuted, use_ema=True, ema_momentum=0.9),
+}
+
+
+def main(path, *flags):
+    if "mirrored" in flags:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        SETTINGS["strategy"] = "mirrored"
+    found = {}
+    for precision in ("float64", "float32"):
+        keras.config.set_dtype_policy(precision)
+        keras.config.set_floatx(precision)
+        for name, case in CASES.items():
+            model, run = case("permuted" in flags)
+            weights = np.concatenate([np.ravel(weight.numpy()) for weight in model.weights])
+            found[f"{precision}/{name}/weights"] = weights.astype("float64")
+            for figure, values in run.history.items():
+                found[f"{precision}/{name}/{figure}"] = np.array(values)
+            print(precision, name, weights.std(), run.history["loss"][-1], flush=True)
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
