@@ -15,6 +15,7 @@ from kerasdl.bundles import archive
 from kerasdl.core import EXPORT_FORMATS, checks
 from kerasdl.core.errors import DataError
 
+from . import launching
 from .output import EXIT_HELP, reported, show_json, show_table
 
 app = typer.Typer(
@@ -221,6 +222,21 @@ def benchmark(
     rows = [dataclasses.astuple(row) for row in compared.rows]
     columns = ("file", "kind", "bytes", "gzip bytes", "median ms", "p95 ms", "memory bytes", "ratio")
     show_table(f"{compared.runs} runs in turns, threads: {compared.threads}", columns, rows)
+
+
+@app.command()
+@reported
+def launch(
+    command: Annotated[list[str], typer.Argument(help="The program and its arguments, after --.", metavar="-- CMD...")],
+    workers: Annotated[
+        int | None, typer.Option(help="Workers to start here; without, this process takes its place in a cluster.")
+    ] = None,
+    restarts: Annotated[int, typer.Option(help="How often all may start again after one has died.")] = 3,
+    pin: Annotated[bool, typer.Option(help="Give each worker cores of its own.")] = True,
+    grace: Annotated[float, typer.Option(help="Seconds to save in, once asked to stop.")] = 30.0,
+) -> None:
+    """Train with several workers: `kerasdl launch --workers 2 -- python train.py`. The program needs no change."""
+    raise typer.Exit(launching.launch(command, workers, restarts=restarts, pin=pin, grace=grace))
 
 
 @app.command()

@@ -28,6 +28,10 @@ class Share:
         """The numbers of this process's parts."""
         return range(self.first, self.first + self.count)
 
+    def batch_size(self, part: int, batch_size: int) -> int:
+        """Returns the examples of a part in a whole batch; in the last batch of an epoch it may have fewer."""
+        return (part + 1) * batch_size // self.of - part * batch_size // self.of
+
 
 @dataclass(frozen=True)
 class Part:
@@ -35,8 +39,6 @@ class Part:
 
     positions: np.ndarray
     """Places in the order of the epoch, one batch after the other."""
-    batch_size: int
-    """Examples in each of its batches but the last, which may be smaller."""
     weights: np.ndarray
     """The weight of each of its batches, float64: float32 would round 6/5."""
 
@@ -55,8 +57,7 @@ def parts_of(size: int, batch_size: int, start: int, share: Share) -> Iterator[P
     for part in share.parts:
         low, high, count = _bounds(sizes, part, share.of)
         places = [np.arange(first + a, first + b) for first, a, b in zip(starts, low, high, strict=True)]
-        whole = (part + 1) * batch_size // share.of - part * batch_size // share.of
-        yield Part(np.concatenate(places), whole, share.of * count / sizes)
+        yield Part(np.concatenate(places), share.of * count / sizes)
 
 
 def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from .images import stack_pixels, to_pixels
 
 MEMORY_LIMIT = 2**30
+TENSOR_LIMIT = 2**28
 SHUFFLE_BUFFER = 2048
 
 
@@ -22,6 +23,7 @@ class Examples:
     """One label an example."""
     ready: np.ndarray | None = None
     """The images at the shape last asked for, uint8, where they fit in memory."""
+    _tensors: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,6 +37,17 @@ class Examples:
                 return lambda indices: stack_pixels([self.inputs[index] for index in indices], image_shape)
             self.ready = stack_pixels(self.inputs, image_shape)
         return self.ready.__getitem__
+
+    def tensors(self, image_shape: tuple | None) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Returns inputs and labels as tensors on the CPU, where they are arrays and small enough to hold twice."""
+        self.reader(image_shape)
+        inputs = self.inputs if image_shape is None else self.ready
+        if not isinstance(inputs, np.ndarray) or inputs.nbytes > TENSOR_LIMIT:
+            return None
+        if self._tensors is None or self._tensors[0].shape[1:] != inputs.shape[1:]:
+            with tf.init_scope(), tf.device("CPU:0"):  # kept beyond the pipeline that is traced now
+                self._tensors = tf.constant(inputs), tf.constant(self.labels)
+        return self._tensors
 
     def pick(self, indices: np.ndarray) -> "Examples":
         """Returns the examples at `indices`, in that order."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
@@ -24,7 +25,7 @@ from kerasdl.train.targets import objective_of, task_of
 from . import saved_model, tflite_conversion, tflite_file
 from .exporting import Target, export
 from .fake_quantized import FakeQuantized, QuantizedKernel
-from .legacy import bridge
+from .legacy import Bridge, bridge
 from .parity import ExportReport
 from .quantization import LayerPrecision, QuantizationScheme, fake_quantized
 from .tracing import Program, first_line, third_party
@@ -57,9 +58,12 @@ class QuantizedModel:
         self.source, self.scheme = source, scheme
         check_names("in_float", scheme.in_float, source)
         self.bridge = bridge(source, split=True)
-        with third_party():
-            legacy, self.report = fake_quantized(self.bridge.model, scheme, owners_of_parts(source))
-        self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)})
+        legacy, self.report = _rounding(self.bridge, source, scheme)
+
+        def again() -> tf_keras.Model:
+            return _rounding(bridge(source, split=True), source, scheme)[0]
+
+        self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
         self.run: Run | None = None
         self.samples: Any = None  # a batch of what set the ranges
         self.loaded = False
@@ -173,6 +177,11 @@ class QuantizedModel:
             with zipfile.ZipFile(draft, "w") as archive:
                 for name in (SOURCE, WEIGHTS, SCHEME):
                     archive.write(Path(folder, name), name)
+
+
+def _rounding(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
+    with third_party():
+        return fake_quantized(bridged.model, scheme, owners_of_parts(source))
 
 
 def load_quantized(path: str | os.PathLike) -> QuantizedModel:

@@ -1,11 +1,13 @@
 """A tf_keras model in the clothes of a Keras 3 one, so that the engine trains and the exporters write it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tf_keras
+
+from kerasdl.core import checks
 
 
 class LegacyTrainee(keras.Model):
@@ -17,14 +19,22 @@ class LegacyTrainee(keras.Model):
         legacy: the tf_keras model.
         source: the Keras 3 model that it stands for; inputs and outputs are named and nested as there.
         settings: plain values that tell a run of it from others, such as a sparsity.
+        again: makes the tf_keras model a second time, for the scope of a strategy; None where that cannot be.
     """
 
-    def __init__(self, legacy: tf_keras.Model, source: keras.Model, settings: Mapping[str, Any]):
+    def __init__(
+        self,
+        legacy: tf_keras.Model,
+        source: keras.Model,
+        settings: Mapping[str, Any],
+        again: Callable[[], tf_keras.Model] | None = None,
+    ):
         super().__init__(name=source.name)
         object.__setattr__(self, "legacy", legacy)  # Keras 3 would try to track its layers
         object.__setattr__(self, "source", source)
         weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in source.weights))
         self.settings = {**settings, "weights": weights.hexdigest()[:16]}
+        self.again = again
         trained = {id(variable) for variable in legacy.trainable_variables}  # a frozen layer's say they are trainable
         self.held = [
             keras.Variable(variable, trainable=id(variable) in trained, dtype=variable.dtype.name)
@@ -51,6 +61,13 @@ class LegacyTrainee(keras.Model):
         if of_logits and _gives_probabilities(self.source):
             loss = type(loss).from_config({**loss.get_config(), "from_logits": False})
         super().compile(*args, loss=loss, **settings)
+
+    def built_again(self) -> "LegacyTrainee":
+        """Returns the same model with variables of its own, in the scope that the caller is in."""
+        if self.again is None:
+            rule = "a model whose layers are wrapped for training must train on one device"
+            checks.refuse(rule, self.source.name, "Pass RunConfig(strategy=None), and start one process.")
+        return LegacyTrainee(self.again(), self.source, self.settings, self.again)
 
     def run_identity(self) -> dict[str, Any]:
         """Tells this run from those with other settings."""

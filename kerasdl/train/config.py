@@ -67,7 +67,7 @@ class RunConfig:
     accumulation: int = 1
     """Parts into which a batch is cut; one is in memory at a time, and their gradients together make one update."""
     ema: float | None = None
-    """Decay of an average of the weights over the updates, such as 0.999; it is what is validated, kept and returned."""
+    """Decay of an average of the weights over the updates, such as 0.999; that average is validated, kept, returned."""
     swa: float | None = None
     """Share of the run after which the weights of each epoch's end are averaged; the run ends with that average."""
     remat: bool | int = False

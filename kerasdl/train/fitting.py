@@ -81,10 +81,11 @@ def fit(
     with placed(model, strategy, compiled=own) as inner, computing_in(inner, config.mixed_precision):
         if not own:
             with strategy.scope():
-                inner.compile(_optimizer(config, total, inner), loss, metrics=_here(metrics, strategy))
+                inner.compile(_optimizer(config, total, inner), loss=loss, metrics=_here(metrics, strategy))
         run = Training(inner, train, validation, config, strategy).run(callbacks, length)
     if inner is not model and not own:
-        model.compile(type(inner.optimizer).from_config(inner.optimizer.get_config()), loss, metrics=metrics)
+        again = type(inner.optimizer).from_config(inner.optimizer.get_config())
+        model.compile(again, loss=loss, metrics=metrics)
         copy_optimizers(inner, model)
     return dataclasses.replace(run, model=model)
 

@@ -122,6 +122,8 @@ class _Loop:
         for watcher in self.called:
             watcher.meet(self._occasion())
         if not finished:
+            for line in state.notes:
+                self.progress.say(line)
             for watcher in self.called:
                 watcher.begin()
         if note is not None:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.errors import ArgumentError
 
 from . import strategies
 
@@ -52,10 +53,14 @@ def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model
         checks.refuse("a model must be built before it moves into the scope of a strategy", model.name, OWN_WAY)
     with strategy.scope():
         try:
-            if type(model) in (keras.Sequential, _functional()):
+            if hasattr(model, "built_again"):  # a model that no config describes
+                twin = model.built_again()
+            elif type(model) in (keras.Sequential, _functional()):
                 twin = keras.models.clone_model(model)
             else:
                 twin = type(model).from_config(model.get_config())
+        except ArgumentError:
+            raise
         except (NotImplementedError, TypeError, ValueError) as error:
             problem = f"{type(model).__name__} ({type(error).__name__}: {error})".splitlines()[0]
             checks.refuse("a model must be one that can be built again from its config", problem, OWN_WAY)

@@ -55,6 +55,8 @@ class State:
     """Inside what it gives, the weights are those to validate and to keep as best, such as averages."""
     settle: Callable[[bool], None] = lambda restored: None
     """Called at the end of a run, with whether the weights of the best epoch were restored."""
+    notes: Sequence[str] = ()
+    """Lines shown before the first step: what was chosen for this run, and why."""
     crew: Crew = field(default_factory=Crew)
     """The processes that train together."""
     identity: Mapping[str, Any] = field(default_factory=dict)

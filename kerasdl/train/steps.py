@@ -9,15 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from .crew import Workers
-
-try:
-    from .sharpness import SharpnessAware
-except ImportError:
-
-    class SharpnessAware:
-        pass
-
-
+from .sharpness import SharpnessAware, sharpness_of
 from .updating import Collector, plus, summed, times
 
 Values = dict[str, tf.Tensor]
@@ -125,13 +117,17 @@ class Steps:
     # The update of a model that leaves it to us
 
     def _plain_update(self, batch: tuple, share: tf.Tensor | None) -> Values:
-        return self._gradients_and_values(batch, share)[1]
+        return self._update_and_gradients(batch, share)[0]
 
     def _seen_update(self, batch: tuple, share: tf.Tensor | None) -> tuple[Values, list, Any]:
-        gradients, values = self._gradients_and_values(batch, share)
-        return values, [None if each is None else tf.convert_to_tensor(each) for each in gradients], batch[0]
+        values, gradients, scale = self._update_and_gradients(batch, share)
+        plain = [
+            None if each is None else tf.convert_to_tensor(each) / tf.cast(scale, each.dtype) for each in gradients
+        ]
+        return values, plain, batch[0]
 
-    def _gradients_and_values(self, batch: tuple, share: tf.Tensor | None) -> tuple[list, Values]:
+    def _update_and_gradients(self, batch: tuple, share: tf.Tensor | None) -> tuple[Values, list, tf.Tensor]:
+        """Makes an update; returns its values, and its gradients with the factor of a scaled loss in them."""
         model, optimizer = self.model, self.model.optimizer
         batch = weigh(batch, self.way.class_weights)
         drifting = self._drifting()
@@ -141,10 +137,10 @@ class Steps:
         known = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
         norm = tf.linalg.global_norm(known) / tf.cast(scale, tf.float32)
         variables = model.trainable_weights  # complete only after the first call of a subclassed model
-        if isinstance(optimizer, SharpnessAware):
-            gradients = self._at_the_top(optimizer, gradients, batch, share)
-        optimizer.apply(gradients, variables)
-        return gradients, {"loss": loss, "gradient_norm": norm, **values}
+        sharp = sharpness_of(optimizer)
+        applied = gradients if sharp is None else self._at_the_top(sharp, gradients, batch, share)
+        optimizer.apply(applied, variables)
+        return {"loss": loss, "gradient_norm": norm, **values}, gradients, scale
 
     def _gradients(self, batch: tuple, share: tf.Tensor | None, take_in: bool) -> tuple[list, tf.Tensor]:
         """Returns what this replica adds to the gradients, scaled as the optimizer wants, and to the loss."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks, joining
 
-from .clusters import cluster_from
+from .clusters import cluster_from, environment_of, scheduler_of
 
 REFUSED = {
     "parameter_server": "Keras 3 does not train under ParameterServerStrategy. Use 'multi_worker'.",
@@ -110,6 +110,8 @@ def _auto() -> tf.distribute.Strategy:
     cluster = cluster_from(os.environ)
     if cluster is not None and cluster.size > 1:
         return _multi_worker()
+    if scheduler_of(os.environ) == "tpu":
+        return _tpu()
     return _mirrored() if len(tf.config.list_physical_devices("GPU")) > 1 else plain()
 
 
@@ -144,7 +146,7 @@ def _multi_worker() -> tf.distribute.Strategy:
     if cluster is None:
         advice = "Start the program with `kerasdl launch --workers 2 -- python train.py`, or set TF_CONFIG."
         checks.refuse("strategy 'multi_worker' needs a cluster in the environment", None, advice)
-    os.environ["TF_CONFIG"] = cluster.tf_config()
+    os.environ.update(environment_of(cluster, os.environ))
     return joining.joined()
 
 

@@ -12,15 +12,19 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
+from kerasdl.data.sources import Examples
 
 from . import schedules, steps
+from .averaging import WeightAverage, averaged, estimate_statistics
 from .callbacks import keras_callbacks
+from .choices import choices_of
 from .config import RunConfig
 from .identity import identity_of
 from .loop import run_steps
 from .optimizers import schedule_of
 from .pacing import timed
 from .rebuilding import optimizers_of
+from .remat import rematerialized
 from .state import Figures, Run, State
 from .targets import class_weight_table
 from .team import Team
@@ -49,15 +53,20 @@ class Training:
         self.own_step = steps.has_own_train_step(model)
         self.schedule = schedule_of(model)
         self.last: Mapping[str, Any] = {}
+        self.average: WeightAverage | None = None
+        self.forward: keras.Model | None = None
+        self.flow: tuple[tuple[int, int], Any] | None = None
 
     def run(self, callbacks: Sequence, length: int | None) -> Run:
         """Makes the steps, and takes them to the end."""
+        self.epochs = self._epochs(length)
         optimizers = list(optimizers_of(self.model).values())
         with contextlib.ExitStack() as stack:
             if self.team.strategy is not None:
                 self.team.build(self.model, self.batches(0, 0).element_spec)
                 stack.enter_context(summed_by_us(optimizers))
             self._build_optimizers(optimizers)
+            self._make_averages()
             way = self.way()
             if self.own_step and (way.strategy or way.parts > 1):
                 stack.enter_context(collected(optimizers))
@@ -65,6 +74,14 @@ class Training:
             state = self.state(callbacks, length)
             with self.team.watching_the_others():
                 return run_steps(self.step, state, self.config)
+
+    def _epochs(self, length: int | None) -> int | None:
+        config = self.config
+        if config.steps is None:
+            return config.epochs
+        if length is None and config.swa is not None:
+            checks.refuse("swa with steps= needs data of known length", self.train.name, "Pass steps_per_epoch=.")
+        return length and math.ceil(config.steps / length)
 
     def _build_optimizers(self, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
         if not self.model.built:  # a subclassed model, which its first batch builds
@@ -78,6 +95,15 @@ class Training:
                 if not optimizer.built:
                     optimizer.build(self.model.trainable_variables)
 
+    def _make_averages(self) -> None:
+        """Makes what stands beside the model: averages of its weights, and its leaner twin in the backward pass."""
+        config, model = self.config, self.model
+        with self.team.scope():
+            if config.swa is not None:
+                self.average = WeightAverage(model, config.swa, self.epochs)
+            if config.remat:
+                self.forward = rematerialized(model, None if config.remat is True else config.remat)
+
     def way(self) -> steps.Way:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
@@ -85,7 +111,7 @@ class Training:
             class_weights=class_weight_table(config.class_weights, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,
-            forward=None,
+            forward=self.forward,
             strategy=self.team.strategy,
             crew=self.team.workers,
         )
@@ -95,6 +121,7 @@ class Training:
         outputs, seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
         weights = list(model.variables)
         extras = _other_variables(model, weights)
+        extras += [] if self.average is None else self.average.variables.values()
         team.spread(weights, extras)
         team.warn_of_norms(model)
         self.state_watched = self.watched(outputs)
@@ -104,7 +131,7 @@ class Training:
             model=model,
             weights=_numbered("model", weights),
             extras=_numbered("other", extras),
-            stream=lambda epoch, batch: iter(self.batches(epoch, batch)),
+            stream=self.stream,
             steps_per_epoch=length,
             seekable=train.seekable,
             batch_size=None if is_foreign(train) else config.batch_size,
@@ -118,13 +145,18 @@ class Training:
             several=self.several if team.workers is None or config.steps_per_execution else None,
             tracing_seconds=seconds,
             inspected=self.inspected,
+            judged=self.judged,
+            settle=self.settle,
+            notes=choices_of(self.steps.way, config, team),
             crew=team.crew,
             identity=identity_of(model, train, self.validation, callbacks),
         )
 
     def batches(self, epoch: int, start: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch from one on, and of all later epochs where the data can be read anywhere."""
         config = self.config
-        return self.train.batches(
+        make = self.train.stream if isinstance(self.train.source, Examples) else self.train.batches
+        return make(
             config.batch_size,
             shuffle=config.shuffle,
             seed=config.seed,
@@ -133,6 +165,15 @@ class Training:
             augment=config.augment,
             share=self.team.share(self.train),
         )
+
+    def stream(self, epoch: int, batch: int) -> Any:
+        if self.flow is None or self.flow[0] != (epoch, batch):
+            self.flow = (epoch, batch), iter(self.batches(epoch, batch))
+        batches = self.flow[1]
+        # An epoch that is read to its end leaves the pipeline at the start of the next one.
+        whole = self.config.steps_per_epoch is None and isinstance(self.train.source, Examples)
+        self.flow = ((epoch + 1, 0), batches) if whole else None
+        return batches
 
     def step(self, stream: Any) -> Mapping[str, Any]:
         self.last = self.steps.train(stream)
@@ -205,6 +246,17 @@ class Training:
         self.callbacks.end_test(figures)
         return {f"val_{name}": value for name, value in figures.items()}
 
+    def judged(self) -> contextlib.AbstractContextManager:
+        return averaged(self.model, self.model.optimizer) if self.config.ema else contextlib.nullcontext()
+
+    def settle(self, restored: bool) -> None:
+        if self.config.ema and not restored:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        if self.average is not None and self.average.give():
+            config = self.config
+            settings = {"shuffle": config.shuffle, "seed": config.seed, "augment": config.augment}
+            estimate_statistics(self.model, self.train.batches(config.batch_size, **settings), config.steps_per_epoch)
+
     def learning_rate(self, step: int) -> float:
         if self.schedule is not None:
             return float(self.schedule(step - 1))
@@ -221,6 +273,7 @@ class Training:
     def watchers(self, callbacks: Sequence) -> list[Watcher]:
         plateau, monitor = schedules.as_schedule(self.config.schedule), self.config.monitor
         found = [self.callbacks, *(each for each in callbacks if isinstance(each, Watcher))]
+        found += [] if self.average is None else [self.average]
         if not isinstance(plateau, schedules.Plateau):
             return found
         if monitor is None:

@@ -1,9 +1,11 @@
-"""Runs to be compared: `python equal_run.py FILE.npz [permuted] [mirrored]` trains every case, alone or as a worker.
+"""Runs to be compared: `python equal_run.py FILE [permuted] [mirrored]` trains every case, alone or as a worker.
 
-Each case leaves its weights after 50 updates, and its figures. `permuted` changes the order inside each batch, `mirrored`
+Each case leaves its weights after 50 updates, and its figures, in FILE.npz or, of a worker, FILE_0.npz and FILE_1.npz. `permuted` changes the order inside each batch, `mirrored`
 computes on two logical CPUs.
 """
 
+import json
+import os
 import sys
 
 import keras
@@ -31,6 +33,10 @@ class OwnStep(keras.Model):
             if metric.name != "loss":
                 metric.update_state(y, outputs)
         return {"loss": loss}
+
+
+def jitter(image, seed):
+    return image + tf.random.stateless_normal(image.shape, seed, stddev=0.3)
 
 
 def net(kind=keras.Model, norm=True, dropout=0.0):
@@ -61,11 +67,10 @@ def data(examples, permuted):
 def by_fit(permuted, examples=EXAMPLES, norm=True, dropout=0.0, augment=None, validation=False, **settings):
     model, (x, y) = net(norm=norm, dropout=dropout), data(examples, permuted)
     config = RunConfig(
-        **SETTINGS,
         learning_rate=1e-2,
         optimizer="adam",
         augment=augment,
-        **settings,
+        **{**SETTINGS, **settings},
     )
     loss = keras.losses.SparseCategoricalCrossentropy(**LOSS)
     held_out = tuple(part[:35] for part in data(EXAMPLES, permuted=False)) if validation else None
@@ -89,11 +94,16 @@ CASES = {
     "ema": lambda permuted: by_fit(permuted, ema=0.9, validation=True),
     "uneven": lambda permuted: by_fit(permuted, examples=85),
     "almost_empty": lambda permuted: by_fit(permuted, examples=81, norm=False),
+    "random": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True),
+    "other_seed": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True, seed=1),
+    "bfloat16": lambda permuted: by_fit(permuted, mixed_precision="bfloat16"),
     "own": lambda permuted: by_own_step(permuted),
     "own_accumulation": lambda permuted: by_own_step(permuted, accumulation=2, norm=False),
     "own_clip": lambda permuted: by_own_step(permuted, global_clipnorm=0.05),
     "own_ema": lambda permuted: by_own_step(permuted, use_ema=True, ema_momentum=0.9),
 }
+
+ONLY_FLOAT32 = ("random", "other_seed", "bfloat16")
 
 
 def main(path, *flags):
@@ -106,13 +116,21 @@ def main(path, *flags):
         keras.config.set_dtype_policy(precision)
         keras.config.set_floatx(precision)
         for name, case in CASES.items():
+            if precision == "float64" and name in ONLY_FLOAT32:
+                continue
             model, run = case("permuted" in flags)
             weights = np.concatenate([np.ravel(weight.numpy()) for weight in model.weights])
             found[f"{precision}/{name}/weights"] = weights.astype("float64")
             for figure, values in run.history.items():
                 found[f"{precision}/{name}/{figure}"] = np.array(values)
             print(precision, name, weights.std(), run.history["loss"][-1], flush=True)
-    np.savez(path, **found)
+    np.savez(f"{path}{worker_number()}.npz", **found)
+
+
+def worker_number():
+    """Gives `_0` or `_1` in one of several workers, else nothing."""
+    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task")
+    return f"_{task['index']}" if task else ""
 
 
 if __name__ == "__main__":
