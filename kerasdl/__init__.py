@@ -14,5 +14,14 @@ __version__ = "0.1.0"
 silence_tensorflow()
 join_at_start()
 # Keras finds a class in a saved model only once its module is loaded.
-import_after("keras", ("kerasdl.layers.tokens", "kerasdl.losses.cross_entropy"))
+import_after(
+    "keras",
+    (
+        "kerasdl.layers.tokens",
+        "kerasdl.losses.cross_entropy",
+        "kerasdl.train.schedule_forms",
+        "kerasdl.train.lookahead",
+        "kerasdl.train.sharpness",
+    ),
+)
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -224,7 +224,17 @@ def benchmark(
     show_table(f"{compared.runs} runs in turns, threads: {compared.threads}", columns, rows)
 
 
-@app.command()
+@app.command("data-service")
+@reported
+def data_service(
+    port: Annotated[int, typer.Option(help="The TCP port; the next one is taken too.")] = 5050,
+    host: Annotated[str | None, typer.Option(help="The name under which trainers reach this machine.")] = None,
+) -> None:
+    """Decode data for trainers elsewhere, until it is stopped; for private networks alone."""
+    kerasdl.train.serve_data(port, host)
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 @reported
 def launch(
     command: Annotated[list[str], typer.Argument(help="The program and its arguments, after --.", metavar="-- CMD...")],

@@ -30,7 +30,7 @@ EXIT_CODES = (
 WIDTH_ELSEWHERE = 160
 EXIT_HELP = (
     "Exit codes: 0 done; 1 unexpected; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
-    "4 an export refused; 5 training failed; 6 a package is missing; 130 interrupted."
+    "4 an export refused; 5 training failed; 6 a package is missing; 75 preempted, the state is saved; 130 interrupted."
 )
 
 

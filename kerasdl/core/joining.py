@@ -49,6 +49,6 @@ def joined() -> Any:
         if "program startup" not in str(error):
             raise
         raise TrainingError(
-            "workers must join before TensorFlow computes anything. Start the program with `kerasdl launch`, and import "
-            "kerasdl before tensorflow; or call kerasdl.train.strategy('multi_worker') before all else."
+            "workers must join before TensorFlow computes anything. Start the program with `kerasdl launch` and import "
+            "kerasdl at its top, or call kerasdl.train.strategy('multi_worker') before all else."
         ) from None

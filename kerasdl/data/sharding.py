@@ -57,7 +57,7 @@ def parts_of(size: int, batch_size: int, start: int, share: Share) -> Iterator[P
     for part in share.parts:
         low, high, count = _bounds(sizes, part, share.of)
         places = [np.arange(first + a, first + b) for first, a, b in zip(starts, low, high, strict=True)]
-        yield Part(np.concatenate(places), share.of * count / sizes)
+        yield Part(np.concatenate([np.zeros(0, np.int64), *places]), share.of * count / sizes)
 
 
 def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:

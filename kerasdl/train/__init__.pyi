@@ -1,11 +1,15 @@
 from . import schedules as schedules
 from . import tracking as tracking
+from .averaging import WeightAverage as WeightAverage
 from .averaging import averaged as averaged
 from .averaging import estimate_statistics as estimate_statistics
 from .batch_finding import BatchSearch as BatchSearch
 from .batch_finding import BatchTrial as BatchTrial
 from .batch_finding import find_batch_size as find_batch_size
 from .config import RunConfig as RunConfig
+from .data_service import data_servers as data_servers
+from .data_service import serve_data as serve_data
+from .data_service import served as served
 from .distilling import distill as distill
 from .fitting import fit as fit
 from .lookahead import Lookahead as Lookahead
@@ -17,6 +21,7 @@ from .rate_finding import RateSearch as RateSearch
 from .rate_finding import find_learning_rate as find_learning_rate
 from .rate_finding import scale_learning_rate as scale_learning_rate
 from .remat import rematerialized as rematerialized
+from .schedule_plots import plot_schedules as plot_schedules
 from .sharpness import SharpnessAware as SharpnessAware
 from .state import Run as Run
 from .state import State as State

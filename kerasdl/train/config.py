@@ -51,7 +51,8 @@ class RunConfig:
     weight_decay: float | None = None
     """Decoupled weight decay; None takes the optimizer's own."""
     schedule: Any = "constant"
-    """`"constant"`, `"cosine"`, `"step"`, `"plateau"`, an object of `kerasdl.train.schedules`, or a Keras schedule."""
+    """A name or an object of `kerasdl.train.schedules` (`"cosine"`, `"one_cycle"`, ...; `"noam"` sets the rate by
+    itself), or a Keras schedule."""
     decay_exempt: bool = False
     """Whether norms, biases and other vectors are left out of weight decay; see `exempt_from_decay`."""
     clip_norm: float | None = None
@@ -154,10 +155,12 @@ class RunConfig:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
-        settings = {key: _plain(part) for key, part in value.get_config().items() if key != "name"}
+        inner = {"inner_optimizer": value.inner_optimizer} if hasattr(value, "inner_optimizer") else {}
+        settings = {key: _plain(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}
         return {"class": type(value).__name__, **settings}
     if dataclasses.is_dataclass(value):
-        return {"class": type(value).__name__, **dataclasses.asdict(value)}
+        parts = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__name__, **parts}
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if callable(value):

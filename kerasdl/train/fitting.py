@@ -16,7 +16,8 @@ from . import schedules, steps, strategies
 from .config import RunConfig
 from .optimizers import exempt_from_decay, make_optimizer, schedule_of
 from .precision import computing_in
-from .rebuilding import copy_optimizers, placed
+from .rebuilding import copy_optimizers, optimizers_of, placed
+from .sharpness import sharpness_of
 from .state import Run
 from .targets import objective_of, task_of
 from .training import Training, is_foreign
@@ -71,7 +72,7 @@ def fit(
     strategy = strategies.strategy_for(model, config.strategy)
     own = steps.has_own_train_step(model) and model.compiled and loss is None
     if own:
-        _check_own(config)
+        _check_own(model, config)
     else:
         loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
     _check_labels(loss, model, train)
@@ -86,6 +87,8 @@ def fit(
     if inner is not model and not own:
         again = type(inner.optimizer).from_config(inner.optimizer.get_config())
         model.compile(again, loss=loss, metrics=metrics)
+        if config.decay_exempt:
+            exempt_from_decay(again, model)
         copy_optimizers(inner, model)
     return dataclasses.replace(run, model=model)
 
@@ -100,10 +103,13 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     return config.steps_per_epoch
 
 
-def _check_own(config: RunConfig) -> None:
+def _check_own(model: keras.Model, config: RunConfig) -> None:
     given = [name for name in ("ema", "swa", "remat") if getattr(config, name)]
     if given:
         checks.refuse("a compiled model with its own train_step must leave these settings out", given)
+    sharp = [name for name, optimizer in optimizers_of(model).items() if sharpness_of(optimizer) is not None]
+    if sharp:
+        checks.refuse("SharpnessAware needs a model without its own train_step, which would never climb", sharp)
 
 
 def _here(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:

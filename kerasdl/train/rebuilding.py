@@ -59,6 +59,8 @@ def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model
                 twin = keras.models.clone_model(model)
             else:
                 twin = type(model).from_config(model.get_config())
+                if not twin.built:
+                    twin.build_from_config(model.get_build_config())
         except ArgumentError:
             raise
         except (NotImplementedError, TypeError, ValueError) as error:

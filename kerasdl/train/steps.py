@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from .crew import Workers
 from .sharpness import SharpnessAware, sharpness_of
+from .slices import folded
 from .updating import Collector, plus, summed, times
 
 Values = dict[str, tf.Tensor]
@@ -133,6 +134,7 @@ class Steps:
         drifting = self._drifting()
         gradients, loss = self._gradients(batch, share, take_in=True)
         gradients, loss, values = self._over_replicas(gradients, loss, drifting)
+        gradients = [self._folded(each) for each in gradients]
         scale = optimizer.scale_loss(tf.ones_like(loss))
         known = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
         norm = tf.linalg.global_norm(known) / tf.cast(scale, tf.float32)
@@ -163,10 +165,16 @@ class Steps:
         return total, sum(losses[1:], losses[0])
 
     def _at_the_top(self, optimizer: SharpnessAware, gradients: list, batch: tuple, share: tf.Tensor | None) -> list:
-        """Returns the gradients where the loss is steepest nearby (see `SharpnessAware`)."""
-        drifting = self._drifting()
+        """Returns the gradients where the loss is steepest nearby; statistics learn from the first pass alone."""
+        kept = [(each, tf.identity(each)) for each in self.model.non_trainable_weights]
         with optimizer.displaced(gradients, self.model.trainable_weights):
-            return self._over_replicas(*self._gradients(batch, share, take_in=False), drifting)[0]
+            gradients = self._over_replicas(*self._gradients(batch, share, take_in=False), ())[0]
+        for variable, value in kept:
+            variable.assign(value)
+        return [self._folded(each) for each in gradients]
+
+    def _folded(self, gradient: Any) -> Any:
+        return tf.convert_to_tensor(gradient) if self.way.jit and gradient is not None else folded(gradient)
 
     # The update of a model that has its own
 

@@ -161,7 +161,7 @@ def fresh_optimizer(pattern: Any) -> keras.optimizers.Optimizer:
     """Returns an optimizer with the settings of another, or of a name, and a learning rate of 0 that can be set."""
     if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
         return keras.optimizers.LossScaleOptimizer(fresh_optimizer(pattern.inner_optimizer), pattern.initial_scale)
-    return make_optimizer(pattern, {"learning_rate": 0.0})
+    return make_optimizer(pattern, {"learning_rate": 0.0, "use_ema": False})
 
 
 def _check_own(model: keras.Model, loss: Any) -> None:

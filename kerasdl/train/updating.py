@@ -16,6 +16,8 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
 
+from .slices import folded
+
 _SUMMING = "_all_reduce_sum_gradients"
 _CURRENT = threading.local()  # each replica of a MirroredStrategy traces in a thread of its own
 
@@ -108,7 +110,8 @@ class Collector:
         if self.number < self.parts - 1:
             self.totals[key] = total
         else:
-            apply(summed(total) if self.over_replicas else total, variables)
+            total = summed(total) if self.over_replicas else total
+            apply([folded(each) for each in total], variables)
 
     @property
     def pending(self) -> list[Any]:

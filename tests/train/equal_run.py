@@ -1,7 +1,7 @@
 """Runs to be compared: `python equal_run.py FILE [permuted] [mirrored]` trains every case, alone or as a worker.
 
-Each case leaves its weights after 50 updates, and its figures, in FILE.npz or, of a worker, FILE_0.npz and FILE_1.npz. `permuted` changes the order inside each batch, `mirrored`
-computes on two logical CPUs.
+Each case leaves its weights after 50 updates, and its figures, in FILE.npz; a worker in FILE_0.npz or FILE_1.npz.
+`permuted` changes the order inside each batch, `mirrored` computes on two logical CPUs.
 """
 
 import json

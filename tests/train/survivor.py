@@ -1,4 +1,4 @@
-"""A run to be killed at any moment: `python survivor.py FOLDER` trains slowly with all that counts, and prints a hash."""
+"""A run to be killed: `python survivor.py FOLDER` trains slowly, with all that counts, and prints a hash."""
 
 import hashlib
 import sys
