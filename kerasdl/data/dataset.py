@@ -156,8 +156,10 @@ class Dataset:
         if not isinstance(self.source, Examples):
             checks.refuse("stream needs data that can be read in any order", self.name, "Use batches.")
         draw = self._drawing(batch_size, shuffle, seed, augment, share)
+        self.source.tensors(self._image_shape())  # read now, not while a pipeline is traced
         kinds = [tf.int64, tf.int32, tf.float64] * (1 if share is None else share.count)
 
+        @tf.autograph.experimental.do_not_convert
         def one(number):
             first = tf.where(number == epoch, tf.constant(start, tf.int64), 0)
             rows = tf.numpy_function(lambda e, s: draw(int(e), int(s)), [number, first], kinds, stateful=False)

@@ -6,6 +6,7 @@ from .averaging import estimate_statistics as estimate_statistics
 from .batch_finding import BatchSearch as BatchSearch
 from .batch_finding import BatchTrial as BatchTrial
 from .batch_finding import find_batch_size as find_batch_size
+from .comparing_seeds import SweepResult as SweepResult
 from .config import RunConfig as RunConfig
 from .data_service import data_servers as data_servers
 from .data_service import serve_data as serve_data
@@ -29,6 +30,7 @@ from .step_profiling import StepProfile as StepProfile
 from .step_profiling import profile_step as profile_step
 from .stopping import Preempted as Preempted
 from .strategies import strategy as strategy
+from .sweeping import sweep as sweep
 from .team import TrainingWarning as TrainingWarning
 from .watchers import Inspection as Inspection
 from .watchers import Occasion as Occasion

@@ -248,12 +248,12 @@ class _Loop:
         if heard & Wish.END and not self.stopped:
             self.stopped = "early"
             self.progress.say(f"stopped after epoch {place.epoch}: {reason or 'another worker asked to'}")
+        self._write_logs()  # before the watchers, of which some keep a copy
         if self.stopped:
             for watcher in self.called:
                 watcher.end()
         if self.keeper.path is not None:
             self._save(at_epoch_end=True)
-        self._write_logs()
         if heard & (Wish.INTERRUPT | Wish.PREEMPT) and not self.stopped:
             self._interrupt(heard)
 

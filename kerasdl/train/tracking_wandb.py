@@ -51,14 +51,14 @@ class WandB(Tracker):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.wandb = optional("wandb", "track")
         self.project, self.name = project, name
-        self.folder = None if folder is None else Path(folder)
+        # Whole, since W&B's own process stays where it was started.
+        self.folder = Path(os.environ.get("WANDB_DIR", ".") if folder is None else folder).resolve()
 
     def open(self) -> Places:
         self.id = self.id or secrets.token_hex(4)
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK):  # W&B would go elsewhere without a word
-                raise PermissionError(f"{self.folder} cannot be written")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.folder, os.W_OK):  # W&B would go elsewhere without a word
+            raise PermissionError(f"{self.folder} cannot be written")
         self.run = self.wandb.init(
             project=self.project,
             name=self.name,
@@ -107,6 +107,7 @@ def _await_end(folder: Path) -> None:
         if paths and all(any(each.WhichOneof("record_type") == "exit" for each in _records_in(path)) for path in paths):
             return
         time.sleep(0.01)
+    raise TimeoutError(f"{folder} does not hold the end of the run")
 
 
 def _records_in(path: Path) -> Iterator:

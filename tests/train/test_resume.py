@@ -204,7 +204,7 @@ def test_a_foreign_pipeline_resumes_at_the_start_of_the_epoch(toy, task, tmp_pat
     capsys.readouterr()
     again = run(tmp_path, StopAt(10**6))
     expected = f"going on in {tmp_path} from the start of epoch 2: this pipeline cannot start inside one\n"
-    assert capsys.readouterr().out.startswith(expected)
+    assert expected in capsys.readouterr().out
     assert toy.digest(again.model) == toy.digest(whole.model)
 
 

@@ -253,7 +253,7 @@ def test_a_killed_sweep_ends_with_the_result_of_an_undisturbed_one(tmp_path):
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     there = len(list(tmp_path.glob("runs/*.json")))
-    text = start("2").communicate()[0]
+    text = start("3").communicate()[0]
     assert f"{there} of 12 runs were found" in text
     cells = json.loads(text[text.index("\n{") :])["cells"]
     bases = [height + (kind == "plain") for height in (1.0, 2.0) for kind in ("plain", "other")]
