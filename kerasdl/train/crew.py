@@ -5,6 +5,7 @@ callback answered) is a wish: it travels with the sums of the next step, and all
 """
 
 import enum
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ class Workers(Crew):
         with tf.init_scope():
             self.asked = tf.Variable(tf.zeros(len(_ALL)), trainable=False)
         self.pending = NONE
-        self._sum = tf.function(self._summed, autograph=False)
+        self._sum = tf.function(functools.partial(self._summed), autograph=False)
 
     def heard(self, values: Mapping[str, Any], own: Wish) -> Wish:
         heard = _flags(np.max(np.atleast_2d(values[self.KEY].numpy()), axis=0))
@@ -102,7 +103,7 @@ def spread(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -
             variable.assign(tf.cast(value, variable.dtype))
 
     if variables:
-        tf.function(lambda: strategy.run(take), autograph=False)()
+        tf.function(functools.partial(strategy.run, take), autograph=False)()
 
 
 def _carrier(variable: tf.Variable) -> tf.DType:

@@ -1,5 +1,6 @@
 """The steps of a Keras model in training and validation as compiled functions, on one device or under a strategy."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,15 @@ def make_train_step(model: keras.Model, class_weights: np.ndarray | None = None)
     return Steps(model, Way(class_weights)).train
 
 
+def compiled(function: Callable, *first: Any) -> Any:
+    """Returns a function compiled by TensorFlow, with its first arguments set.
+
+    TensorFlow counts retracing by source line, and would warn of a function that each run of many compiles once; a
+    partial one counts by itself.
+    """
+    return tf.function(functools.partial(function, *first), autograph=False, reduce_retracing=True)
+
+
 class Steps:
     """The compiled steps of a compiled model; each takes an iterator of batches."""
 
@@ -60,12 +70,11 @@ class Steps:
         self.measure = self._own_measurement if own else self._plain_measurement
         if way.jit:
             self.update = tf.function(self.update, jit_compile=True, autograph=False)
-        compiled = {"autograph": False, "reduce_retracing": True}
         self.outputs: Values = {}
-        self.train = tf.function(lambda batches: self._on_replicas(self.update, batches), **compiled)
-        self.test = tf.function(lambda batches: self._on_replicas(self.measure, batches), **compiled)
-        self.inspected = tf.function(lambda batches: self._on_replicas(self._seen_update, batches), **compiled)
-        self._several = tf.function(self._loop, **compiled)
+        self.train = compiled(self._on_replicas, self.update)
+        self.test = compiled(self._on_replicas, self.measure)
+        self.inspected = compiled(self._on_replicas, self._seen_update)
+        self._several = compiled(self._loop)
 
     def trace(self, element_spec: Any) -> Values:
         """Makes every variable that the training step changes, without a step; returns its outputs, symbolic."""

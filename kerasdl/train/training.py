@@ -49,7 +49,7 @@ class Training:
         self.measured = None
         if validation is not None:
             self.measured = validation.batches(config.batch_size, share=self.team.share(validation))
-        self.results = tf.function(model.get_metrics_result, autograph=False)
+        self.results = steps.compiled(model.get_metrics_result)
         self.own_step = steps.has_own_train_step(model)
         self.schedule = schedule_of(model)
         self.last: Mapping[str, Any] = {}
