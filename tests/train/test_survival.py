@@ -17,7 +17,7 @@ import kerasdl
 SCRIPT = Path(__file__).with_name("survivor.py")
 KILLS = 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("survival")]
+pytestmark = pytest.mark.slow
 
 
 def start(folder, *launcher):
