@@ -108,7 +108,7 @@ def attention() -> tuple[keras.Model, np.ndarray]:
 
 NETS = {
     "dense": lambda: stack((16,), layers.Dense(32, "relu"), layers.Dense(32, "relu")),
-    "tanh": lambda: stack((16,), layers.Dense(32, "tanh"), layers.Dense(32, "tanh")),
+    "three dense": lambda: stack((16,), *(layers.Dense(32, "relu") for _ in range(3))),
     "norms": lambda: stack((16,), layers.Dense(32), layers.LayerNormalization(), layers.BatchNormalization()),
     "attention": attention,
     "convolution": lambda: stack((8, 8, 2), layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D()),
