@@ -25,7 +25,7 @@ def join_at_start() -> None:
 
 def _import_and_join(run: Callable[[], None]) -> None:
     run()
-    os.environ.pop(VARIABLE)  # the processes that this one starts are no workers
+    os.environ.pop(VARIABLE, None)  # the processes that this one starts are no workers
     joined()
 
 

@@ -30,7 +30,7 @@ class Share:
 
     def batch_size(self, part: int, batch_size: int) -> int:
         """Returns the examples of a part in a whole batch; in the last batch of an epoch it may have fewer."""
-        return (part + 1) * batch_size // self.of - part * batch_size // self.of
+        return batch_size // self.of + (part < batch_size % self.of)
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:
 
 
 def _bounds(size, part: int, of: int):
-    """Returns where a part begins and ends in a batch, and how many examples count (0 for a stand-in)."""
-    low, high = part * size // of, (part + 1) * size // of
-    is_empty = high == low
-    high_of_stand_in = low + 1
-    if isinstance(size, np.ndarray):
-        return low, np.where(is_empty, high_of_stand_in, high), high - low
-    return low, tf.where(is_empty, high_of_stand_in, high), high - low
+    """Returns where a part begins and ends in a batch, and how many examples count (0 for a stand-in).
+
+    The first parts have one example more where the size does not divide: so no part of a smaller batch is larger.
+    """
+    least, most = (np.minimum, np.maximum) if isinstance(size, np.ndarray) else (tf.minimum, tf.maximum)
+    low, high = (number * (size // of) + least(size % of, number) for number in (part, part + 1))
+    first = least(size - 1, low)
+    return first, first + most(high - low, 1), high - low

@@ -42,7 +42,7 @@ class Examples:
         """Returns inputs and labels as tensors on the CPU, where they are arrays and small enough to hold twice."""
         self.reader(image_shape)
         inputs = self.inputs if image_shape is None else self.ready
-        if not isinstance(inputs, np.ndarray) or inputs.nbytes > TENSOR_LIMIT:
+        if not isinstance(inputs, np.ndarray) or inputs.nbytes + self.labels.nbytes > TENSOR_LIMIT:
             return None
         if self._tensors is None or self._tensors[0].shape[1:] != inputs.shape[1:]:
             with tf.init_scope(), tf.device("CPU:0"):  # kept beyond the pipeline that is traced now

@@ -8,6 +8,7 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
+from kerasdl.core.joining import has_joined
 from kerasdl.train import RunConfig, fit
 
 from .inputs import all_layers
@@ -41,6 +42,8 @@ def train_wrapped(
         settings: further arguments of `fit`.
     """
     refuse_mixed_precision(config)
+    if config.strategy == "auto" and not has_joined():
+        config = dataclasses.replace(config, strategy=None)  # what wraps a layer knows one device
     bridged = bridge(model, split=True, place=wrap)
     start(bridged)
     trainee = LegacyTrainee(bridged.model, model, identity)

@@ -48,7 +48,7 @@ def fit(
         train: a `kerasdl.data.Dataset`, a pair of arrays (x, y), or a `tf.data.Dataset` of batched pairs.
         validation: the same, measured after each epoch.
         loss: as in `compile`; None takes that of the task.
-        metrics: as in `compile`; None takes those of the task.
+        metrics: a list, as in `compile`; None takes those of the task.
         callbacks: Keras callbacks and watchers (trackers, `GradientMonitor`).
         task: a `kerasdl.core.task.Task` or its name; None takes that of the training data.
         config: all other settings.
@@ -72,10 +72,13 @@ def fit(
     strategy = strategies.strategy_for(model, config.strategy)
     own = steps.has_own_train_step(model) and model.compiled and loss is None
     if own:
-        _check_own(model, config)
+        _check_own(config)
     else:
         loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
     _check_labels(loss, model, train)
+    _check_parts(loss, strategy, config)
+    if steps.has_own_train_step(model):
+        _check_own_step(model, config)
     config = dataclasses.replace(config, monitor=_monitor(config, task, metrics, validation))
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
@@ -83,13 +86,11 @@ def fit(
         if not own:
             with strategy.scope():
                 inner.compile(_optimizer(config, total, inner), loss=loss, metrics=_here(metrics, strategy))
-        run = Training(inner, train, validation, config, strategy).run(callbacks, length)
-    if inner is not model and not own:
-        again = type(inner.optimizer).from_config(inner.optimizer.get_config())
-        model.compile(again, loss=loss, metrics=metrics)
-        if config.decay_exempt:
-            exempt_from_decay(again, model)
-        copy_optimizers(inner, model)
+        try:
+            run = Training(inner, train, validation, config, strategy).run(callbacks, length)
+        finally:
+            if inner is not model and not own:
+                _compile_as(inner, model, loss, metrics, config)
     return dataclasses.replace(run, model=model)
 
 
@@ -103,13 +104,35 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     return config.steps_per_epoch
 
 
-def _check_own(model: keras.Model, config: RunConfig) -> None:
-    given = [name for name in ("ema", "swa", "remat") if getattr(config, name)]
+def _compile_as(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
+    optimizer = type(inner.optimizer).from_config(inner.optimizer.get_config())
+    model.compile(optimizer, loss=loss, metrics=metrics)
+    if config.decay_exempt:
+        exempt_from_decay(optimizer, model)
+    copy_optimizers(inner, model)
+
+
+def _check_own(config: RunConfig) -> None:
+    given = [name for name in ("ema", "swa") if getattr(config, name)]
     if given:
         checks.refuse("a compiled model with its own train_step must leave these settings out", given)
-    sharp = [name for name, optimizer in optimizers_of(model).items() if sharpness_of(optimizer) is not None]
-    if sharp:
-        checks.refuse("SharpnessAware needs a model without its own train_step, which would never climb", sharp)
+
+
+def _check_own_step(model: keras.Model, config: RunConfig) -> None:
+    optimizers = [config.optimizer, *optimizers_of(model).values()]
+    sharp = any(sharpness_of(each) is not None for each in optimizers if not isinstance(each, str))
+    if config.remat or sharp:
+        refused = "remat" if config.remat else "SharpnessAware"
+        checks.refuse(f"{refused} needs a model without its own train_step", type(model).__name__)
+
+
+def _check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
+    """Refuses a loss that is no mean where a batch is computed in parts, whose means are put together."""
+    if strategy.num_replicas_in_sync == 1 and config.accumulation == 1:
+        return
+    kinds = {getattr(each, "reduction", None) for each in keras.tree.flatten(loss)}
+    if kinds & {"sum", "none"}:
+        checks.refuse("a batch in parts needs a loss with reduction='sum_over_batch_size'", sorted(map(str, kinds)))
 
 
 def _here(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:

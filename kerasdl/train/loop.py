@@ -26,6 +26,8 @@ from .state import Best, Figures, Run, State
 from .stopping import Preempted, listening
 from .watchers import EarlyStopping, Occasion, Watcher, better, overrides
 
+LEAVE = Wish.INTERRUPT | Wish.PREEMPT
+
 
 def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: RunConfig) -> Run:
     """Calls `step(stream)` until the run is over; kept in `config.folder`, it goes on there after any kill.
@@ -63,6 +65,7 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Ru
             while loop.stopped is None:
                 loop.run_epoch()
             state.settle(loop.restore_best())
+            loop.leave_if_asked()
         except BaseException as error:
             loop.fail(error)
             raise
@@ -83,6 +86,7 @@ class _Loop:
         self.best: Best | None = None
         self.best_file: str | None = None
         self.stopped: str | None = None
+        self.heard = NONE
         self.resumed = False
         self.seconds = 0.0
         self.started = time.monotonic()
@@ -136,6 +140,12 @@ class _Loop:
         settings = {**self.config.describe(), **self.state.identity}
         return Occasion(self.state.model, settings, self.keeper.path, self.progress.say)
 
+    def leave_if_asked(self) -> None:
+        """Leaves after a run that was over just when the process was asked to go."""
+        if self.heard & LEAVE:
+            self.progress.say("the run is finished; leaving as asked")
+            raise Preempted if self.heard & Wish.PREEMPT else KeyboardInterrupt
+
     def fail(self, error: BaseException) -> None:
         """Tells the watchers that the run ends by an error."""
         for watcher in self.called:
@@ -181,7 +191,7 @@ class _Loop:
             if heard & Wish.END:
                 return "a callback asked to"
             if place.batch != limit:  # the end of the epoch saves by itself
-                if heard & (Wish.INTERRUPT | Wish.PREEMPT):
+                if heard & LEAVE:
                     self._interrupt(heard)
                 if heard & Wish.SAVE or self.keeper.is_due(place.step):
                     self._save()
@@ -254,7 +264,8 @@ class _Loop:
                 watcher.end()
         if self.keeper.path is not None:
             self._save(at_epoch_end=True)
-        if heard & (Wish.INTERRUPT | Wish.PREEMPT) and not self.stopped:
+        self.heard = heard
+        if heard & LEAVE and not self.stopped:
             self._interrupt(heard)
 
     # The best epoch

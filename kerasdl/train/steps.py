@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,8 +175,9 @@ class Steps:
         return total, sum(losses[1:], losses[0])
 
     def _at_the_top(self, optimizer: SharpnessAware, gradients: list, batch: tuple, share: tf.Tensor | None) -> list:
-        """Returns the gradients where the loss is steepest nearby; statistics learn from the first pass alone."""
-        kept = [(each, tf.identity(each)) for each in self.model.non_trainable_weights]
+        """Returns the gradients where the loss is steepest nearby; all else learns from the first pass alone."""
+        states = [*self.model.non_trainable_weights, *_metric_variables(self.model)]
+        kept = [(each, tf.identity(each)) for each in states]
         with optimizer.displaced(gradients, self.model.trainable_weights):
             gradients = self._over_replicas(*self._gradients(batch, share, take_in=False), ())[0]
         for variable, value in kept:
@@ -194,7 +196,7 @@ class Steps:
         drifting, collector = self._drifting(), Collector(self.way.parts, self.way.strategy is not None)
         losses: Values = {}
         for number, (part, weight) in enumerate(self._parts(batch, share)):
-            with tf.control_dependencies(collector.pending), collector.part(number, weight):
+            with tf.control_dependencies(collector.pending), collector.part(number, weight), self._counting(weight):
                 logs = _scalars(self.model.train_step(part))
             for name in filter(is_loss, logs):
                 losses[name] = losses.get(name, 0.0) + times(logs[name], weight)
@@ -238,7 +240,17 @@ class Steps:
         return {}
 
     def _own_measurement(self, batch: tuple, share: tf.Tensor | None) -> Values:
-        return self._joined_logs(_scalars(self.model.test_step(batch)))
+        with self._counting(share):
+            logs = _scalars(self.model.test_step(batch))
+        return self._joined_logs(logs)
+
+    @contextmanager
+    def _counting(self, weight: tf.Tensor | None) -> Iterator[None]:
+        """Lets metrics forget what the block takes in, where its part only stands in for an empty one."""
+        kept = [] if weight is None else [(each, tf.identity(each)) for each in _metric_variables(self.model)]
+        yield
+        for variable, before in kept:
+            variable.assign(tf.where(weight > 0, variable, before))
 
     def _take_in(self, batch: tuple, predictions: Any, loss: tf.Tensor, weight: tf.Tensor | None) -> None:
         """Takes a part into the metrics, unless it stands in for an empty one."""
@@ -275,6 +287,10 @@ def weigh(batch: tuple, class_weights: np.ndarray | None) -> tuple:
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     by_class = tf.gather(class_weights, y)
     return x, y, by_class if weight is None else by_class * weight
+
+
+def _metric_variables(model: keras.Model) -> list[keras.Variable]:
+    return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def is_loss(name: str) -> bool:

@@ -147,7 +147,7 @@ def _multi_worker() -> tf.distribute.Strategy:
         advice = "Start the program with `kerasdl launch --workers 2 -- python train.py`, or set TF_CONFIG."
         checks.refuse("strategy 'multi_worker' needs a cluster in the environment", None, advice)
     os.environ.update(environment_of(cluster, os.environ))
-    os.environ.pop(joining.VARIABLE)  # the processes that this one starts are no workers
+    os.environ.pop(joining.VARIABLE, None)  # the processes that this one starts are no workers
     return joining.joined()
 
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.errors import TrainingError
+from kerasdl.core.errors import DataError, TrainingError
 from kerasdl.data import Dataset
 from kerasdl.data.sharding import Share
 
@@ -45,6 +45,17 @@ class Team:
         """Refuses a batch that leaves replicas without an example."""
         if self.replicas > batch_size and not isinstance(data.source, tf.data.Dataset):
             checks.refuse(f"batch_size must be at least {self.replicas}, the number of replicas", batch_size)
+
+    def check_lengths(self, length: int | None) -> None:
+        """Refuses data of which one worker has more batches than another: they would wait for each other."""
+        lengths = self.crew.everyones(-1 if length is None else length)
+        if len(set(lengths)) > 1:
+            raise DataError(f"all workers must have as many batches; they have {lengths}. Cut the longer ones.")
+
+    def check_callbacks(self, callbacks: Sequence) -> None:
+        """Refuses what would give one worker other weights than the rest."""
+        if self.workers is not None and any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+            checks.refuse("several workers go on by RunConfig(folder=...)", "BackupAndRestore", "Leave it out.")
 
     def share(self, data: Dataset) -> Share | None:
         """Returns which parts of each batch of some data this process computes; None for whole batches."""

@@ -127,9 +127,7 @@ class Tracker(Watcher):
             self.connected = False
 
         if not self._try(finish, now=True):
-            missing = [
-                epoch for epoch, names in self.history if any((name, epoch) not in self.arrived for name in names)
-            ]
+            missing = [epoch for epoch, names in self.history if any(not self._has(name, epoch) for name in names)]
             lost = f"{len(missing)} of {len(self.history)} epochs" if missing else "the end of the run"
             self.occasion.say(f"{self.title} never got {lost}")
 

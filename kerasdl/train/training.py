@@ -59,6 +59,8 @@ class Training:
 
     def run(self, callbacks: Sequence, length: int | None) -> Run:
         """Makes the steps, and takes them to the end."""
+        self.team.check_lengths(length)
+        self.team.check_callbacks(callbacks)
         self.epochs = self._epochs(length)
         optimizers = list(optimizers_of(self.model).values())
         with contextlib.ExitStack() as stack:
@@ -142,7 +144,7 @@ class Training:
             learning_rate=self.learning_rate,
             watched=self.state_watched,
             watchers=self.watchers(callbacks),
-            several=self.several if team.workers is None or config.steps_per_execution else None,
+            several=self.several if self.can_join_updates() else None,
             tracing_seconds=seconds,
             inspected=self.inspected,
             judged=self.judged,
@@ -174,6 +176,12 @@ class Training:
         whole = self.config.steps_per_epoch is None and isinstance(self.train.source, Examples)
         self.flow = ((epoch + 1, 0), batches) if whole else None
         return batches
+
+    def can_join_updates(self) -> bool:
+        # A call for several must not run over the end of the data, and workers must choose the same number.
+        known = self.train.steps(self.config.batch_size) is not None
+        endless = is_foreign(self.train) and self.train.source.cardinality() == tf.data.INFINITE_CARDINALITY
+        return (known or endless) and (self.team.workers is None or self.config.steps_per_execution is not None)
 
     def step(self, stream: Any) -> Mapping[str, Any]:
         self.last = self.steps.train(stream)

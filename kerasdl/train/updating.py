@@ -19,6 +19,8 @@ from kerasdl.core.errors import TrainingError
 from .slices import folded
 
 _SUMMING = "_all_reduce_sum_gradients"
+# One buffer for all gradients at once took 280 MiB more in a run of 135 MB of weights, and no less time.
+PACKS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=16 * 2**20)
 _CURRENT = threading.local()  # each replica of a MirroredStrategy traces in a thread of its own
 
 
@@ -58,7 +60,7 @@ def summed(values: Sequence[Any]) -> list[Any]:
         places = [place for place, value in enumerate(values) if value is not None and value.dtype == dtype]
         # The identity gives a captured tensor the device of the replica, which the reduction asks for.
         mine = [tf.nest.map_structure(tf.identity, values[place], expand_composites=True) for place in places]
-        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, mine, PACKS)
         for place, value in zip(places, reduced, strict=True):
             sums[place] = value
     return sums

@@ -61,6 +61,35 @@ def test_parts_need_a_train_step_that_applies_once(toy):
     assert "apply" not in vars(model.optimizer)  # nothing of us stays in it
 
 
+def test_a_sum_over_a_batch_is_refused_in_parts(toy, task):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    config = RunConfig(epochs=1, accumulation=2, progress="off")
+    with pytest.raises(ArgumentError, match="sum_over_batch_size"):
+        fit(toy.model(), toy.data(), loss=loss, config=config)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 20}, {"steps_per_epoch": 10, "epochs": 3}], ids=list)
+def test_data_whose_end_is_not_known_go_step_by_step(toy, task, settings):
+    pipeline = tf.data.Dataset.from_tensor_slices(toy.data(56)).batch(8).filter(lambda x, y: True)
+    config = RunConfig(**settings, steps_per_execution=3, progress="off")
+    run = fit(toy.model(), pipeline, task=task, config=config)
+    assert run.steps == (20 if "steps" in settings else 21)
+
+
+def test_a_run_that_is_over_when_it_is_asked_to_go_goes(toy, task, tmp_path):
+    class Late(Watcher):
+        def end_step(self, batch):
+            if batch == 7:
+                signal.raise_signal(signal.SIGTERM)
+            return False
+
+    config = RunConfig(epochs=1, batch_size=8, folder=tmp_path, progress="off")
+    with pytest.raises(Preempted):
+        fit(toy.model(), toy.data(), task=task, callbacks=[Late()], config=config)
+    again = fit(toy.model(), toy.data(), task=task, callbacks=[Late()], config=config)
+    assert (again.stopped, again.steps) == ("finished", 8)
+
+
 def test_the_average_of_the_weights_is_what_is_validated_and_kept(toy, task):
     model, _ = pair(toy)
     averages = [weight.numpy() for weight in model.trainable_weights]

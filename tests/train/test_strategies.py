@@ -17,6 +17,7 @@ from kerasdl.train.rebuilding import placed
 from kerasdl.train.team import Team, TrainingWarning
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
+SIZES = [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5), (25, 13, 8)]
 
 
 def trained(model, data, task, **settings):
@@ -230,7 +231,9 @@ def test_norms_that_normalise_by_replica_are_warned_of_once(toy):
 # Parts of batches
 
 
-@pytest.mark.parametrize(("size", "batch", "of"), [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4)])
+@pytest.mark.parametrize(
+    ("size", "batch", "of"), [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5), (25, 13, 8)]
+)
 @pytest.mark.parametrize("foreign", [False, True])
 def test_parts_hold_every_example_once_and_weigh_it_equally(size, batch, of, foreign):
     x = np.arange(size, dtype=np.float32)[:, None]
