@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow index golden topics matrix awkward applications bundles lint format clean
+.PHONY: quickstart test slow index golden topics matrix awkward applications bundles pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -29,6 +29,11 @@ applications: $(READY)
 	$(BIN)/python tools/make_applications.py
 bundles: $(READY)
 	$(BIN)/python tools/make_bundles.py
+
+pictures: $(READY)
+	$(BIN)/python tools/make_schedules.py
+	$(BIN)/python tools/make_run_pictures.py
+	$(BIN)/python tools/make_sweep_picture.py
 
 lint: $(READY)
 	$(BIN)/ruff check
