@@ -72,6 +72,7 @@ def test_a_batch_is_made_of_the_examples_again_and_again():
         np.testing.assert_array_equal(y, x[:, 0])
 
 
+@pytest.mark.slow
 def test_the_process_is_ended_over_the_memory_and_the_rest_is_kept(toy, task):
     x = tensor = keras.Input((4,))
     for _ in range(3):
@@ -79,8 +80,9 @@ def test_the_process_is_ended_over_the_memory_and_the_rest_is_kept(toy, task):
     model = keras.Model(tensor, keras.layers.Dense(2)(x))
     before = toy.digest(model)
     data = toy.data(8192)
-    # This process has loaded what that one loads; an example takes 0.36 MB more.
-    limit = batch_worker.peak_memory() + 400 * 10**6
+    # What a process takes before examples count, of which each takes 0.36 MB more.
+    (first,) = find_batch_size(model, data, task=task, smallest=8, largest=8, seconds=0.0).rows
+    limit = first.memory + 400 * 10**6
     found = find_batch_size(model, data, task=task, smallest=512, largest=8192, seconds=0.0, memory=limit)
     *fitting, last = found.rows
     assert fitting
