@@ -8,7 +8,6 @@ steps made in turn in one process; the ratios are rematerialized over plain.
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from kerasdl.core.memory import peak_memory
 from kerasdl.train.remat import rematerialized
 
 ROUNDS, STEPS = 7, 3
@@ -73,10 +73,10 @@ def peak(options: argparse.Namespace) -> float:
     """Returns by how many MiB training steps raise the peak of this process."""
     model, images, labels = made(options.nets[0])
     step = make_step(model, rematerialized(model) if options.child == "lean" else model, options.jit)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     for _ in range(STEPS):
         step(images, labels)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (peak_memory() - before) / 2**20
 
 
 def times(name: str, jit: bool) -> float:

@@ -7,18 +7,17 @@ its input it answers the peak memory.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.memory import forget_peak, held_memory, peak_memory
+
 WARM_UP = 5
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool"}
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def main() -> None:
@@ -29,7 +28,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     start = RUNTIMES[settings["kind"]](settings["threads"])
-    before = _memory_so_far()
+    forget_peak()  # that of loading the runtime
+    before = held_memory()
     once = start(settings["path"], settings["free"])
     for _ in range(WARM_UP):
         once()
@@ -38,7 +38,7 @@ def main() -> None:
         once()  # the caches hold another file's data
         times = [_timed(once) for _ in range(int(line))]
         print(json.dumps(times), file=answers, flush=True)
-    print(_memory_so_far(peak=True) - before, file=answers, flush=True)
+    print(peak_memory() - before, file=answers, flush=True)
 
 
 def _tflite(threads: int) -> Callable[[str, int], Callable]:
@@ -104,18 +104,6 @@ def _timed(once: Callable[[], Any]) -> float:
     started = time.perf_counter()
     once()
     return 1000 * (time.perf_counter() - started)
-
-
-def _memory_so_far(peak: bool = False) -> int:
-    """Returns the bytes in use, or the most that were in use since the last call."""
-    try:
-        if not peak:
-            CLEAR.write_text("5")  # forgets the peak of loading the runtime
-        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-        return 1024 * int(fields["VmHWM" if peak else "VmRSS"].split()[0])
-    except OSError:  # no Linux, or a sandbox
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the model is answered as `{"refused": reason}`.
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..core.memory import forget_peak, peak_memory
 from .steps import make_train_step
 from .trials import has_own_objective
 
@@ -78,24 +78,6 @@ def step_seconds(step: Callable, examples: Any, batch_size: int, seconds: float)
         _wait(step(stream))
         times.append(time.perf_counter() - started)
     return min(times)
-
-
-def forget_peak() -> None:
-    """Lets the peak memory of this process start at what it holds now, where the system can."""
-    try:
-        (PROCESS / "clear_refs").write_text("5")
-    except OSError:  # no Linux, or a sandbox
-        return
-
-
-def peak_memory() -> int:
-    """Returns the most bytes of memory that this process held since `forget_peak`."""
-    try:
-        fields = dict(line.split(":", 1) for line in (PROCESS / "status").read_text().splitlines())
-        return 1024 * int(fields["VmHWM"].split()[0])
-    except OSError:  # no Linux
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _load(settings: Mapping[str, Any]) -> keras.Model:

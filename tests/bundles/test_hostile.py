@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import math
-import resource
 import tempfile
 
 import numpy as np
@@ -14,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kerasdl.bundles import archive, model_file
+from kerasdl.core import memory
 from kerasdl.core.errors import BundleError
 
 MODELS = ("mlp", "mobilenet_v2", "vit_tiny", "gru_classifier")
-GROWTH = 700_000  # kilobytes
+GROWTH = 700 * 2**20
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -32,11 +32,12 @@ def _bounded(tmp_path, monkeypatch):
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.chdir(temporary)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory.forget_peak()
+    before = memory.held_memory()
     yield
     assert list(temporary.iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} <= {"temporary", "forged.zip", "honest.zip"}
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH
+    assert memory.peak_memory() - before < GROWTH
 
 
 @pytest.fixture

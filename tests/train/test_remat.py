@@ -357,9 +357,9 @@ def run_script(text):
 
 
 PEAK = """
-import resource, sys
 import keras, numpy as np, tensorflow as tf
 from keras import layers
+from kerasdl.core.memory import peak_memory
 from kerasdl.train.remat import rematerialized
 x = inputs = keras.Input((32, 32, 3))
 x = layers.Conv2D(32, 3, padding="same")(x)
@@ -370,7 +370,7 @@ for number in range(10):
 model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 forward = rematerialized(model) if {lean} else model
 images = tf.random.normal((128, 32, 32, 3))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 
 @tf.function(autograph=False, jit_compile={jit})
 def gradients(images):
@@ -379,7 +379,7 @@ def gradients(images):
     return tape.gradient(loss, model.trainable_weights)
 
 gradients(images)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak_memory() - before) / 2**20)
 """
 
 
