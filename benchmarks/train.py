@@ -168,29 +168,39 @@ def worker() -> None:
 
 
 def scaling() -> None:
-    """Prints the weak-scaling efficiency of two workers, each on a core of its own, against one on one core."""
+    """Prints the weak-scaling efficiency of two workers, each on a core of its own, against one on one core.
+
+    Beside it, two workers at once that know nothing of each other: what the cores lose by sharing memory and caches.
+    """
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         return print("scaling needs two cores")
-    me = [sys.executable, __file__, "worker"]
-    launch = [sys.executable, "-m", "kerasdl", "launch", "--workers"]
-    values = []
-    for pair in range(3):
-        alone = rate([*launch, "1", "--", *me], cores[pair % 2 : pair % 2 + 1])
-        both = rate([*launch, "2", "--", *me], cores)
-        values.append(both / (2 * alone))
-        print(f"  1 worker {alone:.1f}, 2 workers {both:.1f} examples/s: efficiency {values[-1]:.2f}", flush=True)
-    print(f"weak scaling, ResNet-18 at 64 px, 128 examples a worker: median {statistics.median(values):.2f}")
+    together, apart = [], []
+    for pair in range(PAIRS):
+        alone = rate(started(1, cores[pair % 2 : pair % 2 + 1]))
+        strangers = sum(map(rate, [started(1, [core]) for core in cores]))
+        both = rate(started(2, cores))
+        together.append(both / (2 * alone))
+        apart.append(strangers / (2 * alone))
+        print(f"  1 worker {alone:.1f}, 2 apart {strangers:.1f}, 2 together {both:.1f} examples/s", flush=True)
+    print("weak scaling, ResNet-18 at 64 px, 128 examples a worker, against one alone:")
+    for what, values in {"two workers": together, "two that exchange nothing": apart}.items():
+        print(f"  {what}: median {statistics.median(values):.2f}, {min(values):.2f} to {max(values):.2f}")
 
 
-def rate(command: list[str], cores: list[int]) -> float:
-    """Runs workers on these cores, and returns the examples a second that the chief prints."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores), check=False
-    )
-    found = re.findall(r"^rate ([\d.]+)", done.stdout, re.MULTILINE)
+def started(workers: int, cores: list[int]) -> subprocess.Popen:
+    """Starts workers on these cores."""
+    command = [sys.executable, "-m", "kerasdl", "launch", "--workers", str(workers), "--", sys.executable, __file__]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*command, "worker"], **pipes, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+
+
+def rate(process: subprocess.Popen) -> float:
+    """Returns the examples a second that the chief prints."""
+    out, errors = process.communicate()
+    found = re.findall(r"^rate ([\d.]+)", out, re.MULTILINE)
     if not found:
-        sys.exit(done.stdout + done.stderr)
+        sys.exit(out + errors)
     return float(found[0])
 
 

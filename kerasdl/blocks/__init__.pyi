@@ -1,3 +1,5 @@
+from .attention import patch_embedding as patch_embedding
+from .attention import perceptron as perceptron
 from .attention import transformer_encoder as transformer_encoder
 from .classifiers import classification_task as classification_task
 from .convolution import conv_norm_act as conv_norm_act
@@ -7,6 +9,8 @@ from .heads import find_head as find_head
 from .heads import prediction_head as prediction_head
 from .heads import replace_head as replace_head
 from .inverted_residuals import inverted_residual as inverted_residual
+from .residual import add_residual as add_residual
 from .residual import basic_residual as basic_residual
 from .residual import bottleneck_residual as bottleneck_residual
+from .residual import depth_rates as depth_rates
 from .squeeze_excitation import squeeze_excite as squeeze_excite

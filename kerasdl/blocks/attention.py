@@ -1,9 +1,13 @@
-"""The pre-norm transformer encoder block (https://arxiv.org/abs/2010.11929)."""
+"""Parts of vision transformers: patches, the pre-norm encoder block (https://arxiv.org/abs/2010.11929)."""
 
 from keras import layers
 
+from .residual import add_residual
 
-def transformer_encoder(x, heads: int, *, mlp: int, dropout: float = 0.0, epsilon: float = 1e-6, name: str):
+
+def transformer_encoder(
+    x, heads: int, *, mlp: int, dropout: float = 0.0, drop_path: float = 0.0, epsilon: float = 1e-6, name: str
+):
     """Self-attention and a two-layer perceptron, each normalised before and added to its input.
 
     Source: https://arxiv.org/abs/2010.11929, figure 1 and equations 2 and 3.
@@ -13,6 +17,7 @@ def transformer_encoder(x, heads: int, *, mlp: int, dropout: float = 0.0, epsilo
         heads: attention heads; D is a multiple of it.
         mlp: width of the perceptron's hidden layer.
         dropout: rate after attention and after each layer of the perceptron, from 0 to 1.
+        drop_path: the chance that an example leaves a branch out, as in `add_residual`.
         epsilon: of the layer normalisations.
         name: what the names of the layers begin with.
 
@@ -27,11 +32,55 @@ def transformer_encoder(x, heads: int, *, mlp: int, dropout: float = 0.0, epsilo
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_attention_norm")(x)
     y = layers.MultiHeadAttention(heads, width // heads, name=f"{name}_attention")(y, y)
     y = layers.Dropout(dropout, name=f"{name}_attention_drop")(y)
-    x = layers.Add(name=f"{name}_attention_add")([x, y])
+    x = add_residual(x, y, drop_path=drop_path, name=f"{name}_attention")
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_mlp_norm")(x)
-    y = layers.Dense(mlp, name=f"{name}_mlp_expand")(y)  # (B, T, mlp)
-    y = layers.Activation("gelu", name=f"{name}_mlp_gelu")(y)
-    y = layers.Dropout(dropout, name=f"{name}_mlp_drop1")(y)
-    y = layers.Dense(width, name=f"{name}_mlp_project")(y)
-    y = layers.Dropout(dropout, name=f"{name}_mlp_drop2")(y)
-    return layers.Add(name=f"{name}_mlp_add")([x, y])
+    y = perceptron(y, mlp, dropout=dropout, name=f"{name}_mlp")
+    return add_residual(x, y, drop_path=drop_path, name=f"{name}_mlp")
+
+
+def perceptron(x, hidden: int, *, dropout: float = 0.0, name: str):
+    """Two dense layers with a GELU between them, which give the width that came.
+
+    Source: https://arxiv.org/abs/2010.11929, section 3.1.
+
+    Args:
+        x: (B, ..., D).
+        hidden: width of the first layer.
+        dropout: rate after each of them, from 0 to 1.
+        name: what the names of the layers begin with.
+
+    Returns:
+        (B, ..., D).
+
+    Example:
+        >>> perceptron(keras.Input((197, 192)), 768, name="block1_mlp").shape
+        (None, 197, 192)
+    """
+    width = x.shape[-1]
+    x = layers.Dense(hidden, name=f"{name}_expand")(x)  # (B, ..., hidden)
+    x = layers.Activation("gelu", name=f"{name}_gelu")(x)
+    x = layers.Dropout(dropout, name=f"{name}_drop1")(x)
+    x = layers.Dense(width, name=f"{name}_project")(x)
+    return layers.Dropout(dropout, name=f"{name}_drop2")(x)
+
+
+def patch_embedding(x, width: int, patch: int, *, name: str):
+    """Cuts an image into square patches and projects each to a token.
+
+    Source: https://arxiv.org/abs/2010.11929, equation 1.
+
+    Args:
+        x: (B, H, W, C), sides that are multiples of `patch`.
+        width: of a token.
+        patch: side of a patch in pixels.
+        name: what the names of the layers begin with.
+
+    Returns:
+        (B, H/patch * W/patch, width), row by row.
+
+    Example:
+        >>> patch_embedding(keras.Input((224, 224, 3)), 192, 16, name="patch").shape
+        (None, 196, 192)
+    """
+    x = layers.Conv2D(width, patch, strides=patch, name=f"{name}_conv")(x)
+    return layers.Reshape((-1, width), name=f"{name}_tokens")(x)

@@ -37,15 +37,29 @@ def activation(x, kind: str | None, *, name: str):
     return layers.Activation(kind, name=f"{name}_{kind}")(x)
 
 
+def padded(x, kernel: int | tuple[int, int], padding: str, *, dilation: int = 1, name: str) -> tuple:
+    """Pads by half the kernel where the padding is `symmetric`; gives what the convolution takes, and its padding."""
+    if padding != "symmetric":
+        return x, padding
+    sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    margins = tuple(dilation * (side - 1) // 2 for side in sides)
+    if any(margins):
+        x = layers.ZeroPadding2D(margins, name=f"{name}_pad")(x)
+    return x, "valid"
+
+
 def conv_norm_act(
     x,
     filters: int,
-    kernel: int = 3,
+    kernel: int | tuple[int, int] = 3,
     *,
     stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
     act: str | None = "relu",
     padding: str = "same",
     bias: bool = False,
+    scale: bool = True,
     epsilon: float = 1e-3,
     momentum: float = MOMENTUM,
     name: str,
@@ -57,11 +71,14 @@ def conv_norm_act(
     Args:
         x: (B, H, W, C).
         filters: channels of the output.
-        kernel: side of the kernel in pixels.
+        kernel: side of the kernel in pixels, or its height and width.
         stride: step in pixels.
+        dilation: distance in pixels between neighbours of the kernel.
+        groups: parts of the channels that do not see one another.
         act: `relu`, `relu6`, the name of a Keras activation, or None.
-        padding: `same` as TensorFlow pads, or `symmetric` as PyTorch does: `kernel // 2` on every side.
+        padding: `same` as TensorFlow pads, `symmetric` as PyTorch does, half the kernel on every side, or `valid`.
         bias: whether the convolution has one of its own.
+        scale: whether the normalisation has a learned factor.
         epsilon: of the normalisation.
         momentum: of the moving statistics.
         name: what the names of the three layers begin with.
@@ -73,13 +90,18 @@ def conv_norm_act(
         >>> conv_norm_act(keras.Input((32, 32, 3)), 16, stride=2, name="stem").shape
         (None, 16, 16, 16)
     """
-    if padding == "symmetric" and kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    elif padding == "symmetric":
-        padding = "valid"
-    x = layers.Conv2D(filters, kernel, strides=stride, padding=padding, use_bias=bias, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
+    x, padding = padded(x, kernel, padding, dilation=dilation, name=name)
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding=padding,
+        dilation_rate=dilation,
+        groups=groups,
+        use_bias=bias,
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, scale=scale, name=f"{name}_bn")(x)
     return activation(x, act, name=name)
 
 
@@ -88,8 +110,11 @@ def depthwise_norm_act(
     kernel: int = 3,
     *,
     stride: int = 1,
+    dilation: int = 1,
     act: str | None = "relu",
+    padding: str = "same",
     epsilon: float = 1e-3,
+    momentum: float = MOMENTUM,
     name: str,
 ):
     """Depthwise convolution, batch normalisation, activation.
@@ -100,8 +125,11 @@ def depthwise_norm_act(
         x: (B, H, W, C).
         kernel: side of the kernel in pixels.
         stride: step in pixels.
+        dilation: distance in pixels between neighbours of the kernel.
         act: `relu`, `relu6`, the name of a Keras activation, or None.
+        padding: as in `conv_norm_act`.
         epsilon: of the normalisation.
+        momentum: of the moving statistics.
         name: what the names of the three layers begin with.
 
     Returns:
@@ -111,6 +139,9 @@ def depthwise_norm_act(
         >>> depthwise_norm_act(keras.Input((32, 32, 8)), stride=2, name="block1").shape
         (None, 16, 16, 8)
     """
-    x = layers.DepthwiseConv2D(kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(epsilon=epsilon, momentum=MOMENTUM, name=f"{name}_bn")(x)
+    x, padding = padded(x, kernel, padding, dilation=dilation, name=name)
+    x = layers.DepthwiseConv2D(
+        kernel, strides=stride, padding=padding, dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
+    )(x)
+    x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=f"{name}_bn")(x)
     return activation(x, act, name=name)

@@ -1,11 +1,67 @@
-"""The two residual blocks of ResNet (https://arxiv.org/abs/1512.03385)."""
+"""The two residual blocks of ResNet (https://arxiv.org/abs/1512.03385), and how a branch joins its shortcut."""
+
+from collections.abc import Callable
 
 from keras import layers
+
+from kerasdl.layers import DropPath
 
 from .convolution import MOMENTUM, conv_norm_act
 
 
-def basic_residual(x, filters: int, *, stride: int = 1, epsilon: float = 1e-5, name: str):
+def add_residual(shortcut, x, *, drop_path: float = 0.0, name: str):
+    """Adds a branch to its shortcut; in training, each example leaves the branch out by chance.
+
+    Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3.
+
+    Args:
+        shortcut: (B, ...).
+        x: the branch, of the same shape.
+        drop_path: the chance of leaving the branch out, from 0 to below 1; at 0 there is no layer for it.
+        name: what the names of the layers begin with.
+
+    Returns:
+        A tensor of the same shape.
+
+    Example:
+        >>> x = keras.Input((8, 8, 16))
+        >>> add_residual(x, x, drop_path=0.1, name="block").shape
+        (None, 8, 8, 16)
+    """
+    if drop_path:
+        x = DropPath(drop_path, name=f"{name}_drop_path")(x)
+    return layers.Add(name=f"{name}_add")([shortcut, x])
+
+
+def depth_rates(highest: float, count: int) -> list[float]:
+    """Returns the drop-path rate of each of `count` blocks, from 0 for the first to `highest` for the last.
+
+    Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3, the linear decay rule.
+
+    Args:
+        highest: the rate of the last block, from 0 to below 1.
+        count: blocks, 1 or more.
+
+    Returns:
+        A list of `count` rates.
+
+    Example:
+        >>> depth_rates(0.2, 3)
+        [0.0, 0.1, 0.2]
+    """
+    return [highest * block / max(1, count - 1) for block in range(count)]
+
+
+def basic_residual(
+    x,
+    filters: int,
+    *,
+    stride: int = 1,
+    epsilon: float = 1e-5,
+    attention: Callable | None = None,
+    drop_path: float = 0.0,
+    name: str,
+):
     """Two 3x3 convolutions and a shortcut around them.
 
     Source: https://arxiv.org/abs/1512.03385, figure 5 left; the shortcut is projected (option B) where shapes differ.
@@ -15,6 +71,8 @@ def basic_residual(x, filters: int, *, stride: int = 1, epsilon: float = 1e-5, n
         filters: channels of the output.
         stride: step of the first convolution in pixels.
         epsilon: of the normalisations.
+        attention: a block from (x, name=) to a tensor of the same shape, such as `squeeze_excite`, before the addition.
+        drop_path: as in `add_residual`.
         name: what the names of the layers begin with.
 
     Returns:
@@ -30,7 +88,9 @@ def basic_residual(x, filters: int, *, stride: int = 1, epsilon: float = 1e-5, n
         shortcut = conv_norm_act(x, filters, 1, stride=stride, act=None, name=f"{name}_shortcut", **norm)
     x = conv_norm_act(x, filters, 3, stride=stride, name=f"{name}_1", **norm)
     x = conv_norm_act(x, filters, 3, act=None, name=f"{name}_2", **norm)
-    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    if attention:
+        x = attention(x, name=f"{name}_attention")
+    x = add_residual(shortcut, x, drop_path=drop_path, name=name)
     return layers.ReLU(name=f"{name}_out")(x)
 
 
@@ -38,11 +98,15 @@ def bottleneck_residual(
     x,
     filters: int,
     *,
+    width: int | None = None,
+    groups: int = 1,
     stride: int = 1,
     stride_in_first: bool = False,
     bias: bool = False,
     epsilon: float = 1e-5,
     momentum: float = MOMENTUM,
+    attention: Callable | None = None,
+    drop_path: float = 0.0,
     name: str,
 ):
     """1x1 down, 3x3, 1x1 up, and a shortcut around them.
@@ -51,12 +115,16 @@ def bottleneck_residual(
 
     Args:
         x: (B, H, W, C).
-        filters: channels of the inner convolutions; the output has four times as many.
+        filters: a quarter of the output's channels.
+        width: channels of the inner convolutions; None for `filters`.
+        groups: of the 3x3 convolution, as in ResNeXt (https://arxiv.org/abs/1611.05431, section 3.3).
         stride: step of the block in pixels.
         stride_in_first: the first 1x1 has the stride, as in the paper, rather than the 3x3.
         bias: whether the convolutions have one.
         epsilon: of the normalisations.
         momentum: of their moving statistics.
+        attention: as in `basic_residual`.
+        drop_path: as in `add_residual`.
         name: what the names of the layers begin with.
 
     Returns:
@@ -71,8 +139,10 @@ def bottleneck_residual(
     shortcut = x
     if stride > 1 or x.shape[-1] != 4 * filters:
         shortcut = conv_norm_act(x, 4 * filters, 1, stride=stride, act=None, name=f"{name}_shortcut", **norm)
-    x = conv_norm_act(x, filters, 1, stride=first, name=f"{name}_1", **norm)
-    x = conv_norm_act(x, filters, 3, stride=second, name=f"{name}_2", **norm)
+    x = conv_norm_act(x, width or filters, 1, stride=first, name=f"{name}_1", **norm)
+    x = conv_norm_act(x, width or filters, 3, stride=second, groups=groups, name=f"{name}_2", **norm)
     x = conv_norm_act(x, 4 * filters, 1, act=None, name=f"{name}_3", **norm)
-    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    if attention:
+        x = attention(x, name=f"{name}_attention")
+    x = add_residual(shortcut, x, drop_path=drop_path, name=name)
     return layers.ReLU(name=f"{name}_out")(x)

@@ -26,6 +26,7 @@ def padding_mask(x, weights):
 
 # layer: how it is made, what it reads, what NumPy makes of it.
 CASES = {
+    "DropPath": (lambda: layers.DropPath(0.5), TOKENS, lambda x, weights: x),  # at inference
     "ClassToken": (lambda: layers.ClassToken(), TOKENS, class_token),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
     "PaddingMask": (lambda: layers.PaddingMask(padding_id=2), IDS, padding_mask),

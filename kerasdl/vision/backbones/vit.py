@@ -6,7 +6,7 @@ Deviations: tiny and small come from DeiT (https://arxiv.org/abs/2012.12877, tab
 import keras
 from keras import layers
 
-from kerasdl.blocks import prediction_head, transformer_encoder
+from kerasdl.blocks import patch_embedding, prediction_head, transformer_encoder
 from kerasdl.core import checks, register
 from kerasdl.layers import ClassToken, PositionEmbedding
 
@@ -34,8 +34,7 @@ def vit_features(
         >>> vit_features(keras.Input((224, 224, 3)), width=192, heads=3)["tokens"].shape
         (None, 197, 192)
     """
-    x = layers.Conv2D(width, patch, strides=patch, name=f"{prefix}patch_conv")(x)
-    x = layers.Reshape((-1, width), name=f"{prefix}patch_tokens")(x)  # (B, T, D)
+    x = patch_embedding(x, width, patch, name=f"{prefix}patch")  # (B, T, D)
     x = ClassToken(name=f"{prefix}class_token")(x)  # (B, T + 1, D)
     x = PositionEmbedding(name=f"{prefix}position")(x)
     x = layers.Dropout(dropout, name=f"{prefix}position_drop")(x)
