@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow index golden topics matrix awkward applications bundles pictures lint format clean
+.PHONY: quickstart test slow index macs golden topics matrix awkward applications bundles pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -17,6 +17,8 @@ slow: $(READY)
 # What is generated from the registry and the code.
 index: $(READY)
 	$(BIN)/python -m kerasdl.core.indexing
+macs: $(READY)
+	$(BIN)/python tools/make_macs.py
 golden: $(READY)
 	$(BIN)/python tools/make_golden.py
 topics: $(READY)

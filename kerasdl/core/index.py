@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any
 
 INDEX = Path(__file__).with_name("index.json")
+MACS = Path(__file__).with_name("macs.json")
 
 
 @cache
 def load_index() -> dict[str, Any]:
     """Returns `{"models": {name: fields of its ModelSpec}, "tasks": {name: module}}`."""
     return json.loads(INDEX.read_text(encoding="utf-8"))
+
+
+@cache
+def load_macs() -> dict[str, int]:
+    """Returns the multiply-accumulates of each model at its default size, as tools/make_macs.py counted them."""
+    return json.loads(MACS.read_text(encoding="utf-8"))

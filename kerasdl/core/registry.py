@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import checks
-from .index import load_index
+from .index import load_index, load_macs
 
 EXPORT_FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8", "onnx", "saved_model")
 
@@ -47,6 +47,11 @@ class ModelSpec:
         """The family it belongs to, such as `vision`."""
         parts = self.builder.split(".")
         return parts[1] if parts[0] == "kerasdl" else parts[0].partition(":")[0]
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one example at the function's defaults; None where sizes are free or not counted."""
+        return load_macs().get(self.name)
 
 
 _specs: dict[str, ModelSpec] = {}

@@ -1,0 +1,39 @@
+"""Counts the multiply-accumulates of every registered model at its default size: `make macs`, about ten minutes.
+
+Kept in kerasdl/core/macs.json, where `kerasdl models` finds them; models that stand there are not counted again, unless
+`--fresh` is given.
+"""
+
+import json
+import sys
+
+import kerasdl  # first, so that TensorFlow starts in silence
+
+# isort: split
+import keras
+
+from kerasdl.core import files, index
+from kerasdl.deploy import profile_model
+
+
+def count(name: str) -> int:
+    """Returns the multiply-accumulates of one example."""
+    with keras.StatelessScope():  # counts without allocating
+        return profile_model(kerasdl.build(name)).macs
+
+
+def main() -> None:
+    """Counts what is new, and writes after each model."""
+    counts = {} if "--fresh" in sys.argv else json.loads(index.MACS.read_text())
+    names = kerasdl.list_models()
+    counts = {name: counts[name] for name in names if name in counts}
+    for number, name in enumerate(names, start=1):
+        if name not in counts:
+            counts[name] = count(name)
+            print(f"{number}/{len(names)} {name} {counts[name]:,}", flush=True)
+            files.write_json(index.MACS, dict(sorted(counts.items())))
+    files.write_json(index.MACS, dict(sorted(counts.items())))
+
+
+if __name__ == "__main__":
+    main()
