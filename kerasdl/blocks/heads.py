@@ -30,6 +30,43 @@ def prediction_head(x, outputs: int, *, dropout: float = 0.0):
     return layers.Dense(outputs, dtype="float32", name="head")(x)
 
 
+def dense_head(x, outputs: int, *, hidden: int, pooled: int, dropout: float = 0.5):
+    """Two hidden dense layers over the flattened feature map, each with dropout, and the layer of the logits.
+
+    Source: AlexNet (Krizhevsky et al. 2012), section 3.5; dropout as in its section 4.2.
+
+    Args:
+        x: (B, H, W, C).
+        outputs: units, 1 or more.
+        hidden: units of each hidden layer.
+        pooled: side to which adaptive average pooling brings the map where it has another.
+        dropout: rate after each hidden layer, from 0 to 1.
+
+    Returns:
+        Logits (B, outputs) in float32.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+
+    Example:
+        >>> dense_head(keras.Input((7, 7, 512)), 10, hidden=64, pooled=7).shape
+        (None, 10)
+    """
+    checks.within("dropout", dropout, 0.0, 1.0)
+    x = layers.Flatten(name="flatten")(pooled_to(x, pooled))
+    x = layers.Dense(hidden, activation="relu", name="hidden1")(x)
+    x = layers.Dropout(dropout, name="hidden1_drop")(x)
+    x = layers.Dense(hidden, activation="relu", name="hidden2")(x)
+    return prediction_head(x, outputs, dropout=dropout)
+
+
+def pooled_to(x, side: int):
+    """Averages a feature map down or up to `side` x `side`; one of that size passes on unchanged."""
+    if x.shape[1:3] == (side, side):
+        return x
+    return layers.AdaptiveAveragePooling2D(side, name="adaptive_pool")(x)
+
+
 def find_head(model: keras.Model) -> keras.layers.Dense:
     """Returns the layer of a model that a new task replaces: the Dense layer named `head`, else a last Dense layer.
 

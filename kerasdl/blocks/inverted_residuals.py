@@ -1,8 +1,7 @@
 """The inverted residual: a thin shortcut around a wide depthwise convolution (https://arxiv.org/abs/1801.04381)."""
 
-from keras import layers
-
 from .convolution import conv_norm_act, depthwise_norm_act
+from .residual import add_residual
 from .squeeze_excitation import squeeze_excite
 
 
@@ -15,11 +14,15 @@ def inverted_residual(
     stride: int = 1,
     act: str = "relu6",
     squeezed: int | None = None,
+    squeeze_act: str = "relu",
+    gate: str = "hard_sigmoid",
+    drop_path: float = 0.0,
     name: str,
 ):
     """Expands with 1x1, filters depthwise, projects with a linear 1x1; adds the input where the shapes agree.
 
-    Source: MobileNetV2, section 3.3; with `squeezed`, MobileNetV3 (https://arxiv.org/abs/1905.02244), figure 4.
+    Source: MobileNetV2, section 3.3; with `squeezed`, MobileNetV3 (https://arxiv.org/abs/1905.02244), figure 4, and
+    EfficientNet (https://arxiv.org/abs/1905.11946), section 4.
 
     Args:
         x: (B, H, W, C).
@@ -29,6 +32,9 @@ def inverted_residual(
         stride: step of the depthwise convolution in pixels.
         act: activation after the first two convolutions.
         squeezed: channels of the squeeze-and-excitation bottleneck; None for none.
+        squeeze_act: activation of that bottleneck.
+        gate: activation of its gate.
+        drop_path: as in `add_residual`.
         name: what the names of the layers begin with.
 
     Returns:
@@ -43,8 +49,51 @@ def inverted_residual(
         x = conv_norm_act(x, expanded, 1, act=act, name=f"{name}_expand")
     x = depthwise_norm_act(x, kernel, stride=stride, act=act, name=f"{name}_depthwise")
     if squeezed:
-        x = squeeze_excite(x, squeezed, gate="hard_sigmoid", name=f"{name}_se")
+        x = squeeze_excite(x, squeezed, act=squeeze_act, gate=gate, name=f"{name}_se")
     x = conv_norm_act(x, filters, 1, act=None, name=f"{name}_project")
     if stride == 1 and shortcut.shape[-1] == filters:
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
+        x = add_residual(shortcut, x, drop_path=drop_path, name=name)
+    return x
+
+
+def fused_inverted_residual(
+    x,
+    filters: int,
+    *,
+    expanded: int,
+    kernel: int = 3,
+    stride: int = 1,
+    act: str = "silu",
+    drop_path: float = 0.0,
+    name: str,
+):
+    """Expands with a plain convolution and projects with 1x1; adds the input where the shapes agree.
+
+    Source: EfficientNetV2 (https://arxiv.org/abs/2104.00298), figure 2.
+
+    Args:
+        x: (B, H, W, C).
+        filters: channels of the output.
+        expanded: channels between the two convolutions; where it is C, one convolution with activation does it all.
+        kernel: side of the first kernel in pixels.
+        stride: its step in pixels.
+        act: activation after the first convolution.
+        drop_path: as in `add_residual`.
+        name: what the names of the layers begin with.
+
+    Returns:
+        (B, H / stride, W / stride, filters).
+
+    Example:
+        >>> fused_inverted_residual(keras.Input((16, 16, 24)), 48, expanded=96, stride=2, name="block").shape
+        (None, 8, 8, 48)
+    """
+    shortcut = x
+    if expanded != x.shape[-1]:
+        x = conv_norm_act(x, expanded, kernel, stride=stride, act=act, name=f"{name}_expand")
+        x = conv_norm_act(x, filters, 1, act=None, name=f"{name}_project")
+    else:
+        x = conv_norm_act(x, filters, kernel, stride=stride, act=act, name=f"{name}_project")
+    if stride == 1 and shortcut.shape[-1] == filters:
+        x = add_residual(shortcut, x, drop_path=drop_path, name=name)
     return x

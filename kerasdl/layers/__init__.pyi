@@ -1,4 +1,10 @@
+from .channels import ChannelShuffle as ChannelShuffle
+from .channels import ChannelSlice as ChannelSlice
+from .channels import ChannelStatistics as ChannelStatistics
+from .channels import LayerScale as LayerScale
 from .dropping import DropPath as DropPath
+from .sizes import ReshapeLike as ReshapeLike
+from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken
 from .tokens import PaddingMask as PaddingMask
 from .tokens import PositionEmbedding as PositionEmbedding

@@ -1,8 +1,11 @@
 """ResNet: stages of residual blocks (https://arxiv.org/abs/1512.03385).
 
 Deviations: as torchvision, the 3x3 convolution of a bottleneck has the stride and no convolution has a bias; the
-paper, like keras.applications, strides the first 1x1: `resnet50_keras` is that form, with biases.
+paper, like keras.applications, strides the first 1x1: `resnet50_keras` and its like are that form, with biases.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import keras
 from keras import layers
@@ -13,6 +16,37 @@ from kerasdl.core import checks, register
 # Table 1: blocks in each of the four stages.
 STAGES_18 = (2, 2, 2, 2)
 STAGES_34 = STAGES_50 = (3, 4, 6, 3)
+STAGES_101 = (3, 4, 23, 3)
+STAGES_152 = (3, 8, 36, 3)
+
+
+def residual_stages(x, stages, block: Callable, *, channels: int = 64, prefix: str = "", **norm) -> dict:
+    """The stem of ResNet and stages of any residual block, with the last tensor of each stride.
+
+    Source: https://arxiv.org/abs/1512.03385, table 1.
+
+    Args:
+        x: (B, H, W, C), values from -1 to 1.
+        stages: blocks in each stage.
+        block: a function from (x, filters, stride=, name=) to a tensor; filters double from stage to stage.
+        channels: of the stem, and the first stage's filters.
+        prefix: what every layer name begins with.
+        **norm: settings of the stem's `conv_norm_act`.
+
+    Returns:
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem.
+    """
+    x = conv_norm_act(x, channels, 7, stride=2, padding="symmetric", name=f"{prefix}stem", **norm)
+    features, total_stride = {"stride2": x}, 4
+    x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
+    for stage, repeats in enumerate(stages, start=1):
+        for number in range(1, repeats + 1):
+            stride = 2 if stage > 1 and number == 1 else 1
+            x = block(x, channels * 2 ** (stage - 1), stride=stride, name=f"{prefix}stage{stage}_block{number}")
+        features[f"stride{total_stride}"] = x
+        total_stride *= 2
+    return features
 
 
 def resnet_features(
@@ -43,26 +77,13 @@ def resnet_features(
         >>> list(resnet_features(keras.Input((64, 64, 3)), stages=(2, 2, 2, 2), bottleneck=False))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
+    if not keras_form:
+        block = bottleneck_residual if bottleneck else basic_residual
+        return residual_stages(x, stages, block, channels=channels, prefix=prefix, epsilon=1e-5)
     # keras.applications' own constants, so that its weights compute the same here.
-    norm = dict(epsilon=1.001e-5, momentum=0.99) if keras_form else dict(epsilon=1e-5)
-    x = conv_norm_act(x, channels, 7, stride=2, padding="symmetric", bias=keras_form, name=f"{prefix}stem", **norm)
-    features, total_stride = {"stride2": x}, 4
-    x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
-    x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
-    for stage, repeats in enumerate(stages, start=1):
-        filters = channels * 2 ** (stage - 1)
-        for block in range(1, repeats + 1):
-            name = f"{prefix}stage{stage}_block{block}"
-            stride = 2 if stage > 1 and block == 1 else 1
-            if bottleneck:
-                x = bottleneck_residual(
-                    x, filters, stride=stride, stride_in_first=keras_form, bias=keras_form, name=name, **norm
-                )
-            else:
-                x = basic_residual(x, filters, stride=stride, name=name)
-        features[f"stride{total_stride}"] = x
-        total_stride *= 2
-    return features
+    norm = dict(bias=True, epsilon=1.001e-5, momentum=0.99)
+    block = partial(bottleneck_residual, stride_in_first=True, **norm)
+    return residual_stages(x, stages, block, channels=channels, prefix=prefix, **norm)
 
 
 @register(
@@ -72,16 +93,24 @@ def resnet_features(
         "resnet18": {"stages": STAGES_18, "bottleneck": False},
         "resnet34": {"stages": STAGES_34, "bottleneck": False},
         "resnet50": {"stages": STAGES_50},
+        "resnet101": {"stages": STAGES_101},
+        "resnet152": {"stages": STAGES_152},
         "resnet50_keras": {"stages": STAGES_50, "keras_form": True},
+        "resnet101_keras": {"stages": STAGES_101, "keras_form": True},
+        "resnet152_keras": {"stages": STAGES_152, "keras_form": True},
     },
-    # torchvision counts no batch-norm statistics: 9,600, 17,024 and 53,120 are added to its figures.
+    # torchvision counts no batch-norm statistics: they are added to its figures.
     params={
         "resnet18": 11_689_512 + 9_600,
         "resnet34": 21_797_672 + 17_024,
         "resnet50": 25_557_032 + 53_120,
+        "resnet101": 44_549_160 + 105_344,
+        "resnet152": 60_192_808 + 151_424,
         "resnet50_keras": 25_636_712,
+        "resnet101_keras": 44_707_176,
+        "resnet152_keras": 60_419_944,
     },
-    reference="torchvision 0.28 plus batch-norm statistics; resnet50_keras: keras.applications 3.15.1, ResNet50",
+    reference="torchvision 0.28 plus batch-norm statistics; the _keras forms: keras.applications 3.15.1",
     tags=("cnn",),
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=8, classes=4),
 )

@@ -1,0 +1,53 @@
+"""Layers that bring a tensor to the size of another, for images whose sides are free."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class ReshapeLike(keras.layers.Layer):
+    """Lays tokens out as the image that they came from.
+
+    Input:
+        Two tensors: tokens (B, H * W, D), row by row, and an image (B, H, W, C), of which the sides alone count.
+
+    Returns:
+        (B, H, W, D) of the tokens' dtype.
+
+    Example:
+        >>> ReshapeLike()([keras.Input((64, 16)), keras.Input((8, 8, 3))]).shape
+        (None, 8, 8, 16)
+    """
+
+    def call(self, inputs):
+        tokens, image = inputs
+        _, height, width, _ = ops.shape(image)
+        return ops.reshape(tokens, (-1, height, width, tokens.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        tokens, image = input_shape
+        return (*image[:3], tokens[-1])
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class ResizeLike(keras.layers.Layer):
+    """Resizes an image to the sides of another, bilinearly.
+
+    Input:
+        Two images (B, h, w, D) and (B, H, W, C); of the second the sides alone count.
+
+    Returns:
+        (B, H, W, D) of the first one's dtype.
+
+    Example:
+        >>> ResizeLike()([keras.Input((1, 1, 256)), keras.Input((32, 32, 3))]).shape
+        (None, 32, 32, 256)
+    """
+
+    def call(self, inputs):
+        image, like = inputs
+        return ops.cast(ops.image.resize(image, ops.shape(like)[1:3], interpolation="bilinear"), image.dtype)
+
+    def compute_output_shape(self, input_shape):
+        image, like = input_shape
+        return (*like[:3], image[-1])
