@@ -17,7 +17,11 @@ join_at_start()
 import_after(
     "keras",
     (
+        "kerasdl.layers.channels",
+        "kerasdl.layers.dropping",
+        "kerasdl.layers.sizes",
         "kerasdl.layers.tokens",
+        "kerasdl.layers.window_attention",
         "kerasdl.losses.cross_entropy",
         "kerasdl.train.schedule_forms",
         "kerasdl.train.lookahead",

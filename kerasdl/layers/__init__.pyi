@@ -8,3 +8,7 @@ from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken
 from .tokens import PaddingMask as PaddingMask
 from .tokens import PositionEmbedding as PositionEmbedding
+from .window_attention import CosineWindowAttention as CosineWindowAttention
+from .window_attention import WindowAttention as WindowAttention
+from .windows import WindowMerge as WindowMerge
+from .windows import WindowPartition as WindowPartition

@@ -79,6 +79,7 @@ def alexnet_features(x, *, stages=ONE_TOWER, prefix: str = "") -> dict:
         stages=((8, 11, 4, 1, 2, True), (16, 5, 1, 2, 2, False)),
         hidden=16,
         pooled=5,
+        dropout=0.0,
         classes=4,
     ),
 )

@@ -1,0 +1,162 @@
+"""Self-attention within windows, with a bias for the offset between two places."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdl.core import checks
+
+from .windows import relative_positions, shifted_mask
+
+FAR = -100.0  # what is added to scores between places that may not see each other, as the authors do
+
+
+class _WindowedAttention(keras.layers.Layer):
+    """What both kinds share: query, key and value, the mask of shifted windows, and the projection."""
+
+    def __init__(self, heads: int, window: int, image_shape: tuple[int, int], shift: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = checks.at_least("heads", heads, 1)
+        self.window = checks.at_least("window", window, 1)
+        self.image_shape = tuple(image_shape)
+        self.shift = checks.at_least("shift", shift, 0)
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if width % self.heads:
+            checks.refuse(f"the width must be a multiple of the {self.heads} heads", width)
+        for part in ("query", "key", "value", "output"):
+            self._dense(part, width, bias=part in self.BIASED)
+        self._build_bias()
+        if self.shift:
+            mask = np.where(shifted_mask(self.image_shape, self.window, self.shift), 0.0, FAR)
+            self.score_mask = mask.astype("float32")[:, None]  # (windows, 1, T, T)
+        self.built = True
+
+    def _dense(self, part: str, width: int, bias: bool) -> None:
+        setattr(self, f"{part}_kernel", self.add_weight(shape=(width, width), name=f"{part}_kernel"))
+        if bias:
+            setattr(self, f"{part}_bias", self.add_weight(shape=(width,), initializer="zeros", name=f"{part}_bias"))
+
+    def _apply(self, part: str, x):
+        y = ops.matmul(x, ops.cast(getattr(self, f"{part}_kernel"), x.dtype))
+        return y + ops.cast(getattr(self, f"{part}_bias"), x.dtype) if part in self.BIASED else y
+
+    def call(self, inputs):
+        _, windows, tokens, width = inputs.shape
+        x = ops.reshape(inputs, (-1, tokens, width))  # (B * windows, T, D)
+
+        def by_head(part):
+            y = ops.reshape(self._apply(part, x), (-1, tokens, self.heads, width // self.heads))
+            return ops.transpose(y, (0, 2, 1, 3))  # (B * windows, N, T, D / N)
+
+        scores = self._scores(by_head("query"), by_head("key"))  # (B * windows, N, T, T)
+        if self.shift:
+            scores = ops.reshape(scores, (-1, windows, self.heads, tokens, tokens))
+            scores = ops.reshape(scores + ops.cast(self.score_mask, scores.dtype), (-1, self.heads, tokens, tokens))
+        mixed = ops.matmul(ops.softmax(scores, axis=-1), by_head("value"))
+        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, windows, tokens, width))
+        return self._apply("output", mixed)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        own = {"heads": self.heads, "window": self.window, "image_shape": self.image_shape, "shift": self.shift}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class WindowAttention(_WindowedAttention):
+    """Multi-head self-attention within windows, with a learned bias for each offset between two places.
+
+    Source: Swin transformer, https://arxiv.org/abs/2103.14030, section 3.2, equation 4.
+
+    Args:
+        heads: attention heads; the width is a multiple of it.
+        window: side of a window in pixels.
+        image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
+        shift: by how many pixels the image was rolled.
+
+    Input:
+        (B, windows, window * window, D) floats, as `WindowPartition` gives them.
+
+    Returns:
+        The same shape and dtype.
+
+    Raises:
+        ArgumentError: the width is no multiple of the heads.
+
+    Example:
+        >>> WindowAttention(3, 7, (56, 56), 3)(keras.Input((64, 49, 96))).shape
+        (None, 64, 49, 96)
+    """
+
+    BIASED = ("query", "key", "value", "output")
+
+    def _build_bias(self):
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        shape = ((2 * self.window - 1) ** 2, self.heads)
+        self.bias_table = self.add_weight(shape=shape, initializer=initializer, name="bias_table")
+        self.places = relative_positions(self.window).ravel()
+
+    def _scores(self, query, key):
+        tokens, size = query.shape[-2:]
+        scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
+        bias = ops.reshape(ops.take(self.bias_table, self.places, axis=0), (tokens, tokens, self.heads))
+        return scores + ops.cast(ops.transpose(bias, (2, 0, 1)), scores.dtype)
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class CosineWindowAttention(_WindowedAttention):
+    """Multi-head self-attention within windows by cosines, its bias a small perceptron of the offset.
+
+    The perceptron has 512 hidden units and reads offsets on a logarithmic scale; the bias it gives lies from 0 to 16.
+
+    Source: Swin transformer V2, https://arxiv.org/abs/2111.09883, section 3.3, equations 2 to 4.
+
+    Args:
+        heads: attention heads; the width is a multiple of it.
+        window: side of a window in pixels, 2 or more.
+        image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
+        shift: by how many pixels the image was rolled.
+
+    Input:
+        (B, windows, window * window, D) floats, as `WindowPartition` gives them.
+
+    Returns:
+        The same shape and dtype.
+
+    Raises:
+        ArgumentError: the width is no multiple of the heads.
+
+    Example:
+        >>> CosineWindowAttention(3, 8, (64, 64), 4)(keras.Input((64, 64, 96))).shape
+        (None, 64, 64, 96)
+    """
+
+    BIASED = ("query", "value", "output")  # a bias of the key changes no cosine's order
+
+    def _build_bias(self):
+        normal = keras.initializers.TruncatedNormal(stddev=0.02)
+        start = keras.initializers.Constant(np.log(10.0))
+        self.logit_scale = self.add_weight(shape=(self.heads, 1, 1), initializer=start, name="logit_scale")
+        self.bias_hidden = self.add_weight(shape=(2, 512), initializer=normal, name="bias_hidden")
+        self.bias_hidden_bias = self.add_weight(shape=(512,), initializer="zeros", name="bias_hidden_bias")
+        self.bias_out = self.add_weight(shape=(512, self.heads), initializer=normal, name="bias_out")
+        self.places = relative_positions(self.window).ravel()
+        steps = np.arange(1 - self.window, self.window) / (self.window - 1) * 8
+        steps = np.sign(steps) * np.log2(np.abs(steps) + 1) / 3  # log2(8) = 3
+        offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1)
+        self.offsets = offsets.reshape(-1, 2).astype("float32")  # ((2 window - 1)^2, 2)
+
+    def _scores(self, query, key):
+        tokens = query.shape[-2]
+        query, key = (ops.normalize(each, axis=-1) for each in (query, key))
+        scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), float(np.log(100.0))))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * ops.cast(scale, query.dtype)
+        hidden = ops.relu(ops.matmul(self.offsets, ops.cast(self.bias_hidden, "float32")) + self.bias_hidden_bias)
+        table = ops.matmul(hidden, ops.cast(self.bias_out, "float32"))
+        bias = ops.reshape(ops.take(table, self.places, axis=0), (tokens, tokens, self.heads))
+        bias = 16 * ops.sigmoid(ops.transpose(bias, (2, 0, 1)))
+        return scores + ops.cast(bias, scores.dtype)

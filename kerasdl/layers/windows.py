@@ -1,0 +1,134 @@
+"""Windows of an image, and attention within them, as Swin transformers take them."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdl.core import checks
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class WindowPartition(keras.layers.Layer):
+    """Cuts an image into square windows, after a cyclic shift; sides that do not fit are padded with zeros.
+
+    Source: Swin transformer, https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
+
+    Args:
+        window: side of a window in pixels.
+        shift: by how many pixels the image is rolled up and left before.
+
+    Input:
+        (B, H, W, C) floats, H and W known.
+
+    Returns:
+        (B, windows, window * window, C) of the same dtype, row by row.
+
+    Example:
+        >>> WindowPartition(7, 3)(keras.Input((56, 56, 96))).shape
+        (None, 64, 49, 96)
+    """
+
+    def __init__(self, window: int, shift: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.window = checks.at_least("window", window, 1)
+        self.shift = checks.at_least("shift", shift, 0)
+
+    def call(self, inputs):
+        _, height, width, channels = inputs.shape
+        rows, columns = (-(-side // self.window) for side in (height, width))
+        x = inputs
+        if height % self.window or width % self.window:
+            margins = (rows * self.window - height, columns * self.window - width)
+            x = ops.pad(x, ((0, 0), (0, margins[0]), (0, margins[1]), (0, 0)))
+        if self.shift:
+            x = ops.roll(x, (-self.shift, -self.shift), axis=(1, 2))
+        # Two steps of five dimensions at most, which every runtime transposes.
+        x = ops.reshape(x, (-1, self.window, columns, self.window * channels))
+        x = ops.transpose(x, (0, 2, 1, 3))  # (B * rows, columns, window, window * C)
+        return ops.reshape(x, (-1, rows * columns, self.window**2, channels))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        if None in (height, width):
+            checks.refuse("an image to cut into windows must have known sides", (height, width))
+        count = -(-height // self.window) * -(-width // self.window)
+        return (batch, count, self.window**2, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window, "shift": self.shift}
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class WindowMerge(keras.layers.Layer):
+    """Puts windows together again, undoing `WindowPartition`: its shift and its padding too.
+
+    Source: Swin transformer, https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
+
+    Args:
+        image_shape: height and width of the image in pixels.
+        window: side of a window in pixels.
+        shift: by how many pixels the image was rolled.
+
+    Input:
+        (B, windows, window * window, C) floats.
+
+    Returns:
+        (B, height, width, C) of the same dtype.
+
+    Example:
+        >>> WindowMerge((56, 56), 7, 3)(keras.Input((64, 49, 96))).shape
+        (None, 56, 56, 96)
+    """
+
+    def __init__(self, image_shape: tuple[int, int], window: int, shift: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.image_shape = tuple(checks.at_least("a side", side, 1) for side in image_shape)
+        self.window = checks.at_least("window", window, 1)
+        self.shift = checks.at_least("shift", shift, 0)
+
+    def call(self, inputs):
+        height, width = self.image_shape
+        rows, columns = (-(-side // self.window) for side in self.image_shape)
+        channels = inputs.shape[-1]
+        x = ops.reshape(inputs, (-1, columns, self.window, self.window * channels))
+        x = ops.transpose(x, (0, 2, 1, 3))  # (B * rows, window, columns, window * C)
+        x = ops.reshape(x, (-1, rows * self.window, columns * self.window, channels))
+        if self.shift:
+            x = ops.roll(x, (self.shift, self.shift), axis=(1, 2))
+        return x[:, :height, :width]
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.image_shape, input_shape[-1])
+
+    def get_config(self):
+        own = {"image_shape": self.image_shape, "window": self.window, "shift": self.shift}
+        return {**super().get_config(), **own}
+
+
+def relative_positions(window: int) -> np.ndarray:
+    """Returns, for each pair of places of a window, the row of a table of (2 window - 1)^2 offsets: (T, T) integers.
+
+    Source: https://arxiv.org/abs/2103.14030, section 3.2, relative position bias.
+    """
+    places = np.stack(np.meshgrid(range(window), range(window), indexing="ij"), -1).reshape(-1, 2)
+    offsets = places[:, None] - places[None] + window - 1  # (T, T, 2)
+    return offsets[..., 0] * (2 * window - 1) + offsets[..., 1]
+
+
+def shifted_mask(image_shape: tuple[int, int], window: int, shift: int) -> np.ndarray:
+    """Returns which places of each window may see each other: (windows, T, T) booleans.
+
+    After the cyclic shift, windows at the border hold parts that are no neighbours in the image.
+
+    Source: https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
+    """
+    rows, columns = (-(-side // window) for side in image_shape)
+    regions = []
+    for count in (rows, columns):
+        region = np.zeros(count * window, int)
+        if shift:
+            region[-window:-shift], region[-shift:] = 1, 2
+        regions.append(region)
+    labels = 3 * regions[0][:, None] + regions[1]
+    windows = labels.reshape(rows, window, columns, window).transpose(0, 2, 1, 3).reshape(-1, window**2)
+    return windows[:, :, None] == windows[:, None]
