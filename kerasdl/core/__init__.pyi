@@ -6,6 +6,7 @@ from .errors import KerasdlError as KerasdlError
 from .errors import MissingPackageError as MissingPackageError
 from .errors import TrainingError as TrainingError
 from .errors import UnknownNameError as UnknownNameError
+from .errors import WeightsError as WeightsError
 from .packages import optional as optional
 from .registry import EXPORT_FORMATS as EXPORT_FORMATS
 from .registry import ModelSpec as ModelSpec

@@ -29,5 +29,9 @@ class BundleError(KerasdlError, ValueError):
     """A bundle that is damaged, hostile or of an unknown form; nothing of it was executed or written."""
 
 
+class WeightsError(KerasdlError, ValueError):
+    """Weights of a peer that do not fit a model; the model was left as it was."""
+
+
 class ExportError(KerasdlError, RuntimeError):
     """An export that failed or did not compute what the model computes; no file was left."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
-from .images import check_image_shape, check_scale, scale_pixels
+from .images import Scale, check_image_shape, check_scale, level_table, scale_pixels
 from .sharding import Part, Share, cut, parts_of
 from .sources import Examples, Stream, collect
 
@@ -47,7 +47,7 @@ class Dataset:
     """The terms under which the data may be used."""
     seekable: bool
     """Whether batches can start anywhere in any epoch, so that a killed run resumes in the middle of one."""
-    scale: tuple[float, float] | None
+    scale: Scale | None
     """What the pixel levels 0 and 255 become; None for raw pixels and for data that are no images."""
     source: Any = dataclasses.field(repr=False)
     """Where the examples come from: `Examples`, `Stream`, or a foreign `tf.data.Dataset`."""
@@ -300,12 +300,12 @@ class Dataset:
         indices = np.sort(np.concatenate(picked))
         return dataclasses.replace(self, source=self.source.pick(indices), size=len(indices))
 
-    def prepared(self, image_shape: tuple | None = None, scale: tuple[float, float] | None = (-1.0, 1.0)) -> "Dataset":
+    def prepared(self, image_shape: tuple | None = None, scale: Scale | None = (-1.0, 1.0)) -> "Dataset":
         """Returns the same raw images at another size and scale.
 
         Args:
             image_shape: (height, width, channels); None keeps the present one.
-            scale: what the levels 0 and 255 become; None gives raw uint8 pixels.
+            scale: what the levels 0 and 255 become, each a number or one for each channel; None gives raw uint8 pixels.
 
         Raises:
             ArgumentError: the data are no raw uint8 images.
@@ -317,7 +317,7 @@ class Dataset:
         if not self.images:
             checks.refuse("only raw uint8 images can be resized and scaled anew", f"{self.name} ({self.input_dtype})")
         shape = self.input_shape if image_shape is None else check_image_shape(image_shape)
-        scale = check_scale(scale)
+        scale = check_scale(scale, shape[2])
         dtype = "uint8" if scale is None else "float32"
         return dataclasses.replace(self, input_shape=shape, scale=scale, input_dtype=dtype)
 
@@ -336,15 +336,20 @@ class Dataset:
         if tensors is None:
             return indices.map(self._reader(shape, scale), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         inputs, labels = tensors
-        levels = None if scale is None else tf.constant(scale_pixels(np.arange(256), scale))
+        table = None if scale is None else level_table(scale)
 
         def gather(picked):
-            found = tf.gather(inputs, picked)
-            return found if levels is None else tf.gather(levels, tf.cast(found, tf.int32)), tf.gather(labels, picked)
+            found, targets = tf.gather(inputs, picked), tf.gather(labels, picked)
+            if table is None:
+                return found, targets
+            places = tf.cast(found, tf.int32)
+            if table.shape[1] > 1:
+                places = places * table.shape[1] + tf.range(table.shape[1])
+            return tf.gather(tf.constant(table.ravel()), places), targets
 
         return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    def _reader(self, shape: tuple | None, scale: tuple[float, float] | None) -> Callable:
+    def _reader(self, shape: tuple | None, scale: Scale | None) -> Callable:
         """Returns what reads examples that are not held as tensors."""
         read, labels = self.source.reader(shape), self.source.labels
 

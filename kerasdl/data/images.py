@@ -15,9 +15,11 @@ from kerasdl.core.errors import DataError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# What the pixel levels 0 and 255 become: for all channels, or each of them a tuple with a number for each channel.
+Scale = tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def prepare_images(images: Any, image_shape: tuple, scale: tuple[float, float] | None = (-1.0, 1.0)) -> np.ndarray:
+def prepare_images(images: Any, image_shape: tuple, scale: Scale | None = (-1.0, 1.0)) -> np.ndarray:
     """Resizes, converts and scales images: the one way in which pixels reach a model.
 
     Channels are converted first (grey by the weights of ITU-R 601; alpha is dropped, not blended), then the image is
@@ -27,7 +29,7 @@ def prepare_images(images: Any, image_shape: tuple, scale: tuple[float, float] |
         images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or the path of
             a PNG, JPEG, BMP or WebP file. Many are an array (B, H, W, C) or (B, H, W), or a sequence of any sizes.
         image_shape: (height, width, channels) of the result, channels 1, 3 or 4; None keeps the height or width.
-        scale: what the levels 0 and 255 become; None leaves uint8.
+        scale: what the levels 0 and 255 become, each a number or one for each channel; None leaves uint8.
 
     Returns:
         (B, height, width, channels), float32, or uint8 where scale is None; one image gives B = 1.
@@ -40,7 +42,8 @@ def prepare_images(images: Any, image_shape: tuple, scale: tuple[float, float] |
         >>> prepare_images(np.zeros((8, 8), np.uint8), (32, 32, 3)).shape
         (1, 32, 32, 3)
     """
-    image_shape, scale = check_image_shape(image_shape), check_scale(scale)
+    image_shape = check_image_shape(image_shape)
+    scale = check_scale(scale, image_shape[2])
     return scale_pixels(stack_pixels(_as_items(images), image_shape), scale)
 
 
@@ -106,13 +109,18 @@ def stack_pixels(items: Sequence, image_shape: tuple) -> np.ndarray:
     return np.stack(pixels) if pixels else np.zeros((0, *(side or 0 for side in image_shape)), np.uint8)
 
 
-def scale_pixels(pixels: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
+def scale_pixels(pixels: np.ndarray, scale: Scale | None) -> np.ndarray:
     """Maps the levels 0..255 onto `scale`, float32; None returns them unchanged."""
     if scale is None:
         return pixels
-    low, high = scale
-    levels = (low + (high - low) * np.arange(256) / 255).astype(np.float32)
-    return levels[pixels]
+    levels = level_table(scale)
+    return levels[pixels, 0] if levels.shape[1] == 1 else levels[pixels, np.arange(levels.shape[1])]
+
+
+def level_table(scale: Scale) -> np.ndarray:
+    """Returns what each level becomes, (256, C), float32; C is 1 where all channels share it."""
+    low, high = (np.atleast_1d(bound) for bound in scale)
+    return (low + (high - low) * np.arange(256)[:, np.newaxis] / 255).astype(np.float32)
 
 
 def check_image_shape(value: Any) -> tuple:
@@ -122,17 +130,23 @@ def check_image_shape(value: Any) -> tuple:
     return shape
 
 
-def check_scale(value: Any) -> tuple[float, float] | None:
-    """Returns `(low, high)` or None, else raises `ArgumentError`."""
+def check_scale(value: Any, channels: int | None = None) -> Scale | None:
+    """Returns `(low, high)`, numbers or tuples of one for each channel, or None; else raises `ArgumentError`."""
     if value is None:
         return None
     try:
-        low, high = (float(bound) for bound in value)
+        low, high = (np.asarray(bound, float) for bound in value)
+        sound = low.shape == high.shape and low.ndim < 2 and bool(np.isfinite([low, high]).all() and (low < high).all())
     except (TypeError, ValueError):
-        low = high = 0.0
-    if not (np.isfinite([low, high]).all() and low < high):
-        checks.refuse("scale must be (low, high) with low < high, or None for raw pixels", value)
-    return low, high
+        sound = False
+    if not sound:
+        rule = "scale must be (low, high) with low < high, numbers or one for each channel, or None for raw pixels"
+        checks.refuse(rule, value)
+    if not low.ndim:
+        return float(low), float(high)
+    if channels is not None and low.size != channels:
+        checks.refuse(f"scale must have one number for each of the {channels} channels", value)
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 def _as_items(images: Any) -> Sequence:

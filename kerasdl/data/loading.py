@@ -9,7 +9,7 @@ from kerasdl.core import checks
 from . import digits, glyphs, tabular
 from .dataset import Dataset
 from .folders import read_folder
-from .images import check_image_shape, check_scale
+from .images import Scale, check_image_shape, check_scale
 from .splits import SPLITS
 from .tfds_source import read_tfds
 
@@ -56,7 +56,7 @@ def load(
     *,
     size: int | None = None,
     image_shape: tuple | None = None,
-    scale: tuple[float, float] | None = (-1.0, 1.0),
+    scale: Scale | None = (-1.0, 1.0),
     data_dir: str | os.PathLike | None = None,
     on_bad: str = "skip",
     seed: int = 0,

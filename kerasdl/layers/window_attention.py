@@ -155,8 +155,10 @@ class CosineWindowAttention(_WindowedAttention):
         query, key = (ops.normalize(each, axis=-1) for each in (query, key))
         scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), float(np.log(100.0))))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * ops.cast(scale, query.dtype)
-        hidden = ops.relu(ops.matmul(self.offsets, ops.cast(self.bias_hidden, "float32")) + self.bias_hidden_bias)
-        table = ops.matmul(hidden, ops.cast(self.bias_out, "float32"))
+        first, shift, second = (
+            ops.cast(weight, "float32") for weight in (self.bias_hidden, self.bias_hidden_bias, self.bias_out)
+        )
+        table = ops.matmul(ops.relu(ops.matmul(self.offsets, first) + shift), second)
         bias = ops.reshape(ops.take(table, self.places, axis=0), (tokens, tokens, self.heads))
         bias = 16 * ops.sigmoid(ops.transpose(bias, (2, 0, 1)))
         return scores + ops.cast(bias, scores.dtype)

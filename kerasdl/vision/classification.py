@@ -21,8 +21,12 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
     scale = settings.get("scale")
     if not isinstance(scale, (list, tuple)) or len(scale) != 2:
         checks.refuse("scale must be what the pixel levels 0 and 255 become", scale, "Such as (-1, 1).")
-    for value in scale:
-        checks.within("a value of scale", value, -1e6, 1e6)
+    for bound in scale:
+        values = bound if isinstance(bound, (list, tuple)) else [bound]
+        if len(values) not in (1, shape[2]):
+            checks.refuse(f"a bound of scale must be a number, or one for each of the {shape[2]} channels", bound)
+        for value in values:
+            checks.within("a value of scale", value, -1e6, 1e6)
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
@@ -34,8 +38,8 @@ def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[ke
     rule = f"a raw image must be (height, width, {channels}), all known"
     if len(raw_shape) != 3 or raw_shape[2] != channels or not all(isinstance(size, int) for size in raw_shape):
         checks.refuse(rule, raw_shape)
-    low, high = settings["scale"]
-    layers = [keras.layers.Rescaling((high - low) / 255.0, offset=low, name="rescale")]
+    low, high = (np.asarray(bound, float) for bound in settings["scale"])
+    layers = [keras.layers.Rescaling(((high - low) / 255.0).tolist(), offset=low.tolist(), name="rescale")]
     # Bilinear resizing alone skips pixels where it shrinks; whole blocks are averaged first.
     block = (max(1, raw_shape[0] // height), max(1, raw_shape[1] // width))
     if block != (1, 1):

@@ -82,7 +82,6 @@ def convnext_features(
         "convnext_xlarge": 350_196_968,
     },
     reference="keras.applications 3.15.1; all but xlarge also torchvision 0.28",
-    qat="partial",
     tags=("cnn",),
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=(16, 24), classes=4),
 )

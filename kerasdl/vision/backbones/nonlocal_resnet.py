@@ -49,6 +49,7 @@ def nonlocal_resnet_features(x, *, stages=STAGES_50, places=PLACES, channels: in
     variants={"nonlocal_resnet50": {"stages": STAGES_50}},
     params={"nonlocal_resnet50": 25_557_032 + 53_120 + 2 * 527_616 + 3 * 2_103_808},
     reference="the blocks of section 3.3 added to torchvision's ResNet-50 in tests/vision/test_resnet_family.py",
+    qat="partial",
     tags=("cnn",),
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), places=("stage1_block1",), channels=8, classes=4),
 )

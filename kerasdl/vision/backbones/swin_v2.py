@@ -69,6 +69,7 @@ def swin_v2_features(
     },
     reference="torchvision 0.28, swin_v2_t, swin_v2_s and swin_v2_b, without their key biases",
     qat="partial",
+    exports={"int16x8": "no 16-bit kernel for LOGISTIC, which bounds the bias of an offset"},
     tags=("transformer",),
     tiny=dict(image_shape=(32, 32, 3), width=16, stages=(2, 1), heads=(2, 4), window=4, classes=4),
 )

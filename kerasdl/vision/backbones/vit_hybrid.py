@@ -24,7 +24,7 @@ STAGES = (3, 4, 9)
     params={"vit_hybrid": 11_934_656 + 787_200 + 768 * 198 + 12 * 7_087_872 + 1_536 + 769_000},
     reference="summed from the paper's tables in tests/vision/test_vision_transformers.py",
     tags=("transformer",),
-    tiny=dict(image_shape=(32, 32, 3), stages=(1,), channels=8, width=32, depth=1, heads=2, classes=4),
+    tiny=dict(image_shape=(32, 32, 3), stages=(1,), channels=8, width=48, depth=1, heads=2, classes=4),
 )
 def vit_hybrid(
     image_shape=(224, 224, 3),
