@@ -41,6 +41,8 @@ class ModelSpec:
     """Arguments that make a net of at most about 50,000 weights, for tests and first trials."""
     tags: tuple[str, ...] = ()
     """Words to search by."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Peers whose weights it takes: their net's name by `keras-applications`, the map of names by `hugging-face`."""
 
     @property
     def family(self) -> str:
@@ -69,6 +71,7 @@ def register(
     exports: Mapping[str, str] | None = None,
     tiny: Mapping[str, Any] | None = None,
     tags: tuple[str, ...] = (),
+    weights: Mapping[str, str | Mapping[str, str]] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Registers a model function under the name of each of its variants.
 
@@ -82,6 +85,8 @@ def register(
         exports: a reason for each export format that cannot take it.
         tiny: arguments that make a net small enough for tests.
         tags: words to search by.
+        weights: by kind of peer, `keras-applications` or `hugging-face`, what its net is called there or, as
+            `module:name`, the map of its weights; one text for all variants, or one by variant name.
 
     Returns:
         A decorator that gives the function back unchanged.
@@ -117,12 +122,18 @@ def register(
                     exports=dict(exports or {}),
                     tiny=dict(tiny or {}),
                     tags=tuple(tags),
+                    weights=_of_variant(name, weights or {}),
                 ),
                 function,
             )
         return function
 
     return add
+
+
+def _of_variant(name: str, weights: Mapping[str, str | Mapping[str, str]]) -> dict[str, str]:
+    found = {kind: peer if isinstance(peer, str) else peer.get(name) for kind, peer in weights.items()}
+    return {kind: peer for kind, peer in found.items() if peer}
 
 
 def _add(spec: ModelSpec, function: Callable) -> None:

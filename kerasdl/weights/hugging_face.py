@@ -1,10 +1,133 @@
 """Hugging Face checkpoints as sources of weights: safetensors, paired by name by the maps that families register."""
 
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
 import keras
+import numpy as np
+
+from kerasdl import layers as own
+from kerasdl.core import checks
+from kerasdl.core.errors import WeightsError
+from kerasdl.core.packages import optional
+from kerasdl.core.registry import list_models, spec
+
+from . import safetensors
+from .pairing import fill
+from .report import ImportReport
+from .torch_layers import wanted
 
 REMOTE = "hf://"
+FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json")
+KIND = "hugging-face"
 
 
-def take(model: keras.Model, source: str):
-    """Stub."""
-    raise NotImplementedError
+def take(model: keras.Model, source: str) -> ImportReport:
+    """Fills a model from a checkpoint, all or nothing; see `import_weights`.
+
+    Raises:
+        WeightsError: it does not fit; the text names the first layer, with both shapes.
+    """
+    place = _fetched(source) if source.startswith(REMOTE) else Path(source)
+    arrays = safetensors.read(place)
+    peer = _map_of(arrays, source)
+    names = [layer.name for layer in model.layers]
+    pairs: list[tuple] = []
+    notes: list[str] = []
+    headed = True
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        module = peer.name_of(layer.name, names)
+        if module is None:
+            _refuse(layer, [tuple(weight.shape) for weight in layer.weights], "no layer of that kind")
+        found = list(wanted(layer, module, peer.order_of(layer.name)))
+        changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in found]
+        changed = [(variable, change(array)) for variable, array, change in changed]
+        if isinstance(layer, own.PositionEmbedding):
+            changed = [(variable, _resized(array, variable, layer, notes)) for variable, array in changed]
+        shapes = [(tuple(variable.shape), tuple(array.shape)) for variable, array in changed]
+        if all(mine == theirs for mine, theirs in shapes):
+            pairs += changed
+        elif layer.name.endswith("head") and all(mine[:-1] == theirs[:-1] for mine, theirs in shapes):
+            headed = False
+        else:
+            _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
+    return ImportReport(source, fill(pairs), headed, _preprocess(place), tuple(notes))
+
+
+def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:
+    references = {spec(name).weights[KIND] for name in list_models() if KIND in spec(name).weights}
+    maps = [
+        getattr(importlib.import_module(module), name) for module, _, name in (r.partition(":") for r in references)
+    ]
+    for each in maps:
+        if any(name.startswith(f"{each.prefix}.") for name in arrays):
+            return each
+    known = tuple(sorted(each.prefix for each in maps))
+    checks.refuse(f"a checkpoint must be of one of the architectures {known}", source)
+
+
+def _array(arrays: dict[str, np.ndarray], name: str, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
+    for known in (name, name.replace("cls_classifier", "classifier")):  # of a DeiT without a teacher
+        if known in arrays:
+            return arrays[known]
+    _refuse(layer, [tuple(variable.shape)], f"no array {name!r}")
+
+
+def _refuse(layer: keras.Layer, mine: list, theirs: Any, module: str | None = None):
+    there = f"{module!r} with {theirs}" if module else theirs
+    raise WeightsError(
+        f"weights must come from a net of the same structure; the first layer that differs is {layer.name!r} with "
+        f"weights of the shapes {mine}; got {there}. Build the model with the arguments of the net that the weights "
+        "come from."
+    )
+
+
+def _resized(array: np.ndarray, variable: keras.Variable, layer: keras.Layer, notes: list[str]) -> np.ndarray:
+    """Brings the positions of square images to another size, those of the tokens in front left as they are."""
+    have, want = array.shape[1], variable.shape[1]
+    if have == want or array.shape[2] != variable.shape[2]:
+        return array
+    front = next((count for count in (1, 2) if all(np.sqrt(n - count) % 1 == 0 for n in (have, want))), None)
+    if front is None:
+        return array  # which the caller refuses, with both shapes
+    sides = [int(np.sqrt(n - front)) for n in (have, want)]
+    grid = np.asarray(array[:, front:]).reshape(1, sides[0], sides[0], -1)
+    grid = keras.ops.image.resize(grid, (sides[1], sides[1]), interpolation="bicubic")
+    notes.append(f"positions were resized from {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
+    tokens = keras.ops.convert_to_numpy(grid).reshape(1, want - front, -1)
+    return np.concatenate([array[:, :front], tokens], axis=1)
+
+
+def _preprocess(place: Path) -> dict[str, Any] | None:
+    file = (place if place.is_dir() else place.parent) / "preprocessor_config.json"
+    if not file.is_file():
+        return None
+    try:
+        settings = json.loads(file.read_text())
+        factor = float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
+        normal = settings.get("do_normalize", True)
+        mean, deviation = (
+            (np.asarray(settings[name], float) for name in ("image_mean", "image_std")) if normal else (0, 1)
+        )
+        bounds = tuple(((255 * factor * level - mean) / deviation).tolist() for level in (0, 1))
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"{file} must say image_mean and image_std; got: {error!r}") from error
+    return {"scale": bounds if isinstance(bounds[0], list) else tuple(map(float, bounds))}
+
+
+def _fetched(source: str) -> Path:
+    name = source.removeprefix(REMOTE)
+    if name.count("/") != 1:
+        checks.refuse("weights on the hub are named hf://owner/name", source)
+    hub = optional("huggingface_hub", "hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, hub.errors.HfHubHTTPError, hub.errors.HFValidationError) as error:
+        raise WeightsError(
+            f"{source} could not be fetched ({type(error).__name__}). On a machine with a network run "
+            f"`hf download {name} --local-dir FOLDER`, bring the folder, and pass its path."
+        ) from error

@@ -83,6 +83,16 @@ def convnext_features(
     },
     reference="keras.applications 3.15.1; all but xlarge also torchvision 0.28",
     tags=("cnn",),
+    weights={
+        "keras-applications": {
+            "convnext_tiny": "ConvNeXtTiny",
+            "convnext_small": "ConvNeXtSmall",
+            "convnext_base": "ConvNeXtBase",
+            "convnext_large": "ConvNeXtLarge",
+            "convnext_xlarge": "ConvNeXtXLarge",
+        },
+        "hugging-face": "kerasdl.vision.peers:CONVNEXT",
+    },
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=(16, 24), classes=4),
 )
 def convnext(

@@ -33,6 +33,7 @@ FORMS = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
     },
     reference="timm 1.0.31; the distilled tiny and small forms: 2 D + 1000 (D + 1) more, as in its base form",
     tags=("transformer",),
+    weights={"hugging-face": "kerasdl.vision.peers:DEIT"},
     tiny=dict(image_shape=(32, 32, 3), patch=8, width=32, depth=2, heads=2, classes=4),
 )
 def deit(

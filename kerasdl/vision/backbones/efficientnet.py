@@ -101,6 +101,10 @@ def efficientnet_features(
     },
     reference="torchvision 0.28 plus batch-norm statistics; keras.applications 3.15.1 without its Normalization",
     tags=("cnn", "mobile"),
+    weights={
+        "keras-applications": {f"efficientnet_{name}": f"EfficientNet{name.upper()}" for name in SCALES},
+        "hugging-face": "kerasdl.vision.peers:EFFICIENTNET",
+    },
     tiny=dict(
         image_shape=(32, 32, 3),
         width=0.5,

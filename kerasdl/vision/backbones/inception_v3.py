@@ -83,6 +83,7 @@ def inception_v3_features(x, *, stages=STAGES, width: int = 32, prefix: str = ""
     params={"inception_v3": 23_851_784},
     reference="keras.applications 3.15.1, InceptionV3",
     tags=("cnn",),
+    weights={"keras-applications": "InceptionV3"},
     tiny=dict(
         image_shape=(51, 51, 3),
         stages=(

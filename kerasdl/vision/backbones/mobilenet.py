@@ -53,6 +53,15 @@ def mobilenet_features(x, *, blocks=BLOCKS, width: float = 1.0, prefix: str = ""
     params={"mobilenet_025": 475_544, "mobilenet_050": 1_342_536, "mobilenet_075": 2_601_976, "mobilenet": 4_253_864},
     reference="keras.applications 3.15.1, MobileNet(alpha=width)",
     tags=("cnn", "mobile"),
+    weights={
+        "keras-applications": {
+            "mobilenet_025": "MobileNet(alpha=0.25)",
+            "mobilenet_050": "MobileNet(alpha=0.5)",
+            "mobilenet_075": "MobileNet(alpha=0.75)",
+            "mobilenet": "MobileNet",
+        },
+        "hugging-face": "kerasdl.vision.peers:MOBILENET_V1",
+    },
     tiny=dict(image_shape=(32, 32, 3), width=0.25, blocks=((64, 1), (128, 2)), classes=4),
 )
 def mobilenet(

@@ -77,6 +77,17 @@ def mobilenet_v2_features(x, *, width: float = 1.0, stages=STAGES, prefix: str =
     },
     reference="keras.applications 3.15.1, MobileNetV2(alpha=width)",
     tags=("cnn", "mobile"),
+    weights={
+        "keras-applications": {
+            "mobilenet_v2_035": "MobileNetV2(alpha=0.35)",
+            "mobilenet_v2_050": "MobileNetV2(alpha=0.5)",
+            "mobilenet_v2_075": "MobileNetV2(alpha=0.75)",
+            "mobilenet_v2": "MobileNetV2",
+            "mobilenet_v2_130": "MobileNetV2(alpha=1.3)",
+            "mobilenet_v2_140": "MobileNetV2(alpha=1.4)",
+        },
+        "hugging-face": "kerasdl.vision.peers:MOBILENET_V2",
+    },
     tiny=dict(image_shape=(32, 32, 3), width=0.25, stages=((1, 8, 1, 1), (6, 16, 2, 2)), last_channels=64, classes=4),
 )
 def mobilenet_v2(

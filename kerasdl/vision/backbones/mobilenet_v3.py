@@ -91,6 +91,12 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
     params={"mobilenet_v3_large": 5_507_432, "mobilenet_v3_small": 2_554_968},
     reference="keras.applications 3.15.1, MobileNetV3Large and MobileNetV3Small",
     tags=("cnn", "mobile"),
+    weights={
+        "keras-applications": {
+            "mobilenet_v3_large": "MobileNetV3Large",
+            "mobilenet_v3_small": "MobileNetV3Small",
+        }
+    },
     tiny=dict(
         image_shape=(32, 32, 3),
         stages=((3, 16, 8, True, "relu", 2), (5, 24, 16, True, HARD_SWISH, 1), (3, 32, 16, False, HARD_SWISH, 1)),

@@ -112,6 +112,17 @@ def resnet_features(
     },
     reference="torchvision 0.28 plus batch-norm statistics; the _keras forms: keras.applications 3.15.1",
     tags=("cnn",),
+    weights={
+        "keras-applications": {
+            "resnet50_keras": "ResNet50",
+            "resnet101_keras": "ResNet101",
+            "resnet152_keras": "ResNet152",
+        },
+        "hugging-face": {
+            name: "kerasdl.vision.peers:RESNET"
+            for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+        },
+    },
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=8, classes=4),
 )
 def resnet(

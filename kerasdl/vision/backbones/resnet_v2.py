@@ -77,6 +77,13 @@ def resnet_v2_features(x, *, stages=STAGES_50, channels: int = 64, prefix: str =
     params={"resnet50_v2": 25_613_800, "resnet101_v2": 44_675_560, "resnet152_v2": 60_380_648},
     reference="keras.applications 3.15.1, ResNet50V2, ResNet101V2 and ResNet152V2",
     tags=("cnn",),
+    weights={
+        "keras-applications": {
+            "resnet50_v2": "ResNet50V2",
+            "resnet101_v2": "ResNet101V2",
+            "resnet152_v2": "ResNet152V2",
+        }
+    },
     tiny=dict(image_shape=(32, 32, 3), stages=(2, 1), channels=8, classes=4),
 )
 def resnet_v2(

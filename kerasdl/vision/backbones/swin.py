@@ -139,6 +139,7 @@ def check_windows(image_shape, width: int, stages, heads) -> None:
     reference="torchvision 0.28, swin_t, swin_s and swin_b",
     qat="partial",
     tags=("transformer",),
+    weights={"hugging-face": "kerasdl.vision.peers:SWIN"},
     tiny=dict(image_shape=(36, 36, 3), width=16, stages=(2, 1), heads=(2, 4), window=4, classes=4),
 )
 def swin(

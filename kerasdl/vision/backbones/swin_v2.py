@@ -71,6 +71,7 @@ def swin_v2_features(
     qat="partial",
     exports={"int16x8": "no 16-bit kernel for LOGISTIC, which bounds the bias of an offset"},
     tags=("transformer",),
+    weights={"hugging-face": "kerasdl.vision.peers:SWIN_V2"},
     tiny=dict(image_shape=(32, 32, 3), width=16, stages=(2, 1), heads=(2, 4), window=4, classes=4),
 )
 def swin_v2(

@@ -87,6 +87,7 @@ def encoded(x, *, depth: int, heads: int, extra_tokens=(), dropout: float = 0.0,
     },
     reference="timm 1.0.31 and torchvision 0.28; vit_small_32: vit_small with larger patches and fewer positions",
     tags=("transformer",),
+    weights={"hugging-face": "kerasdl.vision.peers:VIT"},
     tiny=dict(image_shape=(32, 32, 3), patch=8, width=32, depth=2, heads=2, classes=4),
 )
 def vit(
