@@ -10,7 +10,7 @@ from typing import Any
 
 import kerasdl
 from kerasdl.bundles import Bundle
-from kerasdl.bundles.loading import EMBEDDED
+from kerasdl.bundles.listing import EMBEDDED
 from kerasdl.train import RunConfig
 
 SEED = 0

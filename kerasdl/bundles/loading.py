@@ -9,10 +9,10 @@ from kerasdl.core.packages import optional
 
 from . import archive
 from .bundle import Bundle
+from .listing import EMBEDDED, list_bundles
 from .manifest import PARTS, read_json, read_manifest
 from .model_file import load_model_file
 
-EMBEDDED = Path(__file__).with_name("embedded")
 REMOTE = "hf://"
 REMOTE_FILE = "bundle.zip"
 
@@ -46,16 +46,6 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
             extra={role: (folder / name).read_bytes() for role, name in extra.items()},
             digest=files.sha256(folder / archive.SUMS),
         )
-
-
-def list_bundles() -> list[str]:
-    """Returns the names of the bundles that kerasdl brings.
-
-    Example:
-        >>> kerasdl.bundles.list_bundles()
-        ['digits_mobilenet', 'glyphs_mobilenet']
-    """
-    return sorted(path.stem for path in EMBEDDED.glob("*.zip"))
 
 
 def _locate(name_or_path: str | os.PathLike) -> Path:

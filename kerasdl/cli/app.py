@@ -60,9 +60,13 @@ def models(
     if not specs:
         checks.refuse("pattern and task must fit at least one model", f"{pattern} {task or ''}".strip())
     if json:
-        return show_json([dataclasses.asdict(spec) for spec in specs])
-    rows = [(spec.name, spec.family, spec.task, spec.params, _exports(spec), spec.qat) for spec in specs]
-    show_table("models", ("name", "family", "task", "weights", "exports", "QAT"), rows)
+        return show_json([{**dataclasses.asdict(spec), "macs": spec.macs} for spec in specs])
+    pretrained = kerasdl.bundles.bundled_models()
+    rows = [
+        (spec.name, spec.task, spec.params, _millions(spec.macs), _exports(spec), spec.qat, _sources(spec, pretrained))
+        for spec in specs
+    ]
+    show_table("models", ("name", "task", "weights", "MACs", "exports", "QAT", "pretrained"), rows)
 
 
 @app.command()
@@ -71,8 +75,8 @@ def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json:
     """Say what is known of a model."""
     spec = kerasdl.spec(name)
     if json:
-        return show_json(dataclasses.asdict(spec))
-    fields = {**dataclasses.asdict(spec), "exports": _exports(spec), **{f"no {k}": v for k, v in spec.exports.items()}}
+        return show_json({**dataclasses.asdict(spec), "macs": spec.macs})
+    fields = {**dataclasses.asdict(spec), "macs": spec.macs, "exports": _exports(spec), **{f"no {k}": v for k, v in spec.exports.items()}}
     show_table(name, ("field", "value"), [(key, value) for key, value in fields.items() if value not in ("", (), {})])
 
 
@@ -90,14 +94,22 @@ def bundles(json: Json = False) -> None:
 @app.command()
 @reported
 def finetune(
-    bundle: BundleName,
-    data: Data,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="[BUNDLE] DATA", help="A bundle and data, as in evaluate; with --from the data alone."),
+    ],
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 5,
     freeze: Annotated[str, typer.Option(help="staged, features (head alone) or none.")] = "staged",
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     folder: Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Start from a peer: keras-applications:NAME, hf://owner/name, a folder.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights.")] = None,
+    model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
+    side: Annotated[int | None, typer.Option(help="With --from: height and width of the images in pixels.")] = None,
     seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
     json: Json = False,
 ) -> None:
@@ -105,7 +117,14 @@ def finetune(
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
     start = time.perf_counter()
-    loaded = kerasdl.load_bundle(bundle)
+    if len(names) != (2 if source is None else 1):
+        checks.refuse("a bundle and data must be named, or the data alone with --from", names)
+    *bundle, data = names
+    if source is None:
+        loaded = kerasdl.load_bundle(*bundle)
+    else:
+        shape = None if side is None else (side, side, 3)
+        loaded = kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
     train, validation = _load(data, "train", seed), _load_validation(data, seed)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
@@ -316,6 +335,15 @@ def _devices() -> list[str]:
 def _exports(spec) -> str:
     refused = [name for name in EXPORT_FORMATS if name in spec.exports]
     return "all" if not refused else "all but " + ", ".join(refused)
+
+
+def _millions(macs: int | None) -> str:
+    return "" if macs is None else f"{macs / 1e6:,.1f} M"
+
+
+def _sources(spec, bundled: dict[str, list[str]]) -> str:
+    peers = [name if kind == "keras-applications" else kind for kind, name in spec.weights.items()]
+    return ", ".join([*bundled.get(spec.name, ()), *peers])
 
 
 def _figures(bundle) -> str:

@@ -12,5 +12,16 @@ def _tiny_net(spec: kerasdl.ModelSpec) -> str:
 NAMES = kerasdl.list_models()
 # The widths of one builder share a tiny preset: what costs seconds runs once for each distinct net.
 DISTINCT = sorted({_tiny_net(kerasdl.spec(name)): name for name in reversed(NAMES)}.values())
-# One full-size net of each builder and form, for what takes a minute a net.
-FULL_SIZE = sorted({"vit_tiny", "mobilenet_v3_small", *DISTINCT} - {"vit_base"})
+
+
+def _smallest_of_each_builder() -> set[str]:
+    found: dict[str, str] = {}
+    for name in sorted(NAMES, key=lambda name: -kerasdl.spec(name).params):
+        found[kerasdl.spec(name).builder] = name
+    return set(found.values())
+
+
+# Full-size nets for what takes a minute a net: the smallest of each builder, and a few forms more.
+FORMS = {"mobilenet_v2", "mobilenet_v3_large", "resnet50", "resnet50_keras", "mlp_regressor"}
+FORMS |= {"rnn_classifier", "gru_classifier", "lstm_classifier", "bilstm_classifier"}
+FULL_SIZE = sorted(_smallest_of_each_builder() | FORMS)

@@ -1,14 +1,18 @@
 """Every public layer against NumPy, and through a save."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from filling import fill_weights
 
 from kerasdl import layers
+from kerasdl.core import ArgumentError
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.normal(size=(2, 5, 3)).astype("float32")
+IMAGES = RNG.normal(size=(2, 3, 4, 6)).astype("float32")
 IDS = np.array([[4, 2, 0, 0], [1, 1, 1, 1]], np.int32)
 
 
@@ -24,8 +28,30 @@ def padding_mask(x, weights):
     return x != 2
 
 
+def shuffled(x, weights):
+    """Three groups of two channels: each third one in turn."""
+    return x.reshape(*x.shape[:3], 3, 2).swapaxes(-1, -2).reshape(x.shape)
+
+
+def statistics(x, weights):
+    return np.stack([x.mean(-1), x.max(-1)], -1)
+
+
+# Tested in files of their own.
+ELSEWHERE = {
+    "CosineWindowAttention": "test_windows.py",
+    "WindowAttention": "test_windows.py",
+    "WindowMerge": "test_windows.py",
+    "WindowPartition": "test_windows.py",
+    "ReshapeLike": "test_sizes.py",
+    "ResizeLike": "test_sizes.py",
+}
 # layer: how it is made, what it reads, what NumPy makes of it.
 CASES = {
+    "ChannelShuffle": (lambda: layers.ChannelShuffle(3), IMAGES, shuffled),
+    "ChannelSlice": (lambda: layers.ChannelSlice(1, 3), IMAGES, lambda x, weights: x[..., 2:4]),
+    "ChannelStatistics": (lambda: layers.ChannelStatistics(), IMAGES, statistics),
+    "LayerScale": (lambda: layers.LayerScale(0.1), IMAGES, lambda x, weights: x * weights[0]),
     "DropPath": (lambda: layers.DropPath(0.5), TOKENS, lambda x, weights: x),  # at inference
     "ClassToken": (lambda: layers.ClassToken(), TOKENS, class_token),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
@@ -34,7 +60,9 @@ CASES = {
 
 
 def test_no_public_layer_escapes():
-    assert set(CASES) == set(layers.__all__)
+    assert set(CASES) | set(ELSEWHERE) == set(layers.__all__)
+    for name, file in ELSEWHERE.items():
+        assert name in Path(__file__).with_name(file).read_text()
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -49,3 +77,20 @@ def test_layer_computes_its_formula_and_survives_a_save(name, tmp_path):
     assert model.output.dtype == outputs.dtype.name
     model.save(tmp_path / "layer.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "layer.keras")(inputs), outputs)
+
+
+def test_drop_path_keeps_the_expectation_and_drops_whole_examples():
+    x = np.ones((4000, 2, 3), "float32")
+    out = np.asarray(layers.DropPath(0.25, seed=1)(x, training=True))
+    assert set(np.unique(out.round(4))) == {0.0, np.float32(1 / 0.75).round(4)}
+    assert (out == out[:, :1, :1]).all()
+    assert abs(out.mean() - 1.0) < 0.03
+    with pytest.raises(ArgumentError, match="rate must be a number from 0"):
+        layers.DropPath(1.0)
+
+
+def test_channels_that_do_not_divide_are_refused():
+    with pytest.raises(ArgumentError, match="multiple of the 4 groups"):
+        layers.ChannelShuffle(4)(keras.Input((2, 2, 6)))
+    with pytest.raises(ArgumentError, match="multiple of the 4 parts"):
+        layers.ChannelSlice(0, 4)(keras.Input((2, 2, 6)))

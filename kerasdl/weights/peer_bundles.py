@@ -1,0 +1,74 @@
+"""A bundle around a net with a peer's weights, ready to be fine-tuned."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import kerasdl
+from kerasdl.bundles import Bundle
+from kerasdl.core import build, checks, list_models, spec
+
+from .applications import PREFIX
+from .importing import import_weights
+
+KIND = "keras-applications"
+
+
+def bundle_from(
+    source: str,
+    *,
+    model: str | None = None,
+    file: str | os.PathLike | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    **arguments: Any,
+) -> Bundle:
+    """Builds one of our nets with a peer's weights, and wraps it with the peer's own preprocessing.
+
+    Args:
+        source: as in `import_weights`, a text.
+        model: the name of our net; for `keras-applications:` the registry knows it.
+        file: as in `import_weights`.
+        image_shape: height, width and channels in pixels; None takes the net's own.
+        **arguments: what our net's function takes beside.
+
+    Returns:
+        A bundle named for the net, its labels numbers.
+
+    Raises:
+        ArgumentError: no net of ours is known for the source.
+        WeightsError: the weights do not fit.
+
+    Example:
+        >>> peer = keras.applications.MobileNet((64, 64, 3), weights=None, alpha=0.25)
+        >>> peer.save_weights("peer.weights.h5")
+        >>> source = "keras-applications:MobileNet(alpha=0.25)"
+        >>> bundle_from(source, file="peer.weights.h5", image_shape=(64, 64, 3)).preprocess["scale"]
+        (-1.0, 1.0)
+    """
+    name = model or _ours(source)
+    sized = {} if image_shape is None else {"image_shape": tuple(image_shape)}
+    given = {"classes": 1000, **spec(name).arguments, **arguments, **sized}
+    net = build(name, **given)
+    report = import_weights(net, source, file=file)
+    return Bundle.of(
+        net,
+        name=name,
+        task=spec(name).task,
+        preprocess={"image_shape": net.input_shape[1:], **(report.preprocess or {"scale": (-1.0, 1.0)})},
+        labels=[f"class {number}" for number in range(net.output_shape[-1])],
+        builder=name,
+        arguments=given,
+        provenance={
+            "weights from": source if file is None else f"{source}, {Path(file).name}",
+            "head": "the peer's" if report.head else "fresh",
+            "preprocessing": "the peer's" if report.preprocess else "assumed",
+            "kerasdl": kerasdl.__version__,
+        },
+    )
+
+
+def _ours(source: str) -> str:
+    if not source.startswith(PREFIX):
+        checks.refuse("model= must name our net where the source does not tell it", source)
+    peers = {spec(name).weights[KIND]: name for name in list_models() if KIND in spec(name).weights}
+    return peers[checks.known_name("net of keras.applications that kerasdl has", source.removeprefix(PREFIX), peers)]
