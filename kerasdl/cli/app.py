@@ -76,7 +76,12 @@ def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json:
     spec = kerasdl.spec(name)
     if json:
         return show_json({**dataclasses.asdict(spec), "macs": spec.macs})
-    fields = {**dataclasses.asdict(spec), "macs": spec.macs, "exports": _exports(spec), **{f"no {k}": v for k, v in spec.exports.items()}}
+    fields = {
+        **dataclasses.asdict(spec),
+        "macs": spec.macs,
+        "exports": _exports(spec),
+        **{f"no {k}": v for k, v in spec.exports.items()},
+    }
     show_table(name, ("field", "value"), [(key, value) for key, value in fields.items() if value not in ("", (), {})])
 
 
@@ -105,7 +110,8 @@ def finetune(
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     folder: Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", help="Start from a peer: keras-applications:NAME, hf://owner/name, a folder.")
+        str | None,
+        typer.Option("--from", help="Start from a peer: keras-applications:NAME, hf://owner/name, a folder."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights.")] = None,
     model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,

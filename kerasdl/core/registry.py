@@ -161,8 +161,8 @@ def list_models(pattern: str = "*", *, task: str | None = None, tag: str | None 
         A list of names.
 
     Example:
-        >>> kerasdl.list_models("vision/resnet*")
-        ['resnet18', 'resnet34', 'resnet50', 'resnet50_keras']
+        >>> kerasdl.list_models("vision/mobilenet_v3*")
+        ['mobilenet_v3_large', 'mobilenet_v3_small']
     """
     found = (spec(name) for name in sorted({*load_index()["models"], *_specs}))
     return [

@@ -1,3 +1,4 @@
+from . import augment as augment
 from .dataset import Dataset as Dataset
 from .adapting import as_dataset as as_dataset
 from .folders import DataWarning as DataWarning

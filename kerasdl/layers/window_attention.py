@@ -1,5 +1,7 @@
 """Self-attention within windows, with a bias for the offset between two places."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from kerasdl.core import checks
 
 from .windows import relative_positions, shifted_mask
 
+MOST_PAIRS = 2**26  # a layer in a stranger's file may not ask for more memory than this
 FAR = -100.0  # what is added to scores between places that may not see each other, as the authors do
 
 
@@ -17,9 +20,12 @@ class _WindowedAttention(keras.layers.Layer):
     def __init__(self, heads: int, window: int, image_shape: tuple[int, int], shift: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.heads = checks.at_least("heads", heads, 1)
-        self.window = checks.at_least("window", window, 1)
-        self.image_shape = tuple(image_shape)
+        self.window = checks.at_least("window", window, 2)
+        self.image_shape = tuple(checks.at_least("a side", side, 1) for side in image_shape)
         self.shift = checks.at_least("shift", shift, 0)
+        pairs = math.prod(-(-side // window) for side in self.image_shape) * window**4
+        if pairs > MOST_PAIRS:
+            checks.refuse(f"windows may hold at most {MOST_PAIRS} pairs of places", pairs, "Take smaller windows.")
 
     def build(self, input_shape):
         width = input_shape[-1]

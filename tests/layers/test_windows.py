@@ -121,5 +121,7 @@ def test_what_lies_beyond_the_border_is_not_seen(kind, tmp_path):
 def test_widths_and_sides_are_checked():
     with pytest.raises(ArgumentError, match="multiple of the 3 heads"):
         WindowAttention(3, 4, (8, 8))(keras.Input((4, 16, 8)))
+    with pytest.raises(ArgumentError, match="pairs of places"):
+        WindowAttention(2, 5000, (10**6, 10**6), 1)
     with pytest.raises(ArgumentError, match="known sides"):
         WindowPartition(4)(keras.Input((None, 8, 3)))

@@ -1,0 +1,14 @@
+from .chains import Chain as Chain
+from .chains import Sometimes as Sometimes
+from .colours import Blur as Blur
+from .colours import Colour as Colour
+from .colours import Erase as Erase
+from .geometry import Affine as Affine
+from .geometry import Crop as Crop
+from .geometry import Flip as Flip
+from .geometry import ResizedCrop as ResizedCrop
+from .mixing import CutMix as CutMix
+from .mixing import Mixup as Mixup
+from .mixing import smoothed as smoothed
+from .policies import AugMix as AugMix
+from .policies import RandAugment as RandAugment
