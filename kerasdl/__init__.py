@@ -23,6 +23,8 @@ import_after(
         "kerasdl.layers.tokens",
         "kerasdl.layers.window_attention",
         "kerasdl.losses.cross_entropy",
+        "kerasdl.losses.focal",
+        "kerasdl.train.depth_rates",
         "kerasdl.train.schedule_forms",
         "kerasdl.train.lookahead",
         "kerasdl.train.sharpness",

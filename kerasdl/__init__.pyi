@@ -6,6 +6,7 @@ from . import data as data
 from . import deploy as deploy
 from . import layers as layers
 from . import losses as losses
+from . import metrics as metrics
 from . import sequence as sequence
 from . import tabular as tabular
 from . import train as train

@@ -27,6 +27,19 @@ def decode_classes(logits: Any, labels: Sequence[str]) -> list[dict]:
     return results
 
 
+def decode_labels(logits: Any, labels: Sequence[str]) -> list[dict]:
+    """Returns `{"labels": [...], "scores": {label: probability}}` per row of logits (B, K), each label by itself.
+
+    Found are labels of a probability of one half and more. Labels that are missing are called by their number.
+    """
+    results = []
+    for row in 1 / (1 + np.exp(-np.asarray(logits, np.float64))):
+        order = np.argsort(-row, kind="stable")
+        scores = {labels[k] if k < len(labels) else str(k): float(row[k]) for k in order}
+        results.append({"labels": [name for name, score in scores.items() if score >= 0.5], "scores": scores})
+    return results
+
+
 def decode_values(outputs: Any, labels: Sequence[str]) -> list[dict]:
     """Returns `{"value": number}` per row of outputs (B, 1), or `{label: number, ...}` where there are more columns."""
     outputs = np.asarray(outputs, np.float64)

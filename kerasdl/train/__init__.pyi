@@ -8,10 +8,16 @@ from .batch_finding import BatchTrial as BatchTrial
 from .batch_finding import find_batch_size as find_batch_size
 from .comparing_seeds import SweepResult as SweepResult
 from .config import RunConfig as RunConfig
+from .cross_validation import CrossValidation as CrossValidation
+from .cross_validation import cross_validate as cross_validate
 from .data_service import data_servers as data_servers
 from .data_service import serve_data as serve_data
 from .data_service import served as served
+from .depth_rates import LayerRates as LayerRates
+from .distilling import Distiller as Distiller
 from .distilling import distill as distill
+from .finetuning import depth_groups as depth_groups
+from .finetuning import finetune as finetune
 from .fitting import fit as fit
 from .lookahead import Lookahead as Lookahead
 from .loop import run_steps as run_steps
@@ -35,3 +41,4 @@ from .team import TrainingWarning as TrainingWarning
 from .watchers import Inspection as Inspection
 from .watchers import Occasion as Occasion
 from .watchers import Watcher as Watcher
+from .transformed_prediction import predict_transformed as predict_transformed

@@ -19,14 +19,29 @@ from .rebuilding import placed
 from .state import Run
 
 
-class _Distilling(keras.Model):
-    """The student under another loss; it shares the student's layers, and the teacher is none of them.
+class Distiller(keras.Model):
+    """A student under the loss of distillation; it shares the student's layers, and the teacher is none of them.
 
-    `keras.distillation.Distiller` runs under `fit` too, but drops sample weights (and so class weights), judges
-    validation by the teacher, writes the teacher into every checkpoint and leaves it frozen.
+    `distill` makes one and trains it. `keras.distillation.Distiller` runs under `fit` too, but drops sample weights
+    (and so class weights), judges validation by the teacher, writes the teacher into every checkpoint and leaves it
+    frozen.
+
+    Source: https://arxiv.org/abs/1503.02531, section 2.
+
+    Args:
+        student: a functional or Sequential model with one output, logits (B, ..., K).
+        teacher: a model that takes the same inputs and gives logits of the same shape; it is asked, never trained.
+        temperature: T, above 0.
+        alpha: share of the teacher in the loss, from 0 to 1.
+
+    Example:
+        >>> pupil = Distiller(model, keras.models.clone_model(model), temperature=2.0, alpha=0.7)
+        >>> pupil.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> pupil.count_params() == model.count_params()
+        True
     """
 
-    def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float, alpha: float):
+    def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float = 4.0, alpha: float = 0.5):
         inputs = student.inputs[0] if isinstance(student, keras.Sequential) else student.input
         super().__init__(inputs, student.outputs[0], name=student.name)
         # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
@@ -107,7 +122,7 @@ def distill(
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
     strategy = strategies.strategy_for(student, config.strategy)
     with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
-        model = _Distilling(pupil, master, float(temperature), float(alpha))
+        model = Distiller(pupil, master, float(temperature), float(alpha))
         run = fit(model, train, validation=validation, **settings)
     return dataclasses.replace(run, model=student)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
-from kerasdl.losses import SmoothedCrossEntropy
+from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from . import schedules, steps, strategies
 from .config import RunConfig
@@ -146,7 +146,9 @@ def _here(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
 
 def _check_labels(loss: Any, model: keras.Model, train: Dataset) -> None:
     labels = getattr(train.source, "labels", None)
-    if labels is None or not isinstance(loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy)):
+    if labels is None or not isinstance(
+        loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy, Focal)
+    ):
         return
     outputs = model.outputs[0].shape[-1] if getattr(model, "outputs", None) else None
     if outputs is not None and not 0 <= labels.min() <= labels.max() < outputs:

@@ -13,7 +13,6 @@ import tensorflow as tf
 from kerasdl.core import checks
 
 from .optimizer_wrapping import OptimizerWrapper
-from .updating import innermost
 
 
 @keras.saving.register_keras_serializable("kerasdl")
@@ -72,13 +71,6 @@ class Lookahead(OptimizerWrapper):
             kept.assign(tf.where(meet, new, old))
             variable.assign(tf.where(meet, new, variable))
         self._iterations.assign_add(1)
-
-    def _correct_average(self, variable: keras.Variable, move: tf.Tensor) -> None:
-        """Lets an average of the weights see them after the meeting, not as the inner optimizer left them."""
-        inner = innermost(self)
-        if inner.use_ema:
-            average = inner._model_variables_moving_average[inner._get_variable_index(variable)]
-            average.assign_add((1 - inner.ema_momentum) * move)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "every": self.every, "share": self.share}

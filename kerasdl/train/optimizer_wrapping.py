@@ -55,6 +55,13 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             self.build(list(variables))
         return list(variables)
 
+    def _correct_average(self, variable: keras.Variable, move: Any) -> None:
+        """Lets an average of the weights see them as the wrapper leaves them, not as the inner optimizer did."""
+        inner = innermost(self)
+        if inner.use_ema:
+            average = inner._model_variables_moving_average[inner._get_variable_index(variable)]
+            average.assign_add((1 - inner.ema_momentum) * move)
+
     @property
     def variables(self) -> list[keras.Variable]:
         return [*super().variables, *self.inner_optimizer.variables]

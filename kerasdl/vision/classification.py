@@ -13,7 +13,8 @@ from kerasdl.data import prepare_images
 MAX_SIDE = 8192
 
 
-def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
+    """Passes where settings of preprocessing fit a model's input; else raises `ArgumentError`."""
     shape = checks.image_shape("image_shape", settings.get("image_shape"))
     fits = len(input_shape) == 3 and all(given in (None, size) for given, size in zip(input_shape, shape, strict=True))
     if None in shape or max(shape) > MAX_SIDE or not fits:
@@ -29,11 +30,13 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
             checks.within("a value of scale", value, -1e6, 1e6)
 
 
-def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+def prepared(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+    """Returns raw images as the model takes them."""
     return prepare_images(raw, tuple(settings["image_shape"]), tuple(settings["scale"]))
 
 
-def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
+def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
+    """Returns the layers that do the same inside a graph, for raw images of one shape."""
     height, width, channels = settings["image_shape"]
     rule = f"a raw image must be (height, width, {channels}), all known"
     if len(raw_shape) != 3 or raw_shape[2] != channels or not all(isinstance(size, int) for size in raw_shape):
@@ -60,9 +63,9 @@ register_task(
     classification_task(
         "image_classification",
         module=__name__,
-        check=_check,
-        preprocess=_preprocess,
-        preprocess_layers=_preprocess_layers,
+        check=check_images,
+        preprocess=prepared,
+        preprocess_layers=preparing_layers,
         example=_example,
     )
 )

@@ -19,7 +19,7 @@ FULL_SIZE = sorted(
     {
         *("mlp", "mlp_regressor", "rnn_classifier", "gru_classifier", "lstm_classifier", "bilstm_classifier"),
         *("alexnet_2012", "lenet5", "mobilenet_025", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"),
-        *("resnet18", "resnet50", "resnet50_keras", "efficientnet_b0", "convnext_tiny", "shufflenet_v2_050"),
-        *("squeezenet_1_1", "regnet_y_400mf", "vit_tiny", "swin_tiny"),
+        *("resnet18", "resnet50", "resnet50_keras", "efficientnet_b0", "shufflenet_v2_050", "squeezenet_1_1"),
+        "vit_tiny",
     }
 )

@@ -16,8 +16,16 @@ def smoothed_cross_entropy(labels, logits):
     return -(targets * log_probabilities).sum(axis=-1).mean()
 
 
+def focal(labels, logits):
+    p = (np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True))[np.arange(len(labels)), labels]
+    return (-((1 - p) ** 2) * np.log(p)).mean()
+
+
 # loss: how it is made, what NumPy makes of labels and predictions.
-CASES = {"SmoothedCrossEntropy": (lambda: losses.SmoothedCrossEntropy(0.1), smoothed_cross_entropy)}
+CASES = {
+    "Focal": (lambda: losses.Focal(2.0), focal),
+    "SmoothedCrossEntropy": (lambda: losses.SmoothedCrossEntropy(0.1), smoothed_cross_entropy),
+}
 
 
 def test_no_public_loss_escapes():
@@ -31,3 +39,10 @@ def test_loss_is_its_closed_form_and_survives_a_save(name):
     assert float(loss(LABELS, LOGITS)) == pytest.approx(formula(LABELS, LOGITS), rel=1e-5)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
+
+
+def test_a_focal_loss_without_focus_is_cross_entropy():
+    plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(losses.Focal(0.0)(LABELS, LOGITS)) == pytest.approx(float(plain(LABELS, LOGITS)), rel=1e-6)
+    sure = np.eye(4, dtype="float32")[LABELS] * 30
+    assert float(losses.Focal()(LABELS, sure)) < 1e-8

@@ -1,0 +1,3 @@
+from .thresholds import PrecisionRecall as PrecisionRecall
+from .thresholds import best_threshold as best_threshold
+from .thresholds import precision_recall as precision_recall

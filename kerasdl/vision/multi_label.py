@@ -1,0 +1,48 @@
+"""The task of naming everything that an image shows: each label is there or not, by itself."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from kerasdl.blocks import replace_head
+from kerasdl.core import Task, register_task
+from kerasdl.core.decoding import decode_labels
+
+from .classification import check_images, prepared, preparing_layers
+
+
+def _loss() -> keras.losses.Loss:
+    return keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def _metrics() -> Sequence[keras.metrics.Metric]:
+    # Of logits: 0 is a probability of one half.
+    return [
+        keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
+        keras.metrics.AUC(curve="PR", multi_label=True, from_logits=True, name="average_precision"),
+    ]
+
+
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shape = [32 if side is None else side for side in model.input_shape[1:]]
+    images = rng.uniform(-1.0, 1.0, (batch, *shape)).astype("float32")
+    return images, rng.integers(0, 2, (batch, model.output_shape[-1])).astype("float32")
+
+
+register_task(
+    Task(
+        name="multi_label_classification",
+        module=__name__,
+        loss=_loss,
+        metrics=_metrics,
+        monitor=("val_average_precision", "max"),
+        check=check_images,
+        preprocess=prepared,
+        preprocess_layers=preparing_layers,
+        decode=decode_labels,
+        replace_head=replace_head,
+        example=_example,
+    )
+)

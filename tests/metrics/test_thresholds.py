@@ -1,0 +1,60 @@
+"""Precision, recall and thresholds: scikit-learn and brute force as oracles."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+import kerasdl.metrics
+from kerasdl.core import ArgumentError
+from kerasdl.metrics import best_threshold, precision_recall
+
+ROWS = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=40)
+
+
+def test_no_public_metric_escapes():
+    assert set(kerasdl.metrics.__all__) == {"PrecisionRecall", "best_threshold", "precision_recall"}
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(ROWS)
+def test_the_trade_off_is_that_of_scikit_learn(rows):
+    scores, labels = np.array([row[0] / 12 for row in rows]), np.array([row[1] for row in rows], int)
+    if not labels.any():
+        return
+    found = precision_recall(scores, labels)
+    assert found.average_precision == pytest.approx(oracle.average_precision_score(labels, scores))
+    for threshold, precision, recall in zip(found.thresholds, found.precision, found.recall, strict=True):
+        given = scores >= threshold
+        assert precision == pytest.approx(oracle.precision_score(labels, given))
+        assert recall == pytest.approx(oracle.recall_score(labels, given))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(ROWS)
+def test_no_other_threshold_is_better(rows):
+    scores, labels = np.array([row[0] / 12 for row in rows]), np.array([row[1] for row in rows], int)
+    if not labels.any():
+        return
+    best = oracle.f1_score(labels, scores >= best_threshold(scores, labels))
+    tried = [oracle.f1_score(labels, scores >= at, zero_division=0) for at in np.linspace(-0.05, 1.05, 100)]
+    assert best >= max(tried) - 1e-12
+
+
+def test_each_class_has_its_own_threshold():
+    scores = np.array([[0.9, 0.2], [0.8, 0.1], [0.3, 0.05], [0.2, 0.01]])
+    labels = np.array([[1, 1], [1, 0], [0, 0], [0, 0]])
+    np.testing.assert_allclose(best_threshold(scores, labels), [0.55, 0.15])
+
+
+def test_a_picture_is_drawn(tmp_path):
+    precision_recall([0.9, 0.8, 0.3], [1, 0, 1]).plot(tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+
+
+def test_what_cannot_be_judged_is_refused():
+    with pytest.raises(ArgumentError, match="at least one 1"):
+        best_threshold([0.1, 0.2], [0, 0])
+    with pytest.raises(ArgumentError, match="one length"):
+        precision_recall([0.1, 0.2], [0, 1, 1])

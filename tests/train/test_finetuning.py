@@ -1,0 +1,184 @@
+"""Fine-tuning in stages: what learns when, at which rate, with norms that stand still; folds; several views."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from filling import fill_weights
+from sklearn.model_selection import KFold, StratifiedKFold
+
+import kerasdl
+from kerasdl.core import ArgumentError
+from kerasdl.train import LayerRates, RunConfig, cross_validate, depth_groups, finetune, fit, predict_transformed
+
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.normal(size=(24, 32, 32, 3)).astype("float32"), RNG.integers(0, 4, 24).astype("int32")
+QUIET = RunConfig(epochs=4, batch_size=8, learning_rate=1e-2, progress="off", optimizer="sgd")
+
+
+@pytest.fixture
+def net():
+    return fill_weights(kerasdl.build("resnet18", **kerasdl.spec("resnet18").tiny))
+
+
+def values(model):
+    return {weight.path: weight.numpy() for weight in model.weights}
+
+
+def moved(before, model):
+    return {path.split("/")[0] for path, value in values(model).items() if np.abs(value - before[path]).max() > 0}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion", "rmsprop"])
+def test_factors_scale_updates_and_not_gradients(name):
+    """One and ten updates at factor 0.1 against the plain optimizer at a tenth of the rate: the same weights."""
+    steps = [[RNG.normal(size=(3,)).astype("float32")] * 2 for _ in range(10)]
+
+    def run(optimizer):
+        fast, slow = (keras.Variable([1.0, -2.0, 0.5], name=n) for n in ("fast", "slow"))
+        fast._path, slow._path = "fast/kernel", "slow/kernel"
+        for gradients in steps:
+            optimizer.apply([tf.constant(g) for g in gradients], [fast, slow])
+        return fast.numpy(), slow.numpy()
+
+    classes = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "lion": "Lion", "rmsprop": "RMSprop"}
+    make = getattr(keras.optimizers, classes[name])
+    fast, slow = run(LayerRates(make(0.01), {"slow": 0.1}))
+    np.testing.assert_allclose(fast, run(make(0.01))[0], atol=1e-6)
+    np.testing.assert_allclose(slow, run(make(0.001))[1], atol=1e-6)
+    scaled = [[g[0], 0.1 * g[1]] for g in steps]
+    if name in ("adam", "lion"):  # what scaling gradients would have done: nothing
+        steps = scaled
+        np.testing.assert_allclose(run(make(0.01))[1], run(make(0.01))[0], atol=1e-3)
+
+
+def test_rates_survive_a_config_and_a_run(net, tmp_path):
+    optimizer = LayerRates("adamw", {"stem_conv": 0.25})
+    again = LayerRates.from_config(optimizer.get_config())
+    assert again.factors == {"stem_conv": 0.25}
+    with pytest.raises(ArgumentError, match="factor of stem_conv"):
+        LayerRates("adamw", {"stem_conv": 2.0})
+    before = values(net)
+    config = RunConfig(epochs=1, batch_size=8, optimizer=LayerRates("sgd", {"stem_conv": 0.0}), progress="off")
+    fit(net, (IMAGES, LABELS), task="image_classification", config=config)
+    assert "stem_conv" not in moved(before, net)
+    assert "head" in moved(before, net)
+
+
+def test_groups_follow_the_depth_and_cut_no_block(net):
+    groups = depth_groups(net, 2)
+    names = [[layer.name for layer in group] for group in groups]
+    assert names[0][0] == "stem_conv"
+    assert all(name.startswith("stage2_block1") for name in names[1])
+    assert "head" not in names[0] + names[1]
+    assert len(depth_groups(net, 50)) == 3  # stem and two blocks
+    with pytest.raises(ArgumentError, match="head must name a layer"):
+        depth_groups(net, 2, head="top")
+
+
+def test_the_probe_moves_the_head_alone(net):
+    before = values(net)
+    finetune(net, (IMAGES, LABELS), probe=1.0, task="image_classification", config=QUIET)
+    assert moved(before, net) == {"head"}
+
+
+def test_norms_stand_still_while_others_learn(net):
+    before = values(net)
+    finetune(net, (IMAGES, LABELS), probe=0.0, groups=2, task="image_classification", config=QUIET)
+    changed = moved(before, net)
+    assert {"head", "stem_conv", "stage2_block1_2_conv"} <= changed
+    assert not [name for name in changed if name.endswith("_bn")]
+    assert all(layer.trainable for layer in net.layers)
+
+
+def test_layers_are_set_free_from_the_head_down(net, monkeypatch):
+    seen = []
+
+    def spy(model, *args, config, **kwargs):
+        free = [layer.name for layer in model.layers if layer.trainable_weights]
+        seen.append((config.epochs, "head" in free, "stage2_block1_1_conv" in free, "stem_conv" in free))
+        return fit(model, *args, config=config, **kwargs)
+
+    monkeypatch.setattr("kerasdl.train.finetuning.fit", spy)
+    settings = dict(groups=2, gradual=True, probe=0.25, task="image_classification")
+    finetune(net, (IMAGES, LABELS), **settings, config=RunConfig(epochs=5, batch_size=8, progress="off"))
+    assert seen == [(1, True, False, False), (2, True, True, False), (2, True, True, True)]
+
+
+def test_lower_groups_learn_more_slowly(net):
+    start = net.get_weights()
+
+    def distance(decay):
+        net.set_weights(start)
+        before = values(net)
+        settings = dict(groups=3, decay=decay, task="image_classification")
+        finetune(
+            net, (IMAGES, LABELS), probe=0.0, **settings, config=dataclasses.replace(QUIET, epochs=1, batch_size=24)
+        )
+        return {path.split("/")[0]: np.linalg.norm(value - before[path]) for path, value in values(net).items()}
+
+    even, steep = distance(1.0), distance(0.1)
+    # Of one update; stem and first block are one group, of about the length of the second block.
+    assert steep["stem_conv"] == pytest.approx(0.01 * even["stem_conv"], rel=0.02)
+    assert steep["stage1_block1_1_conv"] == pytest.approx(0.01 * even["stage1_block1_1_conv"], rel=0.02)
+    assert steep["stage2_block1_1_conv"] == pytest.approx(0.1 * even["stage2_block1_1_conv"], rel=0.02)
+    assert steep["head"] == pytest.approx(even["head"], rel=1e-4)
+
+
+def test_a_killed_fine_tuning_goes_on(net, tmp_path, monkeypatch):
+    start = net.get_weights()
+    settings = dict(groups=2, gradual=True, task="image_classification")
+    config = RunConfig(epochs=4, batch_size=8, folder=tmp_path, progress="off")
+    finetune(net, (IMAGES, LABELS), **settings, config=config)
+    expected = net.get_weights()
+    # The second stage is lost with the process: it is made again, the first is taken from its folder.
+    assert (tmp_path / "head").is_dir()
+    net.set_weights(start)
+    finetune(net, (IMAGES, LABELS), **settings, config=config)
+    for one, other in zip(expected, net.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_folds_are_those_of_scikit_learn(stratified):
+    labels = np.array([0] * 12 + [1] * 6 + [2] * 3)
+    inputs = np.arange(21)[:, None]
+    kind = StratifiedKFold if stratified else KFold
+    wanted = [set(held) for _, held in kind(3, shuffle=True, random_state=7).split(inputs, labels)]
+    seen = []
+
+    def run(train, held, fold):
+        assert not set(train[0][:, 0]) & set(held[0][:, 0])
+        seen.append(set(held[0][:, 0]))
+        return {"size": len(held[0])}, held[0] * 10
+
+    result = cross_validate(run, (inputs, labels), folds=3, stratified=stratified, seed=7)
+    assert seen == wanted
+    np.testing.assert_array_equal(result.predictions, inputs * 10)
+    assert result.interval("size").mean == 7
+    with pytest.raises(ArgumentError, match="whole numbers"):
+        cross_validate(run, (inputs, labels * 0.5), folds=3)
+
+
+def test_the_mean_of_views_is_the_mean_of_their_probabilities(tiny):
+    model = tiny("resnet18")
+    views = [lambda x: x, lambda x: x[:, :, ::-1], lambda x: x[:, ::-1]]
+    given = predict_transformed(model, IMAGES, views, batch_size=7)
+    expected = np.mean([keras.ops.softmax(model(view(IMAGES), training=False)) for view in views], axis=0)
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    with pytest.raises(ArgumentError, match="at least one"):
+        predict_transformed(model, IMAGES, [])
+
+
+def test_several_labels_an_image(tiny):
+    model = fill_weights(kerasdl.build("resnet18", **kerasdl.spec("resnet18").tiny))
+    task = kerasdl.core.get_task("multi_label_classification")
+    images, targets = task.example(model, 16, 0)
+    first = float(task.loss()(targets, model(images, training=False)))
+    run = fit(model, (images, targets), task=task, config=RunConfig(epochs=6, batch_size=8, progress="off"))
+    assert run.history["loss"][-1] < first
+    answer = task.decode(np.array([[2.0, -1.0, 0.5]]), ("a", "b", "c"))[0]
+    assert answer["labels"] == ["a", "c"]
+    assert answer["scores"]["a"] == pytest.approx(1 / (1 + np.exp(-2)))
