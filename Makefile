@@ -36,6 +36,7 @@ pictures: $(READY)
 	$(BIN)/python tools/make_schedules.py
 	$(BIN)/python tools/make_run_pictures.py
 	$(BIN)/python tools/make_sweep_picture.py
+	$(BIN)/python tools/make_augment_picture.py
 
 lint: $(READY)
 	$(BIN)/ruff check

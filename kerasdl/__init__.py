@@ -19,6 +19,7 @@ import_after(
     (
         "kerasdl.layers.channels",
         "kerasdl.layers.dropping",
+        "kerasdl.layers.normalising",
         "kerasdl.layers.sizes",
         "kerasdl.layers.tokens",
         "kerasdl.layers.window_attention",

@@ -29,7 +29,7 @@ def compare(seed: int) -> tuple[float, float, float]:
     teacher = net(32)
     fit(teacher, full, config=RunConfig(epochs=15, **common))
     kerasdl.set_seed(seed)
-    taught, alone = net(10), net(10)
+    taught, alone = net(9), net(9)
     alone.set_weights(taught.get_weights())
     config = RunConfig(epochs=80, **common)
     # The teacher has seen all digits; the students' labels are ten of each.

@@ -2,7 +2,10 @@ from .channels import ChannelShuffle as ChannelShuffle
 from .channels import ChannelSlice as ChannelSlice
 from .channels import ChannelStatistics as ChannelStatistics
 from .channels import LayerScale as LayerScale
+from .dropping import DropBlock as DropBlock
+from .dropping import DropConnect as DropConnect
 from .dropping import DropPath as DropPath
+from .normalising import InstanceNormalization as InstanceNormalization
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken

@@ -17,7 +17,7 @@ class PrecisionRecall:
     """Precision and recall of one class at every threshold that makes a difference.
 
     Example:
-        >>> precision_recall([0.9, 0.8, 0.3], [1, 0, 1]).average_precision.round(3)
+        >>> round(float(precision_recall([0.9, 0.8, 0.3], [1, 0, 1]).average_precision), 3)
         0.833
     """
 

@@ -99,7 +99,7 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
 
     Example:
         >>> [group[0].name for group in depth_groups(model, 2)]
-        ['stem_conv', 'stage2_block1_expand_conv']
+        ['stem_conv', 'stage2_block2_expand_conv']
     """
     checks.at_least("count", count, 1)
     names = [layer.name for layer in model.layers]

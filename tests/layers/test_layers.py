@@ -37,6 +37,11 @@ def statistics(x, weights):
     return np.stack([x.mean(-1), x.max(-1)], -1)
 
 
+def instance_norm(x, weights):
+    gamma, beta = weights
+    return gamma * (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5) + beta
+
+
 # Tested in files of their own.
 ELSEWHERE = {
     "CosineWindowAttention": "test_windows.py",
@@ -52,6 +57,9 @@ CASES = {
     "ChannelSlice": (lambda: layers.ChannelSlice(1, 3), IMAGES, lambda x, weights: x[..., 2:4]),
     "ChannelStatistics": (lambda: layers.ChannelStatistics(), IMAGES, statistics),
     "LayerScale": (lambda: layers.LayerScale(0.1), IMAGES, lambda x, weights: x * weights[0]),
+    "DropBlock": (lambda: layers.DropBlock(0.5, 2), IMAGES, lambda x, weights: x),  # at inference
+    "DropConnect": (lambda: layers.DropConnect(4, 0.5), TOKENS, lambda x, weights: x @ weights[0] + weights[1]),
+    "InstanceNormalization": (lambda: layers.InstanceNormalization(), IMAGES, instance_norm),
     "DropPath": (lambda: layers.DropPath(0.5), TOKENS, lambda x, weights: x),  # at inference
     "ClassToken": (lambda: layers.ClassToken(), TOKENS, class_token),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
@@ -94,3 +102,43 @@ def test_channels_that_do_not_divide_are_refused():
         layers.ChannelShuffle(4)(keras.Input((2, 2, 6)))
     with pytest.raises(ArgumentError, match="multiple of the 4 parts"):
         layers.ChannelSlice(0, 4)(keras.Input((2, 2, 6)))
+
+
+def test_blocks_are_dropped_whole_and_the_sum_is_kept():
+    """Without overlap of two parts, what is dropped is a square; the share of places is about the rate."""
+    x = np.ones((64, 20, 20, 4), "float32")
+    out = np.asarray(layers.DropBlock(0.1, 5, seed=1)(x, training=True))
+    assert out.sum() == pytest.approx(x.sum(), rel=1e-5)
+    gone = out == 0
+    assert 0.07 < gone.mean() < 0.11  # parts that overlap cover less
+    single = [part for part in gone.transpose(0, 3, 1, 2).reshape(-1, 20, 20) if part.sum() == 25]
+    assert len(single) > 10
+    for part in single:
+        rows, columns = np.nonzero(part)
+        assert np.ptp(rows) == np.ptp(columns) == 4
+    assert not (gone == gone[:1]).all()
+    assert not (gone == gone[..., :1]).all()
+
+
+def test_dropped_connections_keep_the_expectation():
+    layer = layers.DropConnect(3, 0.3, seed=1)
+    x = np.ones((1, 50), "float32")
+    plain = np.asarray(layer(x))
+    several = np.mean([np.asarray(layer(x, training=True)) for _ in range(600)], axis=0)
+    assert np.abs(several - plain).max() < 0.15
+    assert np.abs(np.asarray(layer(x, training=True)) - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize("sides", [(7, 9), (6, 6), (13, 5)])
+def test_keras_adaptive_pooling_is_pytorchs(sides):
+    """From floor(i * H / out) to ceil((i + 1) * H / out): the layers of Keras are taken as they are."""
+    x = RNG.normal(size=(2, *sides, 3)).astype("float32")
+    out = (3, 4)
+    for kind, reduce in ((keras.layers.AdaptiveAveragePooling2D, np.mean), (keras.layers.AdaptiveMaxPooling2D, np.max)):
+        expected = np.zeros((2, *out, 3))
+        for i in range(out[0]):
+            for j in range(out[1]):
+                rows = slice(i * sides[0] // out[0], -(-(i + 1) * sides[0] // out[0]))
+                columns = slice(j * sides[1] // out[1], -(-(j + 1) * sides[1] // out[1]))
+                expected[:, i, j] = reduce(x[:, rows, columns], axis=(1, 2))
+        np.testing.assert_allclose(kind(out)(x), expected, atol=1e-5)

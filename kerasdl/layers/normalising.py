@@ -1,0 +1,34 @@
+"""Normalisation layers that Keras has under another name."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class InstanceNormalization(keras.layers.GroupNormalization):
+    """Normalises each channel of each example by itself: Keras's group normalisation with a channel a group.
+
+    Take it for style and images generated one by one; batch norms where batches are large, layer norms in transformers,
+    group norms where batches are small.
+
+    Source: https://arxiv.org/abs/1607.08022, equation 3.
+
+    Args:
+        epsilon: added to the variance.
+        **kwargs: as in `keras.layers.GroupNormalization`.
+
+    Input:
+        (B, ..., C) floats.
+
+    Returns:
+        The same shape and dtype.
+
+    Example:
+        >>> InstanceNormalization()(keras.Input((8, 8, 16))).shape
+        (None, 8, 8, 16)
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(groups=-1, epsilon=epsilon, **kwargs)
+
+    def get_config(self):
+        return {name: value for name, value in super().get_config().items() if name != "groups"}
