@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError, WeightsError
 
 from . import applications, hugging_face, keras_hub
+from .comparing import BOUND, difference
 from .pairing import fill, pair, units
 from .report import ImportReport
 
@@ -26,10 +27,10 @@ def import_weights(
 ) -> ImportReport:
     """Fills a model with the weights of another library's net of the same architecture.
 
-    Keras nets are paired by structure, whatever their layers are called; those of Hugging Face by name. Either all
-    weights are taken or none. A head for another number of classes is left as it is, and the report says so.
-    Nets that read blue first (VGG and ResNet of keras.applications) get the channels of their first kernel turned
-    round, so that images stay red first.
+    Keras nets are paired by structure, whatever their layers are called; then both must answer random inputs alike.
+    Those of Hugging Face are paired by name. Either all weights are taken or none. A head for another number of classes
+    is left as it is, and the report says so. Nets that read blue first (VGG and ResNet of keras.applications) get the
+    channels of their first kernel turned round, so that images stay red first.
 
     Args:
         model: a functional model of ours, or of your own with the structure of the source.
@@ -44,7 +45,8 @@ def import_weights(
 
     Raises:
         ArgumentError: the source has no known form.
-        WeightsError: it does not fit; the text names the first layer that differs, with both shapes.
+        WeightsError: it does not fit, where the text names the first layer that differs, with both shapes, or it
+            computes something else.
 
     Example:
         >>> peer = keras.applications.MobileNetV2((96, 96, 3), weights=None, classes=10)
@@ -90,7 +92,18 @@ def _by_structure(
     if blue_first:
         kernel, array = pairs[0]
         pairs[0] = (kernel, np.asarray(array)[:, :, ::-1])
-    return ImportReport(told, fill(pairs), headed and not without, preprocess)
+    before = model.get_weights()
+    numbers, whole = fill(pairs), headed and not without
+    ends = (head, None if without else theirs[-1].layer)
+    found = difference(model, peer, head=None if whole else head, ends=ends, blue_first=blue_first)
+    if found is not None and found > BOUND:
+        model.set_weights(before)
+        raise WeightsError(
+            f"weights must come from a net that computes the same; {told} has the structure of {model.name!r}, but its "
+            f"answers to random inputs differ by {found:.2g} of the largest. Padding, epsilon or activation may differ."
+        )
+    notes = ("what it computes was not compared with the peer's",) if found is None else ()
+    return ImportReport(told, numbers, whole, preprocess, notes)
 
 
 def _head(model: keras.Model) -> str | None:

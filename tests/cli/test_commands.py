@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +58,36 @@ def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, t
     report = read("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", photos)
     assert report["bytes"] == (tmp_path / "mine.tflite").stat().st_size
     assert read("benchmark", tmp_path / "mine.tflite")["rows"][0]["median_ms"] > 0
+
+
+def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
+    peer = keras.applications.MobileNet((32, 32, 3), weights=None, alpha=0.25, classes=7, classifier_activation=None)
+    peer.save_weights(tmp_path / "peer.weights.h5")
+    source = ("--from", "keras-applications:MobileNet(alpha=0.25)", "--weights", tmp_path / "peer.weights.h5")
+    out = tmp_path / "mine.zip"
+    read(
+        "finetune",
+        *source,
+        "--side",
+        32,
+        photos,
+        "--out",
+        out,
+        "--epochs",
+        1,
+        "--batch-size",
+        4,
+        "--freeze",
+        "features",
+    )
+    bundle = kerasdl.load_bundle(out)
+    assert bundle.labels == ("eight", "three")
+    assert bundle.preprocess["scale"] == [-1.0, 1.0]
+    assert bundle.manifest.builder == "mobilenet_025"
+    kernel = bundle.model.get_layer("stem_conv").get_weights()[0]  # the head alone has learnt
+    np.testing.assert_array_equal(kernel, peer.get_layer("conv1").get_weights()[0])
+    assert run("finetune", "digits", "--out", "x").exit_code == 2
+    assert "the data alone with --from" in run("finetune", "a", "b", *source, "--out", "x").output
 
 
 @pytest.mark.parametrize(

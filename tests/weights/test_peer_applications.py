@@ -14,18 +14,18 @@ APPLICATIONS = keras.applications
 FAMILIES = {
     "vgg16": ("VGG16", "vgg16", 32),
     "inception_v3": ("InceptionV3", "inception_v3", 75),
-    "xception": ("Xception", "xception", 71),
     "resnet50_keras": ("ResNet50", "resnet", 64),
-    "resnet50_v2": ("ResNet50V2", "resnet_v2", 64),
-    "densenet121": ("DenseNet121", "densenet", 64),
     "mobilenet": ("MobileNet", "mobilenet", 64),
     "mobilenet_v2": ("MobileNetV2", "mobilenet_v2", 64),
     "mobilenet_v3_small": ("MobileNetV3Small", "mobilenet_v3", 64),
     "efficientnet_b0": ("EfficientNetB0", "efficientnet", 64),
-    "efficientnet_v2_b0": ("EfficientNetV2B0", "efficientnet_v2", 64),
     "convnext_tiny": ("ConvNeXtTiny", "convnext", 64),
 }
 OTHERS = {
+    "xception": ("Xception", "xception", 71),
+    "resnet50_v2": ("ResNet50V2", "resnet_v2", 64),
+    "densenet121": ("DenseNet121", "densenet", 64),
+    "efficientnet_v2_b0": ("EfficientNetV2B0", "efficientnet_v2", 64),
     "vgg19": ("VGG19", "vgg19", 32),
     "resnet101_keras": ("ResNet101", "resnet", 64),
     "resnet152_keras": ("ResNet152", "resnet", 64),
@@ -123,6 +123,34 @@ def test_the_first_layer_that_differs_is_named_and_nothing_is_taken():
         kerasdl.import_weights(ours, kerasdl.build("mobilenet_v2", image_shape=(64, 64, 3), stages=((1, 16, 1, 1),)))
     for old, new in zip(before, ours.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def altered(**settings):
+    """A small net, with one thing changed."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding=settings.get("padding", "same"), name="conv")(image)
+    x = keras.layers.BatchNormalization(epsilon=settings.get("epsilon", 1e-3))(x)
+    x = keras.layers.Activation(settings.get("act", "relu"))(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(3, activation=settings.get("end"), name="head")(x))
+
+
+@pytest.mark.parametrize("change", [{"padding": "valid"}, {"epsilon": 0.5}, {"act": "silu"}])
+def test_a_net_that_computes_something_else_is_refused(change):
+    ours, peer = altered(), fill_weights(altered(**change))
+    before = ours.get_weights()
+    with pytest.raises(WeightsError, match="computes the same"):
+        kerasdl.import_weights(ours, peer)
+    for old, new in zip(before, ours.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    kerasdl.import_weights(ours, fill_weights(altered(end="softmax")))  # which changes no logit
+
+
+def test_what_comes_before_a_fresh_head_is_compared():
+    ours = kerasdl.blocks.replace_head(altered(), 7)
+    with pytest.raises(WeightsError, match="computes the same"):
+        kerasdl.import_weights(ours, fill_weights(altered(act="silu")))
+    assert not kerasdl.import_weights(ours, fill_weights(altered())).head
 
 
 def test_a_model_file_is_a_source(tmp_path):
