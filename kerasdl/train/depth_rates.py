@@ -56,6 +56,8 @@ class LayerRates(OptimizerWrapper):
         self.inner_optimizer.apply(grads, variables)
         for (variable, factor), old in zip(slowed, before, strict=True):
             new = old + factor * (variable - old)
+            if variable.constraint is not None:
+                new = variable.constraint(new)
             self._correct_average(variable, new - variable)
             variable.assign(new)
 

@@ -122,7 +122,8 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
 
 
 def _block(name: str) -> str:
-    return re.match(r"(?:\w*?block\d+|[^_]+)", name).group()
+    found = re.match(r"\w*?block\d+", name)
+    return found.group() if found else re.sub(r"_(conv|bn|norm)$", "", name)
 
 
 def _stages(

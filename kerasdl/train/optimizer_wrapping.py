@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kerasdl.core import checks
 
@@ -60,7 +61,9 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         inner = innermost(self)
         if inner.use_ema:
             average = inner._model_variables_moving_average[inner._get_variable_index(variable)]
-            average.assign_add((1 - inner.ema_momentum) * move)
+            # Keras begins the average as a copy of the weights after the first update.
+            share = tf.where(tf.convert_to_tensor(inner.iterations) == 1, 1.0, 1 - inner.ema_momentum)
+            average.assign_add(tf.cast(share, average.dtype) * move)
 
     @property
     def variables(self) -> list[keras.Variable]:

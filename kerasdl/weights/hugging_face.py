@@ -55,7 +55,7 @@ def take(model: keras.Model, source: str) -> ImportReport:
             headed = False
         else:
             _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
-    return ImportReport(source, fill(pairs), headed, _preprocess(place), tuple(notes))
+    return ImportReport(source, fill(pairs), headed, _preprocess(place), notes=tuple(notes))
 
 
 def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:

@@ -102,8 +102,7 @@ def _by_structure(
             f"weights must come from a net that computes the same; {told} has the structure of {model.name!r}, but its "
             f"answers to random inputs differ by {found:.2g} of the largest. Padding, epsilon or activation may differ."
         )
-    notes = ("what it computes was not compared with the peer's",) if found is None else ()
-    return ImportReport(told, numbers, whole, preprocess, notes)
+    return ImportReport(told, numbers, whole, preprocess, found)
 
 
 def _head(model: keras.Model) -> str | None:

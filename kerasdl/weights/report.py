@@ -23,6 +23,9 @@ class ImportReport:
     """Whether the head's were among them; not where it answers another number of classes."""
     preprocess: Mapping[str, Any] | None
     """What the peer does to pixels, as a setting of a bundle's preprocessing; None where it is not known."""
+    difference: float | None = None
+    """The largest difference of the two nets' answers to the same random inputs, as a share of the largest answer;
+    None where they were not compared."""
     notes: tuple[str, ...] = ()
     """What else to know."""
 

@@ -78,6 +78,32 @@ def test_groups_follow_the_depth_and_cut_no_block(net):
         depth_groups(net, 2, head="top")
 
 
+def test_layers_that_keras_named_are_told_apart():
+    x = tensor = keras.Input((4,))
+    for _ in range(5):
+        x = keras.layers.Dense(4)(x)
+    plain = keras.Model(tensor, keras.layers.Dense(2, name="head")(x))
+    assert [len(group) for group in depth_groups(plain, 3)] == [2, 2, 1]
+
+
+def test_averages_and_constraints_see_the_slowed_weights():
+    """Two updates of 1 at a tenth: the average starts as the weights after the first, and goes half the way after."""
+    slow = keras.Variable([1.0], name="slow")
+    slow._path = "slow/kernel"
+    optimizer = LayerRates(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), {"slow": 0.1})
+    for _ in range(2):
+        optimizer.apply([tf.ones(1)], [slow])
+    assert slow.numpy() == pytest.approx([0.8])
+    (average,) = optimizer.inner_optimizer._model_variables_moving_average
+    assert average.numpy() == pytest.approx([0.5 * 0.9 + 0.5 * 0.8])
+
+    layer = keras.layers.Dense(3, kernel_constraint=keras.constraints.UnitNorm(), name="slow")
+    layer.build((None, 4))
+    optimizer = LayerRates("sgd", {"slow": 0.1})
+    optimizer.apply([tf.ones((4, 3)), tf.ones(3)], layer.trainable_variables)
+    np.testing.assert_allclose(np.linalg.norm(layer.kernel.numpy(), axis=0), 1.0, atol=1e-5)
+
+
 def test_the_probe_moves_the_head_alone(net):
     before = values(net)
     finetune(net, (IMAGES, LABELS), probe=1.0, task="image_classification", config=QUIET)
