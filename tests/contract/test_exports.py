@@ -9,7 +9,7 @@ from exporting import export_as
 import kerasdl
 from kerasdl.core import EXPORT_FORMATS, ExportError, get_task
 
-DEFAULT_LANE = ("float32", "onnx")
+DEFAULT_LANE = ("float32",)
 # Tighter than the exporter's defaults, which leave room for the depth of full-size nets.
 TINY_BOUNDS = {"float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
 

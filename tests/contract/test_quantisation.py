@@ -16,7 +16,7 @@ def example(name, model):
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("split", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_bridge_gives_the_same_outputs(name, split, tiny):
     model = tiny(name)
     inputs, _ = example(name, model)

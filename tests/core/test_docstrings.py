@@ -80,7 +80,9 @@ def examples():
             continue
         for test in doctest.DocTestFinder(recurse=True).find(thing, name):
             if test.examples:
-                yield pytest.param(thing, test, id=test.name)
+                # A full-size net takes seconds to build.
+                marks = [pytest.mark.slow] if name in builders() else []
+                yield pytest.param(thing, test, id=test.name, marks=marks)
 
 
 @pytest.mark.parametrize(("thing", "test"), examples())

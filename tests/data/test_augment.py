@@ -45,7 +45,11 @@ def test_every_transform_is_here():
     assert set(EVERY) | apart == set(augment.__all__)
 
 
-@pytest.mark.parametrize("name", EVERY)
+# AugMix traces 81 branches.
+NAMED = [pytest.param(name, marks=pytest.mark.slow) if name == "AugMix" else name for name in EVERY]
+
+
+@pytest.mark.parametrize("name", NAMED)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_seed_says_all_and_the_range_is_kept(name, channels):
     image, transform = photo(channels=channels), EVERY[name]
@@ -59,7 +63,7 @@ def test_a_seed_says_all_and_the_range_is_kept(name, channels):
     assert all(each.min() >= -1.001 and each.max() <= 1.001 for each in several)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", NAMED)
 def test_transforms_run_in_a_pipeline_with_unknown_sides(name):
     def examples():
         yield photo(30, 26)

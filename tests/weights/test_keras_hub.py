@@ -49,7 +49,7 @@ def test_logits_agree(name, tmp_path):
 
 
 def test_a_net_of_the_same_structure_that_computes_something_else_is_refused():
-    """KerasHub's DenseNet pads its stem otherwise: every shape fits, and every answer would be a little wrong."""
+    """KerasHub's DenseNet has all the shapes of ours, and other answers."""
     hub = pytest.importorskip("keras_hub", reason=REASON)
     peer = hub.models.DenseNetImageClassifier(backbone=densenet(hub), num_classes=5)
     ours = kerasdl.build("densenet121", image_shape=(32, 32, 3), classes=5, stages=(2, 1))

@@ -80,7 +80,12 @@ def prepared(raw, module):
     return getattr(APPLICATIONS, module).preprocess_input(raw.astype("float32"))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+QUICK = ("vgg16", "resnet50_keras", "mobilenet", "mobilenet_v2", "efficientnet_b0")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_raw_pixels_give_the_same_logits(name, tmp_path):
     theirs, module, side = FAMILIES[name]
     peer = randomised(peer_of(theirs, side), module)
