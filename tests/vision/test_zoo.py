@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from filling import fill_weights
+from unallocated import unallocated
 
 import kerasdl
 from kerasdl.core import ArgumentError
@@ -108,7 +109,7 @@ def test_regnets_have_the_published_stages(name):
 
 
 def test_googlenet_trains_with_two_classifiers_beside():
-    with keras.StatelessScope():
+    with unallocated():
         model = kerasdl.build("googlenet", auxiliary=True)
     assert [output.shape for output in model.outputs] == [(None, 1000)] * 3
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
@@ -178,13 +179,13 @@ def test_patch_merging_joins_neighbours():
 
 def test_the_last_pooling_window_may_hang_over_the_edge():
     """Caffe rounds sizes up where others round down: 54 pixels give 27 and not 26."""
-    with keras.StatelessScope():
+    with unallocated():
         features = squeezenet.squeezenet_features(keras.Input((224, 224, 3)), version=squeezenet.VERSION_1_0)
     assert [each.shape[1] for each in features.values()] == [109, 54, 27, 13]
 
 
 def test_resnet_v2_strides_at_the_end_of_a_stage():
-    with keras.StatelessScope():
+    with unallocated():
         features = resnet_v2.resnet_v2_features(keras.Input((64, 64, 3)))
     assert {name: each.shape[1] for name, each in features.items()} == {
         "stride2": 32,
