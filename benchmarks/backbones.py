@@ -18,6 +18,7 @@ import numpy as np
 
 ROUNDS, BUILDS = 9, 5
 SIDE, BATCH = 128, 8
+SIDES = {"vgg16": 224}  # ours pools other sizes to 7 x 7 before its dense layers, theirs does not
 
 
 def peers() -> dict[str, Callable]:
@@ -61,16 +62,19 @@ def peers() -> dict[str, Callable]:
 
 def compare(name: str, peer: Callable) -> None:
     """Prints the ratios of one net."""
-    shape = (SIDE, SIDE, 3)
+    shape = (SIDES.get(name, SIDE), SIDES.get(name, SIDE), 3)
     makers = {"theirs": lambda: peer(shape), "ours": lambda: kerasdl.build(name, image_shape=shape, classes=10)}
     built = in_turns({key: lambda make=make: afresh(make) for key, make in makers.items()}, BUILDS)
     nets = {key: make() for key, make in makers.items()}
+    classifiers = all(len(net.output_shape) == 2 for net in nets.values())  # a backbone without a head answers alone
+    if classifiers and len({net.count_params() for net in nets.values()}) > 1:
+        raise SystemExit(f"{name} is another net there: {[net.count_params() for net in nets.values()]} weights")
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(BATCH, *shape)).astype("float32"), rng.integers(0, 10, BATCH)
     answering = in_turns({key: lambda net=net: net.predict_on_batch(images) for key, net in nets.items()}, ROUNDS)
     for net in nets.values():
         net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    if all(len(net.output_shape) == 2 for net in nets.values()):  # a backbone without a head answers alone
+    if classifiers:
         training = in_turns({key: lambda n=net: n.train_on_batch(images, labels) for key, net in nets.items()}, ROUNDS)
     else:
         training = None

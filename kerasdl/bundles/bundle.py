@@ -213,8 +213,9 @@ class Bundle:
             validation: the same, or None.
             epochs: passes over the data, all stages together.
             labels: the classes of arrays, where they are not the bundle's own; other data names its own.
-            freeze: `staged` trains the head alone for the first third of the epochs and then every layer at a third
-                of the learning rate; `features` trains the head alone throughout; `none` trains every layer.
+            freeze: `staged` trains the head alone for the first third of the epochs and then every layer, those below
+                the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
+                every layer.
             learning_rate: the highest of the run.
             config: further settings. Its epochs and learning rate give way to the arguments; its seed also seeds
                 Python, NumPy and Keras; in its folder each stage has one of its own, so that a killed run goes on.

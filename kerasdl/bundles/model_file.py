@@ -110,7 +110,8 @@ def save_model_file(model: keras.Model, path: str | os.PathLike) -> None:
         path: the new file, ending in .keras.
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
-        bare = keras.models.clone_model(model)  # a trained model brings its optimizer, twice its own size
+        # A trained model brings its optimizer, twice its own size; so does what keras.models.clone_model makes of it.
+        bare = type(model).from_config(model.get_config())
         bare.set_weights(model.get_weights())
         bare.save(Path(folder, "model.keras"))
         with zipfile.ZipFile(Path(folder, "model.keras")) as saved, zipfile.ZipFile(path, "w") as written:

@@ -6,3 +6,5 @@ from .images import decode_image as decode_image
 from .images import prepare_images as prepare_images
 from .loading import list_datasets as list_datasets
 from .loading import load as load
+from .resampling import hold_out as hold_out
+from .resampling import oversample as oversample

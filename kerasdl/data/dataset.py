@@ -13,6 +13,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
+from .drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
 from .images import Scale, check_image_shape, check_scale, level_table, scale_pixels
 from .sharding import Part, Share, cut, parts_of
 from .sources import Examples, Stream, collect
@@ -69,6 +70,7 @@ class Dataset:
         epoch: int = 0,
         start: int = 0,
         augment: Callable | None = None,
+        mix: Callable | None = None,
         share: Share | None = None,
     ) -> tf.data.Dataset:
         """Returns the batches of one epoch, from batch `start` on; equal arguments give bit-equal batches.
@@ -83,6 +85,8 @@ class Dataset:
             start: how many batches to leave out.
             augment: a function from one image (as a batch holds it) and a seed, int32 (2,), to an image of the same
                 shape. It must draw by that seed alone (`tf.image.stateless_*`).
+            mix: a function from the images and labels of a batch and a seed to those of a blended batch, such as
+                `data.augment.Mixup`. With a share, each replica's part is blended by itself.
             share: which replicas' parts of each batch to read, where several compute together; see `data.sharding`.
 
         Returns:
@@ -102,19 +106,22 @@ class Dataset:
         for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
             checks.at_least(name, value, 0)
         if isinstance(self.source, tf.data.Dataset):
-            if augment is not None:
-                checks.refuse("augment needs data from kerasdl.data or arrays", "a tf.data.Dataset", "Map it yourself.")
+            if augment is not None or mix is not None:
+                rule = "augment and mix need data from kerasdl.data or arrays"
+                checks.refuse(rule, "a tf.data.Dataset", "Map it yourself.")
             source = self.source.skip(start) if start else self.source
             return source if share is None else cut(source, share)
         if isinstance(self.source, Stream):
             rng = np.random.default_rng((seed, epoch)) if shuffle else None
             pipeline = self._stream(batch_size, rng, start)
             if augment is not None:
-                seeds = _augment_seeds(seed, epoch, self.size)[start * batch_size :]
-                pipeline = _augmented(pipeline, augment, seeds, batch_size)
-            return _ready(pipeline if share is None else cut(pipeline, share))
-        draw = self._drawing(batch_size, shuffle, seed, augment, share)
-        return _ready(self._assembled(draw(epoch, start), batch_size, augment, share))
+                seeds = augment_seeds(seed, epoch, self.size)[start * batch_size :]
+                pipeline = augmented(pipeline, augment, seeds, batch_size)
+            if mix is not None:
+                pipeline = mixed(pipeline, mix, mixing_seeds(seed, epoch, self.steps(batch_size))[start:])
+            return ready(pipeline if share is None else cut(pipeline, share))
+        draw = self._drawing(batch_size, shuffle, seed, share)
+        return ready(self._assembled(draw(epoch, start), batch_size, augment, mix, share))
 
     def stream(
         self,
@@ -125,6 +132,7 @@ class Dataset:
         epoch: int = 0,
         start: int = 0,
         augment: Callable | None = None,
+        mix: Callable | None = None,
         share: Share | None = None,
     ) -> tf.data.Dataset:
         """Returns the batches of an epoch and of all that follow, without end; else as `batches`.
@@ -139,6 +147,7 @@ class Dataset:
             epoch: the first epoch.
             start: how many batches of the first epoch to leave out.
             augment: as in `batches`.
+            mix: as in `batches`.
             share: as in `batches`.
 
         Returns:
@@ -155,45 +164,54 @@ class Dataset:
         """
         if not isinstance(self.source, Examples):
             checks.refuse("stream needs data that can be read in any order", self.name, "Use batches.")
-        draw = self._drawing(batch_size, shuffle, seed, augment, share)
+        draw = self._drawing(batch_size, shuffle, seed, share)
         self.source.tensors(self._image_shape())  # read now, not while a pipeline is traced
-        kinds = [tf.int64, tf.int32, tf.float64] * (1 if share is None else share.count)
+        kinds = [tf.int64, tf.int32, tf.float64, tf.int32] * (1 if share is None else share.count)
 
         @tf.autograph.experimental.do_not_convert
         def one(number):
             first = tf.where(number == epoch, tf.constant(start, tf.int64), 0)
             rows = tf.numpy_function(lambda e, s: draw(int(e), int(s)), [number, first], kinds, stateful=False)
-            for place, rank in enumerate([(None,), (None, 2), (None,)] * (len(kinds) // 3)):
+            for place, rank in enumerate([(None,), (None, 2), (None,), (None, 2)] * (len(kinds) // 4)):
                 rows[place].set_shape(rank)
-            return self._assembled(rows, batch_size, augment, share)
+            return self._assembled(rows, batch_size, augment, mix, share)
 
-        return _ready(tf.data.Dataset.range(epoch, np.iinfo(np.int64).max).flat_map(one))
+        return ready(tf.data.Dataset.range(epoch, np.iinfo(np.int64).max).flat_map(one))
 
     def _drawing(
-        self, batch_size: int, shuffle: bool, seed: int, augment: Callable | None, share: Share | None
+        self, batch_size: int, shuffle: bool, seed: int, share: Share | None
     ) -> Callable[[int, int], list[np.ndarray]]:
-        """Returns a function from an epoch and its first batch to indices, augment seeds and weights of each part."""
+        """Returns a function from an epoch and its first batch to what `_assembled` takes of each part."""
 
         def draw(epoch: int, start: int) -> list[np.ndarray]:
             order = np.random.default_rng((seed, epoch)).permutation(self.size) if shuffle else np.arange(self.size)
-            seeds = np.zeros((self.size, 2), np.int32) if augment is None else _augment_seeds(seed, epoch, self.size)
+            seeds = augment_seeds(seed, epoch, self.size)
+            of_batches = mixing_seeds(seed, epoch, self.steps(batch_size))[start:]
             whole = Part(np.arange(start * batch_size, self.size), np.zeros(0))
             parts = [whole] if share is None else parts_of(self.size, batch_size, start, share)
-            return [row for part in parts for row in (order[part.positions], seeds[part.positions], part.weights)]
+            rows = [(order[part.positions], seeds[part.positions], part.weights, of_batches) for part in parts]
+            return [row for part in rows for row in part]
 
         return draw
 
     def _assembled(
-        self, rows: Sequence, batch_size: int, augment: Callable | None, share: Share | None
+        self,
+        rows: Sequence,
+        batch_size: int,
+        augment: Callable | None,
+        mix: Callable | None,
+        share: Share | None,
     ) -> tf.data.Dataset:
-        """Returns the batches of an epoch from what `_drawing` drew for it."""
+        """Returns the batches of an epoch from indices, augment seeds, weights and mixing seeds of each part."""
         sizes = [batch_size] if share is None else [share.batch_size(part, batch_size) for part in share.parts]
         parts = []
         for place, size in enumerate(sizes):
-            order, seeds, weights = rows[3 * place : 3 * place + 3]
+            order, seeds, weights, of_batches = rows[4 * place : 4 * place + 4]
             examples = self._indexed(order, size)
             if augment is not None:
-                examples = _augmented(examples, augment, seeds, size)
+                examples = augmented(examples, augment, seeds, size)
+            if mix is not None:
+                examples = mixed(examples, mix, of_batches)
             if share is None:
                 return examples
             parts.append(tf.data.Dataset.zip(examples, tf.data.Dataset.from_tensor_slices(weights)))
@@ -377,22 +395,3 @@ class Dataset:
             return tf.ensure_shape(inputs, (None, *self.input_shape)), labels
 
         return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _ready(pipeline: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.deterministic = True
-    return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _augment_seeds(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (size, 2), np.int32)
-
-
-def _augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    def one(example, seed):
-        image, label = example
-        return tf.ensure_shape(augment(image, seed), image.shape), label
-
-    examples = tf.data.Dataset.zip(pipeline.unbatch(), tf.data.Dataset.from_tensor_slices(seeds))
-    return examples.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)

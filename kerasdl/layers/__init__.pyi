@@ -1,3 +1,4 @@
+from .adaptive_pooling import AdaptivePooling2D as AdaptivePooling2D
 from .channels import ChannelShuffle as ChannelShuffle
 from .channels import ChannelSlice as ChannelSlice
 from .channels import ChannelStatistics as ChannelStatistics

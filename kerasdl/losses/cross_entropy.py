@@ -7,9 +7,10 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of whole-number labels against smoothed targets (Szegedy et al. 2016, section 7).
+    """Cross-entropy against smoothed targets (Szegedy et al. 2016, section 7), of whole numbers or shares of classes.
 
-    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere.
+    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere; of shares
+    (Mixup, CutMix), `(1 - s) * share + s / K`.
 
     Args:
         smoothing: share of the probability spread evenly, from 0 to below 1.
@@ -19,7 +20,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         dtype: as in Keras.
 
     Returns:
-        Called on labels (...,) or (..., 1) and predictions (..., K), the float32 loss.
+        Called on labels (...,), (..., 1) or (..., K) and predictions (..., K), the float32 loss.
 
     Example:
         >>> round(float(SmoothedCrossEntropy(0.1)(np.array([0]), np.zeros((1, 4), np.float32))), 4)
@@ -34,11 +35,13 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.from_logits = from_logits
 
     def call(self, y_true, y_pred):
-        if len(y_true.shape) == len(y_pred.shape):
-            y_true = keras.ops.squeeze(y_true, -1)
-        one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+        same_rank = len(y_true.shape) == len(y_pred.shape)
+        if not same_rank or y_true.shape[-1] != y_pred.shape[-1]:
+            y_true = keras.ops.squeeze(y_true, -1) if same_rank else y_true
+            y_true = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), y_pred.shape[-1])
+        shares = keras.ops.cast(y_true, y_pred.dtype)
         return keras.losses.categorical_crossentropy(
-            one_hot, y_pred, from_logits=self.from_logits, label_smoothing=self.smoothing
+            shares, y_pred, from_logits=self.from_logits, label_smoothing=self.smoothing
         )
 
     def get_config(self):

@@ -19,11 +19,14 @@ from .distilling import distill as distill
 from .finetuning import depth_groups as depth_groups
 from .finetuning import finetune as finetune
 from .fitting import fit as fit
+from .hints import FeatureDistiller as FeatureDistiller
+from .hints import distill_features as distill_features
 from .lookahead import Lookahead as Lookahead
 from .loop import run_steps as run_steps
 from .monitoring import Finding as Finding
 from .monitoring import GradientMonitor as GradientMonitor
 from .optimizers import exempt_from_decay as exempt_from_decay
+from .progressive import fit_progressively as fit_progressively
 from .rate_finding import RateSearch as RateSearch
 from .rate_finding import find_learning_rate as find_learning_rate
 from .rate_finding import scale_learning_rate as scale_learning_rate

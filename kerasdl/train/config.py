@@ -42,6 +42,9 @@ class RunConfig:
     """Seed of the order and of the augmentation."""
     augment: Callable | None = None
     """A function from (image, seed) to an image, applied to training data alone."""
+    mix: Callable | None = None
+    """A function from (images, labels, seed) to a blended batch, such as `data.augment.Mixup(classes=10)`, applied to
+    training data alone. Labels become shares of the classes, which the loss takes beside whole numbers."""
     optimizer: str | keras.optimizers.Optimizer = "adamw"
     """A name, or a Keras optimizer whose settings are taken over (its state is not)."""
     learning_rate: float | None = None
@@ -163,6 +166,8 @@ def _plain(value: Any) -> Any:
         return {"class": type(value).__name__, **parts}
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
     if callable(value):
         code = getattr(value, "__code__", None)
         body = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()[:8] if code else ""

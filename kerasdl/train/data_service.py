@@ -27,6 +27,7 @@ from kerasdl.core.errors import DataError
 from kerasdl.core.joining import VARIABLE
 from kerasdl.data import Dataset
 from kerasdl.data.dataset import FINGERPRINT_EXAMPLES
+from kerasdl.data.drawing import augment_seeds, mixed, mixing_seeds, ready
 from kerasdl.data.sharding import Share, parts_of
 from kerasdl.data.sources import Examples, collect
 
@@ -69,17 +70,20 @@ class ServedDataset(Dataset):
         epoch: int = 0,
         start: int = 0,
         augment: Callable | None = None,
+        mix: Callable | None = None,
         share: Share | None = None,
     ) -> tf.data.Dataset:
-        """Returns what `Dataset.batches` returns; decoding and augmenting are the servers' work."""
+        """Returns what `Dataset.batches` returns; decoding and augmenting are the servers' work, mixing is not."""
         checks.at_least("batch_size", batch_size, 1)
         for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
             checks.at_least(name, value, 0)
         order = np.random.default_rng((seed, epoch)).permutation(self.size) if shuffle else np.arange(self.size)
-        seeds = np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (self.size, 2), np.int32)
+        seeds = augment_seeds(seed, epoch, self.size)
+        of_batches = mixing_seeds(seed, epoch, self.steps(batch_size))[start:]
 
         def read(positions, size):
-            return self._computed(order[positions], seeds[positions], size, augment)
+            decoded = self._computed(order[positions], seeds[positions], size, augment)
+            return decoded if mix is None else mixed(decoded, mix, of_batches)
 
         if share is None:
             pipeline = read(np.arange(start * batch_size, self.size), batch_size)
@@ -91,9 +95,7 @@ class ServedDataset(Dataset):
                 for number, part in parts
             ]
             pipeline = tf.data.Dataset.zip(tuple(map(tf.data.Dataset.zip, pairs)))
-        options = tf.data.Options()
-        options.deterministic = True
-        return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
+        return ready(pipeline)
 
     def _computed(
         self, order: np.ndarray, seeds: np.ndarray, batch_size: int, augment: Callable | None

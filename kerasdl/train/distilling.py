@@ -47,7 +47,7 @@ class Distiller(keras.Model):
         # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
         self.ask_teacher = lambda x: teacher(x, training=False)
         self.temperature, self.alpha = temperature, alpha
-        self.teacher_digest = _digest(teacher)
+        self.teacher_digest = digest_of(teacher)
 
     def run_identity(self) -> dict[str, Any]:
         """Tells this run from those with another teacher or another share of it."""
@@ -158,7 +158,8 @@ def _check_outputs(student: keras.Model, teacher: keras.Model) -> None:
         checks.refuse("a teacher must share no weight with the student", f"{len(own & shared)} shared", "Clone it.")
 
 
-def _digest(model: keras.Model) -> str:
+def digest_of(model: keras.Model) -> str:
+    """Returns a short digest of a model's weights, by which a run knows its teacher."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(ops.convert_to_numpy(weight).tobytes())

@@ -74,7 +74,8 @@ def finetune(
     optimizer = LayerRates(config.optimizer, factors)
     run = None
     for name, epochs, free in _stages(layered, config.epochs, probe, gradual):
-        with _only(model, [model.get_layer(head), *free], train_norms):
+        answering = [layer for layer in _layers_of(model) if layer.name == head]
+        with _only(model, [*answering, *free], train_norms):
             folder = None if config.folder is None else Path(config.folder) / name
             stage = dataclasses.replace(config, epochs=epochs, folder=folder, optimizer=optimizer)
             run = fit(model, train, validation=validation, task=task, config=stage)
@@ -84,7 +85,8 @@ def finetune(
 def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[list[keras.layers.Layer]]:
     """Returns the layers with weights below the head in groups of about equal length, from the input up.
 
-    Blocks, as their layers' names tell them (`stage2_block1_...`), are not cut.
+    Blocks, as their layers' names tell them (`stage2_block1_...`), are not cut. The layers of a model inside the model
+    count each for itself.
 
     Args:
         model: a functional model.
@@ -102,10 +104,11 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
         ['stem_conv', 'stage2_block2_expand_conv']
     """
     checks.at_least("count", count, 1)
-    names = [layer.name for layer in model.layers]
+    inside = _layers_of(model)
+    names = [layer.name for layer in inside]
     if head not in names:
         checks.refuse("head must name a layer of the model", head, f"The last one is {names[-1]!r}.")
-    layers = [layer for layer in model.layers if layer.weights and layer.name != head]
+    layers = [layer for layer in inside if layer.weights and layer.name != head]
     blocks: list[list[keras.layers.Layer]] = []
     for layer in layers:
         if blocks and _block(blocks[-1][-1].name) == _block(layer.name):
@@ -119,6 +122,13 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
             groups.append([])
         groups[-1] += block
     return groups
+
+
+def _layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of a model, with those of a model inside it in its place."""
+    return [
+        each for layer in model.layers for each in (_layers_of(layer) if isinstance(layer, keras.Model) else [layer])
+    ]
 
 
 def _block(name: str) -> str:
@@ -144,7 +154,7 @@ def _stages(
 @contextmanager
 def _only(model: keras.Model, free: Sequence[keras.layers.Layer], train_norms: bool) -> Iterator[None]:
     """Freezes all layers of a model but these, and its batch norms unless they are to learn."""
-    before = [(layer, layer.trainable) for layer in model.layers]
+    before = [(layer, layer.trainable) for layer in _layers_of(model)]
     wanted = {id(layer) for layer in free}
     try:
         for layer, was in before:

@@ -19,7 +19,7 @@ from .precision import computing_in
 from .rebuilding import copy_optimizers, optimizers_of, placed
 from .sharpness import sharpness_of
 from .state import Run
-from .targets import objective_of, task_of
+from .targets import objective_of, taking_shares, task_of
 from .training import Training, is_foreign
 from .watchers import Watcher
 
@@ -75,6 +75,7 @@ def fit(
         _check_own(config)
     else:
         loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
+        loss = taking_shares(loss) if config.mix else loss
     _check_labels(loss, model, train)
     _check_parts(loss, strategy, config)
     if steps.has_own_train_step(model):

@@ -49,6 +49,29 @@ class WarmedRate(LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable("kerasdl")
+class ShiftedRate(LearningRateSchedule):
+    """Another schedule from one of its steps on.
+
+    Args:
+        whole: a Keras schedule.
+        begin: its step that is step 0 here.
+    """
+
+    def __init__(self, whole: LearningRateSchedule, begin: int):
+        self.whole, self.begin = whole, begin
+
+    def __call__(self, step):
+        return self.whole(ops.convert_to_tensor(step) + self.begin)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"whole": keras.optimizers.schedules.serialize(self.whole), "begin": self.begin}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ShiftedRate":
+        return cls(keras.optimizers.schedules.deserialize(config["whole"]), config["begin"])
+
+
+@keras.saving.register_keras_serializable("kerasdl")
 class RestartingCosineRate(LearningRateSchedule):
     """Half a cosine down, again and again.
 

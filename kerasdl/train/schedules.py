@@ -289,6 +289,41 @@ class Warmup:
         return schedule_forms.WarmedRate(then, rising) if rising else then
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a longer run, for a run that is made in stages: each takes up where the one before ends.
+
+    With n the steps of the whole run: `whole(step + begin * n)`.
+
+    Example:
+        >>> half = Stretch("polynomial", begin=0.5).over(1.0, steps=50)
+        >>> [round(float(half(step)), 3) for step in (0, 25)]
+        [0.5, 0.25]
+    """
+
+    whole: Any = "cosine"
+    """The schedule of the whole run: a name, an object of this module or a Keras schedule, but no plateau."""
+    begin: float = 0.0
+    """Where the stretch begins, as a share of the whole run."""
+    end: float = 1.0
+    """Where it ends."""
+
+    def __post_init__(self):
+        checks.within("begin", self.begin, 0.0, 1.0)
+        checks.within("end", self.end, 0.0, 1.0)
+        if self.begin >= self.end:
+            checks.refuse("begin must lie before end", (self.begin, self.end))
+        if isinstance(as_schedule(self.whole), Plateau):
+            checks.refuse("Stretch must cut a schedule with a closed form", self.whole)
+
+    def over(self, learning_rate: float, steps: int | None) -> Rate:
+        """Returns a `ShiftedRate` for a stretch of so many steps."""
+        in_all = round(_known(steps, "stretch") / (self.end - self.begin))
+        whole = as_schedule(self.whole).over(learning_rate, in_all)
+        begin = round(self.begin * in_all)
+        return schedule_forms.ShiftedRate(whole, begin) if begin and callable(whole) else whole
+
+
 SCHEDULES = {
     "constant": Constant,
     "cosine": Cosine,
@@ -316,7 +351,7 @@ def as_schedule(source: Any) -> Any:
         return SCHEDULES[checks.known_name("schedule", source, SCHEDULES)]()
     if isinstance(source, keras.optimizers.schedules.LearningRateSchedule):
         return _Given(source)
-    if not isinstance(source, (*SCHEDULES.values(), Warmup, _Given)):
+    if not isinstance(source, (*SCHEDULES.values(), Stretch, Warmup, _Given)):
         checks.refuse(f"schedule must be one of {tuple(SCHEDULES)}, an object of train.schedules or of Keras", source)
     return source
 

@@ -29,6 +29,8 @@ class Way:
 
     class_weights: np.ndarray | None = None
     """The weight of each class, float32 (K,)."""
+    shares: bool = False
+    """Whether labels in training are shares of the classes, of which metrics take the largest."""
     parts: int = 1
     """Parts into which each batch is cut, computed one after the other before the one update."""
     jit: bool = False
@@ -169,7 +171,8 @@ class Steps:
                     scaled = model.optimizer.scale_loss(counted)
                 gradients = tape.gradient(scaled, model.trainable_weights)
                 if take_in:
-                    self._take_in(part, predictions, loss, weight)
+                    known = (x, tf.argmax(y, -1), sample_weight) if self.way.shares else part
+                    self._take_in(known, predictions, loss, weight)
             total = gradients if total is None else plus(total, gradients)
             losses.append(counted)
         return total, sum(losses[1:], losses[0])
@@ -285,7 +288,7 @@ def weigh(batch: tuple, class_weights: np.ndarray | None) -> tuple:
     if class_weights is None:
         return batch
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    by_class = tf.gather(class_weights, y)
+    by_class = tf.gather(class_weights, y) if y.dtype.is_integer else tf.linalg.matvec(y, class_weights)
     return x, y, by_class if weight is None else by_class * weight
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
-from kerasdl.losses import SmoothedCrossEntropy
+from kerasdl.losses import Focal, SmoothedCrossEntropy
+
+from .config import RunConfig
 
 
 def task_of(task: Task | str | None, data: Dataset) -> Task | None:
@@ -32,6 +34,24 @@ def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothi
     if metrics is None:
         metrics = [] if task is None else task.metrics()
     return smoothed(loss, smoothing), list(metrics)
+
+
+def taking_shares(loss: Any) -> Any:
+    """Returns a loss of whole-number labels that takes shares of the classes too; others as they are.
+
+    Raises:
+        ArgumentError: the loss has no form for shares.
+    """
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        return SmoothedCrossEntropy(0.0, loss.get_config()["from_logits"], loss.reduction)
+    if isinstance(loss, Focal):
+        checks.refuse("mix needs a loss that takes shares of the classes", loss.name, "Pass a cross-entropy.")
+    return loss
+
+
+def mixes_classes(config: RunConfig, data: Dataset) -> bool:
+    """Returns whether training batches hold shares of the classes where the data hold whole numbers."""
+    return config.mix is not None and data.batches(1).element_spec[1].dtype.is_integer
 
 
 def smoothed(loss: Any, smoothing: float) -> Any:

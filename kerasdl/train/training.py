@@ -26,7 +26,7 @@ from .pacing import timed
 from .rebuilding import optimizers_of
 from .remat import rematerialized
 from .state import Figures, Run, State
-from .targets import class_weight_table
+from .targets import class_weight_table, mixes_classes
 from .team import Team
 from .updating import collected, summed_by_us
 from .watchers import Inspection, LowerOnPlateau, Watcher
@@ -111,6 +111,7 @@ class Training:
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
         return steps.Way(
             class_weights=class_weight_table(config.class_weights, self.train),
+            shares=mixes_classes(config, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,
             forward=self.forward,
@@ -165,6 +166,7 @@ class Training:
             epoch=epoch,
             start=start,
             augment=config.augment,
+            mix=config.mix,
             share=self.team.share(self.train),
         )
 
@@ -262,7 +264,7 @@ class Training:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         if self.average is not None and self.average.give():
             config = self.config
-            settings = {"shuffle": config.shuffle, "seed": config.seed, "augment": config.augment}
+            settings = {name: getattr(config, name) for name in ("shuffle", "seed", "augment", "mix")}
             estimate_statistics(self.model, self.train.batches(config.batch_size, **settings), config.steps_per_epoch)
 
     def learning_rate(self, step: int) -> float:

@@ -1,8 +1,10 @@
 """The bundle: what it answers, how it is fine-tuned, saved and exported."""
 
 import dataclasses
+import io
 import shutil
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -237,7 +239,7 @@ def test_a_run_killed_between_its_stages_goes_on_to_the_same_weights(small, tmp_
     for _ in range(2):
         tuned = small.finetune(data, epochs=3, labels=("x", "y", "z"), config=config)
         weights.append(tuned.model.get_weights())
-        shutil.rmtree(tmp_path / "run" / "all")
+        shutil.rmtree(tmp_path / "run" / "stage1")
     for whole, resumed in zip(*weights, strict=True):
         np.testing.assert_array_equal(whole, resumed)
 
@@ -294,6 +296,9 @@ def test_a_trained_model_is_saved_without_its_optimizer(small, tmp_path):
     assert tuned.model.optimizer is not None
     before, after = (bundle.save(tmp_path / f"{name}.zip") for name, bundle in (("small", small), ("tuned", tuned)))
     assert after.stat().st_size < 1.1 * before.stat().st_size
+    files = [zipfile.ZipFile(io.BytesIO(zipfile.ZipFile(path).read("model.keras"))) for path in (before, after)]
+    sizes = [file.getinfo("model.weights.h5").file_size for file in files]
+    assert sizes[0] == sizes[1]
 
 
 def test_a_sequential_model_of_ones_own_is_fine_tuned_and_exported(tmp_path):

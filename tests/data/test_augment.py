@@ -1,5 +1,7 @@
 """Augmentation: drawn by the seed alone, in range, exact where it can be; Pillow as the oracle of its operations."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -41,7 +43,7 @@ def seeds(count):
 
 
 def test_every_transform_is_here():
-    apart = {"Mixup", "CutMix", "smoothed"}
+    apart = {"Mixup", "CutMix", "Either", "smoothed"}
     assert set(EVERY) | apart == set(augment.__all__)
 
 
@@ -222,6 +224,17 @@ def test_labels_are_mixed_as_the_pixels_are(kind):
         assert (shares.numpy().diagonal() > 0).any() or kind is augment.CutMix
 
 
+def test_each_of_several_ways_has_its_turn():
+    images, labels = RNG.normal(size=(4, 8, 8, 3)).astype("float32"), tf.constant([0, 2, 1, 2])
+    ways = augment.Mixup(3, alpha=1.0), augment.CutMix(3)
+    compiled, turns = tf.function(augment.Either(ways)), []
+    for seed in seeds(30):
+        mixed = compiled(images, labels, seed)[0]
+        turns += [number for number, way in enumerate(ways) if np.allclose(mixed, way(images, labels, seed)[0])]
+    assert len(turns) == 30
+    assert 5 < sum(turns) < 25
+
+
 @pytest.mark.parametrize("kind", [augment.Mixup, augment.CutMix])
 def test_shares_and_integers_give_the_same(kind):
     images, labels = RNG.normal(size=(4, 8, 8, 3)), tf.constant([0, 2, 1, 2])
@@ -243,8 +256,8 @@ def test_settings_are_checked_and_told_apart():
     }.items():
         with pytest.raises(ArgumentError, match=match):
             make()
-    one, other = (RunConfig(augment=augment.RandAugment(2, m)).describe()["augment"] for m in (9, 10))
-    assert one != other
+    one, other = (RunConfig(augment=augment.Chain((augment.Flip(), augment.RandAugment(2, m)))) for m in (9, 10))
+    assert json.dumps(one.describe()) != json.dumps(other.describe())
 
 
 def test_runs_with_augmentation_are_the_same_twice_and_differ_from_plain_ones():

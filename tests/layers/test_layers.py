@@ -42,6 +42,13 @@ def instance_norm(x, weights):
     return gamma * (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5) + beta
 
 
+def adaptive(x, weights):
+    """Two rows and three columns of windows that overlap where the side does not divide."""
+    rows, columns = [(0, 2), (1, 3)], [(0, 2), (1, 3), (2, 4)]
+    means = [[x[:, top:bottom, left:right].mean((1, 2)) for left, right in columns] for top, bottom in rows]
+    return np.moveaxis(np.array(means), 2, 0)
+
+
 # Tested in files of their own.
 ELSEWHERE = {
     "CosineWindowAttention": "test_windows.py",
@@ -53,6 +60,7 @@ ELSEWHERE = {
 }
 # layer: how it is made, what it reads, what NumPy makes of it.
 CASES = {
+    "AdaptivePooling2D": (lambda: layers.AdaptivePooling2D((2, 3)), IMAGES, adaptive),
     "ChannelShuffle": (lambda: layers.ChannelShuffle(3), IMAGES, shuffled),
     "ChannelSlice": (lambda: layers.ChannelSlice(1, 3), IMAGES, lambda x, weights: x[..., 2:4]),
     "ChannelStatistics": (lambda: layers.ChannelStatistics(), IMAGES, statistics),

@@ -208,3 +208,25 @@ def test_several_labels_an_image(tiny):
     answer = task.decode(np.array([[2.0, -1.0, 0.5]]), ("a", "b", "c"))[0]
     assert answer["labels"] == ["a", "c"]
     assert answer["scores"]["a"] == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_a_model_inside_a_model_is_tuned_by_its_layers():
+    """As with keras.applications under a new head: norms inside stand still, and groups cut the inner net."""
+    tensor = inner_tensor = keras.Input((8, 8, 3))
+    for number in (1, 2):
+        features = keras.layers.Conv2D(4, 3, padding="same", name=f"block{number}_conv")(inner_tensor)
+        inner_tensor = keras.layers.BatchNormalization(name=f"block{number}_bn")(features)
+    inner = keras.Model(tensor, inner_tensor, name="backbone")
+    outer = keras.Input((8, 8, 3))
+    features = keras.layers.GlobalAveragePooling2D()(inner(outer))
+    model = keras.Model(outer, keras.layers.Dense(4, name="head")(features))
+    groups = [[layer.name for layer in group] for group in depth_groups(model, 2)]
+    assert groups == [["block1_conv", "block1_bn"], ["block2_conv", "block2_bn"]]
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    images = RNG.normal(size=(24, 8, 8, 3)).astype("float32")
+    config = dataclasses.replace(QUIET, epochs=3)
+    finetune(model, (images, LABELS), gradual=True, groups=2, probe=0.34, task="image_classification", config=config)
+    changed = {p for p, v in ((w.path, w.numpy()) for w in model.weights) if np.abs(v - before[p]).max() > 0}
+    assert not [path for path in changed if "_bn" in path]
+    assert {path.split("/")[-2] for path in changed} == {"block1_conv", "block2_conv", "head"}
+    assert all(layer.trainable for layer in inner.layers)

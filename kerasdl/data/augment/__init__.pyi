@@ -8,6 +8,7 @@ from .geometry import Crop as Crop
 from .geometry import Flip as Flip
 from .geometry import ResizedCrop as ResizedCrop
 from .mixing import CutMix as CutMix
+from .mixing import Either as Either
 from .mixing import Mixup as Mixup
 from .mixing import smoothed as smoothed
 from .policies import AugMix as AugMix

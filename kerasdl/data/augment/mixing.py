@@ -1,4 +1,7 @@
-"""Mixup and CutMix: batches whose images and labels are blended."""
+"""Mixup and CutMix: batches whose images and labels are blended.
+
+The layers of Keras draw by a generator of their own, so that a killed run would go on with other draws.
+"""
 
 from dataclasses import dataclass
 
@@ -115,3 +118,28 @@ class CutMix:
         kept = 1 - tf.reduce_mean(tf.cast(inside, tf.float32))  # of whole pixels
         mixed = tf.where(inside[..., tf.newaxis], tf.gather(images, order), images)
         return tf.ensure_shape(mixed, images.shape), kept * shares + (1 - kept) * tf.gather(shares, order)
+
+
+@dataclass(frozen=True)
+class Either:
+    """Blends each batch by one of several ways, drawn by the seed.
+
+    Source: Mixup or CutMix by turns, https://arxiv.org/abs/2012.12877, section 6.
+
+    Example:
+        >>> mix = Either((Mixup(classes=10, alpha=0.8), CutMix(classes=10)))
+        >>> images, shares = mix(tf.zeros((4, 8, 8, 3)), tf.constant([1, 2, 3, 4]), tf.constant([0, 1]))
+        >>> shares.shape
+        TensorShape([4, 10])
+    """
+
+    ways: tuple
+    """What blends, each as often as any other; one or more."""
+
+    def __post_init__(self):
+        checks.at_least("the number of ways", len(self.ways), 1)
+
+    def __call__(self, images, labels, seed):
+        """Returns the mixed images, float32, and shares."""
+        number = tf.cast(drawn(seed, 4, 0.0, float(len(self.ways))), tf.int32)
+        return tf.switch_case(number, [lambda way=way: way(images, labels, seed) for way in self.ways])

@@ -1,0 +1,84 @@
+"""Other samples of a dataset: a part held out, rare classes repeated."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from kerasdl.core import checks
+
+from .dataset import Dataset
+from .sources import Examples
+
+
+def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Returns the data without a part, and that part, with the classes in the shares of the whole.
+
+    The split is scikit-learn's `train_test_split`.
+
+    Args:
+        data: examples in memory or in files.
+        share: of the part that is held out, above 0 to below 1.
+        seed: 0 or more; equal seeds hold out the same.
+
+    Returns:
+        What is left to train on, and what is held out.
+
+    Raises:
+        ArgumentError: the data cannot be read in any order, or a class is too small to be in both.
+
+    Example:
+        >>> train, held = hold_out(load("digits"), 0.25)
+        >>> train.size, held.size
+        (807, 270)
+    """
+    checks.within("share", share, 1e-6, 1 - 1e-6)
+    labels = _labels(data, "hold_out")
+    try:
+        parts = train_test_split(
+            np.arange(data.size), test_size=share, random_state=seed, stratify=labels if data.class_names else None
+        )
+    except ValueError as error:
+        checks.refuse("every class must be in both parts", f"share={share} of {data.name}: {error}")
+    return tuple(_picked(data, part) for part in parts)
+
+
+def oversample(data: Dataset, seed: int = 0) -> Dataset:
+    """Returns the data with rare classes repeated until every class that occurs is as large as the largest.
+
+    Each example comes as often as any other of its class, but for the last round, which is drawn.
+
+    Args:
+        data: classes, in memory or in files; training data alone, and after a part was held out.
+        seed: 0 or more.
+
+    Returns:
+        The larger dataset.
+
+    Raises:
+        ArgumentError: the data have no classes, or cannot be read in any order.
+
+    Example:
+        >>> rare = load("digits").take(50)
+        >>> largest = np.bincount(rare.arrays()[1]).max()
+        >>> bool((np.bincount(oversample(rare).arrays()[1]) == largest).all())
+        True
+    """
+    labels = _labels(data, "oversample")
+    if not data.class_names:
+        checks.refuse("oversample needs data with classes", data.name)
+    rng, classes, picked = np.random.default_rng(seed), np.unique(labels, return_counts=True), []
+    for label, count in zip(*classes, strict=True):
+        members, largest = np.flatnonzero(labels == label), classes[1].max()
+        picked += [np.tile(members, largest // count), rng.permutation(members)[: largest % count]]
+    return _picked(data, np.sort(np.concatenate(picked)))
+
+
+def _labels(data: Dataset, function: str) -> np.ndarray:
+    if not isinstance(data.source, Examples):
+        checks.refuse(f"{function} needs data in memory or in files", data.name, "Use take(n) first.")
+    return data.source.labels
+
+
+def _picked(data: Dataset, indices: np.ndarray) -> Dataset:
+    return dataclasses.replace(data, source=data.source.pick(indices), size=len(indices))

@@ -1,0 +1,75 @@
+"""The recipes in docs, held to bars that would be missed if what they teach were wrong."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "docs" / "recipes"
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_convolutions_cost_what_their_formulas_say(tmp_path):
+    costs = recipe("convolutions").main(str(tmp_path / "kinds.png"))
+    pixels = 32 * 32
+    assert costs["3 x 3"] == (9 * 64 * 64 + 64, pixels * 9 * 64 * 64)
+    assert costs["3 x 3, dilated"] == costs["3 x 3"]
+    assert costs["3 x 3 in 8 groups"] == (9 * 8 * 64 + 64, pixels * 9 * 8 * 64)
+    assert costs["transposed 4 x 4, stride 2"][0] == 16 * 64 * 64 + 64
+    norms = 2 * 4 * 64  # a separable convolution normalises twice
+    assert costs["3 x 3 depthwise, 1 x 1"] == (9 * 64 + 64 * 64 + norms, pixels * (9 * 64 + 64 * 64))
+    assert (tmp_path / "kinds.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_lenet_reads_digits():
+    assert recipe("lenet5_digits").train(seed=0) >= 0.985
+
+
+@pytest.mark.slow
+def test_resnet18_reads_digits():
+    assert recipe("resnet18_digits").train(seed=0) >= 0.985
+
+
+@pytest.mark.slow
+def test_a_student_with_a_teacher_beats_itself_alone():
+    teacher, taught, alone = recipe("distillation").compare(seed=0)
+    assert teacher > taught > alone
+
+
+@pytest.mark.slow
+def test_two_digits_are_named(tmp_path):
+    plain, tuned = recipe("several_digits").main(str(tmp_path / "trade_off.png"))
+    assert plain > 0.97
+    assert tuned >= plain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["mobilenet_v2", "vit_tiny"])
+def test_letters_help_with_digits(net):
+    pretrained, scratch = recipe("transfer").compare(net)
+    assert pretrained > scratch + 0.03
+
+
+@pytest.mark.slow
+def test_small_batches_want_norms_of_single_images():
+    compare = recipe("normalisations").compare
+    batch, group = compare("batch"), compare("group")
+    assert min(batch[0], group[0]) > 0.9
+    assert group[1] > batch[1]
+
+
+@pytest.mark.slow
+def test_rare_classes_are_found_more_often():
+    compare = recipe("rare_classes").compare
+    rare, common = compare("plain", seed=0)
+    for way in ("class weights", "oversampling"):
+        found, others = compare(way, seed=0)
+        assert found > rare
+        assert others > common - 0.05
