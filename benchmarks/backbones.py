@@ -18,7 +18,8 @@ import numpy as np
 
 ROUNDS, BUILDS = 9, 5
 SIDE, BATCH = 128, 8
-SIDES = {"vgg16": 224}  # ours pools other sizes to 7 x 7 before its dense layers, theirs does not
+# Ours takes any size: VGG pools to 7 x 7 before its dense layers, Swin pads to whole windows. Theirs are made for this.
+SIDES = {"vgg16": 224, "swin_tiny": 224}
 
 
 def peers() -> dict[str, Callable]:

@@ -2,8 +2,10 @@
 
 import ast
 import csv
+import functools
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import kerasdl
@@ -59,7 +61,15 @@ def home(symbol: str) -> Path | None:
         found = getattr(importlib.import_module(package), attribute)
     except (ImportError, AttributeError):
         return None
-    return Path(inspect.getfile(found))
+    path = Path(inspect.getfile(found))
+    return path if ROOT / "kerasdl" in path.parents else passed_on(package, attribute)
+
+
+def passed_on(package: str, name: str) -> Path:
+    """Returns the file of ours that hands on what another library defines."""
+    folder = ROOT / package.replace(".", "/")
+    (module,) = re.findall(rf"from \.(\w+) import {name} as", (folder / "__init__.pyi").read_text())
+    return folder / f"{module}.py"
 
 
 def tests_of(symbols) -> list[Path]:
@@ -67,17 +77,16 @@ def tests_of(symbols) -> list[Path]:
     names = {symbol.rpartition(":")[2].rpartition(".")[2] for symbol in symbols if not symbol.startswith("build:")}
     contract = [ROOT / "tests/contract/test_contract.py"] if any(s.startswith("build:") for s in symbols) else []
     tests = sorted((ROOT / "tests").rglob("test_*.py"))
-    users = [path for path in tests if names & set(words(path))]
+    users = [path for path in tests if names & words(path)]
     return list(dict.fromkeys(contract + users))[:4]
 
 
-def words(path: Path):
-    """Yields every name and attribute in a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
+@functools.cache
+def words(path: Path) -> frozenset[str]:
+    """Returns every name and attribute in a file."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [node.id for node in nodes if isinstance(node, ast.Name)]
+    return frozenset(names + [node.attr for node in nodes if isinstance(node, ast.Attribute)])
 
 
 def packages() -> list[Path]:

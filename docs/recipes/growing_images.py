@@ -6,14 +6,14 @@ import time
 import kerasdl
 from kerasdl.train import RunConfig, fit, fit_progressively
 
-SIZES, EPOCHS = (24, 40, 64), 6
+SIZES, EPOCHS = (32, 48, 64), 9
 
 
 def compare(seed: int = 0) -> dict[str, tuple[float, float]]:
     """Returns test accuracy and seconds of training for each way."""
     shape = (SIZES[-1], SIZES[-1], 1)
-    train = kerasdl.data.load("glyphs", "train", size=2600, image_shape=shape)
-    images, labels = kerasdl.data.load("glyphs", "test", size=2600, image_shape=shape).arrays()
+    train = kerasdl.data.load("glyphs", "train", size=5200, image_shape=shape)
+    images, labels = kerasdl.data.load("glyphs", "test", size=5200, image_shape=shape).arrays()
     config = RunConfig(epochs=EPOCHS, batch_size=32, learning_rate=3e-3, schedule="cosine", seed=seed, progress="off")
     ways = {
         "growing": lambda model: fit_progressively(model, train, SIZES, config=config),

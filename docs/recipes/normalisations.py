@@ -9,7 +9,7 @@ from kerasdl.train import RunConfig, fit
 
 NORMS = {
     "none": lambda: keras.layers.Activation("linear"),
-    "batch": keras.layers.BatchNormalization,
+    "batch": lambda: keras.layers.BatchNormalization(momentum=0.9),  # 0.99 would lag behind a run this short
     "layer": lambda: keras.layers.GroupNormalization(1),  # over height, width and channels, as in a convolutional net
     "instance": InstanceNormalization,
     "group": lambda: keras.layers.GroupNormalization(8),

@@ -84,7 +84,7 @@ def _fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunCo
     config = dataclasses.replace(config, folder=out / "run", resume=False)
     rate = config.learning_rate
     tuned = bundle.finetune(few, validation, epochs=EPOCHS, learning_rate=rate, config=config, name="digits")
-    stages = (out / "run" / stage / "log.csv" for stage in ("head", "all"))
+    stages = (out / "run" / stage / "log.csv" for stage in ("head", "stage1"))
     rows = [row for stage in stages for row in csv.DictReader(stage.read_text().splitlines())]
     return tuned, [float(row["val_accuracy"]) for row in rows]
 

@@ -30,7 +30,7 @@ def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset,
     Example:
         >>> train, held = hold_out(load("digits"), 0.25)
         >>> train.size, held.size
-        (807, 270)
+        (808, 270)
     """
     checks.within("share", share, 1e-6, 1 - 1e-6)
     labels = _labels(data, "hold_out")

@@ -130,7 +130,10 @@ def test_the_exported_graph_can_hold_the_preprocessing(digits, raw, tmp_path):
     np.testing.assert_allclose(outputs, digits.logits(images), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("raw_shape", [(128, 96, 3), (50, 70, 3), (20, 24, 3)])
+@pytest.mark.parametrize(
+    "raw_shape",
+    [(128, 96, 3), *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((50, 70, 3), (20, 24, 3)))],
+)
 def test_a_file_that_resizes_answers_as_predict_does(digits, raw, raw_shape, tmp_path):
     images, _ = raw
     resized = kerasdl.data.prepare_images(images, raw_shape, None)

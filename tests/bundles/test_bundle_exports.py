@@ -54,6 +54,7 @@ def test_onnx_in_integers(digits, tmp_path):
     assert report.operations["DequantizeLinear"] > 10
 
 
+@pytest.mark.slow
 def test_a_served_folder_takes_files_as_predict_does(digits, raw, tmp_path):
     images, _ = raw
     contents = []

@@ -46,6 +46,7 @@ def test_bundles():
     assert "glyphs_mobilenet" in run("bundles").stdout
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, tmp_path):
     out = tmp_path / "mine.zip"
     figures = read("finetune", "glyphs_mobilenet", photos, "--out", out, "--epochs", 2, "--batch-size", 4)

@@ -134,6 +134,7 @@ def test_every_weight_gets_a_gradient_and_the_loss_falls(name):
     assert all(reached.values()), [path for path, was in reached.items() if not was]
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_in_a_process_that_knows_only_kerasdl(tiny, tmp_path):
     """What is loaded by `import kerasdl` alone: no custom_objects, no building of ours before."""
     expected = {}

@@ -19,6 +19,7 @@ ROOT = Path(kerasdl.__file__).parent
 STUBS = sorted(ROOT.rglob("__init__.pyi"))
 # The quickstart is the slow lane's; what a model class inherits is documented by Keras.
 LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
+LONG_SEARCHES = {"kerasdl.core:build", "kerasdl.train:find_batch_size", "kerasdl.train:profile_step"}
 
 
 def public_names():
@@ -80,8 +81,9 @@ def examples():
             continue
         for test in doctest.DocTestFinder(recurse=True).find(thing, name):
             if test.examples:
-                # A full-size net takes seconds to build.
-                marks = [pytest.mark.slow] if name in builders() else []
+                # A full-size net takes seconds to build, an export or a search for the right size seconds to make.
+                long = name in builders() or name.startswith("kerasdl.deploy:") or name in LONG_SEARCHES
+                marks = [pytest.mark.slow] if long else []
                 yield pytest.param(thing, test, id=test.name, marks=marks)
 
 

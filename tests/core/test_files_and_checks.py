@@ -72,6 +72,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it():
         optional("a_package_that_nobody_has", "hub")
 
 
+@pytest.mark.slow
 def test_one_seed_gives_bit_equal_weights_in_two_processes():
     program = (
         "import kerasdl, numpy as np, hashlib, random; kerasdl.set_seed(7);"

@@ -54,6 +54,7 @@ def test_the_matrix_names_every_full_size_model():
         assert f"| `{name}` |" in page, "run: make matrix"
 
 
+@pytest.mark.slow
 def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)

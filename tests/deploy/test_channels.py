@@ -309,6 +309,7 @@ def test_what_mixes_or_counts_channels_keeps_them(layer):
     assert groups[("free",)] is None
 
 
+@pytest.mark.slow
 def test_result_saves_trains_and_keeps_its_form(tmp_path):
     model, inputs = filled(MODELS["mobilenet_v3_large"])
     pruned = prune_channels(model, 0.5, divisor=2)

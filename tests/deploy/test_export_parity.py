@@ -15,7 +15,7 @@ from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
 
 PLAIN = ("conv_bn", "squeeze", "attention", "grouped", "several", "augmented", "sequential", "subclassed")
 RECURRENT = ("lstm", "gru", "simple", "bilstm", "bigru", "stacked", "bidirectional_stacked", "lstm_unmasked")
-QUICK = ("conv_bn", "attention", "several", "subclassed", "bidirectional_stacked")
+QUICK = ("conv_bn", "attention", "several", "subclassed", "bigru")
 BOUNDS = {None: 1e-5, "float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
 
 

@@ -110,6 +110,7 @@ def test_convolutional_lstms_reach_tflite(layer, shape, quantize, tmp_path):
     check(model, tmp_path / "m.tflite", quantize, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 11])
 @pytest.mark.parametrize("quantize", [None, "float16", "dynamic"])
 def test_time_stays_free_in_float_files(quantize, steps, tmp_path):

@@ -48,7 +48,9 @@ def macs_of(layer, *shapes, call=None):
     return profile_model(model_of(layer, *shapes, call=call)).macs
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_v2_s" else name for name in PUBLISHED]
+)
 def test_published_macs(name):
     build, giga = PUBLISHED[name]
     with unallocated():

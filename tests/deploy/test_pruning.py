@@ -157,6 +157,7 @@ def test_few_values_a_kernel(net, data):
     assert accuracy(clustered, data) > 0.5
 
 
+@pytest.mark.slow
 def test_pruned_then_clustered_then_quantised(net, data, tmp_path):
     """PCQAT: zeros and clusters survive to the end, and the file computes as the model does."""
     pruned = prune(net, data, 0.5, **TRAINING)

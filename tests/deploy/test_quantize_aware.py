@@ -220,6 +220,7 @@ def test_refusals(net, data, tmp_path):
         load_quantized(tmp_path / "bad.zip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, "0", "1"])
 def test_the_caller_keeps_the_keras_he_chose(value):
     environment = {name: text for name, text in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}

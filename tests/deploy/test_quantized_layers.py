@@ -118,6 +118,7 @@ def test_file_computes_in_integers_what_the_model_rounds_to(name, tmp_path):
     assert in_float(tmp_path / "net.tflite") == floats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "body", "dtype"), [(ROWS, attention, "float32"), (TOKENS, encoder, "int32")])
 def test_transformers_multiply_in_integers(shape, body, dtype, tmp_path):
     model = functional(shape, body, dtype)

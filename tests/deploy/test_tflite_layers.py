@@ -51,6 +51,7 @@ def test_a_healthy_net_loses_little_anywhere(make, real, tmp_path):
     assert export_tflite(model, path, quantize="int8", representative=real(model)).layers == ()
 
 
+@pytest.mark.slow
 def test_the_worst_layers_stay_in_float_until_the_drift_is_within_the_bound(tmp_path):
     model, inputs, path = outlier(), images(), tmp_path / "m.tflite"
     with pytest.raises(ExportError, match=r"within 0\.05.*mixed='auto'"):

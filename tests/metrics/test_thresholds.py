@@ -17,7 +17,7 @@ def test_no_public_metric_escapes():
     assert set(kerasdl.metrics.__all__) == {"PrecisionRecall", "best_threshold", "precision_recall"}
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(ROWS)
 def test_the_trade_off_is_that_of_scikit_learn(rows):
     scores, labels = np.array([row[0] / 12 for row in rows]), np.array([row[1] for row in rows], int)
@@ -31,7 +31,7 @@ def test_the_trade_off_is_that_of_scikit_learn(rows):
         assert recall == pytest.approx(oracle.recall_score(labels, given))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(ROWS)
 def test_no_other_threshold_is_better(rows):
     scores, labels = np.array([row[0] / 12 for row in rows]), np.array([row[1] for row in rows], int)

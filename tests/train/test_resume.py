@@ -58,6 +58,7 @@ def mid_epoch_step(folder):
     return max((step for step in steps if step > 60 and step % 60), default=None)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
     undisturbed = start(SCRIPT, tmp_path / "whole")
     killed = start(SCRIPT, tmp_path / "killed")

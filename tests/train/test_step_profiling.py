@@ -74,6 +74,7 @@ def test_shares():
     assert profile.overhead_share == pytest.approx(6 / 16)
 
 
+@pytest.mark.slow
 def test_a_slow_pipeline():
     pipeline = held(4, 8).map(delayed)
     profile = profiled("input-bound", net(4, 4), pipeline, steps=6)
