@@ -51,18 +51,16 @@ def test_two_digits_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["mobilenet_v2", "vit_tiny"])
-def test_letters_help_with_digits(net):
-    pretrained, scratch = recipe("transfer").compare(net)
+def test_letters_help_with_digits():
+    pretrained, scratch = recipe("transfer").compare("mobilenet_v2")
     assert pretrained > scratch + 0.03
 
 
 @pytest.mark.slow
-def test_small_batches_want_norms_of_single_images():
-    compare = recipe("normalisations").compare
-    batch, group = compare("batch"), compare("group")
-    assert min(batch[0], group[0]) > 0.9
-    assert group[1] > batch[1]
+def test_instance_norms_forget_contrast_and_batch_norms_do_not():
+    batch, instance = (recipe("normalisations").compare(norm) for norm in ("batch", "instance"))
+    assert min(batch[0], instance[0]) > 0.95
+    assert instance[2] > batch[2] + 0.3
 
 
 @pytest.mark.slow
