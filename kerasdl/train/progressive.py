@@ -6,12 +6,13 @@ Deviation from the paper: dropout does not grow with the images, since a rate is
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from kerasdl.core import checks
 from kerasdl.core.task import Task
-from kerasdl.data import Dataset
+from kerasdl.data import Dataset, as_dataset
 
 from . import schedules
 from .config import RunConfig
@@ -21,10 +22,10 @@ from .state import Run
 
 def fit_progressively(
     model: keras.Model,
-    train: Dataset,
+    train: Any,
     sizes: Sequence[int],
     *,
-    validation: Dataset | None = None,
+    validation: Any = None,
     augment: Callable[[int], Callable] | None = None,
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
@@ -38,7 +39,7 @@ def fit_progressively(
 
     Args:
         model: one that takes images of any size, built with `image_shape=(None, None, channels)`.
-        train: images that kerasdl can resize: `kerasdl.data.load(...)`.
+        train: as in `fit`, images that can be resized: `kerasdl.data.load(...)`.
         sizes: height and width in pixels, each larger than the one before; 2 or more, at most one an epoch.
         validation: the same kind, or None.
         augment: from a size to the augmentation for it; None takes that of the config for all.
@@ -80,5 +81,6 @@ def fit_progressively(
     return run
 
 
-def _resized(data: Dataset, size: int) -> Dataset:
-    return data.prepared((size, size, data.input_shape[2]), data.scale)
+def _resized(source: Any, size: int) -> Dataset:
+    data = as_dataset(source)
+    return data.prepared((size, size, data.input_shape[-1]), data.scale)
