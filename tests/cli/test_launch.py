@@ -115,7 +115,9 @@ def test_ports_are_free_and_differ():
 
 
 def test_lines_of_the_others_bear_their_number():
-    code = WHO + "print('out', me); print('err', me, file=sys.stderr); sys.stdout.write('no end' * me)"
+    # Each line in one write: an unbuffered print is several, and what the first worker says is not copied.
+    lines = "sys.stdout.write(f'out {me}\\n'); sys.stderr.write(f'err {me}\\n'); sys.stdout.write('no end' * me)"
+    code = WHO + lines
     done = launched(code, workers=3)
     assert sorted(done.stdout.splitlines()) == sorted(
         ["out 0", "[1] out 1", "[1] no end", "[2] out 2", "[2] no endno end"]
