@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from keras import layers
 
+from kerasdl.core import checks
 from kerasdl.layers import DropPath
 
 from .convolution import MOMENTUM, conv_norm_act
@@ -36,19 +37,25 @@ def add_residual(shortcut, x, *, drop_path: float = 0.0, name: str):
 def depth_rates(highest: float, count: int) -> list[float]:
     """Returns the drop-path rate of each of `count` blocks, from 0 for the first to `highest` for the last.
 
-    Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3, the linear decay rule.
+    Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3, the linear decay rule; it counts from a
+    layer before the first block, where the code of DeiT, Swin and ConvNeXt, and this, give the first block 0.
 
     Args:
         highest: the rate of the last block, from 0 to below 1.
         count: blocks, 1 or more.
 
     Returns:
-        A list of `count` rates.
+        A list of `count` rates; of one block, `[0.0]`.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
 
     Example:
         >>> depth_rates(0.2, 3)
         [0.0, 0.1, 0.2]
     """
+    checks.within("drop_path", highest, 0.0, 0.999)
+    checks.at_least("count", count, 1)
     return [highest * block / max(1, count - 1) for block in range(count)]
 
 

@@ -27,6 +27,14 @@ def at_least(name: str, value: Any, low: int, hint: str = "") -> int:
     return int(value)
 
 
+def counts(name: str, value: Any) -> tuple[int, ...]:
+    """Returns a sequence of one integer or more, each 1 or more, as a tuple, else raises `ArgumentError`."""
+    numbers = value if isinstance(value, (tuple, list)) else ()
+    if not numbers or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < 1 for n in numbers):
+        refuse(f"{name} must hold one integer or more, each of 1 or more", value)
+    return tuple(map(int, numbers))
+
+
 def within(name: str, value: Any, low: float, high: float, hint: str = "") -> float:
     """Returns the finite number `value` if `low <= value <= high`, else raises `ArgumentError`."""
     try:

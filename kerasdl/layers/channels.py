@@ -80,13 +80,16 @@ class ChannelSlice(keras.layers.Layer):
         self.parts = checks.at_least("parts", parts, 1)
         self.part = int(checks.within("part", part, 0, parts - 1))
 
+    def build(self, input_shape):
+        if input_shape[-1] % self.parts:
+            checks.refuse(f"channels must be a multiple of the {self.parts} parts", input_shape[-1])
+        self.built = True
+
     def call(self, inputs):
         width = inputs.shape[-1] // self.parts
         return inputs[..., self.part * width : (self.part + 1) * width]
 
     def compute_output_shape(self, input_shape):
-        if input_shape[-1] % self.parts:
-            checks.refuse(f"channels must be a multiple of the {self.parts} parts", input_shape[-1])
         return (*input_shape[:-1], input_shape[-1] // self.parts)
 
     def get_config(self):

@@ -8,7 +8,7 @@ from keras import ops
 
 from kerasdl.core import checks
 
-from .windows import relative_positions, shifted_mask
+from .windows import check_windows_of, checked_window, relative_positions, shifted_mask
 
 MOST_PAIRS = 2**26  # a layer in a stranger's file may not ask for more memory than this
 FAR = -100.0  # what is added to scores between places that may not see each other, as the authors do
@@ -20,14 +20,15 @@ class _WindowedAttention(keras.layers.Layer):
     def __init__(self, heads: int, window: int, image_shape: tuple[int, int], shift: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.heads = checks.at_least("heads", heads, 1)
-        self.window = checks.at_least("window", window, 2)
+        checks.at_least("window", window, 2)
+        self.window, self.shift = checked_window(window, shift)
         self.image_shape = tuple(checks.at_least("a side", side, 1) for side in image_shape)
-        self.shift = checks.at_least("shift", shift, 0)
         pairs = math.prod(-(-side // window) for side in self.image_shape) * window**4
         if pairs > MOST_PAIRS:
             checks.refuse(f"windows may hold at most {MOST_PAIRS} pairs of places", pairs, "Take smaller windows.")
 
     def build(self, input_shape):
+        check_windows_of(self.image_shape, self.window, input_shape)
         width = input_shape[-1]
         if width % self.heads:
             checks.refuse(f"the width must be a multiple of the {self.heads} heads", width)
@@ -60,7 +61,7 @@ class _WindowedAttention(keras.layers.Layer):
         if self.shift:
             scores = ops.reshape(scores, (-1, windows, self.heads, tokens, tokens))
             scores = ops.reshape(scores + ops.cast(self.score_mask, scores.dtype), (-1, self.heads, tokens, tokens))
-        mixed = ops.matmul(ops.softmax(scores, axis=-1), by_head("value"))
+        mixed = ops.matmul(ops.cast(ops.softmax(scores, axis=-1), inputs.dtype), by_head("value"))
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, windows, tokens, width))
         return self._apply("output", mixed)
 
@@ -82,7 +83,7 @@ class WindowAttention(_WindowedAttention):
         heads: attention heads; the width is a multiple of it.
         window: side of a window in pixels.
         image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
-        shift: by how many pixels the image was rolled.
+        shift: by how many pixels the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, D) floats, as `WindowPartition` gives them.
@@ -91,7 +92,8 @@ class WindowAttention(_WindowedAttention):
         The same shape and dtype.
 
     Raises:
-        ArgumentError: the width is no multiple of the heads.
+        ArgumentError: an argument breaks its range, the width is no multiple of the heads, or the input holds other
+            windows than such an image gives.
 
     Example:
         >>> WindowAttention(3, 7, (56, 56), 3)(keras.Input((64, 49, 96))).shape
@@ -118,6 +120,7 @@ class CosineWindowAttention(_WindowedAttention):
     """Multi-head self-attention within windows by cosines, its bias a small perceptron of the offset.
 
     The perceptron has 512 hidden units and reads offsets on a logarithmic scale; the bias it gives lies from 0 to 16.
+    Scores reach 116, more than 16 bits can tell apart: they are computed in the dtype of the weights.
 
     Source: Swin transformer V2, https://arxiv.org/abs/2111.09883, section 3.3, equations 2 to 4.
 
@@ -125,7 +128,7 @@ class CosineWindowAttention(_WindowedAttention):
         heads: attention heads; the width is a multiple of it.
         window: side of a window in pixels, 2 or more.
         image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
-        shift: by how many pixels the image was rolled.
+        shift: by how many pixels the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, D) floats, as `WindowPartition` gives them.
@@ -134,7 +137,8 @@ class CosineWindowAttention(_WindowedAttention):
         The same shape and dtype.
 
     Raises:
-        ArgumentError: the width is no multiple of the heads.
+        ArgumentError: an argument breaks its range, the width is no multiple of the heads, or the input holds other
+            windows than such an image gives.
 
     Example:
         >>> CosineWindowAttention(3, 8, (64, 64), 4)(keras.Input((64, 64, 96))).shape
@@ -144,12 +148,13 @@ class CosineWindowAttention(_WindowedAttention):
     BIASED = ("query", "value", "output")  # a bias of the key changes no cosine's order
 
     def _build_bias(self):
+        wide = dict(autocast=False)
         normal = keras.initializers.TruncatedNormal(stddev=0.02)
         start = keras.initializers.Constant(np.log(10.0))
-        self.logit_scale = self.add_weight(shape=(self.heads, 1, 1), initializer=start, name="logit_scale")
-        self.bias_hidden = self.add_weight(shape=(2, 512), initializer=normal, name="bias_hidden")
-        self.bias_hidden_bias = self.add_weight(shape=(512,), initializer="zeros", name="bias_hidden_bias")
-        self.bias_out = self.add_weight(shape=(512, self.heads), initializer=normal, name="bias_out")
+        self.logit_scale = self.add_weight(shape=(self.heads, 1, 1), initializer=start, name="logit_scale", **wide)
+        self.bias_hidden = self.add_weight(shape=(2, 512), initializer=normal, name="bias_hidden", **wide)
+        self.bias_hidden_bias = self.add_weight(shape=(512,), initializer="zeros", name="bias_hidden_bias", **wide)
+        self.bias_out = self.add_weight(shape=(512, self.heads), initializer=normal, name="bias_out", **wide)
         self.places = relative_positions(self.window).ravel()
         steps = np.arange(1 - self.window, self.window) / (self.window - 1) * 8
         steps = np.sign(steps) * np.log2(np.abs(steps) + 1) / 3  # log2(8) = 3
@@ -158,13 +163,16 @@ class CosineWindowAttention(_WindowedAttention):
 
     def _scores(self, query, key):
         tokens = query.shape[-2]
-        query, key = (ops.normalize(each, axis=-1) for each in (query, key))
-        scale = ops.exp(ops.minimum(ops.cast(self.logit_scale, "float32"), float(np.log(100.0))))
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * ops.cast(scale, query.dtype)
-        first, shift, second = (
-            ops.cast(weight, "float32") for weight in (self.bias_hidden, self.bias_hidden_bias, self.bias_out)
-        )
-        table = ops.matmul(ops.relu(ops.matmul(self.offsets, first) + shift), second)
+        query, key = (of_length_one(ops.cast(each, self.variable_dtype)) for each in (query, key))
+        scale = ops.exp(ops.minimum(self.logit_scale, float(np.log(100.0))))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * scale
+        hidden = ops.matmul(ops.cast(self.offsets, self.variable_dtype), self.bias_hidden) + self.bias_hidden_bias
+        table = ops.matmul(ops.relu(hidden), self.bias_out)
         bias = ops.reshape(ops.take(table, self.places, axis=0), (tokens, tokens, self.heads))
-        bias = 16 * ops.sigmoid(ops.transpose(bias, (2, 0, 1)))
-        return scores + ops.cast(bias, scores.dtype)
+        return scores + 16 * ops.sigmoid(ops.transpose(bias, (2, 0, 1)))
+
+
+def of_length_one(x):
+    """Scales vectors (..., D) to length one; of zeros, as the keys of padding are, come zeros and a finite gradient."""
+    squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.where(squares > 1e-12, squares, 1.0))

@@ -1,5 +1,7 @@
 """Windows of an image, and attention within them, as Swin transformers take them."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,13 +17,16 @@ class WindowPartition(keras.layers.Layer):
 
     Args:
         window: side of a window in pixels.
-        shift: by how many pixels the image is rolled up and left before.
+        shift: by how many pixels the image is rolled up and left before, less than the window.
 
     Input:
         (B, H, W, C) floats, H and W known.
 
     Returns:
         (B, windows, window * window, C) of the same dtype, row by row.
+
+    Raises:
+        ArgumentError: an argument breaks its range, or a side is not known.
 
     Example:
         >>> WindowPartition(7, 3)(keras.Input((56, 56, 96))).shape
@@ -30,8 +35,7 @@ class WindowPartition(keras.layers.Layer):
 
     def __init__(self, window: int, shift: int = 0, **kwargs):
         super().__init__(**kwargs)
-        self.window = checks.at_least("window", window, 1)
-        self.shift = checks.at_least("shift", shift, 0)
+        self.window, self.shift = checked_window(window, shift)
 
     def call(self, inputs):
         _, height, width, channels = inputs.shape
@@ -67,13 +71,16 @@ class WindowMerge(keras.layers.Layer):
     Args:
         image_shape: height and width of the image in pixels.
         window: side of a window in pixels.
-        shift: by how many pixels the image was rolled.
+        shift: by how many pixels the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, C) floats.
 
     Returns:
         (B, height, width, C) of the same dtype.
+
+    Raises:
+        ArgumentError: an argument breaks its range, or the input is not what `WindowPartition` gives of such an image.
 
     Example:
         >>> WindowMerge((56, 56), 7, 3)(keras.Input((64, 49, 96))).shape
@@ -83,8 +90,11 @@ class WindowMerge(keras.layers.Layer):
     def __init__(self, image_shape: tuple[int, int], window: int, shift: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.image_shape = tuple(checks.at_least("a side", side, 1) for side in image_shape)
-        self.window = checks.at_least("window", window, 1)
-        self.shift = checks.at_least("shift", shift, 0)
+        self.window, self.shift = checked_window(window, shift)
+
+    def build(self, input_shape):
+        check_windows_of(self.image_shape, self.window, input_shape)
+        self.built = True
 
     def call(self, inputs):
         height, width = self.image_shape
@@ -103,6 +113,20 @@ class WindowMerge(keras.layers.Layer):
     def get_config(self):
         own = {"image_shape": self.image_shape, "window": self.window, "shift": self.shift}
         return {**super().get_config(), **own}
+
+
+def checked_window(window: int, shift: int) -> tuple[int, int]:
+    """Returns the side of a window, 1 or more, and a shift that is less; else raises `ArgumentError`."""
+    window = checks.at_least("window", window, 1)
+    return window, int(checks.within("shift", checks.at_least("shift", shift, 0), 0, window - 1))
+
+
+def check_windows_of(image_shape: tuple[int, int], window: int, shape: tuple) -> None:
+    """Passes where (B, windows, places, C) is an image of those sides in windows; else raises `ArgumentError`."""
+    count = math.prod(-(-side // window) for side in image_shape)
+    if tuple(shape[1:3]) != (count, window**2):
+        rule = f"an image of {image_shape[0]} x {image_shape[1]} must come as {count} windows of {window**2} places"
+        checks.refuse(rule, tuple(shape))
 
 
 def relative_positions(window: int) -> np.ndarray:

@@ -76,6 +76,7 @@ def fit(
     else:
         loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
         loss = taking_shares(loss) if config.mix else loss
+        _check_outputs(loss, model)
     _check_labels(loss, model, train)
     _check_parts(loss, strategy, config)
     if steps.has_own_train_step(model):
@@ -143,6 +144,13 @@ def _here(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
     is_metric = [isinstance(metric, keras.metrics.Metric) for metric in metrics]
     pairs = zip(metrics, is_metric, strict=True)
     return [type(metric).from_config(metric.get_config()) if own else metric for metric, own in pairs]
+
+
+def _check_outputs(loss: Any, model: keras.Model) -> None:
+    outputs = len(getattr(model, "outputs", None) or [None])
+    if outputs > 1 and not isinstance(loss, (list, tuple, dict)):
+        hint = "Pass loss=[...], and targets alike."
+        checks.refuse(f"a model of {outputs} outputs must have a loss for each", getattr(loss, "name", loss), hint)
 
 
 def _check_labels(loss: Any, model: keras.Model, train: Dataset) -> None:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from filling import fill_weights
 
 from kerasdl.core import ArgumentError
@@ -125,3 +126,47 @@ def test_widths_and_sides_are_checked():
         WindowAttention(2, 5000, (10**6, 10**6), 1)
     with pytest.raises(ArgumentError, match="known sides"):
         WindowPartition(4)(keras.Input((None, 8, 3)))
+
+
+def test_keys_of_padding_leave_gradients_finite_under_xla():
+    """Padding has keys of exactly zero, whose direction has no gradient; XLA shows what the plain graph hides."""
+    entry = keras.Input((9, 9, 8))
+    cut = WindowPartition(4)(entry)
+    layer = CosineWindowAttention(2, 4, (9, 9))
+    model = fill_weights(keras.Model(entry, WindowMerge((9, 9), 4)(layer(cut))))
+
+    @tf.function(jit_compile=True)
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model(x)))
+        return tape.gradient(loss, model.trainable_weights)
+
+    found = gradients(RNG.normal(size=(2, 9, 9, 8)).astype("float32"))
+    assert all(np.isfinite(each).all() for each in found)
+    assert np.abs(found[0]).max() > 0
+
+
+def test_cosines_keep_their_precision_in_16_bits():
+    """Scores near a hundred: with projections that change nothing, only the result is rounded."""
+    layers = [CosineWindowAttention(2, 4, (4, 4), dtype=dtype) for dtype in ("float32", "mixed_bfloat16")]
+    exact, rough = (built(layer, 16, 8) for layer in layers)
+    rough.set_weights(exact.get_weights())
+    for layer in layers:
+        layer.logit_scale.assign(np.full((2, 1, 1), np.log(90.0)))
+        for part in ("query", "key", "value", "output"):
+            getattr(layer, f"{part}_kernel").assign(np.eye(8))
+        for part in layer.BIASED:
+            getattr(layer, f"{part}_bias").assign(np.zeros(8))
+    x = tf.cast(RNG.normal(size=(8, 1, 16, 8)), "bfloat16")
+    np.testing.assert_allclose(tf.cast(rough(x), "float32"), exact(tf.cast(x, "float32")), atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize("kind", [WindowAttention, CosineWindowAttention])
+def test_windows_of_another_image_are_refused(kind):
+    with pytest.raises(ArgumentError, match="8 x 8 must come as 4 windows of 16 places"):
+        kind(2, 4, (8, 8))(keras.Input((3, 16, 8)))
+    with pytest.raises(ArgumentError, match="8 x 8 must come as 4 windows of 16 places"):
+        WindowMerge((8, 8), 4)(keras.Input((4, 9, 8)))
+    for refused in (lambda: kind(2, 4, (8, 8), 4), lambda: WindowPartition(4, 4), lambda: WindowMerge((8, 8), 4, 4)):
+        with pytest.raises(ArgumentError, match="shift must be a number from 0 to 3"):
+            refused()

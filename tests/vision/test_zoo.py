@@ -8,7 +8,7 @@ from unallocated import unallocated
 
 import kerasdl
 from kerasdl.core import ArgumentError
-from kerasdl.vision.backbones import regnet, resnet_v2, squeezenet, swin
+from kerasdl.vision.backbones import googlenet, regnet, resnet_v2, squeezenet, swin
 
 
 def test_alexnet_of_2012_by_its_layers():
@@ -108,12 +108,73 @@ def test_regnets_have_the_published_stages(name):
     assert tuple(repeats for repeats, _, _ in stages) == depths
 
 
-def test_googlenet_trains_with_two_classifiers_beside():
+def test_googlenet_has_two_classifiers_beside():
     with unallocated():
         model = kerasdl.build("googlenet", auxiliary=True)
     assert [output.shape for output in model.outputs] == [(None, 1000)] * 3
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert trainable == 13_004_888  # torchvision 0.28, with its auxiliary heads
+
+
+ROW = (8, 8, 12, 4, 8, 4)
+
+
+def test_classifiers_beside_googlenet_learn_as_its_docstring_says():
+    model = kerasdl.build(
+        "googlenet", image_shape=(32, 32, 3), width=8, stages=((ROW,), (ROW,) * 4, (ROW,)), auxiliary=True, classes=2
+    )
+    x, y = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32"), np.arange(8) % 2
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    before = [model.get_layer(name).kernel.numpy() for name in ("head", "auxiliary1_head", "auxiliary2_head")]
+    model.compile("sgd", loss=[loss] * 3, loss_weights=[1.0, 0.3, 0.3])
+    model.fit(x, (y, y, y), verbose=0)
+    for name, kernel in zip(("head", "auxiliary1_head", "auxiliary2_head"), before, strict=True):
+        assert np.abs(model.get_layer(name).kernel - kernel).max() > 0
+    with pytest.raises(ArgumentError, match="a model of 3 outputs must have a loss for each"):
+        kerasdl.train.fit(model, (x, y), task="image_classification")
+    with pytest.raises(ArgumentError, match="four blocks or more in stage 4"):
+        kerasdl.build("googlenet", stages=((ROW,),), auxiliary=True)
+
+
+def test_googlenets_last_pooling_may_hang_over_the_edge():
+    """Five places become three, as by torchvision's ceil_mode."""
+    image = keras.Input((5, 5, 1))
+    pool = keras.Model(image, googlenet.ceil_pool(image, 2, name="pool"))
+    x = np.zeros((1, 5, 5, 1), "float32")
+    x[0, 4, 4] = 7.0
+    assert pool(x)[0, :, :, 0].numpy().tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 7]]
+
+
+BROKEN = {
+    "vit_tiny": [("depth", -1), ("drop_path", 1.5), ("dropout", 1.5), ("width", 0)],
+    "deit_tiny": [("depth", 0), ("dropout", 1.5)],
+    "mlp_mixer_s16": [("depth", 0), ("drop_path", 1.0), ("dropout", 1.5)],
+    "vit_hybrid": [("depth", 0), ("stages", ())],
+    "swin_tiny": [("stages", ()), ("width", 0), ("drop_path", -0.1)],
+    "resnet50": [("stages", ()), ("stages", (1, 0))],
+    "resnet50_keras": [("bottleneck", False)],
+    "resnet50_v2": [("stages", (1.5,))],
+    "densenet121": [("stages", ())],
+    "convnext_tiny": [("stages", (0, 1))],
+    "shufflenet_v2": [("stages", ())],
+    "nonlocal_resnet50": [("places", ("stage9_block1",))],
+    "efficientnet_b0": [("last_channels", 0), ("drop_path", 2.0)],
+    "efficientnet_v2_b0": [("last_channels", -8)],
+    "mobilenet_v2": [("last_channels", 0)],
+    "mobilenet_v3_small": [("last_channels", 0)],
+}
+
+
+@pytest.mark.parametrize(("name", "setting", "value"), [(n, s, v) for n, pairs in BROKEN.items() for s, v in pairs])
+def test_settings_out_of_range_are_named(name, setting, value):
+    with pytest.raises(ArgumentError, match="a place" if setting == "places" else setting):
+        kerasdl.build(name, **{**kerasdl.spec(name).tiny, setting: value})
+
+
+@pytest.mark.parametrize("name", ["se_resnet50", "cbam_resnet50"])
+def test_gates_of_narrow_nets_keep_a_channel(name):
+    model = kerasdl.build(name, **{**kerasdl.spec(name).tiny, "reduction": 64})
+    assert min(layer.filters for layer in model.layers if "squeeze" in layer.name) == 1
 
 
 def test_a_distilled_net_answers_with_the_mean_of_its_heads(tiny):
@@ -135,22 +196,43 @@ def test_drop_path_rises_with_depth_and_leaves_inference_alone():
     settings = dict(kerasdl.spec("vit_tiny").tiny, depth=3)
     plain = fill_weights(kerasdl.build("vit_tiny", **settings))
     dropped = kerasdl.build("vit_tiny", **settings, drop_path=0.4)
-    dropped.set_weights([weight.numpy() for weight in plain.weights] + [np.zeros(2, "uint32")] * 0)
+    dropped.set_weights(plain.get_weights())
     rates = [layer.rate for layer in dropped.layers if isinstance(layer, kerasdl.layers.DropPath)]
     assert rates == pytest.approx([0.2, 0.2, 0.4, 0.4])
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     np.testing.assert_allclose(dropped(x, training=False), plain(x, training=False), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["efficientnet_b0", "efficientnet_v2_b0", "convnext_tiny", "swin_tiny", "mlp_mixer_s16"]
-)
+# How many branches of its tiny net's last block fall away together with it.
+DROPPING = {"convnext_tiny": 1, "swin_tiny": 2, "swin_v2_tiny": 2, "mlp_mixer_s16": 2, "deit_tiny": 2, "vit_tiny": 2}
+
+
+@pytest.mark.parametrize("name", DROPPING)
 def test_drop_path_trains(name):
-    model = kerasdl.build(name, **{**kerasdl.spec(name).tiny, "drop_path": 0.5})
-    x = np.random.default_rng(0).normal(size=(4, *model.input_shape[1:])).astype("float32")
-    one, other = (model(x, training=True).numpy() for _ in range(2))
-    has = any(isinstance(layer, kerasdl.layers.DropPath) for layer in model.layers)
-    assert has == bool(np.abs(one - other).max() > 0) or "efficientnet" in name
+    """Each example takes one way or the other through the last block: every answer is one of few."""
+    model = fill_weights(kerasdl.build(name, **{**kerasdl.spec(name).tiny, "drop_path": 0.5, "dropout": 0.0}))
+    rates = [layer.rate for layer in model.layers if isinstance(layer, kerasdl.layers.DropPath)]
+    assert rates[-1] == 0.5
+    assert rates == sorted(rates)
+    last = [layer for layer in model.layers if isinstance(layer, kerasdl.layers.DropPath) and layer.rate == 0.5]
+    assert len(last) == DROPPING[name]
+    x = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32").repeat(64, 0)
+    answers = np.unique(model(x, training=True).numpy().round(3), axis=0)
+    assert len(answers) > 1
+    again = model(x, training=False).numpy()
+    np.testing.assert_allclose(again, again[:1].repeat(64, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_v2_b0"])
+def test_drop_path_of_blocks_with_shortcuts(name):
+    """The tiny nets have no block whose shape stays, so none to leave out: one more repeat makes one."""
+    tiny = kerasdl.spec(name).tiny
+    stages = [list(row) for row in tiny["stages"]]
+    stages[-1][3 if "v2" in name else 2] = 2
+    model = kerasdl.build(name, **{**tiny, "stages": stages, "drop_path": 0.5, "dropout": 0.0})
+    dropping = [layer for layer in model.layers if isinstance(layer, kerasdl.layers.DropPath)]
+    assert dropping[-1].rate == 0.5
+    assert len({layer.rate for layer in dropping}) == len(dropping)
 
 
 def test_swin_takes_sides_that_are_no_multiple_of_its_window():

@@ -4,7 +4,8 @@
 the paper's own, whose two towers, once on two GPUs, are two groups of channels.
 
 Deviations: no local response normalisation, which later work found to do nothing; `alexnet_2012` sees 227 pixels,
-which its stated sizes need. Where the last feature map is not 6x6, adaptive average pooling brings it there.
+which its stated sizes need. Where the last feature map is not 6x6, adaptive average pooling brings it there. Dropout
+follows each hidden layer, as in the paper; torchvision has it before each.
 """
 
 import keras
@@ -72,7 +73,7 @@ def alexnet_features(x, *, stages=ONE_TOWER, prefix: str = "") -> dict:
         "alexnet_2012": {"stages": TWO_TOWERS, "image_shape": (227, 227, 3)},
     },
     params={"alexnet": 61_100_840, "alexnet_2012": 60_965_224},
-    reference="torchvision 0.28; alexnet_2012: summed from the paper's layers in tests/vision/test_classic.py",
+    reference="torchvision 0.28; alexnet_2012: summed from the paper's layers in tests/vision/test_zoo.py",
     tags=("cnn",),
     tiny=dict(
         image_shape=(64, 64, 3),

@@ -54,7 +54,7 @@ def convnext_features(
         >>> list(convnext_features(keras.Input((64, 64, 3))))
         ['stride4', 'stride8', 'stride16', 'stride32']
     """
-    features, rates = {}, iter(depth_rates(drop_path, sum(stages)))
+    features, rates = {}, iter(depth_rates(drop_path, sum(checks.counts("stages", stages))))
     for stage, (repeats, filters) in enumerate(zip(stages, channels, strict=True), start=1):
         if stage == 1:
             x = layers.Conv2D(filters, 4, strides=4, name=f"{prefix}stem_conv")(x)

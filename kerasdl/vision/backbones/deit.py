@@ -1,6 +1,9 @@
 """DeiT: vision transformers that learn from images alone, by a token that listens to a teacher.
 
-Source: https://arxiv.org/abs/2012.12877. Deviations: none known; the plain forms are ViTs under the paper's names.
+Source: https://arxiv.org/abs/2012.12877. The plain forms are ViTs under the paper's names.
+
+Deviations: a distilled form answers with the mean of its heads' logits, as the authors' code does, where section 4 adds
+their probabilities; drop path is off until asked for with `drop_path=0.1`, the paper's.
 """
 
 import keras
@@ -77,7 +80,7 @@ def deit(
         >>> kerasdl.build("deit_tiny_distilled", classes=10).output_shape
         (None, 10)
     """
-    check_patches(image_shape, patch, width, heads)
+    check_patches(image_shape, patch, width, depth, heads, dropout)
     checks.at_least("classes", classes, 1)
     image = keras.Input(image_shape, name="image")
     extra = ("distillation_token",) if distilled else ()
@@ -86,6 +89,7 @@ def deit(
     logits = prediction_head(token_at(tokens, 0, name="class_token_out"), classes, dropout=dropout)
     if distilled:
         x = token_at(tokens, 1, name="distillation_token_out")
+        x = layers.Dropout(dropout, name="distillation_head_drop")(x)
         heard = layers.Dense(classes, dtype="float32", name="distillation_head")(x)
         logits = layers.Average(dtype="float32", name="mean_of_heads")([logits, heard])
     return keras.Model(image, logits, name="deit")

@@ -36,7 +36,7 @@ def densenet_features(x, *, stages=STAGES[121], growth: int = 32, prefix: str = 
     features, total_stride = {"stride2": x}, 4
     x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
-    for stage, repeats in enumerate(stages, start=1):
+    for stage, repeats in enumerate(checks.counts("stages", stages), start=1):
         if stage > 1:  # a transition: half of the channels, half of the sides
             name = f"{prefix}transition{stage - 1}"
             x = norm_relu(x, epsilon=EPSILON, name=name)

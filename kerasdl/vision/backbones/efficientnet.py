@@ -152,6 +152,7 @@ def efficientnet(
     """
     checks.within("width", width, 0.1, 4.0, "Pass stages= for a custom net.")
     checks.within("depth", depth, 0.1, 4.0, "Pass stages= for a custom net.")
+    checks.at_least("last_channels", last_channels, 1)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     features = efficientnet_features(image, width=width, depth=depth, stages=stages, drop_path=drop_path)
     x = list(features.values())[-1]

@@ -55,15 +55,15 @@ B0 = (
     (False, 6, 112, 5, 1),
     (False, 6, 192, 8, 2),
 )
-# Stages, stem, width, depth, pixels.
+# The authors' code: stages, stem, width, depth, pixels, dropout.
 FORMS = {
-    "b0": (B0, 32, 1.0, 1.0, 224),
-    "b1": (B0, 32, 1.0, 1.1, 240),
-    "b2": (B0, 32, 1.1, 1.2, 260),
-    "b3": (B0, 32, 1.2, 1.4, 300),
-    "s": (S, 24, 1.0, 1.0, 384),
-    "m": (M, 24, 1.0, 1.0, 480),
-    "l": (L, 32, 1.0, 1.0, 480),
+    "b0": (B0, 32, 1.0, 1.0, 224, 0.2),
+    "b1": (B0, 32, 1.0, 1.1, 240, 0.2),
+    "b2": (B0, 32, 1.1, 1.2, 260, 0.3),
+    "b3": (B0, 32, 1.2, 1.4, 300, 0.3),
+    "s": (S, 24, 1.0, 1.0, 384, 0.2),
+    "m": (M, 24, 1.0, 1.0, 480, 0.3),
+    "l": (L, 32, 1.0, 1.0, 480, 0.4),
 }
 
 
@@ -137,8 +137,9 @@ def efficientnet_v2_features(
             "stem": stem,
             "width": width,
             "depth": depth,
+            "dropout": dropout,
         }
-        for name, (stages, stem, width, depth, side) in FORMS.items()
+        for name, (stages, stem, width, depth, side, dropout) in FORMS.items()
     },
     params={
         "efficientnet_v2_b0": 7_200_312,
@@ -158,6 +159,7 @@ def efficientnet_v2_features(
         stem=8,
         width=1.0,
         depth=1.0,
+        dropout=0.2,
         last_channels=64,
         classes=4,
     ),
@@ -201,6 +203,7 @@ def efficientnet_v2(
     """
     checks.within("width", width, 0.1, 4.0, "Pass stages= for a custom net.")
     checks.within("depth", depth, 0.1, 4.0, "Pass stages= for a custom net.")
+    checks.at_least("last_channels", last_channels, 1)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     features = efficientnet_v2_features(image, stages=stages, stem=stem, width=width, depth=depth, drop_path=drop_path)
     x = conv_norm_act(list(features.values())[-1], nearest_eight(last_channels * width), 1, act="silu", name="last")

@@ -1,7 +1,8 @@
 """GoogLeNet: inception modules and auxiliary classifiers (https://arxiv.org/abs/1409.4842).
 
-Deviations, all as in torchvision: a batch normalisation after each convolution, no local response normalisation, and
-the third branch convolves 3x3 where the paper has 5x5.
+Deviations, all as in torchvision: a batch normalisation after each convolution, no local response normalisation, the
+third branch convolves 3x3 where the paper has 5x5, the last pooling is 2x2 where it has 3x3, dropout is 0.2 where it is
+0.4, and the auxiliary classifiers average to 4x4 at any size of image.
 """
 
 import keras
@@ -32,7 +33,9 @@ def branches_of(row) -> tuple:
 
 def ceil_pool(x, size: int, *, name: str):
     """Max pooling of stride 2 whose last window may hang over the edge."""
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x) if size == 3 else x
+    if size == 2:
+        return layers.MaxPooling2D(2, strides=2, padding="same", name=name)(x)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)  # "same" would begin before the edge
     return layers.MaxPooling2D(size, strides=2, name=name)(x)
 
 
@@ -107,8 +110,10 @@ def googlenet(
         classes: outputs.
         stages: rows of table 1 for each stage.
         width: channels of the stem.
-        auxiliary: whether the two auxiliary classifiers are there. The model then has three outputs, the main one
-            first, for training with weights 1, 0.3, 0.3; `keras.Model(model.input, model.outputs[0])` is what remains.
+        auxiliary: whether the two auxiliary classifiers are there, beside the first and the fourth block of stage 4.
+            The model then has three outputs, the main one first, each with a loss of its own:
+            `model.compile("sgd", loss=[loss] * 3, loss_weights=[1.0, 0.3, 0.3])` and `model.fit(x, (y, y, y))`.
+            `keras.Model(model.input, model.outputs[0])` is what remains.
         dropout: rate before the last layer, from 0 to 1.
 
     Returns:
@@ -128,5 +133,7 @@ def googlenet(
     if not auxiliary:
         return keras.Model(image, logits, name="googlenet")
     beside = [features[key] for key in ("block4_1", "block4_4") if key in features]
+    if len(beside) < 2:
+        checks.refuse("auxiliary classifiers need four blocks or more in stage 4", [len(rows) for rows in stages])
     heads = [auxiliary_head(y, classes, name=f"auxiliary{number}") for number, y in enumerate(beside, start=1)]
     return keras.Model(image, [logits, *heads], name="googlenet")

@@ -1,4 +1,7 @@
-"""MLP-Mixer: perceptrons across places and across channels, in turn (https://arxiv.org/abs/2105.01601)."""
+"""MLP-Mixer: perceptrons across places and across channels, in turn (https://arxiv.org/abs/2105.01601).
+
+Deviations: drop path is off until asked for with `drop_path=0.1`, the paper's.
+"""
 
 import keras
 from keras import layers
@@ -47,7 +50,7 @@ def mixer_block(x, *, across_places: int, across_channels: int, drop_path: float
         "mlp_mixer_b32": 60_293_428,
         "mlp_mixer_l16": 208_196_168,
     },
-    reference="timm 1.0.31, mixer_b16_224; the others summed from table 1 in tests/vision/test_vision_transformers.py",
+    reference="timm 1.0.31, mixer_b16_224; the others summed from table 1 in tests/vision/test_zoo.py",
     tags=("transformer",),
     tiny=dict(image_shape=(32, 32, 3), patch=8, width=32, depth=2, across_places=24, across_channels=64, classes=4),
 )
@@ -88,7 +91,7 @@ def mlp_mixer(
         >>> kerasdl.build("mlp_mixer_s32", classes=10).output_shape
         (None, 10)
     """
-    check_patches(image_shape, patch, width, 1)
+    check_patches(image_shape, patch, width, depth)
     image = keras.Input(image_shape, name="image")
     x = patch_embedding(image, width, patch, name="patch")
     for block, rate in enumerate(depth_rates(drop_path, depth), start=1):

@@ -122,6 +122,7 @@ def mobilenet_v2(
         719034
     """
     checks.within("width", width, 0.1, 2.0, "Pass stages= for a custom net.")
+    checks.at_least("last_channels", last_channels, 1)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     x = list(mobilenet_v2_features(image, width=width, stages=stages).values())[-1]
     x = conv_norm_act(x, round_channels(last_channels * max(1.0, width)), 1, act="relu6", name="last")

@@ -139,6 +139,7 @@ def mobilenet_v3(
         (None, 10)
     """
     checks.within("width", width, 0.1, 2.0, "Pass stages= for a custom net.")
+    checks.at_least("last_channels", last_channels, 1)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     x = list(mobilenet_v3_features(image, stages=stages, width=width).values())[-1]
     x = conv_norm_act(x, round_channels(last_channels * width), 1, act=HARD_SWISH, name="last")

@@ -36,6 +36,10 @@ def nonlocal_resnet_features(x, *, stages=STAGES_50, places=PLACES, channels: in
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
 
+    blocks = [f"stage{s}_block{b}" for s, count in enumerate(stages, start=1) for b in range(1, count + 1)]
+    for place in places:
+        checks.one_of("a place", place, blocks)
+
     def block(x, filters, *, stride, name):
         x = bottleneck_residual(x, filters, stride=stride, name=name)
         return non_local(x, name=f"{name}_non_local") if name.removeprefix(prefix) in places else x
@@ -48,7 +52,7 @@ def nonlocal_resnet_features(x, *, stages=STAGES_50, places=PLACES, channels: in
     paper="https://arxiv.org/abs/1711.07971",
     variants={"nonlocal_resnet50": {"stages": STAGES_50}},
     params={"nonlocal_resnet50": 25_557_032 + 53_120 + 2 * 527_616 + 3 * 2_103_808},
-    reference="the blocks of section 3.3 added to torchvision's ResNet-50 in tests/vision/test_resnet_family.py",
+    reference="the blocks of section 3.3 added to torchvision's ResNet-50 in tests/vision/test_zoo.py",
     qat="partial",
     tags=("cnn",),
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), places=("stage1_block1",), channels=8, classes=4),

@@ -36,6 +36,7 @@ def residual_stages(x, stages, block: Callable, *, channels: int = 64, prefix: s
     Returns:
         `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem.
     """
+    checks.counts("stages", stages)
     x = conv_norm_act(x, channels, 7, stride=2, padding="symmetric", name=f"{prefix}stem", **norm)
     features, total_stride = {"stride2": x}, 4
     x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
@@ -66,7 +67,7 @@ def resnet_features(
         x: (B, H, W, C), values from -1 to 1.
         stages: blocks in each stage; channels double from stage to stage.
         bottleneck: blocks of three convolutions rather than two.
-        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications.
+        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications, of bottlenecks.
         channels: of the stem and of the first stage's inner convolutions.
         prefix: what every layer name begins with.
 
@@ -81,6 +82,7 @@ def resnet_features(
         block = bottleneck_residual if bottleneck else basic_residual
         return residual_stages(x, stages, block, channels=channels, prefix=prefix, epsilon=1e-5)
     # keras.applications' own constants, so that its weights compute the same here.
+    checks.one_of("bottleneck", bottleneck, (True,), "keras.applications has no other form.")
     norm = dict(bias=True, epsilon=1.001e-5, momentum=0.99)
     block = partial(bottleneck_residual, stride_in_first=True, **norm)
     return residual_stages(x, stages, block, channels=channels, prefix=prefix, **norm)
@@ -144,7 +146,7 @@ def resnet(
         classes: outputs.
         stages: blocks in each stage; channels double from stage to stage.
         bottleneck: blocks of three convolutions rather than two.
-        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications.
+        keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications, of bottlenecks.
         channels: of the stem and of the first stage's inner convolutions.
         dropout: rate before the last layer, from 0 to 1.
 

@@ -55,7 +55,7 @@ def resnet_v2_features(x, *, stages=STAGES_50, channels: int = 64, prefix: str =
     features, total_stride = {"stride2": x}, 4
     x = layers.ZeroPadding2D(1, name=f"{prefix}stem_pool_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
-    for stage, repeats in enumerate(stages, start=1):
+    for stage, repeats in enumerate(checks.counts("stages", stages), start=1):
         for block in range(1, repeats + 1):
             stride = 2 if block == repeats and stage < len(stages) else 1
             name = f"{prefix}stage{stage}_block{block}"

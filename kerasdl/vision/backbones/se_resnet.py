@@ -35,7 +35,7 @@ def se_resnet_features(
     """
 
     def attention(x, *, name):
-        return squeeze_excite(x, x.shape[-1] // reduction, name=name)
+        return squeeze_excite(x, max(1, x.shape[-1] // reduction), name=name)
 
     block = partial(bottleneck_residual if bottleneck else basic_residual, attention=attention)
     return residual_stages(x, stages, block, channels=channels, prefix=prefix, epsilon=1e-5)

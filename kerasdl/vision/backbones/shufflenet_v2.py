@@ -56,6 +56,7 @@ def shufflenet_v2_features(x, *, stages=STAGES, channels=CHANNELS[1.0], prefix: 
         >>> list(shufflenet_v2_features(keras.Input((64, 64, 3))))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
+    checks.counts("stages", stages)
     stem, *widths, last = channels
     x = conv_norm_act(x, stem, 3, stride=2, name=f"{prefix}stem", **NORM)
     features = {"stride2": x}

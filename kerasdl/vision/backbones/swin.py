@@ -1,7 +1,7 @@
 """Swin: attention within windows that shift from block to block (https://arxiv.org/abs/2103.14030).
 
-Deviations: none known. Sides that are no multiple of a window are padded inside each block, as in the authors' code for
-detection.
+Deviations: a map that its windows do not fill is padded with zeros, which are seen like any place, as in torchvision;
+the authors' classifier shrinks the window to a map that is smaller. Drop path is off until asked for.
 """
 
 import keras
@@ -124,7 +124,8 @@ def check_windows(image_shape, width: int, stages, heads) -> None:
     height, columns, _ = checks.image_shape("image_shape", image_shape)
     if None in (height, columns) or height % 4 or columns % 4:
         checks.refuse("image_shape must have known sides that are multiples of the patch, 4", image_shape)
-    if len(stages) != len(heads):
+    checks.at_least("width", width, 1)
+    if len(checks.counts("stages", stages)) != len(checks.counts("heads", heads)):
         checks.refuse("stages and heads must be of one length", (stages, heads))
     for stage, count in enumerate(heads):
         if width * 2**stage % count:

@@ -1,6 +1,6 @@
 """Swin V2: cosine attention, and normalisation after each branch, for larger nets (https://arxiv.org/abs/2111.09883).
 
-Deviations: none known.
+Deviations: as in `swin`.
 """
 
 import keras
@@ -72,7 +72,7 @@ def swin_v2_features(
     exports={"int16x8": "no 16-bit kernel for LOGISTIC, which bounds the bias of an offset"},
     tags=("transformer",),
     weights={"hugging-face": "kerasdl.vision.peers:SWIN_V2"},
-    tiny=dict(image_shape=(32, 32, 3), width=16, stages=(2, 1), heads=(2, 4), window=4, classes=4),
+    tiny=dict(image_shape=(36, 36, 3), width=16, stages=(2, 1), heads=(2, 4), window=4, classes=4),
 )
 def swin_v2(
     image_shape=(256, 256, 3),

@@ -125,7 +125,7 @@ def vit(
         >>> kerasdl.build("vit_tiny", classes=10).output_shape
         (None, 10)
     """
-    check_patches(image_shape, patch, width, heads)
+    check_patches(image_shape, patch, width, depth, heads, dropout)
     image = keras.Input(image_shape, name="image")
     form = dict(patch=patch, width=width, depth=depth, heads=heads)
     tokens = vit_features(image, **form, dropout=dropout, drop_path=drop_path)["tokens"]
@@ -133,14 +133,16 @@ def vit(
     return keras.Model(image, logits, name="vit")
 
 
-def check_patches(image_shape, patch: int, width: int, heads: int) -> None:
-    """Passes where an image falls into patches, and a token into heads; else raises `ArgumentError`."""
+def check_patches(image_shape, patch: int, width: int, depth: int, heads: int = 1, dropout: float = 0.0) -> None:
+    """Passes where an image falls into patches, a token into heads, and the rest is in range; else `ArgumentError`."""
     height, columns, _ = checks.image_shape("image_shape", image_shape)
     checks.at_least("patch", patch, 1)
     if None in (height, columns) or height % patch or columns % patch:
         checks.refuse(f"image_shape must have known sides that are multiples of the patch, {patch}", image_shape)
+    checks.at_least("depth", depth, 1)
+    checks.within("dropout", dropout, 0.0, 1.0)
     checks.at_least("heads", heads, 1)
-    if width % heads:
+    if checks.at_least("width", width, 1) % heads:
         checks.refuse(f"width must be a multiple of the {heads} heads", width)
 
 

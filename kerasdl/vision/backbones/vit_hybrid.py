@@ -22,7 +22,7 @@ STAGES = (3, 4, 9)
     variants={"vit_hybrid": {}},
     # stem and stages, patches of 1x1, class token and 197 positions, 12 blocks, the last norm, the head.
     params={"vit_hybrid": 11_934_656 + 787_200 + 768 * 198 + 12 * 7_087_872 + 1_536 + 769_000},
-    reference="summed from the paper's tables in tests/vision/test_vision_transformers.py",
+    reference="summed from the paper's tables in tests/vision/test_zoo.py",
     tags=("transformer",),
     tiny=dict(image_shape=(32, 32, 3), stages=(1,), channels=8, width=48, depth=1, heads=2, classes=4),
 )
@@ -63,7 +63,7 @@ def vit_hybrid(
         >>> kerasdl.build("vit_hybrid", image_shape=(64, 64, 3), depth=1, classes=10).output_shape
         (None, 10)
     """
-    check_patches(image_shape, 2 ** (len(stages) + 1), width, heads)
+    check_patches(image_shape, 2 ** (len(stages) + 1), width, depth, heads, dropout)
     checks.at_least("channels", channels, 1)
     image = keras.Input(image_shape, name="image")
     x = list(resnet_features(image, stages=stages, channels=channels, prefix="resnet_").values())[-1]

@@ -1,7 +1,8 @@
 """Xception: separable convolutions with shortcuts around them (https://arxiv.org/abs/1610.02357).
 
 Deviations: batch-norm momentum 0.9 in place of Keras's 0.99, so that short runs learn the statistics too. A separable
-convolution is two layers, depthwise and 1x1, so that both kernels are quantised and pruned by themselves.
+convolution is two layers, depthwise and 1x1, so that both kernels are quantised and pruned by themselves. Dropout is
+off until asked for with `dropout=0.5`, the paper's.
 """
 
 import keras
