@@ -21,7 +21,7 @@ def pairs():
             yield pytest.param(name, export_format, marks=marks, id=f"{name}-{export_format}")
 
 
-@pytest.mark.parametrize(("name", "export_format"), pairs())
+@pytest.mark.parametrize(("name", "export_format"), [*pairs()])
 def test_export_computes_what_the_model_computes(name, export_format, tiny, tmp_path):
     spec, model = kerasdl.spec(name), tiny(name)
     samples, _ = get_task(spec.task).example(model, 64, 0)

@@ -87,7 +87,7 @@ def examples():
                 yield pytest.param(thing, test, id=test.name, marks=marks)
 
 
-@pytest.mark.parametrize(("thing", "test"), examples())
+@pytest.mark.parametrize(("thing", "test"), [*examples()])
 def test_example_runs(thing, test, workplace, capsys):
     package = importlib.import_module(thing.__module__.rpartition(".")[0])
     public = {name: getattr(package, name) for name in package.__all__}
