@@ -1,6 +1,7 @@
 """What every test has: one seed, Keras's own dtype policy, and tiny models by name."""
 
 import functools
+import gc
 
 import kerasdl  # first, so that TensorFlow starts in silence
 
@@ -11,6 +12,10 @@ import pytest
 from filling import fill_weights
 
 matplotlib.use("Agg")
+# Every traced graph is a heap of objects that point at one another: at its own pace Python would look through all of
+# them for a tenth of the time and more.
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,12 @@ def example(name, model):
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-@pytest.mark.parametrize("split", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_bridge_gives_the_same_outputs(name, split, tiny):
+def test_bridge_gives_the_same_outputs(name, tiny):
+    """Split into single operations, and back, in tests/deploy/test_legacy_models.py."""
     model = tiny(name)
     inputs, _ = example(name, model)
     expected = model(inputs, training=False).numpy()
-    given = bridge(model, split=split).model(inputs, training=False).numpy()
+    given = bridge(model).model(inputs, training=False).numpy()
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 

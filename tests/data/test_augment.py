@@ -204,6 +204,15 @@ def test_boxes_and_masks_move_with_the_image(number, name):
     assert (lit <= (found["masks"].numpy() == 3)).mean() > 0.95
 
 
+@pytest.mark.parametrize("policy", [augment.RandAugment(), augment.AugMix()])
+def test_policies_leave_no_box_behind(policy):
+    image, seed = np.zeros((8, 8, 3), "float32"), tf.constant([0, 1])
+    assert list(policy.with_targets(image, seed)) == ["image"]
+    for targets in ({"boxes": [[0, 0, 4, 4]]}, {"masks": np.zeros((8, 8), int)}):
+        with pytest.raises(ArgumentError, match="transforms that move them along"):
+            augment.Chain((augment.Flip(), policy)).with_targets(image, seed, **targets)
+
+
 def test_boxes_that_leave_the_image_are_not_kept():
     crop = augment.ResizedCrop((10, 10), (0.05, 0.05))
     found = [crop.with_targets(np.zeros((40, 40, 1)), seed, boxes=[[0, 0, 20, 20]]) for seed in seeds(30)]

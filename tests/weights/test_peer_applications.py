@@ -30,8 +30,6 @@ OTHERS = {
     "efficientnet_v2_b0": ("EfficientNetV2B0", "efficientnet_v2", 64),
     "vgg19": ("VGG19", "vgg19", 32),
     "resnet101_keras": ("ResNet101", "resnet", 64),
-    "resnet152_keras": ("ResNet152", "resnet", 64),
-    "resnet101_v2": ("ResNet101V2", "resnet_v2", 64),
     "densenet169": ("DenseNet169", "densenet", 64),
     "mobilenet_050": ("MobileNet(alpha=0.5)", "mobilenet", 64),
     "mobilenet_v2_035": ("MobileNetV2(alpha=0.35)", "mobilenet_v2", 64),

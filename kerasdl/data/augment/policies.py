@@ -25,8 +25,23 @@ def _applied(operations: dict, levels, place, level, sign, shape):
     return tf.switch_case(place, branches)
 
 
+class Policy(Transform):
+    """Operations drawn by a rule, some of which move the image: boxes and masks would stay behind, so it takes none."""
+
+    def with_targets(self, image, seed, *, boxes=None, masks=None):
+        """As in `Transform`, of an image alone.
+
+        Raises:
+            ArgumentError: there are boxes or masks.
+        """
+        if boxes is not None or masks is not None:
+            hint = "Take a Chain of Flip, Crop, Affine and Colour."
+            checks.refuse("boxes and masks need transforms that move them along", type(self).__name__, hint)
+        return super().with_targets(image, seed)
+
+
 @dataclass(frozen=True)
-class RandAugment(Transform):
+class RandAugment(Policy):
     """Runs operations drawn evenly from fourteen, all at one strength.
 
     Pixels are rounded to 256 levels first, and operations are Pillow's; moved images are bilinear, grey where they end.
@@ -60,7 +75,7 @@ class RandAugment(Transform):
 
 
 @dataclass(frozen=True)
-class AugMix(Transform):
+class AugMix(Policy):
     """Blends an image with a mixture of several chains of operations.
 
     Source: https://arxiv.org/abs/1912.02781, section 3 and algorithm 1; without the Jensen-Shannon loss.
