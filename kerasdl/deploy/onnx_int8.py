@@ -12,8 +12,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 # What computes with weights or takes the time of a net: whoever asks for integers must hear where these stay float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 
-DYNAMIC = ["MatMul", "Gather", "LSTM"]
-CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}  # where the kernel has its output channels
+# Not Gather: onnxruntime 1.31 aborts the process as it loads a quantised table before a recurrent layer.
+DYNAMIC = ["MatMul", "LSTM"]
+# Which input is the kernel or the table of embeddings, and which axis has the output channels or the rows.
+STORED = {"Conv": (1, 0), "ConvTranspose": (1, 1), "Gather": (0, 0)}
 SMALLEST_KERNEL = 512  # entries; below, the nodes that int8 needs take more than it saves
 
 
@@ -48,11 +50,17 @@ def quantize_file(path: Path, quantize: str, ranges: dict[str, np.ndarray]) -> N
 
 
 def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.ndarray]) -> onnx.ModelProto:
+    # Weights get 7 bits: where a CPU lacks VNNI, sums of two 8-bit products overflow 16 bits, silently.
     simplified, quantized = folder / "simplified.onnx", folder / "quantized.onnx"
     _simplify(path, simplified)
     if quantize == "dynamic":
         quantize_dynamic(
-            simplified, quantized, op_types_to_quantize=DYNAMIC, per_channel=True, weight_type=QuantType.QInt8
+            simplified,
+            quantized,
+            op_types_to_quantize=DYNAMIC,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,
         )
     else:
         quantize_static(
@@ -63,6 +71,7 @@ def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.nda
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
             calibration_providers=["CPUExecutionProvider"],
         )
     return onnx.load(str(quantized))
@@ -88,13 +97,12 @@ def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _store_kernels(graph: onnx.GraphProto) -> None:
-    """Stores the kernels of convolutions as int8 by channel; the runtime brings them back as it loads the file."""
+    """Stores kernels and tables as int8 by channel or row; the runtime brings them back as it loads the file."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    wanted = {
-        node.input[1]: CHANNEL_AXIS[node.op_type]
-        for node in graph.node
-        if node.op_type in CHANNEL_AXIS and node.input[1] in tensors
-    }
+    stored = [
+        (node.input[STORED[node.op_type][0]], STORED[node.op_type][1]) for node in graph.node if node.op_type in STORED
+    ]
+    wanted = {name: axis for name, axis in stored if name in tensors}
     for name, axis in wanted.items():
         kernel = onnx.numpy_helper.to_array(tensors[name])
         if kernel.size < SMALLEST_KERNEL or kernel.dtype != np.float32:

@@ -104,6 +104,29 @@ def test_eight_bits_are_close_and_small(quantize, trained_like, tmp_path):
     assert report.bytes < 0.65 * (tmp_path / "float.onnx").stat().st_size
 
 
+def test_integers_that_are_multiplied_have_seven_bits(trained_like, tmp_path):
+    """Where a CPU lacks VNNI, the sum of two products of eight bits overflows sixteen, and onnxruntime says nothing."""
+    model, images = trained_like
+    export_onnx(model, tmp_path / "model.onnx", quantize="int8", representative=images)
+    tensors = [onnx.numpy_helper.to_array(each) for each in onnx.load(str(tmp_path / "model.onnx")).graph.initializer]
+    kernels = [each.astype(int) for each in tensors if each.dtype == np.int8 and each.ndim > 1]
+    assert len(kernels) >= 4
+    assert max(np.abs(kernel).max() for kernel in kernels) == 64
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_dynamic_stores_embeddings_in_bytes(recurrent, tmp_path):
+    tokens = keras.Input((12,), dtype="int32", name="tokens")
+    x = keras.layers.Embedding(1000, 16, mask_zero=recurrent, name="table")(tokens)
+    x = keras.layers.LSTM(16)(x) if recurrent else keras.layers.GlobalAveragePooling1D()(x)
+    model = fill_weights(keras.Model(tokens, keras.layers.Dense(3, name="head")(x)))
+    ids = np.random.default_rng(0).integers(1, 1000, (16, 12)).astype("int32")
+    report = export_onnx(model, tmp_path / "model.onnx", quantize="dynamic", samples=ids)
+    assert report.worst_relative < 0.05
+    tensors = [onnx.numpy_helper.to_array(each) for each in onnx.load(str(tmp_path / "model.onnx")).graph.initializer]
+    assert [each.dtype for each in tensors if each.shape == (1000, 16)] == [np.int8]
+
+
 def test_int8_computes_in_integers_and_by_channel(trained_like, tmp_path):
     model, images = trained_like
     report = export_onnx(model, tmp_path / "model.onnx", quantize="int8", representative=images)
