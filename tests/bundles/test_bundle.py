@@ -32,6 +32,7 @@ def small(tiny):
     )
 
 
+@pytest.mark.slow
 def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
     assert kerasdl.bundles.list_bundles() == [
         "digits_mobilenet",
@@ -121,6 +122,7 @@ def test_folder_and_zip_have_one_digest(small, tmp_path):
     assert folder.digest == packed.digest != ""
 
 
+@pytest.mark.slow
 def test_the_exported_graph_can_hold_the_preprocessing(digits, raw, tmp_path):
     images, _ = raw
     report = digits.export(tmp_path / "raw.tflite", raw_shape=(32, 32, 3), representative="digits")
@@ -149,6 +151,7 @@ def test_a_raw_shape_of_other_channels_is_refused(digits, tmp_path):
         digits.export(tmp_path / "raw.tflite", raw_shape=(64, 64, 1))
 
 
+@pytest.mark.slow
 def test_an_int8_file_keeps_the_accuracy(digits, tmp_path):
     path = tmp_path / "digits.tflite"
     digits.export(path, quantize="int8", representative="digits")

@@ -98,6 +98,7 @@ def test_an_untouched_bundle_is_read(name, honest, outcome, tiny):
     np.testing.assert_array_equal(loaded(inputs), tiny(name)(inputs))
 
 
+@pytest.mark.slow
 @fuzz(400)
 @given(edits=st.lists(EDIT, min_size=1, max_size=4))
 def test_edits_anywhere_in_the_zip_give_the_honest_files_or_an_error(edits, honest, tmp_path):

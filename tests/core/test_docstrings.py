@@ -19,7 +19,8 @@ ROOT = Path(kerasdl.__file__).parent
 STUBS = sorted(ROOT.rglob("__init__.pyi"))
 # The quickstart is the slow lane's; what a model class inherits is documented by Keras.
 LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
-LONG_SEARCHES = {"kerasdl.core:build", "kerasdl.train:find_batch_size", "kerasdl.train:profile_step"}
+SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMonitor", "data_servers")
+LONG = {"kerasdl.core:build", "kerasdl.train:fit_progressively", *(f"kerasdl.train:{name}" for name in SEARCHES)}
 
 
 def public_names():
@@ -82,7 +83,7 @@ def examples():
         for test in doctest.DocTestFinder(recurse=True).find(thing, name):
             if test.examples:
                 # A full-size net takes seconds to build, an export or a search for the right size seconds to make.
-                long = name in builders() or name.startswith("kerasdl.deploy:") or name in LONG_SEARCHES
+                long = name in builders() or name.startswith("kerasdl.deploy:") or name in LONG
                 marks = [pytest.mark.slow] if long else []
                 yield pytest.param(thing, test, id=test.name, marks=marks)
 

@@ -49,7 +49,11 @@ def macs_of(layer, *shapes, call=None):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_v2_s" else name for name in PUBLISHED]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("efficientnet_v2_s", "densenet121") else name
+        for name in PUBLISHED
+    ],
 )
 def test_published_macs(name):
     build, giga = PUBLISHED[name]

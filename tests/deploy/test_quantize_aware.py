@@ -118,6 +118,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(net, data, tmp_path)
         np.testing.assert_array_equal(mine.numpy(), its.numpy())
 
 
+@pytest.mark.slow
 def test_integers_at_the_door(net, data, tmp_path):
     quantized = quantize_aware(net, data, epochs=0)
     report = quantized.export_tflite(
@@ -130,6 +131,7 @@ def test_integers_at_the_door(net, data, tmp_path):
     assert np.mean(given.argmax(-1) == quantized.predict(data[0]).argmax(-1)) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [("zeros",), ("clusters",), ("zeros", "clusters")])
 def test_what_was_pruned_or_clustered_stays_so(keep, net, data, tmp_path):
     kernel = net.get_layer("conv1").kernel

@@ -90,6 +90,7 @@ def test_a_tiny_net():
     assert "steps_per_execution" in profile.advice[0]
 
 
+@pytest.mark.slow
 def test_a_large_matrix_product():
     profile = profiled("compute-bound", net(1200, 1200), held(1200, 400), optimizer="sgd", steps=6)
     assert profile.examples_per_second == pytest.approx(400 / profile.step_seconds)

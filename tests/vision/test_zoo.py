@@ -126,7 +126,7 @@ def test_classifiers_beside_googlenet_learn_as_its_docstring_says():
     x, y = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32"), np.arange(8) % 2
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     before = [model.get_layer(name).kernel.numpy() for name in ("head", "auxiliary1_head", "auxiliary2_head")]
-    model.compile("sgd", loss=[loss] * 3, loss_weights=[1.0, 0.3, 0.3])
+    model.compile("sgd", loss=[loss] * 3, loss_weights=[1.0, 0.3, 0.3], run_eagerly=True)
     model.fit(x, (y, y, y), verbose=0)
     for name, kernel in zip(("head", "auxiliary1_head", "auxiliary2_head"), before, strict=True):
         assert np.abs(model.get_layer(name).kernel - kernel).max() > 0
