@@ -71,7 +71,8 @@ def check(model, path, quantize, inputs):
 @pytest.mark.parametrize(
     ("name", "masking"),
     [
-        *((name, masking) for name in QUICK for masking in (False, True)),
+        *((name, True) for name in QUICK),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in QUICK),
         *(pytest.param(name, True, marks=pytest.mark.slow) for name in [*LAYERS, *MORE] if name not in QUICK),
     ],
 )
