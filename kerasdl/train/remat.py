@@ -198,6 +198,9 @@ class _Twice:
             results, scope = self.layer(function=again_forward, training=True)
             outputs = [results[key] for key in keys] + scope.losses
         gradients = tape.gradient(outputs, [*again, *others], output_gradients=list(upstream))
+        if any(gradient is not None for gradient in gradients):
+            # All at once, or earlier segments would be computed again while this one's tensors wait for a thread.
+            gradients = tf.tuple(gradients)
         return (gradients[: len(again)], gradients[len(again) :]) if others else gradients
 
 

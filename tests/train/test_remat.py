@@ -359,25 +359,28 @@ def run_script(text):
 PEAK = """
 import keras, numpy as np, tensorflow as tf
 from keras import layers
-from kerasdl.core.memory import peak_memory
+from kerasdl.core.memory import forget_peak, held_memory, peak_memory
 from kerasdl.train.remat import rematerialized
+tf.config.threading.set_inter_op_parallelism_threads(1)  # where work waits longest for a thread
 x = inputs = keras.Input((32, 32, 3))
 x = layers.Conv2D(32, 3, padding="same")(x)
-for number in range(10):
+for number in range(20):
     y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(32, 3, padding="same", use_bias=False)(x)))
     y = layers.BatchNormalization()(layers.Conv2D(32, 3, padding="same", use_bias=False)(y))
     x = layers.ReLU()(layers.Add()([x, y]))
 model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 forward = rematerialized(model) if {lean} else model
-images = tf.random.normal((128, 32, 32, 3))
-before = peak_memory()
+images = tf.random.normal((64, 32, 32, 3))
 
-@tf.function(autograph=False, jit_compile={jit})
+@tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3))], autograph=False, jit_compile={jit})
 def gradients(images):
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(forward(images, training=True) ** 2)
     return tape.gradient(loss, model.trainable_weights)
 
+gradients(images[:1])  # so that what the code itself takes is not counted
+forget_peak()
+before = held_memory()
 gradients(images)
 print((peak_memory() - before) / 2**20)
 """
@@ -386,7 +389,7 @@ print((peak_memory() - before) / 2**20)
 @pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_the_compiler_does_not_undo_it(jit):
-    """Peak memory of a step; about 0.4 of the plain one where the second pass is one."""
+    """Peak memory of a step; 0.25 to 0.4 of the plain one where the second pass is one, and comes when it must."""
     plain, lean = (float(run_script(PEAK.format(lean=lean, jit=jit))) for lean in (False, True))
     assert lean < 0.65 * plain, (plain, lean)
 
