@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from .stand_ins import for_onnx
 from .tracing import Program, first_line, in_batches, owner, stateful_layers, third_party
 
 OPSETS = range(13, 23)
+CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
 WRITTEN = 18  # the latest that tf2onnx 1.17 writes; onnx itself converts what it wrote to later ones
 AXES = ("all", "batch", "none")
 # Measure and default bound by kind of file, as for TFLite.
@@ -184,7 +187,8 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
     inputs = {tensor.op.name: tensor for tensor in frozen.inputs}
     outputs = dict(zip(sorted(program.outputs), frozen.outputs, strict=True))  # TensorFlow sorts a dict by its keys
     names = {tensor.name: name for name, tensor in (inputs | outputs).items()}
-    proto, _ = tf2onnx.convert.from_graph_def(
+    convert = partial(
+        tf2onnx.convert.from_graph_def,
         graph,
         name=program.model.name,
         input_names=[inputs[each.name].name for each in program.inputs],
@@ -193,10 +197,28 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
         custom_op_handlers=HANDLERS,
         tensors_to_rename=names,
     )
+    try:
+        with _in_place():
+            proto, _ = convert()
+    except Exception:  # an optimisation that fails is left out where there is a copy to go back to
+        proto, _ = convert()
     shapes = {names[tensor.name]: tensor.shape for tensor in (*frozen.inputs, *frozen.outputs)}
     for value in (*proto.graph.input, *proto.graph.output):
         _name_dimensions(value, shapes[value.name])
     return proto
+
+
+@contextmanager
+def _in_place() -> Iterator[None]:
+    """Lets tf2onnx optimise its graph as it stands; else it copies that with all weights before each of many passes."""
+    before = os.environ.get(CATCH_ERRORS)
+    os.environ[CATCH_ERRORS] = "FALSE"
+    try:
+        yield
+    finally:
+        del os.environ[CATCH_ERRORS]
+        if before is not None:
+            os.environ[CATCH_ERRORS] = before
 
 
 def _name_dimensions(value: onnx.ValueInfoProto, shape: tf.TensorShape) -> None:

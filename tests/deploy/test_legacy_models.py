@@ -323,10 +323,10 @@ def test_global_state_stays_as_it_was():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+# What the others hold, one of these holds too; each of them is measured in docs/applications.md.
 APPLICATIONS = (
-    *("Xception", "VGG16", "ResNet50", "ResNet50V2", "InceptionV3"),
-    *("InceptionResNetV2", "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "DenseNet121"),
-    *("NASNetMobile", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny"),
+    *("Xception", "ResNet50V2", "InceptionResNetV2", "MobileNetV3Small"),
+    *("DenseNet121", "NASNetMobile", "EfficientNetV2B0", "ConvNeXtTiny"),
 )
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf2onnx.optimizer
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import export_onnx, export_saved_model, onnx
@@ -35,6 +36,21 @@ def content(path):
 
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_optimisation_that_fails_is_left_out(make, real, tmp_path, monkeypatch):
+    class Broken(tf2onnx.optimizer.IdentityOptimizer):
+        calls = 0
+
+        def optimize(self, graph, iteration):
+            Broken.calls += 1
+            graph.remove_node(graph.get_nodes()[0].name)  # what is half done must not stay
+            raise KeyError("broken")
+
+    model = make("conv_bn")
+    monkeypatch.setitem(tf2onnx.optimizer._optimizers, "remove_identity", Broken)
+    assert export_onnx(model, tmp_path / "model.onnx", samples=real(model)).worst_relative < 1e-5
+    assert Broken.calls > 1
 
 
 @pytest.mark.parametrize("name", EXPORTS)

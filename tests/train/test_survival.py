@@ -17,7 +17,7 @@ import kerasdl
 SCRIPT = Path(__file__).with_name("survivor.py")
 KILLS = 20
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("survival")]  # one process, whose undisturbed runs all share
 
 
 def start(folder, *launcher):
