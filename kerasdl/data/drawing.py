@@ -5,6 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+AHEAD = 8
+"""Batches that are read ahead."""
+
 
 def augment_seeds(seed: int, epoch: int, size: int) -> np.ndarray:
     """Returns a seed for each place in the order of an epoch, int32 (size, 2)."""
@@ -34,7 +37,12 @@ def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.dat
 
 
 def ready(pipeline: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns a pipeline that is read ahead, in order."""
+    """Returns a pipeline that is read ahead, in order.
+
+    Maps run on all cores, up to 16. TensorFlow could tune that, but then waits up to a minute, now and then, to close
+    the pipeline: the thread that tunes may miss that it is told to end.
+    """
     options = tf.data.Options()
     options.deterministic = True
-    return pipeline.prefetch(tf.data.AUTOTUNE).with_options(options)
+    options.autotune.enabled = False
+    return pipeline.prefetch(AHEAD).with_options(options)

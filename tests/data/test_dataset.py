@@ -184,3 +184,9 @@ def test_bad_arguments_are_refused(digits, arguments):
 def test_too_many_are_refused(digits):
     with pytest.raises(ArgumentError, match="count must be at most 70"):
         digits.take(71)
+
+
+def test_no_thread_tunes_a_pipeline_and_keeps_it_from_closing():
+    rows = load("digits").take(8)
+    for pipeline in (rows.batches(4), rows.stream(4)):
+        assert pipeline.options().autotune.enabled is False
