@@ -1,6 +1,6 @@
 """Cross-validation: a run for each fold, and what all examples got while they were held out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ def cross_validate(
         The figures of each fold, and the predictions in the order of the data.
 
     Raises:
-        ArgumentError: an argument breaks its range, or the folds give different figures.
+        ArgumentError: an argument breaks its range, the folds give different figures, or predictions for only some of
+            the examples.
 
     Example:
         >>> x, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
@@ -70,7 +71,7 @@ def cross_validate(
     inputs, labels = (np.asarray(part) for part in data)
     if len(inputs) != len(labels) or len(labels) < folds:
         checks.refuse(f"data must be two arrays of one length, {folds} or more", (len(inputs), len(labels)))
-    figures, predictions = [], None
+    figures, predictions = [], []
     for fold, (rest, held) in enumerate(split(labels, folds, stratified, seed)):
         set_seed(seed)
         result = run((inputs[rest], labels[rest]), (inputs[held], labels[held]), fold)
@@ -78,12 +79,20 @@ def cross_validate(
         figures.append({name: float(value) for name, value in found.items()})
         if figures[0].keys() != figures[-1].keys():
             checks.refuse(f"every fold must give the figures {tuple(figures[0])}", tuple(figures[-1]))
-        if given is not None:
-            given = np.asarray(given)
-            if predictions is None:
-                predictions = np.zeros((len(labels), *given.shape[1:]), given.dtype)
-            predictions[held] = given
-    return CrossValidation(tuple(figures), predictions)
+        if given is not None and len(given) != len(held):
+            checks.refuse(f"fold {fold} must give a prediction for each of its {len(held)} examples", len(given))
+        predictions.append((held, given))
+    return CrossValidation(tuple(figures), _in_order(predictions))
+
+
+def _in_order(predictions: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray | None:
+    places, given = zip(*predictions, strict=True)
+    missing = [fold for fold, each in enumerate(given) if each is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        checks.refuse("where one fold gives predictions, all must", dict.fromkeys(missing))
+    return np.concatenate([np.asarray(each) for each in given])[np.argsort(np.concatenate(places))]
 
 
 def split(labels: np.ndarray, folds: int, stratified: bool, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -19,6 +19,8 @@ from .config import RunConfig
 from .fitting import DEFAULTS, fit
 from .state import Run
 
+SEEDS_APART = 1_000
+
 
 def fit_progressively(
     model: keras.Model,
@@ -69,10 +71,11 @@ def fit_progressively(
     held = None if validation is None else _resized(validation, sizes[-1])
     ends = [round(config.epochs * (stage + 1) / len(sizes)) for stage in range(len(sizes))]
     run = None
-    for size, begin, end in zip(sizes, [0, *ends], ends, strict=False):
+    for number, (size, begin, end) in enumerate(zip(sizes, [0, *ends], ends, strict=False)):
         stage = dataclasses.replace(
             config,
             epochs=end - begin,
+            seed=config.seed + SEEDS_APART * number,  # else each stage would see the first epoch's order again
             schedule=schedules.Stretch(config.schedule, begin / config.epochs, end / config.epochs),
             augment=config.augment if augment is None else augment(size),
             folder=None if config.folder is None else Path(config.folder) / f"size{size}",

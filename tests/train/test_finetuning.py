@@ -188,6 +188,16 @@ def test_folds_are_those_of_scikit_learn(stratified):
         cross_validate(run, (inputs, labels * 0.5), folds=3)
 
 
+def test_predictions_of_some_examples_alone_are_refused():
+    data = np.zeros((6, 2)), np.arange(6) % 2
+    for rule, predictions in {
+        "a prediction for each of its 2": lambda held, fold: held[0][:1],
+        "where one fold gives predictions, all must; got {1: None": lambda held, fold: None if fold else held[0],
+    }.items():
+        with pytest.raises(ArgumentError, match=rule):
+            cross_validate(lambda rest, held, fold, of=predictions: ({}, of(held, fold)), data, folds=3)
+
+
 def test_the_mean_of_views_is_the_mean_of_their_probabilities(tiny):
     model = tiny("resnet18")
     views = [lambda x: x, lambda x: x[:, :, ::-1], lambda x: x[:, ::-1]]

@@ -5,6 +5,7 @@ import csv
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError
@@ -38,6 +39,21 @@ def test_images_grow_under_one_schedule(tmp_path):
     rates = [float(row["learning_rate"]) for log in logs for row in csv.DictReader(log)]
     whole = schedules.as_schedule("polynomial").over(0.1, 10)
     np.testing.assert_allclose(rates, [whole(step) for step in (1, 3, 5, 7, 9)], rtol=1e-5)
+
+
+def test_no_stage_repeats_what_another_drew():
+    drawn = {8: [], 16: []}
+
+    def noting(size):
+        def note(image, seed):
+            keep = tf.numpy_function(lambda seed: drawn[size].append(tuple(seed)) or np.float32(0), [seed], tf.float32)
+            return image + keep
+
+        return note
+
+    fit_progressively(net(), DIGITS, (8, 16), augment=noting, config=CONFIG)
+    assert len(drawn[8]) >= 32
+    assert not set(drawn[8]) & set(drawn[16])
 
 
 def test_a_finished_run_is_not_made_again(tmp_path):
