@@ -3,16 +3,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow index macs golden topics matrix awkward applications bundles pictures lint format clean
+.PHONY: quickstart test slow bars index macs golden topics matrix awkward applications bundles pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadgroup
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "slow and not bars" -n 2 --dist loadgroup
+
+# The longest bars: three seeds of the quickstart, twenty kills, recipes of minutes. Neither lane holds them.
+bars: $(READY)
+	$(BIN)/python -m pytest -m bars -n 2 --dist loadgroup
 
 # What is generated from the registry and the code.
 index: $(READY)

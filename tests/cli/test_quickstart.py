@@ -8,7 +8,7 @@ import pytest
 import kerasdl
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_fine_tuning_is_ahead_of_from_scratch_by_eight_points(tmp_path, capsys):
     runs = [kerasdl.cli.run_quickstart(tmp_path / str(seed), seed=seed, quiet=True) for seed in range(3)]
     tuned, scratch = ([run[name] for run in runs] for name in ("fine-tuned", "from scratch"))

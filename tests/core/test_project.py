@@ -1,6 +1,7 @@
 """The project as a whole: its style, its generated pages, the wheel, what stands in the README."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -90,6 +91,9 @@ def test_the_wheel_alone_runs_the_quickstart(tmp_path):
     assert run.returncode == 0, run.stderr
     assert run.stderr == "", "noise reached the terminal"
     made = {path.name for path in (work / "out").iterdir()}
+    figures = json.loads((work / "out" / "figures.json").read_text())
+    assert figures["fine-tuned"] > figures["from scratch"] + 0.03
+    assert min(export["same answer"] for export in figures["exports"]) >= 0.95
     assert made >= {"digits.zip", "digits.tflite", "digits_int8.tflite", "digits.onnx", "curves.png", "confusion.png"}
     where = [sys.executable, "-c", "import kerasdl; print(kerasdl.__file__)"]
     found = subprocess.run(where, cwd=work, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)

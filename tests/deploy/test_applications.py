@@ -12,7 +12,7 @@ import pytest
 
 from kerasdl.deploy import export_onnx, export_tflite
 
-NETS = ("MobileNetV3Small", "EfficientNetB0", "ConvNeXtTiny")
+NETS = ("MobileNetV3Small", "EfficientNetB0", pytest.param("ConvNeXtTiny", marks=pytest.mark.bars))
 RECORD = Path(__file__).parents[2] / "docs" / "applications.json"
 
 

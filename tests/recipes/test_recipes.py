@@ -32,7 +32,20 @@ def test_lenet_reads_digits():
     assert recipe("lenet5_digits").train(seed=0) >= 0.985
 
 
-@pytest.mark.slow
+@pytest.mark.bars
+@pytest.mark.timeout(1800)
+def test_a_whole_resnet_reads_digits():
+    assert recipe("resnet18_digits").train(seed=0) >= 0.99
+
+
+@pytest.mark.bars
+def test_images_that_grow_teach_as_much():
+    found = recipe("growing_images").compare(seed=0)
+    growing, large = (found[name][0] for name in ("growing", "large throughout"))
+    assert growing >= max(0.98, large - 0.01)
+
+
+@pytest.mark.bars
 def test_a_student_with_a_teacher_beats_itself_alone():
     found = recipe("distillation").compare(seed=0)
     assert found["teacher"] > found["taught"] > found["alone"]
@@ -44,13 +57,13 @@ def test_two_digits_are_named_and_thresholds_help_where_pairs_are_few(tmp_path):
     assert tuned > plain > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_letters_help_with_digits():
     pretrained, scratch = recipe("transfer").compare("mobilenet_v2")
     assert pretrained > scratch + 0.03
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_instance_norms_forget_contrast_and_batch_norms_do_not():
     batch, instance = (recipe("normalisations").compare(norm) for norm in ("batch", "instance"))
     assert min(batch[0], instance[0]) > 0.95
