@@ -236,8 +236,11 @@ class Bundle:
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
         train = self.ready(train, labels=labels)
-        validation = None if validation is None else self.ready(validation, split="validation", labels=labels)
+        if validation is not None:
+            validation = self.ready(validation, split="validation", labels=labels or train.class_names)
         model, labels = self._copy_for(train)
+        if validation is not None and validation.class_names not in ((), labels):
+            checks.refuse(f"validation data must have the training data's classes {labels}", validation.class_names)
         claim_folder(config.folder, self.model, resume=config.resume)
         finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
         classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}

@@ -116,7 +116,7 @@ def finetune(
     weights: Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights.")] = None,
     model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
     side: Annotated[int | None, typer.Option(help="With --from: height and width of the images in pixels.")] = None,
-    seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     json: Json = False,
 ) -> None:
     """Train a copy of a bundle on your data, a folder of images in class folders for one."""
@@ -131,7 +131,7 @@ def finetune(
     else:
         shape = None if side is None else (side, side, 3)
         loaded = kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
-    train, validation = _load(data, "train", seed), _load_validation(data, seed)
+    train, validation = _load(data, "train"), _load_validation(data)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
     )
@@ -172,7 +172,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a bundle on labelled data."""
-    figures = kerasdl.load_bundle(bundle).evaluate(_load(data, split, 0))
+    figures = kerasdl.load_bundle(bundle).evaluate(_load(data, split))
     if json:
         return show_json(figures)
     show_table(f"{bundle} on {data} ({split})", ("figure", "value"), list(figures.items()))
@@ -202,7 +202,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime, and check what was written; report and card stand beside the file."""
-    representative = None if data is None else _load(data, "train", 0)
+    representative = None if data is None else _load(data, "train")
     options = kerasdl.bundles.ExportOptions(
         quantize=quantize,
         mixed="auto" if mixed else None,
@@ -309,17 +309,18 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(6)
 
 
-def _load(data: str, split: str, seed: int):
+def _load(data: str, split: str):
+    """Loads data by the one split of all commands, so that none tests on what another trained on."""
     name = f"folder:{data}" if Path(data).is_dir() else data
     if ":" not in name:
         names = [record.name for record in kerasdl.data.list_datasets()]
         checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")
-    return kerasdl.data.load(name, split, seed=seed)
+    return kerasdl.data.load(name, split)
 
 
-def _load_validation(data: str, seed: int):
+def _load_validation(data: str):
     try:
-        return _load(data, "validation", seed)
+        return _load(data, "validation")
     except DataError as error:
         print(f"no validation: {error}", file=sys.stderr)
         return None

@@ -32,8 +32,13 @@ def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, b
 
 def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.data.Dataset:
     """Returns batches of which each went through `mix` with a seed of its own."""
+
+    @tf.autograph.experimental.do_not_convert  # which would hide what mix refuses
+    def one(batch, seed):
+        return mix(*batch, seed)
+
     batches = tf.data.Dataset.zip(pipeline, tf.data.Dataset.from_tensor_slices(seeds))
-    return batches.map(lambda batch, seed: mix(*batch, seed), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def ready(pipeline: tf.data.Dataset) -> tf.data.Dataset:

@@ -34,7 +34,8 @@ class Focal(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         surprise = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=self.from_logits)
-        return (-ops.expm1(-surprise)) ** self.gamma * surprise
+        missed = ops.maximum(-ops.expm1(-surprise), 1e-7)  # a power below 1 has no slope at 0
+        return missed**self.gamma * surprise
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma, "from_logits": self.from_logits}

@@ -1,10 +1,8 @@
 """Fine-tuning of a trained net: the head first, then layer groups from the head down, each at a rate of its own."""
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,6 +13,7 @@ from kerasdl.core.task import Task
 from .config import RunConfig
 from .depth_rates import LayerRates
 from .fitting import DEFAULTS, fit
+from .staging import forget_stages, stage_config
 from .state import Run
 
 
@@ -36,7 +35,8 @@ def finetune(
 
     First the head alone (a linear probe), then all groups of layers at once, or one more of them in each stage. A group
     learns at `decay` times the rate of the one above it. Batch norms stay in inference mode: statistics and factors
-    are those of the pretraining. Layers that were frozen before stay frozen throughout.
+    are those of the pretraining. Layers that were frozen before stay frozen throughout. The best epoch is looked for in
+    each stage by itself.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the
     probe first, https://arxiv.org/abs/2202.10054.
@@ -70,16 +70,34 @@ def finetune(
     if config.steps is not None:
         checks.refuse("fine-tuning is told its length by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
-    factors = {layer.name: decay**depth for depth, group in enumerate(reversed(layered), start=1) for layer in group}
-    optimizer = LayerRates(config.optimizer, factors)
+    optimizer = _slower_below(layered, decay, config.optimizer)
+    stages = [*_stages(layered, config.epochs, probe, gradual)]
+    forget_stages(config, [name for name, _, _ in stages])
     run = None
-    for name, epochs, free in _stages(layered, config.epochs, probe, gradual):
+    for number, (name, epochs, free) in enumerate(stages):
         answering = [layer for layer in _layers_of(model) if layer.name == head]
         with _only(model, [*answering, *free], train_norms):
-            folder = None if config.folder is None else Path(config.folder) / name
-            stage = dataclasses.replace(config, epochs=epochs, folder=folder, optimizer=optimizer)
+            stage = stage_config(config, number, name, epochs=epochs, optimizer=optimizer)
             run = fit(model, train, validation=validation, task=task, config=stage)
     return run
+
+
+def _slower_below(groups: Sequence[Sequence[keras.layers.Layer]], decay: float, optimizer: Any) -> LayerRates:
+    """Returns an optimizer in which each group learns at `decay` times the rate of the one above it.
+
+    Layers inside others are named too: in a cloned or loaded model their weights no longer bear the outer name.
+    """
+    factors: dict[str, float] = {}
+    weights = []
+    for depth, group in enumerate(reversed(groups), start=1):
+        for layer in group:
+            factors |= {inner.name: decay**depth for inner in reversed([*layer._flatten_layers()])}
+            weights += [(weight, decay**depth) for weight in layer.weights]
+    rates = LayerRates(optimizer, factors)
+    lost = [weight.path for weight, factor in weights if rates.factor_of(weight) != factor]
+    if lost:
+        checks.refuse("layers of different depth must be told apart by the names in their weights' paths", lost[0])
+    return rates
 
 
 def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[list[keras.layers.Layer]]:
@@ -154,8 +172,10 @@ def _stages(
 @contextmanager
 def _only(model: keras.Model, free: Sequence[keras.layers.Layer], train_norms: bool) -> Iterator[None]:
     """Freezes all layers of a model but these, and its batch norms unless they are to learn."""
-    before = [(layer, layer.trainable) for layer in _layers_of(model)]
-    wanted = {id(layer) for layer in free}
+    # Outer layers first, since what is said of one holds for all inside.
+    inside = {id(layer): [*layer._flatten_layers()] for layer in _layers_of(model)}
+    before = [(layer, layer.trainable) for layers in inside.values() for layer in layers]
+    wanted = {id(inner) for layer in free for inner in inside[id(layer)]}
     try:
         for layer, was in before:
             norm = isinstance(layer, keras.layers.BatchNormalization)

@@ -36,7 +36,7 @@ class RunFolder:
         identity = json.loads(json.dumps(identity))  # tuples become lists, as in the file
         config = self.path / "config.json"
         if not resume and self.writes:
-            self._clear()
+            self.clear()
         if not config.exists() and not self.writes:
             raise TrainingError(
                 f"{self.path} must be on storage that all workers share; the chief's {config.name} is not seen here."
@@ -65,7 +65,8 @@ class RunFolder:
             logs.draw_curves(self.path / "curves.png", history, monitor, best_epoch)
             self._drawn_at = time.monotonic()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Removes the run that is kept here."""
         self.checkpoints.clear()
         shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         for name in ("config.json", "log.csv", "curves.png"):

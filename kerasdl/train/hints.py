@@ -58,6 +58,8 @@ class FeatureDistiller(keras.Model):
         return {"layers": self.layers_asked, "teacher": self.teacher_digest}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if sample_weight is not None:  # one for each example, whose map has a loss at each place
+            sample_weight = keras.ops.reshape(sample_weight, (-1, *[1] * (len(y_pred.shape) - 2)))
         return super().compute_loss(x, self.ask_teacher(x), y_pred, sample_weight, training)
 
 

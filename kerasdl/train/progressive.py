@@ -3,9 +3,7 @@
 Deviation from the paper: dropout does not grow with the images, since a rate is part of a model.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,9 +15,8 @@ from kerasdl.data import Dataset, as_dataset
 from . import schedules
 from .config import RunConfig
 from .fitting import DEFAULTS, fit
+from .staging import forget_stages, stage_config
 from .state import Run
-
-SEEDS_APART = 1_000
 
 
 def fit_progressively(
@@ -35,7 +32,8 @@ def fit_progressively(
     """Trains a model in place on small images first and ever larger ones, and returns the run of the last stage.
 
     The epochs are shared out evenly, one stage a size, under one schedule of the learning rate. Small images are quick
-    to learn from, and want less augmentation. Validation sees images of the last size throughout.
+    to learn from, and want less augmentation. Validation sees images of the last size throughout. The best epoch is
+    looked for in each stage by itself.
 
     Source: https://arxiv.org/abs/2104.00298, section 4.
 
@@ -70,15 +68,17 @@ def fit_progressively(
         checks.refuse("a model for growing images must take images of any size", model.input_shape, hint)
     held = None if validation is None else _resized(validation, sizes[-1])
     ends = [round(config.epochs * (stage + 1) / len(sizes)) for stage in range(len(sizes))]
+    names = [f"size{size}" for size in sizes]
+    forget_stages(config, names)
     run = None
     for number, (size, begin, end) in enumerate(zip(sizes, [0, *ends], ends, strict=False)):
-        stage = dataclasses.replace(
+        stage = stage_config(
             config,
+            number,
+            names[number],
             epochs=end - begin,
-            seed=config.seed + SEEDS_APART * number,  # else each stage would see the first epoch's order again
             schedule=schedules.Stretch(config.schedule, begin / config.epochs, end / config.epochs),
             augment=config.augment if augment is None else augment(size),
-            folder=None if config.folder is None else Path(config.folder) / f"size{size}",
         )
         run = fit(model, _resized(train, size), validation=held, task=task, config=stage)
     return run

@@ -9,6 +9,7 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
+from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from .config import RunConfig
@@ -51,7 +52,7 @@ def taking_shares(loss: Any) -> Any:
 
 def mixes_classes(config: RunConfig, data: Dataset) -> bool:
     """Returns whether training batches hold shares of the classes where the data hold whole numbers."""
-    return config.mix is not None and data.batches(1).element_spec[1].dtype.is_integer
+    return config.mix is not None and is_one_class(data.batches(1).element_spec[1])
 
 
 def smoothed(loss: Any, smoothing: float) -> Any:
@@ -72,13 +73,14 @@ def smoothed(loss: Any, smoothing: float) -> Any:
     checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
 
 
-def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset) -> np.ndarray | None:
+def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset, classes: int = 0) -> np.ndarray | None:
     """Returns the weight of each class, float32 (K,); None for None.
 
     Args:
         weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
             gives each class that occurs `examples / (classes that occur * examples of the class)`.
         data: the training data.
+        classes: how many there are at least, as far as the model tells.
 
     Raises:
         ArgumentError: the labels are no whole numbers, or there is no end to them.
@@ -91,10 +93,11 @@ def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset)
     if weights == "balanced":
         if data.steps(1) is None:
             checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
-        counts = np.bincount(np.concatenate([y.ravel() for _, y in data.batches(1024).as_numpy_iterator()]))
+        found = np.concatenate([y.ravel() for _, y in data.batches(1024).as_numpy_iterator()])
+        counts = np.bincount(found, minlength=classes)
         occurring = np.count_nonzero(counts)
         return (counts.sum() / (occurring * np.maximum(counts, 1)) * (counts > 0)).astype(np.float32)
-    table = np.ones(max(len(data.class_names), max(weights) + 1), np.float32)
+    table = np.ones(max(len(data.class_names), classes, max(weights) + 1), np.float32)
     for label, weight in weights.items():
         table[checks.at_least("a class", label, 0)] = checks.within("a class weight", weight, 0.0, 1e9)
     return table

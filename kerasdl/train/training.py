@@ -109,8 +109,9 @@ class Training:
     def way(self) -> steps.Way:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
+        classes = (model.outputs[0].shape[-1] or 0) if getattr(model, "outputs", None) else 0
         return steps.Way(
-            class_weights=class_weight_table(config.class_weights, self.train),
+            class_weights=class_weight_table(config.class_weights, self.train, classes),
             shares=mixes_classes(config, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,

@@ -12,6 +12,7 @@ import pytest
 
 import kerasdl
 from kerasdl.bundles import Bundle
+from kerasdl.bundles import bundle as bundle_module
 from kerasdl.core import ArgumentError, BundleError, UnknownNameError
 from kerasdl.train import RunConfig
 
@@ -79,6 +80,18 @@ def test_finetune_gives_a_fresh_head_and_leaves_the_old_bundle_alone(small):
         np.testing.assert_array_equal(old, new)
     moved = np.abs(tuned.model.get_layer("stem_conv").get_weights()[0] - before[0]).max()
     assert moved > 0, "the last stage trains every layer"
+
+
+def test_validation_data_have_the_classes_of_the_training_data(small, monkeypatch):
+    few = kerasdl.data.load("digits").per_class(1)
+    arrays = np.zeros((10, 32, 32, 1), np.uint8), np.arange(10)
+    bundle = kerasdl.load_bundle("glyphs_mobilenet")
+    tuned = bundle.finetune(few, arrays, epochs=1, freeze="features", config=QUIET)
+    assert tuned.labels == few.class_names
+    assert tuned.manifest.metrics
+    monkeypatch.setattr(bundle_module, "finetune_model", lambda *_, **__: pytest.fail("it trains first"))
+    with pytest.raises(ArgumentError, match="validation data must have the training data's classes"):
+        bundle.finetune(few, kerasdl.data.load("glyphs", "validation"), epochs=1, config=QUIET)
 
 
 def test_freezing_features_moves_the_head_alone(small):

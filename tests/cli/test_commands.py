@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import kerasdl
 from kerasdl.cli.app import app
+from kerasdl.core import ArgumentError
 
 
 def run(*words: str):
@@ -188,3 +189,23 @@ def test_predict_reads_rows_from_json(tmp_path):
     (tmp_path / "rows.json").write_text(json.dumps(rows.tolist()))
     answers = read("predict", tmp_path / "rows.zip", tmp_path / "rows.json")
     assert [answer["scores"] for answer in answers] == [each["scores"] for each in bundle.predict(rows)]
+
+
+def test_all_commands_split_data_alike_whatever_their_seed(photos, tmp_path, monkeypatch):
+    seen = {}
+
+    class Stand:
+        def finetune(self, train, *_, **__):
+            seen["taught"] = {image.tobytes() for image in train.arrays()[0]}
+            raise ArgumentError("enough")
+
+        def evaluate(self, data):
+            seen["tested"] = {image.tobytes() for image in data.arrays()[0]}
+            return {}
+
+    monkeypatch.setattr(kerasdl, "load_bundle", lambda name: Stand())
+    run("finetune", "any", photos, "--out", tmp_path / "o.zip", "--seed", 5)
+    run("evaluate", "any", photos)
+    assert len(seen["taught"]) > 5
+    assert seen["tested"]
+    assert not seen["taught"] & seen["tested"]

@@ -239,8 +239,9 @@ def test_each_of_several_ways_has_its_turn():
     compiled, turns = tf.function(augment.Either(ways)), []
     for seed in seeds(30):
         mixed = compiled(images, labels, seed)[0]
-        turns += [number for number, way in enumerate(ways) if np.allclose(mixed, way(images, labels, seed)[0])]
-    assert len(turns) == 30
+        own = tf.random.experimental.stateless_fold_in(seed, 5)
+        made = [way(images, labels, own)[0] for way in ways]
+        turns.append(next(number for number, each in enumerate(made) if np.allclose(mixed, each)))
     assert 5 < sum(turns) < 25
 
 
@@ -283,3 +284,16 @@ def test_runs_with_augmentation_are_the_same_twice_and_differ_from_plain_ones():
     for first, second in zip(one, again, strict=True):
         np.testing.assert_array_equal(first, second)
     assert any(np.abs(first - other).max() > 1e-4 for first, other in zip(one, plain, strict=True))
+
+
+def test_one_choice_inside_another_is_drawn_anew():
+    ways = [lambda images, labels, seed, value=value: (images * 0 + value, labels) for value in (1.0, 2.0, 3.0)]
+    inner = augment.Either((augment.Either((ways[0], ways[1])), ways[2]))
+    images = tf.zeros((1, 2, 2, 1))
+    values = [float(inner(images, tf.zeros((1, 2)), seed)[0][0, 0, 0, 0]) for seed in seeds(300)]
+    shares = [values.count(value) / 300 for value in (1.0, 2.0, 3.0)]
+    np.testing.assert_allclose(shares, [0.25, 0.25, 0.5], atol=0.09)
+    twice = augment.Sometimes(augment.Sometimes(augment.Flip(1.0), 0.5), 0.5)
+    image = tf.reshape(tf.range(4.0), (1, 4, 1))
+    flipped = np.mean([float(twice(image, seed)[0, 0, 0]) > 1 for seed in seeds(300)])
+    assert flipped == pytest.approx(0.25, abs=0.09)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasdl import losses
 
@@ -46,3 +47,14 @@ def test_a_focal_loss_without_focus_is_cross_entropy():
     assert float(losses.Focal(0.0)(LABELS, LOGITS)) == pytest.approx(float(plain(LABELS, LOGITS)), rel=1e-6)
     sure = np.eye(4, dtype="float32")[LABELS] * 30
     assert float(losses.Focal()(LABELS, sure)) < 1e-8
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_has_a_slope_where_the_answer_is_sure(gamma):
+    logits, loss = tf.constant([[40.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), losses.Focal(gamma)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        total = loss(np.array([0, 0]), logits)
+    slopes = tape.gradient(total, logits).numpy()
+    assert np.isfinite(slopes).all()
+    assert np.abs(slopes[0]).max() < 1e-6 < np.abs(slopes[1]).max()

@@ -11,7 +11,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 import kerasdl
 from kerasdl.core import ArgumentError
-from kerasdl.train import LayerRates, RunConfig, cross_validate, depth_groups, finetune, fit, predict_transformed
+from kerasdl.train import (
+    LayerRates,
+    RunConfig,
+    cross_validate,
+    depth_groups,
+    finetune,
+    finetuning,
+    fit,
+    predict_transformed,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.normal(size=(24, 32, 32, 3)).astype("float32"), RNG.integers(0, 4, 24).astype("int32")
@@ -165,6 +174,70 @@ def test_a_killed_fine_tuning_goes_on(net, tmp_path, monkeypatch):
     finetune(net, (IMAGES, LABELS), **settings, config=config)
     for one, other in zip(expected, net.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_stages_draw_anew_and_none_takes_up_what_was_to_be_forgotten(tmp_path, monkeypatch):
+    def start(seed):
+        return fill_weights(kerasdl.build("resnet18", **kerasdl.spec("resnet18").tiny), seed)
+
+    seeds, plain = [], finetuning.fit
+
+    def noting(*args, config, **more):
+        seeds.append(config.seed)
+        if limit and len(seeds) == limit:
+            raise KeyboardInterrupt
+        return plain(*args, config=config, **more)
+
+    monkeypatch.setattr(finetuning, "fit", noting)
+    settings = dict(groups=1, task="image_classification")
+    config = RunConfig(epochs=2, batch_size=8, progress="off", folder=tmp_path / "run")
+    limit = 0
+    finetune(start(1), (IMAGES, LABELS), **settings, probe=0.5, config=config)
+    assert len(set(seeds)) == 2
+    alone = start(2)
+    finetune(alone, (IMAGES, LABELS), **settings, probe=0.5, config=dataclasses.replace(config, folder=None))
+    seeds.clear()
+    limit = 2
+    with pytest.raises(KeyboardInterrupt):
+        again = dataclasses.replace(config, resume=False)
+        finetune(start(2), (IMAGES, LABELS), **settings, probe=0.5, config=again)
+    limit = 0
+    other = start(2)
+    finetune(other, (IMAGES, LABELS), **settings, probe=0.5, config=config)
+    for one, expected in zip(other.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+
+def test_layers_inside_others_have_the_rate_of_their_group():
+    """After a fresh head, which clones the model, their weights bear the inner name alone."""
+    task = kerasdl.core.get_task("text_classification")
+    model = task.replace_head(kerasdl.build("bilstm_classifier", **kerasdl.spec("bilstm_classifier").tiny), 2)
+    before, rng = values(model), np.random.default_rng(0)
+    data = rng.integers(1, 50, (16, 8)).astype("int32"), rng.integers(0, 2, 16).astype("int32")
+    config = RunConfig(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adam", progress="off")
+    finetune(model, data, groups=1, probe=0.0, decay=1e-6, task=task, config=config)
+    moves = {path: np.abs(value - before[path]).max() for path, value in values(model).items()}
+    head = [move for path, move in moves.items() if path.startswith("head")]
+    rest = [move for path, move in moves.items() if not path.startswith("head")]
+    assert len(rest) > 8
+    assert max(rest) < 1e-6 < 1e-3 < min(head)
+
+
+def test_norms_inside_other_layers_stay_as_they_are():
+    frame = keras.Input((8, 8, 1))
+    features = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(3, 3, name="conv")(frame))
+    backbone = keras.Model(frame, keras.layers.GlobalAveragePooling2D()(features), name="backbone")
+    film = keras.Input((2, 8, 8, 1))
+    each = keras.layers.TimeDistributed(backbone, name="frames")(film)
+    model = keras.Model(film, keras.layers.Dense(4, name="head")(keras.layers.Flatten()(each)))
+    data = RNG.normal(size=(16, 2, 8, 8, 1)).astype("float32"), RNG.integers(0, 4, 16)
+    before = values(model)
+    flags = [layer.trainable for layer in model._flatten_layers()]
+    finetune(model, data, groups=1, probe=0.0, task="image_classification", config=dataclasses.replace(QUIET, epochs=1))
+    changed = {path for path, value in values(model).items() if np.abs(value - before[path]).max() > 0}
+    assert any("conv" in path for path in changed)
+    assert not [path for path in changed if "norm" in path]
+    assert [layer.trainable for layer in model._flatten_layers()] == flags
 
 
 @pytest.mark.parametrize("stratified", [True, False])

@@ -115,6 +115,20 @@ def test_class_weights_by_closed_form(toy):
         assert history_loss(model, x, y, class_weights=weights) == pytest.approx((table[y] * each).mean(), rel=1e-5)
 
 
+def test_classes_without_a_weight_have_one(toy):
+    """Also where only the model tells that there are more."""
+    x, _ = toy.data(30)
+    y = (np.arange(30) % 3).astype(np.int32)
+    model, _ = linear_model(x)
+    twin = keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    whole = history_loss(twin, x, y, class_weights={0: 1.0, 1: 3.0, 2: 1.0})
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    config = RunConfig(steps=1, batch_size=30, progress="off", class_weights={1: 3.0}, shuffle=False)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(30)
+    assert fit(model, batches, loss=loss, metrics=[], config=config).history["loss"][0] == pytest.approx(whole)
+
+
 def test_label_smoothing_by_closed_form(toy):
     x, _ = toy.data(30)
     y = (np.arange(30) % 3).astype(np.int32)

@@ -30,6 +30,18 @@ def test_a_step_is_the_regression_by_hand(toy):
         np.testing.assert_allclose(part.numpy(), expected, atol=1e-6)
 
 
+def test_a_weight_counts_for_its_example_and_not_for_columns():
+    keras.utils.set_random_seed(0)
+    tensor = keras.Input((5, 5, 1))
+    student, teacher = (keras.Model(tensor, keras.layers.Conv2D(n, 3, name="conv")(tensor)) for n in (2, 3))
+    pupil = FeatureDistiller(student, teacher, "conv", "conv")
+    x, weights = tf.random.normal((4, 5, 5, 1), seed=0), np.float32([1, 2, 0, 5])
+    pupil.compile("sgd", loss="mse")
+    given = pupil.compute_loss(x, None, pupil(x), weights)
+    squares = np.square(teacher(x).numpy() - pupil(x).numpy()).mean((1, 2, 3))
+    assert float(given) == pytest.approx((weights * squares).mean(), rel=1e-5)
+
+
 def test_a_student_comes_to_know_its_teachers_features(toy):
     student, teacher = toy.model(width=16), toy.model(width=8)
     before, known = toy.digest(teacher), student.get_layer("head").kernel.numpy()

@@ -39,6 +39,32 @@ def test_a_step_is_the_cross_entropy_of_the_shares(task):
         np.testing.assert_allclose(weight.numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("labels", [Y[:, None], np.eye(3, dtype="int32")[Y], np.eye(3, dtype="float32")[Y]])
+def test_labels_of_every_form_are_mixed_alike(labels):
+    for (_, shares), (_, given) in zip(
+        as_dataset((X, Y)).batches(8, mix=MIX), as_dataset((X, labels)).batches(8, mix=MIX), strict=True
+    ):
+        np.testing.assert_allclose(given, shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((40, 6, 6), "int32"), np.zeros((40, 5), "float32")])
+def test_labels_that_are_no_classes_are_not_mixed(labels):
+    with pytest.raises(ArgumentError, match=r"integers \(B,\) or shares \(B, 3\)"):
+        as_dataset((X, labels)).batches(8, mix=MIX)
+
+
+def test_columns_of_labels_train_as_rows_do(task):
+    one, other = (fit(net(), (X, labels), task=task, config=settings(seed=1)) for labels in (Y, Y[:, None]))
+    assert one.history["accuracy"] == other.history["accuracy"]
+    np.testing.assert_array_equal(one.model.get_weights()[0], other.model.get_weights()[0])
+
+
+def test_balanced_weights_reach_classes_that_do_not_occur(task):
+    data, mix = (X, np.minimum(Y, 1)), augment.Mixup(classes=3, smoothing=0.1)
+    run = fit(net(), data, task=task, config=settings(mix=mix, class_weights="balanced"))
+    assert np.isfinite(run.history["loss"]).all()
+
+
 def test_metrics_take_the_larger_share_and_validation_the_plain_labels(task):
     model = net()
     run = fit(model, (X, Y), validation=(X, Y), task=task, config=settings(restore_best=False))

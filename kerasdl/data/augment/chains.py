@@ -64,12 +64,14 @@ class Sometimes(Transform):
     def __call__(self, image, seed):
         """Returns the image, changed or not."""
         image = tf.cast(image, tf.float32)
-        return tf.cond(drawn(seed, 2000, 0.0, 1.0) < self.chance, lambda: self.transform(image, seed), lambda: image)
+        own = tf.random.experimental.stateless_fold_in(seed, 2001)  # else one inside another would draw as that did
+        return tf.cond(drawn(seed, 2000, 0.0, 1.0) < self.chance, lambda: self.transform(image, own), lambda: image)
 
     def with_targets(self, image, seed, *, boxes=None, masks=None):
         """As in `Transform`."""
         image = tf.cast(image, tf.float32)
-        changed = self.transform.with_targets(image, seed, boxes=boxes, masks=masks)
+        own = tf.random.experimental.stateless_fold_in(seed, 2001)
+        changed = self.transform.with_targets(image, own, boxes=boxes, masks=masks)
         same = Transform.with_targets(_SAME, image, seed, boxes=boxes, masks=masks)
         chosen = drawn(seed, 2000, 0.0, 1.0) < self.chance
         return {name: tf.where(chosen, changed[name], same[name]) for name in changed}

@@ -19,7 +19,7 @@ def smoothed(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tens
     Source: label smoothing, https://arxiv.org/abs/1512.00567, section 7.
 
     Args:
-        labels: integers (B,), or shares already, (B, K).
+        labels: integers (B,) or (B, 1), or shares already, (B, K).
         classes: K.
         smoothing: what is spread, from 0 to below 1.
 
@@ -27,7 +27,7 @@ def smoothed(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tens
         (B, K) float32, each row of sum 1.
 
     Raises:
-        ArgumentError: an argument breaks its range.
+        ArgumentError: an argument breaks its range, or the labels have another shape.
 
     Example:
         >>> smoothed(tf.constant([1]), 4, 0.2).numpy().round(2)
@@ -35,8 +35,15 @@ def smoothed(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tens
     """
     checks.at_least("classes", classes, 2)
     checks.within("smoothing", smoothing, 0.0, 0.999)
-    shares = tf.one_hot(labels, classes) if labels.dtype.is_integer and labels.shape.rank == 1 else labels
+    shares = tf.one_hot(tf.reshape(labels, [-1]), classes) if is_one_class(labels) else labels
+    if shares.shape.rank != 2 or shares.shape[1] != classes:
+        checks.refuse(f"labels to be mixed must be integers (B,) or shares (B, {classes})", labels)
     return tf.cast(shares, tf.float32) * (1 - smoothing) + smoothing / classes
+
+
+def is_one_class(labels: tf.Tensor | tf.TensorSpec) -> bool:
+    """Returns whether labels are whole numbers, one for each example: (B,) or (B, 1)."""
+    return labels.dtype.is_integer and (labels.shape.rank == 1 or (labels.shape.rank == 2 and labels.shape[1] == 1))
 
 
 def _beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
@@ -54,8 +61,8 @@ def _partners(count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 class Mixup:
     """Adds to each image of a batch a share of another one, and its labels likewise.
 
-    Called with images (B, H, W, C), labels, integers (B,) or shares (B, K), and a seed, int32 (2,), it gives images and
-    shares (B, K). The loss is then `CategoricalCrossentropy(from_logits=True)`.
+    Called with images (B, H, W, C), labels, integers (B,) or (B, 1) or shares (B, K), and a seed, int32 (2,), it gives
+    images and shares (B, K). The loss is then `CategoricalCrossentropy(from_logits=True)`.
 
     Source: https://arxiv.org/abs/1710.09412, section 2; one draw a batch, as in the authors' code.
 
@@ -142,4 +149,5 @@ class Either:
     def __call__(self, images, labels, seed):
         """Returns the mixed images, float32, and shares."""
         number = tf.cast(drawn(seed, 4, 0.0, float(len(self.ways))), tf.int32)
-        return tf.switch_case(number, [lambda way=way: way(images, labels, seed) for way in self.ways])
+        own = tf.random.experimental.stateless_fold_in(seed, 5)  # one Either in another would else draw as that did
+        return tf.switch_case(number, [lambda way=way: way(images, labels, own) for way in self.ways])
