@@ -70,12 +70,12 @@ def finetune(
     if config.steps is not None:
         checks.refuse("fine-tuning is told its length by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
-    optimizer = _slower_below(layered, decay, config.optimizer)
+    answering = [layer for layer in _layers_of(model) if layer.name == head]
+    optimizer = _slower_below([*layered, answering], decay, config.optimizer)
     stages = [*_stages(layered, config.epochs, probe, gradual)]
     forget_stages(config, [name for name, _, _ in stages])
     run = None
     for number, (name, epochs, free) in enumerate(stages):
-        answering = [layer for layer in _layers_of(model) if layer.name == head]
         with _only(model, [*answering, *free], train_norms):
             stage = stage_config(config, number, name, epochs=epochs, optimizer=optimizer)
             run = fit(model, train, validation=validation, task=task, config=stage)
@@ -87,14 +87,10 @@ def _slower_below(groups: Sequence[Sequence[keras.layers.Layer]], decay: float, 
 
     Layers inside others are named too: in a cloned or loaded model their weights no longer bear the outer name.
     """
-    factors: dict[str, float] = {}
-    weights = []
-    for depth, group in enumerate(reversed(groups), start=1):
-        for layer in group:
-            factors |= {inner.name: decay**depth for inner in reversed([*layer._flatten_layers()])}
-            weights += [(weight, decay**depth) for weight in layer.weights]
-    rates = LayerRates(optimizer, factors)
-    lost = [weight.path for weight, factor in weights if rates.factor_of(weight) != factor]
+    factors = [(layer, decay**depth) for depth, group in enumerate(reversed(groups)) for layer in group]
+    inner = {each.name: factor for layer, factor in factors for each in layer._flatten_layers()}
+    rates = LayerRates(optimizer, inner | {layer.name: factor for layer, factor in factors})
+    lost = [w.path for layer, factor in factors for w in layer.weights if rates.factor_of(w) != factor]
     if lost:
         checks.refuse("layers of different depth must be told apart by the names in their weights' paths", lost[0])
     return rates

@@ -223,6 +223,18 @@ def test_layers_inside_others_have_the_rate_of_their_group():
     assert max(rest) < 1e-6 < 1e-3 < min(head)
 
 
+def test_a_name_inside_another_layer_leaves_the_rates_of_outer_layers_alone():
+    def layer(name, inner):
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name=inner)], name=name)
+
+    tensor = keras.Input((1, 4))
+    features = keras.layers.Dense(4, name="mix")(keras.layers.TimeDistributed(layer("low", "mix"))(tensor))
+    model = keras.Model(tensor, keras.layers.TimeDistributed(layer("top", "deep"), name="head")(features))
+    rates = finetuning._slower_below([*depth_groups(model, 2), [model.get_layer("head")]], 0.5, "sgd")
+    assert rates.factors["mix"] == 0.5
+    assert {rates.factor_of(weight) for weight in model.get_layer("head").weights} == {1.0}
+
+
 def test_norms_inside_other_layers_stay_as_they_are():
     frame = keras.Input((8, 8, 1))
     features = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(3, 3, name="conv")(frame))
