@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import kerasdl
 from kerasdl.train import RunConfig
-from kerasdl.train.data_service import data_servers, served
+from kerasdl.train.distribute.data_service import data_servers, served
 
 ROUNDS, EPOCHS, FILES, BATCH, PIXELS, SIDE = 5, 12, 512, 32, 384, 48
 FORMS = ("one core", "one core and a server", "two cores")

@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras import layers
 
 from kerasdl.core.memory import peak_memory
-from kerasdl.train.remat import rematerialized
+from kerasdl.train.engine.gradient_checkpointing import rematerialized
 
 ROUNDS, STEPS = 7, 3
 

@@ -25,10 +25,10 @@ import_after(
         "kerasdl.layers.window_attention",
         "kerasdl.losses.cross_entropy",
         "kerasdl.losses.focal",
-        "kerasdl.train.depth_rates",
-        "kerasdl.train.schedule_forms",
-        "kerasdl.train.lookahead",
-        "kerasdl.train.sharpness",
+        "kerasdl.train.optim.layer_rates",
+        "kerasdl.train.optim.keras_schedules",
+        "kerasdl.train.optim.lookahead",
+        "kerasdl.train.optim.sharpness_aware",
     ),
 )
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

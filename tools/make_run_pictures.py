@@ -11,10 +11,10 @@ import kerasdl  # first, so that TensorFlow starts in silence
 import keras
 
 from kerasdl.train import RunConfig, fit
-from kerasdl.train.batch_finding import find_batch_size
-from kerasdl.train.monitoring import GradientMonitor
-from kerasdl.train.rate_finding import find_learning_rate
-from kerasdl.train.step_profiling import profile_step
+from kerasdl.train.diagnostics.batch_size_finder import find_batch_size
+from kerasdl.train.diagnostics.gradient_monitor import GradientMonitor
+from kerasdl.train.diagnostics.learning_rate_finder import find_learning_rate
+from kerasdl.train.diagnostics.step_profiler import profile_step
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 DEPTH, WIDTH = 16, 32

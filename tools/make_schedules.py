@@ -8,7 +8,7 @@ sys.path.insert(0, str(ROOT))
 
 from kerasdl.core import files  # noqa: E402
 from kerasdl.train import schedules  # noqa: E402
-from kerasdl.train.schedule_plots import plot_schedules  # noqa: E402
+from kerasdl.train.optim.schedule_plots import plot_schedules  # noqa: E402
 
 SHOWN = {
     "polynomial": "polynomial",

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from kerasdl.core import checks
-from kerasdl.train.clusters import cluster_from, environment_of, scheduler_of
+from kerasdl.train.distribute.clusters import cluster_from, environment_of, scheduler_of
 
 from .local_workers import Ended, Share, Workers, cores_here, gpus_here, not_there, shares_of
 

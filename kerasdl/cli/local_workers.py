@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
-from kerasdl.train.clusters import Cluster, environment_of
+from kerasdl.train.distribute.clusters import Cluster, environment_of
 
 # Below those that systems hand out for outgoing connections, which could take one between its choice and its use.
 PORTS = range(10_240, 32_768)

@@ -20,7 +20,7 @@ from kerasdl.core.errors import ExportError
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
 from kerasdl.train import Run, RunConfig, fit
-from kerasdl.train.targets import objective_of, task_of
+from kerasdl.train.engine.objectives import objective_of, task_of
 
 from . import saved_model, tflite_conversion, tflite_file
 from .exporting import Target, export

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kerasdl.train.clusters import PORT, cluster_from
+from kerasdl.train.distribute.clusters import PORT, cluster_from
 
 FOLDER = Path(__file__).parents[2] / "docs" / "scaling"
 SCRIPTS = ("slurm.sbatch", "tpu_vm.sh")

@@ -1,0 +1,172 @@
+"""A model on trial: real training steps, after which it is what it was.
+
+The layers are trained themselves and their values put back. A clone would not do: `keras.models.clone_model` with
+`set_weights` loses what `Normalization.adapt` found, and computes something else without a word.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+
+from ..engine import train_steps
+from ..engine.objectives import objective_of, task_of
+from ..optim.optimizers import make_optimizer
+
+OPTIMIZER = "adamw"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained on trial, and how."""
+
+    model: keras.Model
+    """Compiled; over the same variables as the user's, or the user's own where it has a `train_step`."""
+    step: Callable[[Any], dict[str, tf.Tensor]]
+    """One compiled update from an iterator of batches, as `steps.make_train_step` makes it."""
+
+    def set_rate(self, rate: float) -> None:
+        """Gives the optimizers another learning rate; without, it is 0."""
+        for _, each in optimizers_of(self.model):
+            getattr(each, "inner_optimizer", each).learning_rate = rate
+
+
+class _Stand(keras.Model):
+    """A model whose `call` is its own, under another loss and optimizer."""
+
+    def __init__(self, model: keras.Model):
+        super().__init__(name=model.name)
+        self.model = model
+
+    def call(self, x, training=None):
+        return self.model(x, training=training)
+
+
+@contextmanager
+def on_trial(
+    model: keras.Model, train: Dataset, *, optimizer: Any = None, loss: Any = None, task: Any = None
+) -> Iterator[Trial]:
+    """Yields a Trial over the variables of a model; when the block ends, even by Ctrl-C, they are as they were.
+
+    The model itself is not compiled: a second one stands over its layers. One whose class has its own `train_step` or
+    `compute_loss` trains by it, with fresh optimizers in the place of its own for the time being.
+
+    Args:
+        model: a built Keras model; with a `train_step` or `compute_loss` of its own, compiled.
+        train: what it is trained on.
+        optimizer: a name or a Keras optimizer; None takes `"adamw"`, or the model's own where it has a `train_step`.
+        loss: as in `fit`.
+        task: as in `fit`.
+
+    Raises:
+        ArgumentError: the model cannot be trained like this.
+    """
+    if not isinstance(model, keras.Model):
+        checks.refuse("model must be a keras.Model", type(model).__name__)
+    own = has_own_objective(model)
+    if own:
+        _check_own(model, loss)
+    elif not model.built:
+        checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
+    replaced = dict(optimizers_of(model)) if own else {}
+    subject = model if own else _second(model)
+    try:
+        for name, each in replaced.items():
+            setattr(model, name, fresh_optimizer(each if optimizer is None else optimizer))
+        if not own:
+            objective, _ = objective_of(task_of(task, train), loss, ())
+            subject.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
+        step = train_steps.make_train_step(subject, None)
+        # Tracing makes every variable that a step changes, without a step.
+        step.get_concrete_function(tf.data.IteratorSpec(train.batches(1).element_spec))
+        if not subject.trainable_weights:
+            checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
+        with _restoring([*subject.variables, *subject.metrics_variables]):
+            yield Trial(subject, step)
+    finally:
+        for name, each in replaced.items():
+            setattr(model, name, each)
+
+
+def has_own_objective(model: keras.Model) -> bool:
+    """Returns whether the class of a model has a `train_step` or a `compute_loss` of its own."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
+
+
+def optimizers_of(model: keras.Model) -> Iterator[tuple[str, keras.optimizers.Optimizer]]:
+    """Yields the optimizers of a model by the names of its attributes."""
+    yield from ((name, each) for name, each in vars(model).items() if isinstance(each, keras.optimizers.Optimizer))
+
+
+class Endless:
+    """Batches of one epoch after the other, as a run gets them."""
+
+    def __init__(self, train: Dataset, batch_size: int, seed: int = 0, augment: Callable | None = None):
+        self.settings = {"batch_size": batch_size, "seed": seed, "shuffle": True, "augment": augment}
+        self.train, self.length, self.epoch = train, train.steps(batch_size), 0
+        self._open()
+
+    def step(self, step: Callable[[Any], Any]) -> Any:
+        """Returns what `step` makes of the next batch.
+
+        Raises:
+            DataError: an epoch holds no batches.
+        """
+        # Where the length is known the end is not run into: a step may change variables before it comes to the data.
+        if self.read == self.length:
+            self._open()
+        try:
+            made = step(self.stream)
+        except tf.errors.OutOfRangeError:
+            if not self.read:
+                raise DataError("the data hold no batches. Check their size, and filters in the pipeline.") from None
+            self._open()
+            return self.step(step)
+        self.read += 1
+        return made
+
+    def _open(self) -> None:
+        self.stream, self.read = iter(self.train.batches(epoch=self.epoch, **self.settings)), 0
+        self.epoch += 1
+
+
+@contextmanager
+def _restoring(variables: list[Any]) -> Iterator[None]:
+    before = [np.array(each.numpy()) for each in variables]
+    try:
+        yield
+    finally:
+        for each, value in zip(variables, before, strict=True):
+            each.assign(value)
+
+
+def _second(model: keras.Model) -> keras.Model:
+    call = next(each for each in type(model).__mro__ if "call" in vars(each))
+    if not call.__module__.startswith("keras."):
+        return _Stand(model)
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def fresh_optimizer(pattern: Any) -> keras.optimizers.Optimizer:
+    """Returns an optimizer with the settings of another, or of a name, and a learning rate of 0 that can be set."""
+    if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
+        return keras.optimizers.LossScaleOptimizer(fresh_optimizer(pattern.inner_optimizer), pattern.initial_scale)
+    return make_optimizer(pattern, {"learning_rate": 0.0, "use_ema": False})
+
+
+def _check_own(model: keras.Model, loss: Any) -> None:
+    if not model.compiled or loss is not None:
+        rule = "a model with its own train_step or compute_loss must be compiled, and loss None"
+        checks.refuse(rule, "another loss" if model.compiled else "not compiled", "Compile it with its losses.")
+    if not any(optimizers_of(model)):
+        checks.refuse("a model with its own train_step must keep its optimizers as attributes", model.name)

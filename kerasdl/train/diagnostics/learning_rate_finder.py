@@ -1,0 +1,244 @@
+"""A learning rate found by trying: one short run in which it rises (Smith 2017, section 3.3)."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from kerasdl.core import checks
+from kerasdl.core.errors import TrainingError
+from kerasdl.core.plotting import GREY, dress, keep, mark, new_figure
+from kerasdl.data import as_dataset
+
+from ..engine.mixed_precision import computing_in
+from ..loop.run_logs import FAINT, INK, TRAIN, VALIDATION
+from .dry_run import Endless, on_trial
+
+DIVERGED = 4.0  # times the lowest smoothed loss
+HALF_WINDOW = 0.25  # decades of the rate
+ENDS = {
+    "diverged": "the loss rose to 4 times its lowest",
+    "not finite": "the loss was not finite any more",
+    "finished": "the loss did not rise to 4 times its lowest",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RateSearch:
+    """What a short run with a rising learning rate showed."""
+
+    rates: np.ndarray
+    """The rates that were tried, rising, float64 (S,)."""
+    losses: np.ndarray
+    """The loss of each step's batch, float64 (S,)."""
+    smoothed: np.ndarray
+    """Its exponential mean, corrected for its start, float64 (S,)."""
+    steepest: float | None
+    """Where the loss falls fastest over the logarithm of the rate; None where it does not fall."""
+    tenth_of_lowest: float | None
+    """A tenth of the rate at which the smoothed loss is lowest; None where it does not fall."""
+    ended: str
+    """`"diverged"`, `"not finite"` or `"finished"`."""
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate to start with: `steepest`."""
+        return self.steepest
+
+    def __str__(self) -> str:
+        tried = f"{len(self.rates)} steps from {self.rates[0]:.2g} to {self.rates[-1]:.2g}; {ENDS[self.ended]}"
+        if self.smoothed.argmin() == len(self.rates) - 1:
+            tried += ", and still fell at the end: pass a higher high"
+        if self.steepest is None:
+            return f"no rate made the loss fall. {tried}"
+        return (
+            f"learning rate {self.steepest:.2g}, where the loss falls fastest; "
+            f"a tenth of where it is lowest: {self.tenth_of_lowest:.2g}. {tried}"
+        )
+
+    def plot(self, path: str | os.PathLike | None = None) -> Figure:
+        """Returns the loss over the rate, the figures marked; with a path, written there too, such as a .png."""
+        figure = new_figure(6.4, 3.8)
+        axes = figure.add_subplot()
+        axes.plot(self.rates, self.losses, ".", color=FAINT, markersize=5, label="single batches")
+        axes.plot(self.rates, self.smoothed, color=TRAIN, linewidth=2, label="smoothed")
+        axes.set_xscale("log")
+        if self.steepest is not None:
+            mark(axes, self.steepest, f"steepest: {self.steepest:.2g}", VALIDATION)
+            mark(axes, self.tenth_of_lowest, f"tenth of lowest: {self.tenth_of_lowest:.2g}", GREY, 0.08)
+        # The rise at the end would press flat what comes before it.
+        before = slice(0, int(self.smoothed.argmin()) + 1)
+        low, high = self.losses[before].min(), max(self.smoothed[before].max(), self.losses[before].max())
+        room = max(high - low, 1e-9)
+        axes.set_ylim(low - 0.15 * room, high + 0.15 * room)
+        dress(axes, "loss as the learning rate rises", "learning rate")
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left")
+        return keep(figure, path)
+
+
+def find_learning_rate(
+    model: keras.Model,
+    train: Any,
+    *,
+    low: float = 1e-7,
+    high: float = 1.0,
+    steps: int = 100,
+    smoothing: float = 0.9,
+    batch_size: int = 32,
+    optimizer: str | keras.optimizers.Optimizer | None = None,
+    loss: Any = None,
+    task: Any = None,
+    mixed_precision: str | None = None,
+    seed: int = 0,
+) -> RateSearch:
+    """Trains for some steps while the learning rate rises, and says which rate to train with.
+
+    The rate of step i is `low * (high / low) ** (i / (steps - 1))`. The run ends early where the smoothed loss is over
+    4 times its lowest, or a loss is not finite. Afterwards the model is what it was: weights, statistics of batch
+    norms, random state and what it is compiled with, also after Ctrl-C.
+
+    `steepest` is the middle of the half decade of rates over which a straight line through the smoothed loss falls
+    fastest, looked for up to where the smoothed loss is lowest, less the steps by which the smoothed loss comes late.
+    Both figures are None where the smoothed loss falls by less than single batches differ from it.
+
+    Source: Smith 2017, https://arxiv.org/abs/1506.01186, section 3.3; the rise by powers, the smoothing and the end at
+    4 times the lowest loss are fastai's practice.
+
+    Args:
+        model: a built Keras model; one whose class has its own `train_step` is compiled, and trains by it.
+        train: as in `fit`.
+        low: the first rate, above 0.
+        high: the last rate, up to 1e6.
+        steps: how many rates, 10 or more.
+        smoothing: weight of the past in the smoothed loss, from 0 to below 1.
+        batch_size: examples in a batch, for data that comes unbatched; the rate found is one for this size.
+        optimizer: a name or a Keras optimizer; None takes `"adamw"`, or those of a model with its own `train_step`.
+        loss: as in `fit`.
+        task: as in `fit`.
+        mixed_precision: as in `RunConfig`.
+        seed: seed of the order of the data.
+
+    Returns:
+        The RateSearch: `suggestion`, `steepest`, `tenth_of_lowest`, `plot(path)`, and the figures of each step.
+
+    Raises:
+        ArgumentError: settings, model and data do not fit together.
+        TrainingError: the loss is not finite at the lowest rate.
+
+    Example:
+        >>> result = find_learning_rate(model, (x, y), steps=20, batch_size=4)
+        >>> len(result.rates) <= 20
+        True
+        >>> result.plot("rates.png").axes[0].get_xlabel()
+        'learning rate'
+    """
+    checks.within("low", low, 1e-12, 1e6)
+    checks.within("high", high, 1e-12, 1e6)
+    if low >= high:
+        checks.refuse("high must be above low", (low, high))
+    checks.at_least("steps", steps, 10)
+    checks.one_of("mixed_precision", mixed_precision, (None, "bfloat16", "float16"))
+    checks.within("smoothing", smoothing, 0.0, 0.999)
+    rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
+    train = as_dataset(train)
+    with (
+        computing_in(model, mixed_precision),
+        on_trial(model, train, optimizer=optimizer, loss=loss, task=task) as trial,
+    ):
+        batches, losses, smoothed, ended = Endless(train, batch_size, seed), [], [], "finished"
+        for rate in rates:
+            trial.set_rate(float(rate))
+            value = _loss_of(batches.step(trial.step))
+            if not math.isfinite(value):
+                ended = "not finite"
+                break
+            losses.append(value)
+            smoothed.append(_exponential_mean(losses, smoothing))
+            if has_diverged(smoothed):
+                ended = "diverged"
+                break
+    if not losses:
+        raise TrainingError("the loss is not finite before any update. Look for NaN in the data and the weights.")
+    losses, smoothed, rates = np.array(losses), np.array(smoothed), rates[: len(losses)]
+    return RateSearch(rates, losses, smoothed, *suggested(rates, losses, smoothed, smoothing), ended)
+
+
+def scale_learning_rate(rate: float, batch_size: int, new_batch_size: int, *, rule: str = "linear") -> float:
+    """Returns the learning rate for another batch size.
+
+    `"linear"` is `rate * new / old`, for SGD with or without momentum (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677, section 2.1); with a warm-up, and up to some thousand examples a batch.
+    `"sqrt"` is `rate * sqrt(new / old)`, for Adam and its kin (Malladi et al. 2022, https://arxiv.org/abs/2205.10287,
+    section 4; Krizhevsky 2014, https://arxiv.org/abs/1404.5997, section 5, has it for the variance of SGD).
+
+    Args:
+        rate: what serves `batch_size`, 0 or more.
+        batch_size: examples in a batch, 1 or more.
+        new_batch_size: the same for the rate wanted.
+        rule: `"linear"` or `"sqrt"`.
+
+    Returns:
+        The rate for `new_batch_size`, float.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+
+    Example:
+        >>> scale_learning_rate(0.1, 256, 1024), scale_learning_rate(1e-3, 256, 1024, rule="sqrt")
+        (0.4, 0.002)
+    """
+    checks.within("rate", rate, 0.0, 1e6)
+    ratio = checks.at_least("new_batch_size", new_batch_size, 1) / checks.at_least("batch_size", batch_size, 1)
+    checks.one_of("rule", rule, ("linear", "sqrt"))
+    return rate * (ratio if rule == "linear" else math.sqrt(ratio))
+
+
+def has_diverged(smoothed: list[float]) -> bool:
+    """Returns whether the last value is over 4 times the lowest (of a lowest below 0, 3 times its size above it)."""
+    lowest = min(smoothed)
+    return smoothed[-1] > lowest + (DIVERGED - 1) * abs(lowest)
+
+
+def suggested(
+    rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, smoothing: float
+) -> tuple[float | None, float | None]:
+    """Returns where the loss falls fastest, and a tenth of the rate where it is lowest; None twice if it does not fall.
+
+    Args:
+        rates: (S,), rising.
+        losses: (S,).
+        smoothed: (S,).
+        smoothing: weight of the past in `smoothed`.
+    """
+    lowest = int(smoothed.argmin())
+    spread = 1.4826 * np.median(np.abs(losses - smoothed))  # of a normal distribution, its standard deviation
+    start = losses[: max(1, len(losses) // 10)].mean()
+    if start - smoothed[lowest] <= spread:
+        return None, None
+    logs = np.log10(rates)
+    slopes = []
+    for place in range(lowest + 1):
+        near = np.abs(logs - logs[place]) <= HALF_WINDOW
+        near[max(0, place - 1) : place + 2] = True
+        slopes.append(np.polyfit(logs[near], smoothed[near], 1)[0])
+    place = int(np.argmin(slopes))
+    ages = np.arange(place + 1)
+    late = np.average(ages, weights=smoothing**ages)
+    return float(rates[max(0, round(place - late))]), float(rates[lowest] / 10)
+
+
+def _exponential_mean(losses: list[float], smoothing: float) -> float:
+    return float(np.average(losses[::-1], weights=smoothing ** np.arange(len(losses))))
+
+
+def _loss_of(values: dict[str, Any]) -> float:
+    names = [name for name in values if "loss" in name]
+    name = "loss" if "loss" in names else names[0] if len(names) == 1 else None
+    if name is None:
+        checks.refuse("a train_step must return its loss as 'loss'", tuple(values), "Return the sum of its parts.")
+    return float(values[name])

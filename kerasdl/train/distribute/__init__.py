@@ -1,0 +1,1 @@
+"""Strategies, workers and gradient sums. Imports core, data, optim and loop."""

@@ -1,0 +1,335 @@
+"""Data whose examples other processes decode: tf.data's service, in the order that a seed fixes.
+
+As TensorFlow offers it (`tf.data.experimental.service.distribute`), the service gives examples in an order that depends
+on which worker is faster, and sharding by elements lets each worker compute all of them. Here batch b of an epoch is
+always computed by server b mod n, each server has a dispatcher of its own and its answers are taken in turn: what comes
+out are the batches of `Dataset.batches`, bit for bit, whatever the number of servers, also from the middle of an epoch.
+
+The functions that decode and augment travel as a graph, so they must be made of TensorFlow operations.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.core.joining import VARIABLE
+from kerasdl.data import Dataset
+from kerasdl.data.dataset import FINGERPRINT_EXAMPLES
+from kerasdl.data.drawing import augment_seeds, mixed, mixing_seeds, ready
+from kerasdl.data.sharding import Share, parts_of
+from kerasdl.data.sources import Examples, collect
+
+from .clusters import NO_PROXY, outside_proxy
+
+PROTOCOL = "grpc"
+LOOPBACK = "127.0.0.1"
+AHEAD = 2  # batches that each server has ready
+READY = "serving data at "
+# What makes a process a worker of the training, which a data server is not.
+NOT_INHERITED = (VARIABLE, "TF_CONFIG")
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """Examples that servers decode."""
+
+    inputs: np.ndarray
+    """What `decode` takes, one an example."""
+    labels: np.ndarray
+    """One label an example."""
+    decode: Callable
+    """From one of the inputs to an input of the model."""
+    addresses: tuple[str, ...]
+    """The servers."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class ServedDataset(Dataset):
+    """A `Dataset` whose batches are computed by data servers; made by `served`."""
+
+    def batches(
+        self,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+        augment: Callable | None = None,
+        mix: Callable | None = None,
+        share: Share | None = None,
+    ) -> tf.data.Dataset:
+        """Returns what `Dataset.batches` returns; decoding and augmenting are the servers' work, mixing is not."""
+        checks.at_least("batch_size", batch_size, 1)
+        for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
+            checks.at_least(name, value, 0)
+        order = np.random.default_rng((seed, epoch)).permutation(self.size) if shuffle else np.arange(self.size)
+        seeds = augment_seeds(seed, epoch, self.size)
+        of_batches = mixing_seeds(seed, epoch, self.steps(batch_size))[start:]
+
+        def read(positions, size):
+            decoded = self._computed(order[positions], seeds[positions], size, augment)
+            return decoded if mix is None else mixed(decoded, mix, of_batches)
+
+        if share is None:
+            pipeline = read(np.arange(start * batch_size, self.size), batch_size)
+        else:
+            weights = tf.data.Dataset.from_tensor_slices
+            parts = zip(share.parts, parts_of(self.size, batch_size, start, share), strict=True)
+            pairs = [
+                (read(part.positions, share.batch_size(number, batch_size)), weights(part.weights))
+                for number, part in parts
+            ]
+            pipeline = tf.data.Dataset.zip(tuple(map(tf.data.Dataset.zip, pairs)))
+        return ready(pipeline)
+
+    def _computed(
+        self, order: np.ndarray, seeds: np.ndarray, batch_size: int, augment: Callable | None
+    ) -> tf.data.Dataset:
+        """Returns batches of the examples in `order`: batch b from server b mod n, taken in turn."""
+        source, servers = self.source, len(self.source.addresses)
+        batch = np.arange(len(order)) // batch_size
+
+        def one(value, label, example_seed):
+            inputs = source.decode(value)
+            return (inputs if augment is None else tf.ensure_shape(augment(inputs, example_seed), inputs.shape)), label
+
+        parts = []
+        for server, address in enumerate(source.addresses):
+            mine = batch % servers == server
+            picked = order[mine]
+            examples = tf.data.Dataset.from_tensor_slices((source.inputs[picked], source.labels[picked], seeds[mine]))
+            decoded = examples.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            _check_travels(decoded, "augment")
+            parts.append(decoded.batch(batch_size).prefetch(AHEAD).apply(_from_server(address)).prefetch(AHEAD))
+        turns = tf.data.Dataset.range(servers).repeat()
+        merged = tf.data.Dataset.choose_from_datasets(parts, turns, stop_on_empty_dataset=False)
+        # Counted, since a client hears of the end of a server's data only once a second.
+        return merged.take(-(-len(order) // batch_size))
+
+    def fingerprint(self) -> str:
+        """Returns a short digest of labels and a few inputs, by which a run knows its data."""
+        few = np.unique(np.linspace(0, self.size - 1, FINGERPRINT_EXAMPLES).astype(int))
+        parts = [self.source.labels.tobytes(), np.ascontiguousarray(self.source.inputs[few]).tobytes()]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+    def _read_first(self, count: int) -> Examples:
+        return collect(self.batches(min(count, 256)).unbatch().take(count))
+
+
+def served(
+    inputs: Any,
+    labels: Any,
+    decode: Callable,
+    addresses: Sequence[str],
+    *,
+    name: str = "served",
+    task: str = "unknown",
+    class_names: tuple[str, ...] = (),
+) -> Dataset:
+    """Returns a dataset whose examples other processes decode and augment, for training that waits for its input.
+
+    `fit` takes it like any `Dataset`: the order of an epoch follows from the seed alone, a killed run goes on in the
+    middle of an epoch, and of several training workers each has its own part of every batch computed, once.
+
+    Source: https://www.tensorflow.org/api_docs/python/tf/data/experimental/service.
+
+    Args:
+        inputs: what `decode` takes, an array with one entry an example, such as paths of files. The servers must
+            reach the files under the same paths. An epoch's entries travel to the servers, up to 2 GB each.
+        labels: an array with one label an example.
+        decode: a function from one entry to an input of the model, of TensorFlow operations alone.
+        addresses: `host:port` of each server, from `data_servers` or `kerasdl data-service`.
+        name: what messages call it.
+        task: what the labels mean, as in `Dataset.task`.
+        class_names: the name of each class, in the order of the labels.
+
+    Returns:
+        A Dataset with batches (inputs (B, *shape of a decoded input), labels (B, ...)).
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or `decode` holds Python code that cannot travel.
+        DataError: there are no examples, or not as many labels.
+
+    Example:
+        >>> data = served(np.arange(6), np.arange(6) % 2, lambda k: tf.one_hot(k, 6), ["node7:5050", "node8:5050"])
+        >>> data.input_shape, data.steps(4)
+        ((6,), 2)
+    """
+    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
+        lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
+        raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
+    if isinstance(addresses, str) or not addresses or not all(":" in str(address) for address in addresses):
+        checks.refuse("addresses must list host:port of one server or more", addresses)
+    narrow = {np.dtype("float64"): "float32", np.dtype("int64"): "int32"}
+    labels = labels.astype(narrow.get(labels.dtype, labels.dtype))
+    os.environ[NO_PROXY] = outside_proxy(list(map(str, addresses)), os.environ)
+    spec = _spec_of(decode, inputs)
+    return ServedDataset(
+        name=name,
+        task=task,
+        class_names=tuple(class_names),
+        input_shape=tuple(spec.shape),
+        input_dtype=spec.dtype.name,
+        size=len(inputs),
+        licence="not stated",
+        seekable=True,
+        scale=None,
+        source=Served(inputs, labels, decode, tuple(map(str, addresses))),
+    )
+
+
+def serve_data(port: int = 5050, host: str | None = None) -> None:
+    """Serves data until the process is ended; prints its address first.
+
+    The service has no authentication and listens on every network of the machine: anyone who reaches the ports can have
+    graphs computed. Run it on private networks alone.
+
+    Args:
+        port: the TCP port, 1024 to 65534; the next one is taken too.
+        host: the name under which trainers reach this machine; None takes the machine's own.
+
+    Raises:
+        ArgumentError: `port` breaks its rule.
+        DataError: a port is taken.
+
+    Example:
+        >>> serve_data(80)
+        Traceback (most recent call last):
+        kerasdl.core.errors.ArgumentError: port must be an integer of 1024 or more; got 80.
+    """
+    checks.within("port", checks.at_least("port", port, 1024), 1024, 65_534)
+    servers = _serving(port, host or socket.gethostname())
+    with contextlib.closing(servers):
+        print(READY + next(servers), flush=True)
+        threading.Event().wait()
+
+
+@contextlib.contextmanager
+def data_servers(count: int = 1) -> Iterator[tuple[str, ...]]:
+    """Starts data servers on this machine for the length of a `with` block.
+
+    If a server dies the process ends with exit code 1 and one line: TensorFlow would wait for it without end. Under
+    `kerasdl launch` and in a folder, training goes on.
+
+    Args:
+        count: how many processes, 1 or more.
+
+    Returns:
+        A context manager that gives `host:port` of each.
+
+    Raises:
+        ArgumentError: `count` breaks its rule.
+        DataError: a server did not start.
+
+    Example:
+        >>> with data_servers(1) as addresses:
+        ...     len(addresses)
+        1
+    """
+    checks.at_least("count", count, 1)
+    processes = [_start_server() for _ in range(count)]
+    closing = threading.Event()
+    try:
+        addresses = tuple(map(_address_of, processes))
+        for number, process in enumerate(processes):
+            threading.Thread(target=_end_with, args=(process, number, closing), daemon=True).start()
+        yield addresses
+    finally:
+        closing.set()
+        for process in processes:
+            process.stdin.close()
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def serve_until_orphaned() -> None:
+    """Serves data as a child of `data_servers`: until its parent closes the pipe, or is gone."""
+    for address in _serving(0, LOOPBACK):
+        print(READY + address, flush=True)
+        sys.stdin.read()
+        os._exit(0)
+
+
+def _from_server(address: str) -> Callable:
+    # One server alone and no sharding: the only mode in which the service keeps the order.
+    service = tf.data.experimental.service
+    return service.distribute(service.ShardingPolicy.OFF, f"{PROTOCOL}://{address}", max_outstanding_requests=AHEAD)
+
+
+def _spec_of(decode: Callable, inputs: np.ndarray) -> tf.TensorSpec:
+    traced = tf.data.Dataset.from_tensor_slices(inputs[:1]).map(decode)
+    _check_travels(traced, "decode")
+    spec = traced.element_spec
+    if not isinstance(spec, tf.TensorSpec) or not spec.shape.is_fully_defined():
+        checks.refuse("decode must give one tensor of a known shape", spec, "Call tf.ensure_shape at its end.")
+    return spec
+
+
+def _check_travels(mapped: tf.data.Dataset, name: str) -> None:
+    graph = mapped._map_func.function.graph.as_graph_def()  # no public way to the operations of a pipeline
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    if any("PyFunc" in node.op for node in nodes):
+        advice = "numpy_function and py_function stay in their process."
+        checks.refuse(f"{name} must be of TensorFlow operations alone", "Python code", advice)
+
+
+def _serving(port: int, host: str) -> Iterator[str]:
+    """Yields the address of a dispatcher and its one worker, and holds both."""
+    service = tf.data.experimental.service
+    os.environ[NO_PROXY] = outside_proxy([f"{LOOPBACK}:{port}"], os.environ)
+    try:
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=port, protocol=PROTOCOL))
+        own = int(dispatcher.target.rpartition(":")[2])
+        worker = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=f"{LOOPBACK}:{own}",
+                worker_address=f"{host}:%port%",  # filled in by TensorFlow
+                port=port and port + 1,
+                protocol=PROTOCOL,
+            )
+        )
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise DataError(f"ports {port} and {port + 1} cannot be served: {error}. Choose others.") from None
+    yield f"{host}:{own}"
+    del worker, dispatcher
+
+
+def _start_server() -> subprocess.Popen:
+    environ = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    environ |= {"CUDA_VISIBLE_DEVICES": ""}  # memory of GPUs is the trainer's
+    code = "from kerasdl.train.distribute.data_service import serve_until_orphaned as serve; serve()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _address_of(process: subprocess.Popen) -> str:
+    for line in process.stdout:
+        if line.startswith(READY):
+            return line.removeprefix(READY).strip()
+    raise DataError(f"a data server ended with exit code {process.wait()} before it served. Run: kerasdl data-service")
+
+
+def _end_with(process: subprocess.Popen, number: int, closing: threading.Event) -> None:
+    code = process.wait()
+    if not closing.is_set():
+        print(f"error: data server {number} ended with exit code {code}; so does this process.", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)

@@ -1,0 +1,122 @@
+"""The processes that train together, as the loop sees them: who writes, and what all of them do at the same step.
+
+Workers must call the same collective operations in the same order. What one alone knows (a signal, the time, what a
+callback answered) is a wish: it travels with the sums of the next step, and all act on it after the same step.
+"""
+
+import enum
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .gradient_sums import summed
+
+
+class Wish(enum.IntFlag):
+    """What a worker may ask of all."""
+
+    SAVE = 1
+    """A checkpoint, now."""
+    INTERRUPT = 2
+    """A stop as on Ctrl-C: save and leave."""
+    PREEMPT = 4
+    """A stop as on SIGTERM: save and leave with an exit code of its own."""
+    END = 8
+    """The end of the run, as a callback may ask for it."""
+
+
+NONE = Wish(0)
+_ALL = tuple(Wish)
+
+
+class Crew:
+    """One process, which agrees with itself."""
+
+    chief = True
+    """Whether this process writes files."""
+
+    def heard(self, values: Mapping[str, Any], own: Wish) -> Wish:
+        """Takes what a step returned and this process's wishes; returns what all do now."""
+        return own
+
+    def vote(self, own: Wish) -> Wish:
+        """Returns what anyone wishes; called by all at the same place, between steps."""
+        return own
+
+    def everyones(self, number: float) -> Sequence[float]:
+        """Returns the number of each process; called by all at the same place."""
+        return [number]
+
+
+class Workers(Crew):
+    """One of the workers of a MultiWorkerMirroredStrategy."""
+
+    KEY = "wishes"
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        resolver = strategy.cluster_resolver
+        self.strategy, self.index = strategy, resolver.task_id
+        self.chief = resolver.task_type in (None, "chief") or self.index == 0
+        self.size = len(tf.nest.flatten(list(resolver.cluster_spec().as_dict().values())))
+        self.local = strategy.num_replicas_in_sync // self.size
+        with tf.init_scope():
+            self.asked = tf.Variable(tf.zeros(len(_ALL)), trainable=False)
+        self.pending = NONE
+        self._sum = tf.function(functools.partial(self._summed), autograph=False)
+
+    def heard(self, values: Mapping[str, Any], own: Wish) -> Wish:
+        heard = _flags(np.max(np.atleast_2d(values[self.KEY].numpy()), axis=0))
+        pending = own & ~heard
+        if pending != self.pending:
+            self.asked.assign(_vector(pending))
+            self.pending = pending
+        return heard
+
+    def vote(self, own: Wish) -> Wish:
+        heard = _flags(self._sum(tf.constant(_vector(own | self.pending), tf.float64)).numpy())
+        self.asked.assign(_vector(NONE))
+        self.pending = NONE
+        return heard
+
+    def everyones(self, number: float) -> Sequence[float]:
+        mine = np.zeros(self.size)
+        mine[self.index] = number
+        return (self._sum(tf.constant(mine)).numpy() / self.local).tolist()
+
+    def _summed(self, value: tf.Tensor) -> tf.Tensor:
+        total = self.strategy.run(lambda mine: summed([mine])[0], args=(value,))
+        return self.strategy.experimental_local_results(total)[0]
+
+
+def spread(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> None:
+    """Gives the variables of all replicas the values that the first replica of the chief has."""
+
+    def take():
+        context = tf.distribute.get_replica_context()
+        is_first = tf.equal(tf.convert_to_tensor(context.replica_id_in_sync_group), 0)
+        mine = [tf.cast(variable, _carrier(variable)) for variable in variables]
+        sent = [tf.where(is_first, value, tf.zeros_like(value)) for value in mine]
+        for variable, value in zip(variables, summed(sent), strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
+
+    if variables:
+        tf.function(functools.partial(strategy.run, take), autograph=False)()
+
+
+def _carrier(variable: tf.Variable) -> tf.DType:
+    # Collectives know no unsigned and no 16-bit numbers; float64 holds every count and seed exactly.
+    return variable.dtype if variable.dtype in (tf.float32, tf.float64) else tf.float64
+
+
+def _vector(wishes: Wish) -> np.ndarray:
+    return np.array([float(bool(wishes & wish)) for wish in _ALL], np.float32)
+
+
+def _flags(vector: np.ndarray) -> Wish:
+    found = NONE
+    for wish, value in zip(_ALL, vector, strict=True):
+        found |= wish if value > 0 else NONE
+    return found

@@ -1,0 +1,322 @@
+"""One call of `fit`: a compiled model and its data as the State of the loop."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+from kerasdl.data.sources import Examples
+
+from ..distribute.gradient_sums import collected, summed_by_us
+from ..distribute.placement import optimizers_of
+from ..distribute.replicas import Team
+from ..loop.hooks import Inspection, LowerOnPlateau, Watcher
+from ..loop.runner import run_steps
+from ..loop.state import Figures, Run, State
+from ..loop.steps_per_execution import timed
+from ..optim import schedules
+from ..optim.optimizers import schedule_of
+from . import train_steps
+from .choices import choices_of
+from .config import RunConfig
+from .gradient_checkpointing import rematerialized
+from .keras_callbacks import keras_callbacks
+from .objectives import class_weight_table, mixes_classes
+from .run_description import identity_of
+from .weight_averaging import WeightAverage, averaged, estimate_statistics
+
+
+class Training:
+    """One call of `fit`: the model and its data as the State of a loop."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        train: Dataset,
+        validation: Dataset | None,
+        config: RunConfig,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.model, self.train, self.validation, self.config = model, train, validation, config
+        self.team = Team(strategy)
+        self.team.check(config.batch_size, train)
+        self.measured = None
+        if validation is not None:
+            self.measured = validation.batches(config.batch_size, share=self.team.share(validation))
+        self.results = train_steps.compiled(model.get_metrics_result)
+        self.own_step = train_steps.has_own_train_step(model)
+        self.schedule = schedule_of(model)
+        self.last: Mapping[str, Any] = {}
+        self.average: WeightAverage | None = None
+        self.forward: keras.Model | None = None
+        self.flow: tuple[tuple[int, int], Any] | None = None
+
+    def run(self, callbacks: Sequence, length: int | None) -> Run:
+        """Makes the steps, and takes them to the end."""
+        self.team.check_lengths(length)
+        self.team.check_callbacks(callbacks)
+        self.epochs = self._epochs(length)
+        optimizers = list(optimizers_of(self.model).values())
+        with contextlib.ExitStack() as stack:
+            if self.team.strategy is not None:
+                self.team.build(self.model, self.batches(0, 0).element_spec)
+                stack.enter_context(summed_by_us(optimizers))
+            self._build_optimizers(optimizers)
+            self._make_averages()
+            way = self.way()
+            if self.own_step and (way.strategy or way.parts > 1):
+                stack.enter_context(collected(optimizers))
+            self.steps = train_steps.Steps(self.model, way)
+            state = self.state(callbacks, length)
+            with self.team.watching_the_others():
+                return run_steps(self.step, state, self.config)
+
+    def _epochs(self, length: int | None) -> int | None:
+        config = self.config
+        if config.steps is None:
+            return config.epochs
+        if length is None and config.swa is not None:
+            checks.refuse("swa with steps= needs data of known length", self.train.name, "Pass steps_per_epoch=.")
+        return length and math.ceil(config.steps / length)
+
+    def _build_optimizers(self, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
+        if not self.model.built:  # a subclassed model, which its first batch builds
+            if self.config.accumulation > 1:
+                checks.refuse(
+                    "accumulation needs a model that is built", self.model.name, "Call it on one batch first."
+                )
+            return
+        with self.team.scope():
+            for optimizer in optimizers:
+                if not optimizer.built:
+                    optimizer.build(self.model.trainable_variables)
+
+    def _make_averages(self) -> None:
+        """Makes what stands beside the model: averages of its weights, and its leaner twin in the backward pass."""
+        config, model = self.config, self.model
+        with self.team.scope():
+            if config.swa is not None:
+                self.average = WeightAverage(model, config.swa, self.epochs)
+            if config.remat:
+                self.forward = rematerialized(model, None if config.remat is True else config.remat)
+
+    def way(self) -> train_steps.Way:
+        config, model = self.config, self.model
+        jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
+        classes = (model.outputs[0].shape[-1] or 0) if getattr(model, "outputs", None) else 0
+        return train_steps.Way(
+            class_weights=class_weight_table(config.class_weights, self.train, classes),
+            shares=mixes_classes(config, self.train),
+            parts=config.accumulation,
+            jit=bool(jit) and self.team.strategy is None,
+            forward=self.forward,
+            strategy=self.team.strategy,
+            crew=self.team.workers,
+        )
+
+    def state(self, callbacks: Sequence, length: int | None) -> State:
+        model, train, config, team = self.model, self.train, self.config, self.team
+        outputs, seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
+        weights = list(model.variables)
+        extras = _other_variables(model, weights)
+        extras += [] if self.average is None else self.average.variables.values()
+        team.spread(weights, extras)
+        team.warn_of_norms(model)
+        self.state_watched = self.watched(outputs)
+        figures = self.glance if team.workers else self.metrics  # between steps, workers do not wait for each other
+        self.callbacks = keras_callbacks(callbacks, model, config, length, figures, team.crew.chief)
+        return State(
+            model=model,
+            weights=_numbered("model", weights),
+            extras=_numbered("other", extras),
+            stream=self.stream,
+            steps_per_epoch=length,
+            seekable=train.seekable,
+            batch_size=None if is_foreign(train) else config.batch_size,
+            reset=model.reset_metrics,
+            figures=self.figures,
+            glance=self.glance if team.workers else None,
+            evaluate=self.evaluate,
+            learning_rate=self.learning_rate,
+            watched=self.state_watched,
+            watchers=self.watchers(callbacks),
+            several=self.several if self.can_join_updates() else None,
+            tracing_seconds=seconds,
+            inspected=self.inspected,
+            judged=self.judged,
+            settle=self.settle,
+            notes=choices_of(self.steps.way, config, team),
+            crew=team.crew,
+            identity=identity_of(model, train, self.validation, callbacks),
+        )
+
+    def batches(self, epoch: int, start: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch from one on, and of all later epochs where the data can be read anywhere."""
+        config = self.config
+        make = self.train.stream if isinstance(self.train.source, Examples) else self.train.batches
+        return make(
+            config.batch_size,
+            shuffle=config.shuffle,
+            seed=config.seed,
+            epoch=epoch,
+            start=start,
+            augment=config.augment,
+            mix=config.mix,
+            share=self.team.share(self.train),
+        )
+
+    def stream(self, epoch: int, batch: int) -> Any:
+        if self.flow is None or self.flow[0] != (epoch, batch):
+            self.flow = (epoch, batch), iter(self.batches(epoch, batch))
+        batches = self.flow[1]
+        # An epoch that is read to its end leaves the pipeline at the start of the next one.
+        whole = self.config.steps_per_epoch is None and isinstance(self.train.source, Examples)
+        self.flow = ((epoch + 1, 0), batches) if whole else None
+        return batches
+
+    def can_join_updates(self) -> bool:
+        # A call for several must not run over the end of the data, and workers must choose the same number.
+        known = self.train.steps(self.config.batch_size) is not None
+        endless = is_foreign(self.train) and self.train.source.cardinality() == tf.data.INFINITE_CARDINALITY
+        return (known or endless) and (self.team.workers is None or self.config.steps_per_execution is not None)
+
+    def step(self, stream: Any) -> Mapping[str, Any]:
+        self.last = self.steps.train(stream)
+        return self.last
+
+    def several(self, stream: Any, count: int) -> Mapping[str, Any]:
+        values = self.steps.several(stream, count)
+        self.last = {name: value[-1] for name, value in values.items()}
+        return values
+
+    def inspected(self, stream: Any, step: int) -> tuple[Mapping[str, Any], Inspection]:
+        if self.own_step:
+            checks.refuse(
+                "a close look at updates needs a model that trains by compute_loss", type(self.model).__name__
+            )
+        weights = self.model.trainable_weights
+        before = _by_path(weights)
+        self.last, gradients, inputs = self.steps.inspected(stream)
+        known = [(weight, each) for weight, each in zip(weights, gradients, strict=True) if each is not None]
+        slopes = {weight.path: each.numpy() for weight, each in known}
+        return self.last, Inspection(step, inputs, slopes, before, _by_path(weights))
+
+    def metrics(self) -> Figures:
+        if not self.own_step:
+            return _scalars(self.results())
+        # What a model's own train_step returns counts: it need not keep metrics.
+        return self.joined(_scalars(self.last)) or _scalars(self.results())
+
+    def joined(self, logs: Figures) -> Figures:
+        """Returns what a model's own step returned; of several replicas, its metrics over all of them instead."""
+        if self.team.strategy is None:
+            return logs
+        used = {metric.name for metric in self.model.metrics if any(np.any(each.numpy()) for each in metric.variables)}
+        kept = _scalars(self.results())
+        return {name: kept[name] if name in used and name in kept else value for name, value in logs.items()}
+
+    def glance(self) -> Figures:
+        known = {metric.name for metric in self.model.metrics} if self.own_step else ()
+        watched = {name: value for name, value in _scalars(self.last).items() if name in self.state_watched}
+        return {name: value for name, value in watched.items() if name not in known}
+
+    def figures(self) -> Figures:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return self.metrics()
+        return {**self.metrics(), "learning_rate": self.learning_rate(int(optimizer.iterations.numpy()))}
+
+    def evaluate(self) -> Figures:
+        if self.measured is None:
+            return {}
+        self.model.reset_metrics()
+        self.callbacks.begin_test()
+        values: Mapping[str, Any] = {}
+
+        def so_far() -> Figures:
+            return self.joined(_scalars(values)) or _scalars(self.results())
+
+        stream, batch, length = iter(self.measured), 0, self.validation.steps(self.config.batch_size)
+        while batch != length:
+            self.callbacks.begin_test_step(batch)
+            try:
+                values = self.steps.test(stream)
+            except tf.errors.OutOfRangeError:
+                break
+            self.callbacks.end_test_step(batch, dict if self.team.workers else so_far)
+            batch += 1
+        if batch == 0:
+            raise DataError("the validation data hold no batches. Check their size, and filters in the pipeline.")
+        figures = so_far()
+        self.callbacks.end_test(figures)
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    def judged(self) -> contextlib.AbstractContextManager:
+        return averaged(self.model, self.model.optimizer) if self.config.ema else contextlib.nullcontext()
+
+    def settle(self, restored: bool) -> None:
+        if self.config.ema and not restored:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        if self.average is not None and self.average.give():
+            config = self.config
+            settings = {name: getattr(config, name) for name in ("shuffle", "seed", "augment", "mix")}
+            estimate_statistics(self.model, self.train.batches(config.batch_size, **settings), config.steps_per_epoch)
+
+    def learning_rate(self, step: int) -> float:
+        if self.schedule is not None:
+            return float(self.schedule(step - 1))
+        optimizer = getattr(self.model, "optimizer", None)
+        return math.nan if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    def watched(self, returned: Mapping[str, Any]) -> list[str]:
+        if self.own_step:
+            return list(filter(train_steps.is_loss, returned))
+        # Under loss scaling, gradients that overflow are expected and their step is left out.
+        scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        return ["loss"] if scaled else ["loss", "gradient_norm"]
+
+    def watchers(self, callbacks: Sequence) -> list[Watcher]:
+        plateau, monitor = schedules.as_schedule(self.config.schedule), self.config.monitor
+        found = [self.callbacks, *(each for each in callbacks if isinstance(each, Watcher))]
+        found += [] if self.average is None else [self.average]
+        if not isinstance(plateau, schedules.Plateau):
+            return found
+        if monitor is None:
+            checks.refuse(
+                "schedule 'plateau' needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").'
+            )
+        return [*found, LowerOnPlateau(monitor, self.model.optimizer, plateau)]
+
+
+def is_foreign(data: Dataset) -> bool:
+    """Returns whether data come from a pipeline that is not ours."""
+    return isinstance(data.source, tf.data.Dataset)
+
+
+def _scalars(values: Mapping[str, Any]) -> Figures:
+    return {name: float(value) for name, value in values.items() if not len(getattr(value, "shape", ()))}
+
+
+def _numbered(part: str, variables: Sequence[Any]) -> dict[str, Any]:
+    # Numbers, not paths: a model built twice in one process has other automatic names.
+    return {f"{part}/{index:04d}": variable for index, variable in enumerate(variables)}
+
+
+def _other_variables(model: keras.Model, known: Sequence[Any]) -> list[Any]:
+    optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    found = [variable for each in [*optimizers, *model.metrics] for variable in each.variables]
+    unique = {id(variable): variable for variable in found}
+    for variable in known:
+        unique.pop(id(variable), None)
+    return list(unique.values())
+
+
+def _by_path(variables: Sequence) -> dict[str, np.ndarray]:
+    return {variable.path: np.array(variable.numpy()) for variable in variables}

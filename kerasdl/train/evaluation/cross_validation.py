@@ -1,0 +1,103 @@
+"""Cross-validation: a run for each fold, and what all examples got while they were held out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from kerasdl.core import checks
+from kerasdl.core.seed import set_seed
+
+from .sweep_results import Interval, interval_of
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What the folds came to."""
+
+    figures: tuple[Mapping[str, float], ...]
+    """The figures of each fold."""
+    predictions: np.ndarray | None
+    """What each example got while it was held out, in the order of the data; None where runs predict nothing."""
+
+    def interval(self, name: str, confidence: float = 0.95) -> Interval:
+        """Returns the mean of a figure over the folds, with Student's interval.
+
+        Folds share training data, so that the interval is too narrow (Bengio and Grandvalet 2004): read it as spread.
+        """
+        checks.one_of("name", name, tuple(self.figures[0]))
+        return interval_of([fold[name] for fold in self.figures], confidence)
+
+
+def cross_validate(
+    run: Callable[[Arrays, Arrays, int], Any],
+    data: Arrays,
+    *,
+    folds: int = 5,
+    stratified: bool = True,
+    seed: int = 0,
+) -> CrossValidation:
+    """Calls `run` once for each fold, with the data outside and inside it.
+
+    The folds are scikit-learn's own, shuffled by the seed.
+
+    Args:
+        run: takes (x, y) to train on, (x, y) held out, and the fold's number; gives a dict of figures, or a pair of
+            a dict and an array of predictions for what was held out. It makes its model anew; before each call
+            `kerasdl.set_seed(seed)` is called.
+        data: inputs and labels, arrays of one length.
+        folds: 2 or more.
+        stratified: whether each fold has the classes in the shares of the whole; labels are then whole numbers.
+        seed: of the folds and of each run.
+
+    Returns:
+        The figures of each fold, and the predictions in the order of the data.
+
+    Raises:
+        ArgumentError: an argument breaks its range, the folds give different figures, or predictions for only some of
+            the examples.
+
+    Example:
+        >>> x, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+        >>> result = cross_validate(lambda train, held, fold: {"held": len(held[1])}, (x, y), folds=4)
+        >>> result.interval("held").mean
+        5.0
+    """
+    checks.at_least("folds", folds, 2)
+    inputs, labels = (np.asarray(part) for part in data)
+    if len(inputs) != len(labels) or len(labels) < folds:
+        checks.refuse(f"data must be two arrays of one length, {folds} or more", (len(inputs), len(labels)))
+    figures, predictions = [], []
+    for fold, (rest, held) in enumerate(split(labels, folds, stratified, seed)):
+        set_seed(seed)
+        result = run((inputs[rest], labels[rest]), (inputs[held], labels[held]), fold)
+        found, given = result if isinstance(result, tuple) else (result, None)
+        figures.append({name: float(value) for name, value in found.items()})
+        if figures[0].keys() != figures[-1].keys():
+            checks.refuse(f"every fold must give the figures {tuple(figures[0])}", tuple(figures[-1]))
+        if given is not None and len(given) != len(held):
+            checks.refuse(f"fold {fold} must give a prediction for each of its {len(held)} examples", len(given))
+        predictions.append((held, given))
+    return CrossValidation(tuple(figures), _in_order(predictions))
+
+
+def _in_order(predictions: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray | None:
+    places, given = zip(*predictions, strict=True)
+    missing = [fold for fold, each in enumerate(given) if each is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        checks.refuse("where one fold gives predictions, all must", dict.fromkeys(missing))
+    return np.concatenate([np.asarray(each) for each in given])[np.argsort(np.concatenate(places))]
+
+
+def split(labels: np.ndarray, folds: int, stratified: bool, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields, for each fold, the indices outside and inside it."""
+    if stratified and (labels.ndim > 1 or labels.dtype.kind not in "iub"):
+        checks.refuse("stratified folds need labels that are whole numbers", labels.dtype, "Pass stratified=False.")
+    kind = StratifiedKFold if stratified else KFold
+    yield from kind(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)

@@ -1,0 +1,1 @@
+"""Fine-tuning, distillation, progressive resizing. Imports every room of train but diagnostics and evaluation."""

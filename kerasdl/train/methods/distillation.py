@@ -1,0 +1,166 @@
+"""Knowledge distillation: a student that learns from a teacher's outputs (https://arxiv.org/abs/1503.02531)."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from kerasdl.core import checks
+from kerasdl.core.task import Task
+
+from ..distribute import strategies
+from ..distribute.placement import placed
+from ..engine.config import RunConfig
+from ..engine.fitting import DEFAULTS, fit
+from ..loop.state import Run
+
+
+class Distiller(keras.Model):
+    """A student under the loss of distillation; it shares the student's layers, and the teacher is none of them.
+
+    `distill` makes one and trains it. `keras.distillation.Distiller` runs under `fit` too, but drops sample weights
+    (and so class weights), judges validation by the teacher, writes the teacher into every checkpoint and leaves it
+    frozen.
+
+    Source: https://arxiv.org/abs/1503.02531, section 2.
+
+    Args:
+        student: a functional or Sequential model with one output, logits (B, ..., K).
+        teacher: a model that takes the same inputs and gives logits of the same shape; it is asked, never trained.
+        temperature: T, above 0.
+        alpha: share of the teacher in the loss, from 0 to 1.
+
+    Example:
+        >>> pupil = Distiller(model, keras.models.clone_model(model), temperature=2.0, alpha=0.7)
+        >>> pupil.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> pupil.count_params() == model.count_params()
+        True
+    """
+
+    def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float = 4.0, alpha: float = 0.5):
+        inputs = student.inputs[0] if isinstance(student, keras.Sequential) else student.input
+        super().__init__(inputs, student.outputs[0], name=student.name)
+        # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
+        self.ask_teacher = lambda x: teacher(x, training=False)
+        self.temperature, self.alpha = temperature, alpha
+        self.teacher_digest = digest_of(teacher)
+
+    def run_identity(self) -> dict[str, Any]:
+        """Tells this run from those with another teacher or another share of it."""
+        return {"temperature": self.temperature, "alpha": self.alpha, "teacher": self.teacher_digest}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training:  # validation judges the student alone
+            return loss
+        divergence = softened_divergence(self.ask_teacher(x), y_pred, self.temperature)
+        if sample_weight is not None:
+            axes = tuple(range(len(sample_weight.shape), len(divergence.shape)))  # a weight of a whole sequence
+            divergence *= ops.cast(ops.expand_dims(sample_weight, axes), divergence.dtype)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each of which gives its part of the mean
+        penalties = sum(self.losses) / replicas  # the student's own, which count in full
+        return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) / replicas + penalties
+
+
+def distill(
+    student: keras.Model,
+    teacher: keras.Model,
+    train: Any,
+    *,
+    validation: Any = None,
+    temperature: float = 4.0,
+    alpha: float = 0.5,
+    loss: Any = None,
+    metrics: Sequence | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    task: Task | str | None = None,
+    config: RunConfig = DEFAULTS,
+) -> Run:
+    """Trains a student in place on labels and on what a teacher answers to the same inputs, and returns the run.
+
+    The loss is (1 - alpha) * loss(labels) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)), of logits,
+    and the student's own penalties.
+    Validation measures the student alone, with `loss` and `metrics`. The run is one of `fit`: it is kept in a folder,
+    resumed, watched and stopped as there. The teacher is left as it is.
+
+    Source: https://arxiv.org/abs/1503.02531, section 2.
+
+    Args:
+        student: a functional or Sequential model with one output, logits (B, ..., K) with K of 2 or more.
+        teacher: a model that takes the same inputs and gives logits of the same shape.
+        train: as in `fit`.
+        validation: as in `fit`.
+        temperature: T, above 0; the higher, the more the small outputs of the teacher count.
+        alpha: share of the teacher in the loss, from 0 (labels alone) to 1 (the teacher alone).
+        loss: of the labels, as in `fit`.
+        metrics: as in `fit`.
+        callbacks: as in `fit`.
+        task: as in `fit`.
+        config: as in `fit`.
+
+    Returns:
+        The Run, its model the student.
+
+    Raises:
+        ArgumentError: settings, models and data do not fit together, or the folder holds another run.
+        TrainingError: the loss or its gradient is not finite any more.
+
+    Example:
+        >>> teacher = keras.models.clone_model(model)
+        >>> config = RunConfig(steps=2, progress="off")
+        >>> run = distill(model, teacher, (x, y), task="image_classification", config=config)
+        >>> run.model is model
+        True
+    """
+    checks.within("temperature", temperature, 1e-3, 1e3)
+    checks.within("alpha", alpha, 0.0, 1.0)
+    _check_outputs(student, teacher)
+    settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
+    strategy = strategies.strategy_for(student, config.strategy)
+    with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
+        model = Distiller(pupil, master, float(temperature), float(alpha))
+        run = fit(model, train, validation=validation, **settings)
+    return dataclasses.replace(run, model=student)
+
+
+def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:
+    """Returns T^2 * KL(softmax(teacher / T) || softmax(student / T)) over the last axis of logits, float32.
+
+    The factor keeps the size of the gradient as the temperature rises.
+
+    Args:
+        teacher: logits (B, ..., K).
+        student: logits of the same shape.
+        temperature: T, above 0.
+    """
+    soft = ops.cast(teacher, "float32") / temperature
+    wanted = ops.log_softmax(soft, axis=-1)
+    given = ops.log_softmax(ops.cast(student, "float32") / temperature, axis=-1)
+    return temperature**2 * ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
+
+
+def _check_outputs(student: keras.Model, teacher: keras.Model) -> None:
+    outputs = getattr(student, "outputs", None)
+    if not outputs or len(outputs) != 1:
+        checks.refuse("a student must be functional or Sequential and have one output", len(outputs or ()))
+    if outputs[0].shape[-1] in (None, 1):
+        checks.refuse("a student must give logits of 2 classes or more", outputs[0].shape)
+    theirs = getattr(teacher, "outputs", None)
+    if theirs and [each.shape for each in theirs] != [outputs[0].shape]:
+        shapes = [tuple(each.shape) for each in theirs]
+        checks.refuse(f"a teacher must give what the student gives, {tuple(outputs[0].shape)}", shapes)
+    own, shared = {id(weight) for weight in student.weights}, {id(weight) for weight in teacher.weights}
+    if own & shared:
+        checks.refuse("a teacher must share no weight with the student", f"{len(own & shared)} shared", "Clone it.")
+
+
+def digest_of(model: keras.Model) -> str:
+    """Returns a short digest of a model's weights, by which a run knows its teacher."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""Hints: a student's middle layer learns to say what a teacher's says (FitNets), https://arxiv.org/abs/1412.6550.
+
+Deviation from the paper: the regressor sees single positions, so that both maps must have the same height and width.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerasdl.core import checks
+
+from ..distribute import strategies
+from ..distribute.placement import placed
+from ..engine.config import RunConfig
+from ..engine.fitting import DEFAULTS, fit
+from ..loop.state import Run
+from .distillation import digest_of
+
+
+class FeatureDistiller(keras.Model):
+    """A student up to one of its layers, and a regressor from there to the width of a teacher's layer.
+
+    It shares the student's layers, and the teacher is none of them. Labels do not count. `distill_features` makes one
+    and trains it.
+
+    Source: https://arxiv.org/abs/1412.6550, section 2.2.
+
+    Args:
+        student: a functional or Sequential model.
+        teacher: a functional model that takes the same inputs; it is asked, never trained.
+        guided: the name of the student's layer that learns, with outputs (B, ..., C).
+        hint: the name of the teacher's layer, of the same shape but for the last axis.
+
+    Raises:
+        ArgumentError: a model has no such layer, or the shapes do not fit.
+
+    Example:
+        >>> pupil = FeatureDistiller(model, keras.models.clone_model(model), "stem_conv", "stem_conv")
+        >>> pupil.output_shape == model.get_layer("stem_conv").output.shape
+        True
+    """
+
+    def __init__(self, student: keras.Model, teacher: keras.Model, guided: str, hint: str):
+        own, wanted = _output_of(student, guided, "guided"), _output_of(teacher, hint, "hint")
+        if own.shape[:-1] != wanted.shape[:-1]:
+            rule = f"guided must have the shape of hint {tuple(wanted.shape)} but for the last axis"
+            checks.refuse(rule, tuple(own.shape))
+        regressor = keras.layers.Dense(wanted.shape[-1], name="hint_regressor")
+        super().__init__(student.inputs[0], regressor(own), name=student.name)
+        asked = keras.Model(teacher.inputs, wanted)
+        self.ask_teacher = lambda x: asked(x, training=False)  # a function, since Keras would track a model
+        self.layers_asked, self.teacher_digest = (guided, hint), digest_of(teacher)
+
+    def run_identity(self) -> dict[str, Any]:
+        """Tells this run from those with another teacher or other layers."""
+        return {"layers": self.layers_asked, "teacher": self.teacher_digest}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if sample_weight is not None:  # one for each example, whose map has a loss at each place
+            sample_weight = keras.ops.reshape(sample_weight, (-1, *[1] * (len(y_pred.shape) - 2)))
+        return super().compute_loss(x, self.ask_teacher(x), y_pred, sample_weight, training)
+
+
+def distill_features(
+    student: keras.Model,
+    teacher: keras.Model,
+    train: Any,
+    *,
+    guided: str,
+    hint: str,
+    validation: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    config: RunConfig = DEFAULTS,
+) -> Run:
+    """Trains a student in place up to one of its layers on what a teacher's layer says, and returns the run.
+
+    The loss is the mean squared difference after a linear regressor, which is dropped at the end. `distill` goes on
+    from there with the whole student.
+
+    Source: https://arxiv.org/abs/1412.6550, section 2.2.
+
+    Args:
+        student: a functional or Sequential model.
+        teacher: a functional model that takes the same inputs.
+        guided: the name of the student's layer that learns, with outputs (B, ..., C).
+        hint: the name of the teacher's layer, of the same shape but for the last axis.
+        train: as in `fit`; its labels do not count.
+        validation: as in `fit`.
+        callbacks: as in `fit`.
+        config: as in `fit`.
+
+    Returns:
+        The Run, its model the student.
+
+    Raises:
+        ArgumentError: a model has no such layer, shapes do not fit, or the models share weights.
+
+    Example:
+        >>> teacher, config = keras.models.clone_model(model), RunConfig(steps=2, progress="off")
+        >>> run = distill_features(model, teacher, (x, y), guided="stem_conv", hint="stem_conv", config=config)
+        >>> run.model is model
+        True
+    """
+    if {id(weight) for weight in student.weights} & {id(weight) for weight in teacher.weights}:
+        checks.refuse("a teacher must share no weight with the student", student.name, "Clone it.")
+    strategy = strategies.strategy_for(student, config.strategy)
+    settings = {"validation": validation, "callbacks": callbacks, "config": config, "metrics": []}
+    with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
+        model = FeatureDistiller(pupil, master, guided, hint)
+        run = fit(model, train, loss=keras.losses.MeanSquaredError(), **settings)
+    return dataclasses.replace(run, model=student)
+
+
+def _output_of(model: keras.Model, layer: str, argument: str) -> keras.KerasTensor:
+    names = [each.name for each in model.layers]
+    if layer not in names:
+        checks.refuse(f"{argument} must name a layer of {model.name}", layer, f"The last one is {names[-1]!r}.")
+    return model.get_layer(layer).output

@@ -1,0 +1,89 @@
+"""Training on images that grow (progressive resolution), https://arxiv.org/abs/2104.00298, section 4.
+
+Deviation from the paper: dropout does not grow with the images, since a rate is part of a model.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from kerasdl.core import checks
+from kerasdl.core.task import Task
+from kerasdl.data import Dataset, as_dataset
+
+from ..engine.config import RunConfig
+from ..engine.fitting import DEFAULTS, fit
+from ..loop.state import Run
+from ..optim import schedules
+from .stages import forget_stages, stage_config
+
+
+def fit_progressively(
+    model: keras.Model,
+    train: Any,
+    sizes: Sequence[int],
+    *,
+    validation: Any = None,
+    augment: Callable[[int], Callable] | None = None,
+    task: Task | str | None = None,
+    config: RunConfig = DEFAULTS,
+) -> Run:
+    """Trains a model in place on small images first and ever larger ones, and returns the run of the last stage.
+
+    The epochs are shared out evenly, one stage a size, under one schedule of the learning rate. Small images are quick
+    to learn from, and want less augmentation. Validation sees images of the last size throughout. The best epoch is
+    looked for in each stage by itself.
+
+    Source: https://arxiv.org/abs/2104.00298, section 4.
+
+    Args:
+        model: one that takes images of any size, built with `image_shape=(None, None, channels)`.
+        train: as in `fit`, images that can be resized: `kerasdl.data.load(...)`.
+        sizes: height and width in pixels, each larger than the one before; 2 or more, at most one an epoch.
+        validation: the same kind, or None.
+        augment: from a size to the augmentation for it; None takes that of the config for all.
+        task: as in `fit`.
+        config: epochs in all, and all else; with a folder, each stage is kept in one inside.
+
+    Returns:
+        The run of the last stage, its model the one given.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or the model takes images of one size alone.
+
+    Example:
+        >>> net = kerasdl.build("resnet18", image_shape=(None, None, 1), channels=4, stages=(1, 1), classes=10)
+        >>> digits = kerasdl.data.load("digits").take(16)
+        >>> run = fit_progressively(net, digits, (16, 32), config=RunConfig(epochs=2, batch_size=8, progress="off"))
+        >>> run.model is net
+        True
+    """
+    if list(sizes) != sorted(set(sizes)) or not 2 <= len(sizes) <= config.epochs:
+        checks.refuse(f"sizes must grow, and be 2 to {config.epochs}, the epochs", tuple(sizes))
+    if config.steps is not None:
+        checks.refuse("training on growing images is told its length by epochs", f"steps={config.steps}")
+    if model.input_shape[1:3] != (None, None):
+        hint = "Build it with image_shape=(None, None, 3)."
+        checks.refuse("a model for growing images must take images of any size", model.input_shape, hint)
+    held = None if validation is None else _resized(validation, sizes[-1])
+    ends = [round(config.epochs * (stage + 1) / len(sizes)) for stage in range(len(sizes))]
+    names = [f"size{size}" for size in sizes]
+    forget_stages(config, names)
+    run = None
+    for number, (size, begin, end) in enumerate(zip(sizes, [0, *ends], ends, strict=False)):
+        stage = stage_config(
+            config,
+            number,
+            names[number],
+            epochs=end - begin,
+            schedule=schedules.Stretch(config.schedule, begin / config.epochs, end / config.epochs),
+            augment=config.augment if augment is None else augment(size),
+        )
+        run = fit(model, _resized(train, size), validation=held, task=task, config=stage)
+    return run
+
+
+def _resized(source: Any, size: int) -> Dataset:
+    data = as_dataset(source)
+    return data.prepared((size, size, data.input_shape[-1]), data.scale)

@@ -1,0 +1,1 @@
+"""Optimizers, wrappers around them, learning-rate schedules. Imports core."""

@@ -1,0 +1,117 @@
+"""Sharpness-aware minimisation: the gradient of where the loss is highest nearby (https://arxiv.org/abs/2010.01412).
+
+ASAM (https://arxiv.org/abs/2102.11600) measures "nearby" by the size of each weight. Deviation: it does so for every
+weight, as the paper's formulas do; the authors' program leaves biases out.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+from .wrapper import OptimizerWrapper
+
+ETA = 0.01  # of ASAM: it keeps a weight of 0 from standing still
+Tensors = list[tf.Tensor | None]
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class SharpnessAware(OptimizerWrapper):
+    """Gives an optimizer the gradients from the top of the neighbourhood rather than from where the weights are.
+
+    An update costs two gradients: g at the weights w; then, at w + e, the one that the inner optimizer gets.
+    e = rho * g / |g|, with |g| the norm of all gradients together; with `adaptive`,
+    e = rho * t^2 * g / |t * g| with t = |w| + 0.01, element by element.
+
+    `fit` does so by itself where the model leaves the update to it. A loop of your own does
+    `with optimizer.displaced(gradients, variables): gradients = ...` before `optimizer.apply(gradients, variables)`.
+
+    Source: https://arxiv.org/abs/2010.01412, algorithm 1; https://arxiv.org/abs/2102.11600, algorithm 1.
+
+    Args:
+        inner_optimizer: a name or an optimizer.
+        rho: radius of the neighbourhood, above 0. The papers take 0.05, and 0.5 to 2 with `adaptive`.
+        adaptive: whether each weight's part of the neighbourhood grows with the weight.
+        name: of the optimizer.
+
+    Raises:
+        ArgumentError: a setting is out of its range, or the inner optimizer scales the loss or accumulates gradients.
+
+    Example:
+        >>> optimizer = SharpnessAware("sgd", rho=0.5)
+        >>> weight = keras.Variable([3.0, 4.0])
+        >>> with optimizer.displaced([tf.constant([6.0, 8.0])], [weight]):
+        ...     print(weight.numpy().round(2))
+        [3.3 4.4]
+        >>> weight.numpy()
+        array([3., 4.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: str | keras.optimizers.Optimizer = "sgd",
+        rho: float = 0.05,
+        adaptive: bool = False,
+        name: str | None = "sharpness_aware",
+    ):
+        super().__init__(inner_optimizer, name)
+        self.rho = checks.within("rho", rho, 1e-12, 1e6)
+        self.adaptive = bool(adaptive)
+
+    def climb(self, gradients: Sequence, variables: Sequence[keras.Variable]) -> Tensors:
+        """Returns how far each variable goes to the top; a common factor of the gradients changes nothing.
+
+        Args:
+            gradients: of the whole batch, one for each variable, None where there is none.
+            variables: the weights.
+
+        Returns:
+            A tensor of each variable's shape and dtype, or None.
+        """
+        known = [
+            None if gradient is None else tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+        sizes = [tf.abs(variable.value) + ETA if self.adaptive else None for variable in variables]
+        pairs = list(zip(known, sizes, strict=True))
+        slopes = [each if each is None or size is None else size * each for each, size in pairs]
+        norm = tf.linalg.global_norm([slope for slope in slopes if slope is not None])
+        factor = tf.math.divide_no_nan(tf.cast(self.rho, norm.dtype), norm)
+        steps = [None if slope is None else factor * slope for slope in slopes]
+        return [step if step is None or size is None else size * step for step, size in zip(steps, sizes, strict=True)]
+
+    def move(self, variables: Sequence[keras.Variable], displacements: Tensors) -> list[tf.Tensor]:
+        """Adds displacements to variables; returns the values before, for `back`."""
+        kept = [tf.identity(variable.value) for variable in variables]
+        for variable, displacement in zip(variables, displacements, strict=True):
+            if displacement is not None:
+                variable.assign_add(displacement)
+        return kept
+
+    def back(self, variables: Sequence[keras.Variable], kept: Sequence[tf.Tensor]) -> None:
+        """Gives variables the values that `move` returned, bit for bit."""
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
+
+    @contextmanager
+    def displaced(self, gradients: Sequence, variables: Sequence[keras.Variable]) -> Iterator[None]:
+        """Holds variables at the top to which their gradients lead, for the time of the block."""
+        kept = self.move(variables, self.climb(gradients, variables))
+        try:
+            yield
+        finally:
+            self.back(variables, kept)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rho": self.rho, "adaptive": self.adaptive}
+
+
+def sharpness_of(optimizer: keras.optimizers.Optimizer) -> SharpnessAware | None:
+    """Returns the `SharpnessAware` among an optimizer and those inside it, if there is one."""
+    while optimizer is not None and not isinstance(optimizer, SharpnessAware):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
