@@ -21,7 +21,7 @@ import keras  # noqa: E402
 
 from kerasdl.core import KerasdlError, files  # noqa: E402
 from kerasdl.deploy import export_onnx, export_tflite  # noqa: E402
-from kerasdl.deploy.tracing import first_line, third_party  # noqa: E402
+from kerasdl.deploy.export.tracing import first_line, third_party  # noqa: E402
 
 MEASURED, PAGE = ROOT / "docs" / "awkward.json", ROOT / "docs" / "awkward.md"
 PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from .tracing import third_party
+from .export.tracing import third_party
 
 NAME = "TF_USE_LEGACY_KERAS"
 _before = os.environ.get(NAME)

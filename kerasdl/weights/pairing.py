@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kerasdl.core.errors import WeightsError
-from kerasdl.deploy.graph import replay
+from kerasdl.core.keras_graph import replay
 
 COMMUTATIVE = ("Add", "Multiply", "Average", "Maximum", "Minimum")
 FRONT = (keras.layers.Rescaling, keras.layers.Normalization)

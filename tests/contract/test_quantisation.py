@@ -8,7 +8,7 @@ from precision import heavy
 import kerasdl
 from kerasdl.core import get_task
 from kerasdl.deploy import quantize_aware
-from kerasdl.deploy.legacy import bridge
+from kerasdl.deploy.keras2.bridge import bridge
 
 
 def example(name, model):

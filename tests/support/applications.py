@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from filling import fill_weights, settle_statistics
 
-from kerasdl.deploy.legacy import bridge
+from kerasdl.deploy.keras2.bridge import bridge
 
 BRIDGE, FILE = 1e-5, 1e-4  # bounds on the largest difference over max(1, largest output)
 # The smallest net of every family, and then others; with the least size that it takes, or 64 where that is less.

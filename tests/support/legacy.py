@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from kerasdl.deploy.legacy_samples import samples_of
-from kerasdl.deploy.tracing import for_inference
+from kerasdl.deploy.export.tracing import for_inference
+from kerasdl.deploy.keras2.verification import samples_of
 
 L = keras.layers
 IMAGE, VOLUME, SEQUENCE = (8, 8, 4), (5, 5, 5, 2), (10, 6)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from kerasdl.deploy.tflite_file import operators
+from kerasdl.deploy.tflite.flatbuffer import operators
 
 HEAVY = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV")
 

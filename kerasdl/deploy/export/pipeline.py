@@ -1,0 +1,190 @@
+"""The way of every export: trace, write beside, run the file, compare, and only then put it in its place."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import checks, files
+from kerasdl.core.errors import ExportError
+
+from .model_inputs import all_layers, has_nan, is_graph, named_inputs, random_arrays, sample_arrays
+from .parity import Drift, ExportReport, LayerError, drifts_of, worst
+from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
+
+REAL_EXAMPLES, RANDOM_EXAMPLES = 32, 8
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of file: how it is written, run and judged."""
+
+    format: str
+    """Its name in reports and errors."""
+    suffix: str
+    """What its path ends in; "" for a folder."""
+    measure: str
+    """The figure of Drift that is held against the tolerance."""
+    tolerance: float
+    """The default bound on that figure."""
+    remedy: str
+    """What a user can do about a file that drifts."""
+    write: Callable[[Program, Path], None]
+    """Writes a program to a path; raises ExportError for what the format cannot hold."""
+    run: Callable[[Path, Arrays], Arrays]
+    """Runs the written file on a batch, in its own runtime."""
+    inspect: Callable[[Path], tuple[dict[str, int], tuple[str, ...]]]
+    """Counts the operations in the written file, and says what a user should know of it."""
+    stand_ins: Callable[[keras.Model], AbstractContextManager] = nullcontext
+    """Lets layers compute in a form that the format can hold, while the model is written."""
+    calibrated: bool = False
+    """Whether ranges come from real inputs: then those alone are judged, since random ones leave the ranges."""
+    notes: tuple[str, ...] = ()
+    """What the report says of this kind of file."""
+    layers: Callable[[], tuple[LayerError, ...]] = tuple
+    """Gives what each layer loses by integers, once the file is written."""
+
+
+def export(model: keras.Model, path: Any, target: Target, samples: Any, tolerance: float | None) -> ExportReport:
+    """Writes a model as `target` says and returns the report; the file appears only if it computes what the model does.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        ExportError: the format cannot hold the model, or the file drifts; nothing is left, and an older file stays.
+    """
+    started = time.perf_counter()
+    path = _checked_path(path, target)
+    bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
+    inputs = named_inputs(model, samples)
+    real = {} if samples is None else sample_arrays(samples, inputs, REAL_EXAMPLES)
+    cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
+    with ONE_AT_A_TIME, for_inference(model) as notes:
+        program = program_of(model, inputs)
+        expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
+        opener = files.writing if target.suffix else files.writing_folder
+        with _on_disk(path), for_inference(model), target.stand_ins(model), opener(path) as draft:
+            target.write(program, draft)
+            drifts = _compare(draft, program, target, cases, expected)
+            judged = [drift for drift in drifts if drift.inputs == "real" or not (target.calibrated and real)]
+            if not worst(judged, target.measure) <= bound:
+                _refuse_drift(program, target, cases, judged, bound)
+            size = sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file())
+            operations, remarks = target.inspect(draft)
+    return ExportReport(
+        path=str(path),
+        format=target.format,
+        bytes=size,
+        operations=operations,
+        worst_absolute=worst(judged, "absolute"),
+        worst_relative=worst(judged, target.measure),
+        measure=target.measure,
+        tolerance=bound,
+        top1_agreement=worst(judged, "top1_agreement"),
+        seconds=time.perf_counter() - started,
+        drifts=tuple(drifts),
+        notes=(*notes, *target.notes, *remarks),
+        layers=target.layers(),
+    )
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}. Free some space there, or name another folder."
+        ) from error
+
+
+def _checked_path(path: Any, target: Target) -> Path:
+    path = Path(path)
+    if path.suffix != target.suffix and target.suffix:
+        checks.refuse(f"the path of a {target.format} file must end in {target.suffix!r}", str(path))
+    if target.suffix and path.is_dir():
+        checks.refuse(f"the path of a {target.format} file must not be a folder", str(path))
+    if not target.suffix and path.suffix in (".tflite", ".onnx"):
+        checks.refuse(f"the path of a {target.format} must not end as a file of another format", str(path))
+    if not target.suffix and path.exists() and not _is_replaceable(path):
+        rule = f"the path of a {target.format} must be new, an empty folder or a {target.format} to replace"
+        checks.refuse(rule, str(path), "Name another folder: what stands in this one would be lost.")
+    return path
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / "saved_model.pb").is_file() or not any(path.iterdir()))
+
+
+def _model_outputs(program: Program, arrays: Arrays) -> Arrays:
+    with third_party():
+        outputs = program.run(arrays)
+    for name, value in outputs.items():
+        if np.isnan(value.astype("float64")).any():
+            sick = [layer.name for layer in all_layers(program.model) if has_nan(layer)]
+            where = f"and so do the weights of {sick[0]!r}" if sick else "though its weights do not"
+            raise ExportError(f"a model must give numbers; its own output {name!r} holds NaN, {where}. Train it again.")
+    return outputs
+
+
+def _compare(path: Path, program: Program, target: Target, cases: dict, expected: dict) -> list[Drift]:
+    drifts = []
+    for kind, arrays in cases.items():
+        try:
+            given = target.run(path, arrays)
+        except OSError:
+            raise
+        except Exception as error:
+            raise ExportError(f"the {target.format} file does not run: {first_line(error)}. {target.remedy}") from error
+        drifts += drifts_of(kind, expected[kind], given)
+    return drifts
+
+
+def _refuse_drift(program: Program, target: Target, cases: dict, judged: list[Drift], bound: float) -> None:
+    most = max(judged, key=lambda drift: getattr(drift, target.measure))
+    value = getattr(most, target.measure)
+    layer = _first_drifting_layer(program, target, cases[most.inputs], bound)
+    where = f"the first layer that drifts is {layer!r}" if layer else f"which layer is not known of {most.output!r}"
+    raise ExportError(
+        f"{target.format}: the file must stay within {bound:g} of the model ({target.measure} difference); "
+        f"output {most.output!r} differs by {value:.3g} on {most.inputs} inputs; {where}. "
+        f"{target.remedy} Or pass a tolerance= that you accept."
+    )
+
+
+def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, bound: float) -> str | None:
+    """Exports the model once more with every layer's output as an output, and finds the first that drifts."""
+    if not is_graph(program.model):
+        return None
+    watched = list(_watched(program.model))
+    if not watched:
+        return None
+    probe = keras.Model(program.model.inputs, [tensor for _, tensor in watched])
+    watching = program_of(probe, program.inputs)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"probe{target.suffix}")
+            target.write(watching, path)
+            drifts = drifts_of("", watching.run(arrays), target.run(path, arrays))
+    except Exception as error:  # the search only adds to a message that is raised anyway
+        return f"unknown: the search failed with {first_line(error)}"
+    within = [getattr(drift, target.measure) <= bound for drift in drifts]
+    return watched[within.index(False)][0] if False in within else None
+
+
+def _watched(model: keras.Model) -> Iterator[tuple[str, keras.KerasTensor]]:
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.InputLayer, keras.Model)):
+            continue  # a nested model's own output stands in another graph
+        try:
+            outputs = keras.tree.flatten(layer.output)
+        except (AttributeError, ValueError):  # called more than once
+            continue
+        yield from ((layer.name, tensor) for tensor in outputs)

@@ -1,0 +1,209 @@
+"""TensorFlow SavedModels, traced for inference: tensors in, and image files in on request."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import ExportError
+from kerasdl.data import prepare_images
+
+from ..tflite.layer_patches import Compared
+from .image_decoding import image_reader
+from .model_inputs import NamedInput, all_layers, named_inputs
+from .parity import ExportReport, drifts_of, worst
+from .pipeline import Target, export
+from .tracing import Program, first_line, in_batches, third_party
+
+SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
+FILES = "image_bytes"  # TensorFlow Serving decodes base64 for names that end in _bytes
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    image_bytes: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
+    samples: Any = None,
+    tolerance: float | None = None,
+) -> ExportReport:
+    """Writes a model as a SavedModel folder with the signature `serving_default`, runs it and compares.
+
+    It is traced with `training=False`: unlike `model.export`, random augmentation inside the graph is off. `serve` is
+    the same signature under Keras's name. `serving_bytes`, on request, takes the content of image files: a tensor of
+    strings `image_bytes` (B,), PNG or JPEG of any size, grey or colour, alpha dropped, EXIF tags ignored; it prepares
+    them bit for bit as `kerasdl.data.prepare_images` does.
+
+    Args:
+        model: a built model of one's own or of kerasdl; the batch size is free or 1.
+        path: the folder to write; for TensorFlow Serving `<name>/<version>`.
+        image_bytes: adds `serving_bytes` to a model of one input: `image_shape` and `scale` as `prepare_images` takes
+            them and as a bundle of images keeps them.
+        labels: names of the classes, where the only output is logits (B, classes): then `serving_bytes` gives `label`
+            (B,) and `score` (B,), the softmax of the largest logit, beside them.
+        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
+            a dataset.
+        tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
+
+    Returns:
+        The report of the export.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        ExportError: the model cannot be written, or the folder does not compute what the model does; nothing is left.
+
+    Example:
+        >>> settings = {"image_shape": (32, 32, 3), "scale": (-1, 1)}
+        >>> export_saved_model(model, "served/1", image_bytes=settings).worst_relative < 1e-4
+        True
+        >>> serve = tf.saved_model.load("served/1").signatures["serving_bytes"]
+        >>> serve(image_bytes=tf.constant([open("cat.jpg", "rb").read()]))["head"].shape
+        TensorShape([1, 4])
+    """
+    if labels and image_bytes is None:
+        checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    if image_bytes is not None:
+        _check_settings(named_inputs(model, samples), image_bytes)
+    target = Target(
+        format="SavedModel",
+        suffix="",
+        measure="relative",
+        tolerance=1e-4,
+        remedy="Layers that ignore training=False or keep state between calls cannot be served.",
+        write=partial(_write, settings=image_bytes, labels=tuple(labels)),
+        run=run_file,
+        inspect=_inspect,
+    )
+    return export(model, path, target, samples, tolerance)
+
+
+def write(
+    program: Program,
+    folder: Path,
+    batch: int | None = None,
+    signature: str = SIGNATURE,
+    more: Mapping[str, tf.types.experimental.GenericFunction] | None = None,
+) -> None:
+    """Writes a program as a SavedModel for batches of one size (None: any), under the name of one signature."""
+    try:
+        with third_party():
+            archive = keras.export.ExportArchive()
+            for layer in all_layers(program.model):
+                compared = isinstance(getattr(layer, "lookup_table", None), Compared)  # its table must stay behind
+                if not layer.weights and not compared:  # Keras saves tracked weights twice; an endpoint brings its own
+                    archive.track(layer)
+            archive.add_endpoint(signature, program.traced(batch))
+            for name, function in (more or {}).items():
+                archive.add_endpoint(name, function)
+            archive.write_out(str(folder), verbose=False)
+    except Exception as error:
+        raise _refusal(error) from error
+
+
+def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...]) -> None:
+    try:
+        more = {ALIAS: program.traced(None)}
+    except Exception as error:
+        raise _refusal(error) from error
+    if settings is not None:
+        more[FROM_FILES] = _from_files(program, settings, labels)
+    write(program, folder, more=more)
+    if settings is not None:
+        _check_files(program, folder, settings)
+
+
+def _check_settings(inputs: tuple[NamedInput, ...], settings: Mapping[str, Any]) -> None:
+    image_reader(settings)
+    shape = tuple(settings["image_shape"])
+    fits = len(inputs) == 1 and len(inputs[0].shape) == 4
+    if not (fits and all(own in (None, size) for own, size in zip(inputs[0].shape[1:], shape, strict=True))):
+        rule = f"image_shape must fit the model's only input, got inputs {[each.shape for each in inputs]}"
+        checks.refuse(rule, shape, "Leave image_bytes out for models of other inputs.")
+
+
+def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str, ...]) -> Any:
+    """Returns the traced function from the content of image files to the model's outputs."""
+    (source,) = program.inputs
+    read, serve = image_reader(settings), program.traced(None)
+    given = {"label", "score"} if labels else set()
+    rows = [tensor.shape for tensor in serve.get_concrete_function(**program.specs(None)).outputs]
+    if labels and (given & set(program.outputs) or [shape[1:] for shape in rows] != [(len(labels),)]):
+        checks.refuse("labels must name the columns of the model's only output (B, classes)", (len(labels), rows))
+
+    def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = serve(**{source.name: tf.cast(read(image_bytes), source.dtype)})
+        if not labels:
+            return outputs
+        (logits,) = outputs.values()
+        label = tf.gather(tf.constant(labels), tf.argmax(logits, axis=-1))
+        return outputs | {"label": label, "score": tf.reduce_max(tf.nn.softmax(logits), axis=-1)}
+
+    function = tf.function(serve_files, autograph=False)
+    function.get_concrete_function(tf.TensorSpec((program.batch,), tf.string, FILES))
+    return function
+
+
+def _check_files(program: Program, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Serves a picture of the model's own size and a taller grey one, and compares with what the model computes."""
+    height, width, channels = settings["image_shape"]
+    pixels = np.random.default_rng(0).integers(0, 256, (height or 48, width or 40, channels), np.uint8)
+    tall = np.repeat(pixels[..., :1], 3, axis=0)[:-1]
+    for picture in (pixels, tall):
+        arrays = {program.inputs[0].name: prepare_images([picture], (height, width, channels), settings["scale"])}
+        expected = program.run({name: array.astype(program.inputs[0].dtype) for name, array in arrays.items()})
+        with third_party(), tf.device("/cpu:0"):
+            serve = tf.saved_model.load(str(folder)).signatures[FROM_FILES]
+            outputs = serve(**{FILES: tf.stack([tf.io.encode_png(picture)])})
+        drift = worst(drifts_of("files", expected, {name: outputs[name].numpy() for name in expected}), "relative")
+        if not drift <= 1e-4:
+            raise ExportError(
+                f"the signature {FROM_FILES!r} must compute what the model does; a picture of shape {picture.shape} "
+                f"gives outputs off by {drift:.3g}. Export without image_bytes, and prepare images outside."
+            )
+
+
+def _refusal(error: Exception) -> ExportError:
+    if "unroll" in str(error):
+        return ExportError(
+            "recurrent layers in integers must have a fixed number of time steps; this model leaves it free. "
+            "Build it with Input((steps, ...)), or export with quantize='dynamic'."
+        )
+    return ExportError(f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}")
+
+
+def input_names(folder: Path) -> list[str]:
+    """Returns the names of the inputs of a SavedModel."""
+    with third_party():
+        return list(tf.saved_model.load(str(folder)).signatures[SIGNATURE].structured_input_signature[1])
+
+
+def run_file(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs the signature of a SavedModel folder; returns its outputs by name."""
+    with third_party(), tf.device("/cpu:0"):
+        serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+        sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
+
+        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            outputs = serve(**{name: tf.constant(array) for name, array in batch.items()})
+            return {name: value.numpy() for name, value in outputs.items()}
+
+        return in_batches(sizes[0], arrays, run)
+
+
+def graph_nodes(folder: Path) -> list:
+    """Returns the nodes of a written SavedModel's graph, those of its functions included."""
+    with third_party():
+        graph = tf.saved_model.load(str(folder)).signatures[SIGNATURE].graph.as_graph_def()
+    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+
+
+def _inspect(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    return dict(sorted(Counter(node.op for node in graph_nodes(folder)).items())), ()

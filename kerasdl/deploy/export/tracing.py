@@ -1,0 +1,193 @@
+"""A Keras model as a TensorFlow function of named tensors, traced for inference."""
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core.quiet import quiet_stderr
+
+from .model_inputs import FREE_SIZE, NamedInput, all_layers, is_graph, structure
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a file computes: a model with `training=False`, its inputs and outputs named."""
+
+    model: keras.Model
+    """The model."""
+    inputs: tuple[NamedInput, ...]
+    """Its inputs, in the order in which the model takes them."""
+    outputs: tuple[str, ...]
+    """The names of its outputs, in the order in which the model gives them."""
+
+    def traced(self, batch: int | None) -> tf.types.experimental.GenericFunction:
+        """Returns the function from named tensors to named tensors, traced for batches of one size (None: any)."""
+        function = self.function()
+        function.get_concrete_function(**self.specs(batch))
+        return function
+
+    def function(self) -> tf.types.experimental.GenericFunction:
+        """Returns the function from named tensors to named tensors, not traced yet."""
+
+        def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+            values = _call(self.model, [tensors[each.name] for each in self.inputs])
+            return {name: tf.identity(value) for name, value in zip(self.outputs, values, strict=True)}
+
+        return tf.function(serve, autograph=False)
+
+    def specs(self, batch: int | None) -> dict[str, tf.TensorSpec]:
+        """Returns the inputs as TensorFlow specs for batches of one size (None: any that the model takes)."""
+        return {
+            each.name: tf.TensorSpec((batch or self.batch, *each.shape[1:]), each.dtype, each.name)
+            for each in self.inputs
+        }
+
+    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns what the model itself computes, in float32 on the CPU (a GPU rounds products more coarsely)."""
+        _start_from_zero(self.model)
+        with tf.device("/cpu:0"):
+            return in_batches(self.batch, arrays, self._run_batch)
+
+    @property
+    def batch(self) -> int | None:
+        """The only batch size that the model takes, or None."""
+        return 1 if any(each.shape[0] == 1 for each in self.inputs) else None
+
+    def _run_batch(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = _call(self.model, [tf.constant(arrays[each.name]) for each in self.inputs])
+        return {name: keras.ops.convert_to_numpy(value) for name, value in zip(self.outputs, values, strict=True)}
+
+
+def program_of(model: keras.Model, inputs: tuple[NamedInput, ...]) -> Program:
+    """Returns the program of a model with the given inputs.
+
+    Outputs are named by their layer, by their key where the model returns a dict, and `output_0`, `output_1`, ... where
+    neither is known; a second one of the same name, or one that bears an input's name, gets `_1`.
+    """
+    if is_graph(model):
+        outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+        layers = getattr(model, "output_names", None) or [model.layers[-1].name]
+    else:
+        zeros = [tf.zeros((1, *(size or FREE_SIZE for size in each.shape[1:])), each.dtype) for each in inputs]
+        outputs = model(keras.tree.pack_sequence_as(structure(model), zeros), training=False)
+        layers = [f"output_{index}" for index, _ in enumerate(keras.tree.flatten(outputs))]
+    paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
+    taken = {each.name for each in inputs}  # ONNX has one name space for inputs and outputs
+    names: list[str] = []
+    for path, layer in zip(paths, layers, strict=True):
+        name = re.sub(r"\W", "_", "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else layer)
+        free = (name, *(f"{name}_{copy}" for copy in range(1, len(paths) + len(taken) + 1)))
+        names.append(next(candidate for candidate in free if candidate not in {*taken, *names}))
+    return Program(model, inputs, tuple(names))
+
+
+@contextmanager
+def for_inference(model: keras.Model) -> Iterator[list[str]]:
+    """Lets a model compute in float32 and without cuDNN kernels, as files do, inside the block; yields notes on it.
+
+    The layers' own settings are changed and brought back: a copy would double the memory, and a subclassed model has
+    no sure way to make one. Stateful layers start from zero, as they do in a file, and get their states back too.
+
+    Args:
+        model: the model; its weights stay as they are.
+    """
+    layers = all_layers(model)
+    halves = [layer for layer in [model, *layers] if layer.compute_dtype in ("bfloat16", "float16")]
+    recurrent = [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    with ExitStack() as stack:
+        for layer in halves:
+            stack.callback(setattr, layer, "dtype_policy", layer.dtype_policy)
+            layer.dtype_policy = "float32"
+        for layer in recurrent:
+            if hasattr(layer, "use_cudnn"):
+                stack.callback(setattr, layer, "use_cudnn", layer.use_cudnn)
+                layer.use_cudnn = False
+        stateful = stateful_layers(model)
+        for state in keras.tree.flatten([layer.states for layer in stateful]):
+            stack.callback(state.assign, state.numpy())
+        _start_from_zero(model)
+        yield [
+            *([f"{len(halves)} layers of reduced precision compute in float32"] if halves else []),
+            *(f"{layer.name!r} keeps its state from call to call, from zero at first" for layer in stateful),
+        ]
+
+
+def stateful_layers(model: keras.Model) -> list[keras.layers.RNN]:
+    """Returns the recurrent layers that keep their state from call to call."""
+    return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and layer.stateful]
+
+
+def _start_from_zero(model: keras.Model) -> None:
+    for state in keras.tree.flatten([layer.states for layer in stateful_layers(model)]):
+        state.assign(keras.ops.zeros_like(state))
+
+
+# Tracing for a file puts other things in the place of layers' settings and of Keras's functions, for the whole process.
+ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def third_party() -> Iterator[None]:
+    """Keeps the warnings, logs and native noise of converters and runtimes from the user inside the block."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    failure = None
+    with warnings.catch_warnings(), quiet_stderr():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        except Exception as error:  # raised below, past quiet_stderr, which would show the noise of a failure
+            failure = error
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    if failure is not None:
+        raise failure
+
+
+def owner(model: keras.Model, node: str) -> str | None:
+    """Returns the layer in whose name scope a graph node or tensor stands, the innermost one that the model lists."""
+    parts = node.partition(";")[0].split("/")  # TFLite joins the names of fused nodes by semicolons
+    if parts[0] != model.name:  # then TensorFlow made each scope unique by a number behind it
+        parts = [re.sub(r"_\d+$", "", part) for part in parts]
+    names = set(_listed(model))
+    return next((part for part in reversed(parts) if part in names), None)
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text that says something, at most 300 characters of it."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))  # Keras prints in bold
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "Exception encountered" not in line]
+    return (lines or [type(error).__name__])[0][:300]
+
+
+def in_batches(
+    size: int | None, arrays: dict[str, np.ndarray], run: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Runs examples in batches of `size` (None: all at once) and joins the named outputs."""
+    count = len(next(iter(arrays.values())))
+    starts = range(0, count, size or count)
+    parts = [run({name: array[start : start + (size or count)] for name, array in arrays.items()}) for start in starts]
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _call(model: keras.Model, values: list) -> list[Any]:
+    return keras.tree.flatten(model(keras.tree.pack_sequence_as(structure(model), values), training=False))
+
+
+def _listed(model: keras.Model) -> Iterator[str]:
+    for layer in model.layers:
+        yield layer.name
+        if isinstance(layer, keras.Model):
+            yield from _listed(layer)

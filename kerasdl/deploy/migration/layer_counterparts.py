@@ -1,0 +1,145 @@
+"""The Keras 3 layer of the same kind for a tf_keras (Keras 2) layer, renamed and dropped arguments seen to."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tf_keras
+
+from kerasdl.core.errors import ExportError
+
+from ..keras2.activations import SAME, KerasActivation
+from ..keras2.counterparts import parameters_of
+
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+# By name in tf_keras; where both have a name and mean something else by it, a function of ours.
+ALIKE = {
+    **{name: name for name in SAME if name != "silu"},
+    "swish": "silu",
+    "relu6": "relu6",
+    "log_softmax": "log_softmax",
+}
+WRAPPERS = {
+    "TimeDistributed": {"layer": "layer"},
+    "Bidirectional": {"forward_layer": "layer", "backward_layer": "backward_layer"},
+}
+NOT_COPIED = {"trainable", "layer", "backward_layer", "cell", "cells", "args", "kwargs"}
+LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
+
+Custom = Mapping[str, Callable[[dict], keras.layers.Layer]]
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+def legacy_hard_sigmoid(x: Any) -> Any:
+    """Returns the hard sigmoid of Keras 2, which is steeper than that of Keras 3: 0.2 x + 0.5 from 0 to 1.
+
+    Args:
+        x: a tensor of any shape.
+
+    Returns:
+        A tensor of that shape.
+
+    Example:
+        >>> round(float(legacy_hard_sigmoid(tf.constant(1.0))), 3)
+        0.7
+    """
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def keras_layer(layer: tf_keras.layers.Layer, name: str, custom: Custom) -> keras.layers.Layer:
+    """Returns an unbuilt Keras 3 layer that computes what a tf_keras layer computes.
+
+    Raises:
+        ExportError: there is none.
+    """
+    kind = type(layer).__name__
+    if isinstance(layer, KerasActivation):
+        return keras.layers.Activation(layer.activation.__name__, name=name)
+    if kind in custom:
+        return custom[kind]({**layer.get_config(), "name": name})
+    namesake = getattr(keras.layers, kind, None)
+    # Keras has two classes of many a name: the one of tf_keras.layers comes last.
+    ours = isinstance(getattr(tf_keras.layers, kind, None), type) and type(layer).__module__.startswith("tf_keras.")
+    if namesake is None or not ours or kind in ("Lambda", "Layer"):
+        raise ExportError(
+            f"layer {layer.name!r} must be of a kind that Keras 3 has; got {kind}. Pass custom_layers={{{kind!r}: ...}}"
+            ", which gives the Keras 3 layer for its get_config()."
+        )
+    config = _settings(layer, kind, namesake, custom)
+    try:
+        made = namesake(**{**config, "name": name})
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"layer {layer.name!r} ({kind}) must be one that Keras 3 can make; got {error}.") from error
+    made.trainable = layer.trainable
+    return made
+
+
+def _settings(layer: tf_keras.layers.Layer, kind: str, namesake: type, custom: Custom) -> dict[str, Any]:
+    known = set(parameters_of(namesake)) - NOT_COPIED
+    config = {RENAMED.get((kind, key), key): value for key, value in layer.get_config().items()}
+    if config.get("time_major"):
+        raise ExportError(f"layer {layer.name!r} must take (batch, time, ...); got time_major=True.")
+    settings = {key: _converted(layer, key, _plain(value)) for key, value in config.items() if key in known}
+    settings = {
+        key: value for key, value in settings.items() if not key.endswith("_initializer") and key != "trainable"
+    }
+    settings["dtype"] = layer.dtype_policy.name
+    if kind in LOOKUPS:
+        settings["vocabulary"] = layer.get_vocabulary(include_special_tokens=False)
+    if kind == "Normalization":
+        settings |= {"mean": _array(layer.mean), "variance": _array(layer.variance)}
+    if kind in ("BatchNormalization", "PReLU", "LayerNormalization") and isinstance(settings.get("axis"), list):
+        settings["axis"] = settings["axis"][0] if len(settings["axis"]) == 1 else settings["axis"]
+    for source, target in WRAPPERS.get(kind, {}).items():
+        settings[target] = keras_layer(getattr(layer, source), getattr(layer, source).name, custom)
+    if kind in ("RNN", "StackedRNNCells"):
+        settings |= _cells(layer, custom)
+    return settings
+
+
+def _cells(layer: Any, custom: Custom) -> dict[str, Any]:
+    if isinstance(layer, tf_keras.layers.StackedRNNCells):
+        return {"cells": [keras_layer(cell, cell.name, custom) for cell in layer.cells]}
+    return {"cell": keras_layer(layer.cell, layer.cell.name, custom)}
+
+
+def _converted(layer: tf_keras.layers.Layer, key: str, value: Any) -> Any:
+    if key.endswith("activation"):
+        return _activation(getattr(layer, key))
+    if key.endswith(("_regularizer", "_constraint")) and value is not None:
+        held = getattr(layer, key, None)
+        kind = keras.regularizers if key.endswith("_regularizer") else keras.constraints
+        made = getattr(kind, type(held).__name__, None)
+        if made is None:
+            raise ExportError(f"layer {layer.name!r} must have a {key} that Keras 3 has; got {type(held).__name__}.")
+        return made(**_plain(held.get_config()))
+    return value
+
+
+def _activation(function: Callable) -> Any:
+    for name, ours in ALIKE.items():
+        if function is tf_keras.activations.get(name):
+            return getattr(keras.activations, ours)
+    if function is tf.nn.leaky_relu:
+        return keras.activations.leaky_relu
+    if function is tf.nn.silu:
+        return keras.activations.silu
+    if function is tf_keras.activations.hard_sigmoid:
+        return legacy_hard_sigmoid
+    return function  # a user's own, of TensorFlow's functions
+
+
+def _plain(value: Any) -> Any:
+    """Returns a setting without the list and dict classes that tf_keras tracks."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tf.TensorShape):
+        return tuple(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else [_plain(each) for each in value]
+    return value
+
+
+def _array(value: Any) -> Any:
+    return None if value is None else tf.convert_to_tensor(value).numpy().reshape(-1)

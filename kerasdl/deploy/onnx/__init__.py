@@ -1,0 +1,1 @@
+"""ONNX files: exporter, quantizer, rewrites, runtime. Imports export."""

@@ -1,0 +1,272 @@
+"""ONNX files: frozen, converted by tf2onnx, checked, quantised on request, run by onnxruntime and compared."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from kerasdl.core import checks
+from kerasdl.core.errors import ExportError
+
+from ..export.model_inputs import NamedInput, named_inputs, sample_arrays
+from ..export.parity import ExportReport
+from ..export.pipeline import Target, export
+from ..export.tracing import Program, first_line, in_batches, owner, stateful_layers, third_party
+from ..tflite.layer_patches import for_onnx
+from .graph_rewrites import open_compiled_functions, rewrite_operations
+from .maxpool_padding import keep_paddings
+from .op_handlers import HANDLERS
+from .quantizer import float_products, graphs_in, quantize_file
+
+OPSETS = range(13, 23)
+CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
+WRITTEN = 18  # the latest that tf2onnx 1.17 writes; onnx itself converts what it wrote to later ones
+AXES = ("all", "batch", "none")
+# Measure and default bound by kind of file, as for TFLite.
+BOUNDS = {None: ("relative", 1e-4), "dynamic": ("rmse", 0.2), "int8": ("rmse", 0.25)}
+CALIBRATION_EXAMPLES = 100
+REMEDIES = {
+    None: "Look for layers that ignore training=False, or export to SavedModel.",
+    "dynamic": "Export float32 (quantize=None).",
+    "int8": "Give representative data that looks like what the model will meet, or export with quantize='dynamic'.",
+}
+
+
+def export_onnx(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    quantize: str | None = None,
+    representative: Any = None,
+    opset: int = 18,
+    dynamic_axes: str = "all",
+    samples: Any = None,
+    tolerance: float | None = None,
+) -> ExportReport:
+    """Writes a model as an ONNX file, runs it in onnxruntime and compares; inputs and outputs keep their dtypes.
+
+    Args:
+        model: a built model of one's own or of kerasdl; the batch size is free or 1.
+        path: the file to write, ending in .onnx.
+        quantize: None for float32; "dynamic" for int8 weights in products, activations by the range of each call;
+            "int8" for calibrated activations too (QDQ, weights by channel), where the report names the products that
+            stay in float.
+        representative: for "int8", real inputs that show the ranges of activations: an array, a list or dict of
+            arrays, a pair (x, y), or a dataset; up to 100 examples are used.
+        opset: the ONNX operator set, 13 to 22.
+        dynamic_axes: the dimensions that the file leaves free: "all" that the model leaves free, the batch among them;
+            "batch" alone; or "none", with a batch of 1. What is fixed takes its size from samples.
+        samples: real inputs to compare on besides random ones, in the forms of `representative`, which stands in for
+            None.
+        tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32), or
+            root mean squared difference over the model's root mean square within 0.2 (dynamic) or 0.25 (int8, on real
+            inputs).
+
+    Returns:
+        The report of the export.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, such as "int8" without representative data.
+        ExportError: ONNX lacks an operation, a layer keeps state between calls, or the file does not compute what the
+            model does; nothing is left.
+
+    Example:
+        >>> export_onnx(model, "model.onnx").worst_relative < 1e-4
+        True
+    """
+    checks.one_of("opset", opset, tuple(OPSETS))
+    checks.one_of("dynamic_axes", dynamic_axes, AXES)
+    checks.one_of("quantize", quantize, BOUNDS)
+    if quantize == "int8" and representative is None:
+        checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
+    samples = representative if samples is None else samples
+    inputs = named_inputs(model, samples)
+    ranges = sample_arrays(representative, inputs, CALIBRATION_EXAMPLES) if quantize == "int8" else {}
+    sizes = _sizes(inputs, dynamic_axes, samples)
+    _refuse_states(model)
+    measure, bound = BOUNDS[quantize]
+    target = Target(
+        format=f"onnx {quantize}" if quantize else "onnx",
+        suffix=".onnx",
+        measure=measure,
+        tolerance=bound,
+        remedy=REMEDIES[quantize],
+        write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=ranges),
+        run=run_file,
+        inspect=partial(_inspect, quantize=quantize),
+        stand_ins=for_onnx,
+        calibrated=quantize == "int8",
+    )
+    return export(model, path, target, samples, tolerance)
+
+
+def _sizes(inputs: tuple[NamedInput, ...], dynamic_axes: str, samples: Any) -> dict[str, tuple]:
+    """Returns the shape of each input in the file, None where it is free."""
+    batch = 1 if dynamic_axes == "none" else None
+    if dynamic_axes == "all" or all(None not in each.shape[1:] for each in inputs):
+        return {each.name: (each.shape[0] or batch, *each.shape[1:]) for each in inputs}
+    if samples is None:
+        free = {each.name: each.shape for each in inputs if None in each.shape[1:]}
+        checks.refuse(f"dynamic_axes={dynamic_axes!r} needs samples, which show the size of free dimensions", free)
+    real = sample_arrays(samples, inputs, 1)
+    return {each.name: (each.shape[0] or batch, *real[each.name].shape[1:]) for each in inputs}
+
+
+def _refuse_states(model: keras.Model) -> None:
+    kept = stateful_layers(model)
+    if kept:
+        raise ExportError(
+            f"an ONNX file keeps no state between calls; {kept[0].name!r} does. Build the model with stateful=False, "
+            "and take states in and out as inputs and outputs (initial_state=, return_state=True)."
+        )
+
+
+def _write(
+    program: Program, path: Path, opset: int, sizes: dict, quantize: str | None, ranges: dict[str, np.ndarray]
+) -> None:
+    try:
+        with third_party():
+            proto = _convert(program, min(opset, WRITTEN), sizes)
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(f"the model does not convert to ONNX: {first_line(error)}") from error
+    _refuse_unknown(program, proto)
+    try:
+        keep_paddings(proto)
+        if opset > WRITTEN:
+            proto = onnx.version_converter.convert_version(proto, opset)
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise ExportError(f"the ONNX file does not pass onnx.checker: {first_line(error)}") from error
+    onnx.save(proto, str(path))
+    if quantize is not None:
+        try:
+            with third_party():
+                quantize_file(path, quantize, ranges)
+        except Exception as error:
+            raise ExportError(
+                f"onnxruntime does not quantise the model ({quantize}): {first_line(error)}. {REMEDIES[quantize]}"
+            ) from error
+
+
+def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:
+    opsets = {each.domain: each.version for each in proto.opset_import}
+    for node in _nodes(proto.graph):
+        try:
+            onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)
+        except onnx.defs.SchemaError:
+            later = f" at opset {opsets['']}" if onnx.defs.has(node.op_type, node.domain) else ""
+            raise ExportError(
+                f"ONNX's operations must cover the model; {node.op_type} of layer {owner(program.model, node.name)!r} "
+                f"is not one of them{later}. "
+                "Write that layer with other operations, or export to TFLite or SavedModel."
+            ) from None
+
+
+def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.ModelProto:
+    specs = {each.name: tf.TensorSpec(sizes[each.name], each.dtype, each.name) for each in program.inputs}
+    with keras.StatelessScope():  # what a layer would write (seeds) is left out, since files keep no state
+        traced = program.function().get_concrete_function(**specs)
+    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
+    graph = frozen.graph.as_graph_def()
+    open_compiled_functions(graph)
+    rewrite_operations(graph, partial(owner, program.model))
+    inputs = {tensor.op.name: tensor for tensor in frozen.inputs}
+    outputs = dict(zip(sorted(program.outputs), frozen.outputs, strict=True))  # TensorFlow sorts a dict by its keys
+    names = {tensor.name: name for name, tensor in (inputs | outputs).items()}
+    convert = partial(
+        tf2onnx.convert.from_graph_def,
+        graph,
+        name=program.model.name,
+        input_names=[inputs[each.name].name for each in program.inputs],
+        output_names=[outputs[name].name for name in program.outputs],
+        opset=opset,
+        custom_op_handlers=HANDLERS,
+        tensors_to_rename=names,
+    )
+    try:
+        with _in_place():
+            proto, _ = convert()
+    except Exception:  # an optimisation that fails is left out where there is a copy to go back to
+        proto, _ = convert()
+    shapes = {names[tensor.name]: tensor.shape for tensor in (*frozen.inputs, *frozen.outputs)}
+    for value in (*proto.graph.input, *proto.graph.output):
+        _name_dimensions(value, shapes[value.name])
+    return proto
+
+
+@contextmanager
+def _in_place() -> Iterator[None]:
+    """Lets tf2onnx optimise its graph as it stands; else it copies that with all weights before each of many passes."""
+    before = os.environ.get(CATCH_ERRORS)
+    os.environ[CATCH_ERRORS] = "FALSE"
+    try:
+        yield
+    finally:
+        del os.environ[CATCH_ERRORS]
+        if before is not None:
+            os.environ[CATCH_ERRORS] = before
+
+
+def _name_dimensions(value: onnx.ValueInfoProto, shape: tf.TensorShape) -> None:
+    """Writes a shape with the batch called `batch`, and a free dimension of an input by input and position."""
+    if shape.rank is None:
+        return
+    value.type.tensor_type.shape.Clear()
+    for axis, size in enumerate(shape):
+        dimension = value.type.tensor_type.shape.dim.add()
+        if size is not None:
+            dimension.dim_value = size
+        else:
+            dimension.dim_param = f"{value.name}_{axis}" if axis else "batch"
+    value.type.tensor_type.shape.SetInParent()
+
+
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file on the CPU with so many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def input_names(path: Path) -> list[str]:
+    """Returns the names of the inputs of an ONNX file."""
+    return [each.name for each in session(path, threads=1).get_inputs()]
+
+
+def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs an ONNX file in onnxruntime on one thread; returns its outputs by name."""
+    with third_party():
+        loaded = session(path, threads=1)
+        names = [output.name for output in loaded.get_outputs()]
+        size = loaded.get_inputs()[0].shape[0]
+
+        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return dict(zip(names, loaded.run(names, batch), strict=True))
+
+        return in_batches(size if isinstance(size, int) else None, arrays, run)
+
+
+def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    return [node for each in graphs_in(graph) for node in each.node]
+
+
+def _inspect(path: Path, quantize: str | None) -> tuple[dict[str, int], tuple[str, ...]]:
+    proto = onnx.load(str(path))
+    counts = dict(sorted(Counter(node.op_type for node in _nodes(proto.graph)).items()))
+    floats = float_products(proto) if quantize == "int8" else []
+    return counts, (f"in float: {', '.join(floats)}",) * bool(floats)

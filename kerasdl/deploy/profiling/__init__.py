@@ -1,0 +1,1 @@
+"""MACs, memory, receptive fields and latency. Imports core, export and the runtimes."""

@@ -1,0 +1,1 @@
+"""Quantization-aware training. Imports keras2, tflite, export and train."""

@@ -1,0 +1,303 @@
+"""Quantisation-aware training of a Keras 3 model, and what comes out of it."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tf_keras
+
+from kerasdl.core import checks, files
+from kerasdl.core.errors import ExportError
+from kerasdl.core.task import Task
+from kerasdl.data import as_dataset
+from kerasdl.train import Run, RunConfig, fit
+from kerasdl.train.engine.objectives import objective_of, task_of
+
+from ..compression.wrapper_training import check_names, owners_of_parts, refuse_mixed_precision
+from ..export import saved_model
+from ..export.parity import ExportReport
+from ..export.pipeline import Target, export
+from ..export.tracing import Program, first_line, third_party
+from ..keras2.bridge import Bridge, bridge
+from ..keras2.training_adapter import LegacyTrainee
+from ..tflite import converter, flatbuffer
+from .fake_quant_layers import FakeQuantized, QuantizedKernel
+from .placement import LayerPrecision, QuantizationScheme, fake_quantized
+
+BATCH, CALIBRATION_BATCHES = 32, 4
+TOLERANCE = 0.25  # as for any int8 file: single roundings fall the other way, and deep nets carry them on
+DEFAULT_SCHEME = QuantizationScheme()
+FINE_TUNING = RunConfig(epochs=3, learning_rate=3e-5, schedule="cosine", clip_norm=1.0)
+LARGEST = 8 * 2**30  # bytes of a part of a saved model
+SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
+
+
+class QuantizedModel:
+    """A model that computes as its int8 file does; `quantize_aware` makes it.
+
+    Args:
+        source: the Keras 3 model that it comes from.
+        scheme: how tensors are rounded.
+
+    Example:
+        >>> quantized = QuantizedModel(model, QuantizationScheme())
+        >>> quantized.calibrate((x, y))
+        >>> quantized.report[0].precision
+        'int8'
+    """
+
+    def __init__(self, source: keras.Model, scheme: QuantizationScheme):
+        self.source, self.scheme = source, scheme
+        check_names("in_float", scheme.in_float, source)
+        self.bridge = bridge(source, split=True)
+        legacy, self.report = _rounding(self.bridge, source, scheme)
+
+        def again() -> tf_keras.Model:
+            return _rounding(bridge(source, split=True), source, scheme)[0]
+
+        self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
+        self.run: Run | None = None
+        self.samples: Any = None  # a batch of what set the ranges
+        self.loaded = False
+
+    source: keras.Model
+    """The Keras 3 model that it comes from, with its weights from before."""
+    scheme: QuantizationScheme
+    """How tensors are rounded."""
+    model: keras.Model
+    """The model that rounds, for training and evaluation as any other."""
+    report: tuple[LayerPrecision, ...]
+    """In what each layer computes, and why."""
+    run: Run | None
+    """The training run, with its history; None for a model that was loaded or only calibrated."""
+
+    def calibrate(self, data: Any) -> None:
+        """Sets the ranges of activations to those of up to 128 examples, and those of kernels."""
+        inner = self.model.legacy.layers
+        activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
+        for layer in inner:
+            if isinstance(layer, QuantizedKernel):
+                layer.settle()
+        batches = as_dataset(data).batches(BATCH, shuffle=True)
+        try:
+            for layer in activations:
+                layer.watch([])
+            for x, *_ in islice(batches, CALIBRATION_BATCHES):
+                self.model(x, training=False)
+            for layer in activations:
+                layer.settle()
+            self.samples = keras.tree.map_structure(np.asarray, x)
+        finally:
+            for layer in activations:
+                layer.watch(None)
+
+    def predict(self, inputs: Any) -> Any:
+        """Returns the outputs for arrays (B, ...), as arrays."""
+        return self.model.predict(inputs, batch_size=BATCH, verbose=0)
+
+    def evaluate(
+        self, data: Any, *, loss: Any = None, metrics: Sequence | None = None, task: Task | str | None = None
+    ) -> dict[str, float]:
+        """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task."""
+        data = as_dataset(data)
+        loss, metrics = objective_of(task_of(task, data), loss, metrics)
+        self.model.compile(loss=loss, metrics=metrics)
+        return self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
+
+    def to_keras(self) -> keras.Model:
+        """Returns a float Keras 3 model of the source's structure with the trained weights."""
+        for layer in self.model.legacy.layers:
+            if isinstance(layer, QuantizedKernel):
+                layer.kernel.assign(layer.effective_kernel())
+        return self.bridge.pull()
+
+    def export_tflite(
+        self,
+        path: str | os.PathLike,
+        *,
+        integer_io: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        samples: Any = None,
+        tolerance: float | None = None,
+    ) -> ExportReport:
+        """Writes the int8 TFLite file, runs it in LiteRT and compares it with this model.
+
+        Args:
+            path: the file to write, ending in .tflite.
+            integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
+            metadata: what to store in the file, as in `export_tflite`.
+            samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y),
+                or a dataset; None takes some of those that set the ranges.
+            tolerance: bound on the root mean squared difference over the model's root mean square; 0.25 if None.
+
+        Returns:
+            The report of the export.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            ExportError: the file does not compute what the model does; nothing is left.
+        """
+        if self.samples is None and not self.loaded:
+            checks.refuse("a quantised model must know its ranges to be exported", None, "Call calibrate first.")
+        samples = self.samples if samples is None else samples
+        flatbuffer.checked_metadata(metadata)
+        floats = [row.layer for row in self.report if row.precision == "float"]
+        target = Target(
+            format="tflite int8 by training",
+            suffix=".tflite",
+            measure="rmse",
+            tolerance=TOLERANCE,
+            remedy="Train with another QuantizationScheme(in_float=...), or export the float model.",
+            write=partial(_write, integer_io=integer_io, metadata=metadata),
+            run=flatbuffer.run_file,
+            inspect=_inspect,
+            calibrated=True,
+            notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
+        )
+        return export(self.model, path, target, samples, tolerance)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a .zip file from which `load_quantized` makes the same model."""
+        path = Path(path)
+        if path.suffix != ".zip":
+            checks.refuse("the path of a quantised model must end in '.zip'", str(path))
+        with tempfile.TemporaryDirectory() as folder, files.writing(path) as draft:
+            self.to_keras().save(Path(folder, SOURCE))
+            weights = {f"{index:04d}": variable.numpy() for index, variable in enumerate(self.model.legacy.variables)}
+            np.savez(Path(folder, WEIGHTS), **weights)
+            Path(folder, SCHEME).write_text(json.dumps(dataclasses.asdict(self.scheme)))
+            with zipfile.ZipFile(draft, "w") as archive:
+                for name in (SOURCE, WEIGHTS, SCHEME):
+                    archive.write(Path(folder, name), name)
+
+
+def _rounding(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
+    with third_party():
+        return fake_quantized(bridged.model, scheme, owners_of_parts(source))
+
+
+def load_quantized(path: str | os.PathLike) -> QuantizedModel:
+    """Returns the model that `QuantizedModel.save` wrote, with the very weights and ranges.
+
+    Args:
+        path: the .zip file.
+
+    Returns:
+        The model; its outputs equal those of the saved one bit for bit.
+
+    Raises:
+        ArgumentError: there is no such file.
+        ExportError: the file does not hold a quantised model.
+
+    Example:
+        >>> quantized = quantize_aware(model, (x, y), epochs=0)
+        >>> quantized.save("quantized.zip")
+        >>> load_quantized("quantized.zip").scheme == quantized.scheme
+        True
+    """
+    path = Path(path)
+    if not path.is_file():
+        checks.refuse("path must be a file that QuantizedModel.save wrote", str(path))
+    try:
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            for name in (SOURCE, WEIGHTS, SCHEME):
+                if archive.getinfo(name).file_size > LARGEST:
+                    raise ValueError(f"{name} has more than {LARGEST:,} bytes")
+                archive.extract(name, folder)
+            source = keras.models.load_model(Path(folder, SOURCE), compile=False)
+            scheme = json.loads(Path(folder, SCHEME).read_text())
+            with np.load(Path(folder, WEIGHTS), allow_pickle=False) as arrays:
+                weights = [arrays[name] for name in sorted(arrays)]
+            scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
+            quantized = QuantizedModel(source, scheme)
+            for variable, value in zip(quantized.model.legacy.variables, weights, strict=True):
+                variable.assign(value)
+            quantized.loaded = True
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise ExportError(f"{path} does not hold a quantised model: {first_line(error)}. Save it again.") from error
+    return quantized
+
+
+def quantize_aware(
+    model: keras.Model,
+    train: Any,
+    *,
+    validation: Any = None,
+    epochs: int | None = None,
+    scheme: QuantizationScheme = DEFAULT_SCHEME,
+    loss: Any = None,
+    metrics: Sequence | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    task: Task | str | None = None,
+    config: RunConfig = FINE_TUNING,
+) -> QuantizedModel:
+    """Fine-tunes a trained model while its kernels and activations are rounded as in an int8 file.
+
+    Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
+    (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples and follow the batches;
+    batch norms are folded into the convolutions before them and keep their statistics.
+
+    Args:
+        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
+        train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
+        epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
+        scheme: how tensors are rounded.
+        config: the settings of the run; by default 3 epochs with Adam at 3e-5, decaying by a cosine. With a folder, a
+            run that was killed goes on there.
+
+    Returns:
+        The quantised model, with the run in `.run`.
+
+    Raises:
+        ArgumentError: settings, model and data do not fit together.
+        ExportError: a layer cannot be brought to tf_keras.
+        TrainingError: the loss or its gradient is not finite any more.
+
+    Example:
+        >>> quiet = RunConfig(progress="off")
+        >>> quantized = quantize_aware(model, (x, y), epochs=1, task="image_classification", config=quiet)
+        >>> quantized.export_tflite("model.tflite").format
+        'tflite int8 by training'
+    """
+    refuse_mixed_precision(config)
+    quantized = QuantizedModel(model, scheme)
+    quantized.calibrate(train)
+    if epochs != 0:
+        quantized.run = fit(
+            quantized.model,
+            train,
+            validation=validation,
+            loss=loss,
+            metrics=metrics,
+            callbacks=callbacks,
+            task=task,
+            config=config if epochs is None else dataclasses.replace(config, epochs=epochs),
+        )
+    return quantized
+
+
+def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str, Any] | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model.write(program, Path(folder), batch=1, signature=flatbuffer.SIGNATURE)
+        try:
+            content = converter.convert(Path(folder), "dynamic", {})  # integers wherever ranges stand beside
+            if integer_io:
+                content = converter.with_integer_ends(content, "int8")
+        except OSError:
+            raise  # a full disk, say: the way of every export names it
+        except Exception as error:
+            raise ExportError(f"the quantised model does not convert to TFLite: {first_line(error)}") from error
+    path.write_bytes(flatbuffer.with_metadata(content, metadata))
+
+
+def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    return flatbuffer.count_operations(path), tuple(flatbuffer.integer_ends(path))

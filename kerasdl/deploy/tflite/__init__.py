@@ -1,0 +1,1 @@
+"""TFLite files: converter, patches, runtime, on-device training. Imports export."""

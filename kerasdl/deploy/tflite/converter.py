@@ -1,0 +1,144 @@
+"""From a SavedModel to the bytes of a TFLite file: the one place that knows TensorFlow's converter."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.python.util import modify_model_io_type
+
+from ..export.tracing import third_party
+from .flatbuffer import OPERATION_NAMES, SIGNATURE, packed
+
+# It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
+KEPT_IN_FLOAT = ("REVERSE_V2",)
+# Scores under a mask are -1e4 (nets of half precision), -1e9 or -1e38, below what activations reach.
+MASKED = -9e3
+# A masked score stands so far below the lowest of the others: it gets less than exp(-10) of their share.
+BELOW = 10.0
+
+
+def convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -> bytes:
+    """Returns a SavedModel as a TFLite file of float, of half, or of int8 weights; or int16x8, with its activations."""
+    operations = tf.lite.OpsSet
+    with third_party():
+        converter = _converter(folder)
+        if quantize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int16x8":  # with the float operations behind it, what lacks an int16 kernel stays in float
+            int16 = operations.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
+            converter.representative_dataset = lambda: one_by_one(ranges)
+        return converter.convert()
+
+
+def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the examples of named arrays as batches of 1."""
+    for index in range(len(next(iter(arrays.values())))):
+        yield {name: array[index : index + 1] for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A float model that knows the range of every tensor; it becomes integers in milliseconds."""
+
+    content: bytes
+    """The float TFLite file, ranges stored in it."""
+    nodes_in_float: frozenset[str]
+    """Tensors whose operations stay in float, as no grid of 256 steps holds both a mask and what it spares."""
+
+    def quantized(self, keep: Collection[str] = (), verify: bool = False) -> bytes:
+        """Returns the int8 file.
+
+        Args:
+            keep: tensors whose operations stay in float.
+            verify: whether each tensor is followed by an operation that compares it with its float value.
+        """
+        with third_party():
+            return mlir_quantize(
+                self.content,
+                enable_numeric_verify=verify,
+                denylisted_ops=list(KEPT_IN_FLOAT),
+                denylisted_nodes=sorted(self.nodes_in_float.union(keep)),
+            )
+
+
+def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
+    """Runs examples through a SavedModel's float file and notes the range of every tensor."""
+    with third_party():
+        converter = _converter(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: one_by_one(ranges)
+        converter._experimental_calibrate_only = True  # as tf.lite.experimental.QuantizationDebugger sets it
+        content = converter.convert()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    nodes, changed = _spare_masks(model)
+    return Calibrated(packed(model) if changed else content, frozenset(nodes))
+
+
+def with_integer_ends(content: bytes, quantize: str) -> bytes:
+    """Returns an integer file whose inputs and outputs are integers too; token ids and truth values stay as they are.
+
+    Raises:
+        ValueError: an input or output is no integer inside either.
+    """
+    dtype = tf.int8 if quantize == "int8" else tf.int16
+    with third_party():  # it warns of inputs that stay as they are
+        changed = modify_model_io_type(content, dtype, dtype)
+    return packed(schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(changed))))
+
+
+def _converter(folder: Path) -> tf.lite.TFLiteConverter:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SIGNATURE])
+    converter.experimental_enable_resource_variables = True
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return converter
+
+
+def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
+    """Takes masks out of the ranges of masked scores; returns the tensors that must stay in float, and if any changed.
+
+    Where a mask selects between scores and a number far below, that is moved just below the scores: an int8 grid then
+    holds both. Where it is added, the sum and what reads it stay in float.
+    """
+    nodes, changed = set(), False
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            name = OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            tensors = [graph.tensors[index] for index in _indices(operator.outputs)]
+            inputs = [graph.tensors[index] for index in _indices(operator.inputs)]
+            if any(map(_is_masked, tensors)) and name in ("SELECT", "SELECT_V2"):
+                low, high = _sane_range(inputs)
+                for tensor in tensors:
+                    tensor.quantization.min, tensor.quantization.max = [low - BELOW], [high]
+                changed = True
+            elif any(map(_is_masked, [*inputs, *tensors])):
+                nodes.update(tensor.name.decode() for tensor in tensors)
+    return nodes, changed
+
+
+def _is_masked(tensor: schema.TensorT) -> bool:
+    bounds = _bounds(tensor)
+    return bounds is not None and bounds[0] < MASKED
+
+
+def _bounds(tensor: schema.TensorT) -> tuple[float, float] | None:
+    quantization = tensor.quantization
+    if quantization is None or quantization.min is None or not len(quantization.min):
+        return None
+    return float(min(quantization.min)), float(max(quantization.max))
+
+
+def _sane_range(tensors: list[schema.TensorT]) -> tuple[float, float]:
+    bounds = [bounds for tensor in tensors if (bounds := _bounds(tensor)) is not None and not _is_masked(tensor)]
+    return min((low for low, _ in bounds), default=0.0), max((high for _, high in bounds), default=0.0)
+
+
+def _indices(of_tensors: np.ndarray | None) -> list[int]:
+    return [] if of_tensors is None else [index for index in of_tensors if index >= 0]

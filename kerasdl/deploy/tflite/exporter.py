@@ -1,0 +1,246 @@
+"""TFLite files for phones: static batch of 1, built-in operations alone, run by LiteRT and compared."""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import checks
+from kerasdl.core.errors import ExportError
+
+from ..export import saved_model
+from ..export.model_inputs import all_layers, named_inputs, sample_arrays
+from ..export.parity import ExportReport, LayerError, drifts_of, worst
+from ..export.pipeline import Target, export
+from ..export.tracing import Program, first_line, owner
+from . import converter, flatbuffer
+from .layer_patches import CALIBRATED, for_tflite
+from .selective_quantization import layer_errors, mixed_file
+
+# Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
+# file was off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); masked recurrent nets whose
+# file was wrong, by 0.5.
+BOUNDS = {
+    None: ("relative", 1e-4),
+    "float16": ("relative", 3e-2),
+    "dynamic": ("rmse", 0.2),
+    "int8": ("rmse", 0.25),
+    "int16x8": ("rmse", 0.2),
+}
+CALIBRATION_EXAMPLES = 100
+MEASURED_EXAMPLES = 32  # of the calibration's, while layers are chosen for float
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    quantize: str | None = None,
+    representative: Any = None,
+    samples: Any = None,
+    tolerance: float | None = None,
+    mixed: str | None = None,
+    integer_io: bool = False,
+    layer_report: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+) -> ExportReport:
+    """Writes a model as a TFLite file with the signature `serve`, runs it in LiteRT and compares.
+
+    Recurrent layers are a loop in float files, and a row of steps in integer ones, which cannot hold a loop.
+
+    Args:
+        model: a built model of one's own or of kerasdl; the batch size is free or 1.
+        path: the file to write, ending in .tflite.
+        quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights (the one to try first for
+            transformers and recurrent nets); "int8" or "int16x8" for activations too, where an operation without such
+            a kernel stays in float and the report says so.
+        representative: real inputs that show the ranges of activations, for "int8" and "int16x8": an array, a list or
+            dict of arrays, a pair (x, y), or a dataset; up to 100 examples are used.
+        samples: real inputs to compare on besides random ones, in the same forms; `representative` if None.
+        tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
+            3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
+            int16x8) or 0.25 (int8, on real inputs).
+        mixed: "auto" keeps the layers of an "int8" file that lose most in float, as few as bring it within tolerance.
+        integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report tells
+            how they stand for real numbers, and run_exported still takes and gives real numbers.
+        layer_report: whether the report lists what each layer of an "int8" file loses.
+        metadata: what the file should carry, by name, for `read_metadata`: such as "labels", a list of texts,
+            "preprocessing" or "description"; whatever JSON holds.
+
+    Returns:
+        The report of the export.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, such as "int8" without representative data.
+        ExportError: the format lacks an operation, or the file does not compute what the model does; nothing is left.
+
+    Example:
+        >>> export_tflite(model, "model.tflite", quantize="int8", representative=images).top1_agreement
+        1.0
+    """
+    checks.one_of("quantize", quantize, BOUNDS)
+    calibrated = quantize in CALIBRATED
+    if calibrated and representative is None:
+        checks.refuse(
+            f"quantize={quantize!r} needs representative data", None, "Pass representative= about 100 real inputs."
+        )
+    checks.one_of("mixed", mixed, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'.")
+    for name, value, allowed in (
+        ("integer_io", integer_io, calibrated),
+        ("layer_report", layer_report, quantize == "int8"),
+    ):
+        checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
+    flatbuffer.checked_metadata(metadata)
+    samples = representative if samples is None else samples
+    ranges = sample_arrays(representative, named_inputs(model, samples), CALIBRATION_EXAMPLES) if calibrated else {}
+    measure, default = BOUNDS[quantize]
+    bound = default if tolerance is None else tolerance
+    writer = _Writer(quantize, ranges, bound, mixed, integer_io, layer_report, metadata)
+    loops = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
+    target = Target(
+        format=f"tflite {quantize or 'float32'}",
+        suffix=".tflite",
+        measure=measure,
+        tolerance=default,
+        remedy=_remedy(quantize, mixed),
+        write=writer.write,
+        run=flatbuffer.run_file,
+        inspect=writer.inspect,
+        stand_ins=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
+        calibrated=calibrated,
+        layers=lambda: writer.rows,
+        notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
+    )
+    return export(model, path, target, samples, tolerance)
+
+
+def _remedy(quantize: str | None, mixed: str | None) -> str:
+    if quantize is None:
+        return "Look for layers that keep state between calls or ignore training=False."
+    if quantize == "float16":
+        return "Export float32 (quantize=None)."
+    if quantize == "dynamic":
+        return "Export with quantize='float16'."
+    advice = "Give representative data that looks like what the model will meet, or export with "
+    return advice + ("mixed='auto' or " if quantize == "int8" and not mixed else "") + "quantize='dynamic'."
+
+
+class _Writer:
+    """Writes one kind of TFLite file, and remembers what there is to tell of it."""
+
+    def __init__(
+        self,
+        quantize: str | None,
+        ranges: dict[str, np.ndarray],
+        bound: float,
+        mixed: str | None,
+        integer_io: bool,
+        layer_report: bool,
+        metadata: Mapping[str, Any] | None,
+    ):
+        self.quantize, self.ranges, self.bound, self.metadata = quantize, ranges, bound, metadata
+        self.mixed, self.integer_io, self.layer_report = mixed, integer_io, layer_report
+        self.unrolled: dict[str, int] = {}
+        self.rows: tuple[LayerError, ...] = ()
+        self.notes: list[str] = []
+
+    def write(self, program: Program, path: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            saved_model.write(program, folder, batch=1, signature=flatbuffer.SIGNATURE)
+            if self.quantize in CALIBRATED:
+                _refuse_loops(program, folder, self.quantize)
+            try:
+                content = self._integers(program, folder, path) if self.quantize == "int8" else None
+                content = content or converter.convert(folder, self.quantize, self.ranges)
+                if self.ranges:  # some int16 kernels are found to be missing only when they run
+                    path.write_bytes(content)
+                    flatbuffer.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
+            except OSError:
+                raise
+            except Exception as error:
+                raise _refusal(program, folder, self.quantize, error) from error
+        if self.integer_io:
+            content = self._with_integer_ends(content)
+        path.write_bytes(flatbuffer.with_metadata(content, self.metadata))
+
+    def _integers(self, program: Program, folder: Path, path: Path) -> bytes:
+        calibrated = converter.calibrated(folder, self.ranges)
+        if self.mixed or self.layer_report:
+            self.rows = layer_errors(program.model, calibrated, self.ranges)
+        if not self.mixed:
+            return calibrated.quantized()
+        arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
+        expected = program.run(arrays)
+
+        def drift(content: bytes) -> float:
+            path.write_bytes(content)
+            return worst(drifts_of("real", expected, flatbuffer.run_file(path, arrays)), "rmse")
+
+        chosen = mixed_file(calibrated, self.rows, drift, self.bound)
+        if chosen.layers:
+            kept = f"{len(chosen.layers)} of {len(self.rows)} layers in float to stay within {self.bound:g}"
+            self.notes = [f"{kept}: {', '.join(chosen.layers)}"]
+        return chosen.content
+
+    def _with_integer_ends(self, content: bytes) -> bytes:
+        try:
+            return converter.with_integer_ends(content, self.quantize)
+        except ValueError as error:
+            raise ExportError(
+                f"integer_io needs inputs and outputs that are integers inside the file; {first_line(error)} "
+                "Export with integer_io=False."
+            ) from error
+
+    def inspect(self, path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+        steps = ", ".join(f"{name} over {count} steps" for name, count in self.unrolled.items())
+        notes = [f"unrolled, as a loop cannot hold integers: {steps}"] if steps else []
+        if self.quantize in CALIBRATED:
+            floats = {each.name for each in flatbuffer.operators(path.read_bytes()) if each.is_float}
+            floats = ", ".join(sorted(floats - {"DEQUANTIZE"}))
+            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *flatbuffer.integer_ends(path)]
+        return flatbuffer.count_operations(path), tuple(notes)
+
+
+def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
+    # TF 2.21's calibrator ends the process with a segmentation fault on a loop: it must never see one
+    loops = [node.name for node in saved_model.graph_nodes(folder) if node.op in ("While", "StatelessWhile")]
+    if loops:
+        raise ExportError(
+            f"quantize={quantize!r} cannot hold a loop; got one in layer {owner(program.model, loops[0])!r}. "
+            "Write it with a fixed number of steps, or export with quantize='dynamic'."
+        )
+
+
+def _refusal(program: Program, folder: Path, quantize: str | None, error: Exception) -> ExportError:
+    text = str(error)
+    if unknown := re.search(r"'tf\.(\w+)' op|\bFlex(\w+)", text):
+        operation = unknown[1] or unknown[2]
+        nodes = {node.op: node.name for node in reversed(saved_model.graph_nodes(folder))}
+        layer = owner(program.model, nodes.get(operation, ""))
+        return ExportError(
+            f"TFLite's built-in operations must cover the model; {operation} of layer {layer!r} is not one of them. "
+            "Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
+        )
+    if lacking := re.search(r"for op: '(\w+)'|\((\w+)\) failed|for tensor (\S+)", text):
+        wanted = lacking[1] or lacking[2] or lacking[3]
+        return ExportError(
+            f"quantize={quantize!r} has no kernel for {_home(program, folder, wanted)}. "
+            f"Export with quantize={'int8' if quantize == 'int16x8' else 'dynamic'!r}, or replace the layer."
+        )
+    return ExportError(f"the model does not convert to TFLite ({quantize or 'float32'}): {first_line(error)}")
+
+
+def _home(program: Program, folder: Path, wanted: str) -> str:
+    """Names the first operation of the float file that is, or reads a tensor, called `wanted`; and its layer."""
+    for operator in flatbuffer.operators(converter.convert(folder, None, {})):
+        if wanted in (operator.name, *operator.inputs):
+            layer = next((name for tensor in operator.outputs if (name := owner(program.model, tensor))), None)
+            return f"the operation {operator.name}" + (f" of layer {layer!r}" if layer else "")
+    return f"the operation {wanted}"

@@ -1,0 +1,202 @@
+"""What stands in a TFLite file: its operations, its metadata; and how it is run."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from kerasdl.core import checks
+
+from ..export.tracing import in_batches, third_party
+
+SIGNATURE = "serve"
+METADATA = "kerasdl"
+OPERATION_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+Arrays = dict[str, np.ndarray]
+
+
+def opened(path: Path, threads: int = 1) -> Interpreter:
+    """Opens a TFLite file in LiteRT."""
+    return Interpreter(model_path=str(path), num_threads=threads)
+
+
+def serving(interpreter: Interpreter) -> Any:
+    """Returns the runner of the signature that infers; files of other makers call it `serving_default`."""
+    names = list(interpreter.get_signature_list())
+    return interpreter.get_signature_runner(
+        next((name for name in (SIGNATURE, "serving_default") if name in names), None)
+    )
+
+
+def input_names(path: Path) -> list[str]:
+    """Returns the names of the inputs of a TFLite file."""
+    with third_party():
+        return list(serving(opened(path)).get_input_details())
+
+
+def run_file(path: Path, arrays: Arrays) -> Arrays:
+    """Runs a TFLite file in LiteRT on one thread; returns its outputs by name.
+
+    Where the file takes or gives integers that stand for real numbers, real numbers are put on its grid and taken off.
+    """
+    with third_party():
+        serve = serving(opened(path))
+        takes, gives = serve.get_input_details(), serve.get_output_details()
+
+        def run(batch: Arrays) -> Arrays:
+            outputs = serve(**{name: _on_grid(array, takes[name]) for name, array in batch.items()})
+            return {name: _off_grid(np.array(value), gives[name]) for name, value in outputs.items()}
+
+        return in_batches(1, arrays, run)
+
+
+def integer_ends(path: Path) -> list[str]:
+    """Says of each input and output that holds integers for real numbers, how they stand for them."""
+    with third_party():
+        serve = serving(opened(path))
+    ends = {**serve.get_input_details(), **serve.get_output_details()}
+    return [
+        f"{name!r} holds {np.dtype(detail['dtype']).name}: value = {scale:.6g} * (integer - {zero})"
+        for name, detail in ends.items()
+        for scale, zero in [detail["quantization"]]
+        if scale
+    ]
+
+
+def _on_grid(array: np.ndarray, detail: dict) -> np.ndarray:
+    scale, zero = detail["quantization"]
+    if not scale or array.dtype == detail["dtype"]:
+        return array
+    bounds = np.iinfo(detail["dtype"])
+    return np.clip(np.round(array / scale) + zero, bounds.min, bounds.max).astype(detail["dtype"])
+
+
+def _off_grid(array: np.ndarray, detail: dict) -> np.ndarray:
+    scale, zero = detail["quantization"]
+    return ((array.astype("float32") - zero) * np.float32(scale)) if scale else array
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operation of a file."""
+
+    name: str
+    """Such as "CONV_2D"."""
+    inputs: tuple[str, ...]
+    """The tensors that it reads, constants included."""
+    outputs: tuple[str, ...]
+    """The tensors that it makes."""
+    is_float: bool
+    """Whether its first output is float32."""
+
+
+def operators(content: bytes) -> Iterator[Operator]:
+    """Yields the operations of every graph in a file, in the order in which they run."""
+    model = schema.Model.GetRootAs(content)
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
+        for operator in (graph.Operators(index) for index in range(graph.OperatorsLength())):
+            code = model.OperatorCodes(operator.OpcodeIndex())
+            inputs = operator.InputsAsNumpy() if operator.InputsLength() else ()
+            outputs = [tensors[index] for index in operator.OutputsAsNumpy()] if operator.OutputsLength() else []
+            yield Operator(
+                OPERATION_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())],
+                tuple(tensors[index].Name().decode() for index in inputs if index >= 0),
+                tuple(tensor.Name().decode() for tensor in outputs),
+                bool(outputs) and outputs[0].Type() == schema.TensorType.FLOAT32,
+            )
+
+
+def output_tensors(content: bytes) -> dict[str, str]:
+    """Returns the names of a file's outputs by the tensors that hold them."""
+    model = schema.Model.GetRootAs(content)
+    outputs = {}
+    for entry in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
+        graph = model.Subgraphs(entry.SubgraphIndex())
+        for output in (entry.Outputs(index) for index in range(entry.OutputsLength())):
+            outputs[graph.Tensors(output.TensorIndex()).Name().decode()] = output.Name().decode()
+    return outputs
+
+
+def count_operations(path: Path) -> dict[str, int]:
+    """Counts the operations of a file by name."""
+    return dict(sorted(Counter(each.name for each in operators(path.read_bytes())).items()))
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what `metadata=` stored in a TFLite file, such as labels and preprocessing.
+
+    It stands as JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files reach too.
+
+    Args:
+        path: a .tflite file.
+
+    Returns:
+        The stored values by name; empty where nothing was stored.
+
+    Raises:
+        ArgumentError: there is no such file, or it is no TFLite file.
+
+    Example:
+        >>> report = export_tflite(model, "model.tflite", metadata={"labels": ["cat", "dog", "cow", "hen"]})
+        >>> read_metadata("model.tflite")["labels"][1]
+        'dog'
+    """
+    path = Path(path)
+    content = path.read_bytes() if path.is_file() else b""
+    if content[4:8] != b"TFL3":
+        checks.refuse("path must be a TFLite file", str(path))
+    model = schema.Model.GetRootAs(content)
+    for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
+        if entry.Name() == METADATA.encode():
+            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    return {}
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> None:
+    """Refuses what cannot be stored as JSON, and labels that are no list of texts."""
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
+        checks.refuse("metadata must be a dict by name", metadata)
+    labels = metadata.get("labels", [])
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
+        checks.refuse("the labels of metadata must be a list of texts", labels)
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        checks.refuse("metadata must hold what JSON can", metadata, f"{error}.")
+
+
+def with_metadata(content: bytes, metadata: Mapping[str, Any] | None) -> bytes:
+    """Returns the file with values stored in it."""
+    if metadata is None:
+        return content
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    text = json.dumps(dict(metadata), ensure_ascii=False).encode()
+    model.buffers.append(schema.BufferT(data=np.frombuffer(text, np.uint8)))
+    model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA.encode(), len(model.buffers) - 1)]
+    return packed(model)
+
+
+def packed(model: schema.ModelT) -> bytes:
+    """Returns a TFLite model as the content of a file."""
+    builder = _Aligned(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _Aligned(flatbuffers.Builder):
+    """Puts byte vectors at multiples of 16, as the schema wants of weights and the generated code forgets."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802
+        return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
