@@ -2,7 +2,7 @@
 
 Keras clips before it sums over replicas, knows no uneven parts and accumulates in a way that strategies refuse. So each
 replica weighs its gradients, the sums over replicas are taken here, and the optimizer gets the gradients of the whole
-batch. Its own summing is switched off, by a method of Keras that is not public (tests/train/test_keras_internals.py).
+batch. Its own summing is switched off, by a method of Keras that is not public (tests/train/engine/test_keras_internals.py).
 """
 
 import threading
