@@ -61,6 +61,11 @@ class Dataset:
     feature_std: tuple[float, ...] = ()
     """What each feature was divided by: its standard deviation over the train split."""
 
+    @property
+    def levels(self) -> int | None:
+        """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
+        return getattr(self.source, "levels", None)
+
     def batches(
         self,
         batch_size: int = 32,
