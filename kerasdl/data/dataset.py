@@ -60,11 +60,8 @@ class Dataset:
     """What was subtracted from each feature: its mean over the train split."""
     feature_std: tuple[float, ...] = ()
     """What each feature was divided by: its standard deviation over the train split."""
-
-    @property
-    def levels(self) -> int | None:
-        """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
-        return getattr(self.source, "levels", None)
+    levels: int | None = None
+    """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
 
     def batches(
         self,

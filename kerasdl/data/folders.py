@@ -102,6 +102,7 @@ def read_folder(
             levels,
         ),
         images=True,
+        levels=levels,
     )
 
 

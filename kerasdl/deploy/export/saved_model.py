@@ -39,14 +39,14 @@ def export_saved_model(
 
     It is traced with `training=False`: unlike `model.export`, random augmentation inside the graph is off. `serve` is
     the same signature under Keras's name. `serving_bytes`, on request, takes the content of image files: a tensor of
-    strings `image_bytes` (B,), PNG or JPEG of any size, grey or colour, alpha dropped, EXIF tags ignored; it prepares
-    them bit for bit as `kerasdl.data.prepare_images` does.
+    strings `image_bytes` (B,), PNG or JPEG of any size, grey or colour, alpha dropped, turned upright as the EXIF tag
+    says (one in XMP alone is not read); it prepares them bit for bit as `kerasdl.data.prepare_images` does.
 
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the folder to write; for TensorFlow Serving `<name>/<version>`.
-        image_bytes: adds `serving_bytes` to a model of one input: `image_shape` and `scale` as `prepare_images` takes
-            them and as a bundle of images keeps them.
+        image_bytes: adds `serving_bytes` to a model of one input: `image_shape`, `scale` and, for files of 16 bits,
+            `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
         labels: names of the classes, where the only output is logits (B, classes): then `serving_bytes` gives `label`
             (B,) and `score` (B,), the softmax of the largest logit, beside them.
         samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
