@@ -180,7 +180,16 @@ def _unwrapped(path: Path) -> Path | None:
     below = subfolders(only)
     if _split_of(only) and below and not (all(map(_split_of, below)) and any(map(subfolders, below))):
         return path
-    return None if images_in(only) else _unwrapped(only)
+    images = images_in(only)
+    if not images or any(_split_of(folder) and subfolders(folder) for folder in below):
+        return _unwrapped(only)
+    if len(below) > 1:
+        raise DataError(
+            f"{one_line(only)} could be read in two ways: as one class, for it holds {len(images)} images such as "
+            f"{images[0].name!r}, or as a wrapper of the classes {listed(folder.name for folder in below)}. "
+            "Move the images into class folders, or elsewhere."
+        )
+    return None
 
 
 def _is_split(root: Path, tops: Sequence[Path]) -> bool:

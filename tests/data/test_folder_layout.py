@@ -89,6 +89,23 @@ def test_classes_may_lie_in_a_wrapper(tmp_path):
     assert counts(read(tmp_path, "all")) == {"lily": 3, "rose": 2}
 
 
+def test_images_beside_classes_in_a_wrapper_are_refused_and_beside_splits_named(tmp_path):
+    fill(tmp_path / "plain" / "archive", cat=2, dog=2)
+    fill(tmp_path / "split" / "archive", train__cat=2, train__dog=2)
+    for kind in ("plain", "split"):
+        put(tmp_path / kind / "archive", 1)
+    text = refused(tmp_path / "plain", "all")
+    assert "could be read in two ways: as one class, for it holds 1 images such as '0.png', or as a wrapper" in text
+    data, text = warned(tmp_path / "split")
+    assert counts(data) == {"cat": 2, "dog": 2}
+    assert "1 image lies in" in text
+
+
+def test_a_class_with_one_folder_inside_is_a_class(tmp_path):
+    fill(tmp_path, cat=2, cat__more=3)
+    assert counts(warned(tmp_path, "all")[0]) == {"cat": 5}
+
+
 def test_a_split_alone_is_no_wrapper(tmp_path):
     fill(tmp_path, train__cat=2, train__dog=2)
     assert counts(read(tmp_path)) == {"cat": 2, "dog": 2}
