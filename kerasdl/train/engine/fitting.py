@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.data.pipelines import is_endless, refuse_endless
 
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of, placed
@@ -19,7 +19,7 @@ from ..optim.sharpness_aware import sharpness_of
 from . import train_steps
 from .compilation import compile_as, in_scope, optimizer_of
 from .config import RunConfig
-from .fit_state import Training, is_foreign
+from .fit_state import Training
 from .mixed_precision import computing_in
 from .objectives import check_labels, check_outputs, check_parts, monitor_of, objective_of, taking_shares, task_of
 
@@ -66,6 +66,8 @@ def fit(
         2
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
+    if config.validation_steps is None:
+        refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
     task = task_of(task, train)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
@@ -100,8 +102,7 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     length = train.steps(config.batch_size)
     if length is not None:
         return min(length, config.steps_per_epoch or length)
-    endless = is_foreign(train) and train.source.cardinality() == tf.data.INFINITE_CARDINALITY
-    if endless and config.steps_per_epoch is None and config.steps is None:
+    if is_endless(train) and config.steps_per_epoch is None and config.steps is None:
         checks.refuse("endless data need steps_per_epoch or steps", None)
     return config.steps_per_epoch
 
