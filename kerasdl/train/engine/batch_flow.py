@@ -1,4 +1,4 @@
-"""Batches of a run over all its epochs: short epochs go on where the last one stopped, and a resumed run finds its place.
+"""Batches of a run over all its epochs: short epochs go on where the last one stopped, resumed runs find their place.
 
 A pass goes once through the data. An epoch is a pass, or `steps_per_epoch` updates where these are fewer; then passes
 and epochs part, and a pass that ends inside an epoch is followed by the next.
@@ -120,7 +120,8 @@ def notes_on(train: Dataset, config: RunConfig) -> list[str]:
     """Returns lines on what a run makes of its data that the settings do not say."""
     notes, length = [], train.steps(config.batch_size)
     if length is not None and (config.steps_per_epoch or 0) > length:
-        notes.append(f"steps_per_epoch={config.steps_per_epoch} is more than the {length} batches: an epoch is one pass")
+        given = f"steps_per_epoch={config.steps_per_epoch}"
+        notes.append(f"{given} is more than the {length} batches of the data: an epoch is one pass")
     source = train.source
     if config.folder is not None and isinstance(source, tf.data.Dataset) and reshuffles(source) == "unseeded":
         notes.append(UNSEEDED)

@@ -25,10 +25,11 @@ from ..optim import schedules
 from ..optim.optimizers import schedule_of
 from . import train_steps
 from .batch_flow import BatchFlow, notes_on
+from .class_weights import class_weights_of
 from .config import RunConfig
 from .gradient_checkpointing import rematerialized
 from .keras_callbacks import keras_callbacks
-from .objectives import class_weight_table, mixes_classes
+from .objectives import mixes_classes
 from .reduce_on_plateau import LowerOnPlateau
 from .run_description import choices_of, identity_of
 from .weight_averaging import WeightAverage, averaged, estimate_statistics
@@ -112,9 +113,8 @@ class Training:
     def way(self) -> train_steps.Way:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
-        classes = (model.outputs[0].shape[-1] or 0) if getattr(model, "outputs", None) else 0
         return train_steps.Way(
-            class_weights=class_weight_table(config.class_weights, self.train, classes),
+            class_weights=class_weights_of(config.class_weights, getattr(model, "loss", None), model, self.train),
             shares=mixes_classes(config, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,

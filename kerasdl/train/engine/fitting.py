@@ -68,7 +68,7 @@ def fit(
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
-    task = task_of(task, train)
+    task = task_of(task, train, loss, model)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
     strategy = strategies.strategy_for(model, config.strategy)

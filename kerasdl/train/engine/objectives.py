@@ -1,10 +1,9 @@
 """What a model learns from its targets: loss and metrics, smoothed labels and weighted classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
@@ -14,13 +13,23 @@ from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from .config import RunConfig
+from .label_forms import Labels, form_of, output_shape
 
 
-def task_of(task: Task | str | None, data: Dataset) -> Task | None:
-    """Returns the task given, or else that of the data, or None."""
+def task_of(
+    task: Task | str | None, data: Dataset, loss: Any = None, model: keras.Model | None = None
+) -> Task | None:
+    """Returns the task given, or else that of the data where loss and model leave it open, or None."""
     if task is not None:
         return get_task(task)
-    return None if data.task == "unknown" else get_task(data.task)
+    if data.task == "unknown":
+        return None
+    found, outputs = get_task(data.task), None if model is None else output_shape(model)
+    wanted = form_of(found.loss())
+    if wanted is Labels.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
+        return None
+    given = wanted if loss is None else form_of(loss, outputs, data.batches(1).element_spec[1])
+    return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
 
 
 def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothing: float = 0.0) -> tuple[Any, list]:
@@ -72,36 +81,6 @@ def smoothed(loss: Any, smoothing: float) -> Any:
     name = getattr(loss, "name", getattr(loss, "__name__", loss))
     hint = "Pass a cross-entropy object of keras.losses (without ignore_class), or label_smoothing=0."
     checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
-
-
-def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset, classes: int = 0) -> np.ndarray | None:
-    """Returns the weight of each class, float32 (K,); None for None.
-
-    Args:
-        weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
-            gives each class that occurs `examples / (classes that occur * examples of the class)`.
-        data: the training data.
-        classes: how many there are at least, as far as the model tells.
-
-    Raises:
-        ArgumentError: the labels are no whole numbers, or there is no end to them.
-    """
-    if weights is None:
-        return None
-    labels = data.batches(1).element_spec[1]
-    if not labels.dtype.is_integer:
-        checks.refuse("class_weights needs whole-number labels", labels.dtype.name)
-    if weights == "balanced":
-        if data.steps(1) is None:
-            checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
-        found = np.concatenate([y.ravel() for _, y in data.batches(1024).as_numpy_iterator()])
-        counts = np.bincount(found, minlength=classes)
-        occurring = np.count_nonzero(counts)
-        return (counts.sum() / (occurring * np.maximum(counts, 1)) * (counts > 0)).astype(np.float32)
-    table = np.ones(max(len(data.class_names), classes, max(weights) + 1), np.float32)
-    for label, weight in weights.items():
-        table[checks.at_least("a class", label, 0)] = checks.within("a class weight", weight, 0.0, 1e9)
-    return table
 
 
 def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
