@@ -102,7 +102,8 @@ def _labels_of(loss: Any, model: keras.Model, data: Dataset) -> tf.TensorSpec:
 def _check_form(form: Labels, labels: tf.TensorSpec, outputs: tuple | None, loss: Any) -> None:
     shape, name = tuple(labels.shape), getattr(loss, "name", getattr(loss, "__name__", loss))
     foreign = form in (Labels.FIGURES, Labels.OTHER)
-    one = is_one_number(labels, outputs) or (outputs is None and (foreign or form is Labels.NUMBERS))
+    one = is_one_number(labels, outputs) or (outputs is None and form is Labels.NUMBERS)
+    one = one or (foreign and (outputs is None or is_one_number(labels, None)))
     whole = labels.dtype.is_integer or labels.dtype == tf.bool
     hint = "Pass class numbers (B,) or one-hot (B, K) with a cross-entropy of keras.losses."
     if labels.dtype == tf.string:

@@ -191,11 +191,11 @@ def test_validation_steps_limit_what_is_measured():
 @pytest.mark.parametrize("kind", ["endless", "endless of unknown length"])
 def test_data_without_end_are_refused_by_name_where_all_of_them_are_read(kind):
     data = pipeline(kind)
-    with pytest.raises(ArgumentError, match="validation data must end.*validation_steps"):
+    with pytest.raises(ArgumentError, match=r"validation data must end.*validation_steps"):
         fit(net(), arrays(), validation=data, loss="mse", config=RunConfig(**QUIET))
     with pytest.raises(ArgumentError, match="endless data need steps_per_epoch"):
         fit(net(), data, loss="mse", config=RunConfig(**QUIET))
-    with pytest.raises(ArgumentError, match="must end.*take"):
+    with pytest.raises(ArgumentError, match=r"must end.*take"):
         as_dataset(data).arrays()
     assert as_dataset(data).take(3).arrays()[0].shape == (3, 1)
     assert as_dataset(data).sample(3).arrays()[0].shape == (3, 1)

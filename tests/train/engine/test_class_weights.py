@@ -136,7 +136,7 @@ def test_balanced_weights_read_a_pipeline_of_any_form():
         pipeline = as_dataset(tf.data.Dataset.from_tensor_slices((X, labels)).batch(7))
         found = class_weights_of("balanced", loss, net(), pipeline).table
         np.testing.assert_allclose(found, SIZE / (3 * np.bincount(NUMBERS)), rtol=1e-6)
-    with pytest.raises(ArgumentError, match="must end|needs data that end"):
+    with pytest.raises(ArgumentError, match=r"must end|needs data that end"):
         class_weights_of("balanced", SPARSE, net(), as_dataset(pipeline.source.repeat()))
 
 
