@@ -20,6 +20,7 @@ from . import train_steps
 from .compilation import compile_as, in_scope, optimizer_of
 from .config import RunConfig
 from .fit_state import Training
+from .input_checks import check_inputs
 from .label_checks import check_labels, saying_what_labels_lack
 from .mixed_precision import computing_in
 from .objectives import check_outputs, check_parts, monitor_of, objective_of, taking_shares, task_of
@@ -71,6 +72,9 @@ def fit(
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
+    check_inputs(model, train)
+    if validation is not None:
+        check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
     task = task_of(task, train, loss, model)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)

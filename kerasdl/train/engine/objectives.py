@@ -22,11 +22,13 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: ker
         return get_task(task)
     if data.task == "unknown":
         return None
-    found, outputs = get_task(data.task), None if model is None else output_shape(model)
-    wanted = form_of(found.loss())
+    found = get_task(data.task)
+    if loss is None:
+        return found
+    wanted, outputs = form_of(found.loss()), None if model is None else output_shape(model)
     if wanted is Labels.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
         return None
-    given = wanted if loss is None else form_of(loss, outputs, data.batches(1).element_spec[1])
+    given = form_of(loss, outputs, data.batches(1).element_spec[1])
     return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
 
 
