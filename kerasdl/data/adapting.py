@@ -1,6 +1,7 @@
 """Arrays and foreign pipelines as the record that everything here takes."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,8 @@ from kerasdl.core.errors import DataError
 
 from .dataset import Dataset
 from .sources import Examples
+
+MOST_CLASSES = 1_000_000  # beyond, labels are no classes that could be named
 
 
 def as_dataset(
@@ -44,17 +47,17 @@ def as_dataset(
         rule = "data must be a Dataset, a pair of arrays (inputs, labels) or a tf.data.Dataset of batches"
         checks.refuse(rule, type(source).__name__, "For data by name, use kerasdl.data.load.")
     try:
-        inputs, labels = (_narrow(np.asarray(part)) for part in source)
+        inputs, labels = (_narrow(_plain(part)) for part in source)
     except ValueError:  # arrays of unlike shape in a list
         inputs = labels = np.empty((), object)
-    if "O" in (inputs.dtype.kind, labels.dtype.kind):
-        rule = "arrays must be one of inputs and one of labels"
-        checks.refuse(rule, "several", "Pass several inputs as a tf.data.Dataset of ((first, second), labels).")
+    for what, part, given in (("inputs", inputs, source[0]), ("labels", labels, source[1])):
+        if part.dtype.kind == "O":
+            _refuse_objects(what, given)
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
         lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
         raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
     task = task or _infer_task(inputs, labels)
-    if class_names is None and task.endswith("classification") and labels.ndim == 1:
+    if class_names is None and task.endswith("classification") and labels.ndim == 1 and labels.max() < MOST_CLASSES:
         class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
     images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3, 4)
     return Dataset(
@@ -94,8 +97,28 @@ def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[s
     )
 
 
+def _plain(part: Any) -> np.ndarray:
+    array = np.asarray(part)
+    texts = array.dtype.kind == "O" and array.size and all(isinstance(each, (str, bytes)) for each in array.flat)
+    return array.astype(str) if texts else array
+
+
+def _refuse_objects(what: str, given: Any) -> NoReturn:
+    nested = isinstance(given, Mapping) or (isinstance(given, (tuple, list)) and any(map(np.ndim, given)))
+    if nested:
+        rule = "arrays must be one of inputs and one of labels"
+        hint = "Pass several inputs as a tf.data.Dataset of ((first, second), labels)."
+        checks.refuse(rule, f"several {what}, or arrays of unlike shape", hint)
+    odd = next(each for each in np.asarray(given, object).flat if not isinstance(each, (int, float)))
+    rule = f"{what} must be numbers in an array of one type"
+    checks.refuse(rule, f"objects such as {type(odd).__name__} {odd!r}"[:80], "Convert them with .astype.")
+
+
 def _narrow(array: np.ndarray) -> np.ndarray:
-    return array.astype({np.dtype("float64"): "float32", np.dtype("int64"): "int32"}.get(array.dtype, array.dtype))
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    fits = array.dtype == np.int64 and array.size and array.min() >= -(2**31) and array.max() < 2**31
+    return array.astype(np.int32) if fits else array
 
 
 def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:

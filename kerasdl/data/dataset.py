@@ -15,6 +15,7 @@ from kerasdl.core.errors import DataError
 
 from .drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
 from .images import Scale, check_image_shape, check_scale, level_table, scale_pixels
+from .pipelines import refuse_endless
 from .sharding import Part, Share, cut, parts_of
 from .sources import Examples, Stream, collect
 
@@ -248,6 +249,9 @@ class Dataset:
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns all inputs and labels as `batches` would give them, unshuffled.
 
+        Raises:
+            ArgumentError: the data never end.
+
         Example:
             >>> load("iris").arrays()[0].shape
             (90, 4)
@@ -255,6 +259,7 @@ class Dataset:
         if isinstance(self.source, Examples):
             inputs = self.source.reader(self._image_shape())(np.arange(self.size))
             return scale_pixels(inputs, self.scale if self.images else None), self.source.labels
+        refuse_endless(f"{self.name}, taken as arrays,", self, "Use take(n) first.")
         parts = list(self.batches(256).as_numpy_iterator())
         if not parts:
             raise DataError(f"{self.name} holds no batches. Check the pipeline that was given.")

@@ -23,7 +23,9 @@ from kerasdl.core.child_process import ChildProcess, child_process
 from kerasdl.core.errors import TrainingError
 from kerasdl.core.plotting import FAINT, GREY, TRAIN, VALIDATION, dress, keep, mark, new_figure
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.data.model_fit import check_dataset_fits
 
+from ..engine.label_checks import check_labels
 from ..engine.mixed_precision import computing_in
 from ..engine.objectives import objective_of, task_of
 from .batch_size_worker import step_seconds
@@ -219,8 +221,10 @@ def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss
         checks.refuse(rule, "others" if model.compiled else "not compiled", "Compile it with its losses.")
     if not model.built:
         checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
+    check_dataset_fits(model, train)
     if not own:
         objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), loss, ())[0]]
+        check_labels(objective[1], (), model, train)
     try:
         with warnings.catch_warnings(action="ignore"):  # a lambda is no danger in a file that nobody else writes
             objective = keras.saving.serialize_keras_object(objective)

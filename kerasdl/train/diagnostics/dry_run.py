@@ -16,8 +16,10 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
+from kerasdl.data.model_fit import check_dataset_fits
 
 from ..engine import train_steps
+from ..engine.label_checks import check_labels
 from ..engine.objectives import objective_of, task_of
 from ..optim.optimizers import make_optimizer
 
@@ -76,6 +78,7 @@ def on_trial(
         _check_own(model, loss)
     elif not model.built:
         checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
+    check_dataset_fits(model, train)
     replaced = dict(optimizers_of(model)) if own else {}
     subject = model if own else _second(model)
     try:
@@ -83,6 +86,7 @@ def on_trial(
             setattr(model, name, fresh_optimizer(each if optimizer is None else optimizer))
         if not own:
             objective, _ = objective_of(task_of(task, train), loss, ())
+            check_labels(objective, (), model, train)
             subject.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
         step = train_steps.make_train_step(subject, None)
         # Tracing makes every variable that a step changes, without a step.

@@ -39,9 +39,11 @@ def in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
     """Returns metrics with variables of their own in the scope that the caller is in."""
     if strategy is strategies.plain():
         return metrics
-    is_metric = [isinstance(metric, keras.metrics.Metric) for metric in metrics]
-    pairs = zip(metrics, is_metric, strict=True)
-    return [type(metric).from_config(metric.get_config()) if own else metric for metric, own in pairs]
+
+    def here(metric):
+        return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+
+    return keras.tree.map_structure(here, metrics)
 
 
 def compile_as(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:

@@ -28,7 +28,11 @@ class RunConfig(LoopConfig):
     NOT_PART_OF_THE_RESULT: ClassVar = (*LoopConfig.NOT_PART_OF_THE_RESULT, "strategy", "remat")
 
     steps_per_epoch: int | None = None
-    """How many updates make an epoch; None takes the length of the data, and endless data needs a number."""
+    """How many updates make an epoch, at most a pass through the data; the next epoch goes on where this one stopped.
+    None takes the length of the data, and endless data need a number."""
+    validation_steps: int | None = None
+    """How many batches of the validation data are measured, the first ones; None takes all, and endless data need a
+    number."""
     batch_size: int = 32
     """Examples in a batch, for data that comes unbatched."""
     shuffle: bool = True
@@ -82,8 +86,9 @@ class RunConfig(LoopConfig):
         super().__post_init__()
         for name in ("batch_size", "accumulation"):
             checks.at_least(name, getattr(self, name), 1)
-        if self.steps_per_epoch is not None:
-            checks.at_least("steps_per_epoch", self.steps_per_epoch, 1, "None leaves it out.")
+        for name in ("steps_per_epoch", "validation_steps"):
+            if getattr(self, name) is not None:
+                checks.at_least(name, getattr(self, name), 1, "None leaves it out.")
         checks.at_least("seed", self.seed, 0)
         highest = {"learning_rate": 1e6, "momentum": 1.0, "weight_decay": 1e6}
         highest |= {**dict.fromkeys(CLIPPING, 1e12), "ema": 0.999999, "swa": 0.999}

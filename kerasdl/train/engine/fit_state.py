@@ -24,10 +24,12 @@ from ..loop.steps_per_execution import timed
 from ..optim import schedules
 from ..optim.optimizers import schedule_of
 from . import train_steps
+from .batch_flow import BatchFlow, notes_on
+from .class_weights import class_weights_of
 from .config import RunConfig
 from .gradient_checkpointing import rematerialized
 from .keras_callbacks import keras_callbacks
-from .objectives import class_weight_table, mixes_classes
+from .objectives import mixes_classes
 from .reduce_on_plateau import LowerOnPlateau
 from .run_description import choices_of, identity_of
 from .weight_averaging import WeightAverage, averaged, estimate_statistics
@@ -56,7 +58,8 @@ class Training:
         self.last: Mapping[str, Any] = {}
         self.average: WeightAverage | None = None
         self.forward: keras.Model | None = None
-        self.flow: tuple[tuple[int, int], Any] | None = None
+        length = train.steps(config.batch_size)
+        self.flow = BatchFlow(train, self.batches, length, config.steps_per_epoch)
 
     def run(self, callbacks: Sequence, length: int | None) -> Run:
         """Makes the steps, and takes them to the end."""
@@ -110,9 +113,8 @@ class Training:
     def way(self) -> train_steps.Way:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
-        classes = (model.outputs[0].shape[-1] or 0) if getattr(model, "outputs", None) else 0
         return train_steps.Way(
-            class_weights=class_weight_table(config.class_weights, self.train, classes),
+            class_weights=class_weights_of(config.class_weights, getattr(model, "loss", None), model, self.train),
             shares=mixes_classes(config, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,
@@ -136,7 +138,7 @@ class Training:
             model=model,
             weights=_numbered("model", weights),
             extras=_numbered("other", extras),
-            stream=self.stream,
+            stream=self.flow.at,
             steps_per_epoch=length,
             seekable=train.seekable,
             batch_size=None if is_foreign(train) else config.batch_size,
@@ -152,58 +154,48 @@ class Training:
             inspected=self.inspected,
             judged=self.judged,
             settle=self.settle,
-            notes=choices_of(self.steps.way, config, team),
+            notes=[*choices_of(self.steps.way, config, team), *notes_on(train, config)],
             crew=team.crew,
             identity=identity_of(model, train, self.validation, callbacks),
         )
 
-    def batches(self, epoch: int, start: int) -> tf.data.Dataset:
-        """Returns the batches of an epoch from one on, and of all later epochs where the data can be read anywhere."""
+    def batches(self, number: int, start: int) -> tf.data.Dataset:
+        """Returns the batches of a pass from one on, and of all later ones where the data can be read anywhere."""
         config = self.config
         make = self.train.stream if isinstance(self.train.source, Examples) else self.train.batches
         return make(
             config.batch_size,
             shuffle=config.shuffle,
             seed=config.seed,
-            epoch=epoch,
+            epoch=number,
             start=start,
             augment=config.augment,
             mix=config.mix,
             share=self.team.share(self.train),
         )
 
-    def stream(self, epoch: int, batch: int) -> Any:
-        if self.flow is None or self.flow[0] != (epoch, batch):
-            self.flow = (epoch, batch), iter(self.batches(epoch, batch))
-        batches = self.flow[1]
-        # An epoch that is read to its end leaves the pipeline at the start of the next one.
-        whole = self.config.steps_per_epoch is None and isinstance(self.train.source, Examples)
-        self.flow = ((epoch + 1, 0), batches) if whole else None
-        return batches
-
     def can_join_updates(self) -> bool:
         # A call for several must not run over the end of the data, and workers must choose the same number.
-        known = self.train.steps(self.config.batch_size) is not None
-        endless = is_foreign(self.train) and self.train.source.cardinality() == tf.data.INFINITE_CARDINALITY
-        return (known or endless) and (self.team.workers is None or self.config.steps_per_execution is not None)
+        known = self.train.steps(self.config.batch_size) is not None or self.flow.endless
+        return known and (self.team.workers is None or self.config.steps_per_execution is not None)
 
-    def step(self, stream: Any) -> Mapping[str, Any]:
-        self.last = self.steps.train(stream)
+    def step(self, flow: BatchFlow) -> Mapping[str, Any]:
+        self.last = flow.step(self.steps.train)
         return self.last
 
-    def several(self, stream: Any, count: int) -> Mapping[str, Any]:
-        values = self.steps.several(stream, count)
+    def several(self, flow: BatchFlow, count: int) -> Mapping[str, Any]:
+        values = flow.several(self.steps.several, count)
         self.last = {name: value[-1] for name, value in values.items()}
         return values
 
-    def inspected(self, stream: Any, step: int) -> tuple[Mapping[str, Any], Inspection]:
+    def inspected(self, flow: BatchFlow, step: int) -> tuple[Mapping[str, Any], Inspection]:
         if self.own_step:
             checks.refuse(
                 "a close look at updates needs a model that trains by compute_loss", type(self.model).__name__
             )
         weights = self.model.trainable_weights
         before = _by_path(weights)
-        self.last, gradients, inputs = self.steps.inspected(stream)
+        self.last, gradients, inputs = flow.step(self.steps.inspected)
         known = [(weight, each) for weight, each in zip(weights, gradients, strict=True) if each is not None]
         slopes = {weight.path: each.numpy() for weight, each in known}
         return self.last, Inspection(step, inputs, slopes, before, _by_path(weights))
@@ -243,8 +235,9 @@ class Training:
         def so_far() -> Figures:
             return self.joined(_scalars(values)) or _scalars(self.results())
 
-        stream, batch, length = iter(self.measured), 0, self.validation.steps(self.config.batch_size)
-        while batch != length:
+        stream, batch, limit = iter(self.measured), 0, self.config.validation_steps
+        length = self.validation.steps(self.config.batch_size)
+        while batch not in (length, limit):
             self.callbacks.begin_test_step(batch)
             try:
                 values = self.steps.test(stream)
@@ -267,7 +260,10 @@ class Training:
         if self.average is not None and self.average.give():
             config = self.config
             settings = {name: getattr(config, name) for name in ("shuffle", "seed", "augment", "mix")}
-            estimate_statistics(self.model, self.train.batches(config.batch_size, **settings), config.steps_per_epoch)
+            limit = config.steps_per_epoch
+            if limit and self.train.steps(config.batch_size) is not None:  # a pass, not the head of the data
+                limit *= config.epochs
+            estimate_statistics(self.model, self.train.batches(config.batch_size, **settings), limit)
 
     def learning_rate(self, step: int) -> float:
         if self.schedule is not None:

@@ -1,15 +1,15 @@
 """`fit`: trains a Keras model on the loop, from the settings of a run."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.data.pipelines import is_endless, refuse_endless
 
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of, placed
@@ -19,9 +19,11 @@ from ..optim.sharpness_aware import sharpness_of
 from . import train_steps
 from .compilation import compile_as, in_scope, optimizer_of
 from .config import RunConfig
-from .fit_state import Training, is_foreign
+from .fit_state import Training
+from .input_checks import check_inputs
+from .label_checks import check_labels, saying_what_labels_lack
 from .mixed_precision import computing_in
-from .objectives import check_labels, check_outputs, check_parts, monitor_of, objective_of, taking_shares, task_of
+from .objectives import check_outputs, check_parts, monitor_of, objective_of, taking_shares, task_of
 
 DEFAULTS = RunConfig()
 
@@ -32,7 +34,7 @@ def fit(
     *,
     validation: Any = None,
     loss: Any = None,
-    metrics: Sequence | None = None,
+    metrics: Sequence | Mapping | None = None,
     callbacks: Sequence[keras.callbacks.Callback | Watcher] = (),
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
@@ -48,7 +50,8 @@ def fit(
         train: a `kerasdl.data.Dataset`, a pair of arrays (x, y), or a `tf.data.Dataset` of batched pairs.
         validation: the same, measured after each epoch.
         loss: as in `compile`; None takes that of the task.
-        metrics: a list, as in `compile`; None takes those of the task.
+        metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
+            of the task.
         callbacks: Keras callbacks and watchers (trackers, `GradientMonitor`).
         task: a `kerasdl.core.task.Task` or its name; None takes that of the training data.
         config: all other settings.
@@ -58,6 +61,7 @@ def fit(
 
     Raises:
         ArgumentError: settings, model and data do not fit together, or the folder holds another run.
+        DataError: the data are empty, not finite, or hold labels that the loss does not take.
         TrainingError: the loss or its gradient is not finite any more.
 
     Example:
@@ -66,7 +70,12 @@ def fit(
         2
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
-    task = task_of(task, train)
+    if config.validation_steps is None:
+        refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
+    check_inputs(model, train)
+    if validation is not None:
+        check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
+    task = task_of(task, train, loss, model)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
     strategy = strategies.strategy_for(model, config.strategy)
@@ -76,11 +85,13 @@ def fit(
     else:
         loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
         loss = taking_shares(loss) if config.mix else loss
-        check_outputs(loss, model)
-    check_labels(loss, model, train)
+        check_outputs(loss, metrics, model)
     check_parts(loss, strategy, config)
     if train_steps.has_own_train_step(model):
         _check_own_step(model, config)
+    else:
+        train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)
+        validation = None if validation is None else check_labels(loss, metrics, model, validation)
     config = dataclasses.replace(config, monitor=monitor_of(config, task, metrics, validation))
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
@@ -89,7 +100,8 @@ def fit(
             with strategy.scope():
                 inner.compile(optimizer_of(config, total, inner), loss=loss, metrics=in_scope(metrics, strategy))
         try:
-            run = Training(inner, train, validation, config, strategy).run(callbacks, length)
+            with saying_what_labels_lack():
+                run = Training(inner, train, validation, config, strategy).run(callbacks, length)
         finally:
             if inner is not model and not own:
                 compile_as(inner, model, loss, metrics, config)
@@ -100,8 +112,7 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     length = train.steps(config.batch_size)
     if length is not None:
         return min(length, config.steps_per_epoch or length)
-    endless = is_foreign(train) and train.source.cardinality() == tf.data.INFINITE_CARDINALITY
-    if endless and config.steps_per_epoch is None and config.steps is None:
+    if is_endless(train) and config.steps_per_epoch is None and config.steps is None:
         checks.refuse("endless data need steps_per_epoch or steps", None)
     return config.steps_per_epoch
 

@@ -1,10 +1,9 @@
 """What a model learns from its targets: loss and metrics, smoothed labels and weighted classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
@@ -14,16 +13,26 @@ from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from .config import RunConfig
+from .label_forms import Labels, form_of, output_shape
 
 
-def task_of(task: Task | str | None, data: Dataset) -> Task | None:
-    """Returns the task given, or else that of the data, or None."""
+def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: keras.Model | None = None) -> Task | None:
+    """Returns the task given, or else that of the data where loss and model leave it open, or None."""
     if task is not None:
         return get_task(task)
-    return None if data.task == "unknown" else get_task(data.task)
+    if data.task == "unknown":
+        return None
+    found = get_task(data.task)
+    if loss is None:
+        return found
+    wanted, outputs = form_of(found.loss()), None if model is None else output_shape(model)
+    if wanted is Labels.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
+        return None
+    given = form_of(loss, outputs, data.batches(1).element_spec[1])
+    return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
 
 
-def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothing: float = 0.0) -> tuple[Any, list]:
+def objective_of(task: Task | None, loss: Any, metrics: Any, smoothing: float = 0.0) -> tuple[Any, Any]:
     """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task.
 
     Raises:
@@ -35,7 +44,9 @@ def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothi
         loss = task.loss()
     if metrics is None:
         metrics = [] if task is None else task.metrics()
-    return smoothed(loss, smoothing), list(metrics)
+    if not isinstance(metrics, (list, tuple, Mapping)):
+        checks.refuse("metrics must be a list, or a dict by outputs", metrics, "Write metrics=[...].")
+    return smoothed(loss, smoothing), metrics
 
 
 def taking_shares(loss: Any) -> Any:
@@ -74,36 +85,6 @@ def smoothed(loss: Any, smoothing: float) -> Any:
     checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
 
 
-def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset, classes: int = 0) -> np.ndarray | None:
-    """Returns the weight of each class, float32 (K,); None for None.
-
-    Args:
-        weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
-            gives each class that occurs `examples / (classes that occur * examples of the class)`.
-        data: the training data.
-        classes: how many there are at least, as far as the model tells.
-
-    Raises:
-        ArgumentError: the labels are no whole numbers, or there is no end to them.
-    """
-    if weights is None:
-        return None
-    labels = data.batches(1).element_spec[1]
-    if not labels.dtype.is_integer:
-        checks.refuse("class_weights needs whole-number labels", labels.dtype.name)
-    if weights == "balanced":
-        if data.steps(1) is None:
-            checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
-        found = np.concatenate([y.ravel() for _, y in data.batches(1024).as_numpy_iterator()])
-        counts = np.bincount(found, minlength=classes)
-        occurring = np.count_nonzero(counts)
-        return (counts.sum() / (occurring * np.maximum(counts, 1)) * (counts > 0)).astype(np.float32)
-    table = np.ones(max(len(data.class_names), classes, max(weights) + 1), np.float32)
-    for label, weight in weights.items():
-        table[checks.at_least("a class", label, 0)] = checks.within("a class weight", weight, 0.0, 1e9)
-    return table
-
-
 def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
     """Refuses a loss that is no mean where a batch is computed in parts, whose means are put together."""
     if strategy.num_replicas_in_sync == 1 and config.accumulation == 1:
@@ -113,33 +94,30 @@ def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) 
         checks.refuse("a batch in parts needs a loss with reduction='sum_over_batch_size'", sorted(map(str, kinds)))
 
 
-def check_outputs(loss: Any, model: keras.Model) -> None:
-    """Refuses one loss for several outputs."""
-    outputs = len(getattr(model, "outputs", None) or [None])
-    if outputs > 1 and not isinstance(loss, (list, tuple, dict)):
+def check_outputs(loss: Any, metrics: Any, model: keras.Model) -> None:
+    """Refuses losses and metrics that do not tell which of several outputs they belong to."""
+    outputs, names = len(getattr(model, "outputs", None) or [None]), list(getattr(model, "output_names", None) or [])
+    if outputs == 1:
+        return
+    if not isinstance(loss, (list, tuple, Mapping)):
         hint = "Pass loss=[...], and targets alike."
         checks.refuse(f"a model of {outputs} outputs must have a loss for each", getattr(loss, "name", loss), hint)
-
-
-def check_labels(loss: Any, model: keras.Model, train: Dataset) -> None:
-    """Refuses labels in memory that lie outside the model's outputs."""
-    labels = getattr(train.source, "labels", None)
-    if labels is None or not isinstance(
-        loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy, Focal)
-    ):
-        return
-    outputs = model.outputs[0].shape[-1] if getattr(model, "outputs", None) else None
-    if outputs is not None and not 0 <= labels.min() <= labels.max() < outputs:
-        rule = f"labels must be whole numbers from 0 to {outputs - 1}, as the model has {outputs} outputs"
-        checks.refuse(rule, [int(labels.min()), int(labels.max())])
+    keys = set(names) | set(model.output if isinstance(model.output, Mapping) else ())
+    for kind, given in (("loss", loss), ("metrics", metrics)):
+        if isinstance(given, Mapping) and not set(given) <= keys:
+            checks.refuse(f"{kind} must name outputs of {model.name!r}, {tuple(names)}", tuple(given))
+        if isinstance(given, (list, tuple)) and given and len(given) != outputs:
+            hint = f"Pass {kind}=[...] with a part for each of {tuple(names)}, or a dict by these names."
+            checks.refuse(f"{kind} of a model of {outputs} outputs must have {outputs} parts", len(given), hint)
 
 
 def monitor_of(
-    config: RunConfig, task: Task | None, metrics: Sequence | None, validation: Dataset | None
+    config: RunConfig, task: Task | None, metrics: Any, validation: Dataset | None
 ) -> tuple[str, str] | None:
     """Returns the figure that says which epoch is best, and "max" or "min"; None without validation."""
     if config.monitor is not None or validation is None:
         return config.monitor
-    names = {f"val_{metric if isinstance(metric, str) else metric.name}" for metric in metrics or ()}
+    flat = keras.tree.flatten(metrics or [])
+    names = {f"val_{each if isinstance(each, str) else getattr(each, 'name', None)}" for each in flat}
     known = task is not None and task.monitor[0] in names
     return task.monitor if known else ("val_loss", "min")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ..distribute.gradient_sums import Collector, plus, summed, times
 from ..distribute.workers import Workers
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
 from ..optim.sparse_gradients import folded
+from .class_weights import ClassWeights
 
 Values = dict[str, tf.Tensor]
 
@@ -27,8 +27,8 @@ def has_own_train_step(model: keras.Model) -> bool:
 class Way:
     """How steps compute, apart from what they learn."""
 
-    class_weights: np.ndarray | None = None
-    """The weight of each class, float32 (K,)."""
+    class_weights: ClassWeights | None = None
+    """The weights of the classes in the loss."""
     shares: bool = False
     """Whether labels in training are shares of the classes, of which metrics take the largest."""
     parts: int = 1
@@ -44,7 +44,7 @@ class Way:
     """The workers whose wishes travel with the sums."""
 
 
-def make_train_step(model: keras.Model, class_weights: np.ndarray | None = None) -> Callable[[Any], Values]:
+def make_train_step(model: keras.Model, class_weights: ClassWeights | None = None) -> Callable[[Any], Values]:
     """Returns a function from an iterator of batches to the values of one update, on one device.
 
     They are the loss of the batch and the global norm of its gradients before clipping, or what the model's own
@@ -166,7 +166,7 @@ class Steps:
                 x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
                 with tf.GradientTape() as tape:
                     predictions = forward(x, training=True)
-                    loss = model.compute_loss(x, y, predictions, sample_weight, training=True)
+                    loss = self._loss(x, y, predictions, sample_weight)
                     counted = loss if weight is None else loss * tf.cast(weight, loss.dtype)
                     scaled = model.optimizer.scale_loss(counted)
                 gradients = tape.gradient(scaled, model.trainable_weights)
@@ -176,6 +176,12 @@ class Steps:
             total = gradients if total is None else plus(total, gradients)
             losses.append(counted)
         return total, sum(losses[1:], losses[0])
+
+    def _loss(self, x: Any, y: Any, predictions: Any, sample_weight: tf.Tensor | None) -> tf.Tensor:
+        weights = self.way.class_weights
+        if weights is not None and weights.by_label:  # each label becomes a prediction of its own, with its weight
+            y, predictions = (keras.tree.map_structure(lambda each: each[..., None], each) for each in (y, predictions))
+        return self.model.compute_loss(x, y, predictions, sample_weight, training=True)
 
     def _at_the_top(self, optimizer: SharpnessAware, gradients: list, batch: tuple, share: tf.Tensor | None) -> list:
         """Returns the gradients where the loss is steepest nearby; all else learns from the first pass alone."""
@@ -283,12 +289,12 @@ def statistics_apart(model: keras.Model) -> list[keras.Variable]:
     return list(found.values())
 
 
-def weigh(batch: tuple, class_weights: np.ndarray | None) -> tuple:
-    """Returns a batch with the weight of each label's class as (or multiplied into) its sample weights."""
+def weigh(batch: tuple, class_weights: ClassWeights | None) -> tuple:
+    """Returns a batch with the weights of its labels' classes as (or multiplied into) its sample weights."""
     if class_weights is None:
         return batch
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    by_class = tf.gather(class_weights, y) if y.dtype.is_integer else tf.linalg.matvec(y, class_weights)
+    by_class = class_weights.of(y)
     return x, y, by_class if weight is None else by_class * weight
 
 

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, TrainingError
-from kerasdl.data import as_dataset
 from kerasdl.train import Lookahead, Preempted, RunConfig, SharpnessAware, Watcher, fit
 from kerasdl.train.distribute import workers
 from kerasdl.train.loop import steps_per_execution
@@ -256,20 +255,3 @@ def test_updates_stay_single_where_joining_would_not_pay(seconds, left, tracing)
 def test_wishes_survive_the_way_through_a_vector():
     for wish in (workers.NONE, workers.Wish.SAVE, workers.Wish.SAVE | workers.Wish.PREEMPT, workers.Wish(15)):
         assert workers._flags(workers._vector(wish)) == wish
-
-
-def test_an_epoch_cut_short_does_not_go_on_in_the_next(toy, task):
-    seen = []
-
-    class Note(Watcher):
-        def wants(self, step):
-            return True
-
-        def inspect(self, found):
-            seen.append(found.inputs.numpy()[:, 0].tolist())
-
-    x = np.arange(64, dtype=np.float32)[:, None].repeat(4, 1)
-    config = RunConfig(epochs=2, batch_size=16, steps_per_epoch=2, shuffle=False, progress="off")
-    fit(toy.model(), (x, np.arange(64) % 2), task=task, callbacks=[Note()], config=config)
-    first = [batch[0].numpy()[:, 0].tolist() for batch in as_dataset((x, x[:, 0])).batches(16).take(2)]
-    assert seen == [*first, *first]

@@ -1,0 +1,105 @@
+"""Losses and metrics against a model's end: `from_logits` must say what the model gives."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from . import checks
+from .output_activation import OutputActivation, output_activations
+
+OURS = ("keras", "kerasdl")
+
+
+def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None:
+    """Passes where a loss takes what the model gives, logits or probabilities, as far as both are known.
+
+    Args:
+        loss: as `keras.Model.compile` takes it: an object, a name or a function, or a list or dict of them.
+        model: a Keras model.
+        sample: a few inputs, which show what a subclassed model gives; None goes without.
+
+    Raises:
+        ArgumentError: the loss has `from_logits=True` and the model ends in a softmax or sigmoid, or the loss takes
+            probabilities and the model ends in a linear layer.
+
+    Example:
+        >>> check_from_logits(keras.losses.SparseCategoricalCrossentropy(from_logits=True), model)
+    """
+    names = getattr(model, "output_names", None) or []
+    if isinstance(loss, Mapping):
+        losses = [loss.get(name) for name in names] if set(loss) <= set(names) else []
+    else:
+        losses = list(loss) if isinstance(loss, (list, tuple)) else [loss]
+    wanted = [from_logits(each) for each in losses]
+    if all(each is None for each in wanted):
+        return
+    ends = output_activations(model, sample)
+    for each, logits, end in zip(losses, wanted, ends, strict=False):
+        if logits is not None:
+            _check(getattr(each, "name", None) or getattr(each, "__name__", each), logits, end)
+
+
+def _check(name: Any, logits: bool, end: OutputActivation) -> None:
+    if logits and end.gives_probabilities:
+        rule = "a loss with from_logits=True must have a model that gives logits"
+        got = f"{name} on {end.layer}, which ends in {end.kind}"
+        checks.refuse(rule, got, f"Pass the loss with from_logits=False, or leave the {end.kind} out of the model.")
+    if logits is False and end.gives_logits:
+        rule = "a loss with from_logits=False must have a model that gives probabilities"
+        hint = "Pass the loss with from_logits=True, or end the model in a softmax or sigmoid."
+        checks.refuse(rule, f"{name} on {end.layer}, which ends in {end.kind}", hint)
+
+
+def from_logits(loss: Any) -> bool | None:
+    """Returns whether a loss of Keras or kerasdl takes logits; None for losses that ask neither, and for foreign ones.
+
+    Example:
+        >>> from_logits("binary_crossentropy"), from_logits("mse")
+        (False, None)
+    """
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:  # compile names it
+            return None
+    if isinstance(loss, functools.partial) and _is_ours(loss.func):
+        return loss.keywords.get("from_logits", from_logits(loss.func))
+    if isinstance(loss, keras.losses.Loss):
+        if type(loss) is keras.losses.KLDivergence:
+            return False
+        return loss.get_config().get("from_logits") if _is_ours(type(loss)) else None
+    if not callable(loss) or not _is_ours(loss):
+        return None
+    if loss is keras.losses.kl_divergence:
+        return False
+    parameter = inspect.signature(loss).parameters.get("from_logits")
+    return None if parameter is None else parameter.default
+
+
+def _is_ours(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] in OURS
+
+
+def over_probabilities(judge: Any) -> Any:
+    """Returns a loss or metric over logits as the same over probabilities; one that asks neither, as it is.
+
+    Args:
+        judge: a Keras loss or metric with `from_logits`, or a metric with thresholds over logits.
+
+    Example:
+        >>> over_probabilities(keras.losses.BinaryCrossentropy(from_logits=True)).get_config()["from_logits"]
+        False
+    """
+    if not isinstance(judge, (keras.losses.Loss, keras.metrics.Metric)):
+        return judge
+    config = judge.get_config()
+    changed = {"from_logits": False} if config.get("from_logits") else {}
+    for name in ("threshold", "thresholds"):
+        if config.get(name) is not None and "from_logits" not in config:
+            share = 1 / (1 + np.exp(-np.asarray(config[name], float)))
+            changed[name] = share.tolist()
+    return type(judge).from_config({**config, **changed}) if changed else judge

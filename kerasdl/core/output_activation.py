@@ -1,0 +1,232 @@
+"""Output activation of a model: whether its outputs are logits or probabilities already, read from the graph's end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+PROBABILITIES = ("softmax", "sigmoid")
+# Of what an activation makes probabilities, and of what it leaves on an open scale; others say nothing for sure.
+KINDS = {
+    "softmax": "softmax",
+    "sparsemax": "softmax",
+    "sigmoid": "sigmoid",
+    "hard_sigmoid": "sigmoid",
+    "sparse_sigmoid": "sigmoid",
+    "log_softmax": "log_softmax",
+    "linear": "linear",
+}
+OPERATIONS = {  # bare operations of keras.ops by the name of their class
+    "Softmax": "softmax",
+    "Sparsemax": "softmax",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "sigmoid",
+    "SparseSigmoid": "sigmoid",
+    "LogSoftmax": "log_softmax",
+}
+DENSE = (layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+DENSE += (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+DENSE += (layers.SeparableConv1D, layers.SeparableConv2D)
+SAME_VALUES = (layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)
+SAME_VALUES += (layers.GaussianDropout, layers.GaussianNoise, layers.AlphaDropout, layers.ActivityRegularization)
+SAME_VALUES += (layers.Identity, layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D)
+SAME_VALUES += (layers.Cropping1D, layers.Cropping2D, layers.Cropping3D)
+MEANS = (layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D, layers.Average)
+MEANS += (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
+SAME_OPERATIONS = ("Cast", "Squeeze", "ExpandDims", "Identity", "StopGradient", "Reshape")
+SHAPES = (layers.Reshape, layers.Flatten, layers.RepeatVector)
+SCALES = (1.0, 1e2, 1e4)  # of sampled inputs: a logit leaves 0..1 as they grow, a probability goes to its ends
+SAMPLES, FREE_SIZE = 8, 32
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class OutputActivation:
+    """Where one output of a model comes from, as far as its values tell logits from probabilities."""
+
+    kind: str | None
+    """`softmax` or `sigmoid` for probabilities; `linear` or `log_softmax` for logits; None where it is not known."""
+    layer: str
+    """The name of the layer or operation that ends so."""
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the output is probabilities for sure."""
+        return self.kind in PROBABILITIES
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the output is logits for sure."""
+        return self.kind in ("linear", "log_softmax")
+
+
+UNKNOWN = OutputActivation(None, "")
+
+
+def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputActivation, ...]:
+    """Returns what each output of a model ends in: softmax or sigmoid (probabilities), or a linear layer (logits).
+
+    The graph is followed backwards through layers that keep the values (Reshape, Flatten, Dropout, casts, nested
+    models, `TimeDistributed`). Where it does not tell, and for subclassed models, outputs of a sample do: rows that sum
+    to 1 are a softmax, and what stays from 0 to 1 however large the inputs grow is a sigmoid.
+
+    Args:
+        model: a Keras model.
+        sample: a few inputs as the model takes them; None draws random ones for a model that knows its inputs.
+
+    Returns:
+        One for each output; a single unknown one for a subclassed model without a sample.
+
+    Example:
+        >>> inputs = keras.Input((4,))
+        >>> output_activations(keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="ends")(inputs)))
+        (OutputActivation(kind='softmax', layer='ends'),)
+    """
+    graph = getattr(model, "outputs", None)
+    ends = tuple(_end(tensor, {}) for tensor in graph) if graph else ()
+    if ends and all(end.kind is not None for end in ends):
+        return ends
+    sampled = _sampled(model, sample)
+    if not ends or len(sampled) != len(ends):
+        return ends or sampled or (UNKNOWN,)
+    return tuple(seen if end.kind is None else end for end, seen in zip(ends, sampled, strict=True))
+
+
+def gives_probabilities(model: keras.Model, sample: Any = None) -> bool:
+    """Tells whether the first output of a model is probabilities, so that no softmax or sigmoid may follow.
+
+    Args:
+        model: a Keras model.
+        sample: as in `output_activations`.
+    """
+    return output_activations(model, sample)[0].gives_probabilities
+
+
+def _end(tensor: Any, outer: dict[int, tuple]) -> OutputActivation:
+    """Follows a tensor of a graph back to what decides its values; `outer` has what a nested model was called on."""
+    operation, node, place = getattr(tensor, "_keras_history", (None, 0, 0))  # Keras has no public name for it
+    if operation is None or isinstance(operation, layers.InputLayer):
+        return _end(*outer[id(tensor)]) if id(tensor) in outer else UNKNOWN
+    given = operation._inbound_nodes[node].input_tensors
+    if isinstance(operation, keras.Model):
+        if not getattr(operation, "outputs", None):
+            return UNKNOWN
+        inside = {id(own): (each, outer) for own, each in zip(operation.inputs, given, strict=False)}
+        return _end(operation.outputs[place], inside)
+    kind = _own_kind(operation, len(tensor.shape))
+    if kind == "linear" and (getattr(operation, "kernel_constraint", None) is not None or _mixes_classes(given[0])):
+        return UNKNOWN
+    if kind is not None:
+        return OutputActivation(kind, operation.name)
+    return _through(operation, tensor, given, outer)
+
+
+def _mixes_classes(given: Any) -> bool:
+    """Tells whether a linear layer is given a softmax, of which it may make another distribution."""
+    before = getattr(given, "_keras_history", (None,))[0]
+    return before is not None and _own_kind(before, len(given.shape)) == "softmax"
+
+
+def _own_kind(operation: Any, rank: int) -> str | None:
+    """Returns what an operation makes of whatever it is given, or None."""
+    if isinstance(operation, (layers.TimeDistributed, layers.SpectralNormalization)):
+        inner = operation.layer
+        if isinstance(inner, keras.Model):
+            return output_activations(inner)[0].kind
+        return _own_kind(inner, rank)
+    if isinstance(operation, layers.Softmax):
+        return "softmax" if operation.axis in (-1, rank - 1) else None
+    if isinstance(operation, layers.Activation):
+        kind = _activation(operation.activation)
+        return None if kind == "linear" else kind
+    if isinstance(operation, DENSE):
+        return _activation(operation.activation)
+    kind = None if isinstance(operation, keras.Layer) else OPERATIONS.get(type(operation).__name__)
+    return kind if getattr(operation, "axis", -1) in (-1, rank - 1) else None
+
+
+def _activation(activation: Any) -> str | None:
+    if activation is None:
+        return "linear"
+    if isinstance(activation, layers.Softmax):
+        return "softmax" if activation.axis == -1 else None
+    for name, kind in KINDS.items():
+        if activation in (getattr(keras.activations, name), getattr(keras.ops, name, None)):
+            return kind
+    return None
+
+
+def _through(operation: Any, tensor: Any, given: list, outer: dict[int, tuple]) -> OutputActivation:
+    """Returns the end before an operation that keeps probabilities what they are and logits what they are."""
+    if not _may_keep(operation):
+        return UNKNOWN
+    ends = [_end(each, outer) for each in given]
+    kinds = {end.kind for end in ends}
+    if isinstance(operation, layers.Concatenate) and kinds <= set(PROBABILITIES):
+        return OutputActivation("sigmoid", ends[0].layer)  # each by itself: a row sums to more than 1
+    if len(kinds) != 1 or None in kinds:
+        return UNKNOWN
+    if isinstance(operation, layers.Rescaling) and kinds != {"linear"}:
+        plain = not np.any(operation.offset) and np.all(np.equal(operation.scale, 1))
+        return ends[0] if plain else UNKNOWN
+    if isinstance(operation, (*MEANS, layers.Concatenate)) and kinds == {"log_softmax"}:
+        return UNKNOWN
+    if kinds == {"softmax"} and tensor.shape[-1] != given[0].shape[-1]:
+        return OutputActivation("sigmoid", ends[0].layer) if isinstance(operation, SHAPES) else UNKNOWN
+    return ends[0]
+
+
+def _may_keep(operation: Any) -> bool:
+    if isinstance(operation, layers.Activation):
+        return _activation(operation.activation) == "linear"
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, (*SAME_VALUES, *SHAPES, *MEANS, layers.Concatenate, layers.Rescaling))
+    return type(operation).__name__ in SAME_OPERATIONS
+
+
+def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
+    """Returns what the outputs of a few inputs show."""
+    if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
+        return ()  # its states would change
+    try:
+        few = _random_inputs(model) if sample is None else keras.tree.map_structure(lambda x: x[:SAMPLES], sample)
+        answers = [_answers(model, few, scale) for scale in SCALES] if few is not None else []
+    except Exception:  # a net of rules of its own, of which the caller hears where it is run on real data
+        return ()
+    return tuple(OutputActivation(_kind_of(arrays), model.name) for arrays in zip(*answers, strict=True))
+
+
+def _answers(model: keras.Model, inputs: Any, scale: float) -> list[np.ndarray]:
+    def grown(x: Any) -> Any:
+        x = keras.ops.convert_to_tensor(x)
+        return x * scale if keras.backend.is_float_dtype(x.dtype) else x
+
+    outputs = model(keras.tree.map_structure(grown, inputs), training=False)
+    return [np.asarray(keras.ops.convert_to_numpy(each), "float64") for each in keras.tree.flatten(outputs)]
+
+
+def _kind_of(values: tuple[np.ndarray, ...]) -> str | None:
+    """Returns what outputs for inputs of growing size show."""
+    first, together = values[0], np.concatenate([value.ravel() for value in values])
+    if first.ndim < 2 or not (np.isfinite(first).all() and first.min() >= 0 and first.max() <= 1 + SUM_TOLERANCE):
+        return None
+    if first.shape[-1] > 1 and np.abs(first.sum(axis=-1) - 1).max() <= SUM_TOLERANCE:
+        return "softmax"
+    bounded = np.isfinite(together).all() and together.min() >= 0 and together.max() <= 1
+    return "sigmoid" if bounded and np.ptp(together) > 0.5 else None
+
+
+def _random_inputs(model: keras.Model) -> Any:
+    if not getattr(model, "inputs", None):
+        return None
+    rng = np.random.default_rng(0)
+
+    def drawn(tensor: Any) -> np.ndarray:
+        shape = (tensor.shape[0] or SAMPLES, *(FREE_SIZE if size is None else size for size in tensor.shape[1:]))
+        if keras.backend.is_float_dtype(tensor.dtype):
+            return rng.normal(size=shape).astype("float32")
+        return rng.integers(0, 2, shape).astype(tensor.dtype)
+
+    return keras.tree.map_structure(drawn, model.inputs[0] if len(model.inputs) == 1 else model.input)

@@ -1,0 +1,190 @@
+"""Class weights in the loss: the weight of each example, or of each label where an example may have several."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.data import Dataset
+from kerasdl.data.pipelines import refuse_endless
+
+from .label_forms import Labels, form_of, is_one_number, only_loss, output_shape
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """The weight of each class, and how a batch's labels tell their classes."""
+
+    table: np.ndarray
+    """The weight of each class or label, float32 (K,)."""
+    form: Labels
+    """The form of labels that the loss takes."""
+    outputs: tuple | None
+    """The shape of what the model gives, the batch first; None where it is not known."""
+
+    @property
+    def by_label(self) -> bool:
+        """Whether each label of an example has a weight of its own, which weighs its term in the loss."""
+        return self.form is Labels.YES_OR_NO and _has_several(self.outputs)
+
+    def of(self, labels: Any) -> tf.Tensor:
+        """Returns the weights of a batch, float32: (B, ...) for class numbers (B, ...) or (B, ..., 1), shares
+        (B, ..., K) and yes or no (B, 1); (B, ..., K) for yes or no to K labels, `by_label`.
+        """
+        (labels,) = keras.tree.flatten(labels)
+        form = self.form
+        if form is Labels.EITHER:
+            form = Labels.NUMBERS if is_one_number(labels, self.outputs) else Labels.SHARES
+        if form is Labels.YES_OR_NO and not self.by_label:
+            yes = tf.cast(_squeezed(labels, self.outputs), tf.float32)
+            return self.table[0] * (1 - yes) + self.table[1] * yes
+        if form in (Labels.NUMBERS, Labels.FIGURES, Labels.OTHER):
+            numbers = tf.cast(_squeezed(labels, self.outputs), tf.int32)
+            if form is Labels.NUMBERS:  # a class that the loss ignores may lie outside; its weight counts nowhere
+                numbers = tf.clip_by_value(numbers, 0, len(self.table) - 1)
+            return tf.gather(self.table, numbers)
+        weighed = tf.cast(labels, tf.float32) * self.table
+        return tf.ones_like(weighed) * self.table if self.by_label else tf.reduce_sum(weighed, -1)
+
+
+def class_weights_of(
+    weights: Mapping[int, float] | str | None, loss: Any, model: keras.Model, data: Dataset
+) -> ClassWeights | None:
+    """Returns the class weights of a run; None for None.
+
+    Args:
+        weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
+            gives each class that occurs `examples / (classes that occur * examples of the class)`; shares and several
+            labels an example count as often as they add up to.
+        loss: as in `compile`; it says what the labels are.
+        model: what is trained.
+        data: the training data.
+
+    Raises:
+        ArgumentError: the labels tell no classes, the model has several outputs, or there is no end to the data.
+    """
+    if weights is None:
+        return None
+    labels = _labels_of(loss, model, data)
+    outputs, loss = output_shape(model), only_loss(loss)
+    form = form_of(loss, outputs, labels)
+    _check_form(form, labels, outputs, loss)
+    ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
+    classes = _classes(form, labels, outputs)
+    if isinstance(weights, str):
+        table = _balanced(_counts(data, form, outputs, ignored, classes or 0))
+    else:
+        table = _given(weights, classes, len(data.class_names))
+    found = ClassWeights(table, form, outputs)
+    own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
+    if found.by_label and own:
+        rule = "weights of several labels need a model that leaves train_step and compute_loss to Keras"
+        checks.refuse(rule, type(model).__name__, "Weigh them in its own loss.")
+    return found
+
+
+def _labels_of(loss: Any, model: keras.Model, data: Dataset) -> tf.TensorSpec:
+    specs = keras.tree.flatten(data.batches(1).element_spec[1])
+    outputs = max(len(getattr(model, "outputs", None) or ()), len(specs), len(keras.tree.flatten(loss) or ()))
+    if outputs > 1:
+        hint = "Weigh the classes in the loss of that output."
+        checks.refuse("class_weights need a model of one output", f"{outputs} outputs", hint)
+    if specs[0].shape.rank is None:
+        rule = "class_weights need labels of a known number of axes"
+        checks.refuse(rule, specs[0], "Pass output_signature= to from_generator, or tf.ensure_shape in a map.")
+    return specs[0]
+
+
+def _check_form(form: Labels, labels: tf.TensorSpec, outputs: tuple | None, loss: Any) -> None:
+    shape, name = tuple(labels.shape), getattr(loss, "name", getattr(loss, "__name__", loss))
+    foreign = form in (Labels.FIGURES, Labels.OTHER)
+    one = is_one_number(labels, outputs) or (outputs is None and form is Labels.NUMBERS)
+    one = one or (foreign and (outputs is None or is_one_number(labels, None)))
+    whole = labels.dtype.is_integer or labels.dtype == tf.bool
+    hint = "Pass class numbers (B,) or one-hot (B, K) with a cross-entropy of keras.losses."
+    if labels.dtype == tf.string:
+        checks.refuse("class_weights need labels that are numbers", "strings", hint)
+    if foreign and not (one and whole):
+        checks.refuse(f"class_weights need labels that tell classes to the loss {name}", _said(labels), hint)
+    several = form in (Labels.SHARES, Labels.YES_OR_NO, Labels.EITHER) and not one
+    fits = shape[-1] if outputs is None else len(shape) == len(outputs) and shape[-1] in (outputs[-1], None)
+    if (form is Labels.NUMBERS and not one) or (several and not fits) or (form is Labels.SHARES and one):
+        checks.refuse(f"class_weights and the loss {name} need {form.value}", _said(labels), hint)
+    if form is Labels.YES_OR_NO and _has_several(outputs) and one:
+        rule = f"class_weights and the loss {name} need 0 or 1 for each of {outputs[-1]} labels"
+        checks.refuse(rule, _said(labels), hint)
+
+
+def _said(labels: tf.TensorSpec) -> str:
+    return f"{labels.dtype.name} {tuple(labels.shape)}"
+
+
+def _classes(form: Labels, labels: tf.TensorSpec, outputs: tuple | None) -> int | None:
+    """Returns how many classes there are; None where neither model nor labels tell."""
+    if form is Labels.YES_OR_NO and not _has_several(outputs or tuple(labels.shape)):
+        return 2
+    if form in (Labels.FIGURES, Labels.OTHER):
+        return None
+    many = not is_one_number(labels, outputs)
+    return outputs[-1] if outputs else labels.shape[-1] if many else None
+
+
+def _given(weights: Mapping[int, float], classes: int | None, names: int) -> np.ndarray:
+    for label, weight in weights.items():
+        checks.at_least("a class", label, 0)
+        checks.within("a class weight", weight, 0.0, 1e9)
+        if classes is not None and label >= classes:
+            checks.refuse(f"class_weights must name classes from 0 to {classes - 1}", label)
+    table = np.ones(classes or max(names, max(weights, default=0) + 1), np.float32)
+    for label, weight in weights.items():
+        table[label] = weight
+    return table
+
+
+def _counts(data: Dataset, form: Labels, outputs: tuple | None, ignored: int | None, classes: int) -> np.ndarray:
+    """Returns how many examples each class has, float64 (K,)."""
+    refuse_endless('class_weights="balanced" needs data that end: they', data, "Pass a dict from class to weight.")
+    if data.steps(1) is None:
+        checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
+    held = getattr(data.source, "labels", None)
+    batches = [held] if held is not None else (y for _, y in data.batches(1024).as_numpy_iterator())
+    counts = np.zeros(classes)
+    for y in batches:
+        labels = np.asarray(keras.tree.flatten(y)[0])
+        if form is Labels.YES_OR_NO and classes == 2 and not _has_several(outputs or labels.shape):
+            yes = labels.sum(dtype=np.float64)
+            found = np.array([labels.size - yes, yes])
+        elif form is Labels.SHARES or not is_one_number(labels, outputs):
+            found = labels.reshape(-1, labels.shape[-1]).sum(0, dtype=np.float64)
+        else:
+            numbers = labels.ravel().astype(np.int64)
+            numbers = numbers if ignored is None else numbers[numbers != ignored]
+            if numbers.size and numbers.min() < 0:
+                checks.refuse("classes must be whole numbers of 0 or more", int(numbers.min()))
+            found = np.bincount(numbers)
+        longest = max(len(counts), len(found))
+        counts = np.pad(counts, (0, longest - len(counts))) + np.pad(found, (0, longest - len(found)))
+    return counts
+
+
+def _balanced(counts: np.ndarray) -> np.ndarray:
+    occurring = np.count_nonzero(counts)
+    if not occurring:
+        checks.refuse('class_weights="balanced" needs labels that name classes', "none")
+    share = np.divide(counts.sum(), occurring * counts, out=np.zeros(len(counts)), where=counts > 0)
+    return share.astype(np.float32)
+
+
+def _has_several(shape: tuple | None) -> bool:
+    return shape is not None and len(shape) > 1 and shape[-1] not in (1, None)
+
+
+def _squeezed(labels: tf.Tensor, outputs: tuple | None) -> tf.Tensor:
+    """Returns labels without a last axis of 1 that stands for none."""
+    rank, longest = labels.shape.rank, None if outputs is None else len(outputs)
+    spare = rank > 1 and labels.shape[-1] == 1 and (longest is None or rank == longest)
+    return tf.squeeze(labels, -1) if spare else labels

@@ -1,0 +1,40 @@
+"""Inputs against a model before a run: their shapes and dtypes, and figures that are not finite."""
+
+import keras
+import numpy as np
+
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+from kerasdl.data.model_fit import check_dataset_fits
+
+
+def check_inputs(model: keras.Model, data: Dataset) -> None:
+    """Passes where a dataset's inputs can be fed to a model and, held in memory, are finite.
+
+    NaN and infinity pass where the model makes finite figures of them, as one that fills gaps does.
+
+    Args:
+        model: a Keras model.
+        data: the dataset.
+
+    Raises:
+        ArgumentError: an input is missing, or its shape, dtype or token ids do not fit.
+        DataError: inputs hold NaN or infinity that reach the outputs.
+    """
+    check_dataset_fits(model, data)
+    inputs = getattr(data.source, "inputs", None)
+    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind != "f" or data.images:
+        return
+    if np.isfinite(np.add.reduce(inputs, axis=None, dtype=np.float64)):
+        return
+    wrong = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(1))
+    if wrong.size and not (model.built and _gives_finite(model, inputs[wrong[:1]])):
+        count, first = f"{len(wrong)} of {len(inputs)} examples", wrong[0]
+        raise DataError(
+            f"{data.name} must be finite; {count} hold NaN or infinity, number {first} first. Fill or drop."
+        )
+
+
+def _gives_finite(model: keras.Model, inputs: np.ndarray) -> bool:
+    outputs = keras.tree.flatten(model(inputs, training=False))
+    return all(np.isfinite(keras.ops.convert_to_numpy(each)).all() for each in outputs)

@@ -1,0 +1,262 @@
+"""Labels against the loss and the model's outputs: shapes before a run, values in memory or as a pipeline gives them.
+
+A wrong shape need not fail: labels (B, 1) against outputs (B, 3) are spread over all three, without a word.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+from kerasdl.data.sources import Stream
+
+from .label_forms import Labels, form_of, is_one_number
+
+BEGIN, END = "[labels: ", "[end]"
+ONE_BY_ONE = (Labels.YES_OR_NO, Labels.FIGURES)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output of a model, its loss, and what is known of its labels."""
+
+    output: str
+    """The name of the output, in front of a noun; empty where there is one alone."""
+    loss: str
+    """The name of the loss."""
+    form: Labels
+    """The form of labels that the loss takes."""
+    outputs: tuple
+    """The shape of the output, the batch first."""
+    ignored: int | None
+    """A class that the loss leaves out."""
+
+    def check(self, labels: Any) -> None:
+        """Refuses labels, or a spec of them, whose shape or dtype the loss would take for something else."""
+        if self.form is Labels.OTHER:
+            return
+        shape = getattr(labels, "shape", None)
+        if getattr(shape, "rank", 0) is None:
+            rule = f"labels{self.output} must have a known number of axes"
+            hint = "Pass output_signature= to from_generator, or tf.ensure_shape in a map."
+            checks.refuse(rule, "an unknown one", hint)
+        kind = labels.dtype.name
+        if kind in ("string", "object") or kind.startswith(("str", "bytes")):
+            hint = "Number the classes: names, labels = np.unique(labels, return_inverse=True)."
+            checks.refuse(f"labels{self.output} must be numbers", "texts", hint)
+        refused = self._misfit(labels)
+        if refused:
+            checks.refuse(f"labels{self.output} for {self.loss} must be {refused[0]}", _said(labels), refused[1])
+
+    def _misfit(self, labels: Any) -> tuple[str, str] | None:
+        """Returns what the labels should be, and the way out; None where they fit."""
+        classes, own = self.outputs[-1], tuple(labels.shape)
+        one, batch = is_one_number(labels, self.outputs), ", ".join(["B", *map(str, self.outputs[1:-1])])
+        if self.form in (Labels.NUMBERS, Labels.SHARES, Labels.EITHER) and classes == 1:
+            return "those of 2 classes or more, each with an output", "Pass a binary cross-entropy for one output."
+        shares = _fit(own, self.outputs)
+        if self.form is Labels.NUMBERS and not one:
+            hint = "For one-hot labels pass CategoricalCrossentropy, or labels.argmax(-1)." if shares else ""
+            return f"class numbers, one for each prediction of {classes} classes", hint
+        if self.form is Labels.SHARES and not shares:
+            hint = "For class numbers pass SparseCategoricalCrossentropy, or keras.ops.one_hot(labels, classes)."
+            return f"shares of {classes} classes, ({batch}, {classes})", hint if one else ""
+        if self.form is Labels.EITHER and not (one or shares):
+            return f"class numbers or shares of {classes} classes", ""
+        if self.form in ONE_BY_ONE and not _fit(*_same_rank(own, self.outputs)):
+            hint = "One would be spread over the other; reshape the labels, or give the model as many outputs."
+            return f"of the shape of the outputs, {_shape(self.outputs)}", hint
+        return None
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The lowest and the highest value of right labels; None where any figure is."""
+        if self.form is Labels.NUMBERS:
+            return None if self.outputs[-1] is None else (0, self.outputs[-1] - 1)
+        return (0, 1) if self.form in (Labels.SHARES, Labels.YES_OR_NO) else None
+
+    def rule(self) -> str:
+        """Returns the rule for the values of labels."""
+        low, high = self.limits
+        if self.form is Labels.NUMBERS:
+            return (
+                f"labels{self.output} must be whole numbers from {low} to {high}, as the model has {high + 1} outputs"
+            )
+        return f"labels{self.output} for {self.loss} must lie between 0 and 1"
+
+    def check_values(self, labels: np.ndarray) -> None:
+        """Refuses values that the loss would take for something else."""
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all() and self.form is not Labels.OTHER:
+            count = int((~np.isfinite(labels)).sum())
+            raise DataError(f"labels{self.output} must be finite; {count} of {labels.size} are NaN or infinite.")
+        target = self.of_values(labels)
+        if target.limits is None or not labels.size:
+            return
+        kept = labels if self.ignored is None else labels[labels != self.ignored]
+        low, high = target.limits
+        whole = target.form is not Labels.NUMBERS or labels.dtype.kind != "f" or (kept % 1 == 0).all()
+        if kept.size and not (low <= kept.min() and kept.max() <= high and whole):
+            checks.refuse(target.rule(), [kept.min().item(), kept.max().item()])
+
+    def of_values(self, labels: Any) -> "Target":
+        """Returns the target with the form that labels have where the loss takes two."""
+        if self.form is not Labels.EITHER:
+            return self
+        one = is_one_number(labels, self.outputs)
+        return dataclasses.replace(self, form=Labels.NUMBERS if one else Labels.SHARES)
+
+    def assertion(self, labels: tf.Tensor) -> Any:
+        """Returns the operation that stops a pipeline at a wrong value; None where there is nothing to look at."""
+        target = self.of_values(labels)
+        if target.limits is None or labels.dtype == tf.bool:
+            return None
+        low, high = target.limits
+        values = tf.cast(labels, tf.float64 if labels.dtype.is_floating else tf.int64)
+        right = (values >= low) & (values <= high)
+        if target.form is Labels.NUMBERS and labels.dtype.is_floating:
+            right &= tf.equal(values, tf.floor(values))
+        if self.ignored is not None:
+            right |= tf.equal(values, tf.cast(self.ignored, values.dtype))
+        got = [f"{BEGIN}{target.rule()}; got", tf.reduce_min(labels), "to", tf.reduce_max(labels), END]
+        return tf.debugging.Assert(tf.reduce_all(right), got)
+
+
+def targets_of(loss: Any, model: keras.Model, labels: Any) -> list[tuple[Target, Any]] | None:
+    """Returns each output's Target with its labels or their spec; None where model or nesting do not tell.
+
+    Raises:
+        ArgumentError: there are more or fewer labels than outputs.
+    """
+    outputs, names = getattr(model, "outputs", None), list(getattr(model, "output_names", None) or [])
+    if not outputs or loss is None:
+        return None
+    given = _in_order(labels, names)
+    losses = _in_order(loss, names) if isinstance(loss, (list, tuple, Mapping)) else [loss]
+    if len(given) != len(outputs):
+        described = [f"{name} {_shape(each.shape)}" for name, each in zip(names, outputs, strict=False)]
+        rule = f"labels must be one for each of the {len(outputs)} outputs of {model.name!r} ({', '.join(described)})"
+        checks.refuse(rule, [_said(each) for each in given])
+    if len(losses) != len(outputs):
+        return None
+    several = len(outputs) > 1
+    found = []
+    for name, each, output, part in zip(names or ["output"], losses, outputs, given, strict=False):
+        shape = tuple(output.shape)
+        config = each.get_config() if isinstance(each, keras.losses.Loss) else {}
+        said = getattr(each, "name", None) or getattr(each, "__name__", str(each))
+        label = f" of {name!r}" if several else ""
+        found.append((Target(label, said, form_of(each, shape, part), shape, config.get("ignore_class")), part))
+    return found
+
+
+def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mixed: bool = False) -> Dataset:
+    """Returns data whose labels fit the loss; those of a foreign pipeline are checked as they come.
+
+    Args:
+        loss: as in `compile`.
+        metrics: as in `compile`; those that compare labels and outputs one by one are held to their shapes.
+        model: what is trained; one of unknown outputs takes anything.
+        data: labelled data.
+        mixed: whether class numbers become shares before the loss gets them.
+
+    Raises:
+        ArgumentError: the labels have another form, shape or range than the loss takes.
+        DataError: labels in memory are not finite.
+    """
+    held = getattr(data.source, "labels", None)
+    labels = held if isinstance(held, np.ndarray) else data.batches(1).element_spec[1]
+    targets = targets_of(loss, model, labels)
+    if targets is None:
+        return data
+    if type(model).compute_loss is not keras.Model.compute_loss:  # which may give the loss other labels
+        targets = [(each, part) for each, part in targets if each.form in (Labels.NUMBERS, Labels.EITHER)]
+    if not targets:
+        return data
+    if mixed:
+        taking = {Labels.SHARES: Labels.EITHER, Labels.YES_OR_NO: Labels.EITHER}
+        targets = [(dataclasses.replace(each, form=taking.get(each.form, each.form)), part) for each, part in targets]
+    for target, part in targets:
+        target.check(part)
+    if len(targets) == 1 and not mixed:
+        _check_metrics(metrics, *targets[0])
+    if isinstance(held, np.ndarray):
+        targets[0][0].check_values(held)
+    if isinstance(data.source, Stream):
+        targets[0][0].check_values(np.arange(len(data.class_names)))
+    if not isinstance(data.source, tf.data.Dataset):
+        return data
+    if len(targets) < len(model.outputs):
+        return data
+    return dataclasses.replace(data, source=data.source.map(_checked([target for target, _ in targets], model)))
+
+
+def _checked(targets: list[Target], model: keras.Model) -> Callable:
+    names = list(getattr(model, "output_names", None) or [])
+
+    @tf.autograph.experimental.do_not_convert
+    def check(inputs, labels):
+        parts = zip(targets, _in_order(labels, names), strict=True)
+        found = [target.assertion(part) for target, part in parts]
+        with tf.control_dependencies([each for each in found if each is not None]):
+            return inputs, tf.nest.map_structure(tf.identity, labels)
+
+    return check
+
+
+@contextmanager
+def saying_what_labels_lack() -> Iterator[None]:
+    """Turns TensorFlow's report of a wrong label in a pipeline into one line.
+
+    Raises:
+        DataError: in its place.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        _, found, text = str(error.message).partition(BEGIN)
+        if not found:
+            raise
+        raise DataError(text.partition(END)[0].strip().replace("] [", " ").rstrip("] ") + ".") from None
+
+
+def _check_metrics(metrics: Any, target: Target, labels: Any) -> None:
+    for metric in keras.tree.flatten(metrics or []):
+        form = form_of(getattr(metric, "_fn", metric))  # Keras has no public name for what a metric wraps
+        if form in ONE_BY_ONE:
+            name = getattr(metric, "name", None) or getattr(metric, "__name__", str(metric))
+            dataclasses.replace(target, form=form, loss=f"the metric {name}").check(labels)
+
+
+def _in_order(nested: Any, names: list[str]) -> list[Any]:
+    """Returns the parts of what is nested, in the order of a model's outputs."""
+    if isinstance(nested, Mapping) and set(nested) == set(names):
+        return [nested[name] for name in names]
+    return keras.tree.flatten(nested)
+
+
+def _same_rank(labels: tuple, outputs: tuple) -> tuple[tuple, tuple]:
+    """Returns both shapes, the longer one without a last axis of 1: so Keras's losses compare them."""
+    if len(labels) == len(outputs) + 1 and labels[-1] == 1:
+        return labels[:-1], outputs
+    return (labels, outputs[:-1]) if len(outputs) == len(labels) + 1 and outputs[-1] == 1 else (labels, outputs)
+
+
+def _fit(labels: tuple, outputs: tuple) -> bool:
+    pairs = zip(labels[1:], outputs[1:], strict=False)
+    return len(labels) == len(outputs) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _shape(shape: Any) -> str:
+    return f"({', '.join('B' if place == 0 else str(size) for place, size in enumerate(shape))})"
+
+
+def _said(labels: Any) -> str:
+    return f"{labels.dtype.name} {_shape(labels.shape)}"

@@ -1,0 +1,114 @@
+"""Forms of labels that losses take: class numbers, shares of the classes, yes or no for each label, figures."""
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerasdl.losses import Focal, SmoothedCrossEntropy
+
+
+class Labels(enum.Enum):
+    """The form of the labels that a loss takes."""
+
+    NUMBERS = "class numbers"
+    """One whole number for each prediction."""
+    SHARES = "shares of the classes, such as one-hot"
+    """One share for each class."""
+    EITHER = "class numbers or shares"
+    """Whole numbers or shares, as their shape tells."""
+    YES_OR_NO = "0 to 1 for each output"
+    """A number from 0 to 1 for each output."""
+    FIGURES = "a figure for each output"
+    """Figures that are compared with the outputs one by one."""
+    OTHER = "unknown"
+    """Whatever a foreign loss takes."""
+
+
+def _functions(*names: str) -> list[Any]:
+    return [getattr(keras.losses, name) for name in names]
+
+
+FORMS = {
+    **dict.fromkeys(_functions("sparse_categorical_crossentropy"), Labels.NUMBERS),
+    **dict.fromkeys(
+        _functions("categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge"), Labels.SHARES
+    ),
+    **dict.fromkeys(_functions("kl_divergence"), Labels.SHARES),
+    **dict.fromkeys(_functions("binary_crossentropy", "binary_focal_crossentropy"), Labels.YES_OR_NO),
+    **dict.fromkeys(
+        _functions(
+            "mean_squared_error",
+            "mean_absolute_error",
+            "mean_absolute_percentage_error",
+            "mean_squared_logarithmic_error",
+            "huber",
+            "log_cosh",
+            "poisson",
+            "hinge",
+            "squared_hinge",
+        ),
+        Labels.FIGURES,
+    ),
+}
+
+
+def only_loss(loss: Any) -> Any:
+    """Returns the one loss in a list or dict of one; others as they are."""
+    nested = keras.tree.flatten(loss) if isinstance(loss, (list, tuple, Mapping)) else [loss]
+    return nested[0] if len(nested) == 1 else loss
+
+
+def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labels:
+    """Returns the form of the labels that a loss takes.
+
+    Args:
+        loss: an object, a name or a function, as `compile` takes it.
+        outputs: the shape of what the model gives, the batch first; None where it is not known.
+        labels: the labels or their spec; they and `outputs` tell which cross-entropy `"crossentropy"` stands for.
+    """
+    loss = only_loss(loss)
+    if isinstance(loss, str):
+        if loss.lower() in ("crossentropy", "ce"):
+            return _cross_entropy(outputs, labels)
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:  # compile names it
+            return Labels.OTHER
+    if isinstance(loss, SmoothedCrossEntropy):
+        return Labels.EITHER
+    if isinstance(loss, Focal):
+        return Labels.NUMBERS
+    function = getattr(loss, "fn", loss)
+    try:
+        return FORMS.get(function, Labels.OTHER)
+    except TypeError:  # what cannot be hashed is none of them
+        return Labels.OTHER
+
+
+def _cross_entropy(outputs: tuple | None, labels: Any) -> Labels:
+    if not outputs or labels is None:
+        return Labels.OTHER
+    if outputs[-1] == 1:
+        return Labels.YES_OR_NO
+    return Labels.NUMBERS if is_one_number(labels, outputs) else Labels.SHARES
+
+
+def is_one_number(labels: Any, outputs: tuple | None) -> bool:
+    """Returns whether labels are one number for each prediction: (B, ...) or (B, ..., 1) for outputs (B, ..., K).
+
+    Args:
+        labels: an array, a tensor or a spec, the batch first.
+        outputs: the shape of what the model gives; None where it is not known.
+    """
+    shape = tuple(labels.shape)
+    if outputs is None:
+        return len(shape) == 1 or shape[-1] == 1
+    return len(shape) == len(outputs) - 1 or (len(shape) == len(outputs) and shape[-1] == 1)
+
+
+def output_shape(model: keras.Model) -> tuple | None:
+    """Returns the shape of a model's first output, the batch first; None where it is not known."""
+    outputs = getattr(model, "outputs", None)
+    return tuple(outputs[0].shape) if outputs else None

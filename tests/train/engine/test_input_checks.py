@@ -1,0 +1,89 @@
+"""Data that do not fit the model are refused in one line by all that trains it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdl.core.errors import ArgumentError, DataError, KerasdlError
+from kerasdl.data import as_dataset, load
+from kerasdl.train import RunConfig, find_batch_size, find_learning_rate, fit, profile_step
+
+QUIET = {"progress": "off", "strategy": None, "epochs": 1, "batch_size": 8}
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def coloured():
+    tensor = keras.Input((32, 32, 3))
+    return keras.Model(tensor, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(tensor)))
+
+
+def test_grey_digits_into_a_net_of_colours_are_refused_with_both_shapes():
+    grey, right = load("digits").take(16), load("digits", image_shape=(32, 32, 3)).take(16)
+    calls = {
+        "fit": lambda: fit(coloured(), grey, config=RunConfig(**QUIET)),
+        "validation": lambda: fit(coloured(), right, validation=grey, config=RunConfig(**QUIET)),
+        "rate": lambda: find_learning_rate(coloured(), grey),
+        "batch": lambda: find_batch_size(coloured(), grey),
+        "profile": lambda: profile_step(coloured(), grey),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ArgumentError, match=r"32, 32, 3.*got.*32, 32, 1.*image_shape=") as caught:
+            call()
+        assert "\n" not in str(caught.value), name
+        assert ("validation" in str(caught.value)) == (name == "validation")
+
+
+def dense():
+    tensor = keras.Input((4,))
+    return keras.Model(tensor, keras.layers.Dense(2)(tensor))
+
+
+def test_inputs_that_are_not_finite_are_refused_unless_the_model_fills_them():
+    x, y = np.random.default_rng(0).normal(size=(16, 4)), np.arange(16) % 2
+    x[5, 1], x[9, 0] = np.nan, np.inf
+    with pytest.raises(DataError, match="2 of 16 examples hold NaN or infinity, number 5 first"):
+        fit(dense(), (x, y), loss=SPARSE, config=RunConfig(**QUIET))
+    with pytest.raises(DataError, match="validation data must be finite"):
+        fit(dense(), (x[:5], y[:5]), validation=(x, y), loss=SPARSE, config=RunConfig(**QUIET))
+
+    @keras.saving.register_keras_serializable("tests")
+    class Filled(keras.layers.Layer):
+        """Puts 0 where a figure is missing."""
+
+        def call(self, x):
+            return keras.ops.where(keras.ops.isfinite(x), x, 0.0)
+
+    tensor = keras.Input((4,))
+    model = keras.Model(tensor, keras.layers.Dense(2)(Filled()(tensor)))
+    assert np.isfinite(fit(model, (x, y), loss=SPARSE, config=RunConfig(**QUIET)).history["loss"][0])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ((np.zeros((3, 4)), np.zeros(2, int)), "one length.*3 and 2"),
+        ((np.zeros((0, 4)), np.zeros(0, int)), "1 or more; got 0 and 0"),
+        ((np.zeros((3, 4)), 1), "one length.*no length"),
+        ((np.zeros((3, 4)), ["cat", "dog", "cat"]), "must be numbers.*np.unique"),
+        ((np.zeros((3, 4)), np.array(["cat", "dog", "cat"], object)), "must be numbers.*np.unique"),
+        ((np.zeros((3, 4)), [0, None, 1]), "labels must be numbers.*NoneType"),
+        ((np.array([[1, None], [2, 3]], object), [0, 1]), "inputs must be numbers.*NoneType"),
+        (({"a": np.zeros((3, 4))}, np.zeros(3, int)), "several inputs"),
+        (([np.zeros((3, 4)), np.zeros((3, 2))], np.zeros(3, int)), "several inputs"),
+        ((np.zeros((3, 4)), np.zeros(3, int), np.ones(3)), "a pair of arrays"),
+        (tf.data.Dataset.from_tensor_slices(np.zeros((8, 4))).batch(4), "batched pairs"),
+        (tf.data.Dataset.from_tensor_slices((np.zeros((8, 4)), np.zeros(8, int))), "batch"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_arrays_that_are_no_examples_are_refused_in_a_line(data, words):
+    with pytest.raises(KerasdlError, match=words) as caught:
+        fit(dense(), data, loss=SPARSE, config=RunConfig(**QUIET))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_beyond_32_bits_are_kept():
+    labels = np.array([1, 2**40])  # no name for each up to there
+    assert as_dataset((np.zeros((2, 1)), labels)).source.labels.tolist() == labels.tolist()
+    assert as_dataset((np.zeros((2, 1)), np.arange(2))).source.labels.dtype == np.int32

@@ -1,0 +1,217 @@
+"""Labels that a loss would take for something else are refused in one line; all right forms train."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasdl.core.errors import ArgumentError, DataError, KerasdlError
+from kerasdl.data import as_dataset
+from kerasdl.data.augment import Mixup
+from kerasdl.train import RunConfig, fit
+from kerasdl.train.engine.label_checks import check_labels
+
+QUIET = {"progress": "off", "strategy": None, "epochs": 1, "steps_per_execution": 1, "batch_size": 4}
+X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+NUMBERS = np.arange(12) % 3
+ONE_HOT = np.eye(3, dtype=np.float32)[NUMBERS]
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+CATEGORICAL = keras.losses.CategoricalCrossentropy(from_logits=True)
+BINARY = keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def net(*outputs, shape=(4,)):
+    tensor = keras.Input(shape)
+    heads = [keras.layers.Dense(size, name=f"out{place}")(tensor) for place, size in enumerate(outputs or (3,))]
+    return keras.Model(tensor, heads[0] if len(heads) == 1 else heads)
+
+
+def pipeline(labels):
+    return tf.data.Dataset.from_tensor_slices((X[: len(labels)], labels)).batch(4)
+
+
+def checked(labels, loss, outputs=3, metrics=()):
+    for data in ((X[: len(labels)], labels), pipeline(labels)):
+        check_labels(loss, metrics, net(outputs), as_dataset(data))
+
+
+WRONG = {
+    "one-hot into sparse": (SPARSE, ONE_HOT, 3, "class numbers.*CategoricalCrossentropy"),
+    "one-hot integers into sparse": (SPARSE, ONE_HOT.astype(int), 3, "class numbers"),
+    "one-hot into sparse by name": ("sparse_categorical_crossentropy", ONE_HOT, 3, "class numbers"),
+    "numbers into categorical": (CATEGORICAL, NUMBERS, 3, "shares of 3 classes.*SparseCategorical"),
+    "a column into categorical": (CATEGORICAL, NUMBERS[:, None], 3, "shares of 3 classes"),
+    "other classes": (CATEGORICAL, ONE_HOT[:, :2], 3, "shares of 3 classes"),
+    "one output for classes": (SPARSE, NUMBERS * 0, 1, "2 classes or more"),
+    "numbers into several": (BINARY, NUMBERS, 3, "shape of the outputs"),
+    "a column into several": (BINARY, NUMBERS[:, None], 3, "shape of the outputs"),
+    "a column into three figures": ("mse", X[:, :1], 3, "shape of the outputs"),
+    "a vector into three figures": ("mse", X[:3, 0], 3, "shape of the outputs"),
+    "three figures into one": ("mae", X[:, :3], 1, "shape of the outputs"),
+    "texts": (SPARSE, np.array(["cat", "dog", "hen"] * 4), 3, "must be numbers.*np.unique"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_form_is_refused_in_a_line(name):
+    loss, labels, outputs, words = WRONG[name]
+    for data in ((X[: len(labels)], labels), pipeline(labels)):
+        with pytest.raises(ArgumentError, match=words) as caught:
+            check_labels(loss, (), net(outputs), as_dataset(data))
+        assert "\n" not in str(caught.value)
+
+
+RIGHT = {
+    "column": (SPARSE, NUMBERS[:, None], 3),
+    "floats": (SPARSE, NUMBERS.astype(np.float32), 3),
+    "bytes": (SPARSE, NUMBERS.astype(np.uint8), 300),
+    "one-hot bool": (CATEGORICAL, ONE_HOT.astype(bool), 3),
+    "yes": (BINARY, NUMBERS > 0, 1),
+    "yes column": (BINARY, (NUMBERS > 0)[:, None], 1),
+    "several": (BINARY, ONE_HOT.astype(int), 3),
+    "figures": ("mse", X[:, 0], 1),
+    "figures column": ("mse", X[:, :1], 1),
+    "figures of 3": ("huber", X[:, :3], 3),
+    "hinge": ("hinge", 2 * (NUMBERS > 0) - 1, 1),
+    "foreign": (lambda y, p: keras.ops.mean(p - keras.ops.sum(y), -1), NUMBERS, 3),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_form_passes(name):
+    checked(RIGHT[name][1], RIGHT[name][0], RIGHT[name][2])
+
+
+OUTSIDE = {
+    "above": (SPARSE, NUMBERS + 1, 3, "0 to 2.*3"),
+    "negative": (SPARSE, NUMBERS - 1, 3, "0 to 2.*-1"),
+    "fractions": (SPARSE, NUMBERS + 0.5, 3, "whole numbers"),
+    "pixels": (BINARY, ONE_HOT * 255, 3, "between 0 and 1"),
+    "minus one": (BINARY, 2 * (NUMBERS > 0) - 1, 1, "between 0 and 1"),
+    "shares": (CATEGORICAL, ONE_HOT * 2, 3, "between 0 and 1"),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_wrong_value_is_refused_in_memory_and_in_a_pipeline(name):
+    loss, labels, outputs, words = OUTSIDE[name]
+    labels = labels.astype(np.float32) if labels.dtype.kind == "f" else labels
+    with pytest.raises(ArgumentError, match=words):
+        check_labels(loss, (), net(outputs), as_dataset((X, labels)))
+    with pytest.raises(DataError, match=words) as caught:
+        fit(net(outputs), pipeline(labels), loss=loss, config=RunConfig(**QUIET))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=words):
+        right = pipeline(right_ones(loss, outputs))
+        fit(net(outputs), right, loss=loss, validation=pipeline(labels), config=RunConfig(**QUIET))
+
+
+def right_ones(loss, outputs):
+    return NUMBERS if loss is SPARSE else ONE_HOT if outputs == 3 else NUMBERS > 0
+
+
+def test_a_class_that_the_loss_ignores_may_lie_outside():
+    for ignored in (-1, 255):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
+        labels = np.where(NUMBERS == 2, ignored, NUMBERS)
+        for data in ((X, labels), pipeline(labels)):
+            run = fit(net(), data, loss=loss, config=RunConfig(**QUIET))
+            assert np.isfinite(run.history["loss"][0])
+
+
+def test_labels_that_are_not_finite_are_refused():
+    labels = X[:, 0].copy()
+    labels[3] = np.nan
+    with pytest.raises(DataError, match="labels must be finite; 1 of 12"):
+        fit(net(1), (X, labels), loss="mse", config=RunConfig(**QUIET))
+
+
+def test_labels_of_an_unknown_number_of_axes_are_refused():
+    data = tf.data.Dataset.from_generator(lambda: iter([(X, NUMBERS)]), output_types=(tf.float32, tf.int32))
+    data = data.map(lambda x, y: (tf.ensure_shape(x, (None, 4)), y))
+    with pytest.raises(ArgumentError, match=r"known number of axes.*output_signature"):
+        fit(net(), data, loss=SPARSE, config=RunConfig(**QUIET))
+
+
+def test_a_metric_that_compares_one_by_one_is_held_to_the_shape():
+    with pytest.raises(ArgumentError, match="the metric mae must be of the shape"):
+        fit(net(), (X, NUMBERS), loss=SPARSE, metrics=["mae"], config=RunConfig(**QUIET))
+
+
+def test_labels_to_be_mixed_are_class_numbers_for_any_loss():
+    images = np.random.default_rng(0).normal(size=(12, 2, 2, 1)).astype(np.float32)
+    tensor = keras.Input((2, 2, 1))
+    model = keras.Model(tensor, keras.layers.Dense(3)(keras.layers.Flatten()(tensor)))
+    run = fit(model, (images, NUMBERS), loss=CATEGORICAL, metrics=[], config=RunConfig(**QUIET, mix=Mixup(classes=3)))
+    assert np.isfinite(run.history["loss"][0])
+
+
+def test_the_task_of_the_data_gives_way_to_the_loss():
+    run = fit(net(1), (X, (NUMBERS > 0).astype(int)), loss=BINARY, config=RunConfig(**QUIET))
+    assert "accuracy" not in run.history  # which would rank the classes of one output
+    run = fit(net(), (X, NUMBERS.astype(np.float32)), loss=SPARSE, config=RunConfig(**QUIET))
+    assert "mae" not in run.history
+    run = fit(net(), (X, NUMBERS), loss=SPARSE, config=RunConfig(**QUIET))
+    assert "accuracy" in run.history
+
+
+# Two outputs
+
+
+def two(named=False):
+    data = tf.data.Dataset.from_tensor_slices((X, (NUMBERS, X[:, :1]))).batch(4)
+    return data.map(lambda x, y: (x, {"out0": y[0], "out1": y[1]})) if named else data
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [["accuracy"], ["mae"]],
+        [["accuracy"], None],
+        {"out0": ["accuracy"], "out1": [keras.metrics.MeanAbsoluteError(name="mae")]},
+        {"out1": "mae"},
+    ],
+)
+def test_metrics_of_two_outputs_are_those_of_compile(metrics):
+    model = net(3, 1)
+    config = RunConfig(**QUIET, learning_rate=0.0, weight_decay=0.0)
+    run = fit(model, two(), validation=two(), loss=[SPARSE, "mse"], metrics=metrics, config=config)
+    scores, figures = model.predict(X, verbose=0)
+    right = {
+        "out0_accuracy": np.mean(scores.argmax(1) == NUMBERS),
+        "out1_mae": np.mean(np.abs(figures - X[:, :1])),
+    }
+    for name, value in right.items():
+        if any(name.startswith(key) for key in ("out0", "out1")) and name in run.history:
+            assert run.history[name][0] == pytest.approx(value, rel=1e-4)
+            assert run.history[f"val_{name}"][0] == pytest.approx(value, rel=1e-4)
+    wanted = {"out1_mae"} if metrics == {"out1": "mae"} else {"out0_accuracy"}
+    assert wanted <= set(run.history)
+
+
+def test_a_metric_of_two_outputs_is_monitored_by_its_full_name():
+    config = RunConfig(**QUIET, monitor=("val_out1_mae", "min"))
+    loss = {"out0": SPARSE, "out1": "mse"}
+    data = {"train": two(named=True), "validation": two(named=True)}
+    run = fit(net(3, 1), **data, loss=loss, metrics={"out1": ["mae"]}, config=config)
+    assert run.best.value == run.history["val_out1_mae"][0]
+
+
+def test_what_does_not_tell_its_output_is_refused_in_a_line():
+    cases = [
+        ({"metrics": ["accuracy"]}, "metrics of a model of 2 outputs must have 2 parts"),
+        ({"metrics": {"head": ["accuracy"]}}, "metrics must name outputs"),
+        ({"metrics": "accuracy"}, "metrics must be a list"),
+        ({"loss": SPARSE}, "must have a loss for each"),
+        ({"loss": [SPARSE]}, "loss of a model of 2 outputs must have 2 parts"),
+        ({"loss": {"head": SPARSE}}, "loss must name outputs"),
+    ]
+    for more, words in cases:
+        with pytest.raises(KerasdlError, match=words) as caught:
+            fit(net(3, 1), two(), **{"loss": [SPARSE, "mse"], **more}, config=RunConfig(**QUIET))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ArgumentError, match="labels must be one for each of the 2 outputs"):
+        fit(net(3, 1), pipeline(NUMBERS), loss=[SPARSE, "mse"], config=RunConfig(**QUIET))
+    with pytest.raises(ArgumentError, match=r"labels of 'out0' for .* must be class numbers"):
+        swapped = two().map(lambda x, y: (x, (y[1] * [[1.0, 1.0, 1.0]], y[1])))
+        fit(net(3, 1), swapped, loss=[SPARSE, "mse"], config=RunConfig(**QUIET))
