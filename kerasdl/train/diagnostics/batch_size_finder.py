@@ -220,7 +220,7 @@ def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss
     if not model.built:
         checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
     if not own:
-        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), loss, ())[0]]
+        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), model, loss, ())[0]]
     try:
         with warnings.catch_warnings(action="ignore"):  # a lambda is no danger in a file that nobody else writes
             objective = keras.saving.serialize_keras_object(objective)

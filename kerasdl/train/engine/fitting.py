@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
 
@@ -74,9 +75,10 @@ def fit(
     if own:
         _check_own(config)
     else:
-        loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
+        loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing)
         loss = taking_shares(loss) if config.mix else loss
         check_outputs(loss, model)
+        check_from_logits(loss, model, train.batches(1).element_spec[0])
     check_labels(loss, model, train)
     check_parts(loss, strategy, config)
     if train_steps.has_own_train_step(model):

@@ -23,8 +23,10 @@ def task_of(task: Task | str | None, data: Dataset) -> Task | None:
     return None if data.task == "unknown" else get_task(data.task)
 
 
-def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothing: float = 0.0) -> tuple[Any, list]:
-    """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task.
+def objective_of(
+    task: Task | None, model: keras.Model, loss: Any, metrics: Sequence | None, smoothing: float = 0.0
+) -> tuple[Any, list]:
+    """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task for that model.
 
     Raises:
         ArgumentError: there is neither a loss nor a task.
@@ -32,9 +34,9 @@ def objective_of(task: Task | None, loss: Any, metrics: Sequence | None, smoothi
     if loss is None:
         if task is None:
             checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
-        loss = task.loss()
+        loss = task.loss_for(model)
     if metrics is None:
-        metrics = [] if task is None else task.metrics()
+        metrics = [] if task is None else task.metrics_for(model)
     return smoothed(loss, smoothing), list(metrics)
 
 
