@@ -14,6 +14,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
+from kerasdl.core.output_activation import gives_probabilities
 from kerasdl.data import prepare_images
 
 from .image_decoding import image_reader
@@ -48,8 +49,8 @@ def export_saved_model(
         path: the folder to write; for TensorFlow Serving `<name>/<version>`.
         image_bytes: adds `serving_bytes` to a model of one input: `image_shape`, `scale` and, for files of 16 bits,
             `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
-        labels: names of the classes, where the only output is logits (B, classes): then `serving_bytes` gives `label`
-            (B,) and `score` (B,), the softmax of the largest logit, beside them.
+        labels: names of the classes, where the only output is logits or probabilities (B, classes): then
+            `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
         samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
             a dataset.
         tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
@@ -139,13 +140,15 @@ def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str
     if labels and (given & set(program.outputs) or [shape[1:] for shape in rows] != [(len(labels),)]):
         checks.refuse("labels must name the columns of the model's only output (B, classes)", (len(labels), rows))
 
+    scores = tf.identity if gives_probabilities(program.model) else tf.nn.softmax
+
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = serve(**{source.name: tf.cast(read(image_bytes), source.dtype)})
         if not labels:
             return outputs
-        (logits,) = outputs.values()
-        label = tf.gather(tf.constant(labels), tf.argmax(logits, axis=-1))
-        return outputs | {"label": label, "score": tf.reduce_max(tf.nn.softmax(logits), axis=-1)}
+        (answer,) = outputs.values()
+        label = tf.gather(tf.constant(labels), tf.argmax(answer, axis=-1))
+        return outputs | {"label": label, "score": tf.reduce_max(scores(answer), axis=-1)}
 
     function = tf.function(serve_files, autograph=False)
     function.get_concrete_function(tf.TensorSpec((program.batch,), tf.string, FILES))

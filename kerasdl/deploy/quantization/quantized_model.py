@@ -17,6 +17,7 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
+from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
 from kerasdl.train import Run
@@ -108,7 +109,8 @@ class QuantizedModel:
     ) -> dict[str, float]:
         """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task."""
         data = as_dataset(data)
-        loss, metrics = objective_of(task_of(task, data), loss, metrics)
+        loss, metrics = objective_of(task_of(task, data), self.source, loss, metrics)
+        check_from_logits(loss, self.source)
         self.model.compile(loss=loss, metrics=metrics)
         return self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
 

@@ -223,7 +223,7 @@ def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss
         checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
     check_dataset_fits(model, train)
     if not own:
-        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), loss, ())[0]]
+        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), model, loss, ())[0]]
         check_labels(objective[1], (), model, train)
     try:
         with warnings.catch_warnings(action="ignore"):  # a lambda is no danger in a file that nobody else writes
