@@ -2,10 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from kerasdl.core.errors import ExportError
+
+from .file_tensors import FileTensor, usage
+from .sampling import FEWEST, SampleCount
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,48 @@ class ExportReport:
     """What a user should know, such as that recurrent layers were unrolled."""
     layers: tuple[LayerError, ...] = ()
     """What each layer loses by integers, worst first, where that was asked for."""
+    calibrated_on: SampleCount | None = None
+    """How many real examples showed the ranges of activations, and from how many they were drawn."""
+    judged_on: SampleCount | None = None
+    """How many real examples file and model were compared on; None where none were given."""
+    held_out: bool = False
+    """Whether none of the examples that judge was among those that calibrate; of fewer than 20 all do both."""
+    inputs: tuple[FileTensor, ...] = ()
+    """The inputs of the written file, in its own order."""
+    outputs: tuple[FileTensor, ...] = ()
+    """The outputs of the written file, in its own order."""
 
     def to_json(self) -> str:
         """Returns the report as JSON text."""
         return json.dumps(asdict(self), indent=2)
+
+    def samples(self) -> str:
+        """Returns in words how many real examples were used, from how many, and for what."""
+        shown, judged = self.calibrated_on, self.judged_on
+        if judged is None:
+            return f"calibrated on {shown}" if shown else "judged on random inputs alone"
+        if shown is None:
+            return f"judged on {judged}, drawn by seed {judged.seed}"
+        if shown == judged and judged.used < FEWEST:
+            return f"calibrated and judged on the same {judged}: too few different ones to hold some back"
+        mixed = "" if self.held_out else ", of which some calibrated too"
+        return f"calibrated on {shown}, judged on {judged}{mixed}, drawn by seed {judged.seed}"
+
+    def to_markdown(self) -> str:
+        """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""
+        agreement = "" if self.top1_agreement is None else f", same answer on {self.top1_agreement:.1%} of rows"
+        lines = [
+            f"## {Path(self.path).name}",
+            "",
+            f"- Format: {self.format}, {self.bytes:,} bytes",
+            f"- Difference from the model: {self.worst_relative:.2g} ({self.measure}), at most {self.tolerance:g}"
+            f"{agreement}",
+            f"- Samples: {self.samples()}",
+            *(f"- Note: {note}" for note in self.notes),
+            "",
+            *usage(Path(self.path).name, self.format, self.inputs, self.outputs),
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def drifts_of(kind: str, expected: dict[str, np.ndarray], given: dict[str, np.ndarray]) -> list[Drift]:

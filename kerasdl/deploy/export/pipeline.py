@@ -15,11 +15,13 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, is_graph
 
-from .model_inputs import has_nan, named_inputs, random_arrays, sample_arrays
+from .file_tensors import FileTensor
+from .model_inputs import has_nan, random_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
+from .sampling import Samples
 from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
 
-REAL_EXAMPLES, RANDOM_EXAMPLES = 32, 8
+RANDOM_EXAMPLES = 8
 
 Arrays = dict[str, np.ndarray]
 
@@ -44,6 +46,8 @@ class Target:
     """Runs the written file on a batch, in its own runtime."""
     inspect: Callable[[Path], tuple[dict[str, int], tuple[str, ...]]]
     """Counts the operations in the written file, and says what a user should know of it."""
+    ends: Callable[[Path], tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]]
+    """Reads the inputs and the outputs off the written file."""
     stand_ins: Callable[[keras.Model], AbstractContextManager] = nullcontext
     """Lets layers compute in a form that the format can hold, while the model is written."""
     calibrated: bool = False
@@ -54,8 +58,15 @@ class Target:
     """Gives what each layer loses by integers, once the file is written."""
 
 
-def export(model: keras.Model, path: Any, target: Target, samples: Any, tolerance: float | None) -> ExportReport:
+def export(model: keras.Model, path: Any, target: Target, samples: Samples, tolerance: float | None) -> ExportReport:
     """Writes a model as `target` says and returns the report; the file appears only if it computes what the model does.
+
+    Args:
+        model: a built model.
+        path: the file or folder to write.
+        target: the kind of file.
+        samples: the inputs of the model, and real examples of them to judge on, if there are any.
+        tolerance: bound on the target's measure; None takes the target's own.
 
     Raises:
         ArgumentError: an argument breaks its rule.
@@ -64,8 +75,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
     started = time.perf_counter()
     path = _checked_path(path, target)
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
-    inputs = named_inputs(model, samples)
-    real = {} if samples is None else sample_arrays(samples, inputs, REAL_EXAMPLES)
+    inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
     with ONE_AT_A_TIME, for_inference(model) as notes:
         program = program_of(model, inputs)
@@ -79,6 +89,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
                 _refuse_drift(program, target, cases, judged, bound)
             size = sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file())
             operations, remarks = target.inspect(draft)
+            takes, gives = target.ends(draft)
     return ExportReport(
         path=str(path),
         format=target.format,
@@ -91,8 +102,13 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
         top1_agreement=worst(judged, "top1_agreement"),
         seconds=time.perf_counter() - started,
         drifts=tuple(drifts),
-        notes=(*notes, *target.notes, *remarks),
+        notes=(*notes, *target.notes, *remarks, *samples.notes),
         layers=target.layers(),
+        calibrated_on=samples.calibrated_on,
+        judged_on=samples.judged_on,
+        held_out=samples.held_out,
+        inputs=takes,
+        outputs=gives,
     )
 
 

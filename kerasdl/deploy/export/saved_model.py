@@ -17,11 +17,13 @@ from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.output_activation import gives_probabilities
 from kerasdl.data import prepare_images
 
+from .file_tensors import FileTensor
 from .image_decoding import image_reader
 from .layer_patches import Compared
-from .model_inputs import NamedInput, named_inputs
+from .model_inputs import NamedInput
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export
+from .sampling import samples_of
 from .tracing import Program, first_line, in_batches, third_party
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
@@ -51,8 +53,8 @@ def export_saved_model(
             `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
         labels: names of the classes, where the only output is logits or probabilities (B, classes): then
             `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
-        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
-            a dataset.
+        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y) of
+            any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator of batches; 64 are drawn.
         tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
 
     Returns:
@@ -72,8 +74,9 @@ def export_saved_model(
     """
     if labels and image_bytes is None:
         checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    drawn = samples_of(model, samples)
     if image_bytes is not None:
-        _check_settings(named_inputs(model, samples), image_bytes)
+        _check_settings(drawn.inputs, image_bytes)
     target = Target(
         format="SavedModel",
         suffix="",
@@ -83,8 +86,9 @@ def export_saved_model(
         write=partial(_write, settings=image_bytes, labels=tuple(labels)),
         run=run_file,
         inspect=_inspect,
+        ends=file_tensors,
     )
-    return export(model, path, target, samples, tolerance)
+    return export(model, path, target, drawn, tolerance)
 
 
 def write(
@@ -200,6 +204,24 @@ def run_file(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
             return {name: value.numpy() for name, value in outputs.items()}
 
         return in_batches(sizes[0], arrays, run)
+
+
+def file_tensors(folder: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    """Returns the inputs and outputs of a SavedModel's signature."""
+    with third_party():
+        serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    ends = serve.structured_input_signature[1], serve.structured_outputs
+    return tuple(
+        tuple(
+            FileTensor(index, name, _sizes(spec.shape), spec.dtype.name)
+            for index, (name, spec) in enumerate(end.items())
+        )
+        for end in ends
+    )
+
+
+def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
+    return () if shape.rank is None else tuple(shape)
 
 
 def graph_nodes(folder: Path) -> list:
