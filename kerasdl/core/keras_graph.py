@@ -1,4 +1,4 @@
-"""The graph of a functional model, run once more with something else in place of its operations."""
+"""Graph of a functional model: its layers, and a replay with other operations in place of its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,9 +6,18 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.deploy.export.model_inputs import is_graph
 
 Call = Callable[..., Any]
+
+
+def all_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns every layer of a model, those inside wrappers and nested models included."""
+    return list(model._flatten_layers(include_self=False))  # Keras has no public name for it
+
+
+def is_graph(model: keras.Model) -> bool:
+    """Tells whether a model knows its graph (functional or Sequential), unlike a subclassed one."""
+    return bool(getattr(model, "inputs", None))
 
 
 def replay(

@@ -1,4 +1,4 @@
-"""What the pictures of the engine have in common: size, colours, and a file that appears whole."""
+"""Style of all pictures: size, colours, frame, and a file that appears whole."""
 
 import os
 
@@ -7,8 +7,8 @@ from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
 from kerasdl.core import files
-from kerasdl.train.loop.run_logs import FAINT, INK
 
+TRAIN, VALIDATION, INK, FAINT = "#2563eb", "#ea580c", "#1f2937", "#d1d5db"
 FADED = "#93c5fd"
 GREY = "#6b7280"
 

@@ -10,10 +10,10 @@ import numpy as np
 from kerasdl.core import checks
 
 from .export import saved_model
-from .onnx import exporter
-from .tflite import flatbuffer
+from .onnx import runtime as onnx_runtime
+from .tflite import runtime as tflite_runtime
 
-RUNTIMES = {".tflite": flatbuffer, ".onnx": exporter, "": saved_model}
+RUNTIMES = {".tflite": tflite_runtime, ".onnx": onnx_runtime, "": saved_model}
 
 
 def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:

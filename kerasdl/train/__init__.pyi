@@ -23,6 +23,7 @@ from .methods.feature_distillation import FeatureDistiller as FeatureDistiller
 from .methods.feature_distillation import distill_features as distill_features
 from .optim.lookahead import Lookahead as Lookahead
 from .loop.runner import run_steps as run_steps
+from .loop.settings import LoopConfig as LoopConfig
 from .diagnostics.gradient_monitor import Finding as Finding
 from .diagnostics.gradient_monitor import GradientMonitor as GradientMonitor
 from .optim.optimizers import exempt_from_decay as exempt_from_decay

@@ -1,6 +1,7 @@
 """Learning-rate schedules under their public name, `kerasdl.train.schedules`; the room optim holds them."""
 
 from .optim.schedules import (
+    SCHEDULES,
     Constant,
     Cosine,
     CosineRestarts,
@@ -16,6 +17,7 @@ from .optim.schedules import (
 )
 
 __all__ = [
+    "SCHEDULES",
     "Constant",
     "Cosine",
     "CosineRestarts",

@@ -17,7 +17,7 @@ def example(name, model):
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_bridge_gives_the_same_outputs(name, tiny):
-    """Split into single operations, and back, in tests/deploy/test_legacy_models.py."""
+    """Split into single operations, and back, in tests/deploy/keras2/test_legacy_models.py."""
     model = tiny(name)
     inputs, _ = example(name, model)
     expected = model(inputs, training=False).numpy()

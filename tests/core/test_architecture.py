@@ -19,6 +19,32 @@ LEVELS = {
 }
 # Blocks know no loss, metric or data; tools of level 6 take any keras.Model, so they know no family.
 FORBIDDEN = {3: ("losses", "metrics", "data"), 6: tuple(name for name, level in LEVELS.items() if level == 5)}
+# Rooms of a package, and the rooms of the same package that each may import; files beside the rooms stand in "".
+ROOMS = {
+    "train": {
+        "loop": (),
+        "optim": (),
+        "distribute": ("loop", "optim"),
+        "engine": ("loop", "optim", "distribute"),
+        "tracking": ("loop",),
+        "evaluation": ("loop",),
+        "methods": ("loop", "optim", "distribute", "engine"),
+        "diagnostics": ("loop", "optim", "distribute", "engine"),
+        "schedules": ("optim",),
+    },
+    "deploy": {
+        "export": (),
+        "tfmot": ("export",),
+        "tflite": ("export",),
+        "onnx": ("export",),
+        "runtimes": ("export", "tflite", "onnx"),
+        "profiling": ("export", "runtimes"),
+        "keras2": ("export",),
+        "migration": ("export", "keras2"),
+        "quantization": ("export", "tflite", "keras2", "tfmot"),
+        "compression": ("export", "tflite", "keras2", "tfmot", "profiling"),
+    },
+}
 # path: why it may be longer than 400 lines; (path, function): why longer than 60.
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
@@ -70,6 +96,44 @@ def test_imports_go_down(path):
             for node in ast.walk(function):
                 for module in imported_modules(node, path):
                     assert not module.startswith("kerasdl"), f"{path.name}:{node.lineno}: import at the top"
+
+
+def room_of(module: str) -> tuple[str, str] | None:
+    """Returns the package and the room of a module, None outside the packages that have rooms."""
+    parts = module.split(".")
+    return (parts[1], parts[2]) if len(parts) > 2 and parts[0] == "kerasdl" and parts[1] in ROOMS else None
+
+
+def misplaced(path: Path, tree: ast.AST) -> list[str]:
+    """Names the imports that lead from a file into a room that its own may not import."""
+    own = room_of(".".join(["kerasdl", *path.relative_to(ROOT).with_suffix("").parts]))
+    found = []
+    for node in ast.walk(tree):
+        for module in imported_modules(node, path):
+            there = room_of(module)
+            if own and there and own[0] == there[0] and own[1] != there[1] and there[1] in ROOMS[own[0]]:
+                found += [] if there[1] in ROOMS[own[0]].get(own[1], ()) else [f"{path.name}:{node.lineno}: {module}"]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_between_rooms_go_one_way(path):
+    assert not misplaced(path, ast.parse(path.read_text()))
+
+
+def test_every_room_is_in_the_table_and_no_arrow_returns():
+    for package, rooms in ROOMS.items():
+        there = {each.stem for each in (ROOT / package).iterdir() if each.stem not in ("__init__", "__pycache__")}
+        assert set(rooms) == there
+        for room, reached in rooms.items():
+            assert not any(room in rooms[each] for each in reached), f"{package}: {room} and back"
+
+
+def test_the_table_of_rooms_sees_a_wrong_arrow():
+    """The rule can fail: the loop, which knows no model, would be seen to import fit."""
+    tree = ast.parse("from ..engine.fitting import fit")
+    assert misplaced(ROOT / "train" / "loop" / "runner.py", tree)
+    assert not misplaced(ROOT / "train" / "methods" / "finetuning.py", tree)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

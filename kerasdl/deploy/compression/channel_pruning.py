@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.core.keras_graph import replay
+from kerasdl.core.keras_graph import all_layers, replay
 
-from ..export.model_inputs import all_layers, structure
+from ..export.model_inputs import structure
 from ..profiling.model_profile import measure
 from .channel_dependencies import Ties
 from .layer_channels import AXES, MIXING, SETTINGS

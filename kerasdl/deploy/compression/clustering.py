@@ -15,8 +15,9 @@ from kerasdl.core.task import Task
 from kerasdl.train import RunConfig
 
 from ..keras2.bridge import Bridge
+from ..keras2.layer_names import choice_of
 from ..tfmot import ClusterWeights
-from .wrapper_training import FINE_TUNING, choice_of, train_wrapped, wrapped
+from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
 
 KINDS = (tf_keras.layers.Dense, tf_keras.layers.Conv1D, tf_keras.layers.Conv2D, tf_keras.layers.Conv3D)
 

@@ -18,8 +18,9 @@ from kerasdl.data import Dataset, as_dataset
 from kerasdl.train import RunConfig
 
 from ..keras2.bridge import Bridge
+from ..keras2.layer_names import choice_of
 from ..tfmot import PruneLowMagnitude, tfmot
-from .wrapper_training import FINE_TUNING, choice_of, train_wrapped, wrapped
+from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
 
 PATTERNS = {  # the layers whose kernels TFMOT prunes so
     "unstructured": ("Dense", "Embedding", "Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..export.model_inputs import all_layers
+from kerasdl.core.keras_graph import all_layers
+
 from ..profiling.latency import Comparison, compare
 from ..tflite.exporter import export_tflite
 

@@ -1,7 +1,7 @@
 """Fine-tuning of a Keras 3 model whose layers TFMOT has wrapped, and the way back."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -11,9 +11,8 @@ from kerasdl.core import checks
 from kerasdl.core.joining import has_joined
 from kerasdl.train import RunConfig, fit
 
-from ..export.model_inputs import all_layers
 from ..keras2.bridge import Bridge, Place, bridge
-from ..keras2.training_adapter import LegacyTrainee
+from ..keras2.training_adapter import LegacyTrainee, refuse_mixed_precision
 
 FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_norm=1.0)
 
@@ -41,7 +40,7 @@ def train_wrapped(
         config: the settings of the run; the last epoch counts, not the best.
         settings: further arguments of `fit`.
     """
-    refuse_mixed_precision(config)
+    refuse_mixed_precision(config.mixed_precision)
     if config.strategy == "auto" and not has_joined():
         config = dataclasses.replace(config, strategy=None)  # what wraps a layer knows one device
     bridged = bridge(model, split=True, place=wrap)
@@ -63,39 +62,3 @@ def wrapped(bridged: Bridge, kind: type) -> list[tf_keras.layers.Layer]:
         names = [layer.name for layer in bridged.source.layers]
         checks.refuse("the model must have a layer to work on", names, "Name others, or take another pattern.")
     return found
-
-
-def choice_of(model: keras.Model, names: Sequence[str] | None) -> Callable[[tf_keras.layers.Layer], bool]:
-    """Returns what tells whether a tf_keras layer is, or is part of, a layer named; None names all that train.
-
-    Raises:
-        ArgumentError: a name fits no layer.
-    """
-    check_names("layers", [] if names is None else names, model)
-    owner = owners_of_parts(model)
-    return lambda layer: layer.trainable if names is None else owner(layer.name) in names
-
-
-def owners_of_parts(model: keras.Model) -> Callable[[str], str]:
-    """Returns what names the Keras 3 layer that a layer of the bridged model, by name, is part of."""
-    names = sorted((layer.name for layer in all_layers(model)), key=len, reverse=True)
-
-    def owner(part: str) -> str:
-        return part if part in names else next((name for name in names if part.startswith(f"{name}_")), part)
-
-    return owner
-
-
-def check_names(argument: str, names: Sequence[str], model: keras.Model) -> None:
-    """Refuses names that fit no layer of a model."""
-    if isinstance(names, str):
-        checks.refuse(f"{argument} must be a list of names", names, f"Write [{names!r}].")
-    known = [layer.name for layer in all_layers(model)]
-    for name in names:
-        checks.known_name(argument, name, known)
-
-
-def refuse_mixed_precision(config: RunConfig) -> None:
-    """Refuses what tf_keras layers, made for float32, cannot do."""
-    if config.mixed_precision is not None:
-        checks.refuse("training over the bridge computes in float32", f"mixed_precision={config.mixed_precision!r}")

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.keras_graph import all_layers, is_graph
 from kerasdl.data import Dataset, as_dataset
 
 FREE_SIZE = 64  # what a free dimension (None) is in random inputs where no real one shows its size
@@ -30,19 +31,9 @@ class NamedInput:
     """Where an Embedding reads it: how many rows that table has."""
 
 
-def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns every layer of a model, those inside wrappers and nested models included."""
-    return list(model._flatten_layers(include_self=False))  # Keras has no public name for it
-
-
 def has_nan(layer: keras.Layer) -> bool:
     """Tells whether a weight of a layer holds something that is no number."""
     return any(np.isnan(np.asarray(weight, "float64")).any() for weight in layer.weights)
-
-
-def is_graph(model: keras.Model) -> bool:
-    """Tells whether a model knows its graph (functional or Sequential), unlike a subclassed one."""
-    return bool(getattr(model, "inputs", None))
 
 
 def structure(model: keras.Model) -> Any:

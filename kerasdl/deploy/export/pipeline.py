@@ -13,8 +13,9 @@ import numpy as np
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import all_layers, is_graph
 
-from .model_inputs import all_layers, has_nan, is_graph, named_inputs, random_arrays, sample_arrays
+from .model_inputs import has_nan, named_inputs, random_arrays, sample_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
 from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
 

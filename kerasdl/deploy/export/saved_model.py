@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import all_layers
 from kerasdl.data import prepare_images
 
-from ..tflite.layer_patches import Compared
 from .image_decoding import image_reader
-from .model_inputs import NamedInput, all_layers, named_inputs
+from .layer_patches import Compared
+from .model_inputs import NamedInput, named_inputs
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export
 from .tracing import Program, first_line, in_batches, third_party

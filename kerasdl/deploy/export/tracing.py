@@ -13,9 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasdl.core.keras_graph import all_layers, is_graph
 from kerasdl.core.quiet import quiet_stderr
 
-from .model_inputs import FREE_SIZE, NamedInput, all_layers, is_graph, structure
+from .model_inputs import FREE_SIZE, NamedInput, structure
 
 
 @dataclass(frozen=True)

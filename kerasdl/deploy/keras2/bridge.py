@@ -13,16 +13,15 @@ import tf_keras
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
-from kerasdl.core.keras_graph import check_graph, replay
+from kerasdl.core.keras_graph import all_layers, check_graph, replay
 
-from ..export.model_inputs import all_layers, has_nan, structure
+from ..export.model_inputs import has_nan, structure
 from ..export.tracing import ONE_AT_A_TIME, first_line, for_inference, third_party
 from .conversion import Stand, candidates
 from .counterparts import NoTwin
 from .custom_layers import Carried
 from .masks import Both, Call, Masks, is_both, pick
-from .trail import Step, check_trail, steps
-from .verification import TOLERANCE, gap_between, samples_of
+from .verification import TOLERANCE, Step, check_trail, gap_between, samples_of, steps
 
 Place = Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer]
 

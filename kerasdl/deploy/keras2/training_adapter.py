@@ -109,3 +109,9 @@ def _gives_probabilities(model: keras.Model) -> bool:
     last = model.outputs[0]._keras_history.operation if len(model.outputs) == 1 else None
     squashing = (keras.activations.softmax, keras.activations.sigmoid)
     return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing
+
+
+def refuse_mixed_precision(mixed_precision: str | None) -> None:
+    """Refuses what tf_keras layers, made for float32, cannot do."""
+    if mixed_precision is not None:
+        checks.refuse("training over the bridge computes in float32", f"mixed_precision={mixed_precision!r}")

@@ -1,6 +1,7 @@
-"""Random numbers that fit a model's inputs, to compare layers on, and how far results lie apart."""
+"""Verification of a bridged model: random inputs that fit it, and the first layer whose outputs differ."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import all_layers
 
-from ..export.model_inputs import FREE_SIZE, all_layers, structure
+from ..export.model_inputs import FREE_SIZE, structure
 from ..export.parity import drifts_of, worst
 from ..export.tracing import first_line
+from .masks import Both, is_both
 
 TOLERANCE = 1e-5  # on the largest difference over max(1, largest value), of one layer on the same numbers
 BATCH = 2  # more than one, so that a layer that mixes examples shows
@@ -90,3 +93,45 @@ def _values(dtype: str, shape: tuple[int, ...], rows: int, generator: np.random.
     if dtype.startswith(("int", "uint")):
         return generator.integers(0, min(rows, 100), shape).astype(dtype)
     return generator.normal(0.0, 1.5, shape).astype("float32" if dtype in ("float16", "bfloat16") else dtype)
+
+
+SUDDEN = 1e-3  # rounding grows from layer to layer; what goes astray is there at once
+
+
+@dataclass(frozen=True)
+class Step:
+    """One output of one layer."""
+
+    name: str
+    """The layer's name."""
+    sources: list[Both]
+    """What went in."""
+    output: Both
+    """What came out."""
+
+
+def steps(name: str, arguments: Any, outputs: list[Both]) -> list[Step]:
+    """Returns the steps of one call of a layer."""
+    sources = [value for value in keras.tree.flatten(arguments) if is_both(value)]
+    return [Step(name, sources, output) for output in outputs]
+
+
+def check_trail(trail: list[Step], given: Any) -> None:
+    """Compares what each layer gave by itself with what it gives in the bridged model.
+
+    Args:
+        trail: the steps, in the order of the graph.
+        given: what the bridged model gives for each.
+
+    Raises:
+        ExportError: a layer's output is another, though its inputs are the same; the text names it.
+    """
+    gaps: dict[int, float] = {}
+    for step, value in zip(trail, keras.tree.flatten(given), strict=True):
+        gaps[id(step.output)] = gap = gap_between(step.output.real, value)
+        before = max((gaps.get(id(source), 0.0) for source in step.sources), default=0.0)
+        if gap > max(SUDDEN, SUDDEN / TOLERANCE * before):
+            raise ExportError(
+                f"layer {step.name!r} must give in the bridged model what it gives in the source; got a difference of "
+                f"{gap:.1e}, though not by itself. Are there masks that reach it by a way of their own?"
+            )

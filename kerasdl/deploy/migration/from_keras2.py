@@ -21,8 +21,7 @@ from kerasdl.core.errors import ExportError
 from ..export.tracing import third_party
 from ..keras2.custom_layers import Carried, Product
 from ..keras2.masks import Both, is_both, pick
-from ..keras2.trail import Step, check_trail, steps
-from ..keras2.verification import TOLERANCE, fitting_samples, gap_between
+from ..keras2.verification import TOLERANCE, Step, check_trail, fitting_samples, gap_between, steps
 from .layer_counterparts import Custom, keras_layer
 from .op_counterparts import is_function, keras_function
 from .safe_loading import load_legacy

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import onnx
 import onnx.version_converter
-import onnxruntime
 import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -20,15 +19,16 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
+from ..export.layer_patches import for_export
 from ..export.model_inputs import NamedInput, named_inputs, sample_arrays
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.tracing import Program, first_line, in_batches, owner, stateful_layers, third_party
-from ..tflite.layer_patches import for_onnx
+from ..export.tracing import Program, first_line, owner, stateful_layers, third_party
 from .graph_rewrites import open_compiled_functions, rewrite_operations
 from .maxpool_padding import keep_paddings
 from .op_handlers import HANDLERS
 from .quantizer import float_products, graphs_in, quantize_file
+from .runtime import run_file
 
 OPSETS = range(13, 23)
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
@@ -106,7 +106,7 @@ def export_onnx(
         write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=ranges),
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
-        stand_ins=for_onnx,
+        stand_ins=for_export,
         calibrated=quantize == "int8",
     )
     return export(model, path, target, samples, tolerance)
@@ -233,32 +233,6 @@ def _name_dimensions(value: onnx.ValueInfoProto, shape: tf.TensorShape) -> None:
         else:
             dimension.dim_param = f"{value.name}_{axis}" if axis else "batch"
     value.type.tensor_type.shape.SetInParent()
-
-
-def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file on the CPU with so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def input_names(path: Path) -> list[str]:
-    """Returns the names of the inputs of an ONNX file."""
-    return [each.name for each in session(path, threads=1).get_inputs()]
-
-
-def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs an ONNX file in onnxruntime on one thread; returns its outputs by name."""
-    with third_party():
-        loaded = session(path, threads=1)
-        names = [output.name for output in loaded.get_outputs()]
-        size = loaded.get_inputs()[0].shape[0]
-
-        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return dict(zip(names, loaded.run(names, batch), strict=True))
-
-        return in_batches(size if isinstance(size, int) else None, arrays, run)
 
 
 def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -1,4 +1,4 @@
-"""Quantisation-aware training of a Keras 3 model, and what comes out of it."""
+"""Model under quantization-aware training: calibration, evaluation, export, saving."""
 
 import dataclasses
 import json
@@ -19,24 +19,23 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
-from kerasdl.train import Run, RunConfig, fit
+from kerasdl.train import Run
 from kerasdl.train.engine.objectives import objective_of, task_of
 
-from ..compression.wrapper_training import check_names, owners_of_parts, refuse_mixed_precision
 from ..export import saved_model
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, third_party
 from ..keras2.bridge import Bridge, bridge
+from ..keras2.layer_names import check_names, owners_of_parts
 from ..keras2.training_adapter import LegacyTrainee
-from ..tflite import converter, flatbuffer
+from ..tflite import converter, flatbuffer, runtime
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
 BATCH, CALIBRATION_BATCHES = 32, 4
 TOLERANCE = 0.25  # as for any int8 file: single roundings fall the other way, and deep nets carry them on
 DEFAULT_SCHEME = QuantizationScheme()
-FINE_TUNING = RunConfig(epochs=3, learning_rate=3e-5, schedule="cosine", clip_norm=1.0)
 LARGEST = 8 * 2**30  # bytes of a part of a saved model
 SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
 
@@ -158,7 +157,7 @@ class QuantizedModel:
             tolerance=TOLERANCE,
             remedy="Train with another QuantizationScheme(in_float=...), or export the float model.",
             write=partial(_write, integer_io=integer_io, metadata=metadata),
-            run=flatbuffer.run_file,
+            run=runtime.run_file,
             inspect=_inspect,
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
@@ -227,67 +226,9 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
     return quantized
 
 
-def quantize_aware(
-    model: keras.Model,
-    train: Any,
-    *,
-    validation: Any = None,
-    epochs: int | None = None,
-    scheme: QuantizationScheme = DEFAULT_SCHEME,
-    loss: Any = None,
-    metrics: Sequence | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    task: Task | str | None = None,
-    config: RunConfig = FINE_TUNING,
-) -> QuantizedModel:
-    """Fine-tunes a trained model while its kernels and activations are rounded as in an int8 file.
-
-    Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-    (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples and follow the batches;
-    batch norms are folded into the convolutions before them and keep their statistics.
-
-    Args:
-        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
-        train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
-        epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
-        scheme: how tensors are rounded.
-        config: the settings of the run; by default 3 epochs with Adam at 3e-5, decaying by a cosine. With a folder, a
-            run that was killed goes on there.
-
-    Returns:
-        The quantised model, with the run in `.run`.
-
-    Raises:
-        ArgumentError: settings, model and data do not fit together.
-        ExportError: a layer cannot be brought to tf_keras.
-        TrainingError: the loss or its gradient is not finite any more.
-
-    Example:
-        >>> quiet = RunConfig(progress="off")
-        >>> quantized = quantize_aware(model, (x, y), epochs=1, task="image_classification", config=quiet)
-        >>> quantized.export_tflite("model.tflite").format
-        'tflite int8 by training'
-    """
-    refuse_mixed_precision(config)
-    quantized = QuantizedModel(model, scheme)
-    quantized.calibrate(train)
-    if epochs != 0:
-        quantized.run = fit(
-            quantized.model,
-            train,
-            validation=validation,
-            loss=loss,
-            metrics=metrics,
-            callbacks=callbacks,
-            task=task,
-            config=config if epochs is None else dataclasses.replace(config, epochs=epochs),
-        )
-    return quantized
-
-
 def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str, Any] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write(program, Path(folder), batch=1, signature=flatbuffer.SIGNATURE)
+        saved_model.write(program, Path(folder), batch=1, signature=runtime.SIGNATURE)
         try:
             content = converter.convert(Path(folder), "dynamic", {})  # integers wherever ranges stand beside
             if integer_io:
@@ -300,4 +241,4 @@ def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str
 
 
 def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    return flatbuffer.count_operations(path), tuple(flatbuffer.integer_ends(path))
+    return flatbuffer.count_operations(path), tuple(runtime.integer_ends(path))

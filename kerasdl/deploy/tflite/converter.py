@@ -11,7 +11,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
 from ..export.tracing import third_party
-from .flatbuffer import OPERATION_NAMES, SIGNATURE, packed
+from .flatbuffer import OPERATION_NAMES, packed
+from .runtime import SIGNATURE
 
 # It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
 KEPT_IN_FLOAT = ("REVERSE_V2",)

@@ -13,13 +13,14 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import all_layers
 
 from ..export import saved_model
-from ..export.model_inputs import all_layers, named_inputs, sample_arrays
+from ..export.model_inputs import named_inputs, sample_arrays
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, owner
-from . import converter, flatbuffer
+from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, mixed_file
 
@@ -110,7 +111,7 @@ def export_tflite(
         tolerance=default,
         remedy=_remedy(quantize, mixed),
         write=writer.write,
-        run=flatbuffer.run_file,
+        run=runtime.run_file,
         inspect=writer.inspect,
         stand_ins=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
@@ -153,7 +154,7 @@ class _Writer:
     def write(self, program: Program, path: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            saved_model.write(program, folder, batch=1, signature=flatbuffer.SIGNATURE)
+            saved_model.write(program, folder, batch=1, signature=runtime.SIGNATURE)
             if self.quantize in CALIBRATED:
                 _refuse_loops(program, folder, self.quantize)
             try:
@@ -161,7 +162,7 @@ class _Writer:
                 content = content or converter.convert(folder, self.quantize, self.ranges)
                 if self.ranges:  # some int16 kernels are found to be missing only when they run
                     path.write_bytes(content)
-                    flatbuffer.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
+                    runtime.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
             except OSError:
                 raise
             except Exception as error:
@@ -181,7 +182,7 @@ class _Writer:
 
         def drift(content: bytes) -> float:
             path.write_bytes(content)
-            return worst(drifts_of("real", expected, flatbuffer.run_file(path, arrays)), "rmse")
+            return worst(drifts_of("real", expected, runtime.run_file(path, arrays)), "rmse")
 
         chosen = mixed_file(calibrated, self.rows, drift, self.bound)
         if chosen.layers:
@@ -204,7 +205,7 @@ class _Writer:
         if self.quantize in CALIBRATED:
             floats = {each.name for each in flatbuffer.operators(path.read_bytes()) if each.is_float}
             floats = ", ".join(sorted(floats - {"DEQUANTIZE"}))
-            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *flatbuffer.integer_ends(path)]
+            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *runtime.integer_ends(path)]
         return flatbuffer.count_operations(path), tuple(notes)
 
 

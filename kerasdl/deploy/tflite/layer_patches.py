@@ -10,14 +10,15 @@ import tensorflow as tf
 from keras import ops
 from keras.src import backend  # the functions behind keras.ops, to which there is no public door
 
-from ..export.model_inputs import all_layers
+from kerasdl.core.keras_graph import all_layers
+
+from ..export.layer_patches import for_export
 from .op_patches import formulas, functions
 from .unrolled_rnn import steps_of
 
 CALIBRATED = ("int8", "int16x8")
 # A masked score in int16, whose grid would lose all others under Keras's -1e9: exp(-100) is no share either.
 MASKED_SCORE = -100.0
-COMPARED = 10_000  # so many entries of a look-up table are compared one by one
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
                 put(layer, "call", _masked_softmax(layer))
-        stack.enter_context(for_onnx(model))
+        stack.enter_context(for_export(model))
         stack.enter_context(formulas())
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
         stack.enter_context(functions(backend.nn, _apply_masks=masked))
@@ -53,52 +54,6 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
         if quantize == "int16x8":
             stack.enter_context(functions(backend.numpy, not_equal=_not_equal))
         yield
-
-
-@contextmanager
-def for_onnx(model: keras.Model) -> Iterator[None]:
-    """Lets what neither converter takes right compute otherwise inside the block; the layers get their own back."""
-    with ExitStack() as stack:
-        for layer in all_layers(model):
-            if isinstance(layer, keras.layers.TimeDistributed):
-                stack.callback(delattr, layer, "call")
-                layer.call = _all_times_at_once(layer)
-            if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
-                stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
-                layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
-        yield
-
-
-class Compared:
-    """A table of integers that compares: files hold no hash tables."""
-
-    def __init__(self, table: Any, default: int):
-        keys, values = table.export()
-        self.keys, self.values, self.default = keys.numpy(), values.numpy(), default
-
-    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
-        found = tf.equal(keys[..., None], self.keys)
-        values = tf.reduce_sum(tf.where(found, self.values, tf.zeros_like(self.values)), axis=-1)
-        return tf.where(tf.reduce_any(found, axis=-1), values, tf.cast(self.default, values.dtype))
-
-
-def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
-    """Lets the wrapped layer see (B * T, ...): Keras maps over a free time, of which converters keep one step."""
-    usual = wrapper.call
-
-    def call(inputs: Any, training: bool = False, mask: Any = None) -> Any:
-        if inputs.shape[1] is not None:
-            return usual(inputs, training=training, mask=mask)
-        count, time = ops.shape(inputs)[0], ops.shape(inputs)[1]
-        arguments = {}
-        if wrapper.layer._call_has_mask_arg and mask is not None:
-            arguments["mask"] = ops.reshape(mask, (-1, *mask.shape[2:]))
-        if wrapper.layer._call_has_training_arg:
-            arguments["training"] = training
-        outputs = wrapper.layer.call(ops.reshape(inputs, (-1, *inputs.shape[2:])), **arguments)
-        return ops.reshape(outputs, (count, time, *outputs.shape[1:]))
-
-    return call
 
 
 def _masked_scores(usual: Callable, scores: Any, mask: Any, is_causal: bool, *, low: float | None) -> Any:

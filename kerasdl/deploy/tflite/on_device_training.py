@@ -15,13 +15,14 @@ from keras.src import backend
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import is_graph
 from kerasdl.losses import SmoothedCrossEntropy
 
-from ..export.model_inputs import NamedInput, is_graph, random_arrays, structure
+from ..export.model_inputs import NamedInput, random_arrays, structure
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, third_party
-from . import flatbuffer
+from . import flatbuffer, runtime
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
 from .op_patches import functions
 
@@ -97,7 +98,7 @@ def export_trainable_tflite(
         tolerance=1e-4,
         remedy="Look for layers that keep state between calls or ignore training=False.",
         write=partial(_write, step=step, metadata=metadata, tolerance=tolerance),
-        run=flatbuffer.run_file,
+        run=runtime.run_file,
         inspect=lambda file: (flatbuffer.count_operations(file), ()),
         notes=(f"signatures serve, train (batches of {batch_size}), save and restore",),
     )
@@ -208,7 +209,7 @@ def _module(program: Program, step: _Step) -> tuple[tf.Module, dict[str, Any]]:
         for name, variable in zip(step.names, step.variables, strict=True)
     }
     return module, {
-        flatbuffer.SIGNATURE: program.traced(1).get_concrete_function(**program.specs(1)),
+        runtime.SIGNATURE: program.traced(1).get_concrete_function(**program.specs(1)),
         "train": tf.function(train, autograph=False).get_concrete_function(**specs, **{TARGET: step.target}),
         "save": tf.function(save, autograph=False).get_concrete_function(),
         "restore": tf.function(restore, autograph=False).get_concrete_function(**weights),
@@ -231,7 +232,7 @@ def _check(path: Path, program: Program, step: _Step, tolerance: float) -> None:
     arrays = step.examples(program.inputs)
     losses, weights = step.in_keras(arrays)
     with third_party():
-        interpreter = flatbuffer.opened(path)
+        interpreter = runtime.opened(path)
         train, save, restore = (interpreter.get_signature_runner(name) for name in ("train", "save", "restore"))
         first = {name: np.array(value) for name, value in save().items()}
         given = [float(train(**arrays)["loss"]) for _ in range(CHECKED_STEPS)]

@@ -21,12 +21,11 @@ from matplotlib.figure import Figure
 
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
-from kerasdl.core.plotting import GREY, dress, keep, mark, new_figure
+from kerasdl.core.plotting import FAINT, GREY, TRAIN, VALIDATION, dress, keep, mark, new_figure
 from kerasdl.data import Dataset, as_dataset
 
 from ..engine.mixed_precision import computing_in
 from ..engine.objectives import objective_of, task_of
-from ..loop.run_logs import FAINT, TRAIN, VALIDATION
 from .batch_size_worker import step_seconds
 from .dry_run import OPTIMIZER, Endless, fresh_optimizer, has_own_objective, on_trial
 

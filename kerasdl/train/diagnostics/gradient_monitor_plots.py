@@ -7,9 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from kerasdl.core.plotting import dress, new_figure
-
-from ..loop.run_logs import INK
+from kerasdl.core.plotting import INK, dress, new_figure
 
 Table = Mapping[str, Sequence[float]]
 

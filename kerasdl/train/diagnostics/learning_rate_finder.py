@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
-from kerasdl.core.plotting import GREY, dress, keep, mark, new_figure
+from kerasdl.core.plotting import FAINT, GREY, INK, TRAIN, VALIDATION, dress, keep, mark, new_figure
 from kerasdl.data import as_dataset
 
 from ..engine.mixed_precision import computing_in
-from ..loop.run_logs import FAINT, INK, TRAIN, VALIDATION
 from .dry_run import Endless, on_trial
 
 DIVERGED = 4.0  # times the lowest smoothed loss

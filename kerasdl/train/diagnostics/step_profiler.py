@@ -12,11 +12,10 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks
-from kerasdl.core.plotting import FADED, dress, keep, new_figure
+from kerasdl.core.plotting import FADED, INK, TRAIN, VALIDATION, dress, keep, new_figure
 from kerasdl.data import Dataset, as_dataset
 
 from ..engine.mixed_precision import computing_in
-from ..loop.run_logs import INK, TRAIN, VALIDATION
 from .dry_run import Endless, Trial, on_trial
 
 IN_ONE_CALL = 10

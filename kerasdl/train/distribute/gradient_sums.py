@@ -2,7 +2,8 @@
 
 Keras clips before it sums over replicas, knows no uneven parts and accumulates in a way that strategies refuse. So each
 replica weighs its gradients, the sums over replicas are taken here, and the optimizer gets the gradients of the whole
-batch. Its own summing is switched off, by a method of Keras that is not public (tests/train/test_keras_internals.py).
+batch. Its own summing is switched off, by a method of Keras that is not public
+(tests/train/engine/test_keras_internals.py).
 """
 
 import threading
@@ -16,19 +17,13 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
 
+from ..optim.optimizers import innermost
 from ..optim.sparse_gradients import folded
 
 _SUMMING = "_all_reduce_sum_gradients"
 # One buffer for all gradients at once took 280 MiB more in a run of 135 MB of weights, and no less time.
 PACKS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=16 * 2**20)
 _CURRENT = threading.local()  # each replica of a MirroredStrategy traces in a thread of its own
-
-
-def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns the optimizer inside all wrappers."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from kerasdl.core.errors import DataError, TrainingError
 from kerasdl.data import Dataset
 from kerasdl.data.sharding import Share
 
+from ..loop.coordination import Crew
 from . import strategies
-from .workers import Crew, Workers, spread
+from .workers import Workers, spread
 
 
 class TrainingWarning(UserWarning):

@@ -4,7 +4,6 @@ Workers must call the same collective operations in the same order. What one alo
 callback answered) is a wish: it travels with the sums of the next step, and all act on it after the same step.
 """
 
-import enum
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,43 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ..loop.coordination import NONE, Crew, Wish
 from .gradient_sums import summed
 
-
-class Wish(enum.IntFlag):
-    """What a worker may ask of all."""
-
-    SAVE = 1
-    """A checkpoint, now."""
-    INTERRUPT = 2
-    """A stop as on Ctrl-C: save and leave."""
-    PREEMPT = 4
-    """A stop as on SIGTERM: save and leave with an exit code of its own."""
-    END = 8
-    """The end of the run, as a callback may ask for it."""
-
-
-NONE = Wish(0)
 _ALL = tuple(Wish)
-
-
-class Crew:
-    """One process, which agrees with itself."""
-
-    chief = True
-    """Whether this process writes files."""
-
-    def heard(self, values: Mapping[str, Any], own: Wish) -> Wish:
-        """Takes what a step returned and this process's wishes; returns what all do now."""
-        return own
-
-    def vote(self, own: Wish) -> Wish:
-        """Returns what anyone wishes; called by all at the same place, between steps."""
-        return own
-
-    def everyones(self, number: float) -> Sequence[float]:
-        """Returns the number of each process; called by all at the same place."""
-        return [number]
 
 
 class Workers(Crew):

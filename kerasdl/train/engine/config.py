@@ -1,27 +1,23 @@
 """The settings of a training run."""
 
-import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from kerasdl.core import checks
 
 from ..distribute import strategies
+from ..loop.settings import LoopConfig
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS
 
 CLIPPING = ("clip_norm", "clip_each_norm", "clip_value")
-NOT_PART_OF_THE_RESULT = ("folder", "resume", "save_every", "save_seconds", "tensorboard", "progress")
-NOT_PART_OF_THE_RESULT += ("strategy", "steps_per_execution", "remat")
 
 
-@dataclass(frozen=True)
-class RunConfig:
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(LoopConfig):
     """How a run trains, stops and is kept.
 
     Example:
@@ -29,10 +25,8 @@ class RunConfig:
         32
     """
 
-    epochs: int = 10
-    """How often the run goes through the data, unless `steps` says how long it lasts."""
-    steps: int | None = None
-    """How many updates the run makes in all; takes the place of `epochs`."""
+    NOT_PART_OF_THE_RESULT: ClassVar = (*LoopConfig.NOT_PART_OF_THE_RESULT, "strategy", "remat")
+
     steps_per_epoch: int | None = None
     """How many updates make an epoch; None takes the length of the data, and endless data needs a number."""
     batch_size: int = 32
@@ -79,41 +73,19 @@ class RunConfig:
     """Whether the forward pass is computed again in the backward pass, in so many segments, to save memory."""
     strategy: Any = "auto"
     """Where it computes: a name or an object of `kerasdl.train.strategy`; None for one device."""
-    steps_per_execution: int | None = None
-    """Updates in one compiled call; None measures a few and takes several where Python's share would be large."""
     jit_compile: bool | str = "auto"
     """Whether XLA compiles the update; `"auto"` leaves it to Keras, which does so on one GPU and not on CPUs."""
     mixed_precision: str | None = None
     """`"bfloat16"` or `"float16"` (GPU alone) computes in 16 bits; weights and outputs stay float32."""
-    monitor: tuple[str, str] | None = None
-    """The figure that says which epoch is best, and `"max"` or `"min"`; None takes the task's, where data validates."""
-    patience: int | None = None
-    """Stops early after so many epochs without improvement; None never does."""
-    min_delta: float = 0.0
-    """Smallest change of the monitored figure that early stopping counts as improvement."""
-    restore_best: bool = True
-    """Whether the model ends with the weights of its best epoch rather than of its last."""
-    folder: str | Path | None = None
-    """Where the run is kept so that it can go on after a kill; None writes nothing."""
-    resume: bool = True
-    """Whether a run found in the folder goes on; False starts anew and removes it."""
-    save_every: int | None = None
-    """Updates between checkpoints inside an epoch, beside the one that closes each epoch."""
-    save_seconds: float | None = 300.0
-    """Seconds between checkpoints inside an epoch; None leaves them to `save_every`."""
-    tensorboard: bool = False
-    """Whether the figures of each epoch are written for TensorBoard too."""
-    progress: str = "auto"
-    """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "accumulation"):
+        super().__post_init__()
+        for name in ("batch_size", "accumulation"):
             checks.at_least(name, getattr(self, name), 1)
-        for name in ("steps", "steps_per_epoch", "patience", "save_every", "steps_per_execution"):
-            if getattr(self, name) is not None:
-                checks.at_least(name, getattr(self, name), 1, "None leaves it out.")
+        if self.steps_per_epoch is not None:
+            checks.at_least("steps_per_epoch", self.steps_per_epoch, 1, "None leaves it out.")
         checks.at_least("seed", self.seed, 0)
-        highest = {"learning_rate": 1e6, "save_seconds": 1e9, "momentum": 1.0, "weight_decay": 1e6}
+        highest = {"learning_rate": 1e6, "momentum": 1.0, "weight_decay": 1e6}
         highest |= {**dict.fromkeys(CLIPPING, 1e12), "ema": 0.999999, "swa": 0.999}
         for name, high in highest.items():
             if getattr(self, name) is not None:
@@ -125,7 +97,6 @@ class RunConfig:
             if value == 0:
                 checks.refuse(f"{name} must be above 0", value, "None leaves gradients as they are.")
         checks.within("label_smoothing", self.label_smoothing, 0.0, 0.999)
-        checks.within("min_delta", self.min_delta, 0.0, 1e12)
         checks.one_of("jit_compile", self.jit_compile, (True, False, "auto"))
         strategies.check_strategy(self.strategy)
         if not isinstance(self.remat, bool):
@@ -133,7 +104,6 @@ class RunConfig:
         if self.swa is not None and self.ema is not None:
             checks.refuse("ema and swa must not both be given", (self.ema, self.swa))
         checks.one_of("mixed_precision", self.mixed_precision, (None, "bfloat16", "float16"))
-        checks.one_of("progress", self.progress, ("auto", "off"))
         self._check_compound()
 
     def _check_compound(self):
@@ -144,33 +114,3 @@ class RunConfig:
         schedules.as_schedule(self.schedule)
         if isinstance(self.class_weights, str):
             checks.one_of("class_weights", self.class_weights, ("balanced",), "Or pass a dict from class to weight.")
-        if self.monitor is not None:
-            rule = 'monitor must be a pair such as ("val_accuracy", "max")'
-            if not isinstance(self.monitor, (tuple, list)) or len(self.monitor) != 2:
-                checks.refuse(rule, self.monitor)
-            if self.monitor[1] not in ("max", "min"):
-                checks.refuse(rule, self.monitor, 'The second part is "max" or "min".')
-
-    def describe(self) -> dict[str, Any]:
-        """Returns, as plain values for JSON, the settings on which the result of the run depends."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: _plain(value) for name, value in fields.items() if name not in NOT_PART_OF_THE_RESULT}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
-        inner = {"inner_optimizer": value.inner_optimizer} if hasattr(value, "inner_optimizer") else {}
-        settings = {key: _plain(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}
-        return {"class": type(value).__name__, **settings}
-    if dataclasses.is_dataclass(value):
-        parts = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **parts}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    if callable(value):
-        code = getattr(value, "__code__", None)
-        body = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()[:8] if code else ""
-        return f"{getattr(value, '__qualname__', type(value).__qualname__)} {body}".rstrip()
-    return value.item() if hasattr(value, "item") else value

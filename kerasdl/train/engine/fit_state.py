@@ -17,19 +17,19 @@ from kerasdl.data.sources import Examples
 from ..distribute.gradient_sums import collected, summed_by_us
 from ..distribute.placement import optimizers_of
 from ..distribute.replicas import Team
-from ..loop.hooks import Inspection, LowerOnPlateau, Watcher
+from ..loop.hooks import Inspection, Watcher
 from ..loop.runner import run_steps
 from ..loop.state import Figures, Run, State
 from ..loop.steps_per_execution import timed
 from ..optim import schedules
 from ..optim.optimizers import schedule_of
 from . import train_steps
-from .choices import choices_of
 from .config import RunConfig
 from .gradient_checkpointing import rematerialized
 from .keras_callbacks import keras_callbacks
 from .objectives import class_weight_table, mixes_classes
-from .run_description import identity_of
+from .reduce_on_plateau import LowerOnPlateau
+from .run_description import choices_of, identity_of
 from .weight_averaging import WeightAverage, averaged, estimate_statistics
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.task import Task, get_task
@@ -101,3 +102,44 @@ def class_weight_table(weights: Mapping[int, float] | str | None, data: Dataset,
     for label, weight in weights.items():
         table[checks.at_least("a class", label, 0)] = checks.within("a class weight", weight, 0.0, 1e9)
     return table
+
+
+def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
+    """Refuses a loss that is no mean where a batch is computed in parts, whose means are put together."""
+    if strategy.num_replicas_in_sync == 1 and config.accumulation == 1:
+        return
+    kinds = {getattr(each, "reduction", None) for each in keras.tree.flatten(loss)}
+    if kinds & {"sum", "none"}:
+        checks.refuse("a batch in parts needs a loss with reduction='sum_over_batch_size'", sorted(map(str, kinds)))
+
+
+def check_outputs(loss: Any, model: keras.Model) -> None:
+    """Refuses one loss for several outputs."""
+    outputs = len(getattr(model, "outputs", None) or [None])
+    if outputs > 1 and not isinstance(loss, (list, tuple, dict)):
+        hint = "Pass loss=[...], and targets alike."
+        checks.refuse(f"a model of {outputs} outputs must have a loss for each", getattr(loss, "name", loss), hint)
+
+
+def check_labels(loss: Any, model: keras.Model, train: Dataset) -> None:
+    """Refuses labels in memory that lie outside the model's outputs."""
+    labels = getattr(train.source, "labels", None)
+    if labels is None or not isinstance(
+        loss, (keras.losses.SparseCategoricalCrossentropy, SmoothedCrossEntropy, Focal)
+    ):
+        return
+    outputs = model.outputs[0].shape[-1] if getattr(model, "outputs", None) else None
+    if outputs is not None and not 0 <= labels.min() <= labels.max() < outputs:
+        rule = f"labels must be whole numbers from 0 to {outputs - 1}, as the model has {outputs} outputs"
+        checks.refuse(rule, [int(labels.min()), int(labels.max())])
+
+
+def monitor_of(
+    config: RunConfig, task: Task | None, metrics: Sequence | None, validation: Dataset | None
+) -> tuple[str, str] | None:
+    """Returns the figure that says which epoch is best, and "max" or "min"; None without validation."""
+    if config.monitor is not None or validation is None:
+        return config.monitor
+    names = {f"val_{metric if isinstance(metric, str) else metric.name}" for metric in metrics or ()}
+    known = task is not None and task.monitor[0] in names
+    return task.monitor if known else ("val_loss", "min")

@@ -1,13 +1,19 @@
-"""What tells one run from another: the build of the model, and the data."""
+"""Description of a run: what tells it from another, and its start-up message on devices, precision and XLA."""
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kerasdl.data import Dataset
+
+from ..distribute.replicas import Team
+from .config import RunConfig
+from .train_steps import Way
 
 
 def identity_of(
@@ -68,3 +74,29 @@ def _without_names(value: Any) -> Any:
 
 def _name(value: Any) -> str:
     return getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else value
+
+
+def choices_of(way: Way, config: RunConfig, team: Team) -> list[str]:
+    """Returns a line on devices, threads and precision, and one on XLA."""
+    accelerators = [device.device_type for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    place = accelerators[0] if accelerators else f"{_threads()} CPU threads"
+    if team.replicas > 1:
+        workers = "" if team.workers is None else f" in {team.workers.size} workers"
+        place = f"{team.replicas} replicas{workers}, {config.batch_size / team.replicas:g} examples each, on {place}"
+    precision = config.mixed_precision or "float32"
+    return [f"computes on {place} in {precision}; {_xla(way, config, bool(accelerators))}"]
+
+
+def _threads() -> int:
+    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    return chosen or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def _xla(way: Way, config: RunConfig, has_accelerator: bool) -> str:
+    if way.jit:
+        return "XLA compiles the update"
+    if way.strategy is not None:
+        return "no XLA, which does not compile updates of several replicas"
+    if config.jit_compile == "auto" and not has_accelerator:
+        return "no XLA, which is slower on CPUs for most nets"
+    return "no XLA"

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
-from ..distribute.gradient_sums import innermost
 from ..loop.hooks import Watcher
+from ..optim.optimizers import innermost
 
 
 class WeightAverage(Watcher):

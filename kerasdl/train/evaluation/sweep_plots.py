@@ -8,9 +8,7 @@ import numpy as np
 from matplotlib import lines, ticker
 from matplotlib.figure import Figure
 
-from kerasdl.core.plotting import FADED, GREY, dress, mark, new_figure
-
-from ..loop.run_logs import FAINT, INK, TRAIN
+from kerasdl.core.plotting import FADED, FAINT, GREY, INK, TRAIN, dress, mark, new_figure
 
 WIDEST, MOST_LINES = 38, 3
 

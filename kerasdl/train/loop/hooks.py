@@ -1,14 +1,11 @@
-"""What looks on while a run goes: the hooks, early stopping, and the learning rate on a plateau."""
+"""Hooks of a run and early stopping."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-
-from ..optim import schedules
 
 
 @dataclass(frozen=True)
@@ -134,17 +131,3 @@ class EarlyStopping(Patience):
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
         if self.exhausted(figures):
             return f"{self.monitor[0]} has not improved for {self.patience} epochs"
-
-
-class LowerOnPlateau(Patience):
-    """Lowers the learning rate of an optimizer each time the run stops improving."""
-
-    def __init__(self, monitor: tuple[str, str], optimizer: keras.optimizers.Optimizer, plateau: schedules.Plateau):
-        super().__init__(monitor, plateau.patience, plateau.min_delta)
-        self.optimizer, self.plateau = optimizer, plateau
-
-    def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
-        if self.exhausted(figures):
-            rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-            self.optimizer.learning_rate = max(rate * self.plateau.factor, min(rate, self.plateau.floor))
-            self.waited = 0

@@ -3,15 +3,21 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import TrainingError
 
 from . import run_logs
 from .checkpoints import Arrays, Checkpoints
+from .coordination import NONE
+from .settings import LoopConfig
+from .state import State
 
 SECONDS_BETWEEN_CURVES = 30.0
 
@@ -82,3 +88,111 @@ def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
             for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if stored == now else [f"{name} is {stored!r} there, {now!r} here"]
+
+
+class Keeper:
+    """Keeps a run in its folder; without one, only the best weights, in memory."""
+
+    def __init__(self, state: State, config: LoopConfig):
+        self.state, self.config, self.crew = state, config, state.crew
+        self.folder = None if config.folder is None else RunFolder(Path(config.folder), writes=self.crew.chief)
+        self.path = None if self.folder is None else self.folder.path
+        self.best_weights: dict[str, np.ndarray] | None = None
+        self.saved_at = time.monotonic()
+
+    def open(self, say: Callable[[str], None]) -> Mapping[str, Any] | None:
+        """Takes up the run in the folder; returns what its checkpoint notes, or None where a new run begins."""
+        if self.folder is None:
+            return None
+        identity = {"settings": self.config.describe(), **self.state.identity}
+        if not self.crew.chief:
+            self.crew.vote(NONE)  # the chief opens the folder first
+        found = self.folder.open(identity, self.config.resume, say)
+        if self.crew.chief:
+            self.crew.vote(NONE)
+        steps = self.crew.everyones(-1 if found is None else found[1]["place"]["step"])
+        if len(set(steps)) > 1:
+            raise TrainingError(
+                f"all workers must find the same checkpoint; they found steps {steps}. "
+                "Keep the folder of the run on storage that all of them share."
+            )
+        if found is None:
+            return None
+        _assign({**self.state.weights, **self.state.extras}, found[0])
+        return found[1]
+
+    # Checkpoints
+
+    @property
+    def keeps_places(self) -> bool:
+        """Whether a run can go on from inside an epoch."""
+        return self.folder is not None and self.state.seekable
+
+    def is_due(self, step: int) -> bool:
+        """Returns whether a checkpoint belongs after this step."""
+        every = self.config.save_every
+        return self.keeps_places and every is not None and step % every == 0
+
+    def time_is_up(self) -> bool:
+        """Returns whether the last checkpoint is too long ago."""
+        seconds = self.config.save_seconds
+        return self.keeps_places and seconds is not None and time.monotonic() - self.saved_at >= seconds
+
+    def save(self, step: int, note: Mapping[str, Any]) -> None:
+        """Writes a checkpoint of every variable, and a note of plain values."""
+        arrays = _values({**self.state.weights, **self.state.extras})
+        with self._writing(step):
+            self.folder.checkpoints.save(step, arrays, note)
+        self.saved_at = time.monotonic()
+
+    def write_logs(self, step: int, history: Mapping[str, Sequence[float]], best_epoch: int | None, final: bool):
+        """Writes log.csv and curves.png."""
+        if self.folder is not None:
+            monitor = self.config.monitor
+            with self._writing(step):
+                self.folder.write_logs(history, monitor[0] if monitor else None, best_epoch, final)
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            newest = self.folder.checkpoints.newest()
+            kept = "There is no checkpoint yet" if newest is None else f"The checkpoint of step {newest} is whole"
+            raise TrainingError(
+                f"{self.path} could not be written after step {step}: {error}. {kept}. "
+                "Make room or mend the folder; the same call then goes on."
+            ) from error
+
+    # The best epoch
+
+    def keep_best(self, step: int) -> str | None:
+        """Keeps the present weights as the best; returns the name of their file, None where they are in memory."""
+        weights = _values(self.state.weights)
+        if self.folder is None:
+            self.best_weights = weights if self.config.restore_best else None
+            return None
+        with self._writing(step):
+            return self.folder.checkpoints.save_best(step, weights)
+
+    def restore_best(self, name: str | None) -> None:
+        """Gives the model the weights kept as best."""
+        weights = self.best_weights
+        if self.folder is not None:
+            self.crew.vote(NONE)  # the chief has written by now
+            weights = self.folder.checkpoints.load_best(name)
+        _assign(self.state.weights, weights)
+
+
+def _values(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+
+
+def _assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise TrainingError("the checkpoint holds other variables than the run. Choose another folder or resume=False.")
+    for name, variable in variables.items():
+        array = arrays[name]
+        # npz knows no bfloat16 and gives back raw bytes.
+        variable.assign(array.view(variable.numpy().dtype) if array.dtype.kind == "V" else array)

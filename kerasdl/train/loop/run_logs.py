@@ -11,12 +11,11 @@ from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
 from kerasdl.core import files
+from kerasdl.core.plotting import FAINT, INK, TRAIN, VALIDATION
 
 from .hooks import Watcher
 
 History = Mapping[str, Sequence[float]]
-
-TRAIN, VALIDATION, INK, FAINT = "#2563eb", "#ea580c", "#1f2937", "#d1d5db"
 
 
 def write_csv(path: Path, history: History) -> None:

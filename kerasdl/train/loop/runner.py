@@ -16,13 +16,13 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError, TrainingError
 
-from ..distribute.workers import NONE, Wish
-from ..engine.config import RunConfig
 from . import run_logs
+from .coordination import NONE, Wish
 from .hooks import EarlyStopping, Occasion, Watcher, better, overrides
-from .keeping import Keeper
 from .nan_guard import NumberWatch
 from .progress import make_progress
+from .run_folder import Keeper
+from .settings import LoopConfig
 from .signals import Preempted, listening
 from .state import Best, Figures, Run, State
 from .steps_per_execution import Pace, timed
@@ -30,10 +30,8 @@ from .steps_per_execution import Pace, timed
 LEAVE = Wish.INTERRUPT | Wish.PREEMPT
 
 
-def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: RunConfig) -> Run:
+def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: LoopConfig) -> Run:
     """Calls `step(stream)` until the run is over; kept in `config.folder`, it goes on there after any kill.
-
-    Of the settings it uses those on length, monitoring, the folder and the display; the rest is for the step's maker.
 
     Args:
         step: makes one update from a stream and returns scalars by name, those in `state.watched` among them. It
@@ -56,7 +54,7 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Ru
         ...     weight.assign(weight / next(stream))
         ...     return {"loss": weight}
         >>> state = State(None, {"weight": weight}, {}, lambda epoch, batch: iter([2.0, 2.0]), steps_per_epoch=2)
-        >>> run_steps(halve, state, RunConfig(epochs=1, progress="off")).steps, float(weight)
+        >>> run_steps(halve, state, LoopConfig(epochs=1, progress="off")).steps, float(weight)
         (2, 1.0)
     """
     loop = _Loop(step, state, config)
@@ -81,7 +79,7 @@ class _Place:
 
 
 class _Loop:
-    def __init__(self, step: Callable, state: State, config: RunConfig):
+    def __init__(self, step: Callable, state: State, config: LoopConfig):
         self.step, self.state, self.config = step, state, config
         self.place, self.history = _Place(), {}
         self.best: Best | None = None

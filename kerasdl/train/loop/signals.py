@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..distribute.workers import NONE, Wish
+from .coordination import NONE, Wish
 
 PREEMPTED = 75
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..distribute.workers import Crew
+from .coordination import Crew
 from .hooks import Inspection, Watcher
 
 Figures = dict[str, float]

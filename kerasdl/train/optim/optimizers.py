@@ -7,8 +7,6 @@ import keras
 
 from kerasdl.core import checks
 
-from ..distribute.gradient_sums import innermost
-
 OPTIMIZERS = {
     "adadelta": keras.optimizers.Adadelta,
     "adagrad": keras.optimizers.Adagrad,
@@ -31,6 +29,13 @@ NORMS = (
 )
 # By name, since training knows no layers of ours, and other libraries call theirs so too.
 TOKENS = ("ClassToken", "PositionEmbedding")
+
+
+def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer inside all wrappers."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
 
 
 def make_optimizer(source: str | keras.optimizers.Optimizer, settings: Mapping[str, Any]) -> keras.optimizers.Optimizer:

@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks
-from kerasdl.core.plotting import dress, new_figure
+from kerasdl.core.plotting import FAINT, TRAIN, dress, new_figure
 
-from ..loop.run_logs import FAINT, TRAIN
 from .schedules import as_schedule
 
 COLUMNS = 4

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
-from ..distribute.gradient_sums import innermost
-from .optimizers import OPTIMIZERS, make_optimizer
+from .optimizers import OPTIMIZERS, innermost, make_optimizer
 
 
 class OptimizerWrapper(keras.optimizers.Optimizer):

@@ -7,8 +7,8 @@ from filling import fill_weights, settle_statistics
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError
+from kerasdl.core.keras_graph import all_layers
 from kerasdl.deploy.compression.channel_pruning import ChannelGroup, channel_groups, prune_channels
-from kerasdl.deploy.export.model_inputs import all_layers
 from kerasdl.deploy.profiling.model_profile import profile_model
 
 L = keras.layers

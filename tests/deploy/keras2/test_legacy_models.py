@@ -18,7 +18,7 @@ from kerasdl.core import ArgumentError, ExportError, get_task
 from kerasdl.deploy.keras2.bridge import bridge, to_tf_keras
 from kerasdl.deploy.keras2.custom_layers import Carried
 from kerasdl.deploy.keras2.masks import Both
-from kerasdl.deploy.keras2.trail import check_trail, steps
+from kerasdl.deploy.keras2.verification import check_trail, steps
 from kerasdl.deploy.migration.from_keras2 import from_tf_keras
 from kerasdl.deploy.tfmot import tfmot
 

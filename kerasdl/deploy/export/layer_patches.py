@@ -1,0 +1,59 @@
+"""Patches of layers while a model is traced for any file: the same values in operations that convert."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from kerasdl.core.keras_graph import all_layers
+
+COMPARED = 10_000  # so many entries of a look-up table are compared one by one
+
+
+@contextmanager
+def for_export(model: keras.Model) -> Iterator[None]:
+    """Lets what no converter takes right compute otherwise inside the block; the layers get their own back."""
+    with ExitStack() as stack:
+        for layer in all_layers(model):
+            if isinstance(layer, keras.layers.TimeDistributed):
+                stack.callback(delattr, layer, "call")
+                layer.call = _all_times_at_once(layer)
+            if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
+                stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
+                layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
+        yield
+
+
+class Compared:
+    """A table of integers that compares: files hold no hash tables."""
+
+    def __init__(self, table: Any, default: int):
+        keys, values = table.export()
+        self.keys, self.values, self.default = keys.numpy(), values.numpy(), default
+
+    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+        found = tf.equal(keys[..., None], self.keys)
+        values = tf.reduce_sum(tf.where(found, self.values, tf.zeros_like(self.values)), axis=-1)
+        return tf.where(tf.reduce_any(found, axis=-1), values, tf.cast(self.default, values.dtype))
+
+
+def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
+    """Lets the wrapped layer see (B * T, ...): Keras maps over a free time, of which converters keep one step."""
+    usual = wrapper.call
+
+    def call(inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        if inputs.shape[1] is not None:
+            return usual(inputs, training=training, mask=mask)
+        count, time = ops.shape(inputs)[0], ops.shape(inputs)[1]
+        arguments = {}
+        if wrapper.layer._call_has_mask_arg and mask is not None:
+            arguments["mask"] = ops.reshape(mask, (-1, *mask.shape[2:]))
+        if wrapper.layer._call_has_training_arg:
+            arguments["training"] = training
+        outputs = wrapper.layer.call(ops.reshape(inputs, (-1, *inputs.shape[2:])), **arguments)
+        return ops.reshape(outputs, (count, time, *outputs.shape[1:]))
+
+    return call

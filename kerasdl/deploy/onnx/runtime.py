@@ -1,0 +1,34 @@
+"""ONNX files in onnxruntime: opened, fed by name, run."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ..export.tracing import in_batches, third_party
+
+
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file on the CPU with so many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def input_names(path: Path) -> list[str]:
+    """Returns the names of the inputs of an ONNX file."""
+    return [each.name for each in session(path, threads=1).get_inputs()]
+
+
+def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs an ONNX file in onnxruntime on one thread; returns its outputs by name."""
+    with third_party():
+        loaded = session(path, threads=1)
+        names = [output.name for output in loaded.get_outputs()]
+        size = loaded.get_inputs()[0].shape[0]
+
+        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return dict(zip(names, loaded.run(names, batch), strict=True))
+
+        return in_batches(size if isinstance(size, int) else None, arrays, run)

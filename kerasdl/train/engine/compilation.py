@@ -1,0 +1,53 @@
+"""Compilation of a model from the settings of a run: its optimizer, and metrics in the scope of a strategy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+from ..distribute import strategies
+from ..distribute.placement import copy_optimizers
+from ..optim import schedules
+from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
+from .config import RunConfig
+
+
+def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that the settings of a run describe."""
+    plain = make_optimizer(config.optimizer, {"learning_rate": config.learning_rate})
+    schedule = schedules.as_schedule(config.schedule)
+    rate = None
+    if not isinstance(schedule, schedules.Constant):
+        if schedule_of(plain) is not None:
+            checks.refuse("an optimizer with a schedule of its own needs schedule='constant'", config.schedule)
+        rate = schedule.over(
+            config.learning_rate or float(keras.ops.convert_to_numpy(plain.learning_rate)), steps_in_all
+        )
+    clipping = {"global_clipnorm": config.clip_norm, "clipnorm": config.clip_each_norm, "clipvalue": config.clip_value}
+    own = {"weight_decay": config.weight_decay, "momentum": config.momentum}
+    averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    optimizer = make_optimizer(plain, {"learning_rate": rate, **clipping, **own, **averaging})
+    if config.decay_exempt:
+        exempt_from_decay(optimizer, model)
+    return optimizer
+
+
+def in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
+    """Returns metrics with variables of their own in the scope that the caller is in."""
+    if strategy is strategies.plain():
+        return metrics
+    is_metric = [isinstance(metric, keras.metrics.Metric) for metric in metrics]
+    pairs = zip(metrics, is_metric, strict=True)
+    return [type(metric).from_config(metric.get_config()) if own else metric for metric, own in pairs]
+
+
+def compile_as(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
+    """Compiles a model as the one that was trained in its place, with its optimizer's state."""
+    optimizer = type(inner.optimizer).from_config(inner.optimizer.get_config())
+    model.compile(optimizer, loss=loss, metrics=metrics)
+    if config.decay_exempt:
+        exempt_from_decay(optimizer, model)
+    copy_optimizers(inner, model)

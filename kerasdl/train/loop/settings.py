@@ -1,0 +1,99 @@
+"""Settings of the loop: length, monitoring, the folder of the run and the display."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+
+from kerasdl.core import checks
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Length of a run, monitoring, the folder where it is kept and its display: what `run_steps` reads.
+
+    Example:
+        >>> LoopConfig(epochs=5, patience=2).restore_best
+        True
+    """
+
+    NOT_PART_OF_THE_RESULT: ClassVar = (
+        "folder",
+        "resume",
+        "save_every",
+        "save_seconds",
+        "tensorboard",
+        "progress",
+        "steps_per_execution",
+    )
+
+    epochs: int = 10
+    """How often the run goes through the data, unless `steps` says how long it lasts."""
+    steps: int | None = None
+    """How many updates the run makes in all; takes the place of `epochs`."""
+    steps_per_execution: int | None = None
+    """Updates in one compiled call; None measures a few and takes several where Python's share would be large."""
+    monitor: tuple[str, str] | None = None
+    """The figure that says which epoch is best, and `"max"` or `"min"`; None takes the task's, where data validates."""
+    patience: int | None = None
+    """Stops early after so many epochs without improvement; None never does."""
+    min_delta: float = 0.0
+    """Smallest change of the monitored figure that early stopping counts as improvement."""
+    restore_best: bool = True
+    """Whether the model ends with the weights of its best epoch rather than of its last."""
+    folder: str | Path | None = None
+    """Where the run is kept so that it can go on after a kill; None writes nothing."""
+    resume: bool = True
+    """Whether a run found in the folder goes on; False starts anew and removes it."""
+    save_every: int | None = None
+    """Updates between checkpoints inside an epoch, beside the one that closes each epoch."""
+    save_seconds: float | None = 300.0
+    """Seconds between checkpoints inside an epoch; None leaves them to `save_every`."""
+    tensorboard: bool = False
+    """Whether the figures of each epoch are written for TensorBoard too."""
+    progress: str = "auto"
+    """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
+
+    def __post_init__(self):
+        checks.at_least("epochs", self.epochs, 1)
+        for name in ("steps", "patience", "save_every", "steps_per_execution"):
+            if getattr(self, name) is not None:
+                checks.at_least(name, getattr(self, name), 1, "None leaves it out.")
+        if self.save_seconds is not None:
+            checks.within("save_seconds", self.save_seconds, 0.0, 1e9, "None leaves it out.")
+        checks.within("min_delta", self.min_delta, 0.0, 1e12)
+        checks.one_of("progress", self.progress, ("auto", "off"))
+        if self.monitor is not None:
+            rule = 'monitor must be a pair such as ("val_accuracy", "max")'
+            if not isinstance(self.monitor, (tuple, list)) or len(self.monitor) != 2:
+                checks.refuse(rule, self.monitor)
+            if self.monitor[1] not in ("max", "min"):
+                checks.refuse(rule, self.monitor, 'The second part is "max" or "min".')
+
+    def describe(self) -> dict[str, Any]:
+        """Returns, as plain values for JSON, the settings on which the result of the run depends."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: _plain(value) for name, value in fields.items() if name not in self.NOT_PART_OF_THE_RESULT}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
+        inner = {"inner_optimizer": value.inner_optimizer} if hasattr(value, "inner_optimizer") else {}
+        settings = {key: _plain(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}
+        return {"class": type(value).__name__, **settings}
+    if dataclasses.is_dataclass(value):
+        parts = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__name__, **parts}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    if callable(value):
+        code = getattr(value, "__code__", None)
+        body = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()[:8] if code else ""
+        return f"{getattr(value, '__qualname__', type(value).__qualname__)} {body}".rstrip()
+    return value.item() if hasattr(value, "item") else value
