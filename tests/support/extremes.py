@@ -7,23 +7,58 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from awkward_builders import Bare
 from keras import ops
 
 L = keras.layers
-MAGNITUDES = (1e-40, 1e-30, 1e-20, 1e-10, 1e-7, 1e-5, 1e-3, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1e4, 1e6, 1e10, 1e15, 1e20, 1e30)
+MAGNITUDES = (
+    1e-40,
+    1e-30,
+    1e-20,
+    1e-10,
+    1e-7,
+    1e-5,
+    1e-3,
+    0.1,
+    1.0,
+    3.0,
+    10.0,
+    30.0,
+    100.0,
+    1e4,
+    1e6,
+    1e10,
+    1e15,
+    1e20,
+    1e30,
+)
 ROW, SEQUENCE, IMAGE, VOLUME = (6,), (6, 4), (6, 6, 2), (4, 4, 4, 2)
-FUNCTIONS = sorted(keras.activations.activations.__dict__.keys() & {
-    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
-    *("leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
-    *("soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus"),
-    *("tanh", "tanh_shrink"),
-}) if False else [
-    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
-    *("leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
-    *("soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus"),
-    *("tanh", "tanh_shrink"),
-]
+FUNCTIONS = (
+    sorted(
+        keras.activations.activations.__dict__.keys()
+        & {
+            *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
+            *("leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
+            *(
+                "soft_shrink",
+                "softmax",
+                "softplus",
+                "softsign",
+                "sparse_plus",
+                "sparse_sigmoid",
+                "sparsemax",
+                "squareplus",
+            ),
+            *("tanh", "tanh_shrink"),
+        }
+    )
+    if False
+    else [
+        *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh"),
+        *("leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
+        *("soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus"),
+        *("tanh", "tanh_shrink"),
+    ]
+)
 
 
 def one(layer: Callable, *shapes: tuple[int, ...]) -> keras.Model:
@@ -44,11 +79,11 @@ ACTIVATIONS = {
 }
 POOLING = {
     f"{kind}{rank}D": lambda kind=kind, rank=rank: one(getattr(L, f"{kind}{rank}D")(), SHAPES[rank])
-    for kind in ("MaxPooling", "AveragePooling", "GlobalAveragePooling", "GlobalMaxPooling")
+    for kind in ("GlobalAveragePooling", "GlobalMaxPooling")
     for rank in (1, 2, 3)
 } | {
     f"{kind}{rank}D": lambda kind=kind, rank=rank: one(getattr(L, f"{kind}{rank}D")(2), SHAPES[rank])
-    for kind in ("AdaptiveAveragePooling", "AdaptiveMaxPooling")
+    for kind in ("MaxPooling", "AveragePooling", "AdaptiveAveragePooling", "AdaptiveMaxPooling")
     for rank in (1, 2, 3)
 }
 SHAPES = {1: SEQUENCE, 2: IMAGE, 3: VOLUME}
@@ -87,7 +122,10 @@ NORMALIZATIONS = {
 }
 REGULARIZATION = {
     "Dropout": lambda: one(L.Dropout(0.5), ROW),
-    **{f"SpatialDropout{rank}D": lambda rank=rank: one(getattr(L, f"SpatialDropout{rank}D")(0.5), SHAPES[rank]) for rank in (1, 2, 3)},
+    **{
+        f"SpatialDropout{rank}D": lambda rank=rank: one(getattr(L, f"SpatialDropout{rank}D")(0.5), SHAPES[rank])
+        for rank in (1, 2, 3)
+    },
     "GaussianNoise": lambda: one(L.GaussianNoise(0.5), ROW),
     "GaussianDropout": lambda: one(L.GaussianDropout(0.5), ROW),
     "AlphaDropout": lambda: one(L.AlphaDropout(0.5), ROW),
@@ -100,8 +138,15 @@ SHAPING = {
     "Reshape": lambda: one(L.Reshape((4, 6)), SEQUENCE),
     "Permute": lambda: one(L.Permute((2, 1)), SEQUENCE),
     "RepeatVector": lambda: one(L.RepeatVector(3), ROW),
-    **{f"{kind}{rank}D": lambda kind=kind, rank=rank: one(getattr(L, f"{kind}{rank}D")(1), SHAPES[rank]) for kind in ("Cropping", "ZeroPadding") for rank in (1, 2, 3)},
-    **{f"UpSampling{rank}D": lambda rank=rank: one(getattr(L, f"UpSampling{rank}D")(2), SHAPES[rank]) for rank in (1, 2, 3)},
+    **{
+        f"{kind}{rank}D": lambda kind=kind, rank=rank: one(getattr(L, f"{kind}{rank}D")(1), SHAPES[rank])
+        for kind in ("Cropping", "ZeroPadding")
+        for rank in (1, 2, 3)
+    },
+    **{
+        f"UpSampling{rank}D": lambda rank=rank: one(getattr(L, f"UpSampling{rank}D")(2), SHAPES[rank])
+        for rank in (1, 2, 3)
+    },
     **{
         f"UpSampling2D_{way}": lambda way=way: one(L.UpSampling2D(2, interpolation=way), IMAGE)
         for way in ("bilinear", "bicubic", "lanczos3", "lanczos5")
@@ -109,21 +154,43 @@ SHAPING = {
 }
 PREPROCESSING = {
     "Rescaling": lambda: one(L.Rescaling(1 / 127.5, -1), IMAGE),
-    **{f"Resizing_{way}": lambda way=way: one(L.Resizing(5, 9, interpolation=way), IMAGE) for way in ("bilinear", "nearest", "bicubic", "area", "lanczos3")},
+    **{
+        f"Resizing_{way}": lambda way=way: one(L.Resizing(5, 9, interpolation=way), IMAGE)
+        for way in ("bilinear", "nearest", "bicubic", "area", "lanczos3")
+    },
     "Resizing_antialias": lambda: one(L.Resizing(4, 3, antialias=True), IMAGE),
     "CenterCrop": lambda: one(L.CenterCrop(4, 3), IMAGE),
     "Discretization": lambda: one(L.Discretization(bin_boundaries=[-1.0, 0.0, 0.5]), ROW),
     **{
         name: lambda name=name, arguments=arguments: one(getattr(L, name)(**arguments), (8, 8, 3))
         for name, arguments in {
-            "RandomFlip": {}, "RandomRotation": {"factor": 0.2}, "RandomZoom": {"height_factor": 0.2},
-            "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2}, "RandomShear": {"x_factor": 0.2},
-            "RandomPerspective": {}, "RandomCrop": {"height": 6, "width": 6}, "RandomContrast": {"factor": 0.2},
-            "RandomBrightness": {"factor": 0.2}, "RandomHue": {"factor": 0.2}, "RandomSaturation": {"factor": 0.2},
-            "RandomSharpness": {"factor": 0.2}, "RandomColorDegeneration": {"factor": 0.2}, "RandomColorJitter": {},
-            "RandomPosterization": {"factor": 4}, "RandomGrayscale": {}, "RandomInvert": {}, "RandomErasing": {},
-            "RandomGaussianBlur": {}, "RandomElasticTransform": {}, "AugMix": {}, "RandAugment": {},
-            "AutoContrast": {}, "Equalization": {}, "Solarization": {}, "MixUp": {}, "CutMix": {},
+            "RandomFlip": {},
+            "RandomRotation": {"factor": 0.2},
+            "RandomZoom": {"height_factor": 0.2},
+            "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2},
+            "RandomShear": {"x_factor": 0.2},
+            "RandomPerspective": {},
+            "RandomCrop": {"height": 6, "width": 6},
+            "RandomContrast": {"factor": 0.2},
+            "RandomBrightness": {"factor": 0.2},
+            "RandomHue": {"factor": 0.2},
+            "RandomSaturation": {"factor": 0.2},
+            "RandomSharpness": {"factor": 0.2},
+            "RandomColorDegeneration": {"factor": 0.2},
+            "RandomColorJitter": {},
+            "RandomPosterization": {"factor": 4},
+            "RandomGrayscale": {},
+            "RandomInvert": {},
+            "RandomErasing": {},
+            "RandomGaussianBlur": {},
+            "RandomElasticTransform": {},
+            "AugMix": {},
+            "RandAugment": {},
+            "AutoContrast": {},
+            "Equalization": {},
+            "Solarization": {},
+            "MixUp": {},
+            "CutMix": {},
             "ContrastLimitedAdaptiveHistogramEqualization": {},
         }.items()
     },
