@@ -206,7 +206,7 @@ def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
 
 def _few(each: Any, rng: np.random.Generator) -> Any:
     """Returns a few of an array's examples, or random ones in the shape and dtype of what holds no values."""
-    if hasattr(each, "__array__"):
+    if hasattr(each, "__array__") and not isinstance(each, keras.KerasTensor):
         return each[:SAMPLES]
     first, *rest = each.shape
     shape = (SAMPLES if first is None else first, *(FREE_SIZE if size is None else size for size in rest))

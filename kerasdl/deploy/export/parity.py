@@ -9,7 +9,7 @@ import numpy as np
 from kerasdl.core.errors import ExportError
 
 from .file_tensors import FileTensor, usage
-from .sampling import FEWEST, SampleCount
+from .sampling import SampleCount
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class ExportReport:
             return f"calibrated on {shown}" if shown else "judged on random inputs alone"
         if shown is None:
             return f"judged on {judged}, drawn by seed {judged.seed}"
-        if shown == judged and judged.used < FEWEST:
-            return f"calibrated and judged on the same {judged}: too few different ones to hold some back"
+        if shown == judged and not self.held_out:
+            return f"calibrated and judged on the same {judged}, none held back"
         mixed = "" if self.held_out else ", of which some calibrated too"
         return f"calibrated on {shown}, judged on {judged}{mixed}, drawn by seed {judged.seed}"
 

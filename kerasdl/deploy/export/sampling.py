@@ -132,9 +132,9 @@ def samples_of(model: keras.Model, source: Any, representative: Any = None, cali
     return Samples(inputs, shown, judged, shown_count, judged_count, apart, notes)
 
 
-def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int) -> Samples:
-    """Shares the examples of a pool out: so many at most calibrate and others judge; of fewer than 20, all do both."""
-    shown, judged = _shared_out(pool, calibration)
+def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int, fewest: int = FEWEST) -> Samples:
+    """Shares the examples of a pool out: so many at most calibrate and others judge; of fewer than `fewest`, all both."""
+    shown, judged = _shared_out(pool, calibration, fewest)
     counts = [dataclasses.replace(pool.count, used=len(rows)) for rows in (shown, judged)]
     apart = not set(shown) & set(judged)
     return Samples(inputs, pool.part(shown), pool.part(judged), *counts, apart, pool.notes)
@@ -194,11 +194,11 @@ def _first(pool: Pool | None, count: int) -> tuple[Arrays, SampleCount | None]:
     return pool.part(rows), dataclasses.replace(pool.count, used=len(rows))
 
 
-def _shared_out(pool: Pool, calibration: int) -> tuple[np.ndarray, np.ndarray]:
+def _shared_out(pool: Pool, calibration: int, fewest: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows that calibrate and the rows that judge, one of each class in either; of few, all in both."""
     drawn = len(pool.ranks)
-    if drawn < FEWEST:
-        return np.arange(drawn), np.arange(drawn)
+    if drawn < fewest:
+        return np.arange(drawn)[:calibration], np.arange(drawn)[:calibration]
     judging = min(JUDGEMENT, max(drawn - calibration, drawn // 4))
     calibrating = min(calibration, drawn - judging)
     shown, judged = np.flatnonzero(pool.ranks == 0)[:calibrating], np.flatnonzero(pool.ranks == 1)[:judging]

@@ -18,16 +18,24 @@ from .patching import functions
 
 
 @contextmanager
-def stable_formulas(*, fused_norms: bool) -> Iterator[None]:
-    """Puts them in place of Keras's and TensorFlow's functions inside the block.
+def stable_formulas() -> Iterator[None]:
+    """Puts those that every format needs in place of Keras's functions inside the block."""
+    with functions(backend.nn, sparse_plus=_sparse_plus):
+        yield
+
+
+@contextmanager
+def tflite_formulas(*, fused_norms: bool) -> Iterator[None]:
+    """Puts those that TFLite needs in place of Keras's and TensorFlow's functions inside the block.
 
     Args:
-        fused_norms: whether an L2 norm is written so that TFLite fuses it to L2_NORMALIZATION, the one form that has
-            an integer kernel; it takes norms below 1e-6 for 1e-6, so float files spell the norm out instead.
+        fused_norms: whether an L2 norm is written so that the converter fuses it to L2_NORMALIZATION, the one form that
+            has an integer kernel; it takes norms below 1e-6 for 1e-6, so float files spell the norm out instead.
     """
+    activations = {"celu": _celu, "squareplus": _squareplus, "soft_shrink": _soft_shrink}
     with ExitStack() as stack:
         stack.enter_context(functions(gen_nn_ops, softplus=_softplus))
-        stack.enter_context(functions(backend.nn, celu=_celu, squareplus=_squareplus))
+        stack.enter_context(functions(backend.nn, sparse_sigmoid=_sparse_sigmoid, **activations))
         stack.enter_context(functions(keras_nn, _normalize=partial(_normalize, fused=fused_norms)))
         yield
 
@@ -45,6 +53,21 @@ def _squareplus(usual: Callable, x: Any, b: float = 4) -> tf.Tensor:
     """Adds positive terms alone: below zero, x + sqrt(x * x + b) is the difference of two almost equal numbers."""
     x = tf.convert_to_tensor(x)
     return tf.maximum(x, 0) + (b / 2) / (tf.sqrt(x * x + b) + tf.abs(x))
+
+
+def _soft_shrink(usual: Callable, x: Any, threshold: float = 0.5) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    return tf.nn.relu(x - threshold) - tf.nn.relu(-x - threshold)  # comparisons have no int16 kernel
+
+
+def _sparse_plus(usual: Callable, x: Any) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    inside = tf.clip_by_value(x, -1.0, 1.0) + 1  # where x itself is squared, infinity times zero is NaN
+    return inside * inside / 4 + tf.nn.relu(x - 1)
+
+
+def _sparse_sigmoid(usual: Callable, x: Any) -> tf.Tensor:
+    return 0.5 * (tf.clip_by_value(tf.convert_to_tensor(x), -1.0, 1.0) + 1)
 
 
 def _normalize(

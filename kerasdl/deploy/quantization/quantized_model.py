@@ -26,7 +26,7 @@ from ..export import saved_model
 from ..export.model_inputs import input_forms, structure
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.sampling import JUDGEMENT, Samples, draw, samples_of, split
+from ..export.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
 from ..export.tracing import Program, first_line, third_party
 from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, owners_of_parts
@@ -84,7 +84,8 @@ class QuantizedModel:
     def calibrate(self, data: Any) -> None:
         """Sets the ranges of activations to those of up to 128 examples, drawn over the whole, and those of kernels.
 
-        Others, up to 64, are kept to judge the exported file on.
+        Others, up to 64, are kept to judge the exported file on; of fewer than 148 none, as every example is wanted for
+        the ranges, which the file shares with this model.
 
         Args:
             data: as `quantize_aware` takes it; a stream is read for 10,000 examples or 30 seconds.
@@ -95,7 +96,7 @@ class QuantizedModel:
             if isinstance(layer, QuantizedKernel):
                 layer.settle()
         forms = input_forms(self.source)
-        drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION)
+        drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION, CALIBRATION + FEWEST)
         try:
             for layer in activations:
                 layer.watch([])

@@ -13,6 +13,7 @@ from tensorflow.lite.python.util import modify_model_io_type
 from ..export.division_chains import division_chains
 from ..export.tracing import third_party
 from .flatbuffer import OPERATION_NAMES, operators, packed
+from .half_constants import halved
 from .runtime import SIGNATURE
 
 # It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
@@ -31,15 +32,14 @@ def convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -
     operations = tf.lite.OpsSet
     with third_party():
         converter = _converter(folder)
-        if quantize:
+        if quantize not in (None, "float16"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
         if quantize == "int16x8":  # with the float operations behind it, what lacks an int16 kernel stays in float
             int16 = operations.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
             converter.representative_dataset = lambda: one_by_one(ranges)
-        return converter.convert()
+        content = converter.convert()
+    return halved(content) if quantize == "float16" else content
 
 
 def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

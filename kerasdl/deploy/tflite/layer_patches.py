@@ -14,7 +14,7 @@ from kerasdl.core.keras_graph import all_layers
 
 from ..export.layer_patches import for_export
 from ..export.patching import functions, replaced
-from ..export.stable_ops import stable_formulas
+from ..export.stable_ops import tflite_formulas
 from .op_patches import formulas
 from .unrolled_rnn import steps_of
 
@@ -48,7 +48,7 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "call", _masked_softmax(layer))
         stack.enter_context(for_export(model))
         stack.enter_context(formulas())
-        stack.enter_context(stable_formulas(fused_norms=quantize not in (None, "dynamic")))
+        stack.enter_context(tflite_formulas(fused_norms=quantize in CALIBRATED))
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
         stack.enter_context(functions(backend.nn, _apply_masks=masked))
         signbit = partial(_signbit, exact=quantize not in CALIBRATED)
