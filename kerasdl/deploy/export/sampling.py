@@ -133,7 +133,7 @@ def samples_of(model: keras.Model, source: Any, representative: Any = None, cali
 
 
 def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int, fewest: int = FEWEST) -> Samples:
-    """Shares the examples of a pool out: so many at most calibrate and others judge; of fewer than `fewest`, all both."""
+    """Shares a pool out: so many examples at most calibrate and others judge; of fewer than `fewest`, all do both."""
     shown, judged = _shared_out(pool, calibration, fewest)
     counts = [dataclasses.replace(pool.count, used=len(rows)) for rows in (shown, judged)]
     apart = not set(shown) & set(judged)

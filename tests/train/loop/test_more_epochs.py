@@ -71,7 +71,7 @@ def test_stages_that_others_follow_keep_their_epochs(toy, task, tmp_path):
         return finetune(toy.model(), toy.data(), task=task, config=config, **more)
 
     tuned(2, probe=0.5)
-    with pytest.raises(ArgumentError, match="as many epochs as it was started with.*1 there, 2 here"):
+    with pytest.raises(ArgumentError, match=r"as many epochs as it was started with.*1 there, 2 here"):
         tuned(4, probe=0.5)
     assert tuned(4, probe=0.5, resume=False).steps == 4
 
@@ -98,5 +98,5 @@ def test_a_monitored_figure_may_be_absent_later_but_not_at_first():
     found = run_steps(lambda stream: {"loss": next(stream)}, trickling(figures), config)
     assert (found.best.value, found.best.epoch, found.stopped) == (7.0, 1, "early")
     assert len(found.history["fid"]) == 5
-    with pytest.raises(ArgumentError, match="monitor must name one of .* figures of the first epoch"):
+    with pytest.raises(ArgumentError, match=r"monitor must name one of .* figures of the first epoch"):
         run_steps(lambda stream: {"loss": 1.0}, trickling([{"loss": 1.0}]), config)
