@@ -144,14 +144,9 @@ class Dataset:
         alone.
 
         Args:
-            batch_size: as in `batches`.
-            shuffle: as in `batches`.
-            seed: as in `batches`.
+            batch_size: as in `batches`, like `shuffle`, `seed`, `augment`, `mix` and `share`.
             epoch: the first epoch.
             start: how many batches of the first epoch to leave out.
-            augment: as in `batches`.
-            mix: as in `batches`.
-            share: as in `batches`.
 
         Returns:
             What `batches` returns, epoch after epoch.
