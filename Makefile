@@ -9,10 +9,10 @@ quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadgroup --lanes
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m "slow and not bars" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "slow and not bars" -n 2 --dist loadgroup --lanes
 
 # The longest bars: three seeds of the quickstart, twenty kills, recipes of minutes. Neither lane holds them.
 bars: $(READY)

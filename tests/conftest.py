@@ -7,6 +7,7 @@ import kerasdl  # first, so that TensorFlow starts in silence
 
 # isort: split
 import keras
+import lanes
 import matplotlib
 import pytest
 from filling import fill_weights
@@ -36,3 +37,12 @@ def _tiny(name: str) -> keras.Model:
 def tiny():
     """Gives the tiny preset of a registered model by name, its weights filled by `fill_weights`; not to be trained."""
     return _tiny
+
+
+def pytest_addoption(parser):
+    parser.addoption("--lanes", action="store_true", help="CPU time by folder beside its budget, and the longest tests")
+
+
+def pytest_configure(config):
+    if config.getoption("--lanes"):
+        config.pluginmanager.register(lanes, "lanes")

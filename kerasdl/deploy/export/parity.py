@@ -15,11 +15,11 @@ class Drift:
     output: str
     """Name of the output."""
     inputs: str
-    """"real" or "random": what went in."""
+    """"real", "random" or "hostile": what went in."""
     absolute: float
     """Largest |file - model|."""
     relative: float
-    """The largest |file - model| over max(1, largest |model|)."""
+    """The largest |file - model| of an example over max(1, its largest |model|), the worst of all examples."""
     rmse: float
     """Root of the mean squared difference over root of the model's mean square."""
     top1_agreement: float | None
@@ -68,6 +68,8 @@ class ExportReport:
     """The figures of every output on real and on random inputs."""
     notes: tuple[str, ...]
     """What a user should know, such as that recurrent layers were unrolled."""
+    hostile: tuple[Drift, ...] = ()
+    """The figures of every output on hostile input: zeros, constants, one-hot, ten times the range and their like."""
     layers: tuple[LayerError, ...] = ()
     """What each layer loses by integers, worst first, where that was asked for."""
 
@@ -108,8 +110,16 @@ def _drift(name: str, kind: str, expected: np.ndarray, given: np.ndarray) -> Dri
         gap = np.where(expected == given, 0.0, np.abs(expected - given))
         gap = np.where(np.isnan(gap), np.inf, gap)
     finite = expected[np.isfinite(expected)]
-    size = np.abs(finite).max(initial=1.0)
     square = np.sqrt(np.mean(finite**2)) if finite.size else 0.0
     absolute = float(gap.max(initial=0.0))
     rmse = np.sqrt(np.mean(gap**2)) / max(square, 1e-12) if gap.any() else 0.0
-    return Drift(name, kind, absolute, float(absolute / size), float(rmse), agreement)
+    return Drift(name, kind, absolute, _relative(expected, gap), float(rmse), agreement)
+
+
+def _relative(expected: np.ndarray, gap: np.ndarray) -> float:
+    """Judges each example alone: a large answer to one hides no error in another."""
+    if not expected.size:
+        return 0.0
+    rows = (len(expected), -1) if expected.ndim else (1, 1)
+    sizes = np.where(np.isfinite(expected), np.abs(expected), 0.0).reshape(rows).max(axis=1)
+    return float((gap.reshape(rows).max(axis=1) / np.maximum(sizes, 1.0)).max())

@@ -186,17 +186,17 @@ def input_names(folder: Path) -> list[str]:
         return list(tf.saved_model.load(str(folder)).signatures[SIGNATURE].structured_input_signature[1])
 
 
-def run_file(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs the signature of a SavedModel folder; returns its outputs by name."""
+def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
+    """Runs the signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
     with third_party(), tf.device("/cpu:0"):
         serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
         sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
 
-        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            outputs = serve(**{name: tf.constant(array) for name, array in batch.items()})
+        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            outputs = serve(**{name: tf.constant(array) for name, array in part.items()})
             return {name: value.numpy() for name, value in outputs.items()}
 
-        return in_batches(sizes[0], arrays, run)
+        return in_batches(sizes[0] or batch, arrays, run)
 
 
 def graph_nodes(folder: Path) -> list:

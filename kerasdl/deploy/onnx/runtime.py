@@ -21,14 +21,14 @@ def input_names(path: Path) -> list[str]:
     return [each.name for each in session(path, threads=1).get_inputs()]
 
 
-def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs an ONNX file in onnxruntime on one thread; returns its outputs by name."""
+def run_file(path: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
+    """Runs an ONNX file in onnxruntime on one thread, all examples at once or `batch` of them; returns its outputs."""
     with third_party():
         loaded = session(path, threads=1)
         names = [output.name for output in loaded.get_outputs()]
         size = loaded.get_inputs()[0].shape[0]
 
-        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return dict(zip(names, loaded.run(names, batch), strict=True))
+        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return dict(zip(names, loaded.run(names, part), strict=True))
 
-        return in_batches(size if isinstance(size, int) else None, arrays, run)
+        return in_batches(size if isinstance(size, int) else batch, arrays, run)

@@ -10,12 +10,16 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
+from ..export.division_chains import division_chains
 from ..export.tracing import third_party
-from .flatbuffer import OPERATION_NAMES, packed
+from .flatbuffer import OPERATION_NAMES, operators, packed
 from .runtime import SIGNATURE
 
 # It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
 KEPT_IN_FLOAT = ("REVERSE_V2",)
+DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
+GUARDS = ("ADD", "MAXIMUM", "EXP", "LOGISTIC", "SOFTMAX")
 # Scores under a mask are -1e4 (nets of half precision), -1e9 or -1e38, below what activations reach.
 MASKED = -9e3
 # A masked score stands so far below the lowest of the others: it gets less than exp(-10) of their share.
@@ -51,7 +55,8 @@ class Calibrated:
     content: bytes
     """The float TFLite file, ranges stored in it."""
     nodes_in_float: frozenset[str]
-    """Tensors whose operations stay in float, as no grid of 256 steps holds both a mask and what it spares."""
+    """Tensors whose operations stay in float: no grid of 256 steps holds both a mask and what it spares, nor a small
+    denominator."""
 
     def quantized(self, keep: Collection[str] = (), verify: bool = False) -> bytes:
         """Returns the int8 file.
@@ -79,7 +84,7 @@ def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
         content = converter.convert()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     nodes, changed = _spare_masks(model)
-    return Calibrated(packed(model) if changed else content, frozenset(nodes))
+    return Calibrated(packed(model) if changed else content, frozenset(nodes | _divisions(content)))
 
 
 def with_integer_ends(content: bytes, quantize: str) -> bytes:
@@ -101,6 +106,11 @@ def _converter(folder: Path) -> tf.lite.TFLiteConverter:
     return converter
 
 
+def _divisions(content: bytes) -> set[str]:
+    chains = division_chains(operators(content), DIVISIONS, PRODUCTS, GUARDS)
+    return {tensor for each in chains for tensor in each.outputs}
+
+
 def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
     """Takes masks out of the ranges of masked scores; returns the tensors that must stay in float, and if any changed.
 
@@ -109,7 +119,7 @@ def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
     """
     nodes, changed = set(), False
     for graph in model.subgraphs:
-        for operator in graph.operators:
+        for operator in graph.operators or []:  # None where outputs are inputs
             code = model.operatorCodes[operator.opcodeIndex]
             name = OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
             tensors = [graph.tensors[index] for index in _indices(operator.outputs)]

@@ -20,11 +20,11 @@ from kerasdl.losses import SmoothedCrossEntropy
 
 from ..export.model_inputs import NamedInput, random_arrays, structure
 from ..export.parity import ExportReport
+from ..export.patching import functions
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, third_party
 from . import flatbuffer, runtime
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
-from .op_patches import functions
 
 TARGET = "target"
 CHECKED_STEPS = 3

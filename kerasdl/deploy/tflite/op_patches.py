@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras.src import backend  # the functions behind keras.ops, to which there is no public door
 
 from ..export.op_formulas import FORMULAS, resample
+from ..export.patching import functions
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7.
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -27,19 +28,6 @@ def formulas() -> Iterator[None]:
             functions(backend.math, irfft=_irfft, **{name: partial(_fft, each) for name, each in transforms.items()})
         )
         yield
-
-
-@contextmanager
-def functions(module: Any, **stand_ins: Callable) -> Iterator[None]:
-    """Puts others in place of functions of a module inside the block; each gets the usual one first."""
-    usual = {name: getattr(module, name) for name in stand_ins}
-    try:
-        for name, function in stand_ins.items():
-            setattr(module, name, partial(function, usual[name]))
-        yield
-    finally:
-        for name, function in usual.items():
-            setattr(module, name, function)
 
 
 def _erf(_: Callable, x: Any, name: str | None = None) -> tf.Tensor:
