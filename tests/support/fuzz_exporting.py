@@ -4,7 +4,9 @@
 it. An export is right on every output, or refused by an error of ours that names a layer or an input.
 """
 
+import faulthandler
 import json
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +53,7 @@ class Figures:
     files: int = 0
     outputs: int = 0
     seconds: float = 0.0
+    interrupted: bool = False
     refused: Counter = field(default_factory=Counter)
     """Branches refused by (format, row)."""
     reasons: dict[str, str] = field(default_factory=dict)
@@ -104,7 +107,7 @@ def run(
             tell(f"{figures.nets} nets, {speed}, {len(figures.finds)} finds, {left}")
             seed += 1
     except KeyboardInterrupt:
-        tell("interrupted")
+        figures.interrupted = True
     finally:
         child.end()
     figures.seconds = time.monotonic() - started
@@ -183,15 +186,20 @@ class Child:
             if line is None:
                 code = self.process.wait()
                 self.end()
-                return {"outcome": "crashed", "what": f"the process ended with {code}"}
+                return {"outcome": "crashed", "what": f"the process ended with {code} in {_crashed_in(self.stack)}"}
             if line.startswith(MARK):
                 return json.loads(line.removeprefix(MARK))
 
     def _start(self) -> None:
         self.end()
-        command = [sys.executable, __file__]
+        self.stack = Path(tempfile.gettempdir(), f"fuzz_stack_{os.getpid()}")
+        command = [sys.executable, __file__, str(self.stack)]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process, self.asked, self.lines = subprocess.Popen(command, text=True, **streams), 0, Queue()
+        self.process, self.asked, self.lines = (
+            subprocess.Popen(command, text=True, start_new_session=True, **streams),
+            0,
+            Queue(),
+        )
         threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
 
     def end(self) -> None:
@@ -199,6 +207,12 @@ class Child:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def _crashed_in(stack: Path) -> str:
+    """Returns the innermost frame of the library in the stack that Python left behind."""
+    frames = re.findall(r'File "(.*kerasdl.*)", line (\d+) in (\w+)', stack.read_text() if stack.exists() else "")
+    return next((f"{Path(file).name}:{line} {name}" for file, line, name in frames), "an unknown place")
 
 
 def _read(stream: Any, lines: Queue) -> None:
@@ -210,6 +224,7 @@ def _read(stream: Any, lines: Queue) -> None:
 def answer_tasks() -> None:
     """Answers tasks from standard input until it ends; the child's side."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+    faulthandler.enable(open(sys.argv[1], "w"))  # noqa: SIM115  it stays open for a crash to write to
     for line in sys.stdin:
         try:
             answer = _answer(json.loads(line))
