@@ -1,8 +1,8 @@
 """Random inputs for the promises of the library: right, or refused by name. `make fuzz` runs it for half an hour.
 
-`exports` draws small nets of every built-in layer, writes them as TFLite and ONNX and runs the files on hostile input. A
-find is printed with its seed, and `tools/fuzz.py exports --seed N --count 1` makes it again; `--formats "tflite int8"`
-writes that file alone. Ctrl-C ends the run and prints what was seen so far.
+`exports` draws small nets of every built-in layer, writes them as TFLite and ONNX and runs the files on hostile
+input. A find is printed with its seed: `tools/fuzz.py exports --seed N --count 1` makes it again, and
+`--formats "tflite int8"` writes that file alone. Ctrl-C ends the run and prints what was seen so far.
 """
 
 import argparse

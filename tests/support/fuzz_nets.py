@@ -19,7 +19,8 @@ TRIES = 40
 class Net:
     """A drawn net."""
 
-    model: keras.Model
+    model: keras.Model | None
+    """None where there is no branch."""
     rows: dict[int, str]
     """The row of the tables that each branch is of, by its number."""
     friendly: list[np.ndarray]
@@ -35,15 +36,30 @@ def drawn(seed: int, only: tuple[int, ...] | None = None) -> Net:
     friendly = [_friendly(rng, shape, dtype) for shape, dtype in shapes]
     inputs = [keras.Input(shape, dtype=dtype, name=f"in{k}") for k, (shape, dtype) in enumerate(shapes)]
     rows, outputs = {}, []
-    for number in range(len(names)) if only is None else only:
+    for number in range(len(names)) if only is None else (k for k in only if k < len(names)):
         output = _branch(seed, number, names[number], kind, inputs)
         if output is not None:
             rows[number] = names[number]
             outputs.append(output)
+    if not rows:
+        return Net(None, rows, friendly)
     model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=f"net{seed}")
     for number in rows:
         _fill(model, seed, number)
     return Net(model, rows, friendly)
+
+
+def in_float64(seed: int, only: tuple[int, ...] | None, like: keras.Model) -> keras.Model:
+    """Returns the net of a seed that computes in float64, with the weights of `like`."""
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = drawn(seed, only).model
+    finally:
+        keras.config.set_dtype_policy(usual)
+    for weight, value in zip(model.weights, like.weights, strict=True):
+        weight.assign(value.numpy())
+    return model
 
 
 def _branch(seed: int, number: int, name: str, kind: str, inputs: list) -> keras.KerasTensor | None:
