@@ -12,7 +12,8 @@ from tensorflow.lite.python.util import modify_model_io_type
 
 from ..export.division_chains import division_chains
 from ..export.tracing import third_party
-from .flatbuffer import OPERATION_NAMES, operators, packed
+from .calibrated_ranges import mend_ranges
+from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
 from .half_constants import halved
 from .runtime import SIGNATURE
 
@@ -83,8 +84,10 @@ def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
         converter._experimental_calibrate_only = True  # as tf.lite.experimental.QuantizationDebugger sets it
         content = converter.convert()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    nodes, changed = _spare_masks(model)
-    return Calibrated(packed(model) if changed else content, frozenset(nodes | _divisions(content)))
+    masked, spared = _spare_masks(model)
+    extreme, mended = mend_ranges(model)
+    nodes = masked | extreme | _divisions(content)
+    return Calibrated(packed(model) if spared or mended else content, frozenset(nodes))
 
 
 def with_integer_ends(content: bytes, quantize: str) -> bytes:
@@ -93,6 +96,9 @@ def with_integer_ends(content: bytes, quantize: str) -> bytes:
     Raises:
         ValueError: an input or output is no integer inside either.
     """
+    if reading := float_readers(content):  # LiteRT would find no tensor there
+        name, operation = next(iter(reading.items()))
+        raise ValueError(f"input {name!r} is read by {operation} in float.")
     dtype = tf.int8 if quantize == "int8" else tf.int16
     with third_party():  # it warns of inputs that stay as they are
         changed = modify_model_io_type(content, dtype, dtype)

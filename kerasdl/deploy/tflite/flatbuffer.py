@@ -53,6 +53,22 @@ def operators(content: bytes) -> Iterator[Operator]:
             )
 
 
+def float_readers(content: bytes) -> dict[str, str]:
+    """Returns the inputs of float32 that something else than QUANTIZE reads, with the name of what does."""
+    model, names = schema.Model.GetRootAs(content), {}
+    for entry in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
+        graph = model.Subgraphs(entry.SubgraphIndex())
+        for each in (entry.Inputs(index) for index in range(entry.InputsLength())):
+            tensor = graph.Tensors(each.TensorIndex())
+            if tensor.Type() == schema.TensorType.FLOAT32:
+                names[tensor.Name().decode()] = each.Name().decode()
+    found = {}
+    for operator in operators(content):
+        if operator.name != "QUANTIZE":
+            found |= {names[tensor]: operator.name for tensor in operator.inputs if tensor in names}
+    return found
+
+
 def output_tensors(content: bytes) -> dict[str, str]:
     """Returns the names of a file's outputs by the tensors that hold them."""
     model = schema.Model.GetRootAs(content)

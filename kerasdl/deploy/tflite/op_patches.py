@@ -13,6 +13,8 @@ from ..export.patching import functions
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7.
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+# Klambauer and others, Self-Normalizing Neural Networks (2017).
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos3": "lanczos3", "lanczos5": "lanczos5"}
 
 
@@ -21,6 +23,7 @@ def formulas() -> Iterator[None]:
     """Puts them in place of the functions of TensorFlow and Keras that models call, inside the block."""
     with ExitStack() as stack:
         stack.enter_context(functions(tf.math, erf=_erf, erfinv=_erfinv, cumprod=_cumulative_product, bincount=_counts))
+        stack.enter_context(functions(tf.nn, selu=_selu))
         stack.enter_context(functions(tf.image, resize=_resize))
         stack.enter_context(functions(backend.nn, conv=_conv))
         transforms = {"fft": "FFT", "fft2": "FFT2D"}
@@ -36,6 +39,11 @@ def _erf(_: Callable, x: Any, name: str | None = None) -> tf.Tensor:
     for coefficient in ERF:
         value = (value + coefficient) * share
     return tf.sign(x) * (1 - value * tf.exp(-x * x))
+
+
+def _selu(_: Callable, features: Any, name: str | None = None) -> tf.Tensor:
+    x = tf.convert_to_tensor(features)  # the converter's own form takes exp(x) where x is large
+    return SELU_SCALE * (tf.nn.relu(x) + SELU_ALPHA * tf.nn.elu(tf.minimum(x, 0)))
 
 
 def _erfinv(_: Callable, x: Any, name: str | None = None) -> tf.Tensor:
