@@ -8,6 +8,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 
 ENDING = ("_TakeDataset", "_TakeWhileDataset")
+PASSING = ("_PrefetchDataset", "_OptionsDataset")
 CHOOSING = "_DirectedInterleaveDataset"
 
 
@@ -34,6 +35,21 @@ def refuse_endless(name: str, data: Any, hint: str = "Pass data.take(n), which e
     """
     if is_endless(data):
         checks.refuse(f"{name} must end, as all of it is read", "an endless pipeline (repeat() without a count)", hint)
+
+
+def batches_of_pass(data: Any) -> int | None:
+    """Returns how many batches stand before `repeat()` without a count, where it ends a pipeline of known length.
+
+    Args:
+        data: a `Dataset` or a `tf.data.Dataset`.
+    """
+    stage = getattr(data, "source", data)
+    while type(stage).__name__ in PASSING:
+        (stage,) = _inputs(stage)
+    if type(stage).__name__ != "_RepeatDataset":
+        return None
+    length = int(_inputs(stage)[0].cardinality())
+    return length if length > 0 else None
 
 
 def reshuffles(source: tf.data.Dataset) -> str | None:

@@ -78,6 +78,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     started = time.perf_counter()
     path = _checked_path(path, target)
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
+    _refuse_texts(model)
     inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
     with ONE_AT_A_TIME, for_inference(model) as notes:
@@ -120,6 +121,14 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
         inputs=takes,
         outputs=gives,
     )
+
+
+def _refuse_texts(model: keras.Model) -> None:
+    texts = [tensor for tensor in getattr(model, "outputs", None) or () if tensor.dtype == "string"]
+    if texts:
+        hint = "Let the model end in numbers, such as the index of a label, and keep the texts as metadata or labels."
+        layer = texts[0]._keras_history.operation.name  # Keras has no public name for it
+        checks.refuse("the outputs of a model for export must be numbers or truth values", f"texts of {layer!r}", hint)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class FakeQuantized(tf_keras.layers.Layer):
             if tf.executing_eagerly():
                 self.seen.append((float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))))
             return inputs
-        if training and not self.in_training:
+        if (training and not self.in_training) or not inputs.dtype.is_floating:  # whole numbers need no rounding
             return inputs
         return self.quantizer(inputs, bool(training), weights=self.range)
 
@@ -210,7 +210,8 @@ class LeftInFloat(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Takes sign and size apart and together, where it is not training: TFLite has no sign in integers."""
-        return inputs if training else tf.sign(inputs) * tf.abs(inputs)
+        whole = not inputs.dtype.is_floating
+        return inputs if training or whole else tf.sign(inputs) * tf.abs(inputs)
 
 
 def scale_and_shift(layer: tf_keras.layers.Layer) -> tuple[Any, Any]:

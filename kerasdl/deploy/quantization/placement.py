@@ -35,6 +35,9 @@ COMPUTING = (
 )
 COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu", "leaky_relu")
 FUSED_ACTIVATIONS = ("relu", "relu6")
+# The last operation of these may be one to which TFLite gives a range of its own (tanh, sigmoid, softmax, an L2 norm).
+# Left in float, they would hand that range on to all that is joined with them, and the converter fails.
+FIXED_ENDS = (layers.Softmax, layers.UnitNormalization, Carried)
 OwnersOfParts = Callable[[str], str]
 NO_KERNEL = "TFLite has no int8 kernel for it"
 
@@ -199,10 +202,16 @@ class _Placement:
             args, kwargs = tf.nest.map_structure(self._guarded, (args, kwargs))
         if isinstance(layer, layers.BatchNormalization):
             kwargs = {**kwargs, "training": False}  # its statistics stand still, as those of all others
-        return layer(*args, **kwargs)
+        outputs = layer(*args, **kwargs)
+        if isinstance(layer, FIXED_ENDS) or _activation(layer) in FIXED_RANGES:
+            return tf.nest.map_structure(self._barred, outputs)
+        return outputs
 
     def _guarded(self, value: Any) -> Any:
-        return LeftInFloat()(value) if self._is_rounded(value) else value
+        return self._barred(value) if self._is_rounded(value) else value
+
+    def _barred(self, value: Any) -> Any:
+        return LeftInFloat()(value) if value.dtype.is_floating else value
 
     def _close(self, node: Node, outputs: Any) -> Any:
         """Rounds what a node gives, unless a rectifier behind it does."""

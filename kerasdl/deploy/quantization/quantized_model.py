@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from ..export.model_inputs import input_forms, structure
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
-from ..export.tracing import Program, first_line, third_party
+from ..export.tracing import Program, first_line, owner, third_party
 from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, owners_of_parts
 from ..keras2.training_adapter import LegacyTrainee
@@ -252,8 +253,19 @@ def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str
         except OSError:
             raise  # a full disk, say: the way of every export names it
         except Exception as error:
-            raise ExportError(f"the quantised model does not convert to TFLite: {first_line(error)}") from error
+            raise ExportError(_reason(program.model.source, error)) from error
     path.write_bytes(flatbuffer.with_metadata(content, metadata))
+
+
+def _reason(source: keras.Model, error: Exception) -> str:
+    """Returns the operation that the converter names, the layer that it belongs to, and the converter's own words."""
+    text = str(error)
+    operation, place = re.search(r"'tfl?\.(\w+)' op", text), re.search(r'fused\["\w+:", "([^"@]+)@', text)
+    layer = owner(source, place[1]) if place else None
+    words = re.search(r"'tfl?\.\w+' op [^\n]+", text)
+    where = (f" the operation {operation[1]}" if operation else "") + (f" of layer {layer!r}" if layer else "")
+    told = words[0] if words else first_line(error)
+    return f"the quantised model does not convert to TFLite{':' if where else ''}{where} ({told}). Replace the layer."
 
 
 def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -10,7 +10,7 @@ from kerasdl.core import checks
 from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
-from kerasdl.data.pipelines import is_endless, refuse_endless
+from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of, placed
@@ -71,6 +71,8 @@ def fit(
         2
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
+    if config.validation_steps is None and validation is not None and is_endless(validation):
+        config = dataclasses.replace(config, validation_steps=batches_of_pass(validation))
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
     check_inputs(model, train)
