@@ -110,8 +110,13 @@ class Patience(Watcher):
         self.best, self.waited = None, 0
 
     def exhausted(self, figures: dict[str, float]) -> bool:
-        """Takes in the figures of an epoch; returns whether `patience` epochs have gone by without improvement."""
+        """Takes in the figures of an epoch; returns whether `patience` epochs have gone by without improvement.
+
+        An epoch without the figure does not count.
+        """
         name, mode = self.monitor
+        if name not in figures:
+            return False
         if better(figures[name], self.best, mode, self.min_delta):
             self.best, self.waited = figures[name], 0
         else:

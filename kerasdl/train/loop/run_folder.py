@@ -31,9 +31,15 @@ class RunFolder:
         self._drawn_at = -SECONDS_BETWEEN_CURVES
 
     def open(
-        self, identity: Mapping[str, Any], resume: bool, say: Callable[[str], None]
+        self, identity: Mapping[str, Any], resume: bool, say: Callable[[str], None], bound: str | None = None
     ) -> tuple[Arrays, dict[str, Any]] | None:
         """Returns the newest checkpoint of the run kept here, or makes the folder that of a new run and returns None.
+
+        Args:
+            identity: what tells this run from others, as plain values.
+            resume: whether a run found here goes on.
+            say: called with a line on a damaged checkpoint.
+            bound: why the run cannot have more epochs than it was started with; None where it can.
 
         Raises:
             ArgumentError: the folder holds a run of another identity.
@@ -49,16 +55,26 @@ class RunFolder:
             )
         if config.exists():
             stored = json.loads(config.read_text(encoding="utf-8"))
-            differences = _differences(stored, identity)
-            if differences:
+            differences, longer = _differences(stored, identity), _is_longer(stored, identity)
+            if differences and not (longer and bound is None):
+                reason = f"It cannot have more epochs: {bound}. " if longer else ""
                 checks.refuse(
                     f"the run in {self.path} must have been started with the same settings, model and data",
                     "; ".join(differences),
-                    "Choose another folder, or pass resume=False to remove that run and start anew.",
+                    f"{reason}Choose another folder, or pass resume=False to remove that run and start anew.",
                 )
+            if differences and self.writes:
+                files.write_json(config, identity)
             return self.checkpoints.latest(say)
         files.write_json(config, identity)
         return None
+
+    def epochs(self) -> int | None:
+        """Returns the epochs of the run kept here; None where there is none."""
+        try:
+            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))["settings"]["epochs"]
+        except (OSError, KeyError, ValueError):  # none, or one that `open` will name
+            return None
 
     def write_logs(
         self, history: Mapping[str, Sequence[float]], monitor: str | None, best_epoch: int | None, final: bool
@@ -77,6 +93,14 @@ class RunFolder:
         shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         for name in ("config.json", "log.csv", "curves.png"):
             (self.path / name).unlink(missing_ok=True)
+
+
+def _is_longer(stored: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Returns whether a run differs from the one stored by more epochs alone."""
+    before, after = (each.get("settings", {}).get("epochs") for each in (stored, now))
+    if not (isinstance(before, int) and isinstance(after, int) and before < after):
+        return False
+    return not _differences({**stored, "settings": {**stored["settings"], "epochs": after}}, now)
 
 
 def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
@@ -107,7 +131,7 @@ class Keeper:
         identity = {"settings": self.config.describe(), **self.state.identity}
         if not self.crew.chief:
             self.crew.vote(NONE)  # the chief opens the folder first
-        found = self.folder.open(identity, self.config.resume, say)
+        found = self.folder.open(identity, self.config.resume, say, self.config.bound_to_length())
         if self.crew.chief:
             self.crew.vote(NONE)
         steps = self.crew.everyones(-1 if found is None else found[1]["place"]["step"])

@@ -19,12 +19,16 @@ History = Mapping[str, Sequence[float]]
 
 
 def write_csv(path: Path, history: History) -> None:
-    """Writes one row an epoch; the whole file each time, so that a resumed run leaves no row twice."""
+    """Writes one row an epoch; the whole file each time, so that a resumed run leaves no row twice.
+
+    A figure that an epoch does not have, NaN in the history, is left empty.
+    """
     names = list(history)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["epoch", *names])
-    rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), 1))
+    for epoch, values in enumerate(zip(*history.values(), strict=True), 1):
+        rows.writerow([epoch, *("" if value != value else value for value in values)])
     files.write_text(path, text.getvalue())
 
 
@@ -70,8 +74,9 @@ def _draw_panel(axes, history: History, name: str, best_epoch: int | None) -> No
             fontsize=8.5,
         )
     for label, values, colour in lines:
-        if values:
-            axes.plot(epochs, values, color=colour, label=label, linewidth=2, marker=marker, markersize=4)
+        known = [(epoch, value) for epoch, value in zip(epochs, values or (), strict=False) if value == value]
+        if known:
+            axes.plot(*zip(*known, strict=True), color=colour, label=label, linewidth=2, marker=marker, markersize=4)
     axes.set_title(name.replace("_", " "), loc="left", color=INK, fontsize=12, fontweight="bold", pad=16)
     axes.set_xlabel("epoch", color=INK)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
@@ -79,7 +84,8 @@ def _draw_panel(axes, history: History, name: str, best_epoch: int | None) -> No
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
 class TensorBoardLog(Watcher):

@@ -121,7 +121,7 @@ class _Loop:
             epochs = math.ceil(config.steps / steps) if steps else None
         self.progress.begin(epochs, steps, state.batch_size, state.glance or state.figures)
         note = self.keeper.open(self.progress.say)
-        finished = note is not None and note["stopped"] is not None
+        finished = note is not None and self._is_over(note)
         for watcher in self.called:
             watcher.meet(self._occasion())
         if not finished:
@@ -134,6 +134,11 @@ class _Loop:
             self._write_logs()
         if finished:
             self.progress.say(f"the run in {self.keeper.path} is finished; this is its result")
+
+    def _is_over(self, note: Mapping[str, Any]) -> bool:
+        if note["stopped"] != "finished" or self.config.steps is not None:
+            return note["stopped"] is not None
+        return note["place"]["epoch"] >= self.config.epochs  # else this call has more epochs than the last
 
     def _occasion(self) -> Occasion:
         settings = {**self.config.describe(), **self.state.identity}
@@ -163,8 +168,8 @@ class _Loop:
         self.progress.end_steps(place.batch)
         with self.state.judged():
             figures = {**self.state.figures(), **self.state.evaluate()}
-            for name, value in figures.items():
-                self.history.setdefault(name, []).append(value)
+            for name in {**self.history, **figures}:  # an epoch may lack a figure that others have
+                self.history.setdefault(name, [math.nan] * place.epoch).append(figures.get(name, math.nan))
             is_best = self._note_best(figures)
         reasons = [watcher.end_epoch(place.epoch, dict(figures)) for watcher in self.called]
         self.progress.end_epoch(place.epoch, figures, is_best)
@@ -273,8 +278,10 @@ class _Loop:
         if self.config.monitor is None:
             return False
         name, mode = self.config.monitor
+        if name not in figures and name in self.history:
+            return False
         if name not in figures:
-            checks.refuse(f"monitor must name one of {tuple(figures)}", name)
+            checks.refuse(f"monitor must name one of {tuple(figures)}, the figures of the first epoch", name)
         best, loss = self.best, figures.get("val_loss")
         breaks_tie = best and figures[name] == best.value and better(loss or math.nan, best.loss, "min")
         if not better(figures[name], best.value if best else None, mode) and not breaks_tie:
@@ -315,7 +322,8 @@ class _Loop:
 
     def _take_up(self, saved: Mapping[str, Any]) -> None:
         self.place = _Place(**saved["place"])
-        self.history, self.seconds, self.stopped = saved["history"], saved["seconds"], saved["stopped"]
+        self.history, self.seconds = saved["history"], saved["seconds"]
+        self.stopped = saved["stopped"] if self._is_over(saved) else None
         self.best = Best(*saved["best"]) if saved["best"] else None
         self.best_file, self.numbers.last = saved["best_file"], saved["last_finite"]
         self.resumed = True

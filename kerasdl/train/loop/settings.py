@@ -32,7 +32,8 @@ class LoopConfig:
     )
 
     epochs: int = 10
-    """How often the run goes through the data, unless `steps` says how long it lasts."""
+    """How often the run goes through the data, unless `steps` says how long it lasts. A run kept in a folder goes on
+    where it is given more of them."""
     steps: int | None = None
     """How many updates the run makes in all; takes the place of `epochs`."""
     steps_per_execution: int | None = None
@@ -73,6 +74,10 @@ class LoopConfig:
                 checks.refuse(rule, self.monitor)
             if self.monitor[1] not in ("max", "min"):
                 checks.refuse(rule, self.monitor, 'The second part is "max" or "min".')
+
+    def bound_to_length(self) -> str | None:
+        """Returns why a finished run cannot go on for more epochs; None where it can, as if they had been given."""
+        return None if self.steps is None else "steps tells its length"
 
     def describe(self) -> dict[str, Any]:
         """Returns, as plain values for JSON, the settings on which the result of the run depends."""

@@ -14,7 +14,7 @@ from ..engine.config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim.layer_rates import LayerRates
-from .stages import forget_stages, stage_config
+from .stages import open_stages, stage_config
 
 
 def finetune(
@@ -73,7 +73,7 @@ def finetune(
     answering = [layer for layer in _layers_of(model) if layer.name == head]
     optimizer = _slower_below([*layered, answering], decay, config.optimizer)
     stages = [*_stages(layered, config.epochs, probe, gradual)]
-    forget_stages(config, [name for name, _, _ in stages])
+    open_stages(config, {name: epochs for name, epochs, _ in stages})
     run = None
     for number, (name, epochs, free) in enumerate(stages):
         with _only(model, [*answering, *free], train_norms):

@@ -16,7 +16,7 @@ from ..engine.config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim import schedules
-from .stages import forget_stages, stage_config
+from .stages import open_stages, stage_config
 
 
 def fit_progressively(
@@ -69,7 +69,8 @@ def fit_progressively(
     held = None if validation is None else _resized(validation, sizes[-1])
     ends = [round(config.epochs * (stage + 1) / len(sizes)) for stage in range(len(sizes))]
     names = [f"size{size}" for size in sizes]
-    forget_stages(config, names)
+    lengths = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    open_stages(config, dict(zip(names, lengths, strict=True)))
     run = None
     for number, (size, begin, end) in enumerate(zip(sizes, [0, *ends], ends, strict=False)):
         stage = stage_config(

@@ -1,9 +1,11 @@
 """What the stages of one call have in common: draws of their own, and folders inside that of the call."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from kerasdl.core import checks
 
 from ..engine.config import RunConfig
 from ..loop.run_folder import RunFolder
@@ -20,12 +22,27 @@ def stage_config(config: RunConfig, number: int, name: str, **changes: Any) -> R
     return dataclasses.replace(config, seed=config.seed + SEEDS_APART * number, folder=folder, **changes)
 
 
-def forget_stages(config: RunConfig, names: Sequence[str]) -> None:
-    """Removes what earlier calls left of the stages where all are to start anew.
+def open_stages(config: RunConfig, epochs: Mapping[str, int]) -> None:
+    """Makes ready the folder of a call that trains in stages.
 
-    The first one clears its own folder. The others would only when they begin, and till then a call that goes on after
-    a kill would take up their old runs.
+    Where all are to start anew, what earlier calls left of the stages is removed. The first one clears its own folder;
+    the others would only when they begin, and till then a call that goes on after a kill would take up their old runs.
+
+    Args:
+        config: the settings of the call.
+        epochs: how many each stage has, by its name.
+
+    Raises:
+        ArgumentError: a stage in the folder had other epochs. It would go on, but the next began where it ended then.
     """
-    if config.folder is not None and not config.resume:
-        for name in names[1:]:
-            RunFolder(Path(config.folder) / name).clear()
+    if config.folder is None:
+        return
+    for place, (name, count) in enumerate(epochs.items()):
+        folder = RunFolder(Path(config.folder) / name)
+        if not config.resume and place:
+            folder.clear()
+        before = folder.epochs() if config.resume and len(epochs) > 1 else None
+        if before not in (None, count):
+            rule = f"the run in {folder.path} must have as many epochs as it was started with, since others follow it"
+            hint = "Choose another folder, or pass resume=False to start anew."
+            checks.refuse(rule, f"{before} there, {count} here", hint)

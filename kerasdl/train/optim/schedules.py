@@ -356,6 +356,11 @@ def as_schedule(source: Any) -> Any:
     return source
 
 
+def follows_length(source: Any) -> bool:
+    """Returns whether a schedule is another one for a run of another length."""
+    return not isinstance(as_schedule(source), (Constant, Noam, Plateau, _Given))
+
+
 def _known(steps: int | None, name: str) -> int:
     if steps is None:
         checks.refuse(f"schedule {name!r} needs the length of the run", steps, "Pass steps= or steps_per_epoch=.")
