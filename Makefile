@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow bars index macs golden topics matrix awkward applications bundles pictures lint format clean
+.PHONY: quickstart test slow bars fuzz index macs golden topics matrix awkward applications bundles pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -17,6 +17,10 @@ slow: $(READY)
 # The longest bars: three seeds of the quickstart, twenty kills, recipes of minutes. Neither lane holds them.
 bars: $(READY)
 	$(BIN)/python -m pytest -m bars -n 2 --dist loadgroup
+
+# Half an hour of random nets and data: each is right, or refused by name.
+fuzz: $(READY)
+	$(BIN)/python tools/fuzz.py
 
 # What is generated from the registry and the code.
 index: $(READY)

@@ -19,10 +19,12 @@ import_after(
     (
         "kerasdl.layers.channels",
         "kerasdl.layers.dropping",
+        "kerasdl.layers.migrated",
         "kerasdl.layers.normalising",
         "kerasdl.layers.sizes",
         "kerasdl.layers.tokens",
         "kerasdl.layers.window_attention",
+        "kerasdl.layers.windows",
         "kerasdl.losses.cross_entropy",
         "kerasdl.losses.focal",
         "kerasdl.train.optim.layer_rates",

@@ -43,4 +43,5 @@ def classification_task(
         decode=decode_classes,
         replace_head=replace_head,
         example=example,
+        activation="softmax",
     )

@@ -5,6 +5,8 @@ from keras import layers
 
 from kerasdl.core import checks
 
+ENDS = (layers.Softmax, layers.Activation)
+
 
 def prediction_head(x, outputs: int, *, dropout: float = 0.0):
     """Dropout and one dense layer named `head`, whose logits stay float32 under mixed precision.
@@ -70,6 +72,8 @@ def pooled_to(x, side: int):
 def find_head(model: keras.Model) -> keras.layers.Dense:
     """Returns the layer of a model that a new task replaces: the Dense layer named `head`, else a last Dense layer.
 
+    Softmax and Activation layers after the last Dense layer are passed over.
+
     Raises:
         ArgumentError: the model has neither.
 
@@ -77,7 +81,8 @@ def find_head(model: keras.Model) -> keras.layers.Dense:
         >>> find_head(kerasdl.build("mlp")).units
         3
     """
-    for layer in [*(layer for layer in model.layers if layer.name == "head"), model.layers[-1]]:
+    last = next((layer for layer in reversed(model.layers) if not isinstance(layer, ENDS)), None)
+    for layer in [*(layer for layer in model.layers if layer.name == "head"), last]:
         if isinstance(layer, layers.Dense):
             return layer
     checks.refuse("a model whose head is found must have a Dense layer, last or named 'head'", model.name)
@@ -86,23 +91,29 @@ def find_head(model: keras.Model) -> keras.layers.Dense:
 def replace_head(model: keras.Model, outputs: int) -> keras.Model:
     """Returns a copy of a model whose head is fresh and has so many outputs, as logits; other weights are kept.
 
+    A softmax or sigmoid after the old head is left out.
+
     Args:
-        model: a functional model whose last layer is Dense, or that has a Dense layer named `head`.
+        model: a functional model of one output whose last layer is Dense, or that has a Dense layer named `head`.
         outputs: units of the new head, 1 or more.
 
     Returns:
         A new model that shares no weight with the old one.
 
     Raises:
-        ArgumentError: the model has no such layer.
+        ArgumentError: the model has no such layer, or several outputs, of which all but the head's would be lost.
 
     Example:
         >>> replace_head(kerasdl.build("mlp", features=4), 10).output_shape
         (None, 10)
     """
     checks.at_least("outputs", outputs, 1)
-    name = find_head(model).name
+    if len(model.outputs) > 1:
+        names = list(getattr(model, "output_names", ())) or len(model.outputs)
+        hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
+        checks.refuse("a model whose head is replaced must have one output", names, hint)
+    head = find_head(model)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    fresh = layers.Dense(outputs, dtype="float32", name=name)(copy.get_layer(name).input)
+    fresh = layers.Dense(outputs, dtype="float32", name=head.name)(copy.get_layer(head.name).input)
     return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs, fresh, name=model.name)

@@ -4,27 +4,33 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasdl.core import checks, files
+from kerasdl.core import checks
+from kerasdl.core.data_fit import check_fits
+from kerasdl.core.decoding import to_logits, to_scores
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
+from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
 from . import archive
 from .card import write_card
+from .evaluating import check_single_output, evaluate_model, outputs_of
 from .exports import ExportOptions, export_bundle
-from .finetuning import claim_folder, finetune_model
-from .manifest import PARTS, Manifest, read_manifest
-from .model_file import check_model_file, save_model_file
+from .finetuning import claim_folder, finetune_model, model_and_data
+from .label_forms import fitting_labels
+from .manifest import PARTS, Manifest
 from .raw_input import with_preprocessing
 from .readiness import public_name, ready_data
+from .saving import write_parts
 
 PLAIN = ExportOptions()
 
@@ -42,7 +48,7 @@ class Bundle:
     """
 
     model: keras.Model
-    """A functional model whose outputs are logits."""
+    """A functional model; `manifest.outputs` says whether it gives logits, probabilities or values."""
     manifest: Manifest
     """What bundle.json holds."""
     preprocess: Mapping[str, Any]
@@ -60,8 +66,11 @@ class Bundle:
                 checks.refuse(f"a bundle must have a label for each of its {outputs} outputs", len(self.labels))
             if set(self.extra) != set(self.manifest.parts) - set(PARTS):
                 checks.refuse("extra must hold each further part of the manifest, and no other", sorted(self.extra))
+            gives = outputs_of(self.model, self.task, self.manifest.outputs)
         except (ArgumentError, UnknownNameError) as error:
             raise BundleError(f"{self.manifest.name}: {error}") from None
+        if gives != self.manifest.outputs:
+            object.__setattr__(self, "manifest", dataclasses.replace(self.manifest, outputs=gives))
 
     @classmethod
     def of(
@@ -81,7 +90,8 @@ class Bundle:
         """Wraps a model of one's own.
 
         Args:
-            model: a functional model whose outputs are logits.
+            model: a functional model. A classifier gives logits, or probabilities where it ends in a softmax or
+                sigmoid; both are taken for what they are.
             name: what to call the bundle.
             task: the task it solves.
             preprocess: settings of the task's preprocessing; for images `{"image_shape": (H, W, C), "scale": (-1, 1)}`.
@@ -146,24 +156,39 @@ class Bundle:
             batch_size: examples computed at once.
 
         Returns:
-            For each example `{"label", "score", "scores"}`, or `{"value"}` in a regression.
+            For each example `{"label", "score", "scores"}`; with several labels an example `{"labels", "scores"}`; in
+            a regression `{"value"}`, or `{label: value}` of each output.
+
+        Raises:
+            ArgumentError: the input does not fit the model, or this has several outputs.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
             True
         """
-        return self.task.decode(self.logits(raw, batch_size=batch_size), self.labels)
+        check_single_output(self.model, "predict")
+        outputs = self._outputs(raw, batch_size)
+        return self.task.decode(to_scores(outputs, self.task.activation, self.manifest.outputs), self.labels)
 
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
-        """Returns the model's outputs (B, K) in float32 for raw input.
+        """Returns logits (B, K) in float32 for raw input; a regression's values.
+
+        Of a model that gives probabilities they are logarithms of these, or log-odds where each label stands alone.
+
+        Raises:
+            ArgumentError: the input does not fit the model.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").logits(np.zeros((28, 28), "uint8")).shape
             (1, 10)
         """
+        return to_logits(self._outputs(raw, batch_size), self.task.activation, self.manifest.outputs)
+
+    def _outputs(self, raw: Any, batch_size: int) -> np.ndarray:
         if not len(raw):
             checks.refuse("raw must hold at least one input", raw)
         inputs = self.task.preprocess(raw, self.preprocess)
+        check_fits(self.model, inputs, name="raw input")
         return self.model.predict(inputs, batch_size=batch_size, verbose=0)
 
     def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:
@@ -177,21 +202,22 @@ class Bundle:
         Returns:
             `{"loss": ..., "accuracy": ...}`.
 
+        Raises:
+            ArgumentError: data or labels do not fit the model, or there is no end to them.
+            DataError: there are none, or they cannot be read.
+
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
             True
         """
+        check_single_output(self.model, "evaluate")
         dataset = self.ready(data, split="test")
-        self._check_labels(dataset)
-        loss, metrics = self.task.loss(), self.task.metrics()
-        total = examples = 0
-        for inputs, targets in dataset.batches(batch_size):
-            outputs = self.model(inputs, training=False)
-            total += float(loss(targets, outputs)) * len(targets)
-            examples += len(targets)
-            for metric in metrics:
-                metric.update_state(targets, outputs)
-        return {"loss": total / examples, **{metric.name: float(metric.result()) for metric in metrics}}
+        if dataset.class_names and dataset.class_names != self.labels:
+            rule = f"data for {self.name} must have its classes {self.labels}"
+            checks.refuse(rule, dataset.class_names, "Fine-tune the bundle on this data first.")
+        check_dataset_fits(self.model, dataset)
+        dataset = fitting_labels(dataset, self.task, self.labels, self.model.outputs[0].shape[-1])
+        return evaluate_model(self.model, self.task, dataset, batch_size)
 
     def finetune(
         self,
@@ -212,7 +238,8 @@ class Bundle:
                 ready for the model.
             validation: the same, or None.
             epochs: passes over the data, all stages together.
-            labels: the classes of arrays, where they are not the bundle's own; other data names its own.
+            labels: the classes of arrays or of a tf.data.Dataset, where they are not the bundle's own; other data
+                names its own.
             freeze: `staged` trains the head alone for the first third of the epochs and then every layer, those below
                 the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
                 every layer.
@@ -235,12 +262,7 @@ class Bundle:
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
-        train = self.ready(train, labels=labels)
-        if validation is not None:
-            validation = self.ready(validation, split="validation", labels=labels or train.class_names)
-        model, labels = self._copy_for(train)
-        if validation is not None and validation.class_names not in ((), labels):
-            checks.refuse(f"validation data must have the training data's classes {labels}", validation.class_names)
+        model, train, validation, labels = model_and_data(self, train, validation, tuple(labels))
         claim_folder(config.folder, self.model, resume=config.resume)
         finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
         classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}
@@ -249,6 +271,7 @@ class Bundle:
             name=name or f"{self.name.removesuffix('_finetuned')}_finetuned",
             arguments={**self.manifest.arguments, **classes},
             labels=labels,
+            outputs="",
             metrics={},
             provenance={
                 "finetuned from": self.name,
@@ -299,21 +322,7 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").save("mine.zip").name
             'mine.zip'
         """
-
-        def fill(folder: Path) -> None:
-            save_model_file(self.model, folder / self.manifest.parts["model"])
-            files.write_json(folder / self.manifest.parts["preprocess"], dict(self.preprocess))
-            for role, content in self.extra.items():
-                part = folder / self.manifest.parts[role]
-                part.parent.mkdir(parents=True, exist_ok=True)
-                part.write_bytes(content)
-            (folder / "bundle.json").write_text(self.manifest.to_json(), encoding="utf-8")
-            (folder / self.manifest.parts["card"]).write_text(self.card(), encoding="utf-8")
-            # What is written is what load_bundle takes.
-            read_manifest(folder)
-            check_model_file(folder / self.manifest.parts["model"])
-
-        return archive.write(fill, path)
+        return archive.write(partial(write_parts, self), path)
 
     def export(
         self,
@@ -379,22 +388,13 @@ class Bundle:
             data: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches ready
                 for the model.
             split: of a name.
-            labels: the classes of arrays, where they are not the bundle's own.
+            labels: the classes of arrays or of a tf.data.Dataset, where they are not the bundle's own.
+
+        Raises:
+            ArgumentError: the data are of another task or form, or have other classes than `labels` says.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").ready("digits").input_shape
             (32, 32, 3)
         """
-        return ready_data(data, split, self.task, self.preprocess, tuple(labels or self.labels))
-
-    def _check_labels(self, dataset: Dataset) -> None:
-        if dataset.class_names and dataset.class_names != self.labels:
-            rule = f"data for {self.name} must have its classes {self.labels}"
-            checks.refuse(rule, dataset.class_names, "Fine-tune the bundle on this data first.")
-
-    def _copy_for(self, train: Dataset) -> tuple[keras.Model, tuple[str, ...]]:
-        if not train.class_names or train.class_names == self.labels:
-            copy = keras.models.clone_model(self.model)
-            copy.set_weights(self.model.get_weights())
-            return copy, self.labels
-        return self.task.replace_head(self.model, len(train.class_names)), train.class_names
+        return ready_data(data, split, self.task, self.preprocess, tuple(labels), self.labels)

@@ -12,13 +12,15 @@ from typing import Any
 
 from .archive import MANIFEST, check_name, one_error, refuse
 
-SCHEMA = 1
+SCHEMA = 2
+FIRST = 1  # the schema of bundles that do not say what their model gives
 MAX_JSON = 2**20
 JSON_DEPTH = 16
 MAX_TEXT = 10_000
 MAX_LABELS = 100_000
 MAX_SIZE = 2**24
 PARTS = {"model": "model.keras", "preprocess": "preprocess.json", "card": "card.md"}
+OUTPUTS = ("logits", "probabilities", "values")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "string")
 
 
@@ -40,6 +42,8 @@ class Manifest:
     """`{"name", "shape", "dtype"}` of each input; shapes are without the batch, None where a size is free."""
     labels: tuple[str, ...] = ()
     """The names of the outputs, in order."""
+    outputs: str = ""
+    """What the model gives: `logits`, `probabilities` or a regression's `values`; "" leaves it to the model's graph."""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Figures by name, under the name of the data they were measured on."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +68,8 @@ class Manifest:
             "licence": _text("licence", self.licence, empty=True),
             "parts": _parts(self.parts),
         }
+        if self.outputs not in ("", *OUTPUTS):
+            refuse(f"outputs must be one of {OUTPUTS}", self.outputs)
         if len(set(checked["labels"])) < len(checked["labels"]):
             refuse("labels must differ from one another", checked["labels"])
         for name, value in checked.items():
@@ -82,6 +88,8 @@ class Manifest:
         """
         values = _mapping(MANIFEST, parse_json(text, MANIFEST))
         names = {each.name for each in dataclasses.fields(cls)}
+        if type(values.get("schema")) is int and values["schema"] == FIRST:
+            values = {"outputs": "", **values, "schema": SCHEMA}
         if values.get("schema") != SCHEMA:
             cls(**{**dict.fromkeys(names), "schema": values.get("schema")})
         if set(values) != names:

@@ -1,5 +1,6 @@
 """Data of any form as what a bundle's model takes."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,58 @@ from kerasdl.data import Dataset, as_dataset, load
 SAMPLES = 256
 
 
-def ready_data(data: Any, split: str, task: Task, settings: Mapping[str, Any], labels: tuple[str, ...]) -> Dataset:
+def ready_data(
+    data: Any,
+    split: str,
+    task: Task,
+    settings: Mapping[str, Any],
+    labels: tuple[str, ...],
+    own_labels: tuple[str, ...] = (),
+) -> Dataset:
     """Returns data resized, scaled or standardised by the settings of a bundle.
 
+    Args:
+        data: what `Bundle.ready` takes.
+        split: of a name.
+        task: the bundle's task.
+        settings: of its preprocessing.
+        labels: names of the classes, where data do not name their own; empty for those of the bundle.
+        own_labels: the bundle's.
+
     Raises:
-        ArgumentError: arrays whose labels are not among those named.
+        ArgumentError: data of another task or form, or with other classes than those named.
     """
-    if isinstance(data, tuple):
-        inputs, targets = data
-        known = set(range(len(labels)))
-        if labels and not set(np.unique(targets)) <= known:
-            checks.refuse(f"labels must be whole numbers from 0 to {len(labels) - 1}", sorted(set(targets))[:12])
-        inputs = task.preprocess(inputs, settings)
-        return as_dataset((inputs, targets), name="arrays", task=task.name, class_names=labels)
-    dataset = load(data, split) if isinstance(data, str) else as_dataset(data)
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            checks.refuse("data must be a pair (inputs, labels)", f"{len(data)} parts", "Sample weights are not taken.")
+        inputs, targets = task.preprocess(data[0], settings), _texts(data[1])
+        return as_dataset((inputs, targets), name="arrays", task=task.name, class_names=labels or own_labels)
+    if isinstance(data, tf.data.Dataset):
+        return as_dataset(data, class_names=labels)
+    dataset = _named(load(data, split) if isinstance(data, str) else as_dataset(data), labels)
     if dataset.task not in ("unknown", task.name):
         checks.refuse(f"data must be of the task {task.name}", f"{dataset.name}: {dataset.task}")
     if dataset.images:
         return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
     return dataset
+
+
+def _named(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
+    """Returns a dataset whose classes bear the names given; those that have no more than numbers are renamed."""
+    numbers = tuple(map(str, range(len(dataset.class_names))))
+    if not labels or labels == dataset.class_names:
+        return dataset
+    if dataset.class_names not in ((), numbers[: len(labels)]):
+        rule = f"labels must name the classes of {dataset.name}, {dataset.class_names}, in that order"
+        checks.refuse(rule, labels, "Leave labels= out: the data name their own.")
+    return dataclasses.replace(dataset, class_names=labels)
+
+
+def _texts(targets: Any) -> np.ndarray:
+    """Returns labels as an array; a column of texts of any library is one of texts."""
+    targets = np.asarray(targets)
+    is_text = targets.dtype == object and all(isinstance(each, str) for each in targets.ravel())
+    return targets.astype(str) if is_text else targets
 
 
 def labelled(data: Any) -> Any:

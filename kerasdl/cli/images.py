@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
-from kerasdl.data.images import SUFFIXES
+from kerasdl.data.image_files import SUFFIXES
 
 
 def read_inputs(paths: Sequence[Path]) -> tuple[list[str], list]:

@@ -64,7 +64,7 @@ def _check_one(model: keras.Model, tensor: Any, given: Any, name: str, *, severa
     if strings or not (fits or _takes_any_size(model, theirs, dtype)):
         rule = f"{name} must have the shape and dtype that {what} takes, {own} {tensor.dtype}"
         checks.refuse(rule, f"{theirs} {dtype}", _remedy(own, theirs, strings))
-    if "int" in tensor.dtype and hasattr(given, "__array__"):
+    if "int" in tensor.dtype and hasattr(given, "__array__") and not isinstance(given, keras.KerasTensor):
         _check_whole(model, tensor, np.asarray(given), f"{name} for {what}")
 
 

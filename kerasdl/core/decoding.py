@@ -1,4 +1,4 @@
-"""Plain results from output arrays."""
+"""Plain results from output arrays: labels with probabilities, or values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,30 +13,59 @@ def softmax(logits: Any) -> np.ndarray:
     return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
-def decode_classes(logits: Any, labels: Sequence[str]) -> list[dict]:
-    """Returns `{"label", "score", "scores": {label: probability}}` per row of logits (B, K), likeliest first.
+def sigmoid(logits: Any) -> np.ndarray:
+    """Returns probabilities in float64 from logits, each by itself."""
+    logits = np.asarray(logits, np.float64)
+    return np.exp(-np.logaddexp(0.0, -logits))
+
+
+def to_scores(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
+    """Returns outputs as the scores that a task decodes.
+
+    Args:
+        outputs: what a model gave, (B, K).
+        activation: what makes scores of logits, `softmax`, `sigmoid` or None, as in `Task`.
+        kind: what the outputs are, `logits`, `probabilities` or `values`; only logits are changed.
+    """
+    if kind != "logits" or activation is None:
+        return np.asarray(outputs, np.float64)
+    return softmax(outputs) if activation == "softmax" else sigmoid(outputs)
+
+
+def to_logits(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
+    """Returns outputs as logits in float32: of probabilities their logarithm, of those each by itself the log-odds."""
+    if kind != "probabilities" or activation is None:
+        return np.asarray(outputs)
+    least = np.finfo(np.float32).tiny
+    shares = np.clip(np.asarray(outputs, np.float64), least, 1.0)
+    found = np.log(shares) - (0 if activation == "softmax" else np.log(np.maximum(1 - shares, least)))
+    return found.astype(np.float32)
+
+
+def decode_classes(scores: Any, labels: Sequence[str]) -> list[dict]:
+    """Returns `{"label", "score", "scores": {label: probability}}` per row of probabilities (B, K), likeliest first.
 
     Labels that are missing are called by their number.
     """
     results = []
-    for row in softmax(logits):
+    for row in np.asarray(scores, np.float64):
         order = np.argsort(-row, kind="stable")
         names = [labels[k] if k < len(labels) else str(k) for k in order]
-        scores = {name: float(row[k]) for name, k in zip(names, order, strict=True)}
-        results.append({"label": names[0], "score": scores[names[0]], "scores": scores})
+        by_name = {name: float(row[k]) for name, k in zip(names, order, strict=True)}
+        results.append({"label": names[0], "score": by_name[names[0]], "scores": by_name})
     return results
 
 
-def decode_labels(logits: Any, labels: Sequence[str]) -> list[dict]:
-    """Returns `{"labels": [...], "scores": {label: probability}}` per row of logits (B, K), each label by itself.
+def decode_labels(scores: Any, labels: Sequence[str]) -> list[dict]:
+    """Returns `{"labels": [...], "scores": {label: probability}}` per row of probabilities (B, K), each by itself.
 
     Found are labels of a probability of one half and more. Labels that are missing are called by their number.
     """
     results = []
-    for row in 1 / (1 + np.exp(-np.asarray(logits, np.float64))):
+    for row in np.asarray(scores, np.float64):
         order = np.argsort(-row, kind="stable")
-        scores = {labels[k] if k < len(labels) else str(k): float(row[k]) for k in order}
-        results.append({"labels": [name for name, score in scores.items() if score >= 0.5], "scores": scores})
+        by_name = {labels[k] if k < len(labels) else str(k): float(row[k]) for k in order}
+        results.append({"labels": [name for name, score in by_name.items() if score >= 0.5], "scores": by_name})
     return results
 
 

@@ -20,7 +20,7 @@ def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None
     Args:
         loss: as `keras.Model.compile` takes it: an object, a name or a function, or a list or dict of them.
         model: a Keras model.
-        sample: a few inputs, which show what a subclassed model gives; None goes without.
+        sample: as in `output_activations`; it shows what a subclassed model gives.
 
     Raises:
         ArgumentError: the loss has `from_logits=True` and the model ends in a softmax or sigmoid, or the loss takes

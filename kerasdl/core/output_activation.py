@@ -74,7 +74,9 @@ def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputAc
 
     Args:
         model: a Keras model.
-        sample: a few inputs as the model takes them; None draws random ones for a model that knows its inputs.
+        sample: a few inputs as the model takes them, or what tells their shapes and dtypes, such as
+            `dataset.element_spec[0]`, by which random ones are drawn; None takes the model's own inputs, where it knows
+            them.
 
     Returns:
         One for each output; a single unknown one for a subclassed model without a sample.
@@ -187,15 +189,31 @@ def _may_keep(operation: Any) -> bool:
 
 
 def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
-    """Returns what the outputs of a few inputs show."""
-    if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
-        return ()  # its states would change
+    """Returns what the outputs for a few inputs show."""
+    if sample is None and getattr(model, "inputs", None):
+        sample = model.inputs[0] if len(model.inputs) == 1 else model.input
+    stateful = any(getattr(layer, "stateful", False) for layer in model._flatten_layers())  # states would change
+    if sample is None or stateful or not model.built:
+        return ()
+    rng = np.random.default_rng(0)
     try:
-        few = _random_inputs(model) if sample is None else keras.tree.map_structure(lambda x: x[:SAMPLES], sample)
-        answers = [_answers(model, few, scale) for scale in SCALES] if few is not None else []
+        few = keras.tree.map_structure(lambda each: _few(each, rng), sample)
+        answers = [_answers(model, few, scale) for scale in SCALES]
     except Exception:  # a net of rules of its own, of which the caller hears where it is run on real data
         return ()
     return tuple(OutputActivation(_kind_of(arrays), model.name) for arrays in zip(*answers, strict=True))
+
+
+def _few(each: Any, rng: np.random.Generator) -> Any:
+    """Returns a few of an array's examples, or random ones in the shape and dtype of what holds no values."""
+    if hasattr(each, "__array__") and not isinstance(each, keras.KerasTensor):
+        return each[:SAMPLES]
+    first, *rest = each.shape
+    shape = (SAMPLES if first is None else first, *(FREE_SIZE if size is None else size for size in rest))
+    dtype = keras.backend.standardize_dtype(each.dtype)
+    if keras.backend.is_float_dtype(dtype):
+        return rng.normal(size=shape).astype("float32")
+    return rng.integers(0, 2, shape).astype(dtype)
 
 
 def _answers(model: keras.Model, inputs: Any, scale: float) -> list[np.ndarray]:
@@ -216,17 +234,3 @@ def _kind_of(values: tuple[np.ndarray, ...]) -> str | None:
         return "softmax"
     bounded = np.isfinite(together).all() and together.min() >= 0 and together.max() <= 1
     return "sigmoid" if bounded and np.ptp(together) > 0.5 else None
-
-
-def _random_inputs(model: keras.Model) -> Any:
-    if not getattr(model, "inputs", None):
-        return None
-    rng = np.random.default_rng(0)
-
-    def drawn(tensor: Any) -> np.ndarray:
-        shape = (tensor.shape[0] or SAMPLES, *(FREE_SIZE if size is None else size for size in tensor.shape[1:]))
-        if keras.backend.is_float_dtype(tensor.dtype):
-            return rng.normal(size=shape).astype("float32")
-        return rng.integers(0, 2, shape).astype(tensor.dtype)
-
-    return keras.tree.map_structure(drawn, model.inputs[0] if len(model.inputs) == 1 else model.input)

@@ -7,6 +7,8 @@ from typing import Any
 
 from . import checks
 from .index import load_index
+from .loss_scale import from_logits, over_probabilities
+from .output_activation import gives_probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +20,9 @@ class Task:
     module: str
     """The module that registers it, which is `__name__` there."""
     loss: Callable[[], Any]
-    """Makes the default `keras.losses.Loss`, over logits."""
+    """Makes the default `keras.losses.Loss`; of a classifier over logits."""
     metrics: Callable[[], list]
-    """Makes the default list of `keras.metrics.Metric`."""
+    """Makes the default list of `keras.metrics.Metric`, over what the loss is over."""
     monitor: tuple[str, str]
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
     check: Callable[[Mapping[str, Any], tuple], None]
@@ -30,11 +32,24 @@ class Task:
     preprocess_layers: Callable[[Mapping[str, Any], tuple], list]
     """Makes the built-in Keras layers that do the same inside a graph, from settings and the shape of a raw input."""
     decode: Callable[[Any, Sequence[str]], list]
-    """Turns output arrays and labels into one plain result per example."""
+    """Turns scores (probabilities; a regression's values) and labels into one plain result per example."""
     replace_head: Callable[[Any, int], Any]
     """Returns the model with a fresh head of so many outputs, every other weight kept."""
     example: Callable[[Any, int, int], tuple]
     """Draws `(inputs, targets)` for `(model, batch, seed)`: what the contract test feeds."""
+    activation: str | None = None
+    """What makes scores of logits, `softmax` or `sigmoid`; None where outputs are taken as they are."""
+
+    def loss_for(self, model: Any) -> Any:
+        """Makes the default loss over what a model gives: logits, or probabilities where it ends in a softmax."""
+        loss = self.loss()
+        return over_probabilities(loss) if from_logits(loss) and gives_probabilities(model) else loss
+
+    def metrics_for(self, model: Any) -> list:
+        """Makes the default metrics over what a model gives, as `loss_for` does."""
+        metrics = self.metrics()
+        over = from_logits(self.loss()) and gives_probabilities(model)
+        return [over_probabilities(metric) for metric in metrics] if over else metrics
 
 
 _tasks: dict[str, Task] = {}

@@ -61,6 +61,8 @@ class Dataset:
     """What was subtracted from each feature: its mean over the train split."""
     feature_std: tuple[float, ...] = ()
     """What each feature was divided by: its standard deviation over the train split."""
+    levels: int | None = None
+    """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
 
     def batches(
         self,
@@ -142,14 +144,9 @@ class Dataset:
         alone.
 
         Args:
-            batch_size: as in `batches`.
-            shuffle: as in `batches`.
-            seed: as in `batches`.
+            batch_size: as in `batches`, like `shuffle`, `seed`, `augment`, `mix` and `share`.
             epoch: the first epoch.
             start: how many batches of the first epoch to leave out.
-            augment: as in `batches`.
-            mix: as in `batches`.
-            share: as in `batches`.
 
         Returns:
             What `batches` returns, epoch after epoch.

@@ -1,8 +1,11 @@
-"""A folder of images, one sub-folder a class: damaged files are found when it is loaded, and named."""
+"""A folder of images, one sub-folder a class: what it holds is found when it is loaded, and faults are named."""
 
 import hashlib
 import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,130 +16,222 @@ from kerasdl.core.errors import DataError
 
 from . import sources
 from .dataset import Dataset
-from .images import SUFFIXES, decode_image, to_pixels
+from .duplicates import equal_files
+from .folder_layout import SHOWN, Layout, Picture, listed, read_layout
+from .image_files import HOW_TO_CONVERT, UnreadableError, one_line, read_image
+from .images import to_pixels
 from .splits import SPLITS
 
-# Folders that are split already bear one of these names.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-CLUTTER = ("thumbs.db", "desktop.ini")
 REMEDY = "Mend or remove the files."
+TWELVE_BITS = 4095
 
 
 class DataWarning(UserWarning):
-    """Something in the data was left out."""
+    """Something in the data was left out, or looks like a mistake."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file that was decoded."""
+
+    shape: tuple[int, ...]
+    """Of the decoded image."""
+    pixels: np.ndarray | None
+    """At the shape that was asked for; None where all together would not fit in memory."""
+    largest: int
+    """The largest value of a file of 16 bits; 0 for other files."""
 
 
 def read_folder(
-    path: Path, split: str, *, size: int | None, image_shape: tuple | None, on_bad: str, seed: int
+    path: Path,
+    split: str,
+    *,
+    size: int | None,
+    image_shape: tuple | None,
+    on_bad: str,
+    seed: int,
+    levels: int | None = None,
 ) -> Dataset:
     """Returns the images of a split, classes and files in the order of their names.
 
-    Where PATH holds `train`, `validation` (or `val`, `valid`) and `test`, these are the splits. Else 10 in 100 files
-    of each class are for validation and as many for the test (one each at least where a class has three or more),
-    picked by a hash of the seed and the file's name. `all` takes everything. Each file of the split is decoded once,
-    here: what cannot be read is left out with one `DataWarning` that names every file, or refused.
+    Images count at any depth below their class folder. Where PATH, or the one folder in it, holds `train`,
+    `validation` (or `val`, `valid`, ...) and `test`, in any case, these are the splits, and classes whose names differ
+    by case or Unicode form alone are one. Else 10 in 100 files of each class are for validation and as many for the
+    test (one each at least where a class has three or more), picked by a hash of the seed and the file's name. `all`
+    takes everything. Each file of the split is decoded once, here: what cannot be read is left out with one
+    `DataWarning` that names the files, or refused.
+
+    `DataWarning`s also name images in no class folder, a picture that stands in two splits or classes, a split that
+    lacks classes, a class that stands alone, and files of 16 bits that hold 12 or fewer.
+
+    Raises:
+        DataError: the folder can be read in two ways, or a class is empty, missing in the train split, or the only one.
     """
     path = path.expanduser()
-    class_names, files = _find_files(path, split, seed)
-    if size is not None:
-        if size > len(files):
-            checks.refuse(f"size must be at most {len(files)}, the files of split {split!r} in {path}", size)
-        files = sorted(sorted(files, key=lambda file: _hash(seed, file[0]))[:size])
-    found, bad = _inspect([file for file, _ in files], image_shape)
+    layout = read_layout(path, split)
+    pictures = _of_splits(layout, split, seed)
+    chosen = _chosen(layout, pictures, split, size, seed)
+    found = _inspect([each.path for each in chosen], image_shape, levels)
+    pairs = list(zip(chosen, found, strict=True))
+    bad = [(each.path, result) for each, result in pairs if isinstance(result, UnreadableError)]
+    kept = [(each, result) for each, result in pairs if isinstance(result, Found)]
     if bad and on_bad == "refuse":
         raise DataError(f"{_listing(path, bad)}. {REMEDY} Or pass on_bad='skip'.")
-    kept = [each for each in zip(files, found, strict=True) if each[1] is not None]
-    if not kept:
-        reason = _listing(path, bad) if bad else "no file stands there"
-        raise DataError(f"no image for split {split!r} in {path}: {reason}. {REMEDY} Or take another split, or 'all'.")
-    if bad:
-        warnings.warn(f"{_listing(path, bad)}; left out. {REMEDY}", DataWarning, stacklevel=3)
-    shapes = {shape for _, (shape, _) in kept}
-    pixels = [image for _, (_, image) in kept if image is not None]
+    _refuse_bare_classes(path, split, pictures, kept, bad)
+    notes = [f"{_listing(path, bad)}; left out. {REMEDY}"] if bad else []
+    notes += layout.notes + _on_loose(layout, split) + _on_levels(kept, levels)
+    notes += _on_repeated(layout.root, pictures, [each for each, _ in kept])
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=3)
+    pixels = [result.pixels for _, result in kept if result.pixels is not None]
+    names = {name: place for place, name in enumerate(layout.class_names)}
     return Dataset(
         name=f"folder:{path}",
         task="image_classification",
-        class_names=class_names,
-        input_shape=image_shape or _common_shape(shapes),
+        class_names=layout.class_names,
+        input_shape=image_shape or _common_shape({result.shape for _, result in kept}),
         input_dtype="uint8",
         size=len(kept),
         licence="not stated",
         seekable=True,
         scale=None,
         source=sources.Examples(
-            [file for (file, _), _ in kept],
-            np.array([class_names.index(name) for (_, name), _ in kept], np.int32),
+            [each.path for each, _ in kept],
+            np.array([names[each.label] for each, _ in kept], np.int32),
             np.stack(pixels) if pixels else None,
+            levels,
         ),
         images=True,
+        levels=levels,
     )
 
 
-def _find_files(path: Path, split: str, seed: int) -> tuple[tuple[str, ...], list[tuple[Path, str]]]:
-    """Returns the class names of the whole folder, and the split's (file, class name) pairs."""
-    if not path.is_dir():
-        raise DataError(f"no folder {path}. Give the path of a folder that holds one sub-folder a class.")
-    tops = _subfolders(path)
-    is_split = all(top.name.lower() in SPLIT_FOLDERS for top in tops) and any(_subfolders(top) for top in tops)
-    if is_split:
-        folders = [(folder, SPLIT_FOLDERS[top.name.lower()]) for top in tops for folder in _subfolders(top)]
-    else:
-        folders = [(folder, None) for folder in tops]
-    present = sorted({belongs for _, belongs in folders}) if is_split else SPLITS
-    checks.one_of("split", split, (*present, "all"))
-    class_names = tuple(sorted({folder.name for folder, _ in folders}))
-    if not class_names:
-        raise DataError(f"{path} holds no sub-folders. Put the images of each class into one, named for the class.")
-    files = []
-    for folder, belongs in folders:
-        if split == "all" or belongs in (None, split):
-            inside = sorted(file for file in folder.iterdir() if file.is_file() and not _is_clutter(file))
-            inside = inside if is_split or split == "all" else _cut(inside, split, seed)
-            files += [(file, folder.name) for file in inside]
-    return class_names, files
+def _of_splits(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str | None]]:
+    """Returns each file with its split: the one whose folder it lies in, else the one that it is drawn into."""
+    if layout.splits or split == "all":
+        return [(each, each.split) for each in layout.pictures]
+    classes = defaultdict(list)
+    for each in layout.pictures:
+        classes[each.label].append(each)
+    drawn = {}
+    for files in classes.values():
+        held_out = max(1, round(len(files) / 10)) if len(files) >= 3 else 0
+        for place, each in enumerate(sorted(files, key=lambda each: _hash(seed, each))):
+            home = "validation" if place < held_out else "test" if place < 2 * held_out else "train"
+            drawn[each.path] = home
+    return [(each, drawn[each.path]) for each in layout.pictures]
 
 
-def _cut(files: list[Path], split: str, seed: int) -> list[Path]:
-    """Returns a split's share of one class's files; the three shares are disjoint and cover them."""
-    held_out = max(1, round(len(files) / 10)) if len(files) >= 3 else 0
-    ranked = sorted(files, key=lambda file: _hash(seed, file))
-    parts = {
-        "validation": ranked[:held_out],
-        "test": ranked[held_out : 2 * held_out],
-        "train": ranked[2 * held_out :],
-    }
-    return sorted(parts[split])
+def _chosen(
+    layout: Layout, pictures: list[tuple[Picture, str | None]], split: str, size: int | None, seed: int
+) -> list[Picture]:
+    """Returns the files of a split, or so many of them, drawn by the seed."""
+    loose = [file for home, file in layout.loose if home == split]
+    if layout.splits and split not in layout.splits and loose:
+        rule = f"split {split!r} of {one_line(layout.root)} holds no class folders, but {len(loose)} images"
+        raise DataError(f"{rule}, such as {one_line(loose[0].name)}. Put them into class folders.")
+    checks.one_of("split", split, (*(layout.splits or SPLITS), "all"))
+    chosen = [each for each, home in pictures if split in ("all", home)]
+    if size is None:
+        return chosen
+    if size > len(chosen):
+        checks.refuse(f"size must be at most {len(chosen)}, the files of split {split!r} in {layout.root}", size)
+    drawn = {each.path for each in sorted(chosen, key=lambda each: _hash(seed, each))[:size]}
+    return [each for each in chosen if each.path in drawn]
 
 
-def _inspect(files: list[Path], image_shape: tuple | None) -> tuple[list, list[DataError]]:
-    """Decodes each file once; returns for each (shape, pixels or None), or None where it is bad, and what was bad.
+def _inspect(files: Sequence[Path], image_shape: tuple | None, levels: int | None) -> list[Found | UnreadableError]:
+    """Decodes each file once.
 
     Pixels are kept at `image_shape` where all of them fit in memory, so that training need not decode again.
     """
     keep = image_shape is not None and None not in image_shape
     keep = keep and len(files) * int(np.prod(image_shape)) <= sources.MEMORY_LIMIT
 
-    def read(file):
-        if file.suffix.lower() not in SUFFIXES:
-            return DataError(f"cannot read the image {file}: not a PNG, JPEG, BMP or WebP image")
+    def read(file: Path) -> Found | UnreadableError:
         try:
-            image = decode_image(file)
-        except DataError as error:
+            image, largest = read_image(file, levels)
+        except UnreadableError as error:
             return error
-        return image.shape, to_pixels(image, image_shape) if keep else None
+        return Found(image.shape, to_pixels(image, image_shape) if keep else None, largest)
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        # decode_image refuses such a file itself; Pillow's warning would only say it twice.
+        # read_image refuses such a file itself; Pillow's warning would only say it twice.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        results = list(pool.map(read, files))
-    bad = [result for result in results if isinstance(result, DataError)]
-    return [None if isinstance(result, DataError) else result for result in results], bad
+        return list(pool.map(read, files))
+
+
+def _refuse_bare_classes(
+    path: Path,
+    split: str,
+    pictures: list[tuple[Picture, str | None]],
+    kept: list[tuple[Picture, Found]],
+    bad: list[tuple[Path, UnreadableError]],
+) -> None:
+    """Raises where nothing is left, or where none of a class's files in the split can be read."""
+    if not kept:
+        reason = _listing(path, bad) if bad else "no file stands there"
+        place = f"split {split!r} in {one_line(path)}"
+        raise DataError(f"no image for {place}: {reason}. {REMEDY} Or take another split, or 'all'.")
+    faults, files = dict(bad), defaultdict(list)
+    for each, home in pictures:
+        if split in ("all", home):
+            files[each.label].append(each.path)
+    for label, paths in files.items():
+        if all(file in faults for file in paths):
+            rule = f"every class must hold an image that can be read; class {label!r} has none in split {split!r}"
+            raise DataError(f"{rule}: {_listing(path, [(file, faults[file]) for file in paths])}. {REMEDY}")
+
+
+def _on_loose(layout: Layout, split: str) -> list[str]:
+    loose = [file for home, file in layout.loose if home is None or split in ("all", home)]
+    if not loose:
+        return []
+    few = listed(file.relative_to(layout.root) if file.is_relative_to(layout.root) else file for file in loose)
+    return [
+        f"{len(loose)} image{'s lie' if len(loose) > 1 else ' lies'} in {one_line(layout.root)} in no class folder: "
+        f"{few}; left out. Move them into class folders, or elsewhere."
+    ]
+
+
+def _on_levels(kept: list[tuple[Picture, Found]], levels: int | None) -> list[str]:
+    """Says where files of 16 bits come out nearly black; refuses where `levels` is too small for them."""
+    deep = [(result.largest, each.path) for each, result in kept if result.largest]
+    largest, file = max(deep, default=(0, None))
+    if levels is not None and largest > levels:
+        hint = f"{one_line(file)} holds {largest}."
+        checks.refuse("levels must be at least the largest value in files of 16 bits", levels, hint)
+    if levels is not None or not 0 < largest <= TWELVE_BITS:
+        return []
+    return [
+        f"{len(deep)} file{'s' * (len(deep) > 1)} of 16 bits, such as {one_line(file)}, hold{'s' * (len(deep) == 1)} "
+        f"values up to {largest} of 65535 and come out nearly black. Pass levels=4095 to load where they hold 12 bits "
+        "(1023 for 10, 255 for 8)."
+    ]
+
+
+def _on_repeated(root: Path, pictures: list[tuple[Picture, str | None]], kept: list[Picture]) -> list[str]:
+    """Says where a picture that was read stands, byte for byte, in another split or class too."""
+    kinds, ours = [(home, each.label) for each, home in pictures], {each.path for each in kept}
+    notes = []
+    groups = equal_files([each.path for each, _ in pictures], kinds)
+    groups = [group for group in groups if any(pictures[place][0].path in ours for place in group)]
+    for word, part, harm in (("split", 0, "figures on it are too good"), ("class", 1, "one of its labels is wrong")):
+        several = [group for group in groups if len({kinds[place][part] for place in group}) > 1]
+        if several:
+            first = several[0][0]
+            other = next(place for place in several[0] if kinds[place][part] != kinds[first][part])
+            names = " and ".join(_placed(root, pictures[place]) for place in (first, other))
+            count = f"{len(several)} picture{'s stand' if len(several) > 1 else ' stands'}"
+            ends = f"in more than one {word}, first {names}: {harm}. Remove all but one."
+            notes.append(f"{count} in {one_line(root)} {ends}")
+    return notes
+
+
+def _placed(root: Path, picture: tuple[Picture, str | None]) -> str:
+    file, home = picture
+    inner = one_line(file.path.relative_to(root))
+    return inner if file.split or home is None else f"{inner} ({home})"
 
 
 def _common_shape(shapes: set[tuple[int, ...]]) -> tuple[int | None, int | None, int]:
@@ -146,18 +241,17 @@ def _common_shape(shapes: set[tuple[int, ...]]) -> tuple[int | None, int | None,
     return (*(sizes.pop() if len(sizes) == 1 else (None, None)), channels)
 
 
-def _listing(path: Path, bad: list[DataError]) -> str:
-    reasons = [str(error).removeprefix("cannot read the image ").replace(f"{path}/", "") for error in bad]
-    return f"{len(bad)} bad file{'s' if len(bad) > 1 else ''} in {path}: {'; '.join(reasons)}"
+def _listing(path: Path, bad: list[tuple[Path, UnreadableError]]) -> str:
+    """Returns what is bad about which files; those of other kinds of images in one sentence a kind."""
+    reasons, kinds = [], Counter(error.kind for _, error in bad if error.kind)
+    for kind, count in kinds.items():
+        files = [file.relative_to(path) for file, error in bad if error.kind == kind]
+        rule = f"{count} {kind} file{'s are' if count > 1 else ' is'} not read ({listed(files)})"
+        reasons.append(f"{rule}: convert to PNG or JPEG{HOW_TO_CONVERT}")
+    plain = [f"{one_line(file.relative_to(path))}: {error}" for file, error in bad if not error.kind]
+    reasons += plain[:SHOWN] + [f"and {len(plain) - SHOWN} more"] * (len(plain) > SHOWN)
+    return f"{len(bad)} bad file{'s' if len(bad) > 1 else ''} in {one_line(path)}: {'; '.join(reasons)}"
 
 
-def _subfolders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith((".", "__")))
-
-
-def _is_clutter(file: Path) -> bool:
-    return file.name.startswith(".") or file.name.lower() in CLUTTER
-
-
-def _hash(seed: int, file: Path) -> str:
-    return hashlib.sha256(f"{seed}/{file.parent.name}/{file.name}".encode()).hexdigest()
+def _hash(seed: int, picture: Picture) -> str:
+    return hashlib.sha256(f"{seed}/{picture.folder}/{picture.inner}".encode("utf-8", "surrogatepass")).hexdigest()

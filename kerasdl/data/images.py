@@ -1,25 +1,26 @@
-"""Images from files and arrays to the pixels that a model takes: decode, convert channels, resize, scale."""
+"""Images from files and arrays to the pixels that a model takes: convert channels, resize, scale."""
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+from .image_files import check_levels, decode_image, to_8_bits
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # What the pixel levels 0 and 255 become: for all channels, or each of them a tuple with a number for each channel.
 Scale = tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def prepare_images(images: Any, image_shape: tuple, scale: Scale | None = (-1.0, 1.0)) -> np.ndarray:
+def prepare_images(
+    images: Any, image_shape: tuple, scale: Scale | None = (-1.0, 1.0), *, levels: int | None = None
+) -> np.ndarray:
     """Resizes, converts and scales images: the one way in which pixels reach a model.
 
     Channels are converted first (grey by the weights of ITU-R 601; alpha is dropped, not blended), then the image is
@@ -27,16 +28,18 @@ def prepare_images(images: Any, image_shape: tuple, scale: Scale | None = (-1.0,
 
     Args:
         images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or the path of
-            a PNG, JPEG, BMP or WebP file. Many are an array (B, H, W, C) or (B, H, W), or a sequence of any sizes.
+            a PNG, JPEG, BMP, WebP or GIF file. Many are an array (B, H, W, C) or (B, H, W), or a sequence of any sizes.
         image_shape: (height, width, channels) of the result, channels 1, 3 or 4; None keeps the height or width.
         scale: what the levels 0 and 255 become, each a number or one for each channel; None leaves uint8.
+        levels: the value, 1 to 65535, that is white in files of 16 bits, such as 4095 where they hold 12; with it,
+            uint16 arrays are taken too. None takes 65535.
 
     Returns:
         (B, height, width, channels), float32, or uint8 where scale is None; one image gives B = 1.
 
     Raises:
         ArgumentError: an argument breaks its rule.
-        DataError: a file cannot be read, or sizes differ where `image_shape` keeps them.
+        DataError: a file cannot be read or is brighter than `levels`, or sizes differ where `image_shape` keeps them.
 
     Example:
         >>> prepare_images(np.zeros((8, 8), np.uint8), (32, 32, 3)).shape
@@ -44,42 +47,13 @@ def prepare_images(images: Any, image_shape: tuple, scale: Scale | None = (-1.0,
     """
     image_shape = check_image_shape(image_shape)
     scale = check_scale(scale, image_shape[2])
-    return scale_pixels(stack_pixels(_as_items(images), image_shape), scale)
+    return scale_pixels(stack_pixels(_as_items(images, check_levels(levels)), image_shape, levels), scale)
 
 
-def decode_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image file, turned upright as its EXIF tag says.
-
-    Args:
-        path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
-
-    Returns:
-        (H, W) for grey, else (H, W, 3) or (H, W, 4), uint8; 16-bit grey is brought to 8 bits.
-
-    Raises:
-        DataError: the file is missing, empty, damaged, of another format, or larger than Pillow's safe size.
-
-    Example:
-        >>> decode_image("cat.jpg").shape
-        (48, 64, 3)
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size == 0:
-            raise ValueError("the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels are more than {Image.MAX_IMAGE_PIXELS}")
-            return _to_array(ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow raises whatever its decoders meet in a damaged file.
-        reason = "not a PNG, JPEG, BMP or WebP image" if "cannot identify" in str(error) else error
-        raise DataError(f"cannot read the image {path}: {reason}") from error
-
-
-def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple) -> np.ndarray:
+def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple, levels: int | None = None) -> np.ndarray:
     """Returns one image, given as an array or as a file, as uint8 (height, width, channels)."""
     if isinstance(image, (str, os.PathLike)):
-        image = decode_image(image)
+        image = decode_image(image, levels=levels)
     height, width, channels = image_shape
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
@@ -96,12 +70,12 @@ def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple) -> np.n
     return pixels.reshape(*size, channels)
 
 
-def stack_pixels(items: Sequence, image_shape: tuple) -> np.ndarray:
+def stack_pixels(items: Sequence, image_shape: tuple, levels: int | None = None) -> np.ndarray:
     """Returns many images, each an array or a file, as one uint8 array (B, height, width, channels)."""
     if isinstance(items, np.ndarray) and items.shape[1:] == image_shape:
         return items
     with ThreadPoolExecutor() as pool:
-        pixels = list(pool.map(lambda item: to_pixels(item, image_shape), items))
+        pixels = list(pool.map(lambda item: to_pixels(item, image_shape, levels), items))
     if len({each.shape for each in pixels}) > 1:
         raise DataError(
             f"images of one batch must have one size; got several. Pass a full image_shape, not {image_shape}."
@@ -149,36 +123,32 @@ def check_scale(value: Any, channels: int | None = None) -> Scale | None:
     return tuple(low.tolist()), tuple(high.tolist())
 
 
-def _as_items(images: Any) -> Sequence:
+def _as_items(images: Any, levels: int | None) -> Sequence:
     if isinstance(images, (str, os.PathLike)):
         return [images]
     if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODES)):
         images = images[np.newaxis]
     if isinstance(images, np.ndarray):
-        _check_image(images[0] if images.ndim > 2 and len(images) else images)
-        return images
+        return _of_8_bits(images, levels, many=True)
     items = [item if isinstance(item, (str, os.PathLike)) else np.asarray(item) for item in images]
-    for item in items:
-        if isinstance(item, np.ndarray):
-            _check_image(item)
-    return items
+    return [_of_8_bits(item, levels) if isinstance(item, np.ndarray) else item for item in items]
 
 
-def _check_image(image: np.ndarray) -> None:
-    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in MODES)
-    if image.dtype != np.uint8 or not fits or image.size == 0:
+def _of_8_bits(image: np.ndarray, levels: int | None, *, many: bool = False) -> np.ndarray:
+    """Returns one image, or an array of many, as uint8; what is no image is refused."""
+    one = image[0] if many and image.ndim > 2 and len(image) else image
+    fits = one.ndim == 2 or (one.ndim == 3 and one.shape[2] in MODES)
+    deep = image.dtype == np.uint16 and levels is not None
+    if not (image.dtype == np.uint8 or deep) or not fits or one.size == 0:
         checks.refuse(
             "an image must be a non-empty uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
-            f"{image.dtype} {image.shape}",
-            "Bring other pixels to whole levels 0..255 first.",
+            f"{one.dtype} {one.shape}",
+            "Pass levels=, the value that is white, for uint16."
+            if image.dtype == np.uint16
+            else "Bring other pixels to whole levels 0..255 first.",
         )
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips 16 bits at 255 and so turns most pictures white.
-        return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-    if image.mode in ("1", "L", "LA"):
-        return np.asarray(image.convert("L"))
-    has_alpha = image.mode in ("RGBA", "PA") or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    if not deep:
+        return image
+    if image.max() > levels:
+        checks.refuse("levels must be at least the largest value of the images", levels, f"They hold {image.max()}.")
+    return to_8_bits(image, levels)

@@ -9,6 +9,7 @@ from kerasdl.core import checks
 from . import digits, glyphs, tabular
 from .dataset import Dataset
 from .folders import read_folder
+from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .splits import SPLITS
 from .tfds_source import read_tfds
@@ -60,6 +61,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     on_bad: str = "skip",
     seed: int = 0,
+    levels: int | None = None,
 ) -> Dataset:
     """Reads a dataset by name; the network is never asked.
 
@@ -76,6 +78,8 @@ def load(
         data_dir: where tfds looks, in place of TFDS_DATA_DIR or ~/tensorflow_datasets.
         on_bad: `skip` leaves damaged files of a folder out with a warning that names them, `refuse` raises.
         seed: which glyphs are drawn, and how a folder is split.
+        levels: the value, 1 to 65535, that is white in a folder's files of 16 bits, such as 4095 where they hold 12;
+            None takes 65535.
 
     Returns:
         A `Dataset`; images in `scale`, float32.
@@ -83,7 +87,7 @@ def load(
     Raises:
         UnknownNameError: no such dataset.
         ArgumentError: an argument breaks its rule.
-        DataError: the data are missing, damaged (`on_bad="refuse"`) or not prepared.
+        DataError: the data are missing, damaged (`on_bad="refuse"`), not prepared, or a folder of unclear classes.
 
     Example:
         >>> load("digits", "test").size
@@ -98,8 +102,11 @@ def load(
     kind, _, rest = str(name).partition(":")
     if data_dir is not None and kind != "tfds":
         checks.refuse("data_dir is for tfds:NAME alone", name)
+    if check_levels(levels) is not None and kind != "folder":
+        checks.refuse("levels is for folder:PATH alone", name)
     if kind == "folder" and rest:
-        dataset = read_folder(Path(rest), split, size=size, image_shape=image_shape, on_bad=on_bad, seed=seed)
+        settings = {"size": size, "image_shape": image_shape, "on_bad": on_bad, "seed": seed, "levels": levels}
+        dataset = read_folder(Path(rest), split, **settings)
     elif kind == "tfds" and rest:
         dataset = read_tfds(rest, split, size=size, data_dir=data_dir)
     else:

@@ -23,6 +23,8 @@ class Examples:
     """One label an example."""
     ready: np.ndarray | None = None
     """The images at the shape last asked for, uint8, where they fit in memory."""
+    levels: int | None = None
+    """The value that is white in image files of 16 bits; None stands for 65535."""
     _tensors: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -34,8 +36,8 @@ class Examples:
             return self.inputs.__getitem__
         if self.ready is None or self.ready.shape[1:] != image_shape:
             if len(self) * int(np.prod(image_shape)) > MEMORY_LIMIT:
-                return lambda indices: stack_pixels([self.inputs[index] for index in indices], image_shape)
-            self.ready = stack_pixels(self.inputs, image_shape)
+                return lambda indices: stack_pixels([self.inputs[index] for index in indices], image_shape, self.levels)
+            self.ready = stack_pixels(self.inputs, image_shape, self.levels)
         return self.ready.__getitem__
 
     def tensors(self, image_shape: tuple | None) -> tuple[tf.Tensor, tf.Tensor] | None:
@@ -53,7 +55,7 @@ class Examples:
         """Returns the examples at `indices`, in that order."""
         is_array = isinstance(self.inputs, np.ndarray)
         inputs = self.inputs[indices] if is_array else [self.inputs[index] for index in indices]
-        return Examples(inputs, self.labels[indices], None if self.ready is None else self.ready[indices])
+        return Examples(inputs, self.labels[indices], None if self.ready is None else self.ready[indices], self.levels)
 
 
 @dataclass(eq=False)

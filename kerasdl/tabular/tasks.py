@@ -64,5 +64,6 @@ register_task(
         monitor=("val_mae", "min"),
         decode=decode_values,
         example=_measured,
+        activation=None,
     )
 )

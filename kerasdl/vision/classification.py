@@ -9,6 +9,7 @@ import numpy as np
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
 from kerasdl.data import prepare_images
+from kerasdl.data.image_files import check_levels
 
 MAX_SIDE = 8192
 
@@ -28,11 +29,13 @@ def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
             checks.refuse(f"a bound of scale must be a number, or one for each of the {shape[2]} channels", bound)
         for value in values:
             checks.within("a value of scale", value, -1e6, 1e6)
+    check_levels(settings.get("levels"))
 
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     """Returns raw images as the model takes them."""
-    return prepare_images(raw, tuple(settings["image_shape"]), tuple(settings["scale"]))
+    shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
+    return prepare_images(raw, shape, scale, levels=settings.get("levels"))
 
 
 def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:

@@ -44,5 +44,6 @@ register_task(
         decode=decode_labels,
         replace_head=replace_head,
         example=_example,
+        activation="sigmoid",
     )
 )

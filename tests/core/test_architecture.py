@@ -182,3 +182,22 @@ def test_no_module_bears_the_name_of_a_public_function():
             path.name for path in stub.parent.iterdir() if path.is_dir()
         }
         assert not names & modules, f"{stub.relative_to(ROOT)}: {names & modules}"
+
+
+def registering_files():
+    """Yields the files that register something with Keras 3, under which saved files name it."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                marks = [ast.unparse(mark) for mark in node.decorator_list]
+                if any(mark.startswith("keras.saving.register_keras_serializable") for mark in marks):
+                    yield path
+
+
+def test_what_saved_models_name_is_imported_with_kerasdl():
+    """Keras finds a class of a saved model only once its module is loaded: kerasdl/__init__.py names each of them."""
+    door = ast.parse((ROOT / "__init__.py").read_text())
+    named = {node.value for node in ast.walk(door) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    modules = {".".join(["kerasdl", *path.relative_to(ROOT).with_suffix("").parts]) for path in registering_files()}
+    assert len(modules) > 8
+    assert not modules - named

@@ -110,28 +110,20 @@ def test_files_are_decoded(tmp_path, suffix):
     np.testing.assert_array_equal(prepare_images(tmp_path / f"a{suffix}", (32, 40, 3), None)[0], found)
 
 
-def test_unusual_modes_are_brought_to_8_bits(tmp_path):
-    levels = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
-    Image.fromarray(levels).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(decode_image(tmp_path / "deep.png"), [[0, 100], [200, 255]])
-    colour = RNG.integers(0, 256, (2, 2, 3), np.uint8)
-    Image.fromarray(colour).quantize(4).save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(decode_image(tmp_path / "palette.png"), colour)
-    Image.fromarray(colour).convert("CMYK").save(tmp_path / "cmyk.jpg")
-    assert decode_image(tmp_path / "cmyk.jpg").shape == (2, 2, 3)
-    Image.fromarray(levels > 1).save(tmp_path / "one_bit.png")
-    np.testing.assert_array_equal(decode_image(tmp_path / "one_bit.png"), [[0, 255], [255, 255]])
+def test_arrays_of_sixteen_bits_need_levels():
+    deep = RNG.integers(0, 4096, (3, 5, 6), np.uint16)
+    with pytest.raises(ArgumentError, match=r"uint16 .*Pass levels="):
+        prepare_images(deep, (5, 6, 1))
+    found = prepare_images(deep, (5, 6, 1), (0, 255), levels=4095)[..., 0]
+    assert np.abs(found - deep / 4095 * 255).max() < 1
+    np.testing.assert_array_equal(prepare_images(list(deep), (5, 6, 1), (0, 255), levels=4095)[..., 0], found)
+    with pytest.raises(ArgumentError, match=r"levels must be at least .* got 99"):
+        prepare_images(deep, (5, 6, 1), levels=99)
+    eight = RNG.integers(0, 256, (5, 6), np.uint8)
+    np.testing.assert_array_equal(prepare_images(eight, (5, 6, 1), None, levels=4095)[0, ..., 0], eight)
 
 
-def test_photographs_are_turned_upright(tmp_path):
-    pixels = np.zeros((16, 32), np.uint8)
-    pixels[:, :16] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels).save(tmp_path / "phone.png", exif=exif)
-    np.testing.assert_array_equal(decode_image(tmp_path / "phone.png"), np.rot90(pixels, -1))
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.png"):
-        decode_image(tmp_path / "nowhere.png")
+@pytest.mark.parametrize("levels", [0, -1, 65536, 4095.0, "4095", True])
+def test_bad_levels_are_refused(levels):
+    with pytest.raises(ArgumentError, match="levels must be"):
+        prepare_images(np.zeros((4, 4), np.uint8), (4, 4, 1), levels=levels)

@@ -126,18 +126,18 @@ def make():
 
 @pytest.fixture
 def real():
-    """Gives 64 inputs of a model, with token sequences padded by 0 at their end; a list where there are several."""
+    """Gives 256 inputs of a model, with token sequences padded by 0 at their end; a list where there are several."""
 
     def inputs(model):
         rng = np.random.default_rng(1)
         if not getattr(model, "inputs", None):
-            return rng.normal(size=(64, 6)).astype("float32")
+            return rng.normal(size=(256, 6)).astype("float32")
         arrays = []
         for tensor in model.inputs:
-            shape = (64, *(size or 8 for size in tensor.shape[1:]))
+            shape = (256, *(size or 8 for size in tensor.shape[1:]))
             if tensor.dtype == "int32":
                 array = rng.integers(1, 7, shape)
-                array[np.arange(shape[1]) >= rng.integers(2, shape[1] + 1, (64, 1))] = 0
+                array[np.arange(shape[1]) >= rng.integers(2, shape[1] + 1, (256, 1))] = 0
             else:
                 array = rng.normal(size=shape)
             arrays.append(array.astype(tensor.dtype))

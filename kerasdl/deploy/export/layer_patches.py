@@ -10,6 +10,8 @@ from keras import ops
 
 from kerasdl.core.keras_graph import all_layers
 
+from .stable_ops import stable_formulas
+
 COMPARED = 10_000  # so many entries of a look-up table are compared one by one
 
 
@@ -24,6 +26,7 @@ def for_export(model: keras.Model) -> Iterator[None]:
             if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
                 stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
                 layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
+        stack.enter_context(stable_formulas())
         yield
 
 

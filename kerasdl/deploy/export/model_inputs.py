@@ -1,20 +1,19 @@
-"""What goes into a model: its named inputs, real samples brought into their form, and random ones."""
+"""Inputs of a model: their names, shapes and dtypes, real samples brought into that form, and random ones."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import all_layers, is_graph
-from kerasdl.data import Dataset, as_dataset
 
 FREE_SIZE = 64  # what a free dimension (None) is in random inputs where no real one shows its size
+TEXT = "string"
+WORDS = ("", "the quick brown fox", "0", "unknown")  # what no vocabulary is sure to hold
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,18 @@ class NamedInput:
     """One input of a model."""
 
     name: str
-    """Its Keras name, all but letters, digits and _ replaced by _, and `input_` put before what is no letter."""
+    """Its Keras name, all but letters, digits and _ replaced by _, and `input_` put before what is no letter; a second
+    one of the same name gets `_1`."""
     shape: tuple[int | None, ...]
     """Its shape with the batch first; the batch is None or 1."""
     dtype: str
-    """The dtype of its values, such as "float32"."""
+    """The dtype of its values, such as "float32", or "string"."""
     ids: int | None = None
-    """Where an Embedding reads it: how many rows that table has."""
+    """Where an Embedding or a CategoryEncoding reads it: how many rows or categories that has."""
+    aliases: tuple[str, ...] = ()
+    """What a dict of samples may call it besides: its Keras name, and its key where the model takes a dict."""
+    words: tuple[str, ...] = ()
+    """For texts: what its vocabulary holds."""
 
 
 def has_nan(layer: keras.Layer) -> bool:
@@ -38,79 +42,125 @@ def has_nan(layer: keras.Layer) -> bool:
 
 def structure(model: keras.Model) -> Any:
     """Returns the nested structure of the model's inputs, as its call takes it."""
-    if isinstance(model, keras.Sequential):
-        return model.inputs[0]
     if is_graph(model):
-        return model.input
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.tree.map_shape_structure(_Shape, _build_shape(model))
 
 
-def named_inputs(model: keras.Model, samples: Any = None) -> tuple[NamedInput, ...]:
+def named_inputs(model: keras.Model, samples: Mapping[str, np.ndarray] | None = None) -> tuple[NamedInput, ...]:
     """Returns the inputs of a model in the order in which it takes them.
 
-    A subclassed model does not record dtypes: they are read off `samples`, arrays in the order of its inputs.
+    A subclassed model does not record dtypes: they are read off `samples`, arrays by input name.
     """
+    forms = input_forms(model)
+    if is_graph(model):
+        return forms
+    tables = [layer.input_dim for layer in all_layers(model) if isinstance(layer, keras.layers.Embedding)]
+    if tables and not samples:
+        checks.refuse("a subclassed model with an Embedding needs samples, which show its inputs' dtypes", None)
+    inputs = []
+    for form in forms:
+        dtype = _dtype(model.input_dtype if not samples else _dtype_of(samples[form.name]))
+        whole = dtype != TEXT and np.dtype(dtype).kind in "iu"
+        inputs.append(replace(form, dtype=dtype, ids=min(tables, default=None) if whole else None))
+    return tuple(inputs)
+
+
+def input_forms(model: keras.Model) -> tuple[NamedInput, ...]:
+    """Returns the inputs of a model without the dtypes that a subclassed one does not record."""
     if not isinstance(model, keras.Model):
         checks.refuse("model must be a keras.Model", type(model).__name__)
+    paths = [path for path, _ in keras.tree.flatten_with_path(structure(model))]
+    keys = [path[-1] if path and isinstance(path[-1], str) else None for path in paths]
     if not is_graph(model):
-        return _subclassed_inputs(model, samples)
-    tables = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Embedding)]
+        shapes = [leaf.sizes for leaf in keras.tree.flatten(structure(model))]
+        names = _unique(key or f"input_{index}" for index, key in enumerate(keys))
+        return tuple(
+            NamedInput(name, _batched((None, *shape[1:]), name), "", aliases=(key,) if key else ())
+            for name, shape, key in zip(names, shapes, keys, strict=True)
+        )
+    names = _unique(tensor.name for tensor in model.inputs)
     return tuple(
-        NamedInput(_plain(tensor.name), _batched(_shape(model, tensor)), _dtype(tensor.dtype), _rows(tensor, tables))
-        for tensor in model.inputs
+        NamedInput(
+            name,
+            _batched(_shape(model, tensor), tensor.name),
+            _dtype(tensor.dtype),
+            _rows(model, tensor),
+            tuple(alias for alias in (tensor.name, key) if alias),
+            _words(model) if tensor.dtype == TEXT else (),
+        )
+        for name, tensor, key in zip(names, model.inputs, keys, strict=True)
     )
-
-
-def sample_arrays(source: Any, inputs: tuple[NamedInput, ...], limit: int) -> dict[str, np.ndarray]:
-    """Returns at most `limit` examples of `source` as one array for each input.
-
-    Args:
-        source: an array, a list with an array for each input, a dict by input name, a pair (x, y), or whatever
-            `kerasdl.data.as_dataset` takes.
-        inputs: the inputs of the model.
-        limit: the number of examples, 1 or more.
-
-    Returns:
-        Arrays of shape (B, ...) by input name.
-
-    Raises:
-        ArgumentError: a shape or dtype does not fit its input, or a value is not finite.
-    """
-    x = _examples(source, len(inputs), limit)
-    if not isinstance(x, Mapping):
-        x = dict(zip((each.name for each in inputs), x if isinstance(x, (list, tuple)) else [x], strict=False))
-    x = {_plain(name): array for name, array in x.items()}
-    missing = [each.name for each in inputs if each.name not in x]
-    if missing:
-        checks.refuse(f"samples must hold an array for each input; {missing} lack one", sorted(x))
-    arrays = {each.name: _fitting(each, np.asarray(x[each.name])[:limit]) for each in inputs}
-    if len({len(array) for array in arrays.values()}) != 1 or not all(map(len, arrays.values())):
-        lengths = {name: len(array) for name, array in arrays.items()}
-        checks.refuse("samples must hold equally many examples for each input, one or more", lengths)
-    return arrays
 
 
 def random_arrays(
     inputs: tuple[NamedInput, ...], count: int, like: Mapping[str, np.ndarray], seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Returns `count` random examples: floats from -1 to 1, token ids within their table, other integers 0 or 1.
+    """Returns `count` random examples within what each input takes.
 
-    Free dimensions take their size from `like`, real examples, and else are 64; floats take their range from them: a
-    net that expects pixels up to 255 sees a grey wall in values from -1 to 1, and magnifies every rounding.
+    Numbers take their range from `like`, real examples: a net that expects pixels up to 255 sees a grey wall in values
+    from -1 to 1, and magnifies every rounding. Without them floats are from -1 to 1, bytes from 0 to 255 and other
+    integers 0 or 1; ids stay within their table, and texts are words of the vocabulary and others. Free dimensions take
+    their size from `like`, and else are 64.
     """
     generator = np.random.default_rng(seed)
     arrays = {}
     for each in inputs:
         sizes = like[each.name].shape if each.name in like else [FREE_SIZE] * len(each.shape)
         shape = (count, *(free if size is None else size for size, free in zip(each.shape[1:], sizes[1:], strict=True)))
-        if each.ids is None and np.dtype(each.dtype).kind == "f":
-            real = like.get(each.name, np.array([-1.0, 1.0]))
-            low, high = (real.min(), real.max()) if real.min() < real.max() else (-1, 1)
-            values = generator.uniform(low, high, shape)
+        if each.dtype == TEXT:
+            arrays[each.name] = generator.choice(np.array(each.words or WORDS, object), shape)
         else:
-            values = generator.integers(0, each.ids or 2, shape)
-        arrays[each.name] = values.astype(each.dtype)
+            arrays[each.name] = _numbers(each, like.get(each.name), generator, shape)
     return arrays
+
+
+def _numbers(each: NamedInput, real: np.ndarray | None, generator: np.random.Generator, shape: tuple) -> np.ndarray:
+    kind = np.dtype(each.dtype).kind
+    if kind == "f":
+        low, high = (-1, 1) if real is None or real.min() == real.max() else (real.min(), real.max())
+        return generator.uniform(low, high, shape).astype(each.dtype)
+    if kind == "b" or (real is None and each.dtype != "uint8"):
+        low, high = 0, 1
+    else:
+        low, high = (0, 255) if real is None else (int(real.min()), int(real.max()))
+    if each.ids is not None:
+        low, high = 0, each.ids - 1
+    return generator.integers(low, high, shape, endpoint=True).astype(each.dtype)
+
+
+def fitting(each: NamedInput, array: np.ndarray) -> np.ndarray:
+    """Returns an array in the dtype of an input.
+
+    Raises:
+        ArgumentError: its shape or dtype does not fit, or a value is not finite.
+    """
+    fits = len(array.shape) == len(each.shape) and all(
+        size in (None, given) for size, given in zip(each.shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        rule = f"samples for input {each.name!r} must have the shape {each.shape}, the number of examples first"
+        checks.refuse(rule, array.shape, _advice(each, array.shape))
+    if each.dtype == TEXT:
+        if array.dtype.kind not in "OUS":
+            checks.refuse(f"samples for input {each.name!r} must be texts", str(array.dtype))
+        return array.astype(object)
+    whole_for_real = np.dtype(each.dtype).kind == "f" and array.dtype.kind in "iub"
+    if whole_for_real or not np.can_cast(array.dtype, each.dtype, "same_kind"):
+        hint = "Prepare them as the model was trained, then pass samples.astype('float32')." if whole_for_real else ""
+        checks.refuse(f"samples for input {each.name!r} must be {each.dtype}", str(array.dtype), hint)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        checks.refuse(f"samples for input {each.name!r} must be finite", "NaN or infinity")
+    return array.astype(each.dtype)
+
+
+def _advice(each: NamedInput, shape: tuple[int, ...]) -> str:
+    if len(shape) == len(each.shape) - 1:
+        return "A single example needs an axis in front: pass samples[None]."
+    if len(each.shape) == len(shape) == 4:
+        wanted = tuple(given if size is None else size for size, given in zip(each.shape, shape, strict=True))[1:]
+        return f"Load images with kerasdl.data.load(..., image_shape={wanted}), or bring them to that shape."
+    return "Prepare them as the model was trained."
 
 
 def _build_shape(model: keras.Model) -> Any:
@@ -124,68 +174,33 @@ def _build_shape(model: keras.Model) -> Any:
     return shape
 
 
-def _subclassed_inputs(model: keras.Model, samples: Any) -> tuple[NamedInput, ...]:
-    named = keras.tree.flatten_with_path(keras.tree.map_shape_structure(_Shape, _build_shape(model)))
-    keys = [path[-1] if path else None for path, _ in named]
-    names = [_plain(key) if isinstance(key, str) else f"input_{index}" for index, key in enumerate(keys)]
-    tables = [layer.input_dim for layer in all_layers(model) if isinstance(layer, keras.layers.Embedding)]
-    if tables and samples is None:
-        checks.refuse("a subclassed model with an Embedding needs samples, which show its inputs' dtypes", None)
-    arrays = [None] * len(named) if samples is None else _examples(samples, len(named), 1)
-    if isinstance(arrays, Mapping):
-        arrays = [arrays.get(name) for name in names]
-    arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
-    inputs = []
-    for name, (_, shape), array in zip(names, named, arrays, strict=True):
-        dtype = _dtype(model.input_dtype if array is None else str(np.asarray(array).dtype))
-        dtype = "float32" if dtype == "float64" else dtype  # what NumPy makes of Python's floats
-        rows = min(tables, default=None) if np.dtype(dtype).kind in "iu" else None
-        inputs.append(NamedInput(name, _batched((None, *shape.sizes[1:])), dtype, rows))
-    return tuple(inputs)
-
-
 @dataclass(frozen=True)
 class _Shape:  # a leaf for keras.tree, which would walk into a tuple
     sizes: tuple[int | None, ...]
 
 
-def _examples(source: Any, inputs: int, limit: int) -> Any:
-    if isinstance(source, Mapping) or hasattr(source, "__array__"):
-        return source
-    if isinstance(source, (list, tuple)) and len(source) == inputs > 1:
-        return source
-    if isinstance(source, list):
-        return source[0] if len(source) == 1 and np.ndim(source[0]) > 0 else np.asarray(source)
-    if isinstance(source, tf.data.Dataset) and not isinstance(source.element_spec, tuple):
-        source = source.map(lambda batch: (batch, 0))  # inputs alone
-    size = min(limit, 32)
-    # The examples of a dataset may stand class by class.
-    batches = [
-        x for x, _ in islice(as_dataset(source).batches(size, shuffle=isinstance(source, Dataset)), -(-limit // size))
-    ]
-    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
-
-
-def _fitting(each: NamedInput, array: np.ndarray) -> np.ndarray:
-    fits = len(array.shape) == len(each.shape) and all(
-        size in (None, given) for size, given in zip(each.shape[1:], array.shape[1:], strict=True)
-    )
-    if not fits:
-        checks.refuse(f"samples for input {each.name!r} must have the shape {each.shape}", array.shape)
-    whole_for_real = np.dtype(each.dtype).kind == "f" and array.dtype.kind in "iub"
-    if whole_for_real or not np.can_cast(array.dtype, each.dtype, "same_kind"):
-        hint = "Prepare them as the model was trained, then pass samples.astype('float32')." if whole_for_real else ""
-        checks.refuse(f"samples for input {each.name!r} must be {each.dtype}", str(array.dtype), hint)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        checks.refuse(f"samples for input {each.name!r} must be finite", "NaN or infinity")
-    return array.astype(each.dtype)
-
-
-def _rows(tensor: keras.KerasTensor, tables: list[keras.layers.Embedding]) -> int | None:
-    reading = [table.input_dim for table in tables if _reads(table, tensor)]
-    if not reading and np.dtype(_dtype(tensor.dtype)).kind in "iu":
-        reading = [table.input_dim for table in tables]  # read through another layer: stay within every table
+def _rows(model: keras.Model, tensor: keras.KerasTensor) -> int | None:
+    tables = [layer for layer in all_layers(model) if _categories(layer)]
+    reading = [_categories(layer) for layer in tables if _reads(layer, tensor)]
+    whole = tensor.dtype != TEXT and np.dtype(_dtype(tensor.dtype)).kind in "iu"
+    if not reading and whole and len(tensor.shape) < 4:
+        reading = [_categories(layer) for layer in tables]  # read through another layer: stay within every table
     return min(reading, default=None)
+
+
+def _categories(layer: keras.Layer) -> int | None:
+    if isinstance(layer, keras.layers.Embedding):
+        return layer.input_dim
+    return layer.num_tokens if isinstance(layer, keras.layers.CategoryEncoding) else None
+
+
+def _words(model: keras.Model) -> tuple[str, ...]:
+    """Returns words that a model's look-ups know, and where they take any text, others and short sentences."""
+    lookups = [layer for layer in all_layers(model) if hasattr(layer, "get_vocabulary")]
+    known = [word for layer in lookups for word in layer.get_vocabulary() if isinstance(word, str)][:1000]
+    if any(getattr(layer, "num_oov_indices", 1) == 0 for layer in lookups):
+        return tuple(known)
+    return (*WORDS, *known, " ".join(known[-5:]), " ".join(known[:5]))
 
 
 def _reads(layer: keras.Layer, tensor: keras.KerasTensor) -> bool:
@@ -203,18 +218,31 @@ def _shape(model: keras.Model, tensor: keras.KerasTensor) -> tuple[int | None, .
     return tensor.shape
 
 
-def _batched(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+def _batched(shape: tuple[int | None, ...], name: str) -> tuple[int | None, ...]:
     if shape[0] not in (None, 1):
-        checks.refuse("the batch size of a model for export must be free or 1", shape[0])
+        checks.refuse(f"the batch size of a model for export must be free or 1 (input {name!r})", shape[0])
     return tuple(shape)
 
 
 def _dtype(dtype: str) -> str:
-    if dtype == "string":
-        checks.refuse("the inputs of a model for export must be numbers or truth values", dtype)
     return "float32" if dtype in ("bfloat16", "float16") else dtype  # files take and give float32
 
 
-def _plain(name: str) -> str:
-    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return plain if plain[:1].isalpha() else f"input_{plain}"  # TensorFlow's names start with a letter
+def _dtype_of(array: np.ndarray) -> str:
+    if array.dtype.kind in "OUS":
+        return TEXT
+    return "float32" if array.dtype == "float64" else str(array.dtype)  # what NumPy makes of Python's floats
+
+
+def plain(name: str) -> str:
+    """Returns a name in the letters that every format takes."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return word if word[:1].isalpha() else f"input_{word}"  # TensorFlow's names start with a letter
+
+
+def _unique(names: Iterator[str]) -> list[str]:
+    taken: list[str] = []
+    for name in map(plain, names):
+        copies = (name, *(f"{name}_{copy}" for copy in range(1, len(taken) + 1)))
+        taken.append(next(each for each in copies if each not in taken))
+    return taken

@@ -2,10 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from kerasdl.core.errors import ExportError
+
+from .file_tensors import FileTensor, usage
+from .sampling import SampleCount
 
 
 @dataclass(frozen=True)
@@ -15,11 +19,11 @@ class Drift:
     output: str
     """Name of the output."""
     inputs: str
-    """"real" or "random": what went in."""
+    """"real", "random" or "hostile": what went in."""
     absolute: float
     """Largest |file - model|."""
     relative: float
-    """The largest |file - model| over max(1, largest |model|)."""
+    """The largest |file - model| of an example over max(1, its largest |model|), the worst of all examples."""
     rmse: float
     """Root of the mean squared difference over root of the model's mean square."""
     top1_agreement: float | None
@@ -68,12 +72,52 @@ class ExportReport:
     """The figures of every output on real and on random inputs."""
     notes: tuple[str, ...]
     """What a user should know, such as that recurrent layers were unrolled."""
+    hostile: tuple[Drift, ...] = ()
+    """The figures of every output on hostile input: zeros, constants, one-hot, ten times the range and their like."""
     layers: tuple[LayerError, ...] = ()
     """What each layer loses by integers, worst first, where that was asked for."""
+    calibrated_on: SampleCount | None = None
+    """How many real examples showed the ranges of activations, and from how many they were drawn."""
+    judged_on: SampleCount | None = None
+    """How many real examples file and model were compared on; None where none were given."""
+    held_out: bool = False
+    """Whether none of the examples that judge was among those that calibrate; of fewer than 20 all do both."""
+    inputs: tuple[FileTensor, ...] = ()
+    """The inputs of the written file, in its own order."""
+    outputs: tuple[FileTensor, ...] = ()
+    """The outputs of the written file, in its own order."""
 
     def to_json(self) -> str:
         """Returns the report as JSON text."""
         return json.dumps(asdict(self), indent=2)
+
+    def samples(self) -> str:
+        """Returns in words how many real examples were used, from how many, and for what."""
+        shown, judged = self.calibrated_on, self.judged_on
+        if judged is None:
+            return f"calibrated on {shown}" if shown else "judged on random inputs alone"
+        if shown is None:
+            return f"judged on {judged}, drawn by seed {judged.seed}"
+        if shown == judged and not self.held_out:
+            return f"calibrated and judged on the same {judged}, none held back"
+        mixed = "" if self.held_out else ", of which some calibrated too"
+        return f"calibrated on {shown}, judged on {judged}{mixed}, drawn by seed {judged.seed}"
+
+    def to_markdown(self) -> str:
+        """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""
+        agreement = "" if self.top1_agreement is None else f", same answer on {self.top1_agreement:.1%} of rows"
+        lines = [
+            f"## {Path(self.path).name}",
+            "",
+            f"- Format: {self.format}, {self.bytes:,} bytes",
+            f"- Difference from the model: {self.worst_relative:.2g} ({self.measure}), at most {self.tolerance:g}"
+            f"{agreement}",
+            f"- Samples: {self.samples()}",
+            *(f"- Note: {note}" for note in self.notes),
+            "",
+            *usage(Path(self.path).name, self.format, self.inputs, self.outputs),
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def drifts_of(kind: str, expected: dict[str, np.ndarray], given: dict[str, np.ndarray]) -> list[Drift]:
@@ -108,8 +152,16 @@ def _drift(name: str, kind: str, expected: np.ndarray, given: np.ndarray) -> Dri
         gap = np.where(expected == given, 0.0, np.abs(expected - given))
         gap = np.where(np.isnan(gap), np.inf, gap)
     finite = expected[np.isfinite(expected)]
-    size = np.abs(finite).max(initial=1.0)
     square = np.sqrt(np.mean(finite**2)) if finite.size else 0.0
     absolute = float(gap.max(initial=0.0))
     rmse = np.sqrt(np.mean(gap**2)) / max(square, 1e-12) if gap.any() else 0.0
-    return Drift(name, kind, absolute, float(absolute / size), float(rmse), agreement)
+    return Drift(name, kind, absolute, _relative(expected, gap), float(rmse), agreement)
+
+
+def _relative(expected: np.ndarray, gap: np.ndarray) -> float:
+    """Judges each example alone: a large answer to one hides no error in another."""
+    if not expected.size:
+        return 0.0
+    rows = (len(expected), -1) if expected.ndim else (1, 1)
+    sizes = np.where(np.isfinite(expected), np.abs(expected), 0.0).reshape(rows).max(axis=1)
+    return float((gap.reshape(rows).max(axis=1) / np.maximum(sizes, 1.0)).max())

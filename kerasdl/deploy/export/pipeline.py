@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, is_graph
 
-from .model_inputs import has_nan, named_inputs, random_arrays, sample_arrays
+from .file_tensors import FileTensor
+from .hostile_judgement import Fault, HostileExamples
+from .model_inputs import has_nan, random_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
+from .sampling import Samples
 from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
 
-REAL_EXAMPLES, RANDOM_EXAMPLES = 32, 8
+RANDOM_EXAMPLES = 8
+FINITE = 1e30  # what is off by no more is a number
 
 Arrays = dict[str, np.ndarray]
 
@@ -40,10 +45,12 @@ class Target:
     """What a user can do about a file that drifts."""
     write: Callable[[Program, Path], None]
     """Writes a program to a path; raises ExportError for what the format cannot hold."""
-    run: Callable[[Path, Arrays], Arrays]
-    """Runs the written file on a batch, in its own runtime."""
+    run: Callable[..., Arrays]
+    """Runs the written file at a path on arrays, in its own runtime; `batch=1` takes the examples one by one."""
     inspect: Callable[[Path], tuple[dict[str, int], tuple[str, ...]]]
     """Counts the operations in the written file, and says what a user should know of it."""
+    ends: Callable[[Path], tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]]
+    """Reads the inputs and the outputs off the written file."""
     stand_ins: Callable[[keras.Model], AbstractContextManager] = nullcontext
     """Lets layers compute in a form that the format can hold, while the model is written."""
     calibrated: bool = False
@@ -54,8 +61,15 @@ class Target:
     """Gives what each layer loses by integers, once the file is written."""
 
 
-def export(model: keras.Model, path: Any, target: Target, samples: Any, tolerance: float | None) -> ExportReport:
+def export(model: keras.Model, path: Any, target: Target, samples: Samples, tolerance: float | None) -> ExportReport:
     """Writes a model as `target` says and returns the report; the file appears only if it computes what the model does.
+
+    Args:
+        model: a built model.
+        path: the file or folder to write.
+        target: the kind of file.
+        samples: the inputs of the model, and real examples of them to judge on, if there are any.
+        tolerance: bound on the target's measure; None takes the target's own.
 
     Raises:
         ArgumentError: an argument breaks its rule.
@@ -64,21 +78,27 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
     started = time.perf_counter()
     path = _checked_path(path, target)
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
-    inputs = named_inputs(model, samples)
-    real = {} if samples is None else sample_arrays(samples, inputs, REAL_EXAMPLES)
+    inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
     with ONE_AT_A_TIME, for_inference(model) as notes:
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
+        hostile = HostileExamples(program, real)
         opener = files.writing if target.suffix else files.writing_folder
-        with _on_disk(path), for_inference(model), target.stand_ins(model), opener(path) as draft:
-            target.write(program, draft)
+        with _on_disk(path), for_inference(model), opener(path) as draft:
+            with target.stand_ins(model):
+                target.write(program, draft)
             drifts = _compare(draft, program, target, cases, expected)
             judged = [drift for drift in drifts if drift.inputs == "real" or not (target.calibrated and real)]
             if not worst(judged, target.measure) <= bound:
                 _refuse_drift(program, target, cases, judged, bound)
+            run = partial(target.run, draft, batch=1)
+            verdict = hostile.judge(run, bound, finite_alone=target.calibrated)
+            if verdict.fault is not None:
+                _refuse_fault(program, target, verdict.fault, bound)
             size = sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file())
             operations, remarks = target.inspect(draft)
+            takes, gives = target.ends(draft)
     return ExportReport(
         path=str(path),
         format=target.format,
@@ -91,8 +111,14 @@ def export(model: keras.Model, path: Any, target: Target, samples: Any, toleranc
         top1_agreement=worst(judged, "top1_agreement"),
         seconds=time.perf_counter() - started,
         drifts=tuple(drifts),
-        notes=(*notes, *target.notes, *remarks),
+        notes=(*notes, *target.notes, *remarks, *samples.notes, *verdict.notes),
+        hostile=verdict.drifts,
         layers=target.layers(),
+        calibrated_on=samples.calibrated_on,
+        judged_on=samples.judged_on,
+        held_out=samples.held_out,
+        inputs=takes,
+        outputs=gives,
     )
 
 
@@ -160,6 +186,15 @@ def _refuse_drift(program: Program, target: Target, cases: dict, judged: list[Dr
     )
 
 
+def _refuse_fault(program: Program, target: Target, fault: Fault, bound: float) -> None:
+    layer = _first_drifting_layer(program, target, fault.arrays, min(bound, FINITE) if target.calibrated else bound)
+    where = f" The first layer that drifts is {layer!r}." if layer else ""
+    raise ExportError(
+        f"{target.format}: the file must be finite and equal where the model is, on hostile input too; it {fault.text} "
+        f"(input: {fault.example}).{where} {target.remedy}"
+    )
+
+
 def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, bound: float) -> str | None:
     """Exports the model once more with every layer's output as an output, and finds the first that drifts."""
     if not is_graph(program.model):
@@ -172,7 +207,8 @@ def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, boun
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"probe{target.suffix}")
-            target.write(watching, path)
+            with target.stand_ins(program.model):
+                target.write(watching, path)
             drifts = drifts_of("", watching.run(arrays), target.run(path, arrays))
     except Exception as error:  # the search only adds to a message that is raised anyway
         return f"unknown: the search failed with {first_line(error)}"

@@ -14,13 +14,16 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
+from kerasdl.core.output_activation import gives_probabilities
 from kerasdl.data import prepare_images
 
+from .file_tensors import FileTensor
 from .image_decoding import image_reader
 from .layer_patches import Compared
-from .model_inputs import NamedInput, named_inputs
+from .model_inputs import NamedInput
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export
+from .sampling import samples_of
 from .tracing import Program, first_line, in_batches, third_party
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
@@ -40,18 +43,18 @@ def export_saved_model(
 
     It is traced with `training=False`: unlike `model.export`, random augmentation inside the graph is off. `serve` is
     the same signature under Keras's name. `serving_bytes`, on request, takes the content of image files: a tensor of
-    strings `image_bytes` (B,), PNG or JPEG of any size, grey or colour, alpha dropped, EXIF tags ignored; it prepares
-    them bit for bit as `kerasdl.data.prepare_images` does.
+    strings `image_bytes` (B,), PNG or JPEG of any size, grey or colour, alpha dropped, turned upright as the EXIF tag
+    says (one in XMP alone is not read); it prepares them bit for bit as `kerasdl.data.prepare_images` does.
 
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the folder to write; for TensorFlow Serving `<name>/<version>`.
-        image_bytes: adds `serving_bytes` to a model of one input: `image_shape` and `scale` as `prepare_images` takes
-            them and as a bundle of images keeps them.
-        labels: names of the classes, where the only output is logits (B, classes): then `serving_bytes` gives `label`
-            (B,) and `score` (B,), the softmax of the largest logit, beside them.
-        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y), or
-            a dataset.
+        image_bytes: adds `serving_bytes` to a model of one input: `image_shape`, `scale` and, for files of 16 bits,
+            `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
+        labels: names of the classes, where the only output is logits or probabilities (B, classes): then
+            `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
+        samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y) of
+            any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator of batches; 64 are drawn.
         tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
 
     Returns:
@@ -71,8 +74,9 @@ def export_saved_model(
     """
     if labels and image_bytes is None:
         checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    drawn = samples_of(model, samples)
     if image_bytes is not None:
-        _check_settings(named_inputs(model, samples), image_bytes)
+        _check_settings(drawn.inputs, image_bytes)
     target = Target(
         format="SavedModel",
         suffix="",
@@ -82,8 +86,9 @@ def export_saved_model(
         write=partial(_write, settings=image_bytes, labels=tuple(labels)),
         run=run_file,
         inspect=_inspect,
+        ends=file_tensors,
     )
-    return export(model, path, target, samples, tolerance)
+    return export(model, path, target, drawn, tolerance)
 
 
 def write(
@@ -139,13 +144,15 @@ def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str
     if labels and (given & set(program.outputs) or [shape[1:] for shape in rows] != [(len(labels),)]):
         checks.refuse("labels must name the columns of the model's only output (B, classes)", (len(labels), rows))
 
+    scores = tf.identity if gives_probabilities(program.model) else tf.nn.softmax
+
     def serve_files(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = serve(**{source.name: tf.cast(read(image_bytes), source.dtype)})
         if not labels:
             return outputs
-        (logits,) = outputs.values()
-        label = tf.gather(tf.constant(labels), tf.argmax(logits, axis=-1))
-        return outputs | {"label": label, "score": tf.reduce_max(tf.nn.softmax(logits), axis=-1)}
+        (answer,) = outputs.values()
+        label = tf.gather(tf.constant(labels), tf.argmax(answer, axis=-1))
+        return outputs | {"label": label, "score": tf.reduce_max(scores(answer), axis=-1)}
 
     function = tf.function(serve_files, autograph=False)
     function.get_concrete_function(tf.TensorSpec((program.batch,), tf.string, FILES))
@@ -186,17 +193,35 @@ def input_names(folder: Path) -> list[str]:
         return list(tf.saved_model.load(str(folder)).signatures[SIGNATURE].structured_input_signature[1])
 
 
-def run_file(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs the signature of a SavedModel folder; returns its outputs by name."""
+def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
+    """Runs the signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
     with third_party(), tf.device("/cpu:0"):
         serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
         sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
 
-        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            outputs = serve(**{name: tf.constant(array) for name, array in batch.items()})
+        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            outputs = serve(**{name: tf.constant(array) for name, array in part.items()})
             return {name: value.numpy() for name, value in outputs.items()}
 
-        return in_batches(sizes[0], arrays, run)
+        return in_batches(sizes[0] or batch, arrays, run)
+
+
+def file_tensors(folder: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    """Returns the inputs and outputs of a SavedModel's signature."""
+    with third_party():
+        serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    ends = serve.structured_input_signature[1], serve.structured_outputs
+    return tuple(
+        tuple(
+            FileTensor(index, name, _sizes(spec.shape), spec.dtype.name)
+            for index, (name, spec) in enumerate(end.items())
+        )
+        for end in ends
+    )
+
+
+def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
+    return () if shape.rank is None else tuple(shape)
 
 
 def graph_nodes(folder: Path) -> list:

@@ -95,7 +95,7 @@ class Carried(tf_keras.layers.Layer):
         """
         args, kwargs, *masks = self.forms[form]
         for index, mark in (masks[0] if masks else {}).items():
-            mask = tensors[int(mark.strip("<tensor>"))]
+            mask = tensors[int(mark.removeprefix("<tensor ").removesuffix(">"))]
             tensors[int(index)] = (bear or _bearing)(tensors[int(index)], mask)
         by_mark = {MARK.format(index): tensor for index, tensor in enumerate(tensors)}
         args, kwargs = keras.tree.map_structure(

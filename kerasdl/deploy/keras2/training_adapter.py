@@ -8,6 +8,8 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
+from kerasdl.core.loss_scale import from_logits, over_probabilities
+from kerasdl.core.output_activation import gives_probabilities
 
 
 class LegacyTrainee(keras.Model):
@@ -57,9 +59,8 @@ class LegacyTrainee(keras.Model):
 
         Keras's own `fit` sees the softmax at the end of a model and looks behind it; rounded outputs hide it.
         """
-        of_logits = isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits")
-        if of_logits and _gives_probabilities(self.source):
-            loss = type(loss).from_config({**loss.get_config(), "from_logits": False})
+        if from_logits(loss) and gives_probabilities(self.source):
+            loss = over_probabilities(loss)
         super().compile(*args, loss=loss, **settings)
 
     def built_again(self) -> "LegacyTrainee":
@@ -102,13 +103,6 @@ class LegacyTrainee(keras.Model):
     def output_names(self) -> list[str]:
         """The names of the source's outputs."""
         return getattr(self.source, "output_names", None) or [self.source.layers[-1].name]
-
-
-def _gives_probabilities(model: keras.Model) -> bool:
-    """Tells whether the only output of a model is probabilities."""
-    last = model.outputs[0]._keras_history.operation if len(model.outputs) == 1 else None
-    squashing = (keras.activations.softmax, keras.activations.sigmoid)
-    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in squashing
 
 
 def refuse_mixed_precision(mixed_precision: str | None) -> None:

@@ -17,6 +17,7 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
+from kerasdl.layers.migrated import BearsMask
 
 from ..export.tracing import third_party
 from ..keras2.custom_layers import Carried, Product
@@ -68,38 +69,6 @@ def from_tf_keras(
             return _Builder(model, custom_layers or {}).build()
 
 
-@keras.saving.register_keras_serializable("kerasdl")
-class BearsMask(keras.layers.Layer):
-    """Hands a tensor on with a mask, for a layer that heeds only masks that tensors bear.
-
-    Input:
-        A list of a tensor (B, T, ...) and a boolean mask (B, T).
-
-    Returns:
-        The tensor.
-
-    Example:
-        >>> BearsMask()([np.ones((1, 2, 3)), np.array([[True, False]])])._keras_mask.shape
-        TensorShape([1, 2])
-    """
-
-    def __init__(self, **settings: Any):
-        super().__init__(**settings)
-        self.supports_masking = True
-
-    def call(self, inputs):
-        """Returns the tensor."""
-        return ops.copy(inputs[0])
-
-    def compute_mask(self, inputs, previous_mask):
-        """Returns the mask."""
-        return inputs[1]
-
-    def compute_output_spec(self, inputs):
-        """Returns the tensor's shape and dtype."""
-        return keras.KerasTensor(inputs[0].shape, inputs[0].dtype)
-
-
 @dataclass(frozen=True)
 class _Like:
     """What does in Keras 3 what a tf_keras layer does."""
@@ -124,7 +93,11 @@ class _Builder:
     def build(self) -> keras.Model:
         rows = min((layer.input_dim for layer in _tables(self.source)), default=2)
         specs = [(tuple(tensor.shape), tensor.dtype.name) for tensor in self.source.inputs]
-        reals = fitting_samples(specs, rows, self.source)
+        ids = _read_by_tables(self.source)  # whole numbers, though a model without an input layer takes floats
+        pairs = zip(self.source.inputs, specs, strict=True)
+        drawn = [(shape, "int32" if id(tensor) in ids else dtype) for tensor, (shape, dtype) in pairs]
+        values = zip(fitting_samples(drawn, rows, self.source), specs, strict=True)
+        reals = [value if value.dtype == dtype else tf.cast(value, dtype) for value, (_, dtype) in values]
         symbols = [
             keras.Input(batch_shape=shape, dtype=dtype, name=self.free(layer.name))
             for (shape, dtype), layer in zip(specs, self.source._input_layers, strict=True)
@@ -158,7 +131,9 @@ class _Builder:
             return self.replay(layer, keras.tree.flatten(args[0]))
         masks = [(tensor, getattr(tensor, "_keras_mask", None)) for tensor in _tensors(args, kwargs)]
         with _state_kept(layer):
-            real = layer(*pick(args, "real"), **pick(kwargs, "real"))
+            # Random layers of images take training=True for granted.
+            mode = {"training": False} if getattr(layer, "_expects_training_arg", False) else {}
+            real = layer(*pick(args, "real"), **pick(kwargs, "real"), **mode)
         args, kwargs = _states_named(layer, args, kwargs)
         known = id(layer) in self.made
         like = self.made[id(layer)] if known else self.like(layer)
@@ -292,6 +267,13 @@ def _tensors(args: tuple, kwargs: dict) -> Iterator[Any]:
 def _tables(model: tf_keras.Model) -> list[tf_keras.layers.Embedding]:
     layers = model._flatten_layers(include_self=False)  # tf_keras has no public name for it
     return [layer for layer in layers if isinstance(layer, tf_keras.layers.Embedding)]
+
+
+def _read_by_tables(model: tf_keras.Model) -> set[int]:
+    """Returns the ids of the tensors that an Embedding of a model reads."""
+    tables = [layer for layer in model.layers if isinstance(layer, tf_keras.layers.Embedding)]
+    nodes = [node for layer in tables for node in layer.inbound_nodes]
+    return {id(tensor) for node in nodes for tensor in tf.nest.flatten(node.keras_inputs)}
 
 
 def _structure(nested: Any) -> Any:

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from kerasdl.core.errors import ExportError
+from kerasdl.layers.migrated import legacy_hard_sigmoid
 
 from ..keras2.activations import SAME, KerasActivation
 from ..keras2.counterparts import parameters_of
@@ -28,23 +29,6 @@ NOT_COPIED = {"trainable", "layer", "backward_layer", "cell", "cells", "args", "
 LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
 
 Custom = Mapping[str, Callable[[dict], keras.layers.Layer]]
-
-
-@keras.saving.register_keras_serializable("kerasdl")
-def legacy_hard_sigmoid(x: Any) -> Any:
-    """Returns the hard sigmoid of Keras 2, which is steeper than that of Keras 3: 0.2 x + 0.5 from 0 to 1.
-
-    Args:
-        x: a tensor of any shape.
-
-    Returns:
-        A tensor of that shape.
-
-    Example:
-        >>> round(float(legacy_hard_sigmoid(tf.constant(1.0))), 3)
-        0.7
-    """
-    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 def keras_layer(layer: tf_keras.layers.Layer, name: str, custom: Custom) -> keras.layers.Layer:

@@ -41,7 +41,8 @@ def load_legacy(path: Path) -> tf_keras.Model:
         ExportError: it holds something that may not be loaded.
     """
     if not path.is_file():
-        checks.refuse("model must be a file that exists", str(path))
+        hint = "A SavedModel holds no layers: save the model as .h5 or .keras with the TensorFlow that made it."
+        checks.refuse("model must be a file that exists", str(path), hint if path.is_dir() else "")
     if zipfile.is_zipfile(path):
         return _load_zip(path)
     if not h5py.is_hdf5(path):

@@ -20,15 +20,15 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
 from ..export.layer_patches import for_export
-from ..export.model_inputs import NamedInput, named_inputs, sample_arrays
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
+from ..export.sampling import Samples, samples_of
 from ..export.tracing import Program, first_line, owner, stateful_layers, third_party
 from .graph_rewrites import open_compiled_functions, rewrite_operations
 from .maxpool_padding import keep_paddings
 from .op_handlers import HANDLERS
 from .quantizer import float_products, graphs_in, quantize_file
-from .runtime import run_file
+from .runtime import file_tensors, run_file
 
 OPSETS = range(13, 23)
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
@@ -36,7 +36,6 @@ WRITTEN = 18  # the latest that tf2onnx 1.17 writes; onnx itself converts what i
 AXES = ("all", "batch", "none")
 # Measure and default bound by kind of file, as for TFLite.
 BOUNDS = {None: ("relative", 1e-4), "dynamic": ("rmse", 0.2), "int8": ("rmse", 0.25)}
-CALIBRATION_EXAMPLES = 100
 REMEDIES = {
     None: "Look for layers that ignore training=False, or export to SavedModel.",
     "dynamic": "Export float32 (quantize=None).",
@@ -64,12 +63,13 @@ def export_onnx(
             "int8" for calibrated activations too (QDQ, weights by channel), where the report names the products that
             stay in float.
         representative: for "int8", real inputs that show the ranges of activations: an array, a list or dict of
-            arrays, a pair (x, y), or a dataset; up to 100 examples are used.
+            arrays, a pair (x, y) of any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator
+            of batches. 200 examples are drawn from the whole, or from the first 10,000 of a stream.
         opset: the ONNX operator set, 13 to 22.
         dynamic_axes: the dimensions that the file leaves free: "all" that the model leaves free, the batch among them;
             "batch" alone; or "none", with a batch of 1. What is fixed takes its size from samples.
-        samples: real inputs to compare on besides random ones, in the forms of `representative`, which stands in for
-            None.
+        samples: real inputs to compare on besides random ones, in the same forms, of which 64 are drawn; if None,
+            examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32), or
             root mean squared difference over the model's root mean square within 0.2 (dynamic) or 0.25 (int8, on real
             inputs).
@@ -91,10 +91,9 @@ def export_onnx(
     checks.one_of("quantize", quantize, BOUNDS)
     if quantize == "int8" and representative is None:
         checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
-    samples = representative if samples is None else samples
-    inputs = named_inputs(model, samples)
-    ranges = sample_arrays(representative, inputs, CALIBRATION_EXAMPLES) if quantize == "int8" else {}
-    sizes = _sizes(inputs, dynamic_axes, samples)
+    judging = representative if samples is None else samples
+    drawn = samples_of(model, judging, representative if quantize == "int8" else None)
+    sizes = _sizes(drawn, dynamic_axes)
     _refuse_states(model)
     measure, bound = BOUNDS[quantize]
     target = Target(
@@ -103,24 +102,25 @@ def export_onnx(
         measure=measure,
         tolerance=bound,
         remedy=REMEDIES[quantize],
-        write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=ranges),
+        write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=drawn.calibration),
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
+        ends=file_tensors,
         stand_ins=for_export,
         calibrated=quantize == "int8",
     )
-    return export(model, path, target, samples, tolerance)
+    return export(model, path, target, drawn, tolerance)
 
 
-def _sizes(inputs: tuple[NamedInput, ...], dynamic_axes: str, samples: Any) -> dict[str, tuple]:
+def _sizes(samples: Samples, dynamic_axes: str) -> dict[str, tuple]:
     """Returns the shape of each input in the file, None where it is free."""
+    inputs, real = samples.inputs, samples.judgement
     batch = 1 if dynamic_axes == "none" else None
     if dynamic_axes == "all" or all(None not in each.shape[1:] for each in inputs):
         return {each.name: (each.shape[0] or batch, *each.shape[1:]) for each in inputs}
-    if samples is None:
+    if not real:
         free = {each.name: each.shape for each in inputs if None in each.shape[1:]}
         checks.refuse(f"dynamic_axes={dynamic_axes!r} needs samples, which show the size of free dimensions", free)
-    real = sample_arrays(samples, inputs, 1)
     return {each.name: (each.shape[0] or batch, *real[each.name].shape[1:]) for each in inputs}
 
 

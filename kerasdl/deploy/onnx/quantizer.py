@@ -2,12 +2,15 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from ..export.division_chains import division_chains
 
 # What computes with weights or takes the time of a net: whoever asks for integers must hear where these stay float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
@@ -16,6 +19,7 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", 
 DYNAMIC = ["MatMul", "LSTM"]
 # Which input is the kernel or the table of embeddings, and which axis has the output channels or the rows.
 STORED = {"Conv": (1, 0), "ConvTranspose": (1, 1), "Gather": (0, 0)}
+DIVISIONS, GUARDS = ("Div", "Mod"), ("Add", "Sum", "Max", "Exp", "Sigmoid", "Softmax")
 SMALLEST_KERNEL = 512  # entries; below, the nodes that int8 needs take more than it saves
 
 
@@ -73,8 +77,27 @@ def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.nda
             weight_type=QuantType.QInt8,
             reduce_range=True,
             calibration_providers=["CPUExecutionProvider"],
+            nodes_to_exclude=_divisions(simplified),
         )
     return onnx.load(str(quantized))
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node as `division_chains` takes it."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    own_name: str
+
+
+def _divisions(path: Path) -> list[str]:
+    nodes = [
+        _Node(node.op_type, tuple(node.input), tuple(node.output), node.name)
+        for node in onnx.load(str(path)).graph.node
+    ]
+    return [each.own_name for each in division_chains(nodes, DIVISIONS, PRODUCTS, GUARDS)]
 
 
 def float_products(proto: onnx.ModelProto) -> list[str]:

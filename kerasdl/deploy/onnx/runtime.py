@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from ..export.file_tensors import FileTensor
 from ..export.tracing import in_batches, third_party
+
+DTYPES = {"float": "float32", "double": "float64"}  # what ONNX calls otherwise than NumPy
 
 
 def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -21,14 +24,32 @@ def input_names(path: Path) -> list[str]:
     return [each.name for each in session(path, threads=1).get_inputs()]
 
 
-def run_file(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs an ONNX file in onnxruntime on one thread; returns its outputs by name."""
+def run_file(path: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
+    """Runs an ONNX file in onnxruntime on one thread, all examples at once or `batch` of them; returns its outputs."""
     with third_party():
         loaded = session(path, threads=1)
         names = [output.name for output in loaded.get_outputs()]
         size = loaded.get_inputs()[0].shape[0]
 
-        def run(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return dict(zip(names, loaded.run(names, batch), strict=True))
+        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return dict(zip(names, loaded.run(names, part), strict=True))
 
-        return in_batches(size if isinstance(size, int) else None, arrays, run)
+        return in_batches(size if isinstance(size, int) else batch, arrays, run)
+
+
+def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    """Returns the inputs and the outputs of an ONNX file."""
+    with third_party():
+        loaded = session(path, threads=1)
+    return tuple(
+        tuple(
+            FileTensor(
+                index,
+                each.name,
+                tuple(size if isinstance(size, int) else None for size in each.shape),
+                DTYPES.get(dtype := each.type.removeprefix("tensor(").removesuffix(")"), dtype),
+            )
+            for index, each in enumerate(ends)
+        )
+        for ends in (loaded.get_inputs(), loaded.get_outputs())
+    )

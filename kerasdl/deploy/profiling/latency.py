@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
+from kerasdl.core.child_process import ChildProcess, child_process
 from kerasdl.core.errors import ExportError
 
 from ..export.model_inputs import FREE_SIZE
@@ -205,38 +204,27 @@ def benchmark(path: Source, *, runs: int = 50, threads: int = 1) -> Latency:
 
 
 class _Worker:
-    """Asks the process that holds one file; see bench_worker."""
+    """Asks the process that holds one file; see latency_worker."""
 
-    def __init__(self, process: subprocess.Popen, path: Path, noise: Any):
-        self._process, self._path, self._noise = process, path, noise
+    def __init__(self, child: ChildProcess, path: Path):
+        self._child, self._path = child, path
 
     def tell(self, line: Any) -> Any:
         """Sends one line, and returns what the answer holds."""
-        try:
-            os.write(self._process.stdin.fileno(), f"{line}\n".encode())
-        except BrokenPipeError:
-            raise self._failure() from None
-        return self._answer()
+        return self._told(self._child.ask(line))
 
     def ask(self, runs: int) -> list[float]:
         return self.tell(runs)
 
     def finish(self) -> int:
-        self._process.stdin.close()
-        return max(0, self._answer())
+        self._child.process.stdin.close()
+        return max(0, self._told(self._child.answer()))
 
-    def _answer(self) -> Any:
-        line = self._process.stdout.readline()
-        if not line:
-            raise self._failure()
-        return json.loads(line)
-
-    def _failure(self) -> ExportError:
-        self._process.wait()
-        self._noise.seek(0)
-        lines = [line.strip() for line in self._noise.read().decode(errors="replace").splitlines() if line.strip()]
-        reason = (lines or [f"its process ended with {self._process.returncode}"])[-1][:300]
-        return ExportError(f"{self._path} does not run: {reason}. Export it again.")
+    def _told(self, answer: Any) -> Any:
+        if answer is not None:
+            return answer
+        last = (self._child.last_words() or [f"its process ended with {self._child.process.returncode}"])[-1][:300]
+        raise ExportError(f"{self._path} does not run: {last}. Export it again.")
 
 
 @contextmanager
@@ -250,18 +238,10 @@ def _worker(path: Path, threads: int) -> Iterator[_Worker]:
         "cores": usable[:threads],
         "free": FREE_SIZE,
     }
-    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = os.environ | {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryFile() as noise:
-        command = [sys.executable, "-m", "kerasdl.deploy.profiling.latency_worker"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": noise}
-        with subprocess.Popen(command, env=environment, **pipes) as process:
-            try:
-                worker = _Worker(process, path, noise)
-                worker.tell(json.dumps(settings))
-                yield worker
-            finally:
-                process.kill()
+    with child_process("kerasdl.deploy.profiling.latency_worker") as child:
+        worker = _Worker(child, path)
+        worker.tell(json.dumps(settings))
+        yield worker
 
 
 def _check_source(source: Source) -> None:

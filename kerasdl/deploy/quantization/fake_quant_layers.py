@@ -185,7 +185,8 @@ class Scaled(tf_keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Multiplies."""
-        return inputs * _rounded(scale_and_shift(self.source)[0])
+        scale, _ = scale_and_shift(self.source)
+        return tf.cast(inputs, scale.dtype) * _rounded(scale)  # pixels may come as bytes
 
 
 class Shifted(Scaled):
@@ -193,7 +194,8 @@ class Shifted(Scaled):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Adds."""
-        return inputs + _rounded(scale_and_shift(self.source)[1])
+        _, shift = scale_and_shift(self.source)
+        return tf.cast(inputs, shift.dtype) + _rounded(shift)
 
 
 class LeftInFloat(tf_keras.layers.Layer):

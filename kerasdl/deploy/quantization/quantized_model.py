@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
+from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
 from kerasdl.train import Run
 from kerasdl.train.engine.objectives import objective_of, task_of
 
 from ..export import saved_model
+from ..export.model_inputs import input_forms, structure
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
+from ..export.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
 from ..export.tracing import Program, first_line, third_party
 from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, owners_of_parts
@@ -33,7 +35,7 @@ from ..tflite import converter, flatbuffer, runtime
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
-BATCH, CALIBRATION_BATCHES = 32, 4
+BATCH, CALIBRATION = 32, 128
 TOLERANCE = 0.25  # as for any int8 file: single roundings fall the other way, and deep nets carry them on
 DEFAULT_SCHEME = QuantizationScheme()
 LARGEST = 8 * 2**30  # bytes of a part of a saved model
@@ -65,7 +67,7 @@ class QuantizedModel:
 
         self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
         self.run: Run | None = None
-        self.samples: Any = None  # a batch of what set the ranges
+        self.samples: Samples | None = None  # what set the ranges, and what the file is judged on
         self.loaded = False
 
     source: keras.Model
@@ -80,21 +82,30 @@ class QuantizedModel:
     """The training run, with its history; None for a model that was loaded or only calibrated."""
 
     def calibrate(self, data: Any) -> None:
-        """Sets the ranges of activations to those of up to 128 examples, and those of kernels."""
+        """Sets the ranges of activations to those of up to 128 examples, drawn over the whole, and those of kernels.
+
+        Others, up to 64, are kept to judge the exported file on; of fewer than 148 none, as every example is wanted for
+        the ranges, which the file shares with this model.
+
+        Args:
+            data: as `quantize_aware` takes it; a stream is read for 10,000 examples or 30 seconds.
+        """
         inner = self.model.legacy.layers
         activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
         for layer in inner:
             if isinstance(layer, QuantizedKernel):
                 layer.settle()
-        batches = as_dataset(data).batches(BATCH, shuffle=True)
+        forms = input_forms(self.source)
+        drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION, CALIBRATION + FEWEST)
         try:
             for layer in activations:
                 layer.watch([])
-            for x, *_ in islice(batches, CALIBRATION_BATCHES):
-                self.model(x, training=False)
+            for start in range(0, drawn.calibrated_on.used, BATCH):
+                batch = [drawn.calibration[form.name][start : start + BATCH] for form in forms]
+                self.model(keras.tree.pack_sequence_as(structure(self.source), batch), training=False)
             for layer in activations:
                 layer.settle()
-            self.samples = keras.tree.map_structure(np.asarray, x)
+            self.samples = drawn
         finally:
             for layer in activations:
                 layer.watch(None)
@@ -108,7 +119,8 @@ class QuantizedModel:
     ) -> dict[str, float]:
         """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task."""
         data = as_dataset(data)
-        loss, metrics = objective_of(task_of(task, data), loss, metrics)
+        loss, metrics = objective_of(task_of(task, data), self.source, loss, metrics)
+        check_from_logits(loss, self.source)
         self.model.compile(loss=loss, metrics=metrics)
         return self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
 
@@ -134,8 +146,8 @@ class QuantizedModel:
             path: the file to write, ending in .tflite.
             integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
             metadata: what to store in the file, as in `export_tflite`.
-            samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y),
-                or a dataset; None takes some of those that set the ranges.
+            samples: real inputs to compare on besides random ones, in the forms that `export_tflite` takes; None takes
+                those that `calibrate` kept for it.
             tolerance: bound on the root mean squared difference over the model's root mean square; 0.25 if None.
 
         Returns:
@@ -147,7 +159,10 @@ class QuantizedModel:
         """
         if self.samples is None and not self.loaded:
             checks.refuse("a quantised model must know its ranges to be exported", None, "Call calibrate first.")
-        samples = self.samples if samples is None else samples
+        own = samples is None and self.samples is not None
+        judged = self.samples if own else samples_of(self.model, samples)
+        if self.samples is not None and not own:
+            judged = dataclasses.replace(judged, calibrated_on=self.samples.calibrated_on, held_out=True)
         flatbuffer.checked_metadata(metadata)
         floats = [row.layer for row in self.report if row.precision == "float"]
         target = Target(
@@ -159,10 +174,11 @@ class QuantizedModel:
             write=partial(_write, integer_io=integer_io, metadata=metadata),
             run=runtime.run_file,
             inspect=_inspect,
+            ends=flatbuffer.file_tensors,
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
         )
-        return export(self.model, path, target, samples, tolerance)
+        return export(self.model, path, target, judged, tolerance)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a .zip file from which `load_quantized` makes the same model."""

@@ -10,12 +10,18 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
+from ..export.division_chains import division_chains
 from ..export.tracing import third_party
-from .flatbuffer import OPERATION_NAMES, packed
+from .calibrated_ranges import mend_ranges
+from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
+from .half_constants import halved
 from .runtime import SIGNATURE
 
 # It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
 KEPT_IN_FLOAT = ("REVERSE_V2",)
+DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
+GUARDS = ("ADD", "MAXIMUM", "EXP", "LOGISTIC", "SOFTMAX")
 # Scores under a mask are -1e4 (nets of half precision), -1e9 or -1e38, below what activations reach.
 MASKED = -9e3
 # A masked score stands so far below the lowest of the others: it gets less than exp(-10) of their share.
@@ -27,15 +33,14 @@ def convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -
     operations = tf.lite.OpsSet
     with third_party():
         converter = _converter(folder)
-        if quantize:
+        if quantize not in (None, "float16"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
         if quantize == "int16x8":  # with the float operations behind it, what lacks an int16 kernel stays in float
             int16 = operations.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
             converter.representative_dataset = lambda: one_by_one(ranges)
-        return converter.convert()
+        content = converter.convert()
+    return halved(content) if quantize == "float16" else content
 
 
 def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
@@ -51,7 +56,8 @@ class Calibrated:
     content: bytes
     """The float TFLite file, ranges stored in it."""
     nodes_in_float: frozenset[str]
-    """Tensors whose operations stay in float, as no grid of 256 steps holds both a mask and what it spares."""
+    """Tensors whose operations stay in float: no grid of 256 steps holds both a mask and what it spares, nor a small
+    denominator."""
 
     def quantized(self, keep: Collection[str] = (), verify: bool = False) -> bytes:
         """Returns the int8 file.
@@ -78,8 +84,10 @@ def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
         converter._experimental_calibrate_only = True  # as tf.lite.experimental.QuantizationDebugger sets it
         content = converter.convert()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    nodes, changed = _spare_masks(model)
-    return Calibrated(packed(model) if changed else content, frozenset(nodes))
+    masked, spared = _spare_masks(model)
+    extreme, mended = mend_ranges(model)
+    nodes = masked | extreme | _divisions(content)
+    return Calibrated(packed(model) if spared or mended else content, frozenset(nodes))
 
 
 def with_integer_ends(content: bytes, quantize: str) -> bytes:
@@ -88,6 +96,9 @@ def with_integer_ends(content: bytes, quantize: str) -> bytes:
     Raises:
         ValueError: an input or output is no integer inside either.
     """
+    if reading := float_readers(content):  # LiteRT would find no tensor there
+        name, operation = next(iter(reading.items()))
+        raise ValueError(f"input {name!r} is read by {operation} in float.")
     dtype = tf.int8 if quantize == "int8" else tf.int16
     with third_party():  # it warns of inputs that stay as they are
         changed = modify_model_io_type(content, dtype, dtype)
@@ -101,6 +112,11 @@ def _converter(folder: Path) -> tf.lite.TFLiteConverter:
     return converter
 
 
+def _divisions(content: bytes) -> set[str]:
+    chains = division_chains(operators(content), DIVISIONS, PRODUCTS, GUARDS)
+    return {tensor for each in chains for tensor in each.outputs}
+
+
 def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
     """Takes masks out of the ranges of masked scores; returns the tensors that must stay in float, and if any changed.
 
@@ -109,7 +125,7 @@ def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
     """
     nodes, changed = set(), False
     for graph in model.subgraphs:
-        for operator in graph.operators:
+        for operator in graph.operators or []:  # None where outputs are inputs
             code = model.operatorCodes[operator.opcodeIndex]
             name = OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
             tensors = [graph.tensors[index] for index in _indices(operator.outputs)]

@@ -16,9 +16,9 @@ from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
 
 from ..export import saved_model
-from ..export.model_inputs import named_inputs, sample_arrays
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export
+from ..export.sampling import samples_of
 from ..export.tracing import Program, first_line, owner
 from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
@@ -34,7 +34,6 @@ BOUNDS = {
     "int8": ("rmse", 0.25),
     "int16x8": ("rmse", 0.2),
 }
-CALIBRATION_EXAMPLES = 100
 MEASURED_EXAMPLES = 32  # of the calibration's, while layers are chosen for float
 
 
@@ -62,8 +61,10 @@ def export_tflite(
             transformers and recurrent nets); "int8" or "int16x8" for activations too, where an operation without such
             a kernel stays in float and the report says so.
         representative: real inputs that show the ranges of activations, for "int8" and "int16x8": an array, a list or
-            dict of arrays, a pair (x, y), or a dataset; up to 100 examples are used.
-        samples: real inputs to compare on besides random ones, in the same forms; `representative` if None.
+            dict of arrays, a pair (x, y) of any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a
+            generator of batches. 200 examples are drawn from the whole, or from the first 10,000 of a stream.
+        samples: real inputs to compare on besides random ones, in the same forms, of which 64 are drawn; if None,
+            examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
             3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
             int16x8) or 0.25 (int8, on real inputs).
@@ -98,11 +99,11 @@ def export_tflite(
     ):
         checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
     flatbuffer.checked_metadata(metadata)
-    samples = representative if samples is None else samples
-    ranges = sample_arrays(representative, named_inputs(model, samples), CALIBRATION_EXAMPLES) if calibrated else {}
+    judging = representative if samples is None else samples
+    drawn = samples_of(model, judging, representative if calibrated else None)
     measure, default = BOUNDS[quantize]
     bound = default if tolerance is None else tolerance
-    writer = _Writer(quantize, ranges, bound, mixed, integer_io, layer_report, metadata)
+    writer = _Writer(quantize, drawn.calibration, bound, mixed, integer_io, layer_report, metadata)
     loops = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
     target = Target(
         format=f"tflite {quantize or 'float32'}",
@@ -113,12 +114,13 @@ def export_tflite(
         write=writer.write,
         run=runtime.run_file,
         inspect=writer.inspect,
+        ends=flatbuffer.file_tensors,
         stand_ins=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
         layers=lambda: writer.rows,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
-    return export(model, path, target, samples, tolerance)
+    return export(model, path, target, drawn, tolerance)
 
 
 def _remedy(quantize: str | None, mixed: str | None) -> str:

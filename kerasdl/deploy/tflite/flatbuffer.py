@@ -14,7 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from kerasdl.core import checks
 
+from ..export.file_tensors import FileTensor
+from .runtime import SIGNATURE
+
 METADATA = "kerasdl"
+DTYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 OPERATION_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
@@ -49,6 +53,22 @@ def operators(content: bytes) -> Iterator[Operator]:
             )
 
 
+def float_readers(content: bytes) -> dict[str, str]:
+    """Returns the inputs of float32 that something else than QUANTIZE reads, with the name of what does."""
+    model, names = schema.Model.GetRootAs(content), {}
+    for entry in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
+        graph = model.Subgraphs(entry.SubgraphIndex())
+        for each in (entry.Inputs(index) for index in range(entry.InputsLength())):
+            tensor = graph.Tensors(each.TensorIndex())
+            if tensor.Type() == schema.TensorType.FLOAT32:
+                names[tensor.Name().decode()] = each.Name().decode()
+    found = {}
+    for operator in operators(content):
+        if operator.name != "QUANTIZE":
+            found |= {names[tensor]: operator.name for tensor in operator.inputs if tensor in names}
+    return found
+
+
 def output_tensors(content: bytes) -> dict[str, str]:
     """Returns the names of a file's outputs by the tensors that hold them."""
     model = schema.Model.GetRootAs(content)
@@ -65,16 +85,45 @@ def count_operations(path: Path) -> dict[str, int]:
     return dict(sorted(Counter(each.name for each in operators(path.read_bytes())).items()))
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns what `metadata=` stored in a TFLite file, such as labels and preprocessing.
+def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    """Returns the inputs and the outputs of a file's signature that infers, in the order of the file."""
+    model = schema.Model.GetRootAs(path.read_bytes())
+    entries = {entry.SignatureKey(): entry for entry in map(model.SignatureDefs, range(model.SignatureDefsLength()))}
+    entry = next((entries[key] for key in (SIGNATURE.encode(), b"serving_default") if key in entries), None)
+    graph = model.Subgraphs(entry.SubgraphIndex() if entry else 0)
+    return (
+        _ends(graph, graph.InputsAsNumpy(), entry and map(entry.Inputs, range(entry.InputsLength()))),
+        _ends(graph, graph.OutputsAsNumpy(), entry and map(entry.Outputs, range(entry.OutputsLength()))),
+    )
 
-    It stands as JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files reach too.
+
+def _ends(graph: schema.SubGraph, tensors: np.ndarray, entries: Iterator | None) -> tuple[FileTensor, ...]:
+    names = {each.TensorIndex(): each.Name().decode() for each in entries or ()}
+    return tuple(_end(place, graph.Tensors(index), names.get(index)) for place, index in enumerate(tensors))
+
+
+def _end(place: int, tensor: schema.Tensor, name: str | None) -> FileTensor:
+    sizes = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
+    shape = tuple(None if size < 0 else int(size) for size in sizes) if tensor.ShapeLength() else ()
+    grid = tensor.Quantization()
+    scale, zero = (
+        (float(grid.Scale(0)), int(grid.ZeroPoint(0))) if grid is not None and grid.ScaleLength() else (None, None)
+    )
+    return FileTensor(place, name or tensor.Name().decode(), shape, DTYPES[tensor.Type()], scale, zero)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns what `metadata=` stored in a TFLite file, such as labels and preprocessing, and its inputs and outputs.
+
+    What was stored stands as JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files
+    reach too. `inputs` and `outputs` are read off the file itself, unless something of that name was stored: a dict
+    for each, in the file's order, of index, name, shape (None for a free size), dtype, scale and zero_point.
 
     Args:
         path: a .tflite file.
 
     Returns:
-        The stored values by name; empty where nothing was stored.
+        The stored values by name, `inputs` and `outputs`.
 
     Raises:
         ArgumentError: there is no such file, or it is no TFLite file.
@@ -83,16 +132,20 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         >>> report = export_tflite(model, "model.tflite", metadata={"labels": ["cat", "dog", "cow", "hen"]})
         >>> read_metadata("model.tflite")["labels"][1]
         'dog'
+        >>> read_metadata("model.tflite")["inputs"][0]["shape"]
+        [1, 32, 32, 3]
     """
     path = Path(path)
     content = path.read_bytes() if path.is_file() else b""
     if content[4:8] != b"TFL3":
         checks.refuse("path must be a TFLite file", str(path))
     model = schema.Model.GetRootAs(content)
+    stored = {}
     for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
         if entry.Name() == METADATA.encode():
-            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    return {}
+            stored = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    inputs, outputs = ([{**vars(each), "shape": list(each.shape)} for each in end] for end in file_tensors(path))
+    return {"inputs": inputs, "outputs": outputs, **stored}
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> None:

@@ -13,7 +13,9 @@ from keras.src import backend  # the functions behind keras.ops, to which there 
 from kerasdl.core.keras_graph import all_layers
 
 from ..export.layer_patches import for_export
-from .op_patches import formulas, functions
+from ..export.patching import functions, replaced
+from ..export.stable_ops import tflite_formulas
+from .op_patches import formulas
 from .unrolled_rnn import steps_of
 
 CALIBRATED = ("int8", "int16x8")
@@ -33,8 +35,7 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
     with ExitStack() as stack:
 
         def put(layer: keras.Layer, method: str, function: Callable) -> None:
-            stack.callback(delattr, layer, method)
-            setattr(layer, method, function)
+            stack.enter_context(replaced(layer, **{method: function}))
 
         for layer in all_layers(model):
             if isinstance(layer, keras.layers.RNN) and quantize in CALIBRATED:
@@ -47,6 +48,7 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "call", _masked_softmax(layer))
         stack.enter_context(for_export(model))
         stack.enter_context(formulas())
+        stack.enter_context(tflite_formulas(fused_norms=quantize in CALIBRATED))
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
         stack.enter_context(functions(backend.nn, _apply_masks=masked))
         signbit = partial(_signbit, exact=quantize not in CALIBRATED)

@@ -20,11 +20,12 @@ from kerasdl.losses import SmoothedCrossEntropy
 
 from ..export.model_inputs import NamedInput, random_arrays, structure
 from ..export.parity import ExportReport
+from ..export.patching import functions
 from ..export.pipeline import Target, export
+from ..export.sampling import samples_of
 from ..export.tracing import Program, first_line, third_party
 from . import flatbuffer, runtime
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
-from .op_patches import functions
 
 TARGET = "target"
 CHECKED_STEPS = 3
@@ -100,9 +101,10 @@ def export_trainable_tflite(
         write=partial(_write, step=step, metadata=metadata, tolerance=tolerance),
         run=runtime.run_file,
         inspect=lambda file: (flatbuffer.count_operations(file), ()),
+        ends=flatbuffer.file_tensors,
         notes=(f"signatures serve, train (batches of {batch_size}), save and restore",),
     )
-    return export(model, path, target, samples, tolerance)
+    return export(model, path, target, samples_of(model, samples), tolerance)
 
 
 class _Step:

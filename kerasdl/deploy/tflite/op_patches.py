@@ -9,9 +9,12 @@ import tensorflow as tf
 from keras.src import backend  # the functions behind keras.ops, to which there is no public door
 
 from ..export.op_formulas import FORMULAS, resample
+from ..export.patching import functions
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7.
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+# Klambauer and others, Self-Normalizing Neural Networks (2017).
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos3": "lanczos3", "lanczos5": "lanczos5"}
 
 
@@ -20,6 +23,7 @@ def formulas() -> Iterator[None]:
     """Puts them in place of the functions of TensorFlow and Keras that models call, inside the block."""
     with ExitStack() as stack:
         stack.enter_context(functions(tf.math, erf=_erf, erfinv=_erfinv, cumprod=_cumulative_product, bincount=_counts))
+        stack.enter_context(functions(tf.nn, selu=_selu))
         stack.enter_context(functions(tf.image, resize=_resize))
         stack.enter_context(functions(backend.nn, conv=_conv))
         transforms = {"fft": "FFT", "fft2": "FFT2D"}
@@ -29,25 +33,17 @@ def formulas() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def functions(module: Any, **stand_ins: Callable) -> Iterator[None]:
-    """Puts others in place of functions of a module inside the block; each gets the usual one first."""
-    usual = {name: getattr(module, name) for name in stand_ins}
-    try:
-        for name, function in stand_ins.items():
-            setattr(module, name, partial(function, usual[name]))
-        yield
-    finally:
-        for name, function in usual.items():
-            setattr(module, name, function)
-
-
 def _erf(_: Callable, x: Any, name: str | None = None) -> tf.Tensor:
     x = tf.convert_to_tensor(x)
     share, value = 1 / (1 + 0.3275911 * tf.abs(x)), tf.zeros_like(x)
     for coefficient in ERF:
         value = (value + coefficient) * share
     return tf.sign(x) * (1 - value * tf.exp(-x * x))
+
+
+def _selu(_: Callable, features: Any, name: str | None = None) -> tf.Tensor:
+    x = tf.convert_to_tensor(features)  # the converter's own form takes exp(x) where x is large
+    return SELU_SCALE * (tf.nn.relu(x) + SELU_ALPHA * tf.nn.elu(tf.minimum(x, 0)))
 
 
 def _erfinv(_: Callable, x: Any, name: str | None = None) -> tf.Tensor:

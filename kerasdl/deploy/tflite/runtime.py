@@ -32,8 +32,8 @@ def input_names(path: Path) -> list[str]:
         return list(serving(opened(path)).get_input_details())
 
 
-def run_file(path: Path, arrays: Arrays) -> Arrays:
-    """Runs a TFLite file in LiteRT on one thread; returns its outputs by name.
+def run_file(path: Path, arrays: Arrays, batch: int = 1) -> Arrays:
+    """Runs a TFLite file in LiteRT on one thread, example by example; returns its outputs by name.
 
     Where the file takes or gives integers that stand for real numbers, real numbers are put on its grid and taken off.
     """
@@ -41,11 +41,11 @@ def run_file(path: Path, arrays: Arrays) -> Arrays:
         serve = serving(opened(path))
         takes, gives = serve.get_input_details(), serve.get_output_details()
 
-        def run(batch: Arrays) -> Arrays:
-            outputs = serve(**{name: _on_grid(array, takes[name]) for name, array in batch.items()})
+        def run(part: Arrays) -> Arrays:
+            outputs = serve(**{name: _on_grid(array, takes[name]) for name, array in part.items()})
             return {name: _off_grid(np.array(value), gives[name]) for name, value in outputs.items()}
 
-        return in_batches(1, arrays, run)
+        return in_batches(batch, arrays, run)
 
 
 def integer_ends(path: Path) -> list[str]:

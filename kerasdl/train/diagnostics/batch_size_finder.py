@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks
+from kerasdl.core.child_process import ChildProcess, child_process
 from kerasdl.core.errors import TrainingError
 from kerasdl.core.plotting import FAINT, GREY, TRAIN, VALIDATION, dress, keep, mark, new_figure
 from kerasdl.data import Dataset, as_dataset
@@ -223,7 +223,7 @@ def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss
         checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
     check_dataset_fits(model, train)
     if not own:
-        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), loss, ())[0]]
+        objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), model, loss, ())[0]]
         check_labels(objective[1], (), model, train)
     try:
         with warnings.catch_warnings(action="ignore"):  # a lambda is no danger in a file that nobody else writes
@@ -283,23 +283,23 @@ def _full(size: int, reason: str) -> BatchTrial:
 
 
 class _Child:
-    """The process that makes the updates, and a thread here that ends it once it takes too much; see batch_worker."""
+    """The process that makes the updates (batch_size_worker), and a thread here that ends it once it takes too much."""
 
-    def __init__(self, process: subprocess.Popen, noise: Any, limit: int):
-        self.process, self.noise, self.limit = process, noise, limit
+    def __init__(self, child: ChildProcess, limit: int):
+        self.child, self.process, self.limit = child, child.process, limit
         self.over, self.done = 0, threading.Event()
         self.watch = threading.Thread(target=self._look, daemon=True)
 
     def start(self, settings: Mapping[str, Any]) -> None:
         self.watch.start()
-        answer = self._ask(json.dumps(settings))
+        answer = self.child.ask(json.dumps(settings))
         if answer is None:
             raise TrainingError(f"training needs more memory than there is before the first batch: {self._end()}")
         if "refused" in answer:
             _cannot_go(answer["refused"])
 
     def try_size(self, size: int) -> BatchTrial:
-        answer = self._ask(str(size))
+        answer = self.child.ask(str(size))
         if answer is None:
             return _full(size, self._end())
         if "full" in answer:
@@ -308,22 +308,11 @@ class _Child:
             return _full(size, f"it took {answer['memory'] / 1e6:,.0f} MB")
         return BatchTrial(size, size / answer["seconds"], answer["memory"], True, "")
 
-    def _ask(self, line: str) -> dict[str, Any] | None:
-        try:
-            self.process.stdin.write(f"{line}\n".encode())
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        answer = self.process.stdout.readline()
-        return json.loads(answer) if answer else None
-
     def _end(self) -> str:
         """Returns how the process ended, if memory was why."""
-        code = self.process.wait()
+        lines, code = self.child.last_words(), self.process.returncode
         if self.over:
             return f"it took {self.over / 1e6:,.0f} MB"
-        self.noise.seek(0)
-        lines = [line.strip() for line in self.noise.read().decode(errors="replace").splitlines() if line.strip()]
         told = next((line for line in lines if "bad_alloc" in line or line.startswith("MemoryError")), None)
         if told is not None or code == -signal.SIGKILL:
             return told or "the system ended the process"
@@ -345,15 +334,9 @@ class _Child:
 
 @contextmanager
 def _process(limit: int) -> Iterator[_Child]:
-    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = os.environ | {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryFile() as noise:
-        command = [sys.executable, "-m", "kerasdl.train.diagnostics.batch_size_worker"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": noise}
-        with subprocess.Popen(command, env=environment, **pipes) as process:
-            child = _Child(process, noise, limit)
-            try:
-                yield child
-            finally:
-                child.done.set()
-                process.kill()
+    with child_process("kerasdl.train.diagnostics.batch_size_worker") as process:
+        child = _Child(process, limit)
+        try:
+            yield child
+        finally:
+            child.done.set()

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
+from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 
@@ -85,8 +86,9 @@ def on_trial(
         for name, each in replaced.items():
             setattr(model, name, fresh_optimizer(each if optimizer is None else optimizer))
         if not own:
-            objective, _ = objective_of(task_of(task, train), loss, ())
+            objective, _ = objective_of(task_of(task, train), model, loss, ())
             check_labels(objective, (), model, train)
+            check_from_logits(objective, model, train.batches(1).element_spec[0])
             subject.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
         step = train_steps.make_train_step(subject, None)
         # Tracing makes every variable that a step changes, without a step.

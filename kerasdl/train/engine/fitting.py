@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.pipelines import is_endless, refuse_endless
@@ -83,9 +84,10 @@ def fit(
     if own:
         _check_own(config)
     else:
-        loss, metrics = objective_of(task, loss, metrics, config.label_smoothing)
+        loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing)
         loss = taking_shares(loss) if config.mix else loss
         check_outputs(loss, metrics, model)
+        check_from_logits(loss, model, train.batches(1).element_spec[0])
     check_parts(loss, strategy, config)
     if train_steps.has_own_train_step(model):
         _check_own_step(model, config)

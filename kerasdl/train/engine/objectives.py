@@ -32,8 +32,10 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: ker
     return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
 
 
-def objective_of(task: Task | None, loss: Any, metrics: Any, smoothing: float = 0.0) -> tuple[Any, Any]:
-    """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task.
+def objective_of(
+    task: Task | None, model: keras.Model, loss: Any, metrics: Any, smoothing: float = 0.0
+) -> tuple[Any, Any]:
+    """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task for that model.
 
     Raises:
         ArgumentError: there is neither a loss nor a task.
@@ -41,9 +43,9 @@ def objective_of(task: Task | None, loss: Any, metrics: Any, smoothing: float = 
     if loss is None:
         if task is None:
             checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
-        loss = task.loss()
+        loss = task.loss_for(model)
     if metrics is None:
-        metrics = [] if task is None else task.metrics()
+        metrics = [] if task is None else task.metrics_for(model)
     if not isinstance(metrics, (list, tuple, Mapping)):
         checks.refuse("metrics must be a list, or a dict by outputs", metrics, "Write metrics=[...].")
     return smoothed(loss, smoothing), metrics

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import check_fits
+from kerasdl.core.output_activation import gives_probabilities
 
 
 def predict_transformed(
@@ -17,7 +19,7 @@ def predict_transformed(
     Source: https://papers.nips.cc/paper/4824, section 4.1, which averages ten crops.
 
     Args:
-        model: a model whose outputs are logits (B, K).
+        model: a model whose outputs are logits (B, K), or probabilities where it ends in a softmax or sigmoid.
         inputs: (N, ...).
         views: functions from a batch of inputs to a batch of the same length, such as `lambda x: x` and
             `lambda x: x[:, :, ::-1]`.
@@ -27,7 +29,7 @@ def predict_transformed(
         (N, K) probabilities, float32.
 
     Raises:
-        ArgumentError: there are no views.
+        ArgumentError: there are no views, or a view does not fit the model.
 
     Example:
         >>> views = [lambda x: x, lambda x: x[:, :, ::-1]]
@@ -36,9 +38,16 @@ def predict_transformed(
     """
     if not views:
         checks.refuse("views must hold at least one function", views)
-    answers = []
+    answers, scores = [], None
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
-        logits = [keras.ops.softmax(model(view(batch), training=False), axis=-1) for view in views]
-        answers.append(np.mean([keras.ops.convert_to_numpy(each) for each in logits], axis=0))
+        seen = []
+        for view in views:
+            shown = view(batch)
+            check_fits(model, shown, name="a view of the inputs")
+            outputs = model(shown, training=False)
+            if scores is None:  # now a subclassed model is built too
+                scores = keras.ops.identity if gives_probabilities(model, shown) else keras.ops.softmax
+            seen.append(keras.ops.convert_to_numpy(scores(outputs)))
+        answers.append(np.mean(seen, axis=0))
     return np.concatenate(answers)

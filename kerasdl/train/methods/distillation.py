@@ -10,7 +10,10 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import check_fits
+from kerasdl.core.output_activation import output_activations
 from kerasdl.core.task import Task
+from kerasdl.data import as_dataset
 
 from ..distribute import strategies
 from ..distribute.placement import placed
@@ -34,6 +37,9 @@ class Distiller(keras.Model):
         temperature: T, above 0.
         alpha: share of the teacher in the loss, from 0 to 1.
 
+    Raises:
+        ArgumentError: one of them ends in a softmax or sigmoid, so that it gives no logits.
+
     Example:
         >>> pupil = Distiller(model, keras.models.clone_model(model), temperature=2.0, alpha=0.7)
         >>> pupil.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -42,6 +48,8 @@ class Distiller(keras.Model):
     """
 
     def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float = 4.0, alpha: float = 0.5):
+        check_logits(student, "student")
+        check_logits(teacher, "teacher")
         inputs = student.inputs[0] if isinstance(student, keras.Sequential) else student.input
         super().__init__(inputs, student.outputs[0], name=student.name)
         # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
@@ -106,7 +114,8 @@ def distill(
         The Run, its model the student.
 
     Raises:
-        ArgumentError: settings, models and data do not fit together, or the folder holds another run.
+        ArgumentError: settings, models and data do not fit together, a model ends in a softmax or sigmoid, or the
+            folder holds another run.
         TrainingError: the loss or its gradient is not finite any more.
 
     Example:
@@ -119,6 +128,10 @@ def distill(
     checks.within("temperature", temperature, 1e-3, 1e3)
     checks.within("alpha", alpha, 0.0, 1.0)
     _check_outputs(student, teacher)
+    train = as_dataset(train)
+    spec = train.batches(1).element_spec[0]
+    check_logits(teacher, "teacher", spec)
+    check_fits(teacher, spec, name=f"{train.name}, for the teacher,")
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
     strategy = strategies.strategy_for(student, config.strategy)
     with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
@@ -141,6 +154,21 @@ def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:
     wanted = ops.log_softmax(soft, axis=-1)
     given = ops.log_softmax(ops.cast(student, "float32") / temperature, axis=-1)
     return temperature**2 * ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
+
+
+def check_logits(model: keras.Model, role: str, sample: Any = None) -> None:
+    """Refuses a student or teacher that gives probabilities, as far as its graph or a sample tells.
+
+    Args:
+        model: the model.
+        role: what messages call it.
+        sample: as in `kerasdl.core.output_activation.output_activations`.
+    """
+    end = output_activations(model, sample)[0]
+    if end.gives_probabilities:
+        hint = f"Make a model that ends before it, without the {end.kind}, and give the loss from_logits=True."
+        got = f"layer {end.layer!r} of {model.name!r}, which ends in {end.kind}"
+        checks.refuse(f"a {role} must give logits, which the temperature divides", got, hint)
 
 
 def _check_outputs(student: keras.Model, teacher: keras.Model) -> None:

@@ -1,37 +1,14 @@
-"""How samples in any form become named arrays, and what random inputs hold."""
+"""Names, dtypes and tables of a model's inputs, and what random inputs hold."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError
-from kerasdl.deploy.export.model_inputs import NamedInput, named_inputs, random_arrays, sample_arrays
+from kerasdl.deploy.export.model_inputs import NamedInput, fitting, named_inputs, random_arrays
 
 ONE = (NamedInput("x", (None, 3), "float32"),)
 TWO = (NamedInput("b", (None, 3), "float32"), NamedInput("a", (None,), "int32", ids=5))
-X, A = np.arange(12, dtype="float32").reshape(4, 3), np.arange(4, dtype="int32")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [X, X.tolist(), [X], {"x": X}, (X, A), tf.constant(X), tf.data.Dataset.from_tensor_slices((X, A)).batch(3)],
-    ids=["array", "lists", "list of one", "dict", "pair", "tensor", "tf.data"],
-)
-def test_forms_of_samples_for_one_input(source):
-    np.testing.assert_array_equal(sample_arrays(source, ONE, 3)["x"], X[:3])
-
-
-@pytest.mark.parametrize("source", [[X, A], (X, A), {"a": A, "b": X}], ids=["list", "tuple", "dict"])
-def test_forms_of_samples_for_two_inputs(source):
-    arrays = sample_arrays(source, TWO, 10)
-    np.testing.assert_array_equal(arrays["b"], X)
-    np.testing.assert_array_equal(arrays["a"], A)
-
-
-def test_examples_must_be_equally_many():
-    with pytest.raises(ArgumentError, match="equally many"):
-        sample_arrays([X, A[:2]], TWO, 10)
 
 
 def test_random_inputs_stay_in_range_and_repeat():
@@ -61,3 +38,58 @@ def test_random_floats_take_the_range_of_real_examples():
     values = random_arrays(ONE, 500, {"x": np.array([[0, 255, 9]], "float32")})["x"]
     assert 0 <= values.min() < 5
     assert 250 < values.max() <= 255
+
+
+def drawn(dtype, real=None, **settings):
+    form = NamedInput("x", (None, 9), dtype, **settings)
+    return random_arrays((form,), 500, {} if real is None else {"x": np.array(real, dtype)})["x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (drawn("uint8"), 0, 255),
+        (drawn("uint8", np.full((1, 9), 7)), 7, 7),
+        (drawn("uint8", [[9, 80, 3, 4, 5, 6, 7, 8, 9]]), 3, 80),
+        (drawn("int32"), 0, 1),
+        (drawn("int64", [[-4, 900, 3, 4, 5, 6, 7, 8, 9]]), -4, 900),
+        (drawn("int32", [[2, 3, 3, 4, 5, 6, 7, 8, 9]], ids=30), 0, 29),
+        (drawn("uint8", ids=30), 0, 29),
+        (drawn("bool"), 0, 1),
+    ],
+    ids=["bytes", "one level", "pixels", "whole", "range", "ids", "byte ids", "truth"],
+)
+def test_whole_numbers_are_drawn_over_the_range_that_the_input_takes(values, low, high):
+    assert (values.min(), values.max()) == (low, high)
+
+
+def test_a_picture_beside_tokens_is_no_token_and_categories_bound_as_tables_do():
+    picture, tokens = keras.Input((2, 2, 3), dtype="uint8", name="picture"), keras.Input((4,), dtype="int32", name="t")
+    kinds = keras.Input((1,), dtype="uint8", name="kinds")
+    x = keras.layers.Embedding(5, 2)(tokens)
+    y = keras.layers.CategoryEncoding(7)(kinds)
+    z = keras.layers.Rescaling(1 / 255)(picture)
+    inputs = named_inputs(keras.Model([picture, tokens, kinds], [x, y, z]))
+    assert [(each.name, each.ids) for each in inputs] == [("picture", None), ("t", 5), ("kinds", 7)]
+
+
+def test_names_that_become_one_are_told_apart():
+    names = ["a b", "a_b", "größe", "_x", "a_b_1"]
+    inputs = [keras.Input((1,), name=name) for name in names]
+    model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    assert [each.name for each in named_inputs(model)] == ["a_b", "a_b_1", "gr__e", "input__x", "a_b_1_1"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [((9, 28, 28, 1), "image_shape=(32, 32, 3)"), ((32, 32, 3), "samples[None]"), ((9, 5), "as the model was trained")],
+    ids=["channels", "no batch", "features"],
+)
+def test_samples_of_another_shape_are_refused_with_both_shapes_and_a_remedy(shape, remedy):
+    form = NamedInput("x", (None, 32, 32, 3), "float32")
+    with pytest.raises(ArgumentError) as caught:
+        fitting(form, np.zeros(shape, "float32"))
+    assert "(None, 32, 32, 3)" in str(caught.value)
+    assert str(shape) in str(caught.value)
+    assert remedy in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,28 @@
+"""Files of a bundle: model, preprocessing, further parts, manifest and card."""
+
+from pathlib import Path
+from typing import Any
+
+from kerasdl.core import files
+
+from .manifest import read_manifest
+from .model_file import check_model_file, save_model_file
+
+
+def write_parts(bundle: Any, folder: Path) -> None:
+    """Writes the files of a bundle into a folder, and reads back what loading checks.
+
+    Raises:
+        BundleError: the model is not flat, of Keras's and kerasdl's own layers.
+    """
+    parts = bundle.manifest.parts
+    save_model_file(bundle.model, folder / parts["model"])
+    files.write_json(folder / parts["preprocess"], dict(bundle.preprocess))
+    for role, content in bundle.extra.items():
+        part = folder / parts[role]
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+    (folder / "bundle.json").write_text(bundle.manifest.to_json(), encoding="utf-8")
+    (folder / parts["card"]).write_text(bundle.card(), encoding="utf-8")
+    read_manifest(folder)
+    check_model_file(folder / parts["model"])

@@ -1,0 +1,52 @@
+"""Child process that runs a module of kerasdl and answers each line with a line of JSON."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class ChildProcess:
+    """The caller's end of a child process."""
+
+    def __init__(self, process: subprocess.Popen, errors: Any):
+        self.process, self._errors = process, errors
+
+    def ask(self, line: Any) -> Any:
+        """Sends one line, and returns what the answer holds; None where the process has ended."""
+        try:
+            # Past Python's buffer, which would be flushed once more, and fail, as the pipe is closed.
+            os.write(self.process.stdin.fileno(), f"{line}\n".encode())
+        except BrokenPipeError:
+            return None
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Returns what the next line of the process holds; None where it has ended."""
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def last_words(self) -> list[str]:
+        """Waits for the end of the process, and returns the lines of its standard error that are not empty."""
+        self.process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+
+@contextmanager
+def child_process(module: str) -> Iterator[ChildProcess]:
+    """Starts `python -m module` on the CPU, with this process's import path, and ends it with the block."""
+    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = os.environ | {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryFile() as errors:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        with subprocess.Popen([sys.executable, "-m", module], env=environment, **pipes) as process:
+            try:
+                yield ChildProcess(process, errors)
+            finally:
+                process.kill()

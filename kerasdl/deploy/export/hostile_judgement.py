@@ -1,0 +1,252 @@
+"""Judgement of a written file on hostile input: finite and equal where the model is, one example at a time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
+from .parity import Drift
+from .tracing import Program, first_line, stateful_layers, third_party
+
+# A model that differs from itself by more than this share of the bound is too ill-conditioned there to judge a file.
+SHARE = 0.1
+NORMAL = 1e6  # makes a normal number of the denormal
+MOVES = 3  # times that inputs and weights are moved by one unit in the last place
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A hostile example on which a file fails."""
+
+    example: str
+    """What it holds, such as "zeros"."""
+    arrays: Arrays
+    """The example itself."""
+    text: str
+    """What the file does there."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a judgement on hostile input."""
+
+    drifts: tuple[Drift, ...] = ()
+    """The figures of every output over all examples, where the model's own answer is finite."""
+    notes: tuple[str, ...] = ()
+    """The examples that were not held against the file, and why."""
+    fault: Fault | None = None
+    """The first example on which the file fails."""
+
+
+class HostileExamples:
+    """Hostile examples that a model answers, with its answers; made before a file is traced in other formulas."""
+
+    def __init__(self, program: Program, real: Mapping[str, np.ndarray]):
+        self.program = program
+        self.examples: dict[str, Arrays] = {}
+        self.answers: dict[str, Arrays] = {}
+        self.notes: list[str] = []
+        for what, arrays in hostile_arrays(program.inputs, real).items():
+            try:
+                # Compiled as `predict` is: a loop over time takes a hundred times longer when it is called.
+                self.answers[what] = self._called(arrays) if stateful_layers(program.model) else self._compiled(arrays)
+                self.examples[what] = arrays
+            except Exception as error:  # what the model itself cannot answer is not asked of the file
+                self.notes.append(f"hostile input ({what}): the model itself stops there: {first_line(error)}")
+
+    def judge(self, run: Callable[[Arrays], Arrays], bound: float, *, finite_alone: bool) -> Verdict:
+        """Runs a file on every example and compares.
+
+        Args:
+            run: runs the file on examples, one at a time.
+            bound: what an entry may differ by, over max(1, the example's own largest output).
+            finite_alone: whether the file must only run and be finite, as one of integers beyond its ranges.
+        """
+        notes, given = list(self.notes), {}
+        try:
+            given = self._given(run)
+        except _StopError as stop:
+            return Verdict((), (), Fault(stop.example, self.examples[stop.example], f"stops there: {stop.reason}"))
+        for what, answer in self.answers.items():
+            for output, expected in answer.items():
+                if given[what][output].shape != expected.shape:
+                    text = f"gives the shape {given[what][output].shape} in output {output!r}, not {expected.shape}"
+                    return Verdict((), (), Fault(what, self.examples[what], text))
+                gap = _Gap.between(expected, given[what][output], bound)
+                if not gap.known.all():
+                    notes.append(f"hostile input ({what}): the model's own {output!r} is not finite there, not judged")
+                if gap.broken.any():
+                    value = given[what][output][gap.broken].flat[0]
+                    text = f"gives {value} in output {output!r}, the model {expected[gap.broken].flat[0]:.3g}"
+                    return Verdict((), (), Fault(what, self.examples[what], text))
+                if finite_alone or not gap.beyond.any():
+                    continue
+                beyond = gap.beyond & np.logical_not(self._is_flushed(what, output, given[what][output], bound))
+                if not beyond.any():
+                    continue
+                off, own = gap.share(beyond), self._own_gap(what, output)
+                if (beyond & (own <= SHARE * bound * gap.size)).any():
+                    text = f"is off by {off:.3g} in output {output!r} (relative difference)"
+                    return Verdict((), (), Fault(what, self.examples[what], text))
+                notes.append(
+                    f"hostile input ({what}): {output!r} of the file is off by {off:.2g}, and the model itself by "
+                    f"{own[beyond].max() / gap.size:.2g} where one unit in the last place moves; not held against it"
+                )
+        return Verdict(tuple(self._drifts(given)), tuple(notes))
+
+    def _given(self, run: Callable[[Arrays], Arrays]) -> dict[str, Arrays]:
+        """Runs all examples in one go, and one by one where a state is kept or something stops."""
+        if self.examples and not stateful_layers(self.program.model):
+            try:
+                return self._split(run(_joined(list(self.examples.values()))))
+            except OSError:
+                raise
+            except Exception:  # found and told below
+                pass
+        given = {}
+        for what, arrays in self.examples.items():
+            try:
+                given[what] = run(arrays)
+            except OSError:
+                raise
+            except Exception as error:
+                raise _StopError(what, first_line(error)) from error
+        return given
+
+    def _split(self, outputs: Arrays) -> dict[str, Arrays]:
+        given: dict[str, Arrays] = {what: {} for what in self.answers}
+        for output, value in outputs.items():
+            ends = np.cumsum([len(np.atleast_1d(answer[output])) for answer in self.answers.values()])
+            for what, part in zip(self.answers, np.split(value, ends[:-1]), strict=True):
+                given[what][output] = part
+        return given
+
+    def _is_flushed(self, what: str, output: str, given: np.ndarray, bound: float) -> Any:
+        """Whether a denormal was taken for zero; or was not, where TensorFlow does so."""
+        if what != DENORMAL_EXAMPLE:
+            return False
+        others = [self._compiled(_scaled(self.examples[what], scale)) for scale in (0.0, NORMAL)]
+        return np.any([~_Gap.between(other[output], given, bound).beyond for other in others], axis=0)
+
+    def _drifts(self, given: dict[str, Arrays]) -> list[Drift]:
+        drifts = []
+        for output in self.program.outputs if given else ():
+            pairs = [(answer[output], given[what][output]) for what, answer in self.answers.items()]
+            gaps = [_Gap.between(expected, got, 0.0) for expected, got in pairs]
+            squares = sum(
+                np.square(expected[gap.known], dtype="float64").sum()
+                for (expected, _), gap in zip(pairs, gaps, strict=True)
+            )
+            off = sum(np.square(gap.gap).sum() for gap in gaps)
+            worst = max(float(gap.gap.max(initial=0.0)) for gap in gaps)
+            relative = max(float(gap.gap.max(initial=0.0)) / gap.size for gap in gaps)
+            rmse = float(np.sqrt(off / max(squares, 1e-24))) if off else 0.0
+            drifts.append(Drift(output, "hostile", worst, relative, rmse, None))
+        return drifts
+
+    def _own_gap(self, what: str, output: str) -> np.ndarray:
+        """The largest difference of the model from itself: called and compiled, inputs and weights moved or not."""
+        if what not in self._own_answers:
+            self._own_answers[what] = list(self._variants(self.examples[what]))
+        expected = self.answers[what][output].astype("float64")
+        with np.errstate(invalid="ignore", over="ignore"):
+            gaps = [np.abs(other[output].astype("float64") - expected) for other in self._own_answers[what]]
+        return np.max([np.where(np.isnan(gap), np.inf, gap) for gap in gaps], axis=0)
+
+    def _variants(self, arrays: Arrays) -> Iterator[Arrays]:
+        generator = np.random.default_rng(0)
+        yield self._called(arrays)
+        for _ in range(MOVES):
+            moved = {name: _moved(array, generator) for name, array in arrays.items()}
+            with _moved_weights(self.program.model, generator):
+                yield self._compiled(moved)
+
+    def _called(self, arrays: Arrays) -> Arrays:
+        with third_party():
+            return self.program.run(arrays)
+
+    def _compiled(self, arrays: Arrays) -> Arrays:
+        with third_party(), tf.device("/cpu:0"):
+            outputs = self._function(**{name: tf.constant(array) for name, array in arrays.items()})
+        return {name: np.atleast_1d(value.numpy()) for name, value in outputs.items()}
+
+    @cached_property
+    def _function(self) -> Any:
+        return self.program.function()
+
+    @cached_property
+    def _own_answers(self) -> dict[str, list[Arrays]]:
+        return {}
+
+
+class _StopError(Exception):
+    """A file that raises on an example."""
+
+    def __init__(self, example: str, reason: str):
+        super().__init__(reason)
+        self.example, self.reason = example, reason
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """How far an answer lies from the model's, entry by entry."""
+
+    known: np.ndarray
+    """Where the model's own answer is finite."""
+    broken: np.ndarray
+    """Where that of the file is not, but the model's is."""
+    beyond: np.ndarray
+    """Where both are finite and too far from each other."""
+    size: float
+    """The model's largest answer, or 1."""
+    gap: np.ndarray
+    """|file - model|."""
+
+    @classmethod
+    def between(cls, expected: np.ndarray, given: np.ndarray, bound: float) -> "_Gap":
+        expected, given = expected.astype("float64"), given.astype("float64")
+        known, finite = np.isfinite(expected), np.isfinite(given)
+        size = float(np.abs(expected[known]).max(initial=1.0))
+        with np.errstate(invalid="ignore", over="ignore"):
+            gap = np.where(known & finite, np.abs(given - expected), 0.0)
+        return cls(known, known & ~finite, gap > bound * size, size, gap)
+
+    def share(self, where: np.ndarray) -> float:
+        return float(self.gap[where].max() / self.size)
+
+
+def _joined(examples: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([np.atleast_1d(each[name]) for each in examples]) for name in examples[0]}
+
+
+def _scaled(arrays: Arrays, scale: float) -> Arrays:
+    return {
+        name: (array * scale).astype(array.dtype) if array.dtype.kind == "f" else array
+        for name, array in arrays.items()
+    }
+
+
+def _moved(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return array
+    ends = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    return np.nextafter(array, ends)
+
+
+@contextmanager
+def _moved_weights(model: Any, generator: np.random.Generator) -> Iterator[None]:
+    before = [(weight, weight.numpy()) for weight in model.weights if np.asarray(weight).dtype.kind == "f"]
+    try:
+        for weight, value in before:
+            weight.assign(_moved(value, generator))
+        yield
+    finally:
+        for weight, value in before:
+            weight.assign(value)

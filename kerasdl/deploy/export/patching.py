@@ -1,0 +1,32 @@
+"""Replacement of functions and methods while a model is traced for a file."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+_ABSENT = object()
+
+
+@contextmanager
+def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
+    """Replacement of attributes of a module, class or layer inside the block; blocks may be nested."""
+    before = {name: vars(owner).get(name, _ABSENT) for name in attributes}
+    try:
+        for name, value in attributes.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+
+@contextmanager
+def functions(module: Any, **stand_ins: Callable) -> Iterator[None]:
+    """Replacement of functions of a module inside the block; each stand-in gets the usual function first."""
+    wrapped = {name: partial(function, getattr(module, name)) for name, function in stand_ins.items()}
+    with replaced(module, **wrapped):
+        yield

@@ -1,0 +1,342 @@
+"""Real examples for an export, drawn in one pass over a whole source: some to calibrate on, others to judge on.
+
+Data that stand class by class show one class at their head. So two examples of each class come first (one for either
+part), then others at random; where no classes are known, equal stretches of an array take their place. The examples of
+a stream are drawn by their content: neither their order nor a repetition changes what is drawn.
+"""
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.keras_graph import is_graph
+from kerasdl.data import Dataset
+from kerasdl.data.sources import Examples, Stream
+
+from .model_inputs import NamedInput, fitting, input_forms, named_inputs
+from .sample_forms import classes_of, is_array, is_single, size_of, taken_apart
+
+# On nets of unbounded input the mean error of int8 fell from 0.074 at 100 examples to 0.036 at 200 and 0.029 at 400.
+CALIBRATION, JUDGEMENT = 200, 64
+FEWEST = 20  # below, nothing is held back
+LIMIT, PATIENCE = 10_000, 30.0  # examples, and seconds of reading
+SEED = 0
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SampleCount:
+    """How many real examples were drawn, and from how many."""
+
+    used: int
+    """How many were drawn."""
+    of: int
+    """How many there were to draw from."""
+    whole: bool
+    """Whether the source ended there; else those were its first ones."""
+    seed: int = SEED
+    """The seed of the draw."""
+
+    def __str__(self) -> str:
+        return f"{self.used:,} of {'' if self.whole else 'the first '}{self.of:,}"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Examples drawn from a source: one of each class, a second one of each, then the others at random."""
+
+    arrays: Arrays
+    """Arrays (B, ...) by input name."""
+    ranks: np.ndarray
+    """(B,): 0 for the first of its class or stretch, 1 for the second, 2 for the others."""
+    count: SampleCount
+    """How many they are."""
+    padded: bool = False
+    """Whether zeros were put behind examples that are smaller than others."""
+
+    def cast(self, forms: tuple[NamedInput, ...]) -> "Pool":
+        """Returns the same examples in the dtypes of a model's inputs, as Keras casts what it is given."""
+        return dataclasses.replace(
+            self, arrays={form.name: self.arrays[form.name].astype(form.dtype) for form in forms}
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report should say of them."""
+        return ("examples of unlike sizes were padded with zeros",) * self.padded
+
+    def part(self, rows: np.ndarray) -> Arrays:
+        """Returns some of the examples."""
+        return {name: array[rows] for name, array in self.arrays.items()}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real examples for one export."""
+
+    inputs: tuple[NamedInput, ...]
+    """The inputs of the model."""
+    calibration: Arrays
+    """What shows the ranges of activations; empty where nothing is calibrated."""
+    judgement: Arrays
+    """What file and model are compared on; empty where no real examples were given."""
+    calibrated_on: SampleCount | None = None
+    """How many calibrate."""
+    judged_on: SampleCount | None = None
+    """How many judge."""
+    held_out: bool = False
+    """Whether no example that judges was drawn to calibrate."""
+    notes: tuple[str, ...] = ()
+    """What the report says of them."""
+
+
+def samples_of(model: keras.Model, source: Any, representative: Any = None, calibration: int = CALIBRATION) -> Samples:
+    """Returns what a model's export is calibrated and judged on.
+
+    Args:
+        model: a built model.
+        source: what it is judged on, in any form that `draw` takes; None for nothing real.
+        representative: what shows the ranges of activations, where they are wanted; the same object as `source` is
+            drawn from once, and its examples are shared out.
+        calibration: how many examples show the ranges.
+
+    Raises:
+        ArgumentError: the model has no inputs that a file could take, or the examples do not fit it.
+    """
+    forms = input_forms(model)
+    shared = representative is not None and representative is source
+    judging = None if source is None else draw(source, forms, calibration * shared + JUDGEMENT)
+    showing = judging if shared or representative is None else draw(representative, forms, calibration)
+    inputs = forms if is_graph(model) else named_inputs(model, (judging or showing or _NOTHING).arrays)
+    pools = {id(pool): _fitted(pool, inputs) for pool in (judging, showing) if pool is not None}
+    judging, showing = pools.get(id(judging)), pools.get(id(showing))
+    notes = tuple({note for pool in pools.values() for note in pool.notes})
+    if representative is None:
+        judged, count = _first(judging, JUDGEMENT)
+        return Samples(inputs, {}, judged, None, count, notes=notes)
+    if shared:
+        return split(judging, inputs, calibration)
+    shown, shown_count = _first(showing, calibration)
+    judged, judged_count = _first(judging, JUDGEMENT)
+    apart = not np.isin(_keys([*judged.values()], SEED), _keys([*shown.values()], SEED)).any()
+    return Samples(inputs, shown, judged, shown_count, judged_count, apart, notes)
+
+
+def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int, fewest: int = FEWEST) -> Samples:
+    """Shares a pool out: so many examples at most calibrate and others judge; of fewer than `fewest`, all do both."""
+    shown, judged = _shared_out(pool, calibration, fewest)
+    counts = [dataclasses.replace(pool.count, used=len(rows)) for rows in (shown, judged)]
+    apart = not set(shown) & set(judged)
+    return Samples(inputs, pool.part(shown), pool.part(judged), *counts, apart, pool.notes)
+
+
+def draw(source: Any, forms: tuple[NamedInput, ...], count: int, seed: int = SEED) -> Pool:
+    """Draws examples in one pass over a source; one that does not end is read for 10,000 examples or 30 seconds.
+
+    Args:
+        source: an array (B, ...); a list, tuple or dict with an array for each input; a list of examples; a pair (x, y)
+            of such inputs and labels, with weights or without; a `Dataset`; a `tf.data.Dataset`, a
+            keras.utils.PyDataset, a generator, a function that makes one, or whatever else gives batches or examples of
+            such forms; a pool.
+        forms: the inputs of the model.
+        count: how many examples to draw, 1 or more; all, where there are fewer.
+        seed: the seed of the draw.
+
+    Raises:
+        ArgumentError: it is none of these, holds nothing, or not equally many of everything.
+    """
+    if isinstance(source, Pool):
+        return source
+    if isinstance(source, Dataset):
+        if isinstance(source.source, Examples):
+            classes = classes_of(source.source.labels, source.size)
+            return _indexed([partial(_read, source)], source.size, classes, forms, count, seed)
+        source = source.batches() if isinstance(source.source, Stream) else source.source
+    if isinstance(source, str):
+        checks.refuse("samples must be data, not their name", source, f"Pass kerasdl.data.load({source!r}).")
+    if callable(source) and not hasattr(source, "__array__"):
+        source = source()
+    if isinstance(source, tf.data.Dataset):
+        return _streamed(_in_batches(source, forms).as_numpy_iterator(), forms, count, seed)
+    if isinstance(source, (Mapping, list, tuple)) or is_array(source):
+        parts, labels = taken_apart(source, forms, single=False)
+        size = size_of(parts, forms)
+        return _indexed([partial(_rows, part) for part in parts], size, classes_of(labels, size), forms, count, seed)
+    if isinstance(source, keras.utils.PyDataset) and source.num_batches is not None:
+        source = map(source.__getitem__, range(source.num_batches))
+    if not isinstance(source, Iterable) and not hasattr(source, "__getitem__"):
+        rule = "samples must be arrays, a pair (x, y), a Dataset, a tf.data.Dataset or a generator of batches"
+        checks.refuse(rule, type(source).__name__)
+    return _streamed(source, forms, count, seed)
+
+
+_NOTHING = Pool({}, np.zeros(0, int), SampleCount(0, 0, True))
+
+
+def _fitted(pool: Pool, inputs: tuple[NamedInput, ...]) -> Pool:
+    return dataclasses.replace(pool, arrays={each.name: fitting(each, pool.arrays[each.name]) for each in inputs})
+
+
+def _first(pool: Pool | None, count: int) -> tuple[Arrays, SampleCount | None]:
+    if pool is None:
+        return {}, None
+    rows = np.arange(len(pool.ranks))[:count]
+    return pool.part(rows), dataclasses.replace(pool.count, used=len(rows))
+
+
+def _shared_out(pool: Pool, calibration: int, fewest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows that calibrate and the rows that judge, one of each class in either; of few, all in both."""
+    drawn = len(pool.ranks)
+    if drawn < fewest:
+        return np.arange(drawn)[:calibration], np.arange(drawn)[:calibration]
+    judging = min(JUDGEMENT, max(drawn - calibration, drawn // 4))
+    calibrating = min(calibration, drawn - judging)
+    shown, judged = np.flatnonzero(pool.ranks == 0)[:calibrating], np.flatnonzero(pool.ranks == 1)[:judging]
+    rest = np.setdiff1d(np.arange(drawn), [*shown, *judged])  # sorted, hence as drawn
+    missing = calibrating - len(shown)
+    return np.r_[shown, rest[:missing]], np.r_[judged, rest[missing:]][:judging]
+
+
+def _indexed(
+    readers: list[Callable],
+    size: int,
+    classes: np.ndarray | None,
+    forms: tuple[NamedInput, ...],
+    count: int,
+    seed: int,
+) -> Pool:
+    """Draws from what can be read in any order: the examples that are drawn alone are read."""
+    if not size:
+        checks.refuse("samples must hold examples, one or more", size)
+    groups = np.arange(size) * count // size if classes is None else _numbered(classes)
+    if not 2 <= len(np.unique(groups)) <= size / 2:
+        groups = np.arange(size) * count // size
+    rows, ranks = _order(np.random.default_rng(seed).random(size), groups, count)
+    examples = [list(read(rows)) for read in readers]
+    _, different = np.unique(_keys(examples, seed), return_index=True)
+    different = np.sort(different)
+    return _pool([[part[row] for row in different] for part in examples], ranks[different], forms, (size, True))
+
+
+def _streamed(elements: Iterable, forms: tuple[NamedInput, ...], count: int, seed: int) -> Pool:
+    """Draws from batches or examples as they come; no more of them than are drawn are held."""
+    keys, groups, ranks = np.zeros(0), [], np.zeros(0, int)
+    kept: list[list[np.ndarray]] = [[] for _ in forms]
+    read, whole, started = 0, True, time.monotonic()
+    for element in elements:
+        if read >= LIMIT or time.monotonic() - started > PATIENCE:
+            whole = False
+            break
+        parts, labels = taken_apart(element, forms, single=True)
+        parts = [np.asarray(part) for part in parts]
+        if is_single(parts[0], forms[0]):
+            parts = [part[None] for part in parts]
+            labels = keras.tree.map_structure(lambda label: np.asarray(label)[None], labels)
+        size = size_of(parts, forms)
+        classes = classes_of(labels, size)
+        size = min(size, LIMIT - read)
+        read += size
+        new = _keys([part[:size] for part in parts], seed)
+        of_new = [None] * size if classes is None else classes[:size].tolist()
+        if not _any_enters(new, of_new, (keys, groups, ranks), count):
+            continue
+        held, keys, groups = len(keys), np.r_[keys, new], groups + of_new
+        rows, ranks = _order(keys, groups, count)
+        kept = [
+            [own[row] if row < held else np.array(part[row - held]) for row in rows]  # a view would hold its batch
+            for own, part in zip(kept, parts, strict=True)
+        ]
+        keys, groups = keys[rows], [groups[row] for row in rows]
+    if not read:
+        checks.refuse("samples must hold examples, one or more", 0, "The pipeline or generator is empty, or used up.")
+    return _pool(kept, ranks, forms, (read, whole))
+
+
+def _in_batches(source: tf.data.Dataset, forms: tuple[NamedInput, ...]) -> tf.data.Dataset:
+    """Returns a pipeline of single examples in batches, where all are of one size: that reads ten times faster."""
+    shapes = [getattr(spec, "shape", tf.TensorShape(None)) for spec in keras.tree.flatten(source.element_spec)]
+    if not all(shape.is_fully_defined() for shape in shapes):
+        return source
+    example = keras.tree.map_structure(lambda spec: np.broadcast_to(0, spec.shape), source.element_spec)
+    parts, _ = taken_apart(example, forms, single=True)
+    return source.batch(32) if is_single(parts[0], forms[0]) else source
+
+
+def _any_enters(keys: np.ndarray, groups: list, kept: tuple[np.ndarray, list, np.ndarray], count: int) -> bool:
+    """Tells whether any new example displaces one of those kept, or finds room; it spares a small batch the sorting."""
+    own, own_groups, ranks = kept
+    if len(own) < count:
+        return not np.isin(keys, own).all()
+    second = {group: key for group, key, rank in zip(own_groups, own, ranks, strict=True) if rank == 1}
+    highest = own[-1] if ranks[-1] == 2 else np.inf
+    return any(key < max(highest, second.get(group, np.inf)) for key, group in zip(keys, groups, strict=True))
+
+
+def _order(keys: np.ndarray, groups: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which examples to keep, and their ranks: the lowest key of each group, the second lowest, the others."""
+    _, different = np.unique(keys, return_index=True)
+    numbers = _numbered(groups)
+    order = different[np.lexsort((keys[different], numbers[different]))]
+    starts = np.flatnonzero(np.r_[True, np.diff(numbers[order]) != 0])
+    lengths = np.diff(np.r_[starts, len(order)])
+    ranks = np.minimum(np.arange(len(order)) - np.repeat(starts, lengths), 2)
+    first = np.lexsort((keys[order], ranks))[:count]
+    return order[first], ranks[first]
+
+
+def _numbered(groups: Any) -> np.ndarray:
+    plain = isinstance(groups, np.ndarray) and groups.dtype.kind != "O"
+    return np.unique(groups if plain else list(map(repr, groups)), return_inverse=True)[1]
+
+
+def _keys(examples: list, seed: int) -> np.ndarray:
+    """Returns a number from 0 to 1 for each example, equal for equal ones and random else."""
+    sums = np.array([zlib.crc32(b"".join(map(_content, parts))) for parts in zip(*examples, strict=True)], np.uint64)
+    mixed = sums + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)  # splitmix64: neighbours go far apart
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+
+
+def _content(example: Any) -> bytes:
+    array = np.asarray(example)
+    return repr(array.tolist()).encode() if array.dtype.kind in "OUS" else array.tobytes()
+
+
+def _pool(examples: list[list], ranks: np.ndarray, forms: tuple[NamedInput, ...], count: tuple[int, bool]) -> Pool:
+    padded = [_padded([np.asarray(example) for example in part]) for part in examples]
+    arrays = {form.name: array for form, (array, _) in zip(forms, padded, strict=True)}
+    return Pool(arrays, ranks, SampleCount(len(ranks), *count), any(grown for _, grown in padded))
+
+
+def _padded(examples: list[np.ndarray]) -> tuple[np.ndarray, bool]:
+    shapes = {example.shape for example in examples}
+    if len(shapes) == 1:
+        return np.stack(examples), False
+    if len({len(shape) for shape in shapes}) > 1:
+        checks.refuse("samples must have equally many dimensions", sorted(shapes)[:4])
+    largest = np.max(list(shapes), axis=0)
+    grown = [np.pad(each, np.stack([0 * largest, largest - each.shape], axis=1)) for each in examples]
+    return np.stack(grown), True
+
+
+def _rows(part: Any, rows: np.ndarray) -> Any:
+    if isinstance(part, np.ndarray):
+        return part[rows]
+    if hasattr(part, "iloc"):
+        return np.asarray(part.iloc[rows])
+    return [np.asarray(part[int(row)]) for row in rows]  # lists, tensors, and arrays that stand on a disk
+
+
+def _read(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    return dataclasses.replace(dataset, source=dataset.source.pick(rows), size=len(rows)).arrays()[0]

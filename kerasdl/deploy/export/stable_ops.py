@@ -1,0 +1,82 @@
+"""Formulas of activations and norms that neither overflow nor divide by zero in a file's float32 kernels.
+
+Keras and TensorFlow compute these right from their own kernels; a converter writes them out as plain operations, and
+there exp(100) is infinity and 0 * rsqrt(0) is NaN. Each formula here gives what Keras gives, at every magnitude.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+from keras.src import backend  # the functions behind keras.ops, to which there is no public door
+from keras.src.ops import nn as keras_nn
+from tensorflow.python.ops import gen_nn_ops  # where softplus and log_sigmoid of TensorFlow meet
+
+from .patching import functions
+
+
+@contextmanager
+def stable_formulas() -> Iterator[None]:
+    """Puts those that every format needs in place of Keras's functions inside the block."""
+    with functions(backend.nn, sparse_plus=_sparse_plus):
+        yield
+
+
+@contextmanager
+def tflite_formulas(*, fused_norms: bool) -> Iterator[None]:
+    """Puts those that TFLite needs in place of Keras's and TensorFlow's functions inside the block.
+
+    Args:
+        fused_norms: whether an L2 norm is written so that the converter fuses it to L2_NORMALIZATION, the one form that
+            has an integer kernel; it takes norms below 1e-6 for 1e-6, so float files spell the norm out instead.
+    """
+    activations = {"celu": _celu, "squareplus": _squareplus, "soft_shrink": _soft_shrink}
+    with ExitStack() as stack:
+        stack.enter_context(functions(gen_nn_ops, softplus=_softplus))
+        stack.enter_context(functions(backend.nn, sparse_sigmoid=_sparse_sigmoid, **activations))
+        stack.enter_context(functions(keras_nn, _normalize=partial(_normalize, fused=fused_norms)))
+        yield
+
+
+def _softplus(usual: Callable, features: Any, name: str | None = None) -> tf.Tensor:
+    x = tf.convert_to_tensor(features)
+    return tf.maximum(x, 0) + tf.math.log(1 + tf.exp(-tf.abs(x)))
+
+
+def _celu(usual: Callable, x: Any, alpha: float = 1.0) -> tf.Tensor:
+    return alpha * tf.nn.elu(tf.convert_to_tensor(x) / alpha)  # in int8, exp(x) - 1 loses what it subtracts
+
+
+def _squareplus(usual: Callable, x: Any, b: float = 4) -> tf.Tensor:
+    """Adds positive terms alone: below zero, x + sqrt(x * x + b) is the difference of two almost equal numbers."""
+    x = tf.convert_to_tensor(x)
+    return tf.maximum(x, 0) + (b / 2) / (tf.sqrt(x * x + b) + tf.abs(x))
+
+
+def _soft_shrink(usual: Callable, x: Any, threshold: float = 0.5) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    return tf.nn.relu(x - threshold) - tf.nn.relu(-x - threshold)  # comparisons have no int16 kernel
+
+
+def _sparse_plus(usual: Callable, x: Any) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    inside = tf.clip_by_value(x, -1.0, 1.0) + 1  # where x itself is squared, infinity times zero is NaN
+    return inside * inside / 4 + tf.nn.relu(x - 1)
+
+
+def _sparse_sigmoid(usual: Callable, x: Any) -> tf.Tensor:
+    return 0.5 * (tf.clip_by_value(tf.convert_to_tensor(x), -1.0, 1.0) + 1)
+
+
+def _normalize(
+    usual: Callable, x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None, *, fused: bool
+) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    if order != 2 or not x.shape.rank or not x.dtype.is_floating:
+        return usual(x, axis=axis, order=order, epsilon=epsilon)
+    epsilon = backend.epsilon() if epsilon is None else epsilon
+    squares = tf.square(x) if fused else x * x
+    total = tf.reduce_sum(squares, axis=axis, keepdims=True)
+    return x * tf.math.rsqrt(tf.maximum(total, epsilon**2))

@@ -1,0 +1,66 @@
+"""Weights of a float TFLite file stored in half precision, without the small constants that half cannot hold.
+
+The converter's own float16 turns every constant into half: a mask of -1e9 becomes minus infinity there, an epsilon of
+1e-8 becomes zero, and the answer to padding or zeros NaN.
+"""
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from .flatbuffer import packed
+
+FEWEST = 16  # entries; fewer are scalars and their like, whose size does not matter
+LARGEST = float(np.finfo(np.float16).max)
+DEQUANTIZE_OF_HALVES = 3  # the version of the operation
+
+
+def halved(content: bytes) -> bytes:
+    """Returns the file with its float32 constants as float16, each widened by a DEQUANTIZE before it is read."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    code, halves = len(model.operatorCodes), {}
+    for graph in model.subgraphs:
+        ends = {*graph.inputs, *graph.outputs}
+        widening = []
+        for index, tensor in enumerate(list(graph.tensors)):
+            half = None if index in ends else _half(model, tensor, halves)
+            if half is None:
+                continue
+            graph.tensors.append(
+                schema.TensorT(
+                    shape=tensor.shape, type=schema.TensorType.FLOAT16, buffer=half, name=tensor.name + b"/half"
+                )
+            )
+            tensor.buffer = 0  # by convention the empty one
+            widening.append(
+                schema.OperatorT(
+                    opcodeIndex=code,
+                    inputs=np.array([len(graph.tensors) - 1], np.int32),
+                    outputs=np.array([index], np.int32),
+                    builtinOptionsType=schema.BuiltinOptions.DequantizeOptions,
+                    builtinOptions=schema.DequantizeOptionsT(),
+                )
+            )
+        graph.operators = [*widening, *(graph.operators or [])]
+    if not halves:
+        return content
+    dequantize = schema.BuiltinOperator.DEQUANTIZE
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=dequantize, builtinCode=dequantize, version=DEQUANTIZE_OF_HALVES)
+    )
+    for buffer in halves:
+        model.buffers[buffer].data = None
+    return packed(model)
+
+
+def _half(model: schema.ModelT, tensor: schema.TensorT, halves: dict[int, int]) -> int | None:
+    """Returns the buffer that holds a constant in half precision; None for what stays as it is."""
+    data = model.buffers[tensor.buffer].data if tensor.type == schema.TensorType.FLOAT32 else None
+    if tensor.buffer not in halves:
+        if data is None or len(data) < FEWEST * 4 or tensor.isVariable:
+            return None
+        values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float32)
+        if np.abs(values).max() > LARGEST:
+            return None
+        model.buffers.append(schema.BufferT(data=np.frombuffer(values.astype(np.float16).tobytes(), np.uint8)))
+        halves[tensor.buffer] = len(model.buffers) - 1
+    return halves[tensor.buffer]

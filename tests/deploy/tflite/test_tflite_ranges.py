@@ -1,0 +1,72 @@
+"""Calibrated ranges that ended the process once: each int8 file runs and gives what the model gives."""
+
+import keras
+import numpy as np
+import pytest
+from lite import relative_rmse
+
+from kerasdl.core import ExportError
+from kerasdl.deploy import export_tflite, run_exported
+
+L = keras.layers
+
+
+def _int8_rmse(folder, output_of, x, probe=None):
+    """Exports int8, runs the file on `probe` and compares it with the model there."""
+    entry = keras.Input(x.shape[1:])
+    model = keras.Model(entry, output_of(entry))
+    export_tflite(model, folder / "model.tflite", quantize="int8", representative=x)
+    probe = x if probe is None else probe
+    (given,) = run_exported(folder / "model.tflite", probe).values()
+    return relative_rmse(model(probe), given)
+
+
+@pytest.mark.parametrize("size", [1, 30, 100])
+def test_selu_of_large_values_has_no_infinite_range(tmp_path, size):
+    x = size * np.abs(np.random.default_rng(0).normal(size=(40, 6, 4))).astype("float32")
+    assert _int8_rmse(tmp_path, L.Activation("selu"), x) < 0.02
+
+
+def test_exponentials_that_overflow_inside_stay_in_float(tmp_path):
+    x = np.random.default_rng(0).uniform(60, 100, (40, 8)).astype("float32")
+    x[::2] *= -1
+
+    def bounded(y):
+        return L.Add()([L.Activation("tanh")(L.Activation("exponential")(y)), L.Activation("sigmoid")(y)])
+
+    assert _int8_rmse(tmp_path, bounded, x) < 0.02
+
+
+def test_units_that_gave_zeros_alone_in_calibration_stay_zero(tmp_path):
+    x = np.random.default_rng(0).uniform(0, 0.4, (40, 6, 4)).astype("float32")
+
+    def dead(y):  # hard_shrink gives zero below 0.5, and the step after it reads zeros
+        return L.Add()([L.Dense(3, bias_initializer="ones")(L.Activation("hard_shrink")(y)), L.Dense(3)(y)])
+
+    assert _int8_rmse(tmp_path, dead, x) < 0.02
+
+
+def test_recurrent_steps_over_dead_states_run(tmp_path):
+    x = np.random.default_rng(0).uniform(0, 1, (40, 6, 4)).astype("float32")
+    kernel = keras.initializers.Constant(0.05)
+
+    def dead(y):
+        states = L.GRU(3, activation="hard_shrink", reset_after=False, unroll=True, kernel_initializer=kernel)(y)
+        return L.Concatenate()([states, L.Dense(2)(L.Flatten()(y))])
+
+    assert _int8_rmse(tmp_path, dead, x) < 0.02
+
+
+def test_norms_of_groups_of_one_value_are_refused_by_name(tmp_path):
+    """They take the difference of two numbers a thousand times their own, which no grid of 256 steps holds."""
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
+    with pytest.raises(ExportError, match="'group_norm"):
+        _int8_rmse(tmp_path, L.GroupNormalization(-1, epsilon=1e-6, name="group_norm"), x)
+
+
+def test_integer_ends_are_refused_where_an_input_is_read_in_float(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 6, 4)).astype("float32")
+    entry = keras.Input((6, 4), name="signal")
+    model = keras.Model(entry, [L.Dense(3)(entry), L.RMSNormalization()(entry)])
+    with pytest.raises(ExportError, match=r"integer_io .* 'signal' is read by"):
+        export_tflite(model, tmp_path / "model.tflite", quantize="int8", representative=x, integer_io=True)

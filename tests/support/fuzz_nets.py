@@ -1,0 +1,135 @@
+"""Small random nets of many branches, each an output of its own, from a seed alone: `drawn(seed)`.
+
+A branch depends on the seed of its net and its own number, so that a net of some of the branches holds the very same.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from fuzz_layers import ANY, CHANGES_KIND, KINDS, SEQUENCE, TURNS, Draw, one
+
+BRANCHES = {"film": 3, "wave": 6, "volume": 8, "pixels": 8}  # 12 of the others
+SCALES = (0.1, 1.0, 10.0)
+FRIENDLY = 72  # examples: the first 40 calibrate, the others are held out
+TRIES = 40
+
+
+@dataclass
+class Net:
+    """A drawn net."""
+
+    model: keras.Model | None
+    """None where there is no branch."""
+    rows: dict[int, str]
+    """The row of the tables that each branch is of, by its number."""
+    friendly: list[np.ndarray]
+    """Examples for each input, such as a user would have."""
+
+
+def drawn(seed: int, only: tuple[int, ...] | None = None) -> Net:
+    """Returns the net of a seed, or one of some of its branches."""
+    kind = TURNS[seed % len(TURNS)]
+    table, shapes = KINDS[kind]
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in np.resize(rng.permutation(sorted(table)), BRANCHES.get(kind, 12))]
+    friendly = [_friendly(rng, shape, dtype) for shape, dtype in shapes]
+    inputs = [keras.Input(shape, dtype=dtype, name=f"in{k}") for k, (shape, dtype) in enumerate(shapes)]
+    rows, outputs = {}, []
+    for number in range(len(names)) if only is None else (k for k in only if k < len(names)):
+        output = _branch(seed, number, names[number], kind, inputs)
+        if output is not None:
+            rows[number] = names[number]
+            outputs.append(output)
+    if not rows:
+        return Net(None, rows, friendly)
+    model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=f"net{seed}")
+    for number in rows:
+        _fill(model, seed, number)
+    return Net(model, rows, friendly)
+
+
+def in_float64(seed: int, only: tuple[int, ...] | None, like: keras.Model) -> keras.Model:
+    """Returns the net of a seed that computes in float64, with the weights of `like`."""
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = drawn(seed, only).model
+    finally:
+        keras.config.set_dtype_policy(usual)
+    for weight, value in zip(model.weights, like.weights, strict=True):
+        weight.assign(value.numpy())
+    return model
+
+
+def _branch(seed: int, number: int, name: str, kind: str, inputs: list) -> keras.KerasTensor | None:
+    """Returns one output; a draw whose arguments Keras refuses is drawn anew."""
+    for attempt in range(TRIES):
+        draw = Draw(np.random.default_rng([seed, number, attempt]), f"b{number}_{attempt}")
+        try:
+            x = _chain(draw, name, kind, inputs)
+            keras.Model(inputs, x)(
+                [np.zeros((1, *tensor.shape[1:]), tensor.dtype) for tensor in inputs], training=False
+            )
+        except Exception:  # Keras says no to the arguments together
+            continue
+        size = np.prod([size or 0 for size in x.shape[1:]])
+        if 0 < size <= 4000 and x.dtype != "bool":
+            return x
+    return None
+
+
+def _chain(draw: Draw, name: str, kind: str, inputs: list) -> keras.KerasTensor:
+    table = KINDS[kind][0]
+    x = inputs
+    keeps = tuple(row for row in ANY if row not in CHANGES_KIND)
+    if kind == "tokens" and draw.rng.random() < 0.7:  # ids alone would give short tables
+        embedded = one("Embedding", input_dim=(11,), output_dim=(4,), mask_zero=(False, True))(draw, inputs[0])
+        options = {**SEQUENCE, **ANY}
+        return options[draw.pick(tuple(options))](draw, embedded)
+    if inputs[0].dtype == "float32" and draw.rng.random() < 0.4:
+        x = [ANY[draw.pick(keeps)](draw, tensor) for tensor in x]
+    x = table[name](draw, *x)
+    if keras.backend.is_float_dtype(x.dtype) and draw.rng.random() < 0.4:
+        x = ANY[draw.pick(tuple(ANY))](draw, x)
+    return x
+
+
+def _fill(model: keras.Model, seed: int, number: int) -> None:
+    """Fills the weights of a branch: scaled by fan-in and one of three scales, no statistic at its default."""
+    rng = np.random.default_rng([seed, number, 999])
+    scale = SCALES[int(rng.integers(len(SCALES)))]
+    for layer in model.layers:
+        if not layer.name.startswith(f"b{number}_"):
+            continue
+        for weight in layer.weights:
+            name, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
+            if np.dtype(weight.dtype).kind != "f" or (isinstance(layer, keras.layers.Normalization)):
+                continue
+            if "variance" in name:
+                value = 10.0 ** rng.uniform(-3, 1, shape)
+            elif name in ("gamma", "scale"):
+                value = rng.uniform(0.3, 1.5, shape) * rng.choice([1.0, 1.0, -1.0], shape)
+            elif len(shape) < 2:
+                value = rng.normal(0.0, 0.3, shape) * scale
+            else:
+                gain = 0.5 if name == "recurrent_kernel" else 2.0
+                value = rng.normal(0.0, np.sqrt(gain / max(np.prod(shape[:-1]), 1)), shape) * scale
+            weight.assign(value.astype("float32"))
+
+
+def _friendly(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    many = (FRIENDLY, *shape)
+    if dtype == "uint8":
+        return rng.integers(0, 256, many).astype(dtype)
+    if dtype == "int32":  # sentences with padding behind
+        ids = rng.integers(1, 11, many)
+        return np.where(np.arange(shape[0]) < rng.integers(1, shape[0] + 1, (FRIENDLY, 1)), ids, 0).astype(dtype)
+    way = int(rng.integers(4))
+    if way == 0:
+        return rng.uniform(0, 1, many).astype(dtype)
+    if way == 1:
+        return (rng.normal(size=many) * 10.0 ** rng.uniform(-1, 1)).astype(dtype)
+    if way == 2:
+        return rng.uniform(0, 255, many).astype(dtype)
+    return rng.uniform(-1, 1, many).astype(dtype)
