@@ -10,6 +10,7 @@ from kerasdl.core import checks
 from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import is_endless, refuse_endless
 
 from ..distribute import strategies
@@ -73,7 +74,7 @@ def fit(
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
-    check_inputs(model, train)
+    check_dataset_fits(model, train)  # NaN in it stops the run, which names the step
     if validation is not None:
         check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
     task = task_of(task, train, loss, model)
