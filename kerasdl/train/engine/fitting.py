@@ -127,6 +127,9 @@ def _check_own(config: RunConfig) -> None:
 
 
 def _check_own_step(model: keras.Model, config: RunConfig) -> None:
+    if not model.built and type(model).call is keras.Model.call:
+        rule = "a model with its own train_step must have a call method, or be built"
+        checks.refuse(rule, type(model).__name__, "Give it a call, such as that of the network that is exported.")
     optimizers = [config.optimizer, *optimizers_of(model).values()]
     sharp = any(sharpness_of(each) is not None for each in optimizers if not isinstance(each, str))
     if config.remat or sharp:

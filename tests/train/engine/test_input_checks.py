@@ -89,3 +89,20 @@ def test_whole_numbers_beyond_32_bits_are_kept():
     labels = np.array([1, 2**40])  # no name for each up to there
     assert as_dataset((np.zeros((2, 1)), labels)).source.labels.tolist() == labels.tolist()
     assert as_dataset((np.zeros((2, 1)), np.arange(2))).source.labels.dtype == np.int32
+
+
+def test_a_trainer_without_a_call_is_refused_by_name():
+    class Pair(keras.Model):
+        """Trains by its step alone, as the GAN of Keras's guide does."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner = dense()
+
+        def train_step(self, data):
+            return {"loss": keras.ops.mean(self.inner(data[0]))}
+
+    model = Pair()
+    model.compile(optimizer="sgd")
+    with pytest.raises(ArgumentError, match="must have a call method, or be built; got 'Pair'"):
+        fit(model, (np.zeros((8, 4)), np.zeros(8, int)), config=RunConfig(**QUIET))
