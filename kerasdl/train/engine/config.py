@@ -31,8 +31,8 @@ class RunConfig(LoopConfig):
     """How many updates make an epoch, at most a pass through the data; the next epoch goes on where this one stopped.
     None takes the length of the data, and endless data need a number."""
     validation_steps: int | None = None
-    """How many batches of the validation data are measured, the first ones; None takes all, and endless data need a
-    number."""
+    """How many batches of the validation data are measured, the first ones; None takes all, of data that end in
+    `repeat()` one pass, and other endless data need a number."""
     batch_size: int = 32
     """Examples in a batch, for data that comes unbatched."""
     shuffle: bool = True

@@ -10,6 +10,7 @@ from kerasdl.core import checks
 from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
+from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 
 from ..distribute import strategies
@@ -75,7 +76,7 @@ def fit(
         config = dataclasses.replace(config, validation_steps=batches_of_pass(validation))
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
-    check_inputs(model, train)
+    check_dataset_fits(model, train)  # NaN in it stops the run, which names the step
     if validation is not None:
         check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
     task = task_of(task, train, loss, model)
@@ -128,6 +129,9 @@ def _check_own(config: RunConfig) -> None:
 
 
 def _check_own_step(model: keras.Model, config: RunConfig) -> None:
+    if not model.built and type(model).call is keras.Model.call:
+        rule = "a model with its own train_step must have a call method, or be built"
+        checks.refuse(rule, type(model).__name__, "Give it a call, such as that of the network that is exported.")
     optimizers = [config.optimizer, *optimizers_of(model).values()]
     sharp = any(sharpness_of(each) is not None for each in optimizers if not isinstance(each, str))
     if config.remat or sharp:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdl.core.errors import ArgumentError, DataError, KerasdlError
+from kerasdl.core.errors import ArgumentError, DataError, KerasdlError, TrainingError
 from kerasdl.data import as_dataset, load
 from kerasdl.train import RunConfig, find_batch_size, find_learning_rate, fit, profile_step
 
@@ -42,9 +42,10 @@ def dense():
 def test_inputs_that_are_not_finite_are_refused_unless_the_model_fills_them():
     x, y = np.random.default_rng(0).normal(size=(16, 4)), np.arange(16) % 2
     x[5, 1], x[9, 0] = np.nan, np.inf
-    with pytest.raises(DataError, match="2 of 16 examples hold NaN or infinity, number 5 first"):
+    with pytest.raises(TrainingError, match="not finite at step"):
         fit(dense(), (x, y), loss=SPARSE, config=RunConfig(**QUIET))
-    with pytest.raises(DataError, match="validation data must be finite"):
+    words = "validation data must be finite; 2 of 16 examples hold NaN or infinity, number 5 first"
+    with pytest.raises(DataError, match=words):
         fit(dense(), (x[:5], y[:5]), validation=(x, y), loss=SPARSE, config=RunConfig(**QUIET))
 
     @keras.saving.register_keras_serializable("tests")
@@ -56,7 +57,8 @@ def test_inputs_that_are_not_finite_are_refused_unless_the_model_fills_them():
 
     tensor = keras.Input((4,))
     model = keras.Model(tensor, keras.layers.Dense(2)(Filled()(tensor)))
-    assert np.isfinite(fit(model, (x, y), loss=SPARSE, config=RunConfig(**QUIET)).history["loss"][0])
+    run = fit(model, (x, y), validation=(x, y), loss=SPARSE, config=RunConfig(**QUIET))
+    assert np.isfinite(run.history["val_loss"][0])
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,20 @@ def test_whole_numbers_beyond_32_bits_are_kept():
     labels = np.array([1, 2**40])  # no name for each up to there
     assert as_dataset((np.zeros((2, 1)), labels)).source.labels.tolist() == labels.tolist()
     assert as_dataset((np.zeros((2, 1)), np.arange(2))).source.labels.dtype == np.int32
+
+
+def test_a_trainer_without_a_call_is_refused_by_name():
+    class Pair(keras.Model):
+        """Trains by its step alone, as the GAN of Keras's guide does."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner = dense()
+
+        def train_step(self, data):
+            return {"loss": keras.ops.mean(self.inner(data[0]))}
+
+    model = Pair()
+    model.compile(optimizer="sgd")
+    with pytest.raises(ArgumentError, match="must have a call method, or be built; got 'Pair'"):
+        fit(model, (np.zeros((8, 4)), np.zeros(8, int)), config=RunConfig(**QUIET))

@@ -93,8 +93,8 @@ def test_a_figure_that_only_some_epochs_have_is_empty_in_the_others(tmp_path):
 
 
 def test_a_monitored_figure_may_be_absent_later_but_not_at_first():
-    figures = [{"fid": 7.0}, {}, {"fid": 8.0}, {}, {"fid": 9.0}]
-    config = RunConfig(epochs=5, progress="off", monitor=("fid", "min"), patience=2)
+    figures = [{"fid": 7.0}, {}, {"fid": 8.0}, {}, {"fid": 9.0}, {}]
+    config = RunConfig(epochs=6, progress="off", monitor=("fid", "min"), patience=2)
     found = run_steps(lambda stream: {"loss": next(stream)}, trickling(figures), config)
     assert (found.best.value, found.best.epoch, found.stopped) == (7.0, 1, "early")
     assert len(found.history["fid"]) == 5
