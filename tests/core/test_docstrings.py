@@ -90,8 +90,9 @@ def examples():
 
 @pytest.mark.parametrize(("thing", "test"), [*examples()])
 def test_example_runs(thing, test, workplace, capsys):
-    package = importlib.import_module(thing.__module__.rpartition(".")[0])
-    public = {name: getattr(package, name) for name in package.__all__}
+    parts = thing.__module__.split(".")
+    packages = [importlib.import_module(".".join(parts[:depth])) for depth in range(2, len(parts))]
+    public = {name: getattr(each, name) for each in packages for name in getattr(each, "__all__", ())}
     test.globs = {**vars(inspect.getmodule(thing)), **public, **workplace, "__name__": "examples"}
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     runner = doctest.DocTestRunner(optionflags=flags)

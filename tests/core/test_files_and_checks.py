@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasdl.core import ArgumentError, MissingPackageError, checks, files, optional
-from kerasdl.core.decoding import decode_classes, decode_values
+from kerasdl.core.decoding import decode_classes, decode_values, softmax
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -86,7 +86,7 @@ def test_one_seed_gives_bit_equal_weights_in_two_processes():
 
 
 def test_decoding_orders_labels_by_probability():
-    (first, second) = decode_classes([[0.0, np.log(3.0)], [5.0, 5.0]], ["no", "yes"])
+    (first, second) = decode_classes(softmax([[0.0, np.log(3.0)], [5.0, 5.0]]), ["no", "yes"])
     assert first["label"] == "yes"
     assert first["score"] == pytest.approx(0.75)
     assert list(first["scores"]) == ["yes", "no"]

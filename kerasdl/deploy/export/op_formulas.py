@@ -72,15 +72,15 @@ def _digamma(_: Any, x: tf.Tensor) -> tf.Tensor:
 
 
 def _xlogy(_: Any, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.where(x == 0, tf.zeros_like(x * y), x * tf.math.log(y))
+    return x * tf.math.log(tf.where(x == 0, tf.ones_like(y), y))
 
 
 def _xlog1py(node: Any, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.where(x == 0, tf.zeros_like(x * y), x * _log1p(node, y))
+    return x * _log1p(node, tf.where(x == 0, tf.zeros_like(y), y))
 
 
 def _xdivy(_: Any, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.where(x == 0, tf.zeros_like(x * y), x / y)
+    return x / tf.where(x == 0, tf.ones_like(y), y)
 
 
 def _bucketize(node: Any, x: tf.Tensor) -> tf.Tensor:

@@ -92,13 +92,13 @@ NETS = {
 
 def quantised(model, scheme=None, seed=0, dead=None):
     rng = np.random.default_rng(seed)
-    shape = (64, *model.input_shape[1:])
+    shape = (128, *model.input_shape[1:])
     ids = "int" in str(model.inputs[0].dtype)
     inputs = rng.integers(0, 20, shape).astype("int32") if ids else rng.normal(size=shape).astype("float32")
     fill_weights(model)
     if dead:
         model.get_layer(dead).bias.assign(np.full(4, -100.0))
-    return quantize_aware(model, (inputs, np.zeros(64)), epochs=0, scheme=scheme or QuantizationScheme()), inputs
+    return quantize_aware(model, (inputs, np.zeros(128)), epochs=0, scheme=scheme or QuantizationScheme()), inputs
 
 
 def relative(given, expected):

@@ -15,7 +15,7 @@ def _int8_rmse(folder, output_of, x, probe=None):
     """Exports int8, runs the file on `probe` and compares it with the model there."""
     entry = keras.Input(x.shape[1:])
     model = keras.Model(entry, output_of(entry))
-    export_tflite(model, folder / "model.tflite", quantize="int8", representative=x)
+    export_tflite(model, folder / "model.tflite", quantize="int8", representative=x, samples=x[:8])
     probe = x if probe is None else probe
     (given,) = run_exported(folder / "model.tflite", probe).values()
     return relative_rmse(model(probe), given)

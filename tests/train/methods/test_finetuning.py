@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 import kerasdl
 from kerasdl.core import ArgumentError
+from kerasdl.core.decoding import to_scores
 from kerasdl.train import LayerRates, RunConfig, cross_validate, depth_groups, finetune, fit, predict_transformed
 from kerasdl.train.methods import finetuning
 
@@ -292,7 +293,8 @@ def test_several_labels_an_image(tiny):
     first = float(task.loss()(targets, model(images, training=False)))
     run = fit(model, (images, targets), task=task, config=RunConfig(epochs=6, batch_size=8, progress="off"))
     assert run.history["loss"][-1] < first
-    answer = task.decode(np.array([[2.0, -1.0, 0.5]]), ("a", "b", "c"))[0]
+    scores = to_scores(np.array([[2.0, -1.0, 0.5]]), task.activation, "logits")
+    answer = task.decode(scores, ("a", "b", "c"))[0]
     assert answer["labels"] == ["a", "c"]
     assert answer["scores"]["a"] == pytest.approx(1 / (1 + np.exp(-2)))
 
