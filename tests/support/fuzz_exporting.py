@@ -117,9 +117,10 @@ def run(
 def _examine(child: "Child", seed: int, form: str, figures: Figures, until: float, tell: Callable) -> None:
     """Writes one kind of file of a net; what is refused or fails is taken out and the rest written again."""
     waiting: list[tuple[list[int] | None, bool]] = [(None, False)]
+    before, together = len(figures.finds), None
     for _ in range(TASKS):
         if not waiting or time.monotonic() > until:
-            return
+            break
         only, confirming = waiting.pop(0)
         answer = child.ask({"seed": seed, "format": form, "only": only})
         if answer["outcome"] == "empty":
@@ -150,7 +151,10 @@ def _examine(child: "Child", seed: int, form: str, figures: Figures, until: floa
             numbers = only or list(rows) or list(range(12))
             middle = len(numbers) // 2
             waiting += [(numbers[:middle], False), (numbers[middle:], False)]
+            together = together or f"{answer['outcome']}: {answer['what']}"
             tell(f"seed {seed}, {form}: {answer['outcome']}: {answer['what']}; looking for the branch")
+    if together and not waiting and len(figures.finds) == before:
+        _found(figures, Find(seed, form, None, "several branches together", together), tell)
 
 
 def _found(figures: Figures, find: Find, tell: Callable) -> None:
