@@ -4,6 +4,7 @@ from . import cli as cli
 from . import core as core
 from . import data as data
 from . import deploy as deploy
+from . import errors as errors
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
@@ -20,6 +21,15 @@ from .core import list_models as list_models
 from .core import register as register
 from .core import set_seed as set_seed
 from .core import spec as spec
+from .errors import ArgumentError as ArgumentError
+from .errors import BundleError as BundleError
+from .errors import DataError as DataError
+from .errors import ExportError as ExportError
+from .errors import KerasdlError as KerasdlError
+from .errors import MissingPackageError as MissingPackageError
+from .errors import TrainingError as TrainingError
+from .errors import UnknownNameError as UnknownNameError
+from .errors import WeightsError as WeightsError
 from .weights import import_weights as import_weights
 
 __version__: str

@@ -29,7 +29,7 @@ from .finetuning import claim_folder, finetune_model, model_and_data
 from .label_forms import fitting_labels
 from .manifest import PARTS, Manifest
 from .raw_input import with_preprocessing
-from .readiness import public_name, ready_data
+from .readiness import public_name, ready_data, with_levels
 from .saving import write_parts
 
 PLAIN = ExportOptions()
@@ -284,7 +284,7 @@ class Bundle:
                 "seed": config.seed,
             },
         )
-        tuned = Bundle(model, manifest, dict(self.preprocess), dict(self.extra))
+        tuned = Bundle(model, manifest, with_levels(self.preprocess, train), dict(self.extra))
         if validation is None:
             return tuned
         return tuned.with_metrics(f"{public_name(validation.name)} validation", tuned.evaluate(validation))

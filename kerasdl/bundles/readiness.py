@@ -43,12 +43,20 @@ def ready_data(
         return as_dataset((inputs, targets), name="arrays", task=task.name, class_names=labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)
-    dataset = _named(load(data, split) if isinstance(data, str) else as_dataset(data), labels)
+    if isinstance(data, str):
+        levels = settings.get("levels") if data.startswith("folder:") else None
+        data = load(data, split, levels=levels)
+    dataset = _named(as_dataset(data), labels)
     if dataset.task not in ("unknown", task.name):
         checks.refuse(f"data must be of the task {task.name}", f"{dataset.name}: {dataset.task}")
     if dataset.images:
         return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
     return dataset
+
+
+def with_levels(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """Returns settings of preprocessing that read files of 16 bits as the data of a training were read."""
+    return {**settings, "levels": data.levels} if data.levels else dict(settings)
 
 
 def _named(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:

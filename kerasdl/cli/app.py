@@ -154,13 +154,19 @@ def predict(
     json: Json = False,
 ) -> None:
     """Answer raw input."""
-    names, raw = kerasdl.cli.read_inputs(inputs)
-    results = kerasdl.load_bundle(bundle).predict(raw)
+    loaded = kerasdl.load_bundle(bundle)
+    names, raw, unread = kerasdl.cli.read_inputs(inputs, loaded.preprocess.get("levels"))
+    results = loaded.predict(raw)
     if json:
-        return show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
-    plain = [{key: value for key, value in result.items() if key != "scores"} for result in results]
-    rows = [(name, *result.values()) for name, result in zip(names, plain, strict=True)]
-    show_table("predictions", ("input", *plain[0]), rows)
+        show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
+    else:
+        plain = [{key: value for key, value in result.items() if key != "scores"} for result in results]
+        rows = [(name, *result.values()) for name, result in zip(names, plain, strict=True)]
+        show_table("predictions", ("input", *plain[0]), rows)
+    for line in unread:
+        print("error:", line, file=sys.stderr)
+    if unread:
+        raise typer.Exit(3)
 
 
 @app.command()

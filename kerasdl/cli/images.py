@@ -11,26 +11,37 @@ from kerasdl.data import decode_image
 from kerasdl.data.image_files import SUFFIXES
 
 
-def read_inputs(paths: Sequence[Path]) -> tuple[list[str], list]:
+def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[str], list, list[str]]:
     """Reads images, folders of images, or a .json file that holds a list of inputs.
 
+    Args:
+        paths: of the files and folders.
+        levels: the value that is white in image files of 16 bits; None for 65535.
+
     Returns:
-        The name of each input, and the inputs: uint8 arrays (H, W, 3) for images.
+        The name of each input; the inputs, uint8 arrays (H, W, 3) for images; and for each file that could not be read
+        a line that says why.
 
     Raises:
-        DataError: a file is missing, damaged or of another kind; the text names it.
+        DataError: a file is missing, or none can be read; the text names it.
 
     Example:
         >>> kerasdl.cli.read_inputs([])
-        ([], [])
+        ([], [], [])
     """
-    names, inputs = [], []
+    names, inputs, unread = [], [], []
     for path in paths:
         for file in _files_in(path):
-            found = _rows_in(file) if file.suffix == ".json" else [decode_image(file)]
+            try:
+                found = _rows_in(file) if file.suffix == ".json" else [decode_image(file, levels=levels)]
+            except DataError as error:
+                unread.append(" ".join(str(error).split()))
+                continue
             names += [str(file)] if len(found) == 1 else [f"{file}[{k}]" for k in range(len(found))]
             inputs += [each if isinstance(each, (list, np.ndarray)) else [each] for each in found]
-    return names, inputs
+    if unread and not inputs:
+        raise DataError(unread[0])
+    return names, inputs, unread
 
 
 def _rows_in(file: Path) -> list:

@@ -39,6 +39,9 @@ def reported(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def run(*args, **kwargs):
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a label may have letters that the terminal's encoding lacks
+                stream.reconfigure(errors="backslashreplace")
         warnings.showwarning = lambda message, *place: print(f"warning: {message}", file=sys.stderr)
         try:
             return command(*args, **kwargs)
@@ -78,8 +81,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def show_json(value: Any) -> None:
-    """Prints one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Prints one JSON document; in ASCII alone where the output is not UTF-8."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
 
 
 def _cell(value: Any) -> str:

@@ -78,7 +78,6 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     started = time.perf_counter()
     path = _checked_path(path, target)
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
-    _refuse_texts(model)
     inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
     with ONE_AT_A_TIME, for_inference(model) as notes:
@@ -123,14 +122,6 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     )
 
 
-def _refuse_texts(model: keras.Model) -> None:
-    texts = [tensor for tensor in getattr(model, "outputs", None) or () if tensor.dtype == "string"]
-    if texts:
-        hint = "Let the model end in numbers, such as the index of a label, and keep the texts as metadata or labels."
-        layer = texts[0]._keras_history.operation.name  # Keras has no public name for it
-        checks.refuse("the outputs of a model for export must be numbers or truth values", f"texts of {layer!r}", hint)
-
-
 @contextmanager
 def _on_disk(path: Path) -> Iterator[None]:
     try:
@@ -163,6 +154,11 @@ def _model_outputs(program: Program, arrays: Arrays) -> Arrays:
     with third_party():
         outputs = program.run(arrays)
     for name, value in outputs.items():
+        if np.asarray(value).dtype.kind in "OSU":
+            hint = "Let the model end in numbers, such as the index of a label, and keep the texts beside the file."
+            checks.refuse(
+                "the outputs of a model for export must be numbers or truth values", f"texts of {name!r}", hint
+            )
         if np.isnan(value.astype("float64")).any():
             sick = [layer.name for layer in all_layers(program.model) if has_nan(layer)]
             where = f"and so do the weights of {sick[0]!r}" if sick else "though its weights do not"
