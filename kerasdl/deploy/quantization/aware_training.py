@@ -40,7 +40,7 @@ def quantize_aware(
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
         epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
         scheme: how tensors are rounded.
-        config: the settings of the run; by default 3 epochs with Adam at 3e-5, decaying by a cosine. With a folder, a
+        config: the settings of the run; by default 3 epochs with AdamW at 3e-5, decaying by a cosine. With a folder, a
             run that was killed goes on there.
 
     Returns:

@@ -37,7 +37,7 @@ COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu", "lea
 FUSED_ACTIVATIONS = ("relu", "relu6")
 # The last operation of these may be one to which TFLite gives a range of its own (tanh, sigmoid, softmax, an L2 norm).
 # Left in float, they would hand that range on to all that is joined with them, and the converter fails.
-FIXED_ENDS = (layers.Softmax, layers.UnitNormalization, Carried)
+FIXED_ENDS = (layers.Softmax, layers.ELU, layers.UnitNormalization, Carried)
 OwnersOfParts = Callable[[str], str]
 NO_KERNEL = "TFLite has no int8 kernel for it"
 
@@ -112,6 +112,7 @@ class _Placement:
         self.alive: list[Any] = []  # tensors that the next two know by id
         self.rounded: dict[int, Any] = {}  # what stands for a tensor, rounded; itself, where it is
         self.fusing: set[int] = set()
+        self.fixed: set[int] = set()  # rounded to a range of TFLite's own, or copied from such
 
     def call(self, node: Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Returns the outputs of a node in the quantised graph."""
@@ -177,7 +178,10 @@ class _Placement:
                 self._note(node, "float", "what it copies is float")
                 return node.layer(inputs)
             inputs = self._round(inputs)
-        return self._mark(node.layer(inputs))
+        outputs = self._mark(node.layer(inputs))
+        if id(inputs) in self.fixed:
+            self.fixed.add(id(outputs))
+        return outputs
 
     def _feeds_int8(self, node: Node) -> bool:
         ways = [(reader, self._way(reader)) for reader in self._readers(node)]
@@ -186,7 +190,22 @@ class _Placement:
     def _compute(self, node: Node, inputs: Any) -> Any:
         rounded = tf.nest.map_structure(self._round, inputs)
         outputs = node.layer(rounded)
-        return self._close(node, outputs) if isinstance(node.layer, layers.Add) else self._finish(node, outputs)
+        if isinstance(node.layer, layers.Add):
+            return self._close(node, outputs)
+        outputs = self._finish(node, outputs)
+        return self._stated(node, outputs) if self._shares_range(node, rounded) else outputs
+
+    def _shares_range(self, node: Node, inputs: Any) -> bool:
+        """Tells whether the converter would carry the range of one input through what is joined, and clip the rest."""
+        fixed = any(id(each) in self.fixed for each in tf.nest.flatten(inputs))
+        joins = isinstance(node.layer, (layers.Maximum, layers.Minimum)) or (
+            isinstance(node.layer, layers.Concatenate) and fixed
+        )
+        return joins and any(self._way(each) == self._copy for each in self._readers(node))
+
+    def _stated(self, node: Node, outputs: Any) -> Any:
+        """Rounds a second time, behind a bar: the converter takes the second range for what copies read."""
+        return self._mark(self._rounding(node.layer.name)(self._barred(outputs)))
 
     def _look_up(self, node: Node, inputs: Any) -> Any:
         return self._mark(self._with_kernel(node.layer, None)(inputs))
@@ -203,7 +222,7 @@ class _Placement:
         if isinstance(layer, layers.BatchNormalization):
             kwargs = {**kwargs, "training": False}  # its statistics stand still, as those of all others
         outputs = layer(*args, **kwargs)
-        if isinstance(layer, FIXED_ENDS) or _activation(layer) in FIXED_RANGES:
+        if isinstance(layer, FIXED_ENDS) or _activation(layer) in (*FIXED_RANGES, "log_softmax", "elu"):
             return tf.nest.map_structure(self._barred, outputs)
         return outputs
 
@@ -225,7 +244,10 @@ class _Placement:
     def _finish(self, node: Node, outputs: Any) -> Any:
         limits = FIXED_RANGES.get(_activation(node.layer))
         in_training = limits is None or id(node.outputs) not in self.given
-        return self._mark(self._rounding(node.layer.name, limits, in_training)(outputs))
+        rounded = self._mark(self._rounding(node.layer.name, limits, in_training)(outputs))
+        if limits is not None:
+            self.fixed.add(id(rounded))
+        return rounded
 
     def _round(self, value: Any) -> Any:
         if not value.dtype.is_floating:

@@ -17,6 +17,7 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
@@ -261,11 +262,21 @@ def _reason(source: keras.Model, error: Exception) -> str:
     """Returns the operation that the converter names, the layer that it belongs to, and the converter's own words."""
     text = str(error)
     operation, place = re.search(r"'tfl?\.(\w+)' op", text), re.search(r'fused\["\w+:", "([^"@]+)@', text)
-    layer = owner(source, place[1]) if place else None
+    layer = _layer_of(source, place[1]) if place else None
     words = re.search(r"'tfl?\.\w+' op [^\n]+", text)
     where = (f" the operation {operation[1]}" if operation else "") + (f" of layer {layer!r}" if layer else "")
     told = words[0] if words else first_line(error)
     return f"the quantised model does not convert to TFLite{':' if where else ''}{where} ({told}). Replace the layer."
+
+
+def _layer_of(source: keras.Model, node: str) -> str | None:
+    """Returns the Keras 3 layer of a graph node, which stands in the scope of the model in the scope of its trainee."""
+    scopes = node.split("/")
+    if source.name not in scopes:
+        return owner(source, node)
+    known, whole = {layer.name for layer in all_layers(source)}, owners_of_parts(source)
+    inner = map(whole, reversed(scopes[scopes.index(source.name) + 1 :]))
+    return next((name for name in inner if name in known), None)
 
 
 def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
