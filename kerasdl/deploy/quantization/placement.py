@@ -37,7 +37,18 @@ COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu", "lea
 FUSED_ACTIVATIONS = ("relu", "relu6")
 # The last operation of these may be one to which TFLite gives a range of its own (tanh, sigmoid, softmax, an L2 norm).
 # Left in float, they would hand that range on to all that is joined with them, and the converter fails.
-FIXED_ENDS = (layers.Softmax, layers.ELU, layers.UnitNormalization, Carried)
+FIXED_ENDS = (layers.Softmax, layers.UnitNormalization, Carried)
+# The converter fails on these too, where they are joined or copied.
+FLOAT_ENDS = ("log_softmax", "elu")
+JOINING = (
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Concatenate,
+)
 OwnersOfParts = Callable[[str], str]
 NO_KERNEL = "TFLite has no int8 kernel for it"
 
@@ -222,9 +233,12 @@ class _Placement:
         if isinstance(layer, layers.BatchNormalization):
             kwargs = {**kwargs, "training": False}  # its statistics stand still, as those of all others
         outputs = layer(*args, **kwargs)
-        if isinstance(layer, FIXED_ENDS) or _activation(layer) in (*FIXED_RANGES, "log_softmax", "elu"):
-            return tf.nest.map_structure(self._barred, outputs)
-        return outputs
+        fixed = isinstance(layer, FIXED_ENDS) or _activation(layer) in FIXED_RANGES
+        barred = fixed or (_ends_in_float(layer) and any(map(self._hands_on, self._readers(node))))
+        return tf.nest.map_structure(self._barred, outputs) if barred else outputs
+
+    def _hands_on(self, node: Node) -> bool:
+        return isinstance(node.layer, JOINING) or self._way(node) == self._copy
 
     def _guarded(self, value: Any) -> Any:
         return self._barred(value) if self._is_rounded(value) else value
@@ -301,6 +315,10 @@ def _activation(layer: tf_keras.layers.Layer) -> str | None:
     if isinstance(layer, layers.Softmax):
         return "softmax"
     return layer.activation.__name__ if isinstance(layer, layers.Activation) else None
+
+
+def _ends_in_float(layer: tf_keras.layers.Layer) -> bool:
+    return isinstance(layer, layers.ELU) or _activation(layer) in FLOAT_ENDS
 
 
 def _copies(layer: tf_keras.layers.Layer) -> bool:
