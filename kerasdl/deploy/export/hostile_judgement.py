@@ -1,13 +1,15 @@
 """Judgement of a written file on hostile input: finite and equal where the model is, one example at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from kerasdl.core.keras_graph import all_layers
 
 from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
 from .parity import Drift
@@ -97,7 +99,7 @@ class HostileExamples:
                     return Verdict((), (), Fault(what, self.examples[what], text))
                 notes.append(
                     f"hostile input ({what}): {output!r} of the file is off by {off:.2g}, and the model itself by "
-                    f"{own[beyond].max() / gap.size:.2g} where one unit in the last place moves; not held against it"
+                    f"{own[beyond].max() / gap.size:.2g} in 64 bits or where one unit in the last place moves; not held against it"
                 )
         return Verdict(tuple(self._drifts(given)), tuple(notes))
 
@@ -152,7 +154,7 @@ class HostileExamples:
         return drifts
 
     def _own_gap(self, what: str, output: str) -> np.ndarray:
-        """The largest difference of the model from itself: called and compiled, inputs and weights moved or not."""
+        """The largest difference of the model from itself: compiled or not, in 64 bits, inputs and weights moved."""
         if what not in self._own_answers:
             self._own_answers[what] = list(self._variants(self.examples[what]))
         expected = self.answers[what][output].astype("float64")
@@ -163,6 +165,8 @@ class HostileExamples:
     def _variants(self, arrays: Arrays) -> Iterator[Arrays]:
         generator = np.random.default_rng(0)
         yield self._called(arrays)
+        with suppress(Exception), _in_64_bits(self.program.model):  # not every layer computes in them
+            yield self._called(arrays)
         for _ in range(MOVES):
             moved = {name: _moved(array, generator) for name, array in arrays.items()}
             with _moved_weights(self.program.model, generator):
@@ -238,6 +242,18 @@ def _moved(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return array
     ends = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
     return np.nextafter(array, ends)
+
+
+@contextmanager
+def _in_64_bits(model: Any) -> Iterator[None]:
+    before = [(layer, layer.dtype_policy, layer.autocast) for layer in [model, *all_layers(model)]]
+    try:
+        for layer, _, _ in before:
+            layer.dtype_policy, layer.autocast = "float64", True  # some norms cast by themselves, to 32 bits
+        yield
+    finally:
+        for layer, policy, casts in before:
+            layer.dtype_policy, layer.autocast = policy, casts
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "inner_loop", steps_of(layer, unrolled))
             if isinstance(layer, keras.layers.LayerNormalization) and quantize == "int16x8":
                 put(layer, "call", _normalized(layer))
+            if isinstance(layer, keras.layers.GroupNormalization) and quantize not in CALIBRATED:
+                put(layer, "_apply_normalization", _centred(layer))
             if isinstance(layer, keras.layers.Embedding) and quantize == "int16x8":
                 put(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
@@ -116,6 +118,23 @@ def _normalized(layer: keras.layers.LayerNormalization) -> Callable:
         return result if layer.beta is None else result + ops.reshape(layer.beta, shape)
 
     return call
+
+
+def _centred(layer: keras.layers.GroupNormalization) -> Callable:
+    """Takes the mean away before it scales, and what is left of it: a constant image is zero then, not its rounding."""
+
+    def normalized(inputs: Any, input_shape: Any) -> Any:
+        group = len(inputs.shape) - 2 if layer.axis == -1 else layer.axis
+        axes = [axis for axis in range(1, len(inputs.shape)) if axis != group]
+        gap = inputs - ops.mean(inputs, axis=axes, keepdims=True)
+        gap = gap - ops.mean(gap, axis=axes, keepdims=True)
+        result = gap * ops.rsqrt(ops.mean(gap * gap, axis=axes, keepdims=True) + layer.epsilon)
+        shape = layer._create_broadcast_shape(input_shape)
+        if layer.scale:
+            result = result * ops.reshape(layer.gamma, shape)
+        return result + ops.reshape(layer.beta, shape) if layer.center else result
+
+    return normalized
 
 
 def _looked_up(layer: keras.layers.Embedding) -> Callable:

@@ -312,9 +312,10 @@ def test_subclassed_model_is_refused():
 def test_global_state_stays_as_it_was():
     code = (
         "import os, kerasdl, keras, tensorflow as tf\n"
-        "from kerasdl.deploy import legacy, tfmot\n"
+        "from kerasdl.deploy import tfmot\n"
+        "from kerasdl.deploy.keras2 import bridge\n"
         "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
-        "legacy.to_tf_keras(model)\n"
+        "bridge.to_tf_keras(model)\n"
         "assert 'TF_USE_LEGACY_KERAS' not in os.environ\n"
         "assert tf.keras.Model is keras.Model\n"
     )

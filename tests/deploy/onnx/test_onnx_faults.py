@@ -93,13 +93,14 @@ def test_a_model_never_called_is_refused(name, tmp_path):
 CHILD = """
     import pathlib, sys, time
     import keras
-    from kerasdl.deploy import {export}, exporting
+    from kerasdl.deploy import {export}
+    from kerasdl.deploy.export import pipeline
 
     def wait(*_, **__):
         pathlib.Path(sys.argv[2]).touch()
         time.sleep(600)
 
-    exporting._compare = wait  # what is written stands beside its place then
+    pipeline._compare = wait  # what is written stands beside its place then
     x = keras.Input((3,))
     {export}(keras.Model(x, keras.layers.Dense(2)(x)), sys.argv[1])
 """

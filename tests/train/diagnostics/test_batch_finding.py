@@ -156,8 +156,10 @@ def test_an_error_in_an_update_is_told(toy):
     tensor = keras.Input((4,))
     model = keras.Model(tensor, keras.layers.Dense(3)(tensor))
     x, _ = toy.data()
+    form = (tf.TensorSpec((None, 4)), tf.TensorSpec((None, None)))  # what has no known width is not refused before
+    data = tf.data.Dataset.from_generator(lambda: [(x, np.zeros((64, 7), "float32"))], output_signature=form)
     with pytest.raises(TrainingError, match=r"update failed in the process.*shape"):
-        find_batch_size(model, (x, np.zeros((64, 7), "float32")), loss=keras.losses.CategoricalCrossentropy())
+        find_batch_size(model, data, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
 
 
 def test_on_a_gpu_it_trains_here_and_leaves_no_trace(toy, task, monkeypatch):
