@@ -99,7 +99,7 @@ class HostileExamples:
                     return Verdict((), (), Fault(what, self.examples[what], text))
                 notes.append(
                     f"hostile input ({what}): {output!r} of the file is off by {off:.2g}, and the model itself by "
-                    f"{own[beyond].max() / gap.size:.2g} in 64 bits or where one unit in the last place moves; not held against it"
+                    f"{own[beyond].max() / gap.size:.2g} in 64 bits or where the last place moves; not held against it"
                 )
         return Verdict(tuple(self._drifts(given)), tuple(notes))
 
