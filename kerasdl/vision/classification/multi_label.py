@@ -1,4 +1,4 @@
-"""The task of naming everything that an image shows: each label is there or not, by itself."""
+"""Multi-label classification of images: each label is there or not, by itself."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from kerasdl.blocks import replace_head
 from kerasdl.core import Task, register_task
 from kerasdl.core.decoding import decode_labels
 
-from .classification import check_images, prepared, preparing_layers
+from .task import check_images, prepared, preparing_layers
 
 
 def _loss() -> keras.losses.Loss:

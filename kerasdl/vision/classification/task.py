@@ -1,4 +1,4 @@
-"""The task of naming what an image shows."""
+"""Image classification: the label of what an image shows."""
 
 from collections.abc import Mapping
 from typing import Any
