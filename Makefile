@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow bars fuzz index macs golden topics matrix awkward applications bundles pictures lint format clean
+.PHONY: quickstart test slow bars fuzz index macs golden topics matrix awkward applications bundles imagenet pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -39,6 +39,8 @@ applications: $(READY)
 	$(BIN)/python tools/make_applications.py
 bundles: $(READY)
 	$(BIN)/python tools/make_bundles.py
+imagenet: $(READY)
+	$(BIN)/python tools/make_imagenet_bundle.py
 
 pictures: $(READY)
 	$(BIN)/python tools/make_schedules.py

@@ -309,8 +309,12 @@ class Bundle:
         """
         return write_card(self)
 
-    def save(self, path: str | os.PathLike) -> Path:
+    def save(self, path: str | os.PathLike, *, half: bool = False) -> Path:
         """Writes the bundle as a folder, or as a .zip where `path` ends so; whole or not at all.
+
+        Args:
+            path: where to write it; a bundle that stands there is replaced.
+            half: whether kernels are written as float16, half the size; they are rounded, and load in float32.
 
         Returns:
             The path.
@@ -322,7 +326,7 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").save("mine.zip").name
             'mine.zip'
         """
-        return archive.write(partial(write_parts, self), path)
+        return archive.write(partial(write_parts, self, half=half), path)
 
     def export(
         self,

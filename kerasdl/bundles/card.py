@@ -2,6 +2,7 @@
 
 import math
 
+MOST_LABELS = 40
 TASKS = {
     "image_classification": "names what an image shows",
     "text_classification": "names what a text is about",
@@ -22,7 +23,7 @@ def write_card(bundle) -> str:
         "",
         f"- Built from: {manifest.builder or 'a model of its own'}, {weights:,} weights",
         f"- Input: {inputs}, after the steps in preprocess.json",
-        f"- Labels: {', '.join(manifest.labels) or 'none'}",
+        f"- Labels: {_listed(manifest.labels) or 'none'}",
         f"- Licence: {manifest.licence or 'not stated'}",
         "",
         "## Use",
@@ -46,6 +47,11 @@ def write_card(bundle) -> str:
         "data named beside them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _listed(labels) -> str:
+    more = f", and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+    return ", ".join(labels[:MOST_LABELS]) + more
 
 
 def _measured(metrics) -> list[str]:

@@ -13,7 +13,7 @@ def list_bundles() -> list[str]:
 
     Example:
         >>> kerasdl.bundles.list_bundles()
-        ['digits_mobilenet', 'glyphs_mobilenet', 'glyphs_resnet', 'glyphs_vit']
+        ['digits_mobilenet', 'glyphs_mobilenet', 'glyphs_resnet', 'glyphs_vit', 'imagenet_efficientnet_lite0']
     """
     return sorted(path.stem for path in EMBEDDED.glob("*.zip"))
 

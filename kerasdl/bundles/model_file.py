@@ -10,6 +10,7 @@ them what the model does not hold; no layer may unroll its loop; optimizer state
 """
 
 import copy
+import io
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasdl import layers as own_layers
@@ -39,6 +41,7 @@ MAX_CONFIG = 4 * 2**20
 MAX_ENTRIES = 50_000
 MAX_GROUPS_DEEP = 16
 CONFIG_DEPTH = 40
+HALF_LARGEST = 65_504.0
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
@@ -102,24 +105,50 @@ def check_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -
         _checked_config(Path(path), Path(folder), max_params)
 
 
-def save_model_file(model: keras.Model, path: str | os.PathLike) -> None:
+def save_model_file(model: keras.Model, path: str | os.PathLike, *, half: bool = False) -> None:
     """Writes a model without optimizer state; equal models give equal bytes, whenever they are written.
 
     Args:
         model: the model to write.
         path: the new file, ending in .keras.
+        half: whether kernels and tables are written as float16, half the size; the model loads in its own precision.
+            Biases, factors and statistics, arrays of one dimension, stay as they are.
+
+    Raises:
+        BundleError: a kernel holds a number that float16 cannot.
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
         # A trained model brings its optimizer, twice its own size; so does what keras.models.clone_model makes of it.
         bare = type(model).from_config(model.get_config())
         bare.set_weights(model.get_weights())
         bare.save(Path(folder, "model.keras"))
+        halved = Path(folder, WEIGHTS)
         with zipfile.ZipFile(Path(folder, "model.keras")) as saved, zipfile.ZipFile(path, "w") as written:
             for name in sorted(saved.namelist()):
                 content = saved.read(name)
                 if name == METADATA:
                     content = json.dumps({**json.loads(content), "date_saved": UNDATED}).encode()
+                elif name == WEIGHTS and half:
+                    with h5py.File(io.BytesIO(content)) as whole, h5py.File(halved, "w") as file:
+                        _copy_halved(whole, file)
+                    content = halved.read_bytes()
                 written.writestr(zipfile.ZipInfo(name), content)
+
+
+def _copy_halved(source: h5py.Group, target: h5py.Group) -> None:
+    target.attrs.update(source.attrs)
+    for name, entry in source.items():
+        if isinstance(entry, h5py.Group):
+            _copy_halved(entry, target.create_group(name))
+            continue
+        array = entry[()]
+        if array.ndim > 1 and array.dtype == np.float32:
+            if not (np.abs(array) < HALF_LARGEST).all():
+                refuse(
+                    f"kernels written as float16 must stay below {HALF_LARGEST:,.0f}", entry.name, "Leave half=False."
+                )
+            array = array.astype(np.float16)
+        target.create_dataset(name, data=array).attrs.update(entry.attrs)
 
 
 def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -> keras.Model:

@@ -9,14 +9,14 @@ from .manifest import read_manifest
 from .model_file import check_model_file, save_model_file
 
 
-def write_parts(bundle: Any, folder: Path) -> None:
+def write_parts(bundle: Any, folder: Path, *, half: bool = False) -> None:
     """Writes the files of a bundle into a folder, and reads back what loading checks.
 
     Raises:
         BundleError: the model is not flat, of Keras's and kerasdl's own layers.
     """
     parts = bundle.manifest.parts
-    save_model_file(bundle.model, folder / parts["model"])
+    save_model_file(bundle.model, folder / parts["model"], half=half)
     files.write_json(folder / parts["preprocess"], dict(bundle.preprocess))
     for role, content in bundle.extra.items():
         part = folder / parts[role]

@@ -42,7 +42,7 @@ class ModelSpec:
     tags: tuple[str, ...] = ()
     """Words to search by."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """Peers whose weights it takes: their net's name by `keras-applications`, the map of names by `hugging-face`."""
+    """Peers whose weights it takes: a net's name by `keras-applications`; a map by `hugging-face` or `torch`."""
 
     @property
     def family(self) -> str:
@@ -85,7 +85,7 @@ def register(
         exports: a reason for each export format that cannot take it.
         tiny: arguments that make a net small enough for tests.
         tags: words to search by.
-        weights: by kind of peer, `keras-applications` or `hugging-face`, what its net is called there or, as
+        weights: by kind of peer, `keras-applications`, `hugging-face` or `torch`, what its net is called there or, as
             `module:name`, the map of its weights; one text for all variants, or one by variant name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What our layers are called in Hugging Face's checkpoints, by architecture.
+"""Names of our layers in PyTorch checkpoints, Hugging Face's and the authors' own, by architecture.
 
 Each map has rows of a pattern for our name and what theirs is: a text, or a function of the numbers in the pattern.
 Ours count from 1, theirs from 0. `kerasdl.weights` knows which arrays a layer of each kind has.
@@ -217,4 +217,26 @@ EFFICIENTNET = PeerMap(
         ("head", "classifier"),
     ),
     flat=_in_efficientnet,
+)
+
+
+def _in_efficientnet_lite(layer: str, layers: Sequence[str]) -> str | None:
+    where = _through(layer, layers)
+    if where is None:
+        return None
+    block, place, part = where
+    number = {"expand": 0, "depthwise": 1, "project": 2}[place]
+    return f"_blocks.{block}.{f'_{place}_conv' if part == 'conv' else f'_bn{number}'}"
+
+
+EFFICIENTNET_LITE = PeerMap(
+    "_blocks",
+    (
+        ("stem_conv", "_conv_stem"),
+        ("stem_bn", "_bn0"),
+        ("last_conv", "_conv_head"),
+        ("last_bn", "_bn1"),
+        ("head", "_fc"),
+    ),
+    flat=_in_efficientnet_lite,
 )

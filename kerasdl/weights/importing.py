@@ -11,14 +11,14 @@ from kerasdl.blocks import find_head
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError, WeightsError
 
-from . import applications, hugging_face, keras_hub
+from . import applications, keras_hub, torch_checkpoints, torch_file
 from .comparing import BOUND, difference
 from .pairing import fill, pair, units
 from .report import ImportReport
 
 FORMS = (
-    '"keras-applications:NAME", "keras-hub:PRESET", "hf://owner/name", a folder or file of safetensors, a .keras file, '
-    "or a Keras model"
+    '"keras-applications:NAME", "keras-hub:PRESET", "hf://owner/name", a folder or file of safetensors, '
+    "a PyTorch checkpoint (.pth, .pt, .bin), a .keras file, or a Keras model"
 )
 
 
@@ -28,7 +28,7 @@ def import_weights(
     """Fills a model with the weights of another library's net of the same architecture.
 
     Keras nets are paired by structure, whatever their layers are called; then both must answer random inputs alike.
-    Those of Hugging Face are paired by name. Either all weights are taken or none. A head for another number of classes
+    PyTorch checkpoints are paired by name. Either all weights are taken or none. A head for another number of classes
     is left as it is, and the report says so. Nets that read blue first (VGG and ResNet of keras.applications) get the
     channels of their first kernel turned round, so that images stay red first.
 
@@ -36,7 +36,8 @@ def import_weights(
         model: a functional model of ours, or of your own with the structure of the source.
         source: `"keras-applications:MobileNetV2"`, with settings as `"keras-applications:MobileNetV2(alpha=0.35)"`;
             `"keras-hub:PRESET"`, a folder or a name; `"hf://owner/name"`, or a folder or file of safetensors; a
-            .keras file; or a Keras model. What is no path and no model may reach the network.
+            PyTorch checkpoint (.pth, .pt, .bin), of which nothing but tensors is read; a .keras file; or a Keras
+            model. What is no path and no model may reach the network.
         file: for `keras-applications:`, a local .h5, .weights.h5 or .keras file; without it ImageNet's weights are
             fetched.
 
@@ -70,8 +71,12 @@ def import_weights(
     if text.endswith(".keras"):
         peer = _loaded(text)
         return _by_structure(model, peer, text, applications.preprocess_in(peer))
-    if text.startswith(hugging_face.REMOTE) or text.endswith(".safetensors") or Path(text).is_dir():
-        return hugging_face.take(model, text)
+    if (
+        text.startswith(torch_checkpoints.REMOTE)
+        or text.endswith((".safetensors", *torch_file.SUFFIXES))
+        or Path(text).is_dir()
+    ):
+        return torch_checkpoints.take(model, text)
     checks.refuse(f"a source of weights must be {FORMS}", text)
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints as sources of weights: safetensors, paired by name by the maps that families register."""
+"""PyTorch checkpoints as sources of weights, safetensors or .pth: paired by name by the maps that families register."""
 
 import importlib
 import json
@@ -14,14 +14,14 @@ from kerasdl.core.errors import WeightsError
 from kerasdl.core.packages import optional
 from kerasdl.core.registry import list_models, spec
 
-from . import safetensors
+from . import safetensors, torch_file
 from .pairing import fill
 from .report import ImportReport
 from .torch_layers import wanted
 
 REMOTE = "hf://"
 FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json")
-KIND = "hugging-face"
+KINDS = ("hugging-face", "torch")
 
 
 def take(model: keras.Model, source: str) -> ImportReport:
@@ -31,7 +31,7 @@ def take(model: keras.Model, source: str) -> ImportReport:
         WeightsError: it does not fit; the text names the first layer, with both shapes.
     """
     place = _fetched(source) if source.startswith(REMOTE) else Path(source)
-    arrays = safetensors.read(place)
+    arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
     peer = _map_of(arrays, source)
     names = [layer.name for layer in model.layers]
     pairs: list[tuple] = []
@@ -59,7 +59,8 @@ def take(model: keras.Model, source: str) -> ImportReport:
 
 
 def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:
-    references = {spec(name).weights[KIND] for name in list_models() if KIND in spec(name).weights}
+    known = [spec(name).weights for name in list_models()]
+    references = {weights[kind] for weights in known for kind in KINDS if kind in weights}
     maps = [
         getattr(importlib.import_module(module), name) for module, _, name in (r.partition(":") for r in references)
     ]
