@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kerasdl.core import checks
 
-from . import digits, glyphs, tabular
+from .builtin import digits, glyphs, pictures, tabular
 from .dataset import Dataset
 from .folders import read_folder
 from .image_files import check_levels
@@ -31,6 +31,10 @@ class Entry:
 
 ENTRIES = (
     Entry("digits", "handwritten digits 0-9, real, 8x8 scaled up to 32x32 grey", "1797", digits.LICENCE),
+    Entry("mnist", "handwritten digits 0-9, 28x28 grey", "5000", pictures.GREY["mnist"][1]),
+    Entry("fashion_mnist", "10 kinds of clothes, 28x28 grey", "10000", pictures.GREY["fashion_mnist"][1]),
+    Entry("emoji", "9 categories of emoji, 64x64 colour; emoji:noto in another style", "1906", pictures.EMOJI_LICENCE),
+    Entry("emoji_kinds", "5 kinds of emoji, 10 of each to train on; emoji_kinds:noto", "230", pictures.EMOJI_LICENCE),
     Entry("glyphs", "letters A-Z in 23 fonts, drawn on the spot, 32x32 grey", "unlimited", glyphs.LICENCE),
     Entry("iris", "3 species of iris from 4 measures", "150", tabular.TABLES["iris"].licence),
     Entry("breast_cancer", "benign or malignant from 30 measures", "569", tabular.TABLES["breast_cancer"].licence),
@@ -40,13 +44,15 @@ ENTRIES = (
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
 
+EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
+
 
 def list_datasets() -> list[Entry]:
     """Returns what `load` knows: name, what it holds, size and licence of each.
 
     Example:
         >>> [entry.name for entry in list_datasets()][:2]
-        ['digits', 'glyphs']
+        ['digits', 'mnist']
     """
     return list(ENTRIES)
 
@@ -65,12 +71,14 @@ def load(
 ) -> Dataset:
     """Reads a dataset by name; the network is never asked.
 
-    Splits of `digits` and of the tables are fixed, stratified and disjoint (60, 20 and 20 in a hundred). For how a
-    folder is split see `folders.read_folder`. Tables are standardised by their train split.
+    Splits are fixed, stratified and disjoint: 60, 20 and 20 in a hundred; of `emoji_kinds` 10 and 2 a class, and the
+    rest. An emoji is in the same split in both styles. For how a folder is split see `folders.read_folder`. Tables are
+    standardised by their train split.
 
     Args:
-        name: one of `list_datasets()`: `digits`, `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `folder:PATH`
-            or `tfds:NAME`.
+        name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
+            `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `folder:PATH` or
+            `tfds:NAME`.
         split: `train`, `validation` or `test`; a folder also has `all`, tfds what it has.
         size: how many examples; all of them where not given. `glyphs` draws as many as asked.
         image_shape: (height, width, channels) of images; where not given, their own: (32, 32, 1) for digits and glyphs.
@@ -119,10 +127,18 @@ def load(
 
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:
-    known = [entry.name for entry in ENTRIES]
+    known = [entry.name for entry in ENTRIES] + [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
     checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
     checks.one_of("split", split, SPLITS)
     if name == "glyphs":
         return glyphs.read_glyphs(split, size, seed)
-    dataset = digits.read_digits(split) if name == "digits" else tabular.read_table(name, split)
+    base, _, style = name.partition(":")
+    if base in EMOJI:
+        dataset = EMOJI[base](split, style or pictures.STYLES[0])
+    elif name in pictures.GREY:
+        dataset = pictures.read_grey(name, split)
+    elif name == "digits":
+        dataset = digits.read_digits(split)
+    else:
+        dataset = tabular.read_table(name, split)
     return dataset if size is None else dataset.take(size)

@@ -6,8 +6,8 @@ from sklearn import datasets
 
 from kerasdl.core.errors import ArgumentError, UnknownNameError
 from kerasdl.data import list_datasets, load
+from kerasdl.data.builtin.tabular import TABLES
 from kerasdl.data.splits import SPLITS, stratified_split
-from kerasdl.data.tabular import TABLES
 
 TOTALS = {"digits": 1797, "iris": 150, "breast_cancer": 569, "wine": 178, "diabetes": 442}
 SIZES = {
@@ -77,7 +77,7 @@ def test_size_takes_the_first():
 
 def test_every_listed_dataset_loads():
     names = [entry.name for entry in list_datasets() if ":" not in entry.name]
-    assert len(names) == 6
+    assert len(names) == 10
     for name in names:
         dataset = load(name, "test", size=20)
         assert dataset.size == 20

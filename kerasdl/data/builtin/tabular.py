@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import datasets
 
-from .dataset import Dataset
-from .sources import Examples
-from .splits import stratified_split
+from ..dataset import Dataset
+from ..sources import Examples
+from ..splits import stratified_split
 
 
 @dataclass(frozen=True)

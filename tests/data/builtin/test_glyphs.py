@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from kerasdl.data import load
-from kerasdl.data.glyphs import FONTS, LETTERS, draw_atlas
+from kerasdl.data.builtin.glyphs import FONTS, LETTERS, draw_atlas
 
 
 @pytest.mark.parametrize("font", FONTS)

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn import datasets
 
-from .dataset import Dataset
-from .sources import Examples
-from .splits import stratified_split
+from ..dataset import Dataset
+from ..sources import Examples
+from ..splits import stratified_split
 
 LICENCE = "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)"
 IMAGE_SHAPE = (32, 32, 1)

@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from .dataset import Dataset
-from .sources import Examples
-from .splits import SPLITS
+from ..dataset import Dataset
+from ..sources import Examples
+from ..splits import SPLITS
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 # Of the 40 fonts, 15 have no letters, LastResort draws one box for all and cmex10 draws mathematical symbols.
