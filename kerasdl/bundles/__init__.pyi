@@ -4,3 +4,4 @@ from .listing import bundled_models as bundled_models
 from .listing import list_bundles as list_bundles
 from .loading import load_bundle as load_bundle
 from .manifest import Manifest as Manifest
+from .resizing import resized as resized

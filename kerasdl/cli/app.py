@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+# What learns images where no bundle is named.
+START = "imagenet_efficientnet_lite0"
 BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
 Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
 PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", "tf2onnx", "onnx", "onnxruntime")
@@ -101,7 +103,10 @@ def bundles(json: Json = False) -> None:
 def finetune(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="[BUNDLE] DATA", help="A bundle and data, as in evaluate; with --from the data alone."),
+        typer.Argument(
+            metavar="[BUNDLE] DATA",
+            help=f"A bundle and data, as in evaluate; images alone are learnt by {START}, with --from by the peer.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 5,
@@ -115,7 +120,9 @@ def finetune(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights.")] = None,
     model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
-    side: Annotated[int | None, typer.Option(help="With --from: height and width of the images in pixels.")] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Height and width of the images in pixels; smaller is faster.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     json: Json = False,
 ) -> None:
@@ -123,15 +130,19 @@ def finetune(
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
     start = time.perf_counter()
-    if len(names) != (2 if source is None else 1):
+    if len(names) not in ((1, 2) if source is None else (1,)):
         checks.refuse("a bundle and data must be named, or the data alone with --from", names)
     *bundle, data = names
+    train, validation = _load(data, "train"), _load_validation(data)
     if source is None:
-        loaded = kerasdl.load_bundle(*bundle)
+        if not bundle and not train.images:
+            checks.refuse(f"a bundle must be named where the data are no images, for which {START} is taken", data)
+        loaded = kerasdl.load_bundle(*bundle or [START])
+        if side is not None:
+            loaded = kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))
     else:
         shape = None if side is None else (side, side, 3)
         loaded = kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
-    train, validation = _load(data, "train"), _load_validation(data)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
     )

@@ -88,7 +88,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
     assert bundle.manifest.builder == "mobilenet_025"
     kernel = bundle.model.get_layer("stem_conv").get_weights()[0]  # the head alone has learnt
     np.testing.assert_array_equal(kernel, peer.get_layer("conv1").get_weights()[0])
-    assert run("finetune", "digits", "--out", "x").exit_code == 2
+    assert "a bundle must be named where the data are no images" in run("finetune", "iris", "--out", "x").output
     assert "the data alone with --from" in run("finetune", "a", "b", *source, "--out", "x").output
 
 
@@ -209,3 +209,13 @@ def test_all_commands_split_data_alike_whatever_their_seed(photos, tmp_path, mon
     assert len(seen["taught"]) > 5
     assert seen["tested"]
     assert not seen["taught"] & seen["tested"]
+
+
+@pytest.mark.slow
+def test_images_alone_are_learnt_by_the_imagenet_net(photos, tmp_path):
+    out = tmp_path / "mine.zip"
+    read("finetune", photos, "--side", 64, "--out", out, "--epochs", 1, "--batch-size", 4, "--freeze", "features")
+    bundle = kerasdl.load_bundle(out)
+    assert bundle.manifest.builder == "efficientnet_lite0"
+    assert bundle.model.input_shape == (None, 64, 64, 3)
+    assert bundle.labels == ("eight", "three")
