@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.core.data_fit import check_fits
 from kerasdl.core.decoding import to_logits, to_scores
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.task import Task, get_task
@@ -23,7 +22,7 @@ from kerasdl.train import RunConfig
 
 from . import archive
 from .card import write_card
-from .evaluating import check_single_output, evaluate_model, outputs_of
+from .evaluating import answers_of, check_single_output, evaluate_model, outputs_of
 from .exports import ExportOptions, export_bundle
 from .finetuning import claim_folder, finetune_model, model_and_data
 from .label_forms import fitting_labels
@@ -151,8 +150,8 @@ class Bundle:
         """Answers raw input.
 
         Args:
-            raw: what the task takes; for images one image or a batch or list of them, uint8, (H, W), (H, W, 1),
-                (H, W, 3) or (H, W, 4), of any size.
+            raw: what the task takes; for images one or many, each a uint8 array (H, W), (H, W, 1), (H, W, 3) or
+                (H, W, 4) of any size, a path, or a Pillow image.
             batch_size: examples computed at once.
 
         Returns:
@@ -161,13 +160,13 @@ class Bundle:
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.
+            DataError: an image file cannot be read, or an answer is not finite.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
             True
         """
-        check_single_output(self.model, "predict")
-        outputs = self._outputs(raw, batch_size)
+        outputs = answers_of(self.model, self.task, raw, self.preprocess, batch_size)
         return self.task.decode(to_scores(outputs, self.task.activation, self.manifest.outputs), self.labels)
 
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
@@ -176,20 +175,15 @@ class Bundle:
         Of a model that gives probabilities they are logarithms of these, or log-odds where each label stands alone.
 
         Raises:
-            ArgumentError: the input does not fit the model.
+            ArgumentError: the input does not fit the model, or this has several outputs.
+            DataError: an image file cannot be read, or an answer is not finite.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").logits(np.zeros((28, 28), "uint8")).shape
             (1, 10)
         """
-        return to_logits(self._outputs(raw, batch_size), self.task.activation, self.manifest.outputs)
-
-    def _outputs(self, raw: Any, batch_size: int) -> np.ndarray:
-        if not len(raw):
-            checks.refuse("raw must hold at least one input", raw)
-        inputs = self.task.preprocess(raw, self.preprocess)
-        check_fits(self.model, inputs, name="raw input")
-        return self.model.predict(inputs, batch_size=batch_size, verbose=0)
+        outputs = answers_of(self.model, self.task, raw, self.preprocess, batch_size)
+        return to_logits(outputs, self.task.activation, self.manifest.outputs)
 
     def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:
         """Returns the loss and the metrics of the task over labelled data.
@@ -204,7 +198,7 @@ class Bundle:
 
         Raises:
             ArgumentError: data or labels do not fit the model, or there is no end to them.
-            DataError: there are none, or they cannot be read.
+            DataError: there are none, they cannot be read, or the loss over them is not finite.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
@@ -212,11 +206,15 @@ class Bundle:
         """
         check_single_output(self.model, "evaluate")
         dataset = self.ready(data, split="test")
-        if dataset.class_names and dataset.class_names != self.labels:
-            rule = f"data for {self.name} must have its classes {self.labels}"
-            checks.refuse(rule, dataset.class_names, "Fine-tune the bundle on this data first.")
+        outputs = self.model.outputs[0].shape[-1]
+        numbers = tuple(map(str, range(outputs)))
+        if dataset.class_names not in ((), self.labels or numbers):
+            rule = f"data for {self.name} must have its classes {self.labels or numbers}"
+            by_number = "If these numbers stand for them, pass as_dataset(data, class_names=bundle.labels)."
+            elsewhere = "Fine-tune the bundle on this data first."
+            checks.refuse(rule, dataset.class_names, by_number if dataset.class_names == numbers else elsewhere)
         check_dataset_fits(self.model, dataset)
-        dataset = fitting_labels(dataset, self.task, self.labels, self.model.outputs[0].shape[-1])
+        dataset = fitting_labels(dataset, self.task, self.labels, outputs)
         return evaluate_model(self.model, self.task, dataset, batch_size)
 
     def finetune(
@@ -252,7 +250,10 @@ class Bundle:
             A new bundle; this one is left as it is. Layers that were frozen keep their batch-norm statistics.
 
         Raises:
-            ArgumentError: an argument breaks its rule.
+            ArgumentError: an argument breaks its rule, data do not fit, or the folder holds another run.
+            BundleError: labels or the name are none that a bundle may have.
+            DataError: data are missing, empty or cannot be read.
+            TrainingError: the loss or its gradient is not finite any more.
 
         Example:
             >>> few = kerasdl.data.load("digits").per_class(1)
@@ -263,8 +264,6 @@ class Bundle:
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
         model, train, validation, labels = model_and_data(self, train, validation, tuple(labels))
-        claim_folder(config.folder, self.model, resume=config.resume)
-        finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
         classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}
         manifest = dataclasses.replace(
             self.manifest,
@@ -284,6 +283,8 @@ class Bundle:
                 "seed": config.seed,
             },
         )
+        claim_folder(config.folder, self.model, resume=config.resume)
+        finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
         tuned = Bundle(model, manifest, with_levels(self.preprocess, train), dict(self.extra))
         if validation is None:
             return tuned

@@ -1,15 +1,19 @@
-"""Evaluation of a bundle's model: loss and metrics of its task, each example counted once."""
+"""Evaluation of a bundle's model: its outputs for raw input; loss and metrics of its task, each example counted once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.output_activation import output_activations
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset
+from kerasdl.data.pipelines import refuse_endless
 
 from .label_forms import plain_label_errors
 
@@ -20,6 +24,34 @@ def check_single_output(model: keras.Model, doing: str) -> None:
         names = list(getattr(model, "output_names", ())) or len(model.outputs)
         hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
         checks.refuse(f"a bundle to {doing} must have a model of one output", names, hint)
+
+
+def answers_of(model: keras.Model, task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int) -> np.ndarray:
+    """Returns the outputs (B, K) of a model for raw input.
+
+    Args:
+        model: a model of one output.
+        task: whose preprocessing makes the model's input.
+        raw: what the task takes, one input or many.
+        settings: of the preprocessing.
+        batch_size: examples computed at once.
+
+    Raises:
+        ArgumentError: the input does not fit the model, or this has several outputs.
+        DataError: the input cannot be read, or an answer is not finite.
+    """
+    check_single_output(model, "predict")
+    checks.at_least("batch_size", batch_size, 1)
+    if hasattr(raw, "__len__") and not len(raw):
+        checks.refuse("raw must hold at least one input", raw)
+    inputs = task.preprocess(raw, settings)
+    check_fits(model, inputs, name="raw input")
+    (outputs,) = keras.tree.flatten(model.predict(inputs, batch_size=batch_size, verbose=0))
+    if not np.isfinite(outputs).all():
+        place = int(np.argwhere(~np.isfinite(outputs))[0][0])
+        rule = f"a model must answer with finite numbers; {model.name} gives {outputs[place].tolist()[:6]}"
+        raise DataError(f"{rule} for input {place}. Look for NaN and very large values in it, and in the weights.")
+    return outputs
 
 
 def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: int) -> dict[str, float]:
@@ -33,17 +65,14 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
 
     Raises:
         ArgumentError: there is no end to the data, or a label does not fit.
-        DataError: there are none.
+        DataError: there are none, or the loss over them is not finite.
     """
-    if isinstance(data.source, tf.data.Dataset) and data.source.cardinality() == tf.data.INFINITE_CARDINALITY:
-        checks.refuse(
-            "data to evaluate must come to an end", f"{data.name}, which repeats", "Drop .repeat(), or .take(n)."
-        )
+    refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
     loss, metrics = task.loss_for(model), task.metrics_for(model)
     total, examples = 0.0, 0
     with plain_label_errors():
         for inputs, targets in data.batches(batch_size):
-            outputs = model(inputs, training=False)
+            (outputs,) = keras.tree.flatten(model(inputs, training=False))
             count = int(tf.shape(targets)[0])
             total += float(loss(targets, outputs)) * count
             examples += count
@@ -51,7 +80,11 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
                 metric.update_state(targets, outputs)
     if not examples:
         raise DataError(f"data to evaluate must hold at least one example; {data.name} holds none.")
-    return {"loss": total / examples, **{metric.name: float(metric.result()) for metric in metrics}}
+    figures = {"loss": total / examples, **{metric.name: float(metric.result()) for metric in metrics}}
+    if not np.isfinite(figures["loss"]):
+        rule = f"the loss over {data.name} must be a finite number; got {figures['loss']}"
+        raise DataError(f"{rule}. Look for NaN and very large values in the data, and in the weights.")
+    return figures
 
 
 def outputs_of(model: keras.Model, task: Task, said: str) -> str:
@@ -63,7 +96,7 @@ def outputs_of(model: keras.Model, task: Task, said: str) -> str:
         said: what the manifest says, or nothing.
 
     Raises:
-        ArgumentError: the manifest says something else than the graph shows.
+        ArgumentError: the manifest says something else than the graph shows, or a classifier gives neither.
     """
     if task.activation is None:
         return said or "values"
@@ -75,6 +108,9 @@ def outputs_of(model: keras.Model, task: Task, said: str) -> str:
 
 def _agreed(model: keras.Model, said: str) -> str:
     end: Any = output_activations(model)[0]
+    if end.is_rescaled:
+        rule = "a classifier must give logits or probabilities"
+        checks.refuse(rule, f"{end.kind} of {end.layer}", "Leave that layer out of the model.")
     shown = "probabilities" if end.gives_probabilities else "logits" if end.gives_logits else ""
     if said and shown and said != shown:
         rule = f"outputs in bundle.json must say what the model gives, {shown} ({end.layer} ends in {end.kind})"

@@ -35,7 +35,8 @@ class ExportOptions:
     dynamic_axes: str = "all"
     """For .onnx: which dimensions stay free, "all", "batch" or "none"."""
     image_bytes: bool = False
-    """For SavedModel folders of images: whether a signature takes the content of JPEG and PNG files."""
+    """For SavedModel folders of images: whether a signature takes the content of JPEG and PNG files. It also gives
+    `label` and `score` where each image has one label."""
 
 
 FORMATS = {
@@ -88,5 +89,6 @@ def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: di
     if path.suffix == ".onnx":
         return export_onnx(model, path, representative=samples, samples=samples, **chosen)
     from_files = chosen.pop("image_bytes", False)
-    reader = {"image_bytes": bundle.preprocess, "labels": bundle.labels} if from_files else {}
+    labels = bundle.labels if bundle.task.activation == "softmax" else ()  # of several labels none is the answer
+    reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
     return export_saved_model(model, path, samples=samples, **reader, **chosen)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -46,26 +46,29 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
     if keras.tree.is_nested(spec):
         kinds = list(spec) if isinstance(spec, dict) else f"{len(spec)} parts"
         checks.refuse(f"{named} must be one tensor, for a model of one output", kinds, "Map the pipeline to it.")
-    if task.activation is None or spec.shape.rank is None:
-        _check_width(spec.shape, task.activation, outputs, named)
-        return data
     if spec.dtype == tf.string:
-        checks.refuse(f"{named} must be numbers", "texts", f"Map them to their place in {tuple(labels)}.")
-    _check_width(spec.shape, task.activation, outputs, named)
-    as_rows = spec.shape.rank > 1 and spec.shape[-1] != 1 and task.activation == "softmax"
+        places = f"Map them to their place in {tuple(labels)}." if labels else "Map them to numbers."
+        checks.refuse(f"{named} must be numbers", "texts", places)
+    shape = _shape_of(data.source)
+    if shape is None:
+        return data
+    _check_width(shape, task.activation, outputs, named)
+    as_rows = len(shape) > 1 and shape[-1] != 1 and task.activation == "softmax"
 
     def checked(inputs: Any, targets: tf.Tensor) -> tuple:
+        targets = tf.ensure_shape(targets, (None, *shape[1:]))
+        if task.activation is None:
+            return inputs, _checked(targets, tf.float32.min, tf.float32.max, f"{named} must be finite")
         if task.activation == "sigmoid":
             return inputs, _checked(tf.cast(targets, tf.float32), 0, 1, f"{named} must be rows of 0 and 1")
         if as_rows:
-            sums = tf.reduce_sum(tf.cast(targets, tf.float32), -1)
-            rule = f"{named} must be whole numbers from 0 to {outputs - 1} or one-hot rows. {ONE_HOT} Got sums of rows"
-            with tf.control_dependencies([_checked(sums, 1, 1, rule)]):
-                peaks = _checked(tf.reduce_max(tf.cast(targets, tf.float32), -1), 1, 1, rule)
-            with tf.control_dependencies([peaks]):
-                return inputs, tf.argmax(tf.cast(targets, tf.float32), -1, tf.int32)
+            rows = tf.cast(targets, tf.float32)
+            rule = f"{named} must be whole numbers from 0 to {outputs - 1} or one-hot rows. {ONE_HOT} Got"
+            rows = _checked(_checked(rows, 0, 1, f"{rule} values"), 1, 1, f"{rule} sums of rows", tf.reduce_sum)
+            return inputs, tf.argmax(_checked(rows, 1, 1, f"{rule} peaks of rows", tf.reduce_max), -1, tf.int32)
         rule = f"{named} must be whole numbers from 0 to {outputs - 1}"
-        return inputs, tf.cast(_checked(targets, 0, outputs - 1, rule), tf.int32)
+        whole = _checked(_checked(targets, 0, outputs - 1, rule), 0, 0, f"{rule}. Got fractions", _fractions)
+        return inputs, tf.cast(whole, tf.int32)
 
     return dataclasses.replace(data, source=data.source.map(checked))
 
@@ -84,12 +87,25 @@ def plain_label_errors() -> Iterator[None]:
         if found is None:
             raise
         rule, low, high = found.groups()
-        raise_from = f"{low} to {high}" if low != high else low
-        checks.refuse(rule, raise_from)
+        checks.refuse(rule, f"{low} to {high}" if low != high else low)
 
 
-def _checked(values: tf.Tensor, low: int, high: int, rule: str) -> tf.Tensor:
+def _shape_of(source: tf.data.Dataset) -> tuple | None:
+    """Returns the shape of a pipeline's labels, from its first batch where it does not say; None where it is empty."""
+    shape = source.element_spec[1].shape
+    if shape.rank is None:
+        shape = next((labels.shape for _, labels in source.take(1)), None)
+    return None if shape is None else tuple(shape)
+
+
+def _fractions(numbers: tf.Tensor, axis: int) -> tf.Tensor:
+    return numbers - tf.floor(numbers)
+
+
+def _checked(values: tf.Tensor, low: int, high: int, rule: str, measure: Callable | None = None) -> tf.Tensor:
+    """Returns values, or what `measure` makes of their last axis, of which all must lie from `low` to `high`."""
     numbers = tf.cast(values, tf.float32)
+    numbers = numbers if measure is None else measure(numbers, axis=-1)
     fits = tf.reduce_all((numbers >= low) & (numbers <= high))
     ends = [tf.reduce_min(numbers), tf.reduce_max(numbers)]
     with tf.control_dependencies([tf.debugging.Assert(fits, [tf.constant(rule), *ends])]):
@@ -117,6 +133,9 @@ def _array(values: np.ndarray, activation: str | None, labels: tuple, outputs: i
     if values.dtype.kind in "USO":
         return _named(values, labels, named) if activation == "softmax" else _not_numbers(values, named)
     _check_width(values.shape, activation, outputs, named)
+    if activation != "softmax" and values.dtype.kind == "f" and not np.isfinite(values).all():
+        place = int(np.argwhere(~np.isfinite(values))[0][0])
+        checks.refuse(f"{named} must be finite", f"{values[place].tolist()} at {place}", "Leave such examples out.")
     if activation is None:
         return values
     if activation == "sigmoid":
@@ -124,10 +143,10 @@ def _array(values: np.ndarray, activation: str | None, labels: tuple, outputs: i
             checks.refuse(f"{named} must be rows of 0 and 1", f"{values.min()} to {values.max()}")
         return values.reshape(len(values), outputs).astype(np.float32)
     if values.ndim == 2 and values.shape[1] > 1:
-        if not (np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()):
+        fits = np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)
+        if not fits.all():
             rule = f"{named} must be whole numbers from 0 to {outputs - 1} or one-hot rows"
-            bad = values[(values.sum(axis=1) != 1) | (values.max(axis=1) != 1)][0].tolist()
-            checks.refuse(rule, f"the row {bad}", ONE_HOT)
+            checks.refuse(rule, f"the row {values[~fits][0].tolist()}", ONE_HOT)
         return values.argmax(axis=1).astype(np.int32)
     whole = values.ravel()
     if whole.min() < 0 or whole.max() >= outputs or not np.equal(np.mod(whole, 1), 0).all():

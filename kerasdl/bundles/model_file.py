@@ -28,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl import layers as own_layers
+from kerasdl.core.errors import BundleError
 
 from .archive import one_error, open_zip, refuse, unpack
 from .manifest import parse_json
@@ -115,13 +116,11 @@ def save_model_file(model: keras.Model, path: str | os.PathLike, *, half: bool =
             Biases, factors and statistics, arrays of one dimension, stay as they are.
 
     Raises:
-        BundleError: a kernel holds a number that float16 cannot.
+        BundleError: a kernel holds a number that float16 cannot, or the model cannot be made again from its
+            configuration, as with a Lambda.
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
-        # A trained model brings its optimizer, twice its own size; so does what keras.models.clone_model makes of it.
-        bare = type(model).from_config(model.get_config())
-        bare.set_weights(model.get_weights())
-        bare.save(Path(folder, "model.keras"))
+        _save_bare(model, Path(folder, "model.keras"))
         halved = Path(folder, WEIGHTS)
         with zipfile.ZipFile(Path(folder, "model.keras")) as saved, zipfile.ZipFile(path, "w") as written:
             for name in sorted(saved.namelist()):
@@ -149,6 +148,20 @@ def _copy_halved(source: h5py.Group, target: h5py.Group) -> None:
                 )
             array = array.astype(np.float16)
         target.create_dataset(name, data=array).attrs.update(entry.attrs)
+
+
+def _save_bare(model: keras.Model, path: Path) -> None:
+    try:
+        # A trained model brings its optimizer, twice its own size; so does what keras.models.clone_model makes of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a lambda, which is refused
+            bare = type(model).from_config(model.get_config())
+        bare.set_weights(model.get_weights())
+        bare.save(path)
+    except (TypeError, ValueError) as error:
+        rule = "a model in a bundle must be one that Keras makes again from its configuration alone"
+        hint = "Put built-in layers in the place of Lambda layers and of functions of your own."
+        raise BundleError(f"{rule}; {model.name} is not: {' '.join(str(error).split())[:120]}... {hint}") from error
 
 
 def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -> keras.Model:

@@ -42,6 +42,9 @@ def _pairs(model: keras.Model, wanted: Any, inputs: Any, name: str) -> list[tupl
     tensors = keras.tree.flatten(wanted)
     if isinstance(inputs, Mapping):
         keys = list(wanted) if isinstance(wanted, Mapping) else [tensor.name for tensor in tensors]
+        if not isinstance(wanted, Mapping) and not all(map(_is_named, tensors)):
+            rule = f"{name} may come by name where every input of {model.name!r} has one"
+            checks.refuse(rule, list(inputs), "Give inputs in their order, or pass name= to keras.Input.")
         by_key = dict(wanted) if isinstance(wanted, Mapping) else dict(zip(keys, tensors, strict=True))
         missing = [key for key in keys if key not in inputs and not _is_optional(by_key[key])]
         if missing:
@@ -136,6 +139,11 @@ def _shape_of(each: Any) -> tuple:
 def _name_of(dtype: Any) -> str:
     name = getattr(dtype, "name", str(dtype))
     return "string" if getattr(dtype, "kind", "") in ("U", "S", "O") else name
+
+
+def _is_named(tensor: Any) -> bool:
+    """Tells whether the layer of an input has its tensor's name: Keras asks a dict for both."""
+    return getattr(getattr(tensor, "_keras_history", (None,))[0], "name", tensor.name) == tensor.name
 
 
 def _is_optional(tensor: Any) -> bool:

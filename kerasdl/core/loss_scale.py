@@ -44,6 +44,9 @@ def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None
 
 
 def _check(name: Any, logits: bool, end: OutputActivation) -> None:
+    if logits and end.is_rescaled:
+        rule = "a loss with from_logits=True must have a model that gives logits"
+        checks.refuse(rule, f"{name} on {end.kind} of {end.layer}", "End the model before its softmax or sigmoid.")
     if logits and end.gives_probabilities:
         rule = "a loss with from_logits=True must have a model that gives logits"
         got = f"{name} on {end.layer}, which ends in {end.kind}"

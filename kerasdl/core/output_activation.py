@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 PROBABILITIES = ("softmax", "sigmoid")
+RESCALED = "rescaled probabilities"
 # Of what an activation makes probabilities, and of what it leaves on an open scale; others say nothing for sure.
 KINDS = {
     "softmax": "softmax",
@@ -47,7 +48,8 @@ class OutputActivation:
     """Where one output of a model comes from, as far as its values tell logits from probabilities."""
 
     kind: str | None
-    """`softmax` or `sigmoid` for probabilities; `linear` or `log_softmax` for logits; None where it is not known."""
+    """`softmax` or `sigmoid` for probabilities; `linear` or `log_softmax` for logits; `rescaled probabilities`, which
+    are neither; None where it is not known."""
     layer: str
     """The name of the layer or operation that ends so."""
 
@@ -60,6 +62,11 @@ class OutputActivation:
     def gives_logits(self) -> bool:
         """Whether the output is logits for sure."""
         return self.kind in ("linear", "log_softmax")
+
+    @property
+    def is_rescaled(self) -> bool:
+        """Whether the output is probabilities on another scale, such as per cent."""
+        return self.kind == RESCALED
 
 
 UNKNOWN = OutputActivation(None, "")
@@ -168,11 +175,12 @@ def _through(operation: Any, tensor: Any, given: list, outer: dict[int, tuple]) 
     kinds = {end.kind for end in ends}
     if isinstance(operation, layers.Concatenate) and kinds <= set(PROBABILITIES):
         return OutputActivation("sigmoid", ends[0].layer)  # each by itself: a row sums to more than 1
-    if len(kinds) != 1 or None in kinds:
+    if len(kinds) != 1 or not kinds.isdisjoint({None, RESCALED}):
         return UNKNOWN
     if isinstance(operation, layers.Rescaling) and kinds != {"linear"}:
-        plain = not np.any(operation.offset) and np.all(np.equal(operation.scale, 1))
-        return ends[0] if plain else UNKNOWN
+        if not np.any(operation.offset) and np.all(np.equal(operation.scale, 1)):
+            return ends[0]
+        return OutputActivation(RESCALED, operation.name) if kinds <= set(PROBABILITIES) else UNKNOWN
     if isinstance(operation, (*MEANS, layers.Concatenate)) and kinds == {"log_softmax"}:
         return UNKNOWN
     if kinds == {"softmax"} and tensor.shape[-1] != given[0].shape[-1]:

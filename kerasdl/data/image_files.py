@@ -118,6 +118,19 @@ def read_image(path: Path, levels: int | None = None) -> tuple[np.ndarray, int]:
         raise UnreadableError("a web page, as failed downloads leave" if is_page else reason, kind) from error
 
 
+def of_pillow(image: Image.Image) -> np.ndarray:
+    """Returns a Pillow image as `decode_image` returns a file; one of 16 bits as it is.
+
+    Raises:
+        DataError: its file cannot be read to the end.
+    """
+    try:
+        deep = image.mode.startswith(("I", "F"))
+        return np.asarray(image) if deep else _to_array(ImageOps.exif_transpose(image))
+    except (OSError, ValueError) as error:  # Pillow opens a file at once and reads it later
+        raise DataError(f"cannot read the Pillow image: {one_line(error)}. Mend or remove its file.") from error
+
+
 def check_levels(value: int | None) -> int | None:
     """Returns what is white in files of 16 bits, 1 to 65535, or None; else raises `ArgumentError`."""
     if value is not None and checks.at_least("levels", value, 1) > DEEPEST:

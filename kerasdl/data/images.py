@@ -1,7 +1,7 @@
 """Images from files and arrays to the pixels that a model takes: convert channels, resize, scale."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
-from .image_files import check_levels, decode_image, to_8_bits
+from .image_files import check_levels, decode_image, of_pillow, to_8_bits
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # What the pixel levels 0 and 255 become: for all channels, or each of them a tuple with a number for each channel.
@@ -27,8 +27,9 @@ def prepare_images(
     resized (bilinear, antialiased, aspect ratio not kept) and rounded to whole levels, then scaled.
 
     Args:
-        images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or the path of
-            a PNG, JPEG, BMP, WebP or GIF file. Many are an array (B, H, W, C) or (B, H, W), or a sequence of any sizes.
+        images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the path of a
+            PNG, JPEG, BMP, WebP or GIF file, or a Pillow image, which is turned upright as a file is. Many are an array
+            (B, H, W, C) or (B, H, W), or a sequence of any sizes.
         image_shape: (height, width, channels) of the result, channels 1, 3 or 4; None keeps the height or width.
         scale: what the levels 0 and 255 become, each a number or one for each channel; None leaves uint8.
         levels: the value, 1 to 65535, that is white in files of 16 bits, such as 4095 where they hold 12; with it,
@@ -124,14 +125,28 @@ def check_scale(value: Any, channels: int | None = None) -> Scale | None:
 
 
 def _as_items(images: Any, levels: int | None) -> Sequence:
-    if isinstance(images, (str, os.PathLike)):
-        return [images]
+    if isinstance(images, (str, os.PathLike, Image.Image)):
+        images = [images]
+    elif hasattr(images, "__array__") and not isinstance(images, np.ndarray):  # a tensor, say
+        images = np.asarray(images)
+    if not hasattr(images, "__len__") or isinstance(images, Mapping):
+        checks.refuse("images must be one image, or a sequence of them", type(images).__name__)
     if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODES)):
         images = images[np.newaxis]
     if isinstance(images, np.ndarray):
         return _of_8_bits(images, levels, many=True)
-    items = [item if isinstance(item, (str, os.PathLike)) else np.asarray(item) for item in images]
+    items = [of_pillow(item) if isinstance(item, Image.Image) else item for item in images]
+    items = [item if isinstance(item, (str, os.PathLike)) else _as_array(item) for item in items]
     return [_of_8_bits(item, levels) if isinstance(item, np.ndarray) else item for item in items]
+
+
+def _as_array(image: Any) -> np.ndarray:
+    try:
+        return np.asarray(image)
+    except ValueError:  # rows of unlike length
+        checks.refuse(
+            "an image must be an array of pixels", " ".join(f"{image!r}".split())[:60], "Its rows must have one length."
+        )
 
 
 def _of_8_bits(image: np.ndarray, levels: int | None, *, many: bool = False) -> np.ndarray:

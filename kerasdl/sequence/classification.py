@@ -21,9 +21,16 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
     """Cuts or pads each list of token ids to `settings["length"]` with `settings["padding_id"]`."""
+    if not hasattr(raw, "__len__"):
+        checks.refuse("raw must be lists of token ids", type(raw).__name__)
     padded = np.full((len(raw), settings["length"]), settings["padding_id"], np.int32)
     for row, tokens in zip(padded, raw, strict=True):
-        kept = np.asarray(tokens, np.int32)[: len(row)]
+        kept = np.asarray(tokens)[: len(row)] if np.ndim(tokens) else None
+        if kept is None or kept.ndim != 1 or (kept.size and kept.dtype.kind not in "iu"):
+            rule = "raw must be lists of token ids, whole numbers"
+            checks.refuse(
+                rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first; give one list as [ids]."
+            )
         row[: len(kept)] = kept
     return padded
 

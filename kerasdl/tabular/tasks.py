@@ -22,7 +22,19 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
-    rows = np.asarray(raw, np.float64)
+    features = len(settings["mean"])
+    rule = f"raw rows must be numbers (B, {features})"
+    try:
+        rows = np.asarray(raw, np.float64)
+    except (TypeError, ValueError):  # texts, rows of unlike length, objects
+        shown = " ".join(f"{type(raw).__name__} {raw!r}".split())[:80]
+        checks.refuse(rule, shown, f"Give a list of rows of {features} numbers each.")
+    if rows.ndim != 2 or rows.shape[1] != features:
+        checks.refuse(rule, f"shape {rows.shape}", "Give one row a first axis, rows[None]." if rows.ndim == 1 else "")
+    if not np.isfinite(rows).all():
+        row, feature = np.argwhere(~np.isfinite(rows))[0]
+        hint = "Leave such rows out, or fill them as the training data were."
+        checks.refuse("raw rows must be finite", f"{rows[row, feature]} in row {row}, feature {feature}", hint)
     return ((rows - settings["mean"]) / settings["std"]).astype("float32")
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.bundles import Bundle
-from kerasdl.core import ArgumentError, DataError
+from kerasdl.core import ArgumentError, BundleError, DataError
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig
 
@@ -84,6 +84,8 @@ BAD = {
     "of more classes": (np.eye(5)[Y], "one-hot rows of 3"),
     "of fewer classes": (np.eye(2)[Y % 2], "one-hot rows of 3"),
     "of another rank": (np.zeros((31, 3, 3)), "one-hot rows of 3"),
+    "a row that sums to 1 by chance": (np.tile([1.0, 1.0, -1.0], (31, 1)), "one-hot rows"),
+    "not a number": (np.where(Y == 0, np.nan, Y), "whole numbers from 0 to 2"),
 }
 
 
@@ -99,8 +101,43 @@ def test_other_labels_are_refused_in_one_line(name, bundle):
 
 
 def test_fractions_are_no_classes(bundle):
-    with pytest.raises(ArgumentError, match="whole numbers"):
-        bundle.evaluate((X, Y + 0.5))
+    for data in ((X, Y / 2), pipeline(Y / 2)):
+        with pytest.raises(ArgumentError, match="whole numbers"):
+            bundle.evaluate(data)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_pipeline_that_tells_no_shapes_is_read_alike(form, bundle, right):
+    def hidden(x, y):
+        kinds = (x.dtype, y.dtype)
+        inputs, labels = tf.numpy_function(lambda x, y: (x, y), (x, y), kinds)
+        inputs.set_shape((None, 4))
+        return inputs, labels
+
+    data = pipeline(FORMS[form]).map(hidden)
+    assert data.element_spec[1].shape.rank is None
+    assert bundle.evaluate(data) == pytest.approx(right, rel=1e-4)
+    with pytest.raises(ArgumentError, match="from 0 to 2"):
+        bundle.evaluate(pipeline(FORMS[form] * 5.0).map(hidden))
+
+
+def test_labels_that_no_bundle_may_have_are_refused_before_training(bundle, monkeypatch):
+    monkeypatch.setattr("kerasdl.bundles.bundle.finetune_model", lambda *args, **kwargs: pytest.fail("trained"))
+    for labels, text in ((("a", "a", "b"), "differ"), ((0, 1, 2), "a text"), (("a", "b", ""), "a text")):
+        with pytest.raises(BundleError, match=text):
+            bundle.finetune((X, Y), labels=labels, config=QUIET)
+
+
+def test_classes_without_names_are_numbers(bundle):
+    numbered = as_dataset((X, Y))
+    with pytest.raises(ArgumentError, match=r"as_dataset\(data, class_names=bundle.labels\)"):
+        bundle.evaluate(numbered)
+    plain = Bundle.of(bundle.model, name="rows", task=bundle.task, preprocess=bundle.preprocess)
+    assert plain.evaluate(numbered) == pytest.approx(bundle.evaluate((X, Y)))
+
+
+def test_texts_are_labels_of_arrays_in_every_task():
+    assert as_dataset((X, np.array(["a", "b"])[Y % 2]), task="tabular_classification").class_names == ()
 
 
 @pytest.mark.parametrize("form", [Y, np.eye(3, dtype="uint8")[Y]])
@@ -127,8 +164,11 @@ def test_labels_must_fit_the_data(bundle):
 
 
 def test_data_without_end_or_content_are_refused_by_name(bundle):
-    with pytest.raises(ArgumentError, match="must come to an end"):
-        bundle.evaluate(pipeline(Y).repeat())
+    for endless in (pipeline(Y).repeat(), pipeline(Y).repeat().filter(lambda x, y: True)):
+        with pytest.raises(ArgumentError, match="must end"):
+            bundle.evaluate(endless)
+        with pytest.raises(ArgumentError, match="must end"):
+            bundle.finetune((X, Y), endless, epochs=1, config=QUIET)
     with pytest.raises(DataError, match="holds none"):
         bundle.evaluate(pipeline(Y).take(0))
 
@@ -158,3 +198,38 @@ def test_a_regression_has_a_value_for_each_output():
         assert dose.evaluate((X, values))["loss"] == pytest.approx(error, rel=1e-4)
     with pytest.raises(ArgumentError, match="1 value an example"):
         dose.evaluate((X, np.stack([truth, truth], axis=1)))
+    for missing in ((X, np.where(X[:, 0] > 0, np.nan, truth)), pipeline(np.where(X[:, 0] > 0, np.inf, truth))):
+        with pytest.raises(ArgumentError, match="must be finite"):
+            dose.evaluate(missing)
+
+
+def test_figures_and_answers_that_are_no_numbers_are_refused(bundle):
+    with pytest.raises(DataError, match="the loss over data must be a finite number; got nan"):
+        bundle.evaluate(tf.data.Dataset.from_tensor_slices((np.where(X > 2, np.nan, X), Y)).batch(7))
+    broken = Bundle.of(
+        keras.models.clone_model(bundle.model), name="broken", task=bundle.task, preprocess=bundle.preprocess
+    )
+    broken.model.set_weights([np.full((4, 3), np.nan), np.zeros(3)])
+    with pytest.raises(DataError, match=r"finite numbers; .* gives \[nan, nan, nan\] for input 0"):
+        broken.predict(X)
+
+
+RAW = {
+    "a row alone": (X[0], r"\(B, 4\); got 'shape \(4,\)'. Give one row a first axis"),
+    "other features": (X[:, :3], r"\(B, 4\); got 'shape \(31, 3\)'"),
+    "texts": ([["a", "b", "c", "d"]], r"numbers \(B, 4\); got \"list"),
+    "rows of unlike length": ([[1, 2, 3, 4], [1, 2]], r"numbers \(B, 4\)"),
+    "a dict": ({"a": 1}, r"numbers \(B, 4\)"),
+    "a gap": ([[1, 2, 3, None]], "nan in row 0, feature 3"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_rows_that_the_model_cannot_take_are_refused_in_one_line(name, bundle):
+    raw, said = RAW[name]
+    for ask in (bundle.predict, bundle.logits, lambda raw: bundle.evaluate((raw, Y[: len(raw)]))):
+        with pytest.raises(ArgumentError, match=said) as caught:
+            ask(raw)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ArgumentError, match="batch_size must be"):
+        bundle.predict(X, batch_size=0)

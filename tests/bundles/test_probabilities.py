@@ -147,3 +147,30 @@ def test_models_of_several_outputs_are_refused_by_name():
             ask()
     with pytest.raises(ArgumentError, match=r"must have one output; got \['head', 'size'\]"):
         bundle.task.replace_head(bundle.model, 5)
+
+
+def test_probabilities_on_another_scale_are_neither_logits_nor_probabilities():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.Rescaling(100.0, name="per_cent")(L.Dense(3, activation="softmax")(inputs)))
+    with pytest.raises(BundleError, match=r"logits or probabilities; got 'rescaled probabilities of per_cent'"):
+        Bundle.of(model, name="rows", task="tabular_classification", preprocess=ROWS, labels="rgb")
+
+
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_served_files_of_several_labels_name_no_single_one(activation, tmp_path):
+    inputs = keras.Input((2, 2, 3))
+    model = keras.Model(inputs, L.Dense(3, activation=activation, name="head")(L.GlobalAveragePooling2D()(inputs)))
+    settings = {"image_shape": (2, 2, 3), "scale": (0, 1)}
+    bundle = Bundle.of(model, name="s", task="multi_label_classification", preprocess=settings, labels="rgb")
+    bundle.export(tmp_path / "served", options=ExportOptions(image_bytes=True))
+    serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_bytes"]
+    assert set(serve.structured_outputs) == {"head"}
+
+
+def test_an_output_may_stand_in_a_dict():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, {"kind": end("dense", inputs)})
+    bundle = Bundle.of(model, name="rows", task="tabular_classification", preprocess=ROWS, labels="rgb")
+    wanted = model.predict(X, verbose=0)["kind"]
+    assert [each["score"] for each in bundle.predict(X)] == pytest.approx(wanted.max(axis=1).tolist())
+    assert bundle.evaluate((X, Y))["accuracy"] == pytest.approx((wanted.argmax(axis=1) == Y).mean())

@@ -61,7 +61,9 @@ ENDS = {
     "linear, averaged": (lambda x: L.GlobalAveragePooling1D()(L.Dense(3)(L.Reshape((2, 2))(x))), "linear"),
     "linear, cooled": (lambda x: L.Rescaling(0.5)(L.Dense(3)(x)), "linear"),
     "log softmax": (lambda x: L.Dense(3, activation="log_softmax")(x), "log_softmax"),
-    "per cent": (lambda x: L.Rescaling(100.0)(soft(x)), None),
+    "per cent": (lambda x: L.Rescaling(100.0)(soft(x)), "rescaled probabilities"),
+    "per cent, reshaped": (lambda x: L.Reshape((3, 1))(L.Rescaling(100.0)(soft(x))), None),
+    "there and back": (lambda x: L.Rescaling(0.5)(L.Rescaling(2.0)(soft(x))), "softmax"),
     "softmax over another axis": (lambda x: L.Flatten()(L.Softmax(axis=1)(L.Reshape((2, 2))(x))), "sigmoid"),
     "mixture of classes": (lambda x: L.Dense(3, use_bias=False)(soft(x)), None),
     "relu": (lambda x: L.Dense(3, activation="relu")(x), None),
@@ -148,6 +150,9 @@ def test_a_loss_that_takes_another_scale_is_refused():
     soft_net, linear = net(lambda x: L.Reshape((3,))(L.Dense(3, activation="softmax", name="ends")(x))), net(L.Dense(3))
     with pytest.raises(ArgumentError, match=r"from_logits=True.*on ends, which ends in softmax.*from_logits=False"):
         check_from_logits(SPARSE(from_logits=True), soft_net)
+    per_cent = net(lambda x: L.Rescaling(100.0, name="hundred")(soft(x)))
+    with pytest.raises(ArgumentError, match=r"from_logits=True.*on rescaled probabilities of hundred"):
+        check_from_logits(SPARSE(from_logits=True), per_cent)
     for loss in (
         "sparse_categorical_crossentropy",
         keras.losses.CategoricalCrossentropy(),

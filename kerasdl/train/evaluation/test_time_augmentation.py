@@ -38,7 +38,7 @@ def predict_transformed(
     """
     if not views:
         checks.refuse("views must hold at least one function", views)
-    answers, scores = [], None
+    answers, as_they_are = [], None
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
         seen = []
@@ -46,8 +46,8 @@ def predict_transformed(
             shown = view(batch)
             check_fits(model, shown, name="a view of the inputs")
             outputs = model(shown, training=False)
-            if scores is None:  # now a subclassed model is built too
-                scores = keras.ops.identity if gives_probabilities(model, shown) else keras.ops.softmax
-            seen.append(keras.ops.convert_to_numpy(scores(outputs)))
+            if as_they_are is None:  # now a subclassed model is built too
+                as_they_are = gives_probabilities(model, shown)
+            seen.append(keras.ops.convert_to_numpy(outputs if as_they_are else keras.ops.softmax(outputs)))
         answers.append(np.mean(seen, axis=0))
     return np.concatenate(answers)

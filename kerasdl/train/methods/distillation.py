@@ -157,7 +157,7 @@ def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:
 
 
 def check_logits(model: keras.Model, role: str, sample: Any = None) -> None:
-    """Refuses a student or teacher that gives probabilities, as far as its graph or a sample tells.
+    """Refuses a student or teacher that gives probabilities, rescaled or not, as far as its graph or a sample tells.
 
     Args:
         model: the model.
@@ -165,7 +165,7 @@ def check_logits(model: keras.Model, role: str, sample: Any = None) -> None:
         sample: as in `kerasdl.core.output_activation.output_activations`.
     """
     end = output_activations(model, sample)[0]
-    if end.gives_probabilities:
+    if end.gives_probabilities or end.is_rescaled:
         hint = f"Make a model that ends before it, without the {end.kind}, and give the loss from_logits=True."
         got = f"layer {end.layer!r} of {model.name!r}, which ends in {end.kind}"
         checks.refuse(f"a {role} must give logits, which the temperature divides", got, hint)
