@@ -173,9 +173,12 @@ def check_replaceable(path: str | os.PathLike) -> None:
     """Passes where nothing stands, or a bundle whose every file a new one would replace, or an empty folder.
 
     Raises:
-        BundleError: something else stands there, which writing would destroy.
+        BundleError: something else stands there, which writing would destroy, or a file where a folder must be.
     """
     path = Path(path)
+    above = next((each for each in path.absolute().parents if each.exists()), None)
+    if above is not None and not above.is_dir():
+        refuse("a bundle must lie in a folder", str(path), f"{above.name} is a file.")
     if not path.exists() or (path.is_dir() and path.suffix.lower() != ".zip" and not any(path.iterdir())):
         return
     if path.is_dir() == (path.suffix.lower() != ".zip"):

@@ -22,7 +22,7 @@ from kerasdl.train import RunConfig
 
 from . import archive
 from .card import write_card
-from .evaluating import answers_of, check_single_output, evaluate_model, outputs_of
+from .evaluating import answers_of, check_classes, check_single_output, evaluate_model, outputs_of
 from .exports import ExportOptions, export_bundle
 from .finetuning import claim_folder, finetune_model, model_and_data
 from .label_forms import fitting_labels
@@ -207,12 +207,7 @@ class Bundle:
         check_single_output(self.model, "evaluate")
         dataset = self.ready(data, split="test")
         outputs = self.model.outputs[0].shape[-1]
-        numbers = tuple(map(str, range(outputs)))
-        if dataset.class_names not in ((), self.labels or numbers):
-            rule = f"data for {self.name} must have its classes {self.labels or numbers}"
-            by_number = "If these numbers stand for them, pass as_dataset(data, class_names=bundle.labels)."
-            elsewhere = "Fine-tune the bundle on this data first."
-            checks.refuse(rule, dataset.class_names, by_number if dataset.class_names == numbers else elsewhere)
+        check_classes(dataset, self.labels, outputs, self.name)
         check_dataset_fits(self.model, dataset)
         dataset = fitting_labels(dataset, self.task, self.labels, outputs)
         return evaluate_model(self.model, self.task, dataset, batch_size)

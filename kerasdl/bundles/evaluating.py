@@ -1,4 +1,4 @@
-"""Evaluation of a bundle's model: its outputs for raw input; loss and metrics of its task, each example counted once."""
+"""Evaluation of a bundle's model: outputs for raw input; loss and metrics of its task, each example counted once."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +24,16 @@ def check_single_output(model: keras.Model, doing: str) -> None:
         names = list(getattr(model, "output_names", ())) or len(model.outputs)
         hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
         checks.refuse(f"a bundle to {doing} must have a model of one output", names, hint)
+
+
+def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: str) -> None:
+    """Refuses data of other classes than the labels of the bundle `name`; without labels its classes are numbers."""
+    numbers = tuple(map(str, range(outputs)))
+    own = labels or numbers
+    if data.class_names not in ((), own):
+        by_number = "If these numbers stand for them, pass as_dataset(data, class_names=bundle.labels)."
+        hint = by_number if data.class_names == numbers else "Fine-tune the bundle on this data first."
+        checks.refuse(f"data for {name} must have its classes {own}", data.class_names, hint)
 
 
 def answers_of(model: keras.Model, task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int) -> np.ndarray:

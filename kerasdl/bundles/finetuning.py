@@ -25,12 +25,14 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
     """Notes in a run's folder which weights it started from.
 
     Raises:
-        ArgumentError: a run in it started from others.
+        ArgumentError: a run in it started from others, or it is a file.
     """
     if folder is None:
         return
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
     claim = Path(folder) / "bundle.sha256"
+    if Path(folder).exists() and not Path(folder).is_dir():
+        checks.refuse("the folder of a run must be none yet, or a folder", str(folder), "A file stands there.")
     if resume and claim.exists() and claim.read_text() != digest:
         rule = f"the run in {folder} must have been started from the same bundle"
         checks.refuse(rule, model.name, "Choose another folder, or pass resume=False to start anew.")

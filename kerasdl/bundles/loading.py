@@ -15,6 +15,7 @@ from .model_file import load_model_file
 
 REMOTE = "hf://"
 REMOTE_FILE = "bundle.zip"
+MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx", ".safetensors", ".pb")
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
@@ -52,11 +53,19 @@ def _locate(name_or_path: str | os.PathLike) -> Path:
     if str(name_or_path).startswith(REMOTE):
         return _fetch(str(name_or_path).removeprefix(REMOTE))
     if Path(name_or_path).exists():
-        return Path(name_or_path)
+        return _checked_kind(Path(name_or_path))
     if os.sep in str(name_or_path) or Path(name_or_path).suffix == ".zip":
         raise BundleError(f"a bundle is a folder or a .zip; nothing is at {str(name_or_path)!r}. Check the path.")
     checks.known_name("bundle", str(name_or_path), list_bundles(), "Or pass the path of a folder or a .zip.")
     return EMBEDDED / f"{name_or_path}.zip"
+
+
+def _checked_kind(path: Path) -> Path:
+    """Refuses a file of a model alone by its kind, before it is looked at as a zip."""
+    if path.suffix.lower() in MODEL_FILES and path.is_file():
+        rule = f"a bundle is a folder or a .zip; {path.name} is a model alone, without labels and preprocessing"
+        raise BundleError(f"{rule}. Load a Keras model by Keras and wrap it by Bundle.of.")
+    return path
 
 
 def _fetch(owner_and_name: str) -> Path:

@@ -13,7 +13,7 @@ import typer
 import kerasdl
 from kerasdl.bundles import archive
 from kerasdl.core import EXPORT_FORMATS, checks
-from kerasdl.core.errors import DataError
+from kerasdl.core.errors import ArgumentError, DataError
 
 from . import launching
 from .output import EXIT_HELP, reported, show_json, show_table
@@ -338,7 +338,7 @@ def _load(data: str, split: str):
 def _load_validation(data: str):
     try:
         return _load(data, "validation")
-    except DataError as error:
+    except (ArgumentError, DataError) as error:  # no such split, or nothing in it
         print(f"no validation: {error}", file=sys.stderr)
         return None
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
+from kerasdl.data.folder_layout import files_below, looks_like_image
 from kerasdl.data.image_files import SUFFIXES
 
 
 def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[str], list, list[str]]:
-    """Reads images, folders of images, or a .json file that holds a list of inputs.
+    """Reads images, folders of images (at any depth), or a .json file that holds a list of inputs.
 
     Args:
         paths: of the files and folders.
@@ -33,7 +34,7 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
     for path in paths:
         for file in _files_in(path):
             try:
-                found = _rows_in(file) if file.suffix == ".json" else [decode_image(file, levels=levels)]
+                found = _rows_in(file) if file.suffix.lower() == ".json" else [decode_image(file, levels=levels)]
             except DataError as error:
                 unread.append(" ".join(str(error).split()))
                 continue
@@ -47,18 +48,25 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
 def _rows_in(file: Path) -> list:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} must hold JSON; it does not: {error}.") from None
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{file} must hold a list of at least one input; got {str(rows)[:60]}.")
-    arrays = [np.asarray(row) for row in rows]
-    is_pixels = all(array.ndim > 1 and array.dtype.kind in "iu" for array in arrays)
-    return [array.astype(np.uint8) for array in arrays] if is_pixels else rows
+    try:
+        arrays = [np.asarray(row) for row in rows]
+    except ValueError:
+        raise DataError(f"each input in {file} must have rows of one length; got {str(rows)[:60]}.") from None
+    if not all(array.ndim > 1 and array.dtype.kind in "iu" for array in arrays):
+        return rows
+    low, high = min(array.min() for array in arrays), max(array.max() for array in arrays)
+    if low < 0 or high > 255:
+        raise DataError(f"pixels in {file} must be whole numbers from 0 to 255; got {low} to {high}.")
+    return [array.astype(np.uint8) for array in arrays]
 
 
 def _files_in(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = [file for file in files_below(path) if looks_like_image(file.name)]
         if not files:
             raise DataError(f"a folder to predict must hold images {SUFFIXES}; {path} holds none.")
         return files

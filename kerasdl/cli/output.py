@@ -21,6 +21,7 @@ EXIT_CODES = (
     (errors.UnknownNameError, 2),
     (errors.DataError, 3),
     (errors.BundleError, 3),
+    (errors.WeightsError, 3),
     (errors.ExportError, 4),
     (errors.TrainingError, 5),
     (errors.MissingPackageError, 6),

@@ -132,22 +132,23 @@ def subfolders(path: Path) -> list[Path]:
 
 def images_in(path: Path) -> list[Path]:
     """Returns the files right in a folder that bear the suffix of an image."""
-    return sorted(file for file in _entries(path) if _looks_like_image(file.name) and not file.is_dir())
+    return sorted(file for file in _entries(path) if looks_like_image(file.name) and not file.is_dir())
 
 
 def files_below(path: Path) -> list[Path]:
-    """Returns every file at any depth below a folder, by name, without hidden ones and clutter."""
+    """Returns every file at any depth below a folder, by name, without hidden ones, clutter and links that lead up."""
 
     def refuse(error: OSError):
         raise DataError(f"cannot read the folder {one_line(error.filename)}: {error.strerror}. Check its permissions.")
 
-    files, seen = [], {os.path.realpath(path)}
-    for here, folders, names in os.walk(path, onerror=refuse, followlinks=True):
-        inside = {name: os.path.realpath(os.path.join(here, name)) for name in folders if not is_clutter(name)}
-        # A link that leads back up would never end.
+    here = Path(os.path.realpath(path))
+    files, seen = [], {str(each) for each in (here, *here.parents)}
+    for folder, folders, names in os.walk(path, onerror=refuse, followlinks=True):
+        inside = {name: os.path.realpath(os.path.join(folder, name)) for name in folders if not is_clutter(name)}
+        # A link that leads back up would never end, or end in other classes.
         folders[:] = [name for name, real in inside.items() if real not in seen]
         seen |= set(inside.values())
-        files += [Path(here, name) for name in names if not is_clutter(name)]
+        files += [Path(folder, name) for name in names if not is_clutter(name)]
     return sorted(files)
 
 
@@ -156,15 +157,16 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in CLUTTER
 
 
+def looks_like_image(name: str) -> bool:
+    """Returns whether a file bears the suffix of an image, of a kind that is read or of another."""
+    return not is_clutter(name) and PurePath(name).suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
+
+
 def _entries(path: Path) -> list[Path]:
     try:
         return list(path.iterdir())
     except OSError as error:
         raise DataError(f"cannot read the folder {one_line(path)}: {error.strerror}. Check its permissions.") from error
-
-
-def _looks_like_image(name: str) -> bool:
-    return not is_clutter(name) and PurePath(name).suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
 
 
 def _split_of(folder: Path) -> str | None:
@@ -196,7 +198,7 @@ def _is_split(root: Path, tops: Sequence[Path]) -> bool:
     split = [top for top in tops if _split_of(top)]
     if not any(subfolders(top) for top in split):
         return False  # classes that are named like splits
-    other = [top for top in tops if not _split_of(top) and any(_looks_like_image(f.name) for f in files_below(top))]
+    other = [top for top in tops if not _split_of(top) and any(looks_like_image(f.name) for f in files_below(top))]
     if other:
         raise DataError(
             f"{one_line(root)} holds folders of splits, {listed(top.name for top in split)}, beside folders of images "

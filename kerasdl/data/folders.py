@@ -130,7 +130,8 @@ def _chosen(
     if layout.splits and split not in layout.splits and loose:
         rule = f"split {split!r} of {one_line(layout.root)} holds no class folders, but {len(loose)} images"
         raise DataError(f"{rule}, such as {one_line(loose[0].name)}. Put them into class folders.")
-    checks.one_of("split", split, (*(layout.splits or SPLITS), "all"))
+    held = f"split of {one_line(layout.root)}, which holds folders of them," if layout.splits else "split"
+    checks.one_of(held, split, (*(layout.splits or SPLITS), "all"))
     chosen = [each for each, home in pictures if split in ("all", home)]
     if size is None:
         return chosen
@@ -203,10 +204,11 @@ def _on_levels(kept: list[tuple[Picture, Found]], levels: int | None) -> list[st
         checks.refuse("levels must be at least the largest value in files of 16 bits", levels, hint)
     if levels is not None or not 0 < largest <= TWELVE_BITS:
         return []
+    holds, come = ("hold", "come") if len(deep) > 1 else ("holds", "comes")
     return [
-        f"{len(deep)} file{'s' * (len(deep) > 1)} of 16 bits, such as {one_line(file)}, hold{'s' * (len(deep) == 1)} "
-        f"values up to {largest} of 65535 and come out nearly black. Pass levels=4095 to load where they hold 12 bits "
-        "(1023 for 10, 255 for 8)."
+        f"{len(deep)} file{'s' * (len(deep) > 1)} of 16 bits, such as {one_line(file)}, {holds} values up to {largest} "
+        f"of 65535 and {come} out nearly black. Pass levels=4095 to load where they hold 12 bits (1023 for 10, 255 for "
+        "8)."
     ]
 
 

@@ -158,6 +158,8 @@ def test_a_file_that_resizes_answers_as_predict_does(digits, raw, raw_shape, tmp
 def test_a_raw_shape_of_other_channels_is_refused(digits, tmp_path):
     with pytest.raises(ArgumentError, match=r"a raw image must be \(height, width, 3\)"):
         digits.export(tmp_path / "raw.tflite", raw_shape=(64, 64, 1))
+    with pytest.raises(ArgumentError, match="all known"):
+        digits.export(tmp_path / "raw.tflite", raw_shape=(0, 0, 3))
 
 
 @pytest.mark.slow
@@ -181,6 +183,13 @@ def test_names_that_lead_nowhere(tmp_path):
         kerasdl.load_bundle("digit_mobilenet")
     with pytest.raises(BundleError, match="nothing is at"):
         kerasdl.load_bundle(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize("name", ["net.tflite", "net.keras", "net.onnx"])
+def test_a_model_alone_is_no_bundle(name, tmp_path):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(BundleError, match=rf"{name} is a model alone.*Bundle\.of"):
+        kerasdl.load_bundle(tmp_path / name)
 
 
 @pytest.fixture
@@ -284,6 +293,11 @@ def test_a_bundle_that_nobody_could_load_is_not_saved(tmp_path):
     bundle = Bundle.of(model, name="nested", task="image_classification", preprocess=settings)
     with pytest.raises(BundleError, match="Sequential"):
         bundle.save(tmp_path / "nested.zip")
+    for layer in (keras.layers.Lambda(lambda x: x), keras.layers.Activation(lambda x: x)):
+        own = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(layer(image))))
+        bundle = Bundle.of(own, name="own", task="image_classification", preprocess=settings)
+        with pytest.raises(BundleError, match=r"from its configuration alone.*Lambda layers"):
+            bundle.save(tmp_path / "own.zip")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 """The command line as its user meets it: tables, JSON, exit codes, one line for a mistake."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -102,12 +103,18 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
         (("nonsense",), 2, "No such command"),
+        (
+            ("finetune", "digits", "--from", "keras-applications:MobileNet", "--weights", "none.h5", "--out", "x.zip"),
+            3,
+            "nothing is at 'none.h5'",
+        ),
         (("models", "zzz*"), 2, "must fit at least one model"),
         (("finetune", "glyphs_mobilenet", "nowhere", "--out", "x.zip"), 2, "No folder stands at nowhere"),
         (("finetune", "glyphs_mobilenet", "iris", "--out", "x.zip"), 2, "data must be of the task image_class"),
         (("export", "digits_mobilenet", "x.tflit"), 2, "the suffix of path must be one of"),
         (("export", "digits_mobilenet", "x.tflite", "--raw-shape", "big"), 2, "whole numbers with an x between"),
         (("finetune", "glyphs_mobilenet", "digits"), 2, "--out"),
+        (("export", "digits_mobilenet", "x.tflite", "--raw-shape", "0x0x3"), 2, "all known"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(words, code, text, tmp_path, monkeypatch):
@@ -157,6 +164,28 @@ def test_one_image_a_class_is_enough_without_validation(photos, tmp_path):
     )
     assert result.exit_code == 0
     assert result.stderr.startswith("no validation:")
+
+
+def test_a_folder_with_train_and_test_alone_is_fine_tuned_without_validation(photos, tmp_path):
+    for file in photos.rglob("*.png"):  # 0.png to 7.png in each class
+        home = tmp_path / "split" / ("train" if file.stem < "5" else "test") / file.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, home)
+    out = tmp_path / "mine.zip"
+    done = run("finetune", "glyphs_mobilenet", tmp_path / "split", "--out", out, "--epochs", 1, "--freeze", "features")
+    assert done.exit_code == 0
+    assert "no validation: split of" in done.output
+    assert "('train', 'test', 'all'); got 'validation'" in " ".join(done.output.split())
+    assert kerasdl.load_bundle(out).manifest.metrics == {}
+
+
+def test_a_file_where_a_folder_must_be_is_named_before_training(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasdl.bundles.bundle.finetune_model", lambda *args, **kwargs: pytest.fail("trained"))
+    (tmp_path / "file").write_text("x")
+    done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "file" / "mine.zip")
+    assert (done.exit_code, "file is a file" in done.output) == (3, True)
+    done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "m.zip", "--folder", tmp_path / "file")
+    assert (done.exit_code, "A file stands there" in done.output) == (2, True)
 
 
 def test_what_stands_at_out_is_looked_at_before_training(photos, tmp_path):

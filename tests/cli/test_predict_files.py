@@ -40,6 +40,36 @@ def test_nothing_but_broken_files_is_an_error(photos):
         read_inputs([photos / "b.png"])
 
 
+def test_folders_are_read_at_any_depth_without_clutter_and_other_kinds_are_named(photos):
+    (photos / "b.png").unlink()
+    inner = photos / "may" / "first"
+    inner.mkdir(parents=True)
+    Image.new("RGB", (4, 4), "blue").save(inner / "d.jfif", "JPEG")
+    (photos / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    for clutter in ("._a.png", ".hidden.png"):
+        (photos / clutter).write_bytes(b"not a picture")
+    names, _, unread = read_inputs([photos])
+    assert names == [str(photos / name) for name in ("a.png", "c.png", "may/first/d.jfif")]
+    assert len(unread) == 1
+    assert "phone.HEIC: a file of the kind HEIC, which is not read. Convert it to PNG or JPEG" in unread[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[[0, 300], [1, 1]]]", "whole numbers from 0 to 255; got 0 to 300"),
+        ("[[[0, -1], [1, 1]]]", "whole numbers from 0 to 255; got -1 to 1"),
+        ("[[[1, 2], [3]]]", "rows of one length"),
+        ("[" * 100_000 + "]" * 100_000, "must hold JSON"),
+    ],
+    ids=["too bright", "too dark", "ragged", "deep"],
+)
+def test_pixels_in_json_that_are_none_are_refused(text, said, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_inputs([tmp_path / "x.json"])
+
+
 @pytest.fixture
 def bundle(tmp_path):
     inputs = keras.Input((4, 4, 3))

@@ -111,6 +111,15 @@ def test_each_misfit_has_its_line(model, inputs, said):
     assert said in str(caught.value)
 
 
+def test_inputs_by_name_need_names_of_ones_own():
+    """Keras asks a dict for the tensor's name and the layer's, which differ where nobody gave one."""
+    inputs = keras.Input((3,))
+    with pytest.raises(ArgumentError, match=r"pass name= to keras\.Input"):
+        check_fits(keras.Model(inputs, L.Dense(2)(inputs)), {inputs.name: floats(4, 3)})
+    named = keras.Input((3,), name="rows")
+    check_fits(keras.Model(named, L.Dense(2)(named)), {"rows": floats(4, 3)})
+
+
 def test_scaled_pixels_into_a_net_of_bytes_are_refused_and_fractions_of_levels_pass():
     inputs = keras.Input((4,), dtype="uint8")
     model = keras.Model(inputs, L.Dense(2)(L.Rescaling(1 / 255)(inputs)))

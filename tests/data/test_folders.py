@@ -90,7 +90,10 @@ def test_folders_that_are_split_already_are_taken_so(tmp_path):
     assert found["validation"].class_names == ("cat", "dog")
     assert list(found["validation"].arrays()[1]) == [1]
     assert (found["train"].size, found["all"].size) == (2, 3)
-    with pytest.raises(ArgumentError, match="split must be one of"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"split of .*, which holds folders of them, must be one of \('train', 'validation', 'all'\)",
+    ):
         load(f"folder:{tmp_path}", "test")
 
 

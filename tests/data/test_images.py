@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -70,9 +71,41 @@ def test_every_way_to_give_images_is_one():
     assert (mixed[1] == -1).all()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "1", "CMYK"])
+def test_pillow_images_have_the_pixels_of_their_file(mode, tmp_path):
+    kind = "jpg" if mode == "CMYK" else "png"
+    picture = Image.fromarray(RNG.integers(0, 256, (6, 9, 3), np.uint8)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture.save(tmp_path / f"x.{kind}", exif=exif)
+    expected = prepare_images(tmp_path / f"x.{kind}", (9, 6, 3), None)
+    with Image.open(tmp_path / f"x.{kind}") as opened:
+        for given in (opened, [opened]):
+            np.testing.assert_array_equal(prepare_images(given, (9, 6, 3), None), expected)
+    upright = np.rot90(np.asarray(picture.convert("RGB")), -1)
+    turned = picture.transpose(Image.Transpose.ROTATE_270)  # which has no tag
+    np.testing.assert_array_equal(prepare_images(turned, (9, 6, 3), None)[0], upright)
+
+
+def test_tensors_are_arrays_and_files_that_end_early_are_named(tmp_path):
+    pixels = RNG.integers(0, 256, (6, 9, 3), np.uint8)
+    np.testing.assert_array_equal(prepare_images(tf.constant(pixels), (6, 9, 3), None)[0], pixels)
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
+    with Image.open(tmp_path / "cut.png") as opened, pytest.raises(DataError, match="cannot read the Pillow image"):
+        prepare_images(opened, (6, 9, 3))
+
+
+@pytest.mark.parametrize("given", [None, 3, {"a": 1}, iter([])])
+def test_what_is_no_sequence_of_images_is_refused(given):
+    with pytest.raises(ArgumentError, match="one image, or a sequence of them"):
+        prepare_images(given, (8, 8, 3))
+
+
 @pytest.mark.parametrize(
     ("images", "text"),
     [
+        ([[[1, 2], [3]]], "rows must have one length"),
         (np.zeros((2, 8, 8, 3), np.float32), "float32"),
         (np.zeros((2, 8, 8, 2), np.uint8), "non-empty uint8 array"),
         (np.zeros(8, np.uint8), "non-empty uint8 array"),

@@ -42,7 +42,8 @@ def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[kera
     """Returns the layers that do the same inside a graph, for raw images of one shape."""
     height, width, channels = settings["image_shape"]
     rule = f"a raw image must be (height, width, {channels}), all known"
-    if len(raw_shape) != 3 or raw_shape[2] != channels or not all(isinstance(size, int) for size in raw_shape):
+    whole = all(isinstance(size, int) and size > 0 for size in raw_shape)
+    if len(raw_shape) != 3 or raw_shape[2] != channels or not whole:
         checks.refuse(rule, raw_shape)
     low, high = (np.asarray(bound, float) for bound in settings["scale"])
     layers = [keras.layers.Rescaling(((high - low) / 255.0).tolist(), offset=low.tolist(), name="rescale")]

@@ -286,6 +286,16 @@ def test_the_mean_of_views_is_the_mean_of_their_probabilities(tiny):
         predict_transformed(model, IMAGES, [])
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_views_of_a_net_that_ends_in_probabilities_are_averaged_as_they_are(kind):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation=kind)(inputs))
+    rows = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+    given = predict_transformed(model, rows, [lambda x: x, lambda x: -x], batch_size=3)
+    expected = (model.predict(rows, verbose=0) + model.predict(-rows, verbose=0)) / 2
+    np.testing.assert_allclose(given, expected, rtol=1e-5)
+
+
 def test_several_labels_an_image(tiny):
     model = fill_weights(kerasdl.build("resnet18", **kerasdl.spec("resnet18").tiny))
     task = kerasdl.core.get_task("multi_label_classification")
