@@ -104,6 +104,7 @@ class Bundle:
             A bundle.
 
         Raises:
+            ArgumentError: the model is not functional or Sequential, or not built.
             BundleError: a field breaks its rule.
 
         Example:

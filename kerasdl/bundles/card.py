@@ -5,9 +5,17 @@ import math
 MOST_LABELS = 40
 TASKS = {
     "image_classification": "names what an image shows",
+    "multi_label_classification": "names all that an image shows",
     "text_classification": "names what a text is about",
     "tabular_classification": "names what a row of numbers describes",
     "tabular_regression": "predicts a number from a row of numbers",
+}
+
+
+LIMITS = {  # by what makes scores of a task's logits
+    "softmax": "It knows the labels above and nothing else: any other input still gets one of them.",
+    "sigmoid": "It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
+    None: "It gives a value for any input, also for one unlike all that it was trained on.",
 }
 
 
@@ -43,8 +51,7 @@ def write_card(bundle) -> str:
         "",
         "## Limits",
         "",
-        "It knows the labels above and nothing else: any other input still gets one of them. The figures hold for the",
-        "data named beside them.",
+        f"{LIMITS[bundle.task.activation]} The figures hold for the data named beside them.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,7 @@ from .errors import MissingPackageError
 
 
 def optional(package: str, extra: str) -> ModuleType:
-    """Imports and returns `package`, or raises `MissingPackageError` with the command that installs it.
+    """Imports and returns an optional package.
 
     Args:
         package: the name to import.
@@ -15,6 +15,9 @@ def optional(package: str, extra: str) -> ModuleType:
 
     Returns:
         The module.
+
+    Raises:
+        MissingPackageError: it is not installed; the text holds the command that installs it.
 
     Example:
         >>> optional("json", "hub").dumps([1])

@@ -199,7 +199,7 @@ def build(name: str, **arguments: Any):
         **arguments: what its function takes, over what the variant sets.
 
     Returns:
-        A functional `keras.Model` whose outputs are logits.
+        A functional `keras.Model`. A classifier's outputs are logits, a regressor's its values.
 
     Raises:
         UnknownNameError: no model has that name.

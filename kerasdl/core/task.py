@@ -61,6 +61,9 @@ def register_task(task: Task) -> Task:
     Returns:
         The task.
 
+    Raises:
+        ArgumentError: there is one of that name.
+
     Example:
         >>> mine = dataclasses.replace(get_task("image_classification"), name="mine", module="mine")
         >>> register_task(mine).name

@@ -36,7 +36,7 @@ class Dataset:
     name: str
     """What was asked for, such as `digits` or `folder:flowers`."""
     task: str
-    """`image_classification`, `tabular_classification`, `tabular_regression` or `unknown`."""
+    """The name of a registered task, such as `image_classification`, or `unknown`."""
     class_names: tuple[str, ...]
     """The name of each class, in the order of the labels; empty where there are none."""
     input_shape: tuple[int | None, ...]
@@ -232,6 +232,9 @@ class Dataset:
     def steps(self, batch_size: int) -> int | None:
         """Returns the number of batches in an epoch, or None where it is not known.
 
+        Raises:
+            ArgumentError: `batch_size` breaks its rule.
+
         Example:
             >>> load("digits").steps(32)
             34
@@ -246,6 +249,7 @@ class Dataset:
 
         Raises:
             ArgumentError: the data never end.
+            DataError: there are none, or the images differ in size and no shape was asked for.
 
         Example:
             >>> load("iris").arrays()[0].shape
@@ -281,6 +285,9 @@ class Dataset:
 
     def sample(self, count: int, seed: int = 0) -> "Dataset":
         """Returns at most `count` examples drawn by `seed`, over all classes; of a stream or a pipeline, the first.
+
+        Raises:
+            ArgumentError: `count` breaks its rule.
 
         Example:
             >>> load("digits").sample(100).size

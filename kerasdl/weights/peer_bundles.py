@@ -36,6 +36,7 @@ def bundle_from(
 
     Raises:
         ArgumentError: no net of ours is known for the source.
+        UnknownNameError: there is no such net, or no such peer.
         WeightsError: the weights do not fit.
 
     Example:

@@ -349,3 +349,21 @@ def test_calibration_sees_every_class():
     by_class = dataclasses.replace(data, source=data.source.pick(order))
     assert set(by_class.sample(60).arrays()[1]) == set(range(10))
     assert set(by_class.take(60).arrays()[1]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("task", "does", "limit"),
+    [
+        ("tabular_classification", "names what a row", "any other input still gets one of them"),
+        ("tabular_regression", "predicts a number", "a value for any input"),
+        ("multi_label_classification", "names all that an image shows", "some of them, or none"),
+    ],
+)
+def test_the_card_says_what_a_task_does_and_cannot(task, does, limit):
+    shape = (2, 2, 3) if task.startswith("multi") else (4,)
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    settings = {"image_shape": shape, "scale": (0, 1)} if len(shape) > 1 else {"mean": [0.0] * 4, "std": [1.0] * 4}
+    card = Bundle.of(model, name="it", task=task, preprocess=settings, labels=("a", "b")).card()
+    assert does in card
+    assert limit in card

@@ -50,6 +50,9 @@ class Bridge:
 
         Args:
             model: takes the weights; None makes a copy of `source`, which stays as it is.
+
+        Raises:
+            ArgumentError: `model` has another structure.
         """
         if model is None:
             model = _clone(self.source)

@@ -183,7 +183,11 @@ class QuantizedModel:
         return export(self.model, path, target, judged, tolerance)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a .zip file from which `load_quantized` makes the same model."""
+        """Writes a .zip file from which `load_quantized` makes the same model.
+
+        Raises:
+            ArgumentError: the path does not end in .zip.
+        """
         path = Path(path)
         if path.suffix != ".zip":
             checks.refuse("the path of a quantised model must end in '.zip'", str(path))

@@ -41,7 +41,8 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
         The strategy; tf.distribute's default one where one device is all there is.
 
     Raises:
-        ArgumentError: no such strategy, or not the devices for it.
+        ArgumentError: one of TensorFlow's that is not trained under here, or not the devices for it.
+        UnknownNameError: no such strategy.
         TrainingError: it is too late for this process to join others.
 
     Example:
@@ -58,6 +59,7 @@ def check_strategy(source: Any) -> Any:
 
     Raises:
         ArgumentError: it is none.
+        UnknownNameError: it is a name of none.
     """
     if source is None:
         return source

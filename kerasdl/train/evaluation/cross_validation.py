@@ -28,6 +28,9 @@ class CrossValidation:
         """Returns the mean of a figure over the folds, with Student's interval.
 
         Folds share training data, so that the interval is too narrow (Bengio and Grandvalet 2004): read it as spread.
+
+        Raises:
+            ArgumentError: there is no such figure.
         """
         checks.one_of("name", name, tuple(self.figures[0]))
         return interval_of([fold[name] for fold in self.figures], confidence)

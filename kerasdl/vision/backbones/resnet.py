@@ -74,6 +74,9 @@ def resnet_features(
     Returns:
         `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem.
 
+    Raises:
+        ArgumentError: `keras_form` without bottlenecks.
+
     Example:
         >>> list(resnet_features(keras.Input((64, 64, 3)), stages=(2, 2, 2, 2), bottleneck=False))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
