@@ -63,8 +63,9 @@ def _check_one(model: keras.Model, tensor: Any, given: Any, name: str, *, severa
     own, theirs, dtype = _shape_of(tensor), _shape_of(given), _name_of(given.dtype)
     what = f"input {tensor.name!r} of {model.name!r}" if several else f"{model.name!r}"
     strings = "string" in (tensor.dtype, dtype) and tensor.dtype != dtype
+    unlike = strings or ("complex" in dtype and "complex" not in tensor.dtype)  # whose imaginary part would go
     fits = any(_sizes_fit(own, shape) for shape in (theirs, *_adjusted(own, theirs)))
-    if strings or not (fits or _takes_any_size(model, theirs, dtype)):
+    if unlike or not (fits or _takes_any_size(model, theirs, dtype)):
         rule = f"{name} must have the shape and dtype that {what} takes, {own} {tensor.dtype}"
         checks.refuse(rule, f"{theirs} {dtype}", _remedy(own, theirs, strings))
     if "int" in tensor.dtype and hasattr(given, "__array__") and not isinstance(given, keras.KerasTensor):

@@ -10,10 +10,13 @@ import numpy as np
 from kerasdl.core import checks
 
 from .export import saved_model
+from .export.file_tensors import FileTensor
 from .onnx import runtime as onnx_runtime
+from .tflite import flatbuffer
 from .tflite import runtime as tflite_runtime
 
 RUNTIMES = {".tflite": tflite_runtime, ".onnx": onnx_runtime, "": saved_model}
+ENDS = {**RUNTIMES, ".tflite": flatbuffer}
 
 
 def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
@@ -21,13 +24,14 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
 
     Args:
         path: what an export wrote.
-        inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name.
+        inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name. Whole numbers are taken
+            for real ones, and 64 bits for 32.
 
     Returns:
         The outputs (B, ...) by name.
 
     Raises:
-        ArgumentError: there is no such file, or its inputs have other names.
+        ArgumentError: there is no such file, or its inputs have other names, shapes or dtypes.
 
     Example:
         >>> report = export_tflite(model, "model.tflite")
@@ -37,9 +41,25 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.exists():
         checks.refuse("path must be a file or a folder that an export wrote", str(path))
-    runtime = RUNTIMES[checks.one_of("the suffix of path", "" if path.is_dir() else path.suffix, RUNTIMES)]
+    suffix = checks.one_of("the suffix of path", "" if path.is_dir() else path.suffix, RUNTIMES)
+    runtime = RUNTIMES[suffix]
     names = runtime.input_names(path)
     arrays = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
     if set(arrays) != set(names):
         checks.refuse(f"{path.name} takes the inputs {tuple(names)}", tuple(arrays), "Pass a dict of arrays by name.")
-    return runtime.run_file(path, arrays)
+    takes, _ = ENDS[suffix].file_tensors(path)
+    return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in takes})
+
+
+def _fitting(given: Any, tensor: FileTensor, path: Path) -> np.ndarray:
+    """Returns an array in the dtype of a file's input; refuses one of another shape, since LiteRT would resize."""
+    array = np.asarray(given)
+    pairs = zip(array.shape[1:], tensor.shape[1:], strict=False)
+    fits = array.ndim == len(tensor.shape) and all(size is None or own == size for own, size in pairs)
+    fits = fits or not tensor.shape  # the file does not say
+    stands_for_real = tensor.scale is not None and array.dtype.kind in "iuf"
+    as_they_are = stands_for_real or tensor.dtype not in np.sctypeDict  # texts, say
+    if not fits or not (as_they_are or np.can_cast(array.dtype, tensor.dtype, "same_kind")):
+        rule = f"input {tensor.name!r} of {path.name} must be {tensor.dtype} of shape (B, {str(tensor.shape[1:])[1:]}"
+        checks.refuse(rule, f"{array.dtype} {array.shape}", "Prepare it as the model was trained.")
+    return array if as_they_are else array.astype(tensor.dtype)

@@ -103,6 +103,7 @@ def test_both_shapes_and_the_remedy_are_named():
         ("tokens", np.full((4, 6), -1), "token ids from 0 to 8"),
         ("tokens", np.full((4, 6), 1.5), "whole numbers (int32); got 'values from 1.5 to 1.5'"),
         ("tokens", np.array([["a"] * 6]), "Turn texts into token ids"),
+        ("conv", np.zeros((4, 8, 8, 3), "complex64"), "float32; got '(4, 8, 8, 3) complex64'"),
     ],
 )
 def test_each_misfit_has_its_line(model, inputs, said):

@@ -16,11 +16,13 @@ import numpy as np
 import tf_keras
 
 from kerasdl.core import checks, files
+from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
+from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import Run
 from kerasdl.train.engine.objectives import objective_of, task_of
 
@@ -91,6 +93,9 @@ class QuantizedModel:
 
         Args:
             data: as `quantize_aware` takes it; a stream is read for 10,000 examples or 30 seconds.
+
+        Raises:
+            ArgumentError: the data do not fit the model.
         """
         inner = self.model.legacy.layers
         activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
@@ -99,6 +104,8 @@ class QuantizedModel:
                 layer.settle()
         forms = input_forms(self.source)
         drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION, CALIBRATION + FEWEST)
+        first = [drawn.calibration[form.name][:1] for form in forms]
+        check_fits(self.source, keras.tree.pack_sequence_as(structure(self.source), first), name="calibration data")
         try:
             for layer in activations:
                 layer.watch([])
@@ -119,8 +126,13 @@ class QuantizedModel:
     def evaluate(
         self, data: Any, *, loss: Any = None, metrics: Sequence | None = None, task: Task | str | None = None
     ) -> dict[str, float]:
-        """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task."""
+        """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task.
+
+        Raises:
+            ArgumentError: data, loss and model do not fit together.
+        """
         data = as_dataset(data)
+        check_dataset_fits(self.source, data)
         loss, metrics = objective_of(task_of(task, data), self.source, loss, metrics)
         check_from_logits(loss, self.source)
         self.model.compile(loss=loss, metrics=metrics)

@@ -29,7 +29,7 @@ def predict_transformed(
         (N, K) probabilities, float32.
 
     Raises:
-        ArgumentError: there are no views, or a view does not fit the model.
+        ArgumentError: there are no views or inputs, or a view does not fit the model.
 
     Example:
         >>> views = [lambda x: x, lambda x: x[:, :, ::-1]]
@@ -38,6 +38,8 @@ def predict_transformed(
     """
     if not views:
         checks.refuse("views must hold at least one function", views)
+    if not len(inputs):
+        checks.refuse("inputs must hold at least one example", np.shape(inputs))
     answers, as_they_are = [], None
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]

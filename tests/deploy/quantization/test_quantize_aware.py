@@ -185,6 +185,16 @@ def test_a_sequential_model_that_gives_probabilities_is_judged_as_such(data):
     assert quantized.run.history["loss"][0] == pytest.approx(-np.mean(np.log(chosen + 1e-7)), rel=0.1)
 
 
+def test_data_that_do_not_fit_are_named_with_the_way_to_load_them(net, data):
+    digits = kerasdl.data.load("digits").take(40)
+    for epochs in (0, 1):
+        with pytest.raises(ArgumentError, match=r"float32; got '\(1, 32, 32, 1\) float32'. Load images with load\("):
+            quantize_aware(net, digits, epochs=epochs)
+    quantized = quantize_aware(net, data, epochs=0, task="image_classification")
+    with pytest.raises(ArgumentError, match=r"got '\(None, 32, 32, 1\) float32'. Load images with load\("):
+        quantized.evaluate(digits)
+
+
 def test_data_that_fail_midway_leave_the_rounding_on(net, data):
     quantized = quantize_aware(net, data, epochs=0)
 

@@ -284,6 +284,8 @@ def test_the_mean_of_views_is_the_mean_of_their_probabilities(tiny):
     np.testing.assert_allclose(given, expected, atol=1e-5)
     with pytest.raises(ArgumentError, match="at least one"):
         predict_transformed(model, IMAGES, [])
+    with pytest.raises(ArgumentError, match="at least one example"):
+        predict_transformed(model, IMAGES[:0], views)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
