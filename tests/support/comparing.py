@@ -41,8 +41,8 @@ def run_lite(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str])
     return _row_by_row(arrays, run)
 
 
-def run_onnx(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str]) -> Arrays:
-    """Runs an ONNX file on all examples at once, or one by one if the model wants it so; takes what run_lite does."""
+def run_onnx(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str], *, one_by_one: bool = False) -> Arrays:
+    """Runs an ONNX file on all examples at once, or one by one if asked for or if the model wants it so."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -53,7 +53,7 @@ def run_onnx(path: Path, model: keras.Model, arrays: Arrays, outputs: list[str])
     def run(rows: Arrays) -> Arrays:
         return session.run(order, {name: rows[source] for name, source in sources.items()})
 
-    one_by_one = any(tensor.shape[0] == 1 for tensor in getattr(model, "inputs", None) or [])
+    one_by_one = one_by_one or any(tensor.shape[0] == 1 for tensor in getattr(model, "inputs", None) or [])
     return _row_by_row(arrays, run) if one_by_one else run(arrays)
 
 

@@ -25,19 +25,59 @@ def stable_formulas() -> Iterator[None]:
 
 
 @contextmanager
-def tflite_formulas(*, fused_norms: bool) -> Iterator[None]:
+def tflite_formulas(*, integers: bool) -> Iterator[None]:
     """Puts those that TFLite needs in place of Keras's and TensorFlow's functions inside the block.
 
     Args:
-        fused_norms: whether an L2 norm is written so that the converter fuses it to L2_NORMALIZATION, the one form that
-            has an integer kernel; it takes norms below 1e-6 for 1e-6, so float files spell the norm out instead.
+        integers: whether the file is one of integers. There an L2 norm is written so that the converter fuses it to
+            L2_NORMALIZATION, the one form that has an integer kernel; it takes norms below 1e-6 for 1e-6, so float
+            files spell the norm out instead. Float files mend their means, which integer grids would not show.
     """
     activations = {"celu": _celu, "squareplus": _squareplus, "soft_shrink": _soft_shrink}
     with ExitStack() as stack:
         stack.enter_context(functions(gen_nn_ops, softplus=_softplus))
         stack.enter_context(functions(backend.nn, sparse_sigmoid=_sparse_sigmoid, **activations))
-        stack.enter_context(functions(keras_nn, _normalize=partial(_normalize, fused=fused_norms)))
+        stack.enter_context(functions(keras_nn, _normalize=partial(_normalize, fused=integers)))
+        if not integers:
+            stack.enter_context(functions(backend.nn, moments=_moments))
+            stack.enter_context(functions(backend.numpy, var=_variance, std=_deviation))
         yield
+
+
+def exact_mean(x: tf.Tensor, axes: Any) -> tf.Tensor:
+    """Returns the mean over axes, which stay, and adds what its rounding has left out.
+
+    The mean of equal numbers is that number then. TFLite's own is off in its last place, and a norm of a constant,
+    which divides by almost nothing, makes a one of that.
+    """
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    return mean + tf.reduce_mean(x - mean, axes, keepdims=True)
+
+
+def _moments(
+    usual: Callable, x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
+    x = tf.convert_to_tensor(x)
+    if synchronized or x.dtype != tf.float32:
+        return usual(x, axes, keepdims=keepdims, synchronized=synchronized)
+    mean = exact_mean(x, axes)
+    gap = x - mean
+    return (mean if keepdims else tf.squeeze(mean, axes)), tf.reduce_mean(gap * gap, axes, keepdims=keepdims)
+
+
+def _variance(usual: Callable, x: Any, axis: Any = None, keepdims: bool = False) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    if x.dtype != tf.float32:
+        return usual(x, axis=axis, keepdims=keepdims)
+    gap = x - exact_mean(x, axis)
+    return tf.reduce_mean(gap * gap, axis, keepdims=keepdims)
+
+
+def _deviation(usual: Callable, x: Any, axis: Any = None, keepdims: bool = False) -> tf.Tensor:
+    x = tf.convert_to_tensor(x)
+    if x.dtype != tf.float32:
+        return usual(x, axis=axis, keepdims=keepdims)
+    return tf.sqrt(_variance(usual, x, axis, keepdims))
 
 
 def _softplus(usual: Callable, features: Any, name: str | None = None) -> tf.Tensor:

@@ -12,7 +12,7 @@ from tensorflow.lite.python.util import modify_model_io_type
 
 from ..export.division_chains import division_chains
 from ..export.tracing import third_party
-from .calibrated_ranges import mend_ranges
+from .calibrated_ranges import mend_ranges, widen_shared_grids
 from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
 from .half_constants import halved
 from .runtime import SIGNATURE
@@ -86,8 +86,9 @@ def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     masked, spared = _spare_masks(model)
     extreme, mended = mend_ranges(model)
+    widened = widen_shared_grids(model)
     nodes = masked | extreme | _divisions(content)
-    return Calibrated(packed(model) if spared or mended else content, frozenset(nodes))
+    return Calibrated(packed(model) if spared or mended or widened else content, frozenset(nodes))
 
 
 def with_integer_ends(content: bytes, quantize: str) -> bytes:

@@ -14,7 +14,7 @@ from kerasdl.core.keras_graph import all_layers
 
 from ..export.layer_patches import for_export
 from ..export.patching import functions, replaced
-from ..export.stable_ops import tflite_formulas
+from ..export.stable_ops import exact_mean, tflite_formulas
 from .op_patches import formulas
 from .unrolled_rnn import steps_of
 
@@ -50,7 +50,7 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "call", _masked_softmax(layer))
         stack.enter_context(for_export(model))
         stack.enter_context(formulas())
-        stack.enter_context(tflite_formulas(fused_norms=quantize in CALIBRATED))
+        stack.enter_context(tflite_formulas(integers=quantize in CALIBRATED))
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
         stack.enter_context(functions(backend.nn, _apply_masks=masked))
         signbit = partial(_signbit, exact=quantize not in CALIBRATED)
@@ -121,13 +121,12 @@ def _normalized(layer: keras.layers.LayerNormalization) -> Callable:
 
 
 def _centred(layer: keras.layers.GroupNormalization) -> Callable:
-    """Takes the mean away before it scales, and what is left of it: a constant image is zero then, not its rounding."""
+    """Takes the mean away before it scales: a constant image is zero then, not its rounding."""
 
     def normalized(inputs: Any, input_shape: Any) -> Any:
         group = len(inputs.shape) - 2 if layer.axis == -1 else layer.axis
         axes = [axis for axis in range(1, len(inputs.shape)) if axis != group]
-        gap = inputs - ops.mean(inputs, axis=axes, keepdims=True)
-        gap = gap - ops.mean(gap, axis=axes, keepdims=True)
+        gap = inputs - exact_mean(inputs, axes)
         result = gap * ops.rsqrt(ops.mean(gap * gap, axis=axes, keepdims=True) + layer.epsilon)
         shape = layer._create_broadcast_shape(input_shape)
         if layer.scale:

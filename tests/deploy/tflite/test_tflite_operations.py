@@ -92,6 +92,25 @@ def test_keras_has_its_functions_back():
     assert (keras.src.backend.numpy.roll, keras.src.backend.nn._apply_masks) == before
 
 
+@pytest.mark.parametrize("value", [0.7, 254.7, 0.7e10])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: L.LayerNormalization()(x),
+        lambda x: L.LayerNormalization(axis=(1, 2))(x),
+        lambda x: L.GroupNormalization(2)(x),
+        lambda x: ops.std(x, -1),
+    ],
+    ids=["layer", "layer_of_axes", "group", "deviation"],
+)
+def test_norms_of_a_constant_are_zero(layer, value, tmp_path):
+    """LiteRT's mean of equal numbers is off in its last place, which a norm makes a one of."""
+    x = keras.Input((6, 12), name="x")
+    export_tflite(keras.Model(x, layer(x)), tmp_path / "m.tflite")
+    (given,) = run_lite(tmp_path / "m.tflite", {"x": np.full((1, 6, 12), value, "float32")}).values()
+    np.testing.assert_array_equal(given, 0)
+
+
 def transformer(steps, causal, attention=None):
     """One pre-norm block over token ids, 0 being padding."""
     tokens = keras.Input((steps,), dtype="int32", name="tokens")

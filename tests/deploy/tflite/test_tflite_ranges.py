@@ -57,6 +57,36 @@ def test_recurrent_steps_over_dead_states_run(tmp_path):
     assert _int8_rmse(tmp_path, dead, x) < 0.02
 
 
+def _images():
+    return np.random.default_rng(0).normal(size=(40, 8, 8, 4)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        lambda y: keras.ops.minimum(y, 0.0),
+        lambda y: keras.ops.maximum(y, 0.5),
+        lambda y: L.Concatenate()([L.MaxPooling2D(4)(y), L.MaxPooling2D(4)(y)]),
+        lambda y: L.Concatenate()([L.AveragePooling2D(4)(y), L.AveragePooling2D(4)(y)]),
+    ],
+    ids=["minimum", "maximum", "joined_maxima", "joined_means"],
+)
+def test_what_one_branch_cuts_off_another_still_reads(branch, tmp_path):
+    """The quantiser gave the convolution the grid of the branch's end; its other reader was off by up to 0.74."""
+    entry = keras.Input((8, 8, 4))
+    features = L.Conv2D(4, 1, use_bias=False)(entry)
+    model = keras.Model(entry, {"cut": branch(features), "whole": L.Activation("tanh", name="tanh")(features)})
+    export_tflite(model, tmp_path / "model.tflite", quantize="int8", representative=_images())
+    given = run_exported(tmp_path / "model.tflite", _images())
+    expected = model(_images())
+    for name, value in given.items():
+        assert relative_rmse(expected[name], value) < 0.06
+
+
+def test_adaptive_means_read_the_whole_of_their_input(tmp_path):
+    assert _int8_rmse(tmp_path, L.AdaptiveAveragePooling2D(3), _images()) < 0.06
+
+
 def test_norms_of_groups_of_one_value_are_refused_by_name(tmp_path):
     """They take the difference of two numbers a thousand times their own, which no grid of 256 steps holds."""
     x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
