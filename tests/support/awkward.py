@@ -203,6 +203,6 @@ REFUSED = {
     ("affine_transform", "tflite"): "ImageProjectiveTransformV3 of layer",
     ("affine_transform", "onnx"): "ImageProjectiveTransformV3 of layer",
     ("scan", "onnx"): "TensorListReserve of layer",
-    ("inverse_matrix", "tflite"): "MatrixInverse of layer",
-    ("inverse_matrix", "onnx"): "MatrixInverse of layer",
+    ("inverse_matrix", "tflite"): "MatrixInverse of a function",
+    ("inverse_matrix", "onnx"): "MatrixInverse of a function",
 }

@@ -166,6 +166,12 @@ def owner(model: keras.Model, node: str) -> str | None:
     return next((part for part in reversed(parts) if part in names), None)
 
 
+def told_owner(model: keras.Model, node: str) -> str:
+    """Returns the layer of a graph node in words, for a message."""
+    layer = owner(model, node)
+    return f"layer {layer!r}" if layer else "a function outside any layer"
+
+
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's text that says something, at most 300 characters of it."""
     text = re.sub(r"\x1b\[\d+m", "", str(error))  # Keras prints in bold

@@ -23,7 +23,7 @@ from ..export.layer_patches import for_export
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.sampling import Samples, samples_of
-from ..export.tracing import Program, first_line, owner, stateful_layers, third_party
+from ..export.tracing import Program, first_line, stateful_layers, third_party, told_owner
 from .graph_rewrites import open_compiled_functions, rewrite_operations
 from .maxpool_padding import keep_paddings
 from .op_handlers import HANDLERS
@@ -170,7 +170,7 @@ def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:
         except onnx.defs.SchemaError:
             later = f" at opset {opsets['']}" if onnx.defs.has(node.op_type, node.domain) else ""
             raise ExportError(
-                f"ONNX's operations must cover the model; {node.op_type} of layer {owner(program.model, node.name)!r} "
+                f"ONNX's operations must cover the model; {node.op_type} of {told_owner(program.model, node.name)} "
                 f"is not one of them{later}. "
                 "Write that layer with other operations, or export to TFLite or SavedModel."
             ) from None
@@ -183,7 +183,7 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
     frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     open_compiled_functions(graph)
-    rewrite_operations(graph, partial(owner, program.model))
+    rewrite_operations(graph, partial(told_owner, program.model))
     inputs = {tensor.op.name: tensor for tensor in frozen.inputs}
     outputs = dict(zip(sorted(program.outputs), frozen.outputs, strict=True))  # TensorFlow sorts a dict by its keys
     names = {tensor.name: name for name, tensor in (inputs | outputs).items()}

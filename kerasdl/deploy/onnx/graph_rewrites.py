@@ -16,7 +16,7 @@ REAL_OF = {tf.complex64.as_datatype_enum: tf.float32, tf.complex128.as_datatype_
 LINEAR = ("Identity", "AddV2", "Sub", "Neg")
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
-Owner = Callable[[str], str | None]
+Owner = Callable[[str], str]
 
 
 def open_compiled_functions(graph: tf.compat.v1.GraphDef) -> None:
@@ -38,7 +38,7 @@ def rewrite_operations(graph: tf.compat.v1.GraphDef, owner: Owner) -> None:
 
     Args:
         graph: the graph; it and its functions are changed.
-        owner: names the layer of a node, for errors.
+        owner: names the layer of a node in words, for errors.
 
     Raises:
         ExportError: an operation on complex numbers has no formula.
@@ -74,7 +74,7 @@ def _rewrite(graph: tf.compat.v1.GraphDef, nodes: Iterable, shapes: dict, owner:
             node.attr["T"].type = REAL_OF[node.attr["T"].type].as_datatype_enum
         elif is_complex:
             raise ExportError(
-                f"ONNX has no complex numbers; {node.op} of layer {owner(node.name)!r} has no form in real ones here. "
+                f"ONNX has no complex numbers; {node.op} of {owner(node.name)} has no form in real ones here. "
                 "Write that layer with real numbers, or export to TFLite or SavedModel."
             )
     return calls

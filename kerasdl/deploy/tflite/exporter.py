@@ -19,7 +19,7 @@ from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export
 from ..export.sampling import samples_of
-from ..export.tracing import Program, first_line, owner
+from ..export.tracing import Program, first_line, owner, told_owner
 from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, mixed_file
@@ -34,6 +34,9 @@ BOUNDS = {
     "int8": ("rmse", 0.25),
     "int16x8": ("rmse", 0.2),
 }
+# The compiler's names of dtypes in which TFLite lacks operations that it has in float32.
+FOREIGN = {"f64": "float64", "f16": "float16", "bf16": "bfloat16", "complex<f32>": "complex64"}
+FOREIGN |= {"complex<f64>": "complex128"} | {f"ui{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
 MEASURED_EXAMPLES = 32  # of the calibration's, while layers are chosen for float
 
 
@@ -216,19 +219,23 @@ def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
     loops = [node.name for node in saved_model.graph_nodes(folder) if node.op in ("While", "StatelessWhile")]
     if loops:
         raise ExportError(
-            f"quantize={quantize!r} cannot hold a loop; got one in layer {owner(program.model, loops[0])!r}. "
+            f"quantize={quantize!r} cannot hold a loop; got one in {told_owner(program.model, loops[0])}. "
             "Write it with a fixed number of steps, or export with quantize='dynamic'."
         )
 
 
 def _refusal(program: Program, folder: Path, quantize: str | None, error: Exception) -> ExportError:
+    """Tells reason and layer from a converter's text, which is thousands of characters of places in its own graph."""
     text = str(error)
     if unknown := re.search(r"'tf\.(\w+)' op|\bFlex(\w+)", text):
         operation = unknown[1] or unknown[2]
         nodes = {node.op: node.name for node in reversed(saved_model.graph_nodes(folder))}
-        layer = owner(program.model, nodes.get(operation, ""))
+        # the place stands before the operation: loc(callsite(fused["MatMul:", "model/dense/MatMul@__inference_serve_1"]
+        place = re.search(rf'"{operation}:", "([^"@]+)@', text)
+        dtype = _foreign_dtype(text, operation)
         return ExportError(
-            f"TFLite's built-in operations must cover the model; {operation} of layer {layer!r} is not one of them. "
+            f"TFLite's built-in operations must cover the model; {operation}{dtype} of "
+            f"{told_owner(program.model, place[1] if place else nodes.get(operation, ''))} is not one of them. "
             "Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
         )
     if lacking := re.search(r"for op: '(\w+)'|\((\w+)\) failed|for tensor (\S+)", text):
@@ -237,7 +244,25 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
             f"quantize={quantize!r} has no kernel for {_home(program, folder, wanted)}. "
             f"Export with quantize={'int8' if quantize == 'int16x8' else 'dynamic'!r}, or replace the layer."
         )
-    return ExportError(f"the model does not convert to TFLite ({quantize or 'float32'}): {first_line(error)}")
+    reason, place = _compiler_error(text)
+    where = f" at {told_owner(program.model, place)}" if place else ""
+    return ExportError(
+        f"the model does not convert to TFLite ({quantize or 'float32'}){where}: {reason or first_line(error)}"
+    )
+
+
+def _foreign_dtype(text: str, operation: str) -> str:
+    """Names the dtype where it is that which TFLite lacks, not the operation."""
+    line = re.search(rf'"tf\.{operation}"\(.*', text)
+    dtypes = re.findall(r"tensor<(?:[\d?]+x)*([^!>]+?>?)>", line[0]) if line else []
+    return next((f" in {FOREIGN[each]}" for each in dtypes if each in FOREIGN), "")
+
+
+def _compiler_error(text: str) -> tuple[str, str]:
+    """Returns what the first error of a compiler's text says, without its place, and the graph node of that place."""
+    line = next((line for line in text.splitlines() if re.search(r"\berror: loc\(", line)), "")
+    place = re.search(r'"([^"@]+)@', line)
+    return line.rpartition("): ")[2].strip(), place[1] if place else ""
 
 
 def _home(program: Program, folder: Path, wanted: str) -> str:

@@ -8,6 +8,7 @@ from filling import fill_weights
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy.tflite import exporter
 
 EXPORTS = {".tflite": export_tflite, ".onnx": export_onnx, "": export_saved_model}
 
@@ -32,6 +33,22 @@ def model_with(function):
     return fill_weights(keras.Model(x, keras.layers.Dense(3, name="head")(y)))
 
 
+def in_64_bits():
+    x = keras.Input((4,), name="x")
+    y = keras.layers.Dense(4, dtype="float64", name="double")(keras.layers.Dense(4, name="single")(x))
+    return keras.Model(x, keras.layers.Dense(3, name="head")(y))
+
+
+def of_volumes(layer):
+    x = keras.Input((4, 4, 4, 2), name="x")
+    return keras.Model(x, layer(x))
+
+
+def bare(function):
+    x = keras.Input((3, 3), name="x")
+    return keras.Model(x, function(x))
+
+
 def real_inputs():
     return np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 
@@ -54,7 +71,40 @@ def test_an_unknown_operation_is_named_with_its_layer(suffix, function, tmp_path
     with pytest.raises(ExportError, match=r"(BesselI0e|Svd) of layer 'odd' is not one of them\. Write that layer"):
         EXPORTS[suffix](model_with(function), tmp_path / f"model{suffix}")
     assert not list(tmp_path.iterdir())
-    assert "error" not in capfd.readouterr().err, "the converter's noise reached the user"
+    told = [line for line in capfd.readouterr().err.splitlines() if "cuInit" not in line]  # TensorFlow's own start
+    assert "error" not in "".join(told), "the converter's noise reached the user"
+
+
+@pytest.mark.parametrize(
+    ("make_model", "reason"),
+    [
+        (in_64_bits, "MatMul in float64 of layer 'double'"),
+        (lambda: of_volumes(keras.layers.MaxPooling3D(2, name="pool")), "MaxPool3D of layer 'pool'"),
+        (lambda: model_with(lambda x: tf.cast(tf.cast(x, "uint8") + 1, "float32")), "AddV2 in uint8 of layer 'odd'"),
+        (lambda: bare(keras.ops.inv), "MatrixInverse of a function outside any layer"),
+    ],
+    ids=["dtype", "operation", "dtype_of_a_part", "bare"],
+)
+def test_a_refusal_gives_reason_and_layer_first_and_whole(make_model, reason, tmp_path):
+    with pytest.raises(ExportError) as caught:
+        export_tflite(make_model(), tmp_path / "model.tflite")
+    rest = " is not one of them. Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
+    assert str(caught.value) == f"TFLite's built-in operations must cover the model; {reason}{rest}"
+
+
+def test_what_else_a_compiler_says_is_told_with_its_layer(tmp_path, monkeypatch):
+    place = 'loc(callsite(fused["Tanh:", "functional/odd_1/Tanh@__inference_serve_9"] at fused["Call:", "Call"]))'
+    text = f"Could not translate.<unknown>:0: error: {place}: 'tfl.tanh' op operand #0 must be {'a tensor ' * 60}\n"
+
+    def fail(*_):
+        raise ValueError(text + f"<unknown>:0: note: {place}: called from")
+
+    model = model_with(tf.tanh)
+    monkeypatch.setattr(exporter.converter, "convert", fail)
+    with pytest.raises(ExportError) as caught:
+        export_tflite(model, tmp_path / "model.tflite")
+    said = f"'tfl.tanh' op operand #0 must be {'a tensor ' * 60}".strip()
+    assert str(caught.value) == f"the model does not convert to TFLite (float32) at layer 'odd': {said}"
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
