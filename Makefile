@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow bars fuzz index macs golden topics matrix awkward applications bundles imagenet pictures lint format clean
+.PHONY: quickstart test slow bars fuzz index macs golden topics matrix refusals awkward applications bundles imagenet
+.PHONY: pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -33,6 +34,8 @@ topics: $(READY)
 	$(BIN)/python tools/make_topics.py
 matrix: $(READY)
 	$(BIN)/python tools/make_matrix.py
+refusals: $(READY)
+	$(BIN)/python tools/list_refusals.py
 awkward: $(READY)
 	$(BIN)/python tools/make_awkward.py
 applications: $(READY)

@@ -1,15 +1,17 @@
 """Exports every distinct tiny net of the registry in every format, and lists what is refused, and why: `make refusals`.
 
+docs/awkward.md has its count.
+
 Weights are random and batch-norm statistics moved, by two seeds; seed 2 fits the statistics to the samples but for a
 random tenth. Each net is measured in a process of its own, half an hour for each seed on two cores. What is measured is
-kept in refusals.json until `--fresh` starts anew, so an interrupted run goes on where it stopped. Formats and seeds may
-be named: `float32 onnx 1`.
+kept in docs/refusals.json until `--fresh` starts anew, so an interrupted run goes on where it stopped. Formats and
+seeds may be named: `float32 onnx 1`.
 """
 
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from cases import DISTINCT  # noqa: E402
 import kerasdl  # noqa: E402
 from kerasdl.core import KerasdlError, get_task  # noqa: E402
 
-RECORD = ROOT / "refusals.json"
+RECORD = ROOT / "docs" / "refusals.json"
 PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnxruntime", "ai-edge-litert")
 FORMATS = ("float32", "onnx", "int8", "float16", "dynamic")
 SEEDS, SETTLED = (1, 2), 2
@@ -73,15 +75,32 @@ def main() -> None:
             told = [f"{each} {outcome}" for each in left if (outcome := measured[name][each]["outcome"]) != "right"]
             seconds = time.perf_counter() - started
             print(f"{position}/{len(DISTINCT)} {name}: {'; '.join(told) or 'right'} ({seconds:.0f} s)", flush=True)
-    reasons = defaultdict(list)
+    print(section(measured))
+
+
+def section(measured: dict) -> str:
+    """Returns the part of docs/awkward.md in Markdown: how many files, which are refused, and for which reason."""
+    reasons, held = defaultdict(list), Counter()
     for name, cells in measured.items():
         for column, cell in cells.items():
+            held[column.split()[0]] += 1
             if cell["outcome"] != "right":
-                reasons[cell["why"]].append(f"{name} ({column})")
-    count = sum(map(len, measured.values()))
-    print(f"{count} exports of {len(measured)} nets, {sum(map(len, reasons.values()))} refused")
-    for reason, where in reasons.items():
-        print(f"- {', '.join(where)}: {reason}")
+                reasons[cell["why"]].append(f"`{name}` ({column.split()[0]})")
+    named = {name: kerasdl.spec(name).exports for name in DISTINCT if kerasdl.spec(name).exports}
+    files = ", ".join(f"{count} {export_format}" for export_format, count in held.items())
+    refused = "".join(f"- {', '.join(where)}: {reason}\n" for reason, where in reasons.items())
+    without = "".join(
+        f"- `{name}` ({export_format}): {reason}\n"
+        for name, exports in named.items()
+        for export_format, reason in exports.items()
+    )
+    count = sum(map(len, reasons.values())) or "none"
+    return (
+        "## The registry\n\n"
+        f"The {len(measured)} distinct tiny nets of the registry with random weights and moved batch-norm statistics, "
+        f"{SAMPLES} samples each (`make refusals`): {files} files, of which {count} refused.\n\n{refused}"
+        + (f"What a format itself lacks, by the specs:\n\n{without}" if without else "")
+    )
 
 
 if __name__ == "__main__":

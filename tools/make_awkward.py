@@ -1,15 +1,19 @@
 """Runs small awkward models through Keras's exporters and ours, and writes docs/awkward.md: `make awkward`.
 
-Each model is measured in a process of its own, with a time limit; about a quarter of an hour on two cores. What is
-measured is kept in docs/awkward.json, so an interrupted run goes on where it stopped; `--fresh` starts anew, names of
-models measure those again, and `--ours` measures what kerasdl makes of all of them again.
+Each model is measured in a process of its own, with a time limit; about a quarter of an hour on two cores, and half an
+hour more for the layers of tools/measure_extremes.py. What is measured is kept in docs/awkward.json and
+docs/extremes.json, so an interrupted run goes on where it stopped; `--fresh` starts anew, names of models measure those
+again, and `--ours` measures what kerasdl makes of all of them again.
 """
 
+import json
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import list_refusals
+import measure_extremes
 from children import in_child, keep, measured_in_children, taken_up, versions_of, without_paths
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +101,7 @@ def said(error: Exception) -> str:
 
 
 def page(measured: dict, versions: dict) -> str:
-    """Returns the table in Markdown, and below it why a format cannot hold a model."""
+    """Returns the table of models in Markdown, and below it why a format cannot hold a model."""
     held = [name for name, cells in measured.items() if all(right(cells, column) for column in COLUMNS)]
     broken = [name for name, cells in measured.items() if any(not right(cells, f"stock_{each}") for each in FORMATS)]
     counts = {by: sum(right(cells, f"{by}_{each}") for cells in measured.values() for each in FORMATS) for by in BY}
@@ -158,7 +162,9 @@ def main() -> None:
         print(f"{position}/{len(awkward.MODELS)} {name}: {outcomes} ({seconds:.0f} s)", flush=True)
     measured = {name: measured[name] for name in awkward.MODELS}
     keep(MEASURED, versions, measured)
-    files.write_text(PAGE, page(measured, versions))
+    layers = measure_extremes.section(measure_extremes.measured_all(again, "--fresh" in sys.argv))
+    registry = list_refusals.section(json.loads(list_refusals.RECORD.read_text())["measured"])
+    files.write_text(PAGE, "\n".join([page(measured, versions), layers, registry]))
 
 
 if __name__ == "__main__":

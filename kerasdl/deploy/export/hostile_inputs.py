@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .model_inputs import NamedInput, random_arrays
+from .model_inputs import TEXT, NamedInput, random_arrays
 
 DENORMAL = 1e-40  # below the smallest normal float32, 1.2e-38; kernels may take it for zero
 LARGEST = 10**15  # beyond it single layers are judged, not models: docs/awkward.md
+UNKNOWN = "\u00e6\u4e2d\U0001f642"  # letters of two, three and four bytes
 DENORMAL_EXAMPLE = "a denormal everywhere"
 
 Arrays = dict[str, np.ndarray]
@@ -18,7 +19,8 @@ def hostile_arrays(inputs: tuple[NamedInput, ...], real: Mapping[str, np.ndarray
 
     Floats are zeros, constants at both ends of their range, one-hot, all negative, ten times the range, a denormal, and
     equal along their first axis. Integers are 0 and the last of their table or dtype, truth values False and True.
-    Where a model has several inputs, each is zero alone too, beside ordinary others.
+    Texts are empty, of one unknown word and of a thousand. Where a model has several inputs, each is zero alone too,
+    beside ordinary others.
 
     Args:
         inputs: the inputs of the model.
@@ -32,7 +34,7 @@ def hostile_arrays(inputs: tuple[NamedInput, ...], real: Mapping[str, np.ndarray
     full = {what: ordinary | part for what, part in examples.items()}
     if len(inputs) > 1:
         for each in inputs:
-            full[f"zeros in {each.name!r} alone"] = ordinary | {each.name: np.zeros_like(ordinary[each.name])}
+            full[f"zeros in {each.name!r} alone"] = ordinary | {each.name: _zeros(each, ordinary[each.name])}
     seen: dict[tuple, str] = {}
     for what, arrays in full.items():
         seen.setdefault(tuple(arrays[each.name].tobytes() for each in inputs), what)
@@ -40,7 +42,11 @@ def hostile_arrays(inputs: tuple[NamedInput, ...], real: Mapping[str, np.ndarray
 
 
 def _values(each: NamedInput, ordinary: np.ndarray, real: np.ndarray | None) -> Arrays:
-    dtype, zeros = np.dtype(each.dtype), np.zeros_like(ordinary)
+    zeros = _zeros(each, ordinary)
+    if each.dtype == TEXT:
+        texts = {"zeros": "", "an unknown word": UNKNOWN, "a thousand words": f"{UNKNOWN} " * 1000}
+        return {what: np.full_like(ordinary, text) for what, text in texts.items()}
+    dtype = np.dtype(each.dtype)
     if dtype.kind == "b" or each.ids is not None or dtype.kind in "iu":
         last = True if dtype.kind == "b" else (each.ids or min(int(np.iinfo(dtype).max), LARGEST) + 1) - 1
         end = np.full_like(ordinary, last)
@@ -60,6 +66,10 @@ def _values(each: NamedInput, ordinary: np.ndarray, real: np.ndarray | None) -> 
     if ordinary.ndim > 2:
         values["equal rows"] = np.repeat(ordinary[:, :1], ordinary.shape[1], axis=1)
     return {what: value.astype(dtype) for what, value in values.items()}
+
+
+def _zeros(each: NamedInput, ordinary: np.ndarray) -> np.ndarray:
+    return np.full_like(ordinary, "") if each.dtype == TEXT else np.zeros_like(ordinary)
 
 
 def _one_hot(zeros: np.ndarray, value: float) -> np.ndarray:

@@ -104,7 +104,8 @@ def write(
             archive = keras.export.ExportArchive()
             for layer in all_layers(program.model):
                 compared = isinstance(getattr(layer, "lookup_table", None), Compared)  # its table must stay behind
-                if not layer.weights and not compared:  # Keras saves tracked weights twice; an endpoint brings its own
+                # Keras saves tracked weights twice, an endpoint brings its own; parts are tracked with their layer
+                if layer.built and not layer.weights and not compared:
                     archive.track(layer)
             archive.add_endpoint(signature, program.traced(batch))
             for name, function in (more or {}).items():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasdl.core.errors import ArgumentError
+from kerasdl.deploy.export.hostile_inputs import hostile_arrays
 from kerasdl.deploy.export.model_inputs import NamedInput, fitting, named_inputs, random_arrays
 
 ONE = (NamedInput("x", (None, 3), "float32"),)
@@ -93,3 +94,13 @@ def test_samples_of_another_shape_are_refused_with_both_shapes_and_a_remedy(shap
     assert str(shape) in str(caught.value)
     assert remedy in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_hostile_texts_are_empty_unknown_and_long():
+    inputs = (NamedInput("text", (None, 1), "string", words=("good",)), ONE[0])
+    examples = hostile_arrays(inputs, {})
+    texts = {what: str(arrays["text"][0, 0]) for what, arrays in examples.items()}
+    assert texts["zeros"] == texts["zeros in 'text' alone"] == ""
+    assert texts["an unknown word"] not in ("", "good")
+    assert len(texts["a thousand words"].split()) == 1000
+    assert texts["zeros in 'x' alone"] in ("good", "")

@@ -129,3 +129,17 @@ def test_arguments_are_checked(name, given, message, make, tmp_path):
     with pytest.raises(ArgumentError, match=message):
         export_saved_model(make(name), tmp_path / "saved", **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_models_of_texts_are_judged_on_empty_and_unknown_texts_too(tmp_path):
+    text = keras.Input((1,), dtype="string", name="text")
+    ids = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=4)(text)
+    x = keras.layers.Flatten()(keras.layers.Embedding(4, 3)(ids))
+    model = fill_weights(keras.Model(text, keras.layers.Dense(2, name="head")(x)))
+    report = export_saved_model(model, tmp_path / "saved")
+    assert report.worst_relative < 1e-6
+    assert [each.relative < 1e-6 for each in report.hostile] == [True]
+    serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve"]
+    texts = np.array([["bad good"], [""]], object)
+    given = serve(text=tf.constant(texts))["head"]
+    np.testing.assert_allclose(given, model(tf.constant(texts)), atol=1e-6)
