@@ -142,6 +142,19 @@ def _bicubic(_: Any, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return resample("keyscubic", False, images, size, scale, tf.zeros([2]), steps=1024)
 
 
+def _area(_: Any, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    old = _sizes(images)[1:3]
+    rows, columns = (_overlaps(old[k], size[k]) for k in (0, 1))
+    return tf.einsum("bhwc,yh,xw->byxc", tf.cast(images, tf.float32), rows, columns)
+
+
+def _overlaps(old: Any, new: tf.Tensor) -> tf.Tensor:
+    """Returns the share (new, old) that each old cell has of each new one."""
+    width = tf.cast(old, tf.float32) / tf.cast(new, tf.float32)
+    start, cell = tf.range(tf.cast(new, tf.float32))[:, None] * width, tf.range(tf.cast(old, tf.float32))[None]
+    return tf.nn.relu(tf.minimum(start + width, cell + 1) - tf.maximum(start, cell)) / width
+
+
 def _resampling(kernel: str, antialias: bool, old: Any, new: tf.Tensor, scale: Any, shift: Any, steps: int):
     """Returns the weights (new, old) with which old samples enter new ones; positions are rounded to 1 / steps."""
     width = tf.maximum(1 / scale, 1) if antialias else tf.constant(1.0)
@@ -259,6 +272,7 @@ FORMULAS: dict[str, Callable[..., tf.Tensor]] = {
     "XlaDynamicUpdateSlice": _update_slice,
     "RGBToHSV": _hsv_of_rgb,
     "centred ResizeBicubic": _bicubic,
+    "ResizeArea": _area,
     "ScaleAndTranslate": _scale_and_translate,
     "complex Complex": lambda _, real, imaginary: tf.stack([real, imaginary], axis=-1),
     "complex Real": lambda _, x: x[..., 0],

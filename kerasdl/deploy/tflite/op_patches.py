@@ -93,10 +93,12 @@ def _resize(
 ) -> tf.Tensor:
     """Multiplies by a matrix of kernel values along the rows and another along the columns."""
     images = tf.convert_to_tensor(images)
-    has_operation = method not in KERNELS or (method == "bilinear" and not antialias)
+    has_operation = method not in (*KERNELS, "area") or (method == "bilinear" and not antialias)
     if has_operation or preserve_aspect_ratio or images.shape.rank != 4:
         return usual(images, size, method, preserve_aspect_ratio, antialias, name)
     size = tf.convert_to_tensor(size, tf.int32)
+    if method == "area":
+        return FORMULAS["ResizeArea"](None, images, size)
     if method == "bicubic" and not antialias:
         return FORMULAS["centred ResizeBicubic"](None, images, size)
     old = [known or tf.shape(images)[axis] for axis, known in enumerate(images.shape)][1:3]

@@ -66,10 +66,11 @@ def _images():
     [
         lambda y: keras.ops.minimum(y, 0.0),
         lambda y: keras.ops.maximum(y, 0.5),
+        lambda y: keras.ops.where(y > 0, y, 0.0),
         lambda y: L.Concatenate()([L.MaxPooling2D(4)(y), L.MaxPooling2D(4)(y)]),
         lambda y: L.Concatenate()([L.AveragePooling2D(4)(y), L.AveragePooling2D(4)(y)]),
     ],
-    ids=["minimum", "maximum", "joined_maxima", "joined_means"],
+    ids=["minimum", "maximum", "selection", "joined_maxima", "joined_means"],
 )
 def test_what_one_branch_cuts_off_another_still_reads(branch, tmp_path):
     """The quantiser gave the convolution the grid of the branch's end; its other reader was off by up to 0.74."""
