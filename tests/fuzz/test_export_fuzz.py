@@ -96,6 +96,14 @@ def test_a_denormal_may_be_taken_for_zero_and_nothing_else_may():
     assert judging.wrong_entry(names, expected, still, np.array([[1.0], [0.0], [0.0], [1.0]], "float32")) is not None
 
 
+def test_a_file_that_keeps_the_sign_of_a_denormal_which_the_model_takes_for_zero_is_right():
+    names = ["zeros", "minute", "denormal"]
+    expected = np.array([[0.0, 4.0], [2.0, 2.0], [0.0, 4.0]], "float32")  # counts on both sides of zero
+    kept = np.array([[0.0, 4.0], [2.0, 2.0], [2.0, 2.0]], "float32")
+    assert judging.wrong_entry(names, expected, np.zeros((3, 2)), kept) is None
+    assert "denormal" in judging.wrong_entry(names, expected, np.zeros((3, 2)), expected[[0, 1, 1]] + np.eye(3, 2, -2))
+
+
 def test_noise_is_what_one_unit_in_the_last_place_does():
     entry = keras.Input((1,))
     model = keras.Model(entry, keras.layers.Rescaling(1e6, offset=-1e6)(entry))
@@ -108,3 +116,13 @@ def test_an_integer_file_must_give_numbers_where_the_model_does():
     expected = np.array([[1.0], [np.inf]], "float32")
     assert judging.lost(["zeros", "ten_times"], expected, np.array([[0.0], [np.nan]], "float32")) is None
     assert "zeros" in judging.lost(["zeros", "ten_times"], expected, np.array([[np.nan], [0.0]], "float32"))
+
+
+def test_a_branch_without_float64_is_left_out_and_the_others_keep_their_draw():
+    net = fuzz_nets.drawn(940329, (5, 6))  # an average over volumes, and a PReLU
+    exact = fuzz_nets.in_float64(940329, net)
+    assert list(net.rows) == [5, 6]
+    assert list(exact.rows) == [6]
+    assert exact.model.outputs[0].shape == net.model.outputs[1].shape
+    x = [array[:3] for array in net.friendly]
+    np.testing.assert_allclose(judging.answers(exact.model, x)[0], judging.answers(net.model, x)[1], rtol=1e-4)

@@ -12,9 +12,11 @@ BOUND = 1e-4
 LOSSY = {"float16": 0.05, "dynamic": 0.35, "int8": 0.4, "int16x8": 0.35}
 SILENT = 1e-6  # an output whose root mean square is below says nothing of relative loss
 # A runtime, and TensorFlow itself, may take denormal numbers for zero or not: the answer to either is right.
+# What a denormal is then, one sign at each place, the example of normal numbers of the same signs tells.
 FLUSHED = ("zeros", "smallest", "denormal")
+SAME_SIGNS = "minute"
 # So small that a float kernel's own rounding is all that is left once a norm enlarges it: finite is enough there.
-MINUTE = ("tiny", "smallest")
+MINUTE = ("tiny", "smallest", SAME_SIGNS)
 
 Arrays = list[np.ndarray]
 
@@ -45,6 +47,7 @@ def _hostile(friendly: np.ndarray, rng: np.random.Generator) -> dict[str, np.nda
         rows["hundred_times"] = -100 * sample
         rows["tiny"] = 1e-6 * sample
         rows["smallest"] = np.full(shape, 2e-38, dtype) * np.sign(sample)
+        rows[SAME_SIGNS] = np.full(shape, 1e-32, dtype) * np.sign(sample)
         rows["denormal"] = np.full(shape, 1e-40, dtype) * np.sign(sample)
         rows["one"] = np.ones(shape, dtype)
     else:
@@ -109,7 +112,7 @@ def wrong_entry(
     """Says where a float file gives something else than the model; None where it is right."""
     if given.shape != expected.shape:
         return f"shape {given.shape}, right {expected.shape}"
-    near_zero = [names.index(name) for name in FLUSHED if name in names]
+    near_zero = [names.index(name) for name in (*FLUSHED, SAME_SIGNS) if name in names]
     for name, right, shift, value in zip(names, expected, moved, given, strict=True):
         finite = np.isfinite(right.astype("float64"))
         size = max(1.0, np.abs(right[finite].astype("float64")).max(initial=0.0))

@@ -3,6 +3,7 @@
 A branch depends on the seed of its net and its own number, so that a net of some of the branches holds the very same.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -24,48 +25,63 @@ class Net:
     """None where there is no branch."""
     rows: dict[int, str]
     """The row of the tables that each branch is of, by its number."""
+    attempts: dict[int, int]
+    """Which draw of each branch was the first that Keras took."""
     friendly: list[np.ndarray]
     """Examples for each input, such as a user would have."""
 
 
-def drawn(seed: int, only: tuple[int, ...] | None = None) -> Net:
-    """Returns the net of a seed, or one of some of its branches."""
+def drawn(seed: int, only: tuple[int, ...] | None = None, attempts: dict[int, int] | None = None) -> Net:
+    """Returns the net of a seed, or one of some of its branches.
+
+    Args:
+        seed: of the net.
+        only: the numbers of its branches; all if None.
+        attempts: which draw of each branch to take, where none is to be drawn anew; a branch that fails is left out.
+    """
     kind = TURNS[seed % len(TURNS)]
     table, shapes = KINDS[kind]
     rng = np.random.default_rng(seed)
     names = [str(name) for name in np.resize(rng.permutation(sorted(table)), BRANCHES.get(kind, 12))]
     friendly = [_friendly(rng, shape, dtype) for shape, dtype in shapes]
     inputs = [keras.Input(shape, dtype=dtype, name=f"in{k}") for k, (shape, dtype) in enumerate(shapes)]
-    rows, outputs = {}, []
+    rows, taken, outputs = {}, {}, []
     for number in range(len(names)) if only is None else (k for k in only if k < len(names)):
-        output = _branch(seed, number, names[number], kind, inputs)
+        tries = range(TRIES) if attempts is None else (attempts[number],)
+        attempt, output = _branch(seed, number, names[number], kind, inputs, tries)
         if output is not None:
-            rows[number] = names[number]
+            rows[number], taken[number] = names[number], attempt
             outputs.append(output)
     if not rows:
-        return Net(None, rows, friendly)
+        return Net(None, rows, taken, friendly)
     model = keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name=f"net{seed}")
     for number in rows:
         _fill(model, seed, number)
-    return Net(model, rows, friendly)
+    return Net(model, rows, taken, friendly)
 
 
-def in_float64(seed: int, only: tuple[int, ...] | None, like: keras.Model) -> keras.Model:
-    """Returns the net of a seed that computes in float64, with the weights of `like`."""
+def in_float64(seed: int, like: Net) -> Net:
+    """Returns the net of a seed that computes in float64, with the weights of `like`.
+
+    It lacks branches that TensorFlow computes in float32 alone, such as averages over volumes.
+    """
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")
     try:
-        model = drawn(seed, only).model
+        net = drawn(seed, tuple(like.rows), like.attempts)
     finally:
         keras.config.set_dtype_policy(usual)
-    for weight, value in zip(model.weights, like.weights, strict=True):
-        weight.assign(value.numpy())
-    return model
+    for layer in net.model.layers if net.model is not None else ():
+        for weight, value in zip(layer.weights, like.model.get_layer(layer.name).weights, strict=True):
+            weight.assign(value.numpy())
+    return net
 
 
-def _branch(seed: int, number: int, name: str, kind: str, inputs: list) -> keras.KerasTensor | None:
-    """Returns one output; a draw whose arguments Keras refuses is drawn anew."""
-    for attempt in range(TRIES):
+def _branch(
+    seed: int, number: int, name: str, kind: str, inputs: list, attempts: Iterable[int]
+) -> tuple[int, keras.KerasTensor | None]:
+    """Returns one output and which draw gave it; one whose arguments Keras refuses is drawn anew."""
+    for attempt in attempts:
         draw = Draw(np.random.default_rng([seed, number, attempt]), f"b{number}_{attempt}")
         try:
             x = _chain(draw, name, kind, inputs)
@@ -74,8 +90,8 @@ def _branch(seed: int, number: int, name: str, kind: str, inputs: list) -> keras
             continue
         size = np.prod([size or 0 for size in x.shape[1:]])
         if 0 < size <= 4000 and x.dtype != "bool":
-            return x
-    return None
+            return attempt, x
+    return TRIES, None
 
 
 def _check(inputs: list, output: keras.KerasTensor) -> None:
