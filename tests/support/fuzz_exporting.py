@@ -134,6 +134,10 @@ def _examine(child: "Child", seed: int, form: str, figures: Figures, until: floa
                     waiting.append(([number], True))
                 if len(rows) == 1 or not confirming:
                     _found(figures, Find(seed, form, number, rows[number], what), tell)
+            for number, drift in answer["drifting"] if not confirming else ():
+                key = f"{form} {rows[number]}"
+                figures.refused[key] += 1
+                figures.reasons[key] = f"drifts by {drift:.3g}, written all the same with a tolerance of {ANY_DRIFT:g}"
         elif answer["outcome"] == "refused" and (named := [k for k in answer["named"] if k in rows]):
             for number in named:
                 key = f"{form} {rows[number]}"
@@ -292,7 +296,9 @@ def _answer(task: dict) -> dict:
             _count_own_error(_last["exact"], net)
             what = _judge(task["format"], expected, _last["moved"][index], given[index], drifts[index])
         wrong += [(number, what)] if what else []
-    return {"outcome": "judged", "wrong": wrong, "rows": net.rows}
+    quantize = [*task["format"].split(), None][1]
+    far = [(number, drift) for number, drift in zip(net.rows, drifts, strict=True) if drift > _promised(quantize)]
+    return {"outcome": "judged", "wrong": wrong, "rows": net.rows, "drifting": far}
 
 
 def _count_own_error(exact: Any, net: Any) -> None:
@@ -355,6 +361,13 @@ def _onnx_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def _promised(quantize: str | None) -> float:
+    """Returns up to which drift that the library reports a file is held to be right."""
+    import fuzz_judging as judging
+
+    return 0.25 if quantize == "int8" else judging.LOSSY.get(quantize, judging.BOUND)
+
+
 def _judge(form: str, expected: Any, moved: Any, given: Any, drift: float) -> str | None:
     import fuzz_judging as judging
 
@@ -365,8 +378,7 @@ def _judge(form: str, expected: Any, moved: Any, given: Any, drift: float) -> st
         return what
     friendly = [k for k, name in enumerate(names) if name.startswith("friendly")]
     loss, bound = judging.rmse(expected[friendly], given[friendly]), judging.LOSSY[quantize]
-    promised = 0.25 if quantize == "int8" else bound
-    if drift <= promised and not loss <= bound:
+    if drift <= _promised(quantize) and not loss <= bound:
         return f"reported drift {drift:.3g}, on held-out examples {loss:.3g}"
     return None
 

@@ -1,11 +1,15 @@
 """Hostile inputs, and a judgement of files on them that knows nothing of the library under test.
 
-The model is the reference, called on one example at a time. An entry counts where the model agrees with itself once its
+The model is the reference, as `predict` runs it (in a graph: an image layer called on bytes may round, and not there),
+on one example at a time. An entry counts where the model agrees with itself once its
 inputs and weights move by a unit in the last place; each example is measured against max(1, its own largest output).
 """
 
+from functools import lru_cache
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 BOUND = 1e-4
 # Held-out root mean squared difference over root mean square: what the library promises on the calibration's own kind.
@@ -63,14 +67,22 @@ def _checker(shape: tuple[int, ...], high: float, dtype: np.dtype) -> np.ndarray
 
 
 def answers(model: keras.Model, arrays: Arrays) -> Arrays:
-    """Returns the model's outputs, called on one example at a time."""
-    parts = [_call(model, [array[k : k + 1] for array in arrays]) for k in range(len(arrays[0]))]
+    """Returns the model's outputs on one example at a time."""
+    parts = [_run(model, [array[k : k + 1] for array in arrays]) for k in range(len(arrays[0]))]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def _call(model: keras.Model, arrays: Arrays) -> Arrays:
-    values = model(arrays if len(arrays) > 1 else arrays[0], training=False)
-    return [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(values)]
+def _run(model: keras.Model, arrays: Arrays) -> Arrays:
+    return [value.numpy() for value in _graph(model)(*map(tf.constant, arrays))]
+
+
+@lru_cache(maxsize=2)
+def _graph(model: keras.Model) -> tf.types.experimental.GenericFunction:
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs])
+    def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        return keras.tree.flatten(model(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
+
+    return run
 
 
 def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.0**-23) -> Arrays:
@@ -90,7 +102,7 @@ def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.
                 for weight, value in zip(weights, kept, strict=True):
                     weight.assign(shaken(value))
             shifted = [shaken(array) if array.dtype.kind == "f" and turn else array for array in arrays]
-            for gap, given, value in zip(moved, _call(model, shifted), expected, strict=True):
+            for gap, given, value in zip(moved, _run(model, shifted), expected, strict=True):
                 np.maximum(gap, difference(value, given), out=gap)
     finally:
         for weight, value in zip(weights, kept, strict=True):

@@ -13,11 +13,12 @@ from kerasdl.core.keras_graph import all_layers
 
 from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
 from .parity import Drift
-from .tracing import Program, first_line, stateful_layers, third_party
+from .tracing import Program, first_line, in_batches, stateful_layers, third_party
 
 # A model that differs from itself by more than this share of the bound is too ill-conditioned there to judge a file.
 SHARE = 0.1
 NORMAL = 1e6  # makes a normal number of the denormal
+REORDERED = 2.0**-21
 MOVES = 3  # times that inputs and weights are moved by one unit in the last place
 
 Arrays = dict[str, np.ndarray]
@@ -157,10 +158,19 @@ class HostileExamples:
         """The largest difference of the model from itself: compiled or not, in 64 bits, inputs and weights moved."""
         if what not in self._own_answers:
             self._own_answers[what] = list(self._variants(self.examples[what]))
-        expected = self.answers[what][output].astype("float64")
-        with np.errstate(invalid="ignore", over="ignore"):
-            gaps = [np.abs(other[output].astype("float64") - expected) for other in self._own_answers[what]]
-        return np.max([np.where(np.isnan(gap), np.inf, gap) for gap in gaps], axis=0)
+        return _largest_gap(self.answers[what][output], [other[output] for other in self._own_answers[what]])
+
+    def own_gaps(self, arrays: Arrays, expected: Arrays) -> Arrays:
+        """Returns by output the largest difference of the model from its own answers to any examples.
+
+        Sums in another order are off by a few units of the last place: all of an example moves by as much, up and down.
+        """
+        others = [*self._variants(arrays), *(self.compiled(_scaled(arrays, 1 + by)) for by in (REORDERED, -REORDERED))]
+        return {output: _largest_gap(value, [each[output] for each in others]) for output, value in expected.items()}
+
+    def compiled(self, arrays: Arrays) -> Arrays:
+        """Returns what the model computes as `predict` and `fit` run it: in a graph."""
+        return in_batches(self.program.batch, arrays, self._compiled)
 
     def _variants(self, arrays: Arrays) -> Iterator[Arrays]:
         generator = np.random.default_rng(0)
@@ -170,7 +180,7 @@ class HostileExamples:
         for _ in range(MOVES):
             moved = {name: _moved(array, generator) for name, array in arrays.items()}
             with _moved_weights(self.program.model, generator):
-                yield self._compiled(moved)
+                yield self.compiled(moved)
 
     def _called(self, arrays: Arrays) -> Arrays:
         with third_party():
@@ -224,6 +234,12 @@ class _Gap:
 
     def share(self, where: np.ndarray) -> float:
         return float(self.gap[where].max() / self.size)
+
+
+def _largest_gap(expected: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps = [np.abs(other.astype("float64") - expected.astype("float64")) for other in others]
+    return np.max([np.where(np.isnan(gap), np.inf, gap) for gap in gaps], axis=0)
 
 
 def _joined(examples: list[Arrays]) -> Arrays:

@@ -44,6 +44,8 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "call", _normalized(layer))
             if isinstance(layer, keras.layers.GroupNormalization) and quantize not in CALIBRATED:
                 put(layer, "_apply_normalization", _centred(layer))
+            if isinstance(layer, keras.layers.PReLU):
+                put(layer, "call", _prelu(layer))
             if isinstance(layer, keras.layers.Embedding) and quantize == "int16x8":
                 put(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
@@ -134,6 +136,16 @@ def _centred(layer: keras.layers.GroupNormalization) -> Callable:
         return result + ops.reshape(layer.beta, shape) if layer.center else result
 
     return normalized
+
+
+def _prelu(layer: keras.layers.PReLU) -> Callable:
+    """Keeps Keras's form from becoming PRELU where that has too many dimensions: it takes four."""
+    usual = layer.call
+
+    def call(inputs: Any) -> Any:
+        return usual(inputs) if len(inputs.shape) <= 4 else ops.relu(inputs) + layer.alpha * ops.minimum(inputs, 0)
+
+    return call
 
 
 def _looked_up(layer: keras.layers.Embedding) -> Callable:

@@ -180,3 +180,13 @@ def test_int16_still_names_what_it_lacks(tmp_path):
     with pytest.raises(ExportError, match=r"no kernel for the operation SQUARED_DIFFERENCE of layer 'groups'"):
         export_tflite(model, tmp_path / "m.tflite", quantize="int16x8", representative=normal(32, 6, 4))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_prelu_over_volumes_converts(quantize, tmp_path):
+    entry = keras.Input((3, 3, 3, 2), name="x")
+    model = fill_weights(keras.Model(entry, L.PReLU(name="prelu")(entry)))
+    x = np.random.default_rng(0).normal(size=(40, 3, 3, 3, 2)).astype("float32")
+    export_tflite(model, tmp_path / "m.tflite", quantize=quantize, representative=x)
+    given = run_lite(tmp_path / "m.tflite", {"x": x})["prelu"]
+    assert relative_rmse(model(x), given) < (0.02 if quantize else 1e-6)

@@ -27,6 +27,25 @@ def test_selu_of_large_values_has_no_infinite_range(tmp_path, size):
     assert _int8_rmse(tmp_path, L.Activation("selu"), x) < 0.02
 
 
+def _least_beside(activation):
+    return lambda y: L.Add()([L.Minimum()([y, L.Activation(activation)(y)]), L.Activation("relu")(y)])
+
+
+def _most_of_reshaped(y):
+    flat = L.Reshape((24,))(y)
+    return L.Concatenate()([L.Maximum()([flat, L.Activation("relu6")(flat)]), L.Activation("tanh")(L.Flatten()(y))])
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [L.Activation("selu"), _least_beside("relu6"), _most_of_reshaped, lambda y: L.Add()([L.ReLU(threshold=1.0)(y), y])],
+    ids=["selu", "minimum", "maximum of reshaped", "selection"],
+)
+def test_a_selection_cuts_nothing_off_for_others_that_read_the_same(tmp_path, layers):
+    x = 2 * np.random.default_rng(0).normal(size=(60, 6, 4)).astype("float32")
+    assert _int8_rmse(tmp_path, layers, x) < 0.02  # selu was off by 0.6
+
+
 def test_exponentials_that_overflow_inside_stay_in_float(tmp_path):
     x = np.random.default_rng(0).uniform(60, 100, (40, 8)).astype("float32")
     x[::2] *= -1
