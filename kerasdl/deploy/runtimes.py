@@ -11,6 +11,7 @@ from kerasdl.core import checks
 
 from .export import saved_model
 from .export.file_tensors import FileTensor
+from .export.model_inputs import plain
 from .onnx import runtime as onnx_runtime
 from .tflite import flatbuffer
 from .tflite import runtime as tflite_runtime
@@ -24,8 +25,8 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
 
     Args:
         path: what an export wrote.
-        inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name. Whole numbers are taken
-            for real ones, and 64 bits for 32.
+        inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name, the file's or Keras's.
+            Whole numbers are taken for real ones, and 64 bits for 32.
 
     Returns:
         The outputs (B, ...) by name.
@@ -44,7 +45,8 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
     suffix = checks.one_of("the suffix of path", "" if path.is_dir() else path.suffix, RUNTIMES)
     runtime = RUNTIMES[suffix]
     names = runtime.input_names(path)
-    arrays = dict(inputs) if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
+    given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
+    arrays = {name if name in names else plain(name): array for name, array in given.items()}
     if set(arrays) != set(names):
         checks.refuse(f"{path.name} takes the inputs {tuple(names)}", tuple(arrays), "Pass a dict of arrays by name.")
     takes, _ = ENDS[suffix].file_tensors(path)

@@ -337,7 +337,7 @@ def _outputs(model: Any, path: Path, arrays: list) -> list:
 
     from kerasdl.deploy import run_exported
 
-    named = {tensor.name: array for tensor, array in zip(model.inputs, arrays, strict=True)}
+    named = {tensor.name.lower(): array for tensor, array in zip(model.inputs, arrays, strict=True)}
     if path.suffix == ".onnx":  # a batch would share the ranges of a dynamic file
         session = _onnx_session(path)
         names = [output.name for output in session.get_outputs()]

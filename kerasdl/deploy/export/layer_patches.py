@@ -10,19 +10,27 @@ from keras import ops
 
 from kerasdl.core.keras_graph import all_layers
 
-from .stable_ops import stable_formulas
+from .patching import replaced
+from .stable_ops import exact_mean, stable_formulas
 
 COMPARED = 10_000  # so many entries of a look-up table are compared one by one
 
 
 @contextmanager
-def for_export(model: keras.Model) -> Iterator[None]:
-    """Lets what no converter takes right compute otherwise inside the block; the layers get their own back."""
+def for_export(model: keras.Model, *, integers: bool) -> Iterator[None]:
+    """Lets what no converter takes right compute otherwise inside the block; the layers get their own back.
+
+    Args:
+        model: the model.
+        integers: whether the file computes in integers.
+    """
     with ExitStack() as stack:
         for layer in all_layers(model):
             if isinstance(layer, keras.layers.TimeDistributed):
                 stack.callback(delattr, layer, "call")
                 layer.call = _all_times_at_once(layer)
+            if isinstance(layer, keras.layers.GroupNormalization) and not integers:
+                stack.enter_context(replaced(layer, _apply_normalization=_centred(layer)))
             if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
                 stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
                 layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
@@ -60,3 +68,19 @@ def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
         return ops.reshape(outputs, (count, time, *outputs.shape[1:]))
 
     return call
+
+
+def _centred(layer: keras.layers.GroupNormalization) -> Callable:
+    """Takes the mean away before it scales: a constant image is zero then, not its rounding."""
+
+    def normalized(inputs: Any, input_shape: Any) -> Any:
+        group = len(inputs.shape) - 2 if layer.axis == -1 else layer.axis
+        axes = [axis for axis in range(1, len(inputs.shape)) if axis != group]
+        gap = inputs - exact_mean(inputs, axes)
+        result = gap * ops.rsqrt(ops.mean(gap * gap, axis=axes, keepdims=True) + layer.epsilon)
+        shape = layer._create_broadcast_shape(input_shape)
+        if layer.scale:
+            result = result * ops.reshape(layer.gamma, shape)
+        return result + ops.reshape(layer.beta, shape) if layer.center else result
+
+    return normalized

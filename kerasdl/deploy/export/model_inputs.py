@@ -21,8 +21,8 @@ class NamedInput:
     """One input of a model."""
 
     name: str
-    """Its Keras name, all but letters, digits and _ replaced by _, and `input_` put before what is no letter; a second
-    one of the same name gets `_1`."""
+    """Its Keras name in lower case, as TensorFlow writes it, all but letters, digits and _ replaced by _, and `input_`
+    put before what is no letter; a second one of the same name gets `_1`."""
     shape: tuple[int | None, ...]
     """Its shape with the batch first; the batch is None or 1."""
     dtype: str
@@ -236,7 +236,7 @@ def _dtype_of(array: np.ndarray) -> str:
 
 def plain(name: str) -> str:
     """Returns a name in the letters that every format takes."""
-    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    word = re.sub(r"\W", "_", name, flags=re.ASCII).lower()
     return word if word[:1].isalpha() else f"input_{word}"  # TensorFlow's names start with a letter
 
 

@@ -27,8 +27,9 @@ from ..export.tracing import Program, first_line, stateful_layers, third_party, 
 from .graph_rewrites import open_compiled_functions, rewrite_operations
 from .maxpool_padding import keep_paddings
 from .op_handlers import HANDLERS
-from .quantizer import float_products, graphs_in, quantize_file
+from .quantizer import float_products, quantize_file
 from .runtime import file_tensors, run_file
+from .subgraphs import graphs_in
 
 OPSETS = range(13, 23)
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
@@ -106,7 +107,7 @@ def export_onnx(
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
         ends=file_tensors,
-        stand_ins=for_export,
+        stand_ins=partial(for_export, integers=quantize == "int8"),
         calibrated=quantize == "int8",
     )
     return export(model, path, target, drawn, tolerance)

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from .quantizer import graphs_in
+from .subgraphs import graphs_in
 
 # What may stand between a padding and the pooling that it is for.
 BETWEEN = ("Transpose", "Identity", "Squeeze", "Unsqueeze", "Reshape")

@@ -1,8 +1,8 @@
 """Float ONNX files in eight bits, through onnxruntime's quantizer."""
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from ..export.division_chains import division_chains
+from .loop_barriers import put_barriers
+from .subgraphs import graphs_in
 
 # What computes with weights or takes the time of a net: whoever asks for integers must hear where these stay float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
@@ -20,6 +22,7 @@ DYNAMIC = ["MatMul", "LSTM"]
 # Which input is the kernel or the table of embeddings, and which axis has the output channels or the rows.
 STORED = {"Conv": (1, 0), "ConvTranspose": (1, 1), "Gather": (0, 0)}
 DIVISIONS, GUARDS = ("Div", "Mod"), ("Add", "Sum", "Max", "Exp", "Sigmoid", "Softmax")
+UNIT = {"rmin": np.float32(0), "rmax": np.float32(1)}  # the range of zeros: what comes later is cut off there
 SMALLEST_KERNEL = 512  # entries; below, the nodes that int8 needs take more than it saves
 
 
@@ -48,6 +51,8 @@ def quantize_file(path: Path, quantize: str, ranges: dict[str, np.ndarray]) -> N
         proto = _quantized(path, Path(folder), quantize, ranges)
     if quantize == "dynamic":
         _store_kernels(proto.graph)
+    else:
+        put_barriers(proto)
     del proto.graph.value_info[:]  # a reader infers it
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
@@ -66,20 +71,37 @@ def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.nda
             weight_type=QuantType.QInt8,
             reduce_range=True,
         )
-    else:
-        quantize_static(
-            simplified,
-            quantized,
-            _Examples(ranges),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,
-            calibration_providers=["CPUExecutionProvider"],
-            nodes_to_exclude=_divisions(simplified),
-        )
+        return onnx.load(str(quantized))
+    static = partial(
+        quantize_static,
+        simplified,
+        quantized,
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        reduce_range=True,
+        calibration_providers=["CPUExecutionProvider"],
+        nodes_to_exclude=_divisions(simplified),
+    )
+    static(_Examples(ranges))
+    if dead := _dead(onnx.load(str(quantized))):
+        static(_Examples(ranges), extra_options={"TensorQuantOverrides": {name: [UNIT] for name in dead}})
     return onnx.load(str(quantized))
+
+
+def _dead(proto: onnx.ModelProto) -> list[str]:
+    """Returns the tensors that were zero on all examples.
+
+    onnxruntime gives them a step of 1 around zero, and takes away a Relu before them: its negative inputs would pass.
+    """
+    values = {each.name: onnx.numpy_helper.to_array(each) for each in proto.graph.initializer}
+    steps = {node.input[1]: node.input[2] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    return [
+        step.removesuffix("_scale")
+        for step, zero in steps.items()
+        if step in values and values[step].size == 1 and values[step] == 1 and values[zero] == 0
+    ]
 
 
 @dataclass(frozen=True)
@@ -108,15 +130,6 @@ def float_products(proto: onnx.ModelProto) -> list[str]:
     }
     products = [node for graph in graphs for node in graph.node if node.op_type in PRODUCTS]
     return sorted({node.op_type for node in products if not read.issuperset(node.input[:2])})
-
-
-def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Gives a graph and those of the loops and branches in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs_in(attribute.g)
 
 
 def _store_kernels(graph: onnx.GraphProto) -> None:

@@ -14,7 +14,7 @@ from kerasdl.core.keras_graph import all_layers
 
 from ..export.layer_patches import for_export
 from ..export.patching import functions, replaced
-from ..export.stable_ops import exact_mean, tflite_formulas
+from ..export.stable_ops import tflite_formulas
 from .op_patches import formulas
 from .unrolled_rnn import steps_of
 
@@ -42,15 +42,13 @@ def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, 
                 put(layer, "inner_loop", steps_of(layer, unrolled))
             if isinstance(layer, keras.layers.LayerNormalization) and quantize == "int16x8":
                 put(layer, "call", _normalized(layer))
-            if isinstance(layer, keras.layers.GroupNormalization) and quantize not in CALIBRATED:
-                put(layer, "_apply_normalization", _centred(layer))
             if isinstance(layer, keras.layers.PReLU):
                 put(layer, "call", _prelu(layer))
             if isinstance(layer, keras.layers.Embedding) and quantize == "int16x8":
                 put(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
                 put(layer, "call", _masked_softmax(layer))
-        stack.enter_context(for_export(model))
+        stack.enter_context(for_export(model, integers=quantize in CALIBRATED))
         stack.enter_context(formulas())
         stack.enter_context(tflite_formulas(integers=quantize in CALIBRATED))
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
@@ -120,22 +118,6 @@ def _normalized(layer: keras.layers.LayerNormalization) -> Callable:
         return result if layer.beta is None else result + ops.reshape(layer.beta, shape)
 
     return call
-
-
-def _centred(layer: keras.layers.GroupNormalization) -> Callable:
-    """Takes the mean away before it scales: a constant image is zero then, not its rounding."""
-
-    def normalized(inputs: Any, input_shape: Any) -> Any:
-        group = len(inputs.shape) - 2 if layer.axis == -1 else layer.axis
-        axes = [axis for axis in range(1, len(inputs.shape)) if axis != group]
-        gap = inputs - exact_mean(inputs, axes)
-        result = gap * ops.rsqrt(ops.mean(gap * gap, axis=axes, keepdims=True) + layer.epsilon)
-        shape = layer._create_broadcast_shape(input_shape)
-        if layer.scale:
-            result = result * ops.reshape(layer.gamma, shape)
-        return result + ops.reshape(layer.beta, shape) if layer.center else result
-
-    return normalized
 
 
 def _prelu(layer: keras.layers.PReLU) -> Callable:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasdl.core.errors import ArgumentError
+from kerasdl.deploy import export_onnx, export_saved_model, export_tflite, run_exported
 from kerasdl.deploy.export.hostile_inputs import hostile_arrays
 from kerasdl.deploy.export.model_inputs import NamedInput, fitting, named_inputs, random_arrays
 
@@ -75,10 +76,20 @@ def test_a_picture_beside_tokens_is_no_token_and_categories_bound_as_tables_do()
 
 
 def test_names_that_become_one_are_told_apart():
-    names = ["a b", "a_b", "größe", "_x", "a_b_1"]
+    names = ["a b", "A_b", "größe", "_x", "a_b_1"]
     inputs = [keras.Input((1,), name=name) for name in names]
     model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
     assert [each.name for each in named_inputs(model)] == ["a_b", "a_b_1", "gr__e", "input__x", "a_b_1_1"]
+
+
+@pytest.mark.parametrize("export", [export_tflite, export_onnx, export_saved_model])
+def test_an_input_in_capitals_has_small_letters_in_every_file(export, tmp_path):
+    left, right = keras.Input((3,), name="Left"), keras.Input((3,), name="rightHand")
+    model = keras.Model([left, right], keras.layers.Subtract(name="Gap")([left, right]))
+    path = tmp_path / {export_tflite: "m.tflite", export_onnx: "m.onnx"}.get(export, "saved")
+    assert {each.name for each in export(model, path).inputs} == {"left", "righthand"}
+    arrays = {"Left": np.full((2, 3), 5.0, "float32"), "rightHand": np.full((2, 3), 2.0, "float32")}
+    np.testing.assert_array_equal(run_exported(path, arrays)["Gap"], np.full((2, 3), 3.0))
 
 
 @pytest.mark.parametrize(
