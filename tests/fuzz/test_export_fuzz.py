@@ -1,6 +1,10 @@
 """Random nets export right or are refused by name; and the fuzzer itself sees what is wrong."""
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from queue import Queue
 
 import fuzz_exporting
 import fuzz_judging as judging
@@ -34,10 +38,19 @@ def test_a_wrong_file_and_a_crash_are_finds(monkeypatch):
     try:
         child._start()
         child.process.kill()
-        assert child.ask({"seed": 2, "format": "onnx", "only": [1]})["outcome"] == "crashed"
+        assert child.ask({"seed": 2, "format": "onnx", "only": [1]})["outcome"] == "gone"
         assert child.ask({"seed": 2, "format": "onnx", "only": [1]})["outcome"] == "judged"
     finally:
         child.end()
+
+
+@pytest.mark.parametrize(("said", "outcome"), [(fuzz_exporting.DRAWN, "crashed"), ("", "gone")])
+def test_a_process_that_ends_before_the_model_has_answered_is_no_fault_of_a_file(said, outcome, tmp_path):
+    child, command = fuzz_exporting.Child(), [sys.executable, "-c", f"print({said!r}); input()"]
+    child.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.lines, child.stack = Queue(), tmp_path / "stack"
+    threading.Thread(target=fuzz_exporting._read, args=(child.process.stdout, child.lines), daemon=True).start()
+    assert child.ask({"seed": 0, "format": "onnx", "only": [1]})["outcome"] == outcome
 
 
 def test_every_layer_of_keras_is_drawn_or_left_out_with_a_reason():

@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MARK = "answer: "
+DRAWN = "drawn"  # what a child says once the model has answered all inputs by itself
 LIMIT = 400.0  # seconds for one file of one net, on a busy machine
 LIFE = 40  # files that a child writes before a fresh one takes over: TensorFlow keeps what it traced
 ALWAYS = ("tflite", "onnx", "tflite int8", "onnx int8")
@@ -54,6 +55,8 @@ class Figures:
     outputs: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    gone: set[tuple[int, int]] = field(default_factory=set)
+    """Seed and number of branches that TensorFlow itself cannot run: it ends the process in a kernel of its own."""
     refused: Counter = field(default_factory=Counter)
     """Branches refused by (format, row)."""
     reasons: dict[str, str] = field(default_factory=dict)
@@ -67,7 +70,8 @@ class Figures:
     def __str__(self) -> str:
         lines = [
             f"exports: {self.nets} nets ({self.nets_an_hour:.0f} an hour), {self.files} files, {self.outputs} outputs; "
-            f"{sum(self.refused.values())} branches refused by name; {len(self.finds)} finds"
+            f"{sum(self.refused.values())} branches refused by name; "
+            f"{len(self.gone)} that TensorFlow itself cannot run; {len(self.finds)} finds"
         ]
         lines += [f"  refused {count:4d} {key}: {self.reasons[key]}" for key, count in sorted(self.refused.items())]
         lines += [
@@ -116,7 +120,9 @@ def run(
 
 def _examine(child: "Child", seed: int, form: str, figures: Figures, until: float, tell: Callable) -> None:
     """Writes one kind of file of a net; what is refused or fails is taken out and the rest written again."""
-    waiting: list[tuple[list[int] | None, bool]] = [(None, False)]
+    gone = [number for net, number in figures.gone if net == seed]
+    left = [number for number in range(12) if number not in gone] if gone else None
+    waiting: list[tuple[list[int] | None, bool]] = [(left, False)]
     before, together = len(figures.finds), None
     for _ in range(TASKS):
         if not waiting or time.monotonic() > until:
@@ -148,6 +154,8 @@ def _examine(child: "Child", seed: int, form: str, figures: Figures, until: floa
         elif answer["outcome"] == "refused" and answer.get("by_input"):
             figures.refused[f"{form} input"] += 1
             figures.reasons[f"{form} input"] = answer["what"]
+        elif answer["outcome"] == "gone" and len(only or []) == 1:  # TensorFlow's own kernel: nothing to export
+            figures.gone.add((seed, only[0]))
         elif len(only or rows) == 1:  # crashed, hung, raised, or refused without a name
             number = (only or list(rows))[0]
             _found(figures, Find(seed, form, number, rows[number], f"{answer['outcome']}: {answer['what']}"), tell)
@@ -155,7 +163,8 @@ def _examine(child: "Child", seed: int, form: str, figures: Figures, until: floa
             numbers = only or list(rows) or list(range(12))
             middle = len(numbers) // 2
             waiting += [(numbers[:middle], False), (numbers[middle:], False)]
-            together = together or f"{answer['outcome']}: {answer['what']}"
+            if answer["outcome"] != "gone":
+                together = together or f"{answer['outcome']}: {answer['what']}"
             tell(f"seed {seed}, {form}: {answer['outcome']}: {answer['what']}; looking for the branch")
     if together and not waiting and len(figures.finds) == before:
         _found(figures, Find(seed, form, None, "several branches together", together), tell)
@@ -184,7 +193,7 @@ class Child:
         self.asked += 1
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
-        until = time.monotonic() + LIMIT
+        until, drawn = time.monotonic() + LIMIT, False
         while True:
             try:
                 line = self.lines.get(timeout=max(until - time.monotonic(), 0.01))
@@ -194,7 +203,10 @@ class Child:
             if line is None:
                 code = self.process.wait()
                 self.end()
+                if not drawn:
+                    return {"outcome": "gone", "what": f"the model itself ends the process with {code}"}
                 return {"outcome": "crashed", "what": f"the process ended with {code} in {_crashed_in(self.stack)}"}
+            drawn = drawn or line.strip() == DRAWN
             if line.startswith(MARK):
                 return json.loads(line.removeprefix(MARK))
 
@@ -278,6 +290,7 @@ def _answer(task: dict) -> dict:
         moved = judging.noise(net.model, arrays, expected)
         _last.update(key=key, net=net, names=names, arrays=arrays, expected=expected, moved=moved)
     net = _last["net"]
+    print(f"\n{DRAWN}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"net.{task['format'].split()[0]}")
         try:
