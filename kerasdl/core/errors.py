@@ -1,5 +1,7 @@
 """The errors that kerasdl raises on purpose: each says the rule, what came and what to do."""
 
+import re
+
 
 class KerasdlError(Exception):
     """Base of every error raised on purpose; the command line shows its text alone, on one line."""
@@ -35,3 +37,10 @@ class WeightsError(KerasdlError, ValueError):
 
 class ExportError(KerasdlError, RuntimeError):
     """An export that failed or did not compute what the model computes; no file was left."""
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's text that says something, at most 300 characters of it."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))  # Keras prints in bold
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "Exception encountered" not in line]
+    return (lines or [type(error).__name__])[0][:300]

@@ -23,8 +23,8 @@ def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None
         sample: as in `output_activations`; it shows what a subclassed model gives.
 
     Raises:
-        ArgumentError: the loss has `from_logits=True` and the model ends in a softmax or sigmoid, or the loss takes
-            probabilities and the model ends in a linear layer.
+        ArgumentError: the loss has `from_logits=True` and the model ends in a softmax or sigmoid, the loss takes
+            probabilities and the model ends in a linear layer, or it takes those of a softmax and gets a sigmoid's.
 
     Example:
         >>> check_from_logits(keras.losses.SparseCategoricalCrossentropy(from_logits=True), model)
@@ -41,6 +41,36 @@ def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None
     for each, logits, end in zip(losses, wanted, ends, strict=False):
         if logits is not None:
             _check(getattr(each, "name", None) or getattr(each, "__name__", each), logits, end)
+        wants = ENDS.get(_function_of(each), getattr(each, "end", None))
+        if logits is False and wants and end.gives_probabilities and end.kind != wants:
+            # Keras goes back to what stood before the activation, and takes that for the logits of the other one.
+            name = getattr(each, "name", None) or getattr(each, "__name__", each)
+            rule = f"{name} must have a model that ends in a {wants}"
+            checks.refuse(rule, f"{end.layer}, which ends in a {end.kind}", HINTS[wants])
+
+
+ENDS = {
+    keras.losses.sparse_categorical_crossentropy: "softmax",
+    keras.losses.categorical_crossentropy: "softmax",
+    keras.losses.categorical_focal_crossentropy: "softmax",
+    keras.losses.binary_crossentropy: "sigmoid",
+    keras.losses.binary_focal_crossentropy: "sigmoid",
+}
+HINTS = {
+    "softmax": "For several labels at once pass BinaryCrossentropy; for one of several end the model in a softmax.",
+    "sigmoid": "For one of several labels pass CategoricalCrossentropy; for several end the model in a sigmoid.",
+}
+
+
+def _function_of(loss: Any) -> Any:
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:  # "crossentropy" is for either
+            return None
+    loss = loss.func if isinstance(loss, functools.partial) else loss
+    function = getattr(loss, "fn", loss)
+    return function if callable(function) and getattr(function, "__hash__", None) else None
 
 
 def _check(name: Any, logits: bool, end: OutputActivation) -> None:
@@ -65,6 +95,8 @@ def from_logits(loss: Any) -> bool | None:
         (False, None)
     """
     if isinstance(loss, str):
+        if loss.lower() in ("crossentropy", "ce"):
+            return False
         try:
             loss = keras.losses.get(loss)
         except ValueError:  # compile names it
@@ -81,6 +113,50 @@ def from_logits(loss: Any) -> bool | None:
         return False
     parameter = inspect.signature(loss).parameters.get("from_logits")
     return None if parameter is None else parameter.default
+
+
+def check_thresholds(loss: Any, metrics: Any, outputs: int | None = None) -> None:
+    """Passes where no metric of one output reads logits as probabilities: those of a loss with `from_logits=True`.
+
+    Args:
+        loss: that of the output.
+        metrics: a list of Keras metrics, names and functions.
+        outputs: the last axis of the output; by it `"accuracy"` compares with a threshold, or the largest.
+
+    Raises:
+        ArgumentError: a metric has a threshold of 0.5, or takes probabilities.
+
+    Example:
+        >>> check_thresholds(keras.losses.BinaryCrossentropy(from_logits=True), [keras.metrics.AUC(from_logits=True)])
+    """
+    if from_logits(loss) is not True:
+        return
+    for metric in metrics:
+        name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", metric))
+        why = _over_probabilities(metric, outputs)
+        if why:
+            hint = "Pass from_logits=True or threshold=0.0 (probability 0.5), or end the model in a sigmoid."
+            checks.refuse("metrics of a model that gives logits must be over logits", f"{name} ({why})", hint)
+
+
+def _over_probabilities(metric: Any, outputs: int | None) -> str | None:
+    """Returns what a metric has that is meant for probabilities."""
+    if isinstance(metric, str):
+        if metric in ("accuracy", "acc"):
+            return "threshold 0.5" if outputs == 1 else None
+        try:
+            metric = keras.metrics.get(metric)
+        except ValueError:  # compile names it
+            return None
+    if not isinstance(metric, keras.metrics.Metric):
+        if metric is keras.metrics.binary_accuracy:
+            return "threshold 0.5"
+        return "from_logits=False" if from_logits(metric) is False else None
+    config = metric.get_config() if _is_ours(type(metric)) else {}
+    if "from_logits" in config or "num_thresholds" in config:
+        return None if config.get("from_logits") else "from_logits=False"
+    thresholds = config.get("threshold"), config.get("thresholds", 0.0 if config.get("top_k") else ())
+    return "threshold 0.5" if 0.5 in thresholds or thresholds[1] in (None, [0.5], (0.5,)) else None
 
 
 def _is_ours(thing: Any) -> bool:

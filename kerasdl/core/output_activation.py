@@ -48,8 +48,8 @@ class OutputActivation:
     """Where one output of a model comes from, as far as its values tell logits from probabilities."""
 
     kind: str | None
-    """`softmax` or `sigmoid` for probabilities; `linear` or `log_softmax` for logits; `rescaled probabilities`, which
-    are neither; None where it is not known."""
+    """`softmax` or `sigmoid` for probabilities; `linear`, `log_softmax` or `values outside 0 to 1` for logits;
+    `rescaled probabilities`, which are neither; None where it is not known."""
     layer: str
     """The name of the layer or operation that ends so."""
 
@@ -60,8 +60,8 @@ class OutputActivation:
 
     @property
     def gives_logits(self) -> bool:
-        """Whether the output is logits for sure."""
-        return self.kind in ("linear", "log_softmax")
+        """Whether the output is no probabilities for sure."""
+        return self.kind in ("linear", "log_softmax", OPEN)
 
     @property
     def is_rescaled(self) -> bool:
@@ -69,6 +69,7 @@ class OutputActivation:
         return self.kind == RESCALED
 
 
+OPEN = "values outside 0 to 1"
 UNKNOWN = OutputActivation(None, "")
 
 
@@ -100,7 +101,9 @@ def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputAc
     sampled = _sampled(model, sample)
     if not ends or len(sampled) != len(ends):
         return ends or sampled or (UNKNOWN,)
-    return tuple(seen if end.kind is None else end for end, seen in zip(ends, sampled, strict=True))
+    # A graph of layers that mix what they are given may give probabilities for real inputs, and not for random ones.
+    pairs = zip(ends, sampled, strict=True)
+    return tuple(seen if end.kind is None and seen.kind != OPEN else end for end, seen in pairs)
 
 
 def gives_probabilities(model: keras.Model, sample: Any = None) -> bool:
@@ -209,7 +212,10 @@ def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
         answers = [_answers(model, few, scale) for scale in SCALES]
     except Exception:  # a net of rules of its own, of which the caller hears where it is run on real data
         return ()
-    return tuple(OutputActivation(_kind_of(arrays), model.name) for arrays in zip(*answers, strict=True))
+    grows = any(
+        keras.backend.is_float_dtype(keras.backend.standardize_dtype(each.dtype)) for each in keras.tree.flatten(few)
+    )
+    return tuple(OutputActivation(_kind_of(arrays, grows), model.name) for arrays in zip(*answers, strict=True))
 
 
 def _few(each: Any, rng: np.random.Generator) -> Any:
@@ -233,12 +239,14 @@ def _answers(model: keras.Model, inputs: Any, scale: float) -> list[np.ndarray]:
     return [np.asarray(keras.ops.convert_to_numpy(each), "float64") for each in keras.tree.flatten(outputs)]
 
 
-def _kind_of(values: tuple[np.ndarray, ...]) -> str | None:
-    """Returns what outputs for inputs of growing size show."""
+def _kind_of(values: tuple[np.ndarray, ...], grows: bool) -> str | None:
+    """Returns what outputs for inputs of growing size show; whole numbers do not grow."""
     first, together = values[0], np.concatenate([value.ravel() for value in values])
-    if first.ndim < 2 or not (np.isfinite(first).all() and first.min() >= 0 and first.max() <= 1 + SUM_TOLERANCE):
+    if first.ndim < 2 or not np.isfinite(first).all():
         return None
+    if first.min() < 0 or first.max() > 1 + SUM_TOLERANCE:
+        return OPEN if first.min() < -SUM_TOLERANCE or first.max() > 1 + SUM_TOLERANCE else None
     if first.shape[-1] > 1 and np.abs(first.sum(axis=-1) - 1).max() <= SUM_TOLERANCE:
         return "softmax"
     bounded = np.isfinite(together).all() and together.min() >= 0 and together.max() <= 1
-    return "sigmoid" if bounded and np.ptp(together) > 0.5 else None
+    return "sigmoid" if grows and bounded and np.ptp(together) > 0.5 else None

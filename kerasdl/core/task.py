@@ -40,15 +40,20 @@ class Task:
     activation: str | None = None
     """What makes scores of logits, `softmax` or `sigmoid`; None where outputs are taken as they are."""
 
-    def loss_for(self, model: Any) -> Any:
-        """Makes the default loss over what a model gives: logits, or probabilities where it ends in a softmax."""
-        loss = self.loss()
-        return over_probabilities(loss) if from_logits(loss) and gives_probabilities(model) else loss
+    def loss_for(self, model: Any, sample: Any = None) -> Any:
+        """Makes the default loss over what a model gives: logits, or probabilities where it ends in a softmax.
 
-    def metrics_for(self, model: Any) -> list:
+        Args:
+            model: a Keras model.
+            sample: as in `output_activations`, by which a subclassed model shows what it gives.
+        """
+        loss = self.loss()
+        return over_probabilities(loss) if from_logits(loss) and gives_probabilities(model, sample) else loss
+
+    def metrics_for(self, model: Any, sample: Any = None) -> list:
         """Makes the default metrics over what a model gives, as `loss_for` does."""
         metrics = self.metrics()
-        over = from_logits(self.loss()) and gives_probabilities(model)
+        over = from_logits(self.loss()) and gives_probabilities(model, sample)
         return [over_probabilities(metric) for metric in metrics] if over else metrics
 
 

@@ -46,13 +46,7 @@ def as_dataset(
     if not isinstance(source, (tuple, list)) or len(source) != 2:
         rule = "data must be a Dataset, a pair of arrays (inputs, labels) or a tf.data.Dataset of batches"
         checks.refuse(rule, type(source).__name__, "For data by name, use kerasdl.data.load.")
-    try:
-        inputs, labels = (_narrow(_plain(part)) for part in source)
-    except ValueError:  # arrays of unlike shape in a list
-        inputs = labels = np.empty((), object)
-    for what, part, given in (("inputs", inputs, source[0]), ("labels", labels, source[1])):
-        if part.dtype.kind == "O":
-            _refuse_objects(what, given)
+    inputs, labels = (_as_array(what, part) for what, part in zip(("inputs", "labels"), source, strict=True))
     if not inputs.ndim or not labels.ndim or len(inputs) != len(labels) or len(inputs) == 0:
         lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
         raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
@@ -98,14 +92,19 @@ def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[s
     )
 
 
-def _plain(part: Any) -> np.ndarray:
-    array = np.asarray(part)
-    texts = array.dtype.kind == "O" and array.size and all(isinstance(each, (str, bytes)) for each in array.flat)
-    return array.astype(str) if texts else array
+def _as_array(what: str, given: Any) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except ValueError:  # arrays of unlike shape in a list
+        _refuse_objects(what, given, nested=True)
+    if array.dtype.kind == "O" and array.size and all(isinstance(each, (str, bytes)) for each in array.flat):
+        return array.astype(str)
+    if array.dtype.kind == "O":
+        _refuse_objects(what, given, nested=isinstance(given, Mapping) or any(map(np.ndim, array.flat)))
+    return _narrow(array)
 
 
-def _refuse_objects(what: str, given: Any) -> NoReturn:
-    nested = isinstance(given, Mapping) or (isinstance(given, (tuple, list)) and any(map(np.ndim, given)))
+def _refuse_objects(what: str, given: Any, nested: bool) -> NoReturn:
     if nested:
         rule = "arrays must be one of inputs and one of labels"
         hint = "Pass several inputs as a tf.data.Dataset of ((first, second), labels)."

@@ -27,6 +27,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         1.3863
     """
 
+    end = "softmax"
+    """The activation behind which the model gives what the loss takes with from_logits=False."""
+
     def __init__(
         self, smoothing, from_logits=True, reduction="sum_over_batch_size", name="smoothed_cross_entropy", dtype=None
     ):

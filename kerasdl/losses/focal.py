@@ -27,6 +27,9 @@ class Focal(keras.losses.Loss):
         0.1733
     """
 
+    end = "softmax"
+    """The activation behind which the model gives what the loss takes with from_logits=False."""
+
     def __init__(self, gamma=2.0, from_logits=True, reduction="sum_over_batch_size", name="focal", dtype=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.gamma = checks.within("gamma", gamma, 0.0, 100.0)

@@ -8,7 +8,8 @@ from keras import ops
 
 from kerasdl.core import ArgumentError
 from kerasdl.core.loss_scale import check_from_logits, from_logits, over_probabilities
-from kerasdl.core.output_activation import gives_probabilities, output_activations
+from kerasdl.core.output_activation import OPEN, gives_probabilities, output_activations
+from kerasdl.losses import Focal
 
 L = keras.layers
 SPARSE = keras.losses.SparseCategoricalCrossentropy
@@ -106,7 +107,7 @@ class Own(keras.Model):
 
 
 @pytest.mark.parametrize(
-    ("activation", "kind"), [("softmax", "softmax"), ("sigmoid", "sigmoid"), (None, None), ("relu", None)]
+    ("activation", "kind"), [("softmax", "softmax"), ("sigmoid", "sigmoid"), (None, OPEN), ("relu", OPEN)]
 )
 def test_a_sample_shows_what_a_subclassed_model_gives(activation, kind):
     model = Own(activation)
@@ -139,6 +140,7 @@ def test_a_constant_near_a_half_is_no_sigmoid():
         ("mse", None),
         (keras.losses.Hinge(), None),
         (lambda y, p: p, None),
+        ("crossentropy", False),
         ("no loss at all", None),
     ],
 )
@@ -180,6 +182,23 @@ def test_a_loss_that_takes_another_scale_is_refused():
 )
 def test_right_pairs_pass(loss, build):
     check_from_logits(loss, net(build))
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "words"),
+    [
+        (SPARSE(), "sigmoid", "must have a model that ends in a softmax; got .*BinaryCrossentropy"),
+        (keras.losses.CategoricalCrossentropy(), "sigmoid", "ends in a softmax"),
+        ("categorical_crossentropy", "sigmoid", "ends in a softmax"),
+        (Focal(from_logits=False), "sigmoid", "ends in a softmax"),
+        (keras.losses.BinaryCrossentropy(), "softmax", "ends in a sigmoid; got .*CategoricalCrossentropy"),
+        ("binary_crossentropy", "softmax", "ends in a sigmoid"),
+    ],
+)
+def test_a_cross_entropy_gets_the_probabilities_of_its_own_activation(loss, activation, words):
+    # Keras would take what stands before the activation for the logits of the other one, without a word.
+    with pytest.raises(ArgumentError, match=words):
+        check_from_logits(loss, net(L.Dense(3, activation=activation)))
 
 
 def test_each_output_has_its_own_loss():

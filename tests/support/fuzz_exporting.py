@@ -180,26 +180,27 @@ def _found(figures: Figures, find: Find, tell: Callable) -> None:
 
 
 class Child:
-    """A process that examines nets, started anew where it has ended, hangs or has grown old."""
+    """A process that answers tasks, started anew where it has ended, hangs or has grown old."""
 
-    def __init__(self):
+    def __init__(self, script: str = __file__, limit: float = LIMIT, life: int = LIFE):
+        self.script, self.limit, self.life = script, limit, life
         self.process: subprocess.Popen | None = None
         self.asked = 0
 
     def ask(self, task: dict) -> dict:
         """Returns the answer to a task, or how the process ended over it."""
-        if self.process is None or self.asked >= LIFE:
+        if self.process is None or self.asked >= self.life:
             self._start()
         self.asked += 1
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
-        until, drawn = time.monotonic() + LIMIT, False
+        until, drawn = time.monotonic() + self.limit, False
         while True:
             try:
                 line = self.lines.get(timeout=max(until - time.monotonic(), 0.01))
             except Empty:
                 self.end()
-                return {"outcome": "hung", "what": f"not done after {LIMIT:g} s"}
+                return {"outcome": "hung", "what": f"not done after {self.limit:g} s"}
             if line is None:
                 code = self.process.wait()
                 self.end()
@@ -213,7 +214,7 @@ class Child:
     def _start(self) -> None:
         self.end()
         self.stack = Path(tempfile.gettempdir(), f"fuzz_stack_{os.getpid()}")
-        command = [sys.executable, __file__, str(self.stack)]
+        command = [sys.executable, self.script, str(self.stack)]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process, self.asked, self.lines = (
             subprocess.Popen(command, text=True, start_new_session=True, **streams),

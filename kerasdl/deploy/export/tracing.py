@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasdl.core.errors import first_line as first_line
 from kerasdl.core.keras_graph import all_layers, is_graph
 from kerasdl.core.quiet import quiet_stderr
 
@@ -170,13 +171,6 @@ def told_owner(model: keras.Model, node: str) -> str:
     """Returns the layer of a graph node in words, for a message."""
     layer = owner(model, node)
     return f"layer {layer!r}" if layer else "a function outside any layer"
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text that says something, at most 300 characters of it."""
-    text = re.sub(r"\x1b\[\d+m", "", str(error))  # Keras prints in bold
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "Exception encountered" not in line]
-    return (lines or [type(error).__name__])[0][:300]
 
 
 def in_batches(

@@ -17,14 +17,15 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.data_fit import check_fits
-from kerasdl.core.errors import ExportError
+from kerasdl.core.errors import DataError, ExportError
 from kerasdl.core.keras_graph import all_layers
-from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
-from kerasdl.data.model_fit import check_dataset_fits
+from kerasdl.data.pipelines import refuse_endless
 from kerasdl.train import Run
-from kerasdl.train.engine.objectives import objective_of, task_of
+from kerasdl.train.engine.input_checks import check_inputs
+from kerasdl.train.engine.label_checks import check_labels, saying_what_labels_lack
+from kerasdl.train.engine.objectives import check_outputs, check_scales, objective_of, task_of
 
 from ..export import saved_model
 from ..export.model_inputs import input_forms, structure
@@ -129,14 +130,22 @@ class QuantizedModel:
         """Returns the loss and the metrics on data of any kind that `fit` takes; None takes those of the task.
 
         Raises:
-            ArgumentError: data, loss and model do not fit together.
+            ArgumentError: the data never end, or data, model, loss and metrics do not fit together.
+            DataError: the data are empty, not finite, or hold labels that the loss does not take.
         """
         data = as_dataset(data)
-        check_dataset_fits(self.source, data)
-        loss, metrics = objective_of(task_of(task, data), self.source, loss, metrics)
-        check_from_logits(loss, self.source)
+        refuse_endless("data to evaluate", data)
+        check_inputs(self.source, data)
+        loss, metrics = objective_of(task_of(task, data, loss, self.source), self.source, loss, metrics)
+        check_outputs(loss, metrics, self.source)
+        check_scales(loss, metrics, self.source, self.source)
+        data = check_labels(loss, metrics, self.source, data)
         self.model.compile(loss=loss, metrics=metrics)
-        return self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
+        with saying_what_labels_lack():
+            found = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
+        if not found:
+            raise DataError("data to evaluate hold no batches. Check their size, and filters in the pipeline.")
+        return found
 
     def to_keras(self) -> keras.Model:
         """Returns a float Keras 3 model of the source's structure with the trained weights."""

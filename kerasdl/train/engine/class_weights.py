@@ -13,6 +13,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
 
 from .label_forms import Labels, form_of, is_one_number, only_loss, output_shape
+from .model_outputs import outputs_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def class_weights_of(
     """
     if weights is None:
         return None
-    labels = _labels_of(loss, model, data)
-    outputs, loss = output_shape(model), only_loss(loss)
+    seen = model if type(model).train_step is not keras.Model.train_step else outputs_of(model, data)
+    labels = _labels_of(loss, seen, data)
+    outputs, loss = output_shape(seen), only_loss(loss)
     form = form_of(loss, outputs, labels)
     _check_form(form, labels, outputs, loss)
     ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
@@ -87,7 +89,7 @@ def class_weights_of(
     return found
 
 
-def _labels_of(loss: Any, model: keras.Model, data: Dataset) -> tf.TensorSpec:
+def _labels_of(loss: Any, model: Any, data: Dataset) -> tf.TensorSpec:
     specs = keras.tree.flatten(data.batches(1).element_spec[1])
     outputs = max(len(getattr(model, "outputs", None) or ()), len(specs), len(keras.tree.flatten(loss) or ()))
     if outputs > 1:

@@ -96,10 +96,16 @@ class Training:
                     "accumulation needs a model that is built", self.model.name, "Call it on one batch first."
                 )
             return
+        waiting = [optimizer for optimizer in optimizers if not optimizer.built]
+        if self.own_step and len(optimizers) > 1:  # each for variables that its train_step alone knows
+            if waiting and (self.team.strategy is not None or self.config.accumulation > 1):
+                rule = "each of several optimizers must be built for its own variables where a batch is cut into parts"
+                hint = "Call optimizer.build(network.trainable_variables), or super().compile(optimizer=None)."
+                checks.refuse(rule, [optimizer.name for optimizer in waiting], hint)
+            return
         with self.team.scope():
-            for optimizer in optimizers:
-                if not optimizer.built:
-                    optimizer.build(self.model.trainable_variables)
+            for optimizer in waiting:
+                optimizer.build(self.model.trainable_variables)
 
     def _make_averages(self) -> None:
         """Makes what stands beside the model: averages of its weights, and its leaner twin in the backward pass."""
@@ -221,7 +227,7 @@ class Training:
 
     def figures(self) -> Figures:
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
+        if optimizer is None or not optimizer.built:  # a train_step with others of its own leaves it alone
             return self.metrics()
         return {**self.metrics(), "learning_rate": self.learning_rate(int(optimizer.iterations.numpy()))}
 
@@ -273,7 +279,7 @@ class Training:
 
     def watched(self, returned: Mapping[str, Any]) -> list[str]:
         if self.own_step:
-            return list(filter(train_steps.is_loss, returned))
+            return [name for name in returned if "loss" in name]
         # Under loss scaling, gradients that overflow are expected and their step is left out.
         scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         return ["loss"] if scaled else ["loss", "gradient_norm"]

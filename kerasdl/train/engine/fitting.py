@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.loss_scale import check_from_logits
 from kerasdl.core.task import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
@@ -25,7 +24,8 @@ from .fit_state import Training
 from .input_checks import check_inputs
 from .label_checks import check_labels, saying_what_labels_lack
 from .mixed_precision import computing_in
-from .objectives import check_outputs, check_parts, monitor_of, objective_of, taking_shares, task_of
+from .model_outputs import outputs_of
+from .objectives import check_outputs, check_parts, check_scales, monitor_of, objective_of, taking_shares, task_of
 
 DEFAULTS = RunConfig()
 
@@ -79,20 +79,22 @@ def fit(
     check_dataset_fits(model, train)  # NaN in it stops the run, which names the step
     if validation is not None:
         check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
-    task = task_of(task, train, loss, model)
+    own_step, sample = train_steps.has_own_train_step(model), train.batches(1).element_spec[0]
+    seen = model if own_step else outputs_of(model, train)
+    task = task_of(task, train, loss, seen)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
     strategy = strategies.strategy_for(model, config.strategy)
-    own = train_steps.has_own_train_step(model) and model.compiled and loss is None
+    own = own_step and model.compiled and loss is None
     if own:
         _check_own(config)
     else:
-        loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing)
+        loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing, sample)
         loss = taking_shares(loss) if config.mix else loss
-        check_outputs(loss, metrics, model)
-        check_from_logits(loss, model, train.batches(1).element_spec[0])
-    check_parts(loss, strategy, config)
-    if train_steps.has_own_train_step(model):
+        check_outputs(loss, metrics, seen)
+        check_scales(loss, metrics, model, seen, sample)
+    check_parts(loss, strategy, config, None if own else seen)
+    if own_step:
         _check_own_step(model, config)
     else:
         train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)

@@ -18,9 +18,11 @@ from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Stream
 
-from .label_forms import Labels, form_of, is_one_number
+from .label_forms import Labels, by_output, form_of, form_of_metric, is_one_number
+from .model_outputs import outputs_of
 
 BEGIN, END = "[labels: ", "[end]"
+SUM_TOLERANCE = 1e-2  # shares of 16 bits add up to about 1
 ONE_BY_ONE = (Labels.YES_OR_NO, Labels.FIGURES)
 
 
@@ -38,6 +40,8 @@ class Target:
     """The shape of the output, the batch first."""
     ignored: int | None
     """A class that the loss leaves out."""
+    masked: bool = False
+    """Whether a mask travels with the output, under which labels may be all zero."""
 
     def check(self, labels: Any) -> None:
         """Refuses labels, or a spec of them, whose shape or dtype the loss would take for something else."""
@@ -90,7 +94,8 @@ class Target:
             return (
                 f"labels{self.output} must be whole numbers from {low} to {high}, as the model has {high + 1} outputs"
             )
-        return f"labels{self.output} for {self.loss} must lie between 0 and 1"
+        summed = ", and the shares of a prediction sum to 1" if self.form is Labels.SHARES else ""
+        return f"labels{self.output} for {self.loss} must lie between 0 and 1{summed}"
 
     def check_values(self, labels: np.ndarray) -> None:
         """Refuses values that the loss would take for something else."""
@@ -105,6 +110,14 @@ class Target:
         whole = target.form is not Labels.NUMBERS or labels.dtype.kind != "f" or (kept % 1 == 0).all()
         if kept.size and not (low <= kept.min() and kept.max() <= high and whole):
             checks.refuse(target.rule(), [kept.min().item(), kept.max().item()])
+        if target.form is Labels.SHARES:
+            sums = labels.sum(-1, dtype=np.float64)
+            if not target._are_whole(sums).all():
+                found = f"sums from {sums.min():g} to {sums.max():g}"
+                checks.refuse(target.rule(), found, "For several labels at once pass BinaryCrossentropy.")
+
+    def _are_whole(self, sums: Any) -> Any:
+        return (abs(sums - 1) < SUM_TOLERANCE) | ((sums == 0) & self.masked)
 
     def of_values(self, labels: Any) -> "Target":
         """Returns the target with the form that labels have where the loss takes two."""
@@ -116,8 +129,10 @@ class Target:
     def assertion(self, labels: tf.Tensor) -> Any:
         """Returns the operation that stops a pipeline at a wrong value; None where there is nothing to look at."""
         target = self.of_values(labels)
-        if target.limits is None or labels.dtype == tf.bool:
+        shares = target.form is Labels.SHARES
+        if target.limits is None or (labels.dtype == tf.bool and not shares):
             return None
+        labels = tf.cast(labels, tf.int32) if labels.dtype == tf.bool else labels
         low, high = target.limits
         values = tf.cast(labels, tf.float64 if labels.dtype.is_floating else tf.int64)
         right = (values >= low) & (values <= high)
@@ -125,17 +140,22 @@ class Target:
             right &= tf.equal(values, tf.floor(values))
         if self.ignored is not None:
             right |= tf.equal(values, tf.cast(self.ignored, values.dtype))
-        got = [f"{BEGIN}{target.rule()}; got", tf.reduce_min(labels), "to", tf.reduce_max(labels), END]
+        got = [f"{BEGIN}{target.rule()}; got", tf.reduce_min(labels), "to", tf.reduce_max(labels)]
+        if shares:
+            sums = tf.cast(tf.reduce_sum(values, -1), tf.float64)
+            right = tf.reduce_all(right) & tf.reduce_all(target._are_whole(sums))
+            got += [", with sums from", tf.reduce_min(sums), "to", tf.reduce_max(sums)]
+        got.append(END)
         return tf.debugging.Assert(tf.reduce_all(right), got)
 
 
-def targets_of(loss: Any, model: keras.Model, labels: Any) -> list[tuple[Target, Any]] | None:
+def targets_of(loss: Any, model: Any, labels: Any) -> list[tuple[Target, Any]] | None:
     """Returns each output's Target with its labels or their spec; None where model or nesting do not tell.
 
     Raises:
         ArgumentError: there are more or fewer labels than outputs.
     """
-    outputs, names = getattr(model, "outputs", None), list(getattr(model, "output_names", None) or [])
+    outputs, names = getattr(model, "outputs", None), _names(model)
     if not outputs or loss is None:
         return None
     given = _in_order(labels, names)
@@ -147,13 +167,17 @@ def targets_of(loss: Any, model: keras.Model, labels: Any) -> list[tuple[Target,
     if len(losses) != len(outputs):
         return None
     several = len(outputs) > 1
+    if several and isinstance(getattr(model, "output", None), Mapping) and not isinstance(labels, Mapping):
+        checks.refuse(f"labels of a model with outputs in a dict must name them, {tuple(model.output)}", "a tuple")
     found = []
     for name, each, output, part in zip(names or ["output"], losses, outputs, given, strict=False):
         shape = tuple(output.shape)
         config = each.get_config() if isinstance(each, keras.losses.Loss) else {}
         said = getattr(each, "name", None) or getattr(each, "__name__", str(each))
         label = f" of {name!r}" if several else ""
-        found.append((Target(label, said, form_of(each, shape, part), shape, config.get("ignore_class")), part))
+        masked = getattr(output, "_keras_mask", None) is not None  # Keras has no public name for it
+        form = form_of(each, shape, part)
+        found.append((Target(label, said, form, shape, config.get("ignore_class"), masked), part))
     return found
 
 
@@ -173,7 +197,8 @@ def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mix
     """
     held = getattr(data.source, "labels", None)
     labels = held if isinstance(held, np.ndarray) else data.batches(1).element_spec[1]
-    targets = targets_of(loss, model, labels)
+    seen = outputs_of(model, data)
+    targets = targets_of(loss, seen, labels)
     if targets is None:
         return data
     if type(model).compute_loss is not keras.Model.compute_loss:  # which may give the loss other labels
@@ -185,21 +210,25 @@ def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mix
         targets = [(dataclasses.replace(each, form=taking.get(each.form, each.form)), part) for each, part in targets]
     for target, part in targets:
         target.check(part)
-    if len(targets) == 1 and not mixed:
-        _check_metrics(metrics, *targets[0])
+    if not mixed and len(targets) == len(seen.outputs):
+        for each, (target, part) in zip(by_output(metrics, _names(seen), len(targets)), targets, strict=True):
+            _check_metrics(each, target, part)
     if isinstance(held, np.ndarray):
         targets[0][0].check_values(held)
     if isinstance(data.source, Stream):
         targets[0][0].check_values(np.arange(len(data.class_names)))
     if not isinstance(data.source, tf.data.Dataset):
         return data
-    if len(targets) < len(model.outputs):
+    if len(targets) < len(seen.outputs):
         return data
-    return dataclasses.replace(data, source=data.source.map(_checked([target for target, _ in targets], model)))
+    return dataclasses.replace(data, source=data.source.map(_checked([target for target, _ in targets], _names(seen))))
 
 
-def _checked(targets: list[Target], model: keras.Model) -> Callable:
-    names = list(getattr(model, "output_names", None) or [])
+def _names(model: Any) -> list[str]:
+    return list(getattr(model, "output_names", None) or [])
+
+
+def _checked(targets: list[Target], names: list[str]) -> Callable:
 
     @tf.autograph.experimental.do_not_convert
     def check(inputs, labels):
@@ -227,10 +256,10 @@ def saying_what_labels_lack() -> Iterator[None]:
         raise DataError(text.partition(END)[0].strip().replace("] [", " ").rstrip("] ") + ".") from None
 
 
-def _check_metrics(metrics: Any, target: Target, labels: Any) -> None:
-    for metric in keras.tree.flatten(metrics or []):
-        form = form_of(getattr(metric, "_fn", metric))  # Keras has no public name for what a metric wraps
-        if form in ONE_BY_ONE:
+def _check_metrics(metrics: list, target: Target, labels: Any) -> None:
+    for metric in metrics:
+        form = form_of_metric(metric)
+        if form in (*ONE_BY_ONE, Labels.NUMBERS, Labels.SHARES):
             name = getattr(metric, "name", None) or getattr(metric, "__name__", str(metric))
             dataclasses.replace(target, form=form, loss=f"the metric {name}").check(labels)
 

@@ -54,6 +54,40 @@ FORMS = {
 }
 
 
+METRIC_FORMS = {
+    **dict.fromkeys(
+        (keras.metrics.sparse_categorical_accuracy, keras.metrics.sparse_top_k_categorical_accuracy), Labels.NUMBERS
+    ),
+    **dict.fromkeys((keras.metrics.categorical_accuracy, keras.metrics.top_k_categorical_accuracy), Labels.SHARES),
+    keras.metrics.binary_accuracy: Labels.YES_OR_NO,
+}
+
+
+def form_of_metric(metric: Any) -> Labels:
+    """Returns the form of the labels that a metric takes; that of `"accuracy"` follows from the labels."""
+    if isinstance(metric, str):
+        try:
+            metric = keras.metrics.get(metric)
+        except ValueError:  # compile names it
+            return Labels.OTHER
+    function = getattr(metric, "_fn", metric)  # Keras has no public name for what a metric wraps
+    try:
+        return METRIC_FORMS.get(function) or form_of(function)
+    except TypeError:  # what cannot be hashed is none of them
+        return Labels.OTHER
+
+
+def by_output(given: Any, names: list[str], count: int) -> list[list]:
+    """Returns the losses or metrics of each output; nothing where the nesting does not tell."""
+    if count == 1:
+        return [keras.tree.flatten([] if given is None else given)]
+    if isinstance(given, Mapping) and set(given) <= set(names):
+        return [keras.tree.flatten(given.get(name, [])) for name in names]
+    if isinstance(given, (list, tuple)) and len(given) == count:
+        return [[] if each is None else keras.tree.flatten(each) for each in given]
+    return [[] for _ in range(count)]
+
+
 def only_loss(loss: Any) -> Any:
     """Returns the one loss in a list or dict of one; others as they are."""
     nested = keras.tree.flatten(loss) if isinstance(loss, (list, tuple, Mapping)) else [loss]

@@ -7,16 +7,17 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.loss_scale import check_from_logits, check_thresholds
 from kerasdl.core.task import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from .config import RunConfig
-from .label_forms import Labels, form_of, output_shape
+from .label_forms import Labels, by_output, form_of, output_shape
 
 
-def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: keras.Model | None = None) -> Task | None:
+def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any = None) -> Task | None:
     """Returns the task given, or else that of the data where loss and model leave it open, or None."""
     if task is not None:
         return get_task(task)
@@ -33,9 +34,17 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: ker
 
 
 def objective_of(
-    task: Task | None, model: keras.Model, loss: Any, metrics: Any, smoothing: float = 0.0
+    task: Task | None, model: keras.Model, loss: Any, metrics: Any, smoothing: float = 0.0, sample: Any = None
 ) -> tuple[Any, Any]:
     """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task for that model.
+
+    Args:
+        task: what the data are for, or None.
+        model: what is trained.
+        loss: as in `compile`; None takes that of the task.
+        metrics: the same.
+        smoothing: share of the probability that is spread evenly over the classes.
+        sample: as in `output_activations`, by which a subclassed model shows what it gives.
 
     Raises:
         ArgumentError: there is neither a loss nor a task.
@@ -43,12 +52,31 @@ def objective_of(
     if loss is None:
         if task is None:
             checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
-        loss = task.loss_for(model)
+        loss = task.loss_for(model, sample)
     if metrics is None:
-        metrics = [] if task is None else task.metrics_for(model)
+        metrics = [] if task is None else task.metrics_for(model, sample)
     if not isinstance(metrics, (list, tuple, Mapping)):
         checks.refuse("metrics must be a list, or a dict by outputs", metrics, "Write metrics=[...].")
-    return smoothed(loss, smoothing), metrics
+    return smoothed(_unwrapped("loss", loss, model), smoothing), _unwrapped("metrics", metrics, model)
+
+
+def _unwrapped(kind: str, given: Any, model: Any) -> Any:
+    """Returns what stands in a dict of one output, whose name a model without a graph does not know."""
+    outputs = getattr(model, "outputs", None) or [None]
+    if kind == "loss" and len(outputs) == 1 and isinstance(given, (list, tuple)) and len(given) == 1:
+        return given[0]
+    if len(outputs) > 1 or not isinstance(given, Mapping) or len(given) != 1:
+        return given
+    ((name, part),) = given.items()
+    names = [*(getattr(model, "output_names", None) or ()), *_keys(model)]
+    if names:
+        checks.one_of(f"the name of the output in {kind}", name, tuple(dict.fromkeys(names)))
+    return [part] if kind == "metrics" and not isinstance(part, (list, tuple)) else part
+
+
+def _keys(model: Any) -> tuple[str, ...]:
+    nested = getattr(model, "output", None) if getattr(model, "outputs", None) else None
+    return tuple(nested) if isinstance(nested, Mapping) else ()
 
 
 def taking_shares(loss: Any) -> Any:
@@ -87,16 +115,32 @@ def smoothed(loss: Any, smoothing: float) -> Any:
     checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
 
 
-def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
-    """Refuses a loss that is no mean where a batch is computed in parts, whose means are put together."""
+def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig, seen: Any = None) -> None:
+    """Refuses a loss that is no mean over all predictions where a batch is computed in parts, whose means are joined.
+
+    Args:
+        loss: as in `compile`.
+        strategy: whose replicas take parts.
+        config: `accumulation` makes parts too.
+        seen: the `outputs_of` a model; None where nothing is known of them.
+    """
     if strategy.num_replicas_in_sync == 1 and config.accumulation == 1:
         return
     kinds = {getattr(each, "reduction", None) for each in keras.tree.flatten(loss)}
     if kinds & {"sum", "none"}:
         checks.refuse("a batch in parts needs a loss with reduction='sum_over_batch_size'", sorted(map(str, kinds)))
+    hint = "Parts have unlike numbers of predictions that count: pass accumulation=1 and strategy=None."
+    for each in keras.tree.flatten(loss):
+        ignored = each.get_config().get("ignore_class") if isinstance(each, keras.losses.Loss) else None
+        if ignored is not None:
+            checks.refuse("a batch in parts needs a loss that counts every prediction", f"ignore_class={ignored}", hint)
+    # Keras has no public name for the mask of an output, by which a loss leaves predictions out.
+    masked = [each for each in getattr(seen, "outputs", None) or () if getattr(each, "_keras_mask", None) is not None]
+    if masked:
+        checks.refuse("a batch in parts needs outputs without a mask", tuple(masked[0].shape), hint)
 
 
-def check_outputs(loss: Any, metrics: Any, model: keras.Model) -> None:
+def check_outputs(loss: Any, metrics: Any, model: Any) -> None:
     """Refuses losses and metrics that do not tell which of several outputs they belong to."""
     outputs, names = len(getattr(model, "outputs", None) or [None]), list(getattr(model, "output_names", None) or [])
     if outputs == 1:
@@ -104,13 +148,33 @@ def check_outputs(loss: Any, metrics: Any, model: keras.Model) -> None:
     if not isinstance(loss, (list, tuple, Mapping)):
         hint = "Pass loss=[...], and targets alike."
         checks.refuse(f"a model of {outputs} outputs must have a loss for each", getattr(loss, "name", loss), hint)
-    keys = set(names) | set(model.output if isinstance(model.output, Mapping) else ())
+    keys = set(names) | set(_keys(model))
     for kind, given in (("loss", loss), ("metrics", metrics)):
         if isinstance(given, Mapping) and not set(given) <= keys:
             checks.refuse(f"{kind} must name outputs of {model.name!r}, {tuple(names)}", tuple(given))
+        if isinstance(given, (list, tuple)) and given and _keys(model):
+            checks.refuse(f"{kind} of a model with outputs in a dict must name them, {_keys(model)}", "a list")
         if isinstance(given, (list, tuple)) and given and len(given) != outputs:
             hint = f"Pass {kind}=[...] with a part for each of {tuple(names)}, or a dict by these names."
             checks.refuse(f"{kind} of a model of {outputs} outputs must have {outputs} parts", len(given), hint)
+
+
+def check_scales(loss: Any, metrics: Any, model: keras.Model, seen: Any, sample: Any = None) -> None:
+    """Refuses losses and metrics that take the logits of a model for probabilities, or the other way round.
+
+    Args:
+        loss: as in `compile`.
+        metrics: as in `compile`.
+        model: what is trained.
+        seen: its `outputs_of`.
+        sample: as in `output_activations`.
+    """
+    check_from_logits(loss, model, sample)
+    outputs, names = getattr(seen, "outputs", None), list(getattr(seen, "output_names", None) or [])
+    if outputs:
+        pairs = zip(outputs, *(by_output(each, names, len(outputs)) for each in (loss, metrics)), strict=True)
+        for output, losses, judges in pairs:
+            check_thresholds(losses[0] if losses else None, judges, output.shape[-1])
 
 
 def monitor_of(

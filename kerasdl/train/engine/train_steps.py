@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasdl.core import checks
+
 from ..distribute.gradient_sums import Collector, plus, summed, times
 from ..distribute.workers import Workers
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
@@ -103,11 +105,16 @@ class Steps:
 
     def _on_replicas(self, function: Callable, batches: Any) -> Any:
         strategy, element = self.way.strategy, batches.get_next()
+
+        def on_one(batch, share):
+            with _once_there_is(batch):
+                return function(batch, share)
+
         if strategy is None:
-            return function(element, None)
+            return on_one(element, None)
         parts = iter(element)
         each = strategy.experimental_distribute_values_from_function(lambda _: next(parts))
-        results = strategy.run(lambda part: function(*part), args=(each,))
+        results = strategy.run(lambda part: on_one(*part), args=(each,))
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], results)
 
     def _summed(self, values: Sequence) -> list:
@@ -206,7 +213,7 @@ class Steps:
         losses: Values = {}
         for number, (part, weight) in enumerate(self._parts(batch, share)):
             with tf.control_dependencies(collector.pending), collector.part(number, weight), self._counting(weight):
-                logs = _scalars(self.model.train_step(part))
+                logs = self._named(_scalars(self.model.train_step(part)))
             for name in filter(is_loss, logs):
                 losses[name] = losses.get(name, 0.0) + times(logs[name], weight)
         return self._joined_logs({**logs, **losses}, drifting)
@@ -251,7 +258,17 @@ class Steps:
     def _own_measurement(self, batch: tuple, share: tf.Tensor | None) -> Values:
         with self._counting(share):
             logs = _scalars(self.model.test_step(batch))
-        return self._joined_logs(logs)
+        return self._joined_logs(self._named(logs))
+
+    def _named(self, logs: Values) -> Values:
+        """Refuses what might be a loss, or not, where losses are summed over parts and all else is averaged."""
+        if self.way.strategy is not None or self.way.parts > 1:
+            known = {metric.name for metric in self.model.metrics}
+            doubtful = [name for name in logs if "loss" in name and not is_loss(name) and name not in known]
+            if doubtful:
+                rule = "losses that a train_step returns for a part of a batch must be called 'loss' or '..._loss'"
+                checks.refuse(rule, doubtful, "Rename them, such as 'd_loss'; all else must not hold 'loss'.")
+        return logs
 
     @contextmanager
     def _counting(self, weight: tf.Tensor | None) -> Iterator[None]:
@@ -276,6 +293,18 @@ class Steps:
             take()
         else:
             tf.cond(weight > 0, take, lambda: tf.constant(False))
+
+
+@contextmanager
+def _once_there_is(batch: Any) -> Iterator[None]:
+    """Lets what does not depend on a batch, such as a count, wait for it: it would run at the end of the data too."""
+
+    def unbound(create: Callable, **settings: Any) -> tf.Variable:
+        with tf.control_dependencies(None):  # what a variable starts from is computed outside the step
+            return create(**settings)
+
+    with tf.variable_creator_scope(unbound), tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+        yield
 
 
 def statistics_apart(model: keras.Model) -> list[keras.Variable]:
@@ -303,8 +332,8 @@ def _metric_variables(model: keras.Model) -> list[keras.Variable]:
 
 
 def is_loss(name: str) -> bool:
-    """Returns whether what a `train_step` returns under this name is a loss."""
-    return "loss" in name
+    """Returns whether what a `train_step` returns is a loss: it bears a name that Keras gives to losses."""
+    return name == "loss" or name.endswith("_loss")
 
 
 def _scalars(logs: Mapping[str, Any]) -> Values:

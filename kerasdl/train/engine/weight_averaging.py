@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.data.pipelines import refuse_endless
 
 from ..loop.hooks import Watcher
 from ..optim.optimizers import innermost
@@ -133,7 +134,7 @@ def estimate_statistics(model: keras.Model, batches: Iterable, steps: int | None
         The number of batches seen; 0 where the model has no batch norm to estimate.
 
     Raises:
-        ArgumentError: there are no batches.
+        ArgumentError: there are no batches, or they never end.
 
     Example:
         >>> estimate_statistics(model, tf.data.Dataset.from_tensors((x, y)))
@@ -143,6 +144,8 @@ def estimate_statistics(model: keras.Model, batches: Iterable, steps: int | None
     statistics = [weight for layer in norms for weight in layer.weights if weight.name.startswith("moving_")]
     if not statistics:
         return 0
+    if steps is None:
+        refuse_endless("batches to estimate statistics from", batches, "Pass steps=.")
     means, seen = [tf.zeros(each.shape, each.dtype) for each in statistics], 0
     with _undone(model.variables), _without_memory(norms):
         _forget(statistics)

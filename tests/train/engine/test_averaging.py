@@ -249,3 +249,12 @@ def test_an_error_on_the_way_leaves_all_as_it_was():
 
 def test_a_model_without_batch_norms_needs_no_data(toy):
     assert estimate_statistics(toy.model(), iter([])) == 0
+
+
+def test_batches_without_end_are_refused():
+    given = keras.Input((4,))
+    model = keras.Model(given, keras.layers.BatchNormalization()(given))
+    batches = tf.data.Dataset.from_tensors(np.ones((2, 4), "float32")).repeat()
+    with pytest.raises(ArgumentError, match=r"batches to estimate statistics from must end.*steps="):
+        estimate_statistics(model, batches)
+    assert estimate_statistics(model, batches, steps=2) == 2

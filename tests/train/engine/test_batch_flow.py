@@ -237,3 +237,18 @@ def test_how_a_pipeline_is_shuffled():
 def test_an_empty_pipeline_of_unknown_length_is_refused():
     with pytest.raises(DataError, match="no batches"):
         seen(pipeline("unknown").filter(lambda x, y: False), epochs=2, steps_per_epoch=2)
+
+
+def test_what_does_not_depend_on_a_batch_is_not_counted_at_the_end_of_the_data():
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    y = (np.arange(8) % 3).astype("int32")
+    given = keras.Input((4,))
+    model = keras.Model(given, keras.layers.Dense(3)(given))
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4, drop_remainder=True).filter(lambda *_: True)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    expected = float(loss(y, model(x)))
+    settings = {"optimizer": "sgd", "learning_rate": 0.0, "strategy": None, "progress": "off"}
+    run = fit(model, data, validation=data, loss=loss, config=RunConfig(epochs=3, **settings))
+    assert int(model.optimizer.iterations.numpy()) == 6
+    np.testing.assert_allclose(run.history["loss"], [expected] * 3, rtol=1e-5)
+    np.testing.assert_allclose(run.history["val_loss"], [expected] * 3, rtol=1e-5)

@@ -73,6 +73,9 @@ def test_inputs_that_are_not_finite_are_refused_unless_the_model_fills_them():
         ((np.array([[1, None], [2, 3]], object), [0, 1]), "inputs must be numbers.*NoneType"),
         (({"a": np.zeros((3, 4))}, np.zeros(3, int)), "several inputs"),
         (([np.zeros((3, 4)), np.zeros((3, 2))], np.zeros(3, int)), "several inputs"),
+        ((np.zeros((3, 4)), [np.zeros(3), np.zeros((3, 1))]), "several labels"),
+        ((np.zeros((3, 4)), [np.zeros(3), np.zeros((3, 2))]), "several labels"),
+        ((np.zeros((3, 4)), [np.array([1.0, None], object), np.zeros(3)]), "several labels"),
         ((np.zeros((3, 4)), np.zeros(3, int), np.ones(3)), "a pair of arrays"),
         (tf.data.Dataset.from_tensor_slices(np.zeros((8, 4))).batch(4), "batched pairs"),
         (tf.data.Dataset.from_tensor_slices((np.zeros((8, 4)), np.zeros(8, int))), "batch"),
@@ -106,3 +109,62 @@ def test_a_trainer_without_a_call_is_refused_by_name():
     model.compile(optimizer="sgd")
     with pytest.raises(ArgumentError, match="must have a call method, or be built; got 'Pair'"):
         fit(model, (np.zeros((8, 4)), np.zeros(8, int)), config=RunConfig(**QUIET))
+
+
+class Rivals(keras.Model):
+    """Two networks, an optimizer for each and none in common, as in Keras's guide to GANs."""
+
+    def __init__(self, name_of_loss="d_loss"):
+        super().__init__()
+        self.maker, self.judge, self.name_of_loss = dense(), dense(), name_of_loss
+        self.maker.build((None, 4))
+        self.judge.build((None, 4))
+
+    def compile(self, maker_optimizer, judge_optimizer):
+        super().compile()
+        self.maker_optimizer, self.judge_optimizer = maker_optimizer, judge_optimizer
+
+    def call(self, x):
+        return self.maker(x)
+
+    def train_step(self, data):
+        losses = []
+        for net, optimizer in ((self.maker, self.maker_optimizer), (self.judge, self.judge_optimizer)):
+            with tf.GradientTape() as tape:
+                losses.append(tf.reduce_mean(tf.square(net(data[0]))))
+            optimizer.apply(tape.gradient(losses[-1], net.trainable_weights), net.trainable_weights)
+        return {"g_loss": losses[0], self.name_of_loss: losses[1]}
+
+
+def rivals(**settings):
+    model = Rivals(**settings)
+    model.compile(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.2))
+    model(np.zeros((1, 4), "float32"))
+    return model, (np.ones((8, 4), "float32"), np.zeros(8, int))
+
+
+def test_each_of_two_optimizers_is_built_for_its_own_network():
+    model, data = rivals()
+    before = [weight.numpy() for weight in model.judge.trainable_weights]
+    run = fit(model, data, config=RunConfig(**QUIET | {"epochs": 2, "strategy": None}))
+    assert len(model.maker_optimizer.variables) == 2 + 2 * len(model.maker.trainable_weights)  # not for both networks
+    assert not model.optimizer.built
+    assert set(run.history) == {"g_loss", "d_loss"}  # and no learning rate of an optimizer that is not used
+    assert any(np.any(weight.numpy() != old) for weight, old in zip(model.judge.trainable_weights, before, strict=True))
+
+
+def test_two_optimizers_that_are_not_built_are_refused_in_parts():
+    model, data = rivals()
+    with pytest.raises(ArgumentError, match="several optimizers must be built for its own variables"):
+        fit(model, data, config=RunConfig(**QUIET | {"accumulation": 2, "strategy": None}))
+
+
+@pytest.mark.parametrize("name", ["loss_scale", "lossless", "dloss"])
+def test_what_may_be_a_loss_or_not_is_refused_in_parts(name):
+    model, data = rivals(name_of_loss=name)
+    model.maker_optimizer.build(model.maker.trainable_weights)
+    model.judge_optimizer.build(model.judge.trainable_weights)
+    model.optimizer = None
+    with pytest.raises(ArgumentError, match=f"must be called 'loss' or '..._loss'; got .'{name}'"):
+        fit(model, data, config=RunConfig(**QUIET | {"accumulation": 2, "strategy": None}))
+    assert name in fit(model, data, config=RunConfig(**QUIET | {"strategy": None})).history

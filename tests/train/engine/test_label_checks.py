@@ -133,6 +133,88 @@ def test_labels_of_an_unknown_number_of_axes_are_refused():
         fit(net(), data, loss=SPARSE, config=RunConfig(**QUIET))
 
 
+SUMS = {  # the gradient of TensorFlow is that of the loss for shares that sum to 1 alone
+    "two at once": np.eye(3, dtype="float32")[NUMBERS] + np.eye(3, dtype="float32")[(NUMBERS + 1) % 3],
+    "two at once, bool": np.eye(3, dtype=bool)[NUMBERS] | np.eye(3, dtype=bool)[(NUMBERS + 1) % 3],
+    "none": np.eye(3, dtype="int32")[NUMBERS] * (NUMBERS > 0)[:, None],
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_shares_that_do_not_sum_to_1_are_refused(name):
+    with pytest.raises(ArgumentError, match=r"shares of a prediction sum to 1; got .*sums from .*BinaryCross"):
+        check_labels(CATEGORICAL, (), net(), as_dataset((X, SUMS[name])))
+    with pytest.raises(DataError, match=r"shares of a prediction sum to 1; got .* with sums from [02]"):
+        fit(net(), pipeline(SUMS[name]), loss=CATEGORICAL, config=RunConfig(**QUIET))
+    check_labels(CATEGORICAL, (), net(), as_dataset((X, np.full((12, 3), 1 / 3, "float16"))))
+
+
+def test_places_under_a_mask_may_have_no_class():
+    tokens, labels = np.array([[1, 2, 0]] * 4), np.eye(3, dtype="float32")[[[0, 1, 2]] * 4]
+    labels[:, 2] = 0
+    given = keras.Input((3,), dtype="int32")
+    for masked in (True, False):
+        out = keras.layers.Dense(3)(keras.layers.Embedding(3, 2, mask_zero=masked)(given))
+        model = keras.Model(given, out)
+        if masked:
+            check_labels(CATEGORICAL, (), model, as_dataset((tokens, labels)))
+        else:
+            with pytest.raises(ArgumentError, match="sum to 1"):
+                check_labels(CATEGORICAL, (), model, as_dataset((tokens, labels)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "metric", "words"),
+    [
+        (CATEGORICAL, ONE_HOT, keras.metrics.SparseCategoricalAccuracy(), "class numbers"),
+        (CATEGORICAL, ONE_HOT, "sparse_categorical_accuracy", "class numbers"),
+        ("mse", X[:, :3], keras.metrics.SparseTopKCategoricalAccuracy(2), "class numbers"),
+        (SPARSE, NUMBERS, keras.metrics.CategoricalAccuracy(), "shares of 3 classes"),
+        (SPARSE, NUMBERS, keras.metrics.TopKCategoricalAccuracy(2), "shares of 3 classes"),
+        (SPARSE, NUMBERS, "binary_accuracy", "shape of the outputs"),
+    ],
+)
+def test_a_metric_gets_labels_of_its_form(loss, labels, metric, words):
+    for data in ((X, labels), pipeline(labels)):
+        with pytest.raises(ArgumentError, match=f"the metric .* must be .*{words}"):
+            fit(net(), data, loss=loss, metrics=[metric], config=RunConfig(**QUIET))
+
+
+def test_metrics_of_several_outputs_get_labels_of_their_form():
+    data = tf.data.Dataset.from_tensors((X, (NUMBERS, X[:, :2])))
+    with pytest.raises(ArgumentError, match=r"labels of 'out1' for the metric .* must be .*class numbers"):
+        metrics = [["accuracy"], ["sparse_categorical_accuracy"]]
+        fit(net(3, 2), data, loss=[SPARSE, "mse"], metrics=metrics, config=RunConfig(**QUIET))
+
+
+YES = (NUMBERS > 0).astype("float32")[:, None]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("accuracy", "threshold 0.5"),
+        (keras.metrics.BinaryAccuracy(), "binary_accuracy .threshold 0.5"),
+        (keras.metrics.Precision(), "threshold 0.5"),
+        (keras.metrics.AUC(), "from_logits=False"),
+        (keras.metrics.BinaryCrossentropy(), "from_logits=False"),
+        ("binary_crossentropy", "from_logits=False"),
+    ],
+)
+def test_a_metric_over_probabilities_is_refused_for_logits(metric, words):
+    with pytest.raises(ArgumentError, match=f"metrics of a model that gives logits.*{words}.*threshold=0.0"):
+        fit(net(1), (X, YES), loss=BINARY, metrics=[metric], config=RunConfig(**QUIET))
+
+
+def test_metrics_over_logits_and_of_figures_pass():
+    right = [keras.metrics.BinaryAccuracy(threshold=0.0), keras.metrics.AUC(from_logits=True)]
+    right += [keras.metrics.Precision(thresholds=0.0), "mae"]
+    logits = keras.losses.BinaryCrossentropy(from_logits=True)
+    found = fit(net(1), (X, YES), loss=logits, metrics=right, config=RunConfig(**QUIET | {"learning_rate": 0.0}))
+    assert len(found.history) == 6
+    fit(net(1), (X, YES), loss="mse", metrics=["accuracy"], config=RunConfig(**QUIET))  # no logits: figures from 0 to 1
+
+
 def test_a_metric_that_compares_one_by_one_is_held_to_the_shape():
     with pytest.raises(ArgumentError, match="the metric mae must be of the shape"):
         fit(net(), (X, NUMBERS), loss=SPARSE, metrics=["mae"], config=RunConfig(**QUIET))

@@ -1,0 +1,369 @@
+"""Property test of training: drawn calls of `fit` and `finetune` come to what plain NumPy gives, or are refused.
+
+`run(seconds, seed)` gives the figures. Every call is made in a child process, which is ended where it does not answer:
+data without end must never be read to their end. A refusal is one line of an error of ours.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from training_cases import PAIRS, drawn
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 120.0  # seconds for one call, on a busy machine
+LIFE = 150  # calls that a child makes before a fresh one takes over
+LONGEST = 500  # characters in a refusal
+
+
+@dataclass
+class Figures:
+    """What a run has seen."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    refused: Counter = field(default_factory=Counter)
+    """Refused calls by the reason that NumPy's side gives."""
+    finds: list[tuple[int, str]] = field(default_factory=list)
+    """The seed, and what was wrong."""
+
+    def __str__(self) -> str:
+        pace = 3600 * self.calls / max(self.seconds, 1e-9)
+        lines = [
+            f"training: {self.calls} calls ({pace:.0f} an hour), {sum(self.refused.values())} refused; "
+            f"{len(self.finds)} finds"
+        ]
+        lines += [f"  refused {count:4d} {reason}" for reason, count in sorted(self.refused.items())]
+        lines += [f"  FIND seed {seed}: {what}" for seed, what in self.finds]
+        return "\n".join(lines)
+
+
+def run(
+    seconds: float, seed: int = 0, *, count: int | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Figures:
+    """Draws calls from `seed` on until the time is over or so many are done, and returns what was seen.
+
+    Args:
+        seconds: how long to go on.
+        seed: of the first call; the next ones count on.
+        count: how many calls at most.
+        tell: gets a line for every find.
+    """
+    from fuzz_exporting import Child
+
+    started, figures, child = time.monotonic(), Figures(), Child(__file__, LIMIT, LIFE)
+    try:
+        while time.monotonic() < started + seconds and figures.calls != count:
+            answer = child.ask({"seed": seed})
+            if answer["outcome"] == "refused":
+                figures.refused[answer["what"]] += 1
+            elif answer["outcome"] != "right":
+                figures.finds.append((seed, f"{answer['outcome']}: {answer['what']}"))
+                tell(f"FIND seed {seed}, {answer['outcome']}: {answer['what']}")
+            figures.calls += 1
+            seed += 1
+    except KeyboardInterrupt:
+        figures.interrupted = True
+    finally:
+        child.end()
+    figures.seconds = time.monotonic() - started
+    return figures
+
+
+def examine(seed: int) -> tuple[str, str]:
+    """Makes the call of a seed; returns "right", "refused" or "find", and what is to be said of it."""
+    import keras
+    from training_oracle import answer
+
+    from kerasdl.core import KerasdlError
+
+    keras.backend.clear_session()
+    case = drawn(seed)
+    expected = answer(case)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model, run = called(case)
+        except KerasdlError as error:
+            text = str(error)
+            if not text.isprintable() or len(text) > LONGEST:
+                return "find", f"no line: {type(error).__name__} {text!r} | {case}"
+            reason = expected.refused or expected.may_refuse
+            return ("refused", reason) if reason else ("find", f"refused though right: {text} | {case}")
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            return "find", f"raised {type(error).__name__}: {text} | {expected.refused} | {case}"
+    if expected.refused:
+        return "find", f"not refused: {expected.refused} | {case}"
+    ours = [str(each.message) for each in caught if "/kerasdl/" in each.filename and not _meant(each.category)]
+    wrong = [f"warned: {ours[0]}"] if ours else judged(case, expected, model, run)
+    return ("find", f"{wrong[0]} | {case}") if wrong else ("right", "")
+
+
+def _meant(category: type) -> bool:
+    return category.__module__.startswith("kerasdl")
+
+
+def judged(case: Any, expected: Any, model: Any, run: Any) -> list[str]:
+    """Returns in what a run differs from the one in NumPy."""
+    from training_oracle import agree
+
+    wrong, epochs = [], len(expected.history)
+    if len(run.history["loss"]) != epochs and case.call == "fit":
+        return [f"{len(run.history['loss'])} epochs for {epochs}"]
+    for name in ("loss", "val_loss"):
+        figures = [epoch[name] for epoch in expected.history if name in epoch][-len(run.history["loss"]) :]
+        if not agree(run.history.get(name, []), figures, max(map(abs, figures), default=1.0)):
+            wrong.append(f"{name} {run.history.get(name)} for {figures}")
+    for layer, parts in zip(_layers(model, case), expected.weights, strict=True):
+        for found, part in zip(layer, parts, strict=True):
+            if not agree(found, part):
+                wrong.append(f"a weight is off by {abs(found - part).max():.3g} of {abs(part).max():.3g}")
+    if case.metrics_given and len(case.heads) == 1 and case.heads[0].metrics:
+        names = [name for name in run.history if name not in ("loss", "learning_rate", "val_loss")]
+        for prefix in ("", "val_")[: 1 + (case.validation is not None)]:
+            figures = [epoch[f"{prefix}0 {case.heads[0].metrics[0]}"] for epoch in expected.history]
+            (name,) = [each for each in names if each.startswith("val_") == bool(prefix)]
+            if not expected.near and not agree(run.history[name], figures, max(map(abs, figures))):
+                wrong.append(f"{name} {run.history[name]} for {figures}")
+    return wrong
+
+
+def _layers(model: Any, case: Any) -> list[list]:
+    import numpy as np
+
+    layers = [layer for layer in model.layers if layer.weights]
+    order = [*(f"hidden{place}" for place in range(case.hidden)), *(head.name for head in case.heads)]
+    by_name = {layer.name: [np.array(weight) for weight in layer.get_weights()] for layer in layers}
+    return [by_name[name] for name in order]
+
+
+# The call
+
+
+def called(case: Any) -> tuple[Any, Any]:
+    """Makes the call of a case; returns the model and the run."""
+    from kerasdl.train import RunConfig, finetune, fit
+
+    model = net_of(case)
+    if case.compiled:
+        model.compile("adam", "mae")
+    config = RunConfig(**{"optimizer": "sgd", "strategy": None, "progress": "off", "shuffle": False, **case.settings})
+    validation = None if case.validation is None else data_of(case, case.validation)
+    train = data_of(case, case.train)
+    if case.call == "finetune":
+        given = {**case.options, "head": case.heads[0].name}
+        run = finetune(model, train, validation=validation, task=case.task, config=config, **given)
+    else:
+        metrics = metrics_of(case) if case.metrics_given else None
+        given = {"loss": loss_of(case), "metrics": metrics, "task": case.task}
+        run = fit(model, train, validation=validation, config=config, **given)
+    return model, run
+
+
+def net_of(case: Any) -> Any:
+    """Builds the net of a case."""
+    import keras
+
+    ends = {"linear": None}
+    names = [f"hidden{place}" for place in range(case.hidden)] + [head.name for head in case.heads]
+    units = [layer[0].shape[1] for layer in case.weights]
+    acts = ["tanh"] * case.hidden + [ends.get(head.end, head.end) for head in case.heads]
+    made = []
+    for name, size, act, layer in zip(names, units, acts, case.weights, strict=True):
+        kernel, bias = (keras.initializers.Constant(part) for part in layer)
+        made.append(keras.layers.Dense(size, act, kernel_initializer=kernel, bias_initializer=bias, name=name))
+    if case.net.startswith("sequential"):
+        flat = [keras.layers.Flatten()] if len(case.shapes[0]) == 3 else []
+        entry = [] if "unbuilt" in case.net else [keras.Input(case.shapes[0])]
+        return keras.Sequential([*entry, *flat, *made])
+    if case.net.startswith("subclass"):
+        return _subclass(case, made)
+    inputs = [keras.Input(shape, name=f"in{place}") for place, shape in enumerate(case.shapes)]
+    x = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
+    x = keras.layers.Flatten()(x) if len(case.shapes[0]) == 3 else x
+    for layer in made[: case.hidden]:
+        x = layer(x)
+    outputs = [layer(x) for layer in made[case.hidden :]]
+    if case.net == "functional in dicts":
+        named = {head.name: output for head, output in zip(case.heads, outputs, strict=True)}
+        return keras.Model({tensor.name: tensor for tensor in inputs}, named)
+    return keras.Model(_one(inputs), _one(outputs))
+
+
+def _subclass(case: Any, made: list) -> Any:
+    import keras
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat = keras.layers.Flatten() if len(case.shapes[0]) == 3 else None
+            self.made = made
+
+        def call(self, x):
+            x = x if self.flat is None else self.flat(x)
+            for layer in self.made:
+                x = layer(x)
+            return x
+
+    model = Net()
+    if "unbuilt" not in case.net:
+        model(keras.ops.zeros((1, *case.shapes[0])))
+    return model
+
+
+def _one(parts: list) -> Any:
+    return parts[0] if len(parts) == 1 else list(parts)
+
+
+def loss_of(case: Any) -> Any:
+    """Returns the loss of a case in the form it is given in."""
+    losses = [_loss(head) for head in case.heads]
+    if case.heads[0].loss is None:
+        return None
+    form = case.heads[0].form
+    if len(losses) == 1 and form not in ("list", "dict"):
+        return losses[0]
+    names = [head.name for head in case.heads]
+    return dict(zip(names, losses, strict=True)) if form == "dict" else losses
+
+
+def _loss(head: Any) -> Any:
+    import keras
+
+    from kerasdl.losses import Focal, SmoothedCrossEntropy
+
+    if head.loss is None:
+        return None
+    functions = {"sparse": "sparse_categorical_crossentropy", "categorical": "categorical_crossentropy"}
+    functions |= {"binary": "binary_crossentropy", "mse": "mean_squared_error", "mae": "mean_absolute_error"}
+    if head.loss in functions and head.form in ("name", "function"):
+        name = functions[head.loss]
+        return name if head.form == "name" else getattr(keras.losses, name)
+    ours = {"focal": partial(Focal, 2.0), "smoothed": partial(SmoothedCrossEntropy, 0.0)}
+    if head.loss in ours:
+        return ours[head.loss](from_logits=gives_logits(head))
+    classes = {"sparse": "SparseCategoricalCrossentropy", "categorical": "CategoricalCrossentropy"}
+    classes |= {"binary": "BinaryCrossentropy", "mse": "MeanSquaredError", "mae": "MeanAbsoluteError"}
+    extra = {} if head.loss in ("mse", "mae") else {"from_logits": gives_logits(head)}
+    extra |= {} if head.ignore is None else {"ignore_class": head.ignore}
+    return getattr(keras.losses, classes[head.loss])(**extra)
+
+
+def gives_logits(head: Any) -> bool:
+    return head.logits and head.form not in ("name", "function")
+
+
+def metrics_of(case: Any) -> Any:
+    import keras
+
+    classes = {"sparse": keras.metrics.SparseCategoricalAccuracy, "categorical": keras.metrics.CategoricalAccuracy}
+    classes |= {"binary": keras.metrics.BinaryAccuracy, "mse": keras.metrics.MeanSquaredError}
+    each = [[classes[name]() if name in classes else name for name in head.metrics] for head in case.heads]
+    return each[0] if len(each) == 1 else each if any(each) else []
+
+
+# The data
+
+
+def data_of(case: Any, feed: Any) -> Any:
+    """Returns data as they are handed over."""
+    import numpy as np
+    import tensorflow as tf
+
+    from kerasdl.data import as_dataset
+
+    inputs, labels = [array[feed.rows] for array in case.inputs], [head.labels[feed.rows] for head in case.heads]
+    if feed.flaw is not None and inputs[0].dtype.kind == "f":
+        inputs[0] = inputs[0].copy()
+        inputs[0][0].reshape(-1)[0] = np.nan if feed.flaw == "nan" else np.inf
+    x, y = _one(inputs), _one(labels)
+    several = max(len(inputs), len(labels)) > 1
+    arrays = {
+        "pair": lambda: (x, y),
+        "list of two": lambda: [x, y],
+        "record": lambda: as_dataset((x, y)),
+        "nested lists": lambda: (x.tolist(), y.tolist()),
+        "strided": lambda: tuple(np.repeat(part, 2, 0)[::2] for part in (x, y)),
+        "big-endian": lambda: tuple(part.astype(part.dtype.newbyteorder(">")) for part in (x, y)),
+        "fortran": lambda: (np.asfortranarray(x), np.asfortranarray(y)),
+        "triple": lambda: (x, y, np.ones(len(feed.rows), "float32")),
+        "dict": lambda: {"x": x, "y": y},
+        "generator": lambda: ((x, y) for _ in range(3)),
+        "inputs alone": lambda: x,
+        "unequal": lambda: (x, np.concatenate([labels[0], labels[0][:1]])),
+        "empty": lambda: (inputs[0][:0], labels[0][:0]),
+    }
+    if several and feed.container in PAIRS:
+        return x, y
+    if feed.container in arrays:
+        return arrays[feed.container]()
+    return pipeline_of(case, feed, inputs, labels, tf)
+
+
+def pipeline_of(case: Any, feed: Any, inputs: list, labels: list, tf: Any) -> Any:
+    by_name = feed.dicts
+    several = len(inputs) > 1 or len(labels) > 1
+    x = {f"in{k}": each for k, each in enumerate(inputs)} if by_name and len(inputs) > 1 else _tupled(inputs)
+    y = {h.name: each for h, each in zip(case.heads, labels, strict=True)} if by_name and several else _tupled(labels)
+    if by_name and len(labels) == 1:
+        y = labels[0]
+    slices = tf.data.Dataset.from_tensor_slices
+    plain = {
+        "pipeline of triples": lambda: slices((x, y, [1.0] * len(feed.rows))).batch(feed.batch),
+        "pipeline of inputs": lambda: slices(x).batch(feed.batch),
+        "unbatched pipeline": lambda: slices((x, y)),
+        "empty pipeline": lambda: slices((x, y)).batch(feed.batch).take(0),
+        "iterator": lambda: iter(slices((x, y)).batch(feed.batch)),
+    }
+    if feed.container in plain:
+        return plain[feed.container]()
+    source = slices((x, y))
+    for name, value in feed.stages:
+        source = staged(source, name, value, tf)
+    return source
+
+
+def _tupled(parts: list) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def staged(source: Any, name: str, value: Any, tf: Any) -> Any:
+    """Returns a pipeline with one more stage."""
+    if name == "batch":
+        return source.batch(value[0], drop_remainder=value[1])
+    if name == "shuffle":
+        return source.shuffle(100, seed=value[0], reshuffle_each_iteration=value[1])
+    if name == "filter":
+        return source.filter(lambda *batch: True)
+    if name == "generator":
+        free = tf.nest.map_structure(lambda s: tf.TensorSpec((None, *s.shape[1:]), s.dtype), source.element_spec)
+        return tf.data.Dataset.from_generator(source.__iter__, output_signature=free)
+    if name == "options":
+        return source.with_options(tf.data.Options())
+    steps = {"repeat": source.repeat, "endless": source.repeat, "take": source.take, "skip": source.skip}
+    if name in steps:
+        return steps[name](value)
+    return source.prefetch(2) if name == "prefetch" else source.cache()
+
+
+def answer_tasks() -> None:
+    """Answers tasks from standard input until it ends; the child's side."""
+    sys.path[:0] = [str(ROOT)]
+    for line in sys.stdin:
+        outcome, what = examine(json.loads(line)["seed"])
+        from fuzz_exporting import MARK
+
+        print("\n" + MARK + json.dumps({"outcome": outcome, "what": what}), flush=True)
+
+
+if __name__ == "__main__":
+    answer_tasks()
