@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test slow bars fuzz index macs golden topics matrix refusals awkward applications bundles imagenet
-.PHONY: pictures lint format clean
+.PHONY: quickstart test slow bars prove fuzz index macs golden cover topics matrix refusals awkward applications
+.PHONY: bundles imagenet pictures lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -19,6 +19,10 @@ slow: $(READY)
 bars: $(READY)
 	$(BIN)/python -m pytest -m bars -n 2 --dist loadgroup
 
+# Every row for NAMES="...", for what changed SINCE=commit, or for all; the lanes export a cover of the nets alone.
+prove: $(READY)
+	$(BIN)/python tools/prove.py --names "$(NAMES)" --since "$(SINCE)"
+
 # Half an hour of random nets and data: each is right, or refused by name.
 fuzz: $(READY)
 	$(BIN)/python tools/fuzz.py
@@ -30,6 +34,8 @@ macs: $(READY)
 	$(BIN)/python tools/make_macs.py
 golden: $(READY)
 	$(BIN)/python tools/make_golden.py
+cover: $(READY)
+	$(BIN)/python tools/make_cover.py
 topics: $(READY)
 	$(BIN)/python tools/make_topics.py
 matrix: $(READY)

@@ -1,8 +1,18 @@
-"""Whom the contract test covers: every registered model, and one name for each distinct tiny net."""
+"""Nets of the contract: every name, one for each distinct tiny net, and those that are exported.
+
+Rows that depend on the net alone run for every distinct net. Rows that depend on exporters, the bridge or QAT run for
+the cover (`make cover`), which holds every feature of every net, and for all that `make prove` asks for.
+"""
 
 import json
+import os
+from pathlib import Path
 
 import kerasdl
+
+COVER = Path(__file__).with_name("cover.json")
+# Set by tools/prove.py: the nets to prove, and those of them to prove at full size.
+PROVED, PROVED_IN_FULL = (os.environ.get(key, "").split() for key in ("KERASDL_PROVE", "KERASDL_PROVE_IN_FULL"))
 
 
 def _tiny_net(spec: kerasdl.ModelSpec) -> str:
@@ -11,7 +21,19 @@ def _tiny_net(spec: kerasdl.ModelSpec) -> str:
 
 NAMES = kerasdl.list_models()
 # The widths of one builder share a tiny preset: what costs seconds runs once for each distinct net.
-DISTINCT = sorted({_tiny_net(kerasdl.spec(name)): name for name in reversed(NAMES)}.values())
+STANDS_FOR = {_tiny_net(kerasdl.spec(name)): name for name in reversed(NAMES)}
+DISTINCT = sorted(STANDS_FOR.values())
+EXPORTED = sorted(json.loads(COVER.read_text())["nets"]) if COVER.exists() else DISTINCT
+
+
+def distinct_name(name: str) -> str:
+    """Returns the net that stands for all with the same tiny preset."""
+    return STANDS_FOR[_tiny_net(kerasdl.spec(name))]
+
+
+if PROVED:
+    NAMES = [name for name in NAMES if name in PROVED]
+    DISTINCT = EXPORTED = sorted({distinct_name(name) for name in NAMES})
 
 
 # Nets that are exported at full size too, for docs/exporting.md: one or more minutes each, so not all.

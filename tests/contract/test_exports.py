@@ -1,12 +1,11 @@
-"""Every registered model in every format: the file computes what the model computes, or the spec says why not."""
+"""The cover in every format: the file computes what the model computes, or the spec says why not."""
 
 import re
 
 import pytest
-from cases import DISTINCT
+from cases import EXPORTED
 from exporting import export_as
 
-import kerasdl
 from kerasdl.core import EXPORT_FORMATS, ExportError, get_task
 
 DEFAULT_LANE = ("float32",)
@@ -16,15 +15,15 @@ TINY_BOUNDS = {"float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
 
 
 def pairs():
-    for name in DISTINCT:
+    for name in EXPORTED:
         for export_format in EXPORT_FORMATS:
             marks = [] if export_format in DEFAULT_LANE else [pytest.mark.slow]
             yield pytest.param(name, export_format, marks=marks, id=f"{name}-{export_format}")
 
 
 @pytest.mark.parametrize(("name", "export_format"), [*pairs()])
-def test_export_computes_what_the_model_computes(name, export_format, tiny, tmp_path):
-    spec, model = kerasdl.spec(name), tiny(name)
+def test_export_computes_what_the_model_computes(name, export_format, net, tmp_path):
+    spec, model = net(name).spec, net(name).model
     samples, _ = get_task(spec.task).example(model, SAMPLES, 0)
     if export_format in spec.exports:
         operation = re.search(r"(?<=kernel for )[A-Z_0-9]+", spec.exports[export_format]).group()

@@ -1,8 +1,8 @@
-"""Every registered model crosses the bridge to tf_keras, and quantises as far as its spec says."""
+"""Every net of the cover crosses the bridge to tf_keras, and quantises as far as its spec says."""
 
 import numpy as np
 import pytest
-from cases import DISTINCT
+from cases import EXPORTED
 from precision import heavy
 
 import kerasdl
@@ -15,10 +15,10 @@ def example(name, model):
     return get_task(kerasdl.spec(name).task).example(model, 64, 0)
 
 
-@pytest.mark.parametrize("name", DISTINCT)
-def test_bridge_gives_the_same_outputs(name, tiny):
+@pytest.mark.parametrize("name", EXPORTED)
+def test_bridge_gives_the_same_outputs(name, net):
     """Split into single operations, and back, in tests/deploy/keras2/test_legacy_models.py."""
-    model = tiny(name)
+    model = net(name).model
     inputs, _ = example(name, model)
     expected = model(inputs, training=False).numpy()
     given = bridge(model).model(inputs, training=False).numpy()
@@ -26,9 +26,9 @@ def test_bridge_gives_the_same_outputs(name, tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DISTINCT)
-def test_quantises_as_far_as_its_spec_says(name, tiny, tmp_path):
-    model = tiny(name)
+@pytest.mark.parametrize("name", EXPORTED)
+def test_quantises_as_far_as_its_spec_says(name, net, tmp_path):
+    model = net(name).model
     inputs, targets = example(name, model)
     quantized = quantize_aware(model, (inputs, targets), epochs=0)
     expected, given = model.predict(inputs, verbose=0), quantized.predict(inputs)

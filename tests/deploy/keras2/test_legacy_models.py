@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from cases import DISTINCT
+from cases import EXPORTED
 from filling import fill_weights, settle_statistics
 from legacy import gap, numbers_for
 
@@ -150,14 +150,14 @@ def settled(name, tiny):
     return settle_statistics(model, inputs), inputs
 
 
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_registered_model_computes_the_same(name, tiny):
     model, inputs = settled(name, tiny)
     assert gap(model, to_tf_keras(model), inputs) <= 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_registered_model_computes_the_same_split_and_back(name, tiny):
     model, inputs = settled(name, tiny)
     made = bridge(model, split=True)
