@@ -115,9 +115,7 @@ class Bundle:
         """
         if not getattr(model, "outputs", None):
             checks.refuse("a bundle's model must be functional or Sequential, and built", type(model).__name__)
-        inputs = [
-            {"name": tensor.name, "shape": list(tensor.shape[1:]), "dtype": tensor.dtype} for tensor in model.inputs
-        ]
+        inputs = [{"name": each.name, "shape": list(each.shape[1:]), "dtype": each.dtype} for each in model.inputs]
         manifest = Manifest(
             name=name,
             task=get_task(task).name,

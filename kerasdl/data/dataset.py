@@ -17,7 +17,7 @@ from .drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
 from .images import Scale, check_image_shape, check_scale, level_table, scale_pixels
 from .pipelines import refuse_endless
 from .sharding import Part, Share, cut, parts_of
-from .sources import Examples, Stream, collect
+from .sources import Examples, Stream, collect, looked_up
 
 FINGERPRINT_EXAMPLES = 32
 
@@ -359,20 +359,14 @@ class Dataset:
     def _indexed(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
         shape, scale = self._image_shape(), self.scale if self.images else None
         indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        tensors = self.source.tensors(shape)
-        if tensors is None:
+        if (tensors := self.source.tensors(shape)) is None:
             return indices.map(self._reader(shape, scale), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         inputs, labels = tensors
         table = None if scale is None else level_table(scale)
 
         def gather(picked):
             found, targets = tf.gather(inputs, picked), tf.gather(labels, picked)
-            if table is None:
-                return found, targets
-            places = tf.cast(found, tf.int32)
-            if table.shape[1] > 1:
-                places = places * table.shape[1] + tf.range(table.shape[1])
-            return tf.gather(tf.constant(table.ravel()), places), targets
+            return (found if table is None else looked_up(table, found)), targets
 
         return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 

@@ -85,6 +85,14 @@ class Stream:
         return examples
 
 
+def looked_up(table: np.ndarray, pixels: tf.Tensor) -> tf.Tensor:
+    """Returns pixels (B, H, W, C) as the levels of a table (256, C) or (256, 1)."""
+    places = tf.cast(pixels, tf.int32)
+    if table.shape[1] > 1:
+        places = places * table.shape[1] + tf.range(table.shape[1])
+    return tf.gather(tf.constant(table.ravel()), places)
+
+
 def collect(examples: tf.data.Dataset, limit: float = float("inf")) -> Examples | None:
     """Reads single `(input, label)` pairs into memory, or returns None once they take more than `limit` bytes."""
     inputs, labels, taken = [], [], 0
