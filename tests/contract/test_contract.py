@@ -9,13 +9,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import DISTINCT, NAMES, distinct_name
+from cases import DISTINCT, EXPORTED, NAMES, distinct_name
+from tiny_nets import by_groups
 from unallocated import unallocated
 
 import kerasdl
 from kerasdl.core import ArgumentError, get_task
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _grouped_convolutions():
+    with by_groups():
+        yield
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,9 +133,9 @@ def test_every_weight_gets_a_gradient_and_the_loss_falls(name, net):
 
 @pytest.mark.slow
 def test_a_saved_model_loads_in_a_process_that_knows_only_kerasdl(net, tmp_path):
-    """What is loaded by `import kerasdl` alone: no custom_objects, no building of ours before."""
+    """What is loaded by `import kerasdl` alone: no custom_objects, no building of ours; the cover has all classes."""
     expected = {}
-    for name in DISTINCT:
+    for name in EXPORTED:
         net(name).model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", net(name).inputs)
         expected[name] = net(name).outputs
@@ -141,5 +148,5 @@ def test_a_saved_model_loads_in_a_process_that_knows_only_kerasdl(net, tmp_path)
     )
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    for name in DISTINCT:
+    for name in EXPORTED:
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.out.npy"), expected[name], rtol=1e-5, atol=1e-6)
