@@ -22,7 +22,7 @@ from .model_inputs import has_nan, random_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
 from .sampling import Samples
 from .second_look import second_look
-from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, program_of, third_party
+from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, plain_names, program_of, third_party
 
 RANDOM_EXAMPLES = 8
 FINITE = 1e30  # what is off by no more is a number
@@ -81,7 +81,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
     inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
-    with ONE_AT_A_TIME, for_inference(model) as notes:
+    with ONE_AT_A_TIME, for_inference(model) as notes, plain_names(model) as renamed:
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
         hostile = HostileExamples(program, real)
@@ -119,7 +119,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
         top1_agreement=worst(judged, "top1_agreement"),
         seconds=time.perf_counter() - started,
         drifts=tuple(drifts),
-        notes=(*notes, *target.notes, *remarks, *samples.notes, *verdict.notes),
+        notes=(*renamed, *notes, *target.notes, *remarks, *samples.notes, *verdict.notes),
         hostile=verdict.drifts,
         layers=target.layers(),
         calibrated_on=samples.calibrated_on,

@@ -123,6 +123,44 @@ def for_inference(model: keras.Model) -> Iterator[list[str]]:
         ]
 
 
+@contextmanager
+def plain_names(model: keras.Model) -> Iterator[list[str]]:
+    """Gives layers and variables other names inside the block where TensorFlow's graphs cannot hold theirs.
+
+    A name there has letters of ASCII, digits and `_.>-` alone, and begins with a letter or a digit.
+
+    Args:
+        model: the model; yields a note on each layer that got another name.
+    """
+    layers = [model, *all_layers(model)]
+    taken, notes = {layer.name for layer in layers}, []
+    with ExitStack() as stack:
+        for layer in layers:
+            plain = plain_name(layer.name)
+            if plain == layer.name:
+                continue
+            while plain in taken:
+                plain += "_"
+            taken.add(plain)
+            notes.append(f"{layer.name!r} is called {plain!r} in the file, whose names are of ASCII letters and digits")
+            stack.callback(setattr, layer, "name", layer.name)
+            layer.name = plain
+        for weight in model.variables:
+            variable = weight._value  # `value` may be a cast of it
+            name = getattr(variable, "_handle_name", "")  # by which a SavedModel calls it
+            plain = "/".join(map(plain_name, name.removesuffix(":0").split("/"))) + ":0"
+            if name and plain != name:
+                stack.callback(setattr, variable, "_handle_name", name)
+                variable._handle_name = plain
+        yield notes
+
+
+def plain_name(name: str) -> str:
+    """Returns a name that TensorFlow's graphs and signatures can hold; those that they can hold stay as they are."""
+    plain = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
+    return plain if re.match(r"[A-Za-z0-9]", plain) else f"layer{plain}"
+
+
 def stateful_layers(model: keras.Model) -> list[keras.layers.RNN]:
     """Returns the recurrent layers that keep their state from call to call."""
     return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and layer.stateful]

@@ -23,7 +23,7 @@ from ..export.parity import ExportReport
 from ..export.patching import functions
 from ..export.pipeline import Target, export
 from ..export.sampling import samples_of
-from ..export.tracing import Program, first_line, third_party
+from ..export.tracing import Program, first_line, plain_name, third_party
 from . import flatbuffer, runtime
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
 
@@ -112,7 +112,9 @@ class _Step:
 
     def __init__(self, model: keras.Model, loss: Any, learning_rate: float, batch_size: int):
         self.model, self.loss, self.learning_rate, self.batch_size = model, loss, learning_rate, batch_size
-        names = [re.sub(r"\W", "_", variable.path) for variable in model.trainable_variables]
+        names = [
+            re.sub(r"\W", "_", plain_name(variable.path.replace("/", "_"))) for variable in model.trainable_variables
+        ]
         self.names = [name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)]
         shape = (batch_size, *model.outputs[0].shape[1:])
         name = getattr(loss, "name", getattr(loss, "__name__", ""))
