@@ -17,6 +17,7 @@ from kerasdl.deploy import export_onnx, export_tflite
 L = keras.layers
 FORMATS = ("float32", "float16", "int8", "onnx")
 BOUND = 1e-4  # on the largest difference over max(1, largest output); int8 beyond its ranges must be finite alone
+HALF_BOUND = 2e-3  # of float16, whose constants are rounded by up to 5e-4
 CONDITION = 0.1 * BOUND  # where Keras is further than this from itself in 64 bits, no file is judged
 STATED = 1e15  # beyond it a cell states what happens and promises nothing
 MAGNITUDES = (1e-30, 1e-20, 1e-10, 1e-7, 1e-5, 1e-3, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -272,20 +273,20 @@ def wrong_magnitudes(name: str, file_format: str, folder: Path) -> list[float]:
     outputs = write(model, path, file_format)
     run = partial(comparing.run_onnx, one_by_one=True) if file_format == "onnx" else comparing.run_lite
     given = run(path, model, arrays, outputs)
-    wrong = np.zeros(len(magnitudes), bool)
+    wrong, bound = np.zeros(len(magnitudes), bool), HALF_BOUND if file_format == "float16" else BOUND
     for answer, truth, got in zip(expected, exact, given, strict=True):
-        wrong |= _wrong(answer, truth, got, finite_alone=file_format == "int8")
+        wrong |= _wrong(answer, truth, got, np.inf if file_format == "int8" else bound)
     return sorted({magnitude for magnitude, is_wrong in zip(magnitudes, wrong, strict=True) if is_wrong})
 
 
-def _wrong(answer: np.ndarray, exact: np.ndarray, given: np.ndarray, *, finite_alone: bool) -> np.ndarray:
+def _wrong(answer: np.ndarray, exact: np.ndarray, given: np.ndarray, bound: float) -> np.ndarray:
     """Tells of each row whether the file is wrong where Keras's own answer is finite and well-conditioned."""
     answer, exact, given = (each.astype("float64").reshape(len(each), -1) for each in (answer, exact, given))
     known = np.isfinite(answer)
-    if finite_alone:
+    if bound == np.inf:
         return (known & ~np.isfinite(given)).any(axis=1)
     size = np.maximum(1.0, np.where(known, np.abs(answer), 0.0).max(axis=1, keepdims=True))
     with np.errstate(invalid="ignore", over="ignore"):
         certain = known & (np.abs(answer - exact) <= CONDITION * size)
-        off = ~(np.abs(given - answer) <= BOUND * size)
+        off = ~(np.abs(given - answer) <= bound * size)
     return (certain & off).any(axis=1)

@@ -20,8 +20,9 @@ LEAST_SHARE = 1e-6  # of an operation's largest input: what it gives is lost bel
 ONE_GRID = {"AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REDUCE_MAX", "REDUCE_MIN"}
 ONE_GRID |= {"MINIMUM", "MAXIMUM", "CONCATENATION", "PACK", "UNPACK", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE"}
 ONE_GRID |= {"GATHER", "GATHER_ND", "TOPK_V2", "PAD", "PADV2", "MIRROR_PAD", "RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
-ONE_GRID |= {"TRANSPOSE", "TILE", "BROADCAST_TO", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SELECT", "SELECT_V2"}
-LARGEST_SHARED = 9e3  # a range beyond is that of a mask
+ONE_GRID |= {"TRANSPOSE", "TILE", "BROADCAST_TO", "SELECT", "SELECT_V2"}
+ONE_GRID |= {"SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"}
+LOWEST_SHARED = -9e3  # a range that reaches below is that of masked scores
 MEANS = {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}
 
 Range = tuple[float, float]
@@ -92,9 +93,10 @@ def _union(ranges: Iterable[Range]) -> Range | None:
 def _bounds(tensor: schema.TensorT) -> Range | None:
     """Returns the range that calibration has seen, if it is one that a grid can hold."""
     most = _most(tensor)
-    if most is None or not SMALLEST < most < LARGEST_SHARED:
+    if most is None or not SMALLEST < most <= LARGEST:
         return None
-    return float(min(tensor.quantization.min)), float(max(tensor.quantization.max))
+    low, high = float(min(tensor.quantization.min)), float(max(tensor.quantization.max))
+    return (low, high) if low > LOWEST_SHARED else None
 
 
 def _is_beyond_grids(reads: list[schema.TensorT], gives: list[schema.TensorT]) -> bool:
