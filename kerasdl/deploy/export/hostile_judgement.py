@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -263,9 +264,11 @@ def _moved(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 @contextmanager
 def _in_64_bits(model: Any) -> Iterator[None]:
     before = [(layer, layer.dtype_policy, layer.autocast) for layer in [model, *all_layers(model)]]
+    policy_of_64 = keras.DTypePolicy("float64")
+    policy_of_64._variable_dtype = "float32"  # where both are one Keras casts no weights, and PReLU stops
     try:
         for layer, _, _ in before:
-            layer.dtype_policy, layer.autocast = "float64", True  # some norms cast by themselves, to 32 bits
+            layer.dtype_policy, layer.autocast = policy_of_64, True  # some norms cast by themselves, to 32 bits
         yield
     finally:
         for layer, policy, casts in before:

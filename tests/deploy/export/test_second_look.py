@@ -6,7 +6,7 @@ import pytest
 
 from kerasdl.core.errors import ExportError
 from kerasdl.deploy import export_onnx, export_tflite, run_exported
-from kerasdl.deploy.export import second_look
+from kerasdl.deploy.export import hostile_judgement, second_look
 
 L = keras.layers
 EXPORTS = {".onnx": export_onnx, ".tflite": export_tflite}
@@ -60,3 +60,13 @@ def test_images_of_bytes_are_resized_as_predict_does(suffix, tmp_path):
     assert any("otherwise when called than in predict" in note for note in report.notes)
     (given,) = run_exported(tmp_path / f"m{suffix}", pixels).values()
     np.testing.assert_allclose(given, model.predict(pixels, verbose=0), atol=1e-3)
+
+
+def test_layers_that_read_their_weights_bare_answer_in_64_bits_too():
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, L.PReLU(alpha_initializer=keras.initializers.Constant(0.1), name="prelu")(x))
+    with hostile_judgement._in_64_bits(model):
+        given = model(np.array([[-1.0, 0.5, -3.0]], "float32"))
+    assert given.dtype == "float64"
+    np.testing.assert_allclose(given, [[-np.float32(0.1), 0.5, -3.0 * np.float64(np.float32(0.1))]], rtol=1e-15)
+    assert model(np.ones((1, 3), "float32")).dtype == "float32"
