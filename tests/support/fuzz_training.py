@@ -104,7 +104,7 @@ def examine(seed: int) -> tuple[str, str]:
     if expected.refused:
         return "find", f"not refused: {expected.refused} | {case}"
     ours = [str(each.message) for each in caught if "/kerasdl/" in each.filename and not _meant(each.category)]
-    wrong = [f"warned: {ours[0]}"] if ours else judged(case, expected, model, run)
+    wrong = [f"warned: {ours[0]}"] if ours else judged(case, expected, model, run) or evaluated(case, expected, model)
     return ("find", f"{wrong[0]} | {case}") if wrong else ("right", "")
 
 
@@ -135,6 +135,33 @@ def judged(case: Any, expected: Any, model: Any, run: Any) -> list[str]:
             if not expected.near and not agree(run.history[name], figures, max(map(abs, figures))):
                 wrong.append(f"{name} {run.history[name]} for {figures}")
     return wrong
+
+
+def evaluated(case: Any, expected: Any, model: Any) -> list[str]:
+    """Returns in what the evaluation of a bundle of the trained model differs from the one in NumPy."""
+    from training_oracle import Trainer, agree
+
+    from kerasdl import Bundle
+    from kerasdl.core import ArgumentError
+
+    head, width = case.heads[0], case.shapes[0][-1]
+    plain = case.net == "functional" and len(case.heads) == len(case.shapes) == len(case.shapes[0]) == 1
+    classes = head.kind == "numbers" and head.units > 1 and head.end != "sigmoid" and head.ignore is None
+    if not (plain and classes and case.train.is_pipeline) or head.labels.max() >= head.units or head.flaw:
+        return []
+    settings = {"mean": [0.0] * width, "std": [1.0] * width}
+    bundle = Bundle.of(model, name="drawn", task="tabular_classification", preprocess=settings)
+    try:
+        found = bundle.evaluate(data_of(case, case.train))
+    except ArgumentError as error:
+        return [] if case.train.endless and "must end" in str(error) else [f"not evaluated: {error}"]
+    if case.train.endless:
+        return ["evaluated without end"]
+    trainer = Trainer(case)
+    figures = trainer.evaluated(expected.weights)
+    same = agree(found["loss"], figures["loss"], max(1, figures["loss"]))
+    same &= trainer.near or agree(found["accuracy"], figures["accuracy"])
+    return [] if same else [f"evaluated {found} for {figures}"]
 
 
 def _layers(model: Any, case: Any) -> list[list]:

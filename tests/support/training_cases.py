@@ -266,7 +266,7 @@ def _head(rng: np.random.Generator, name: str, count: int, steps: int | None) ->
         units = max(units, 2)
     if not crossed and loss == "mse" and kind == "numbers":
         units = 1
-    form = _pick(rng, ["object"] * 5 + ["name", "function", "list", "dict"])
+    form = _pick(rng, ["object"] * 6 + ["name", "function", "list", "dict"])
     logits = end == "linear" if rng.random() < 0.97 else end != "linear"
     column = bool(rng.random() < 0.3)
     labels, flaw = _labels(rng, count, steps, units, kind, column)

@@ -329,6 +329,15 @@ class Trainer:
         figures = {"loss": total / count}
         return figures | {f"{place} {metric}": value / of for (place, metric), (value, of) in sums.items()}
 
+    def evaluated(self, weights: list[list[np.ndarray]]) -> dict[str, float]:
+        """Returns cross-entropy and accuracy of a classifier over all of its training data, each example once."""
+        self.weights, (head,) = weights, self.case.heads
+        rows = np.concatenate(list(self.case.train.batches(self.case.settings["batch_size"])))
+        (z,) = self.forward(rows)[1]
+        shares = np.eye(head.units)[head.labels[rows].reshape(len(rows)).astype(int)]
+        values, _ = losses_of("sparse", head.end, z, shares, 0.0)
+        return {"loss": values.mean(), "accuracy": self.judged("sparse", head, z, rows).mean()}
+
     def update(self, gradients: list, rates: list[float]) -> None:
         momentum = self.case.settings.get("momentum", 0.0)
         for layer, (slopes, rate) in enumerate(zip(gradients, rates, strict=True)):

@@ -28,6 +28,7 @@ from .batch_flow import BatchFlow, notes_on
 from .class_weights import class_weights_of
 from .config import RunConfig
 from .gradient_checkpointing import rematerialized
+from .input_checks import check_finite
 from .keras_callbacks import keras_callbacks
 from .objectives import mixes_classes
 from .reduce_on_plateau import LowerOnPlateau
@@ -254,6 +255,8 @@ class Training:
         if batch == 0:
             raise DataError("the validation data hold no batches. Check their size, and filters in the pipeline.")
         figures = so_far()
+        if not math.isfinite(figures.get("loss", 0.0)):
+            check_finite(self.validation.batches(self.config.batch_size), limit, f"validation {self.validation.name}")
         self.callbacks.end_test(figures)
         return {f"val_{name}": value for name, value in figures.items()}
 

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
@@ -33,6 +34,23 @@ def check_inputs(model: keras.Model, data: Dataset) -> None:
         raise DataError(
             f"{data.name} must be finite; {count} hold NaN or infinity, number {first} first. Fill or drop."
         )
+
+
+def check_finite(batches: tf.data.Dataset, limit: int | None, name: str) -> None:
+    """Passes where no batch of a pipeline holds NaN or infinity.
+
+    Args:
+        batches: pairs (inputs, labels).
+        limit: how many are looked at; None for all.
+        name: what messages call the data.
+
+    Raises:
+        DataError: one does.
+    """
+    for number, batch in enumerate(batches if limit is None else batches.take(limit)):
+        floats = [each for each in tf.nest.flatten(batch) if each.dtype.is_floating]
+        if not all(bool(tf.reduce_all(tf.math.is_finite(each))) for each in floats):
+            raise DataError(f"{name} must be finite; batch {number} holds NaN or infinity. Fill or drop.")
 
 
 def _gives_finite(model: keras.Model, inputs: np.ndarray) -> bool:

@@ -94,6 +94,17 @@ def test_whole_numbers_beyond_32_bits_are_kept():
     assert as_dataset((np.zeros((2, 1)), np.arange(2))).source.labels.dtype == np.int32
 
 
+@pytest.mark.parametrize("part", ["inputs", "labels"])
+def test_validation_pipelines_that_are_not_finite_are_refused(part):
+    x, y = np.zeros((8, 4), "float32"), np.zeros((8, 2), "float32")
+    train = tf.data.Dataset.from_tensor_slices((x.copy(), y.copy())).batch(4)
+    (x if part == "inputs" else y)[5, 1] = np.nan
+    held = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    with pytest.raises(DataError, match="validation data must be finite; batch 1 holds NaN"):
+        fit(dense(), train, validation=held, loss="mse", config=RunConfig(**QUIET))
+    fit(dense(), train, validation=held, loss="mse", config=RunConfig(**QUIET, validation_steps=1))
+
+
 def test_a_trainer_without_a_call_is_refused_by_name():
     class Pair(keras.Model):
         """Trains by its step alone, as the GAN of Keras's guide does."""

@@ -171,7 +171,7 @@ def test_places_under_a_mask_may_have_no_class():
         ("mse", X[:, :3], keras.metrics.SparseTopKCategoricalAccuracy(2), "class numbers"),
         (SPARSE, NUMBERS, keras.metrics.CategoricalAccuracy(), "shares of 3 classes"),
         (SPARSE, NUMBERS, keras.metrics.TopKCategoricalAccuracy(2), "shares of 3 classes"),
-        (SPARSE, NUMBERS, "binary_accuracy", "shape of the outputs"),
+        (SPARSE, NUMBERS, keras.metrics.BinaryAccuracy(threshold=0.0), "shape of the outputs"),
     ],
 )
 def test_a_metric_gets_labels_of_its_form(loss, labels, metric, words):

@@ -1,4 +1,7 @@
-"""Drawn folders of images: `load` gives what stands in them, or refuses in one line. `run(seconds, seed)` goes on."""
+"""Property test of folders: drawn trees of images are read as they stand, or refused in one line.
+
+`run(seconds, seed)` gives the figures.
+"""
 
 import hashlib
 import tempfile
@@ -6,10 +9,11 @@ import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pytest
 from folder_trees import Tree, draw_tree
 from PIL import Image, ImageOps
 
@@ -20,31 +24,62 @@ SPLITS = ("train", "validation", "test")
 SHAPE = (6, 5, 3)
 
 
-def run(seconds: float, seed: int) -> dict:
-    """Draws trees for so long.
+@dataclass
+class Figures:
+    """What a run has seen."""
 
-    Returns:
-        `trees`, how many were made; `loads`, how many loads; `refused`, how many of those were refused; `faults`, for
-        each fault the pair (seed, number) that draws its tree and what was wrong.
+    trees: int = 0
+    loads: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    finds: list[tuple[int, str]] = field(default_factory=list)
+    """The seed, and what was wrong."""
+
+    def __str__(self) -> str:
+        pace = 3600 * self.trees / max(self.seconds, 1e-9)
+        lines = [
+            f"folders: {self.trees} trees ({pace:.0f} an hour), {self.loads} loads, {self.refused} refused; "
+            f"{len(self.finds)} finds"
+        ]
+        return "\n".join(lines + [f"  FIND seed {seed}: {what}" for seed, what in self.finds])
+
+
+def run(
+    seconds: float, seed: int = 0, *, count: int | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Figures:
+    """Draws trees from `seed` on until the time is over or so many are done, and returns what was seen.
+
+    Args:
+        seconds: how long to go on.
+        seed: of the first tree; the next ones count on.
+        count: how many trees at most.
+        tell: gets a line for every find.
     """
-    figures, end = {"trees": 0, "loads": 0, "refused": 0, "faults": []}, time.monotonic() + seconds
-    while time.monotonic() < end:
-        drawn = (seed, figures["trees"])
-        try:
-            loads, refused = check_tree(drawn)
-            figures["loads"] += loads
-            figures["refused"] += refused
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            figures["faults"].append((drawn, f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"))
-        figures["trees"] += 1
+    figures, started = Figures(), time.monotonic()
+    try:
+        while time.monotonic() < started + seconds and figures.trees != count:
+            try:
+                loads, refused = check_tree(seed)
+                figures.loads += loads
+                figures.refused += refused
+            except Exception as error:
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                what = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
+                figures.finds.append((seed, what))
+                tell(f"FIND seed {seed}: {what}")
+            figures.trees += 1
+            seed += 1
+    except KeyboardInterrupt:
+        figures.interrupted = True
+    figures.seconds = time.monotonic() - started
     return figures
 
 
-def check_tree(drawn: tuple[int, int]) -> tuple[int, int]:
+def check_tree(seed: int) -> tuple[int, int]:
     """Draws one tree and loads every split of it; returns how many loads there were and how many were refused."""
     with tempfile.TemporaryDirectory() as folder:
-        tree = draw_tree(np.random.default_rng(drawn), Path(folder) / "data")
+        tree = draw_tree(np.random.default_rng([seed, 1]), Path(folder) / "data")
         results = {split: loaded(tree, split) for split in (*SPLITS, "all")}
         for split, (data, text, notes) in results.items():
             if data is None:
@@ -205,16 +240,3 @@ def resized(pixels: np.ndarray) -> np.ndarray:
     picture = Image.fromarray(colours(pixels)).convert("RGB")
     picture = picture.resize((SHAPE[1], picture.height), Image.Resampling.BILINEAR)
     return np.asarray(picture.resize((SHAPE[1], SHAPE[0]), Image.Resampling.BILINEAR))
-
-
-@pytest.mark.slow
-def test_drawn_folders_are_read_right_or_refused_in_one_line():
-    figures = run(20.0, seed=0)
-    assert figures["faults"] == []
-    assert figures["trees"] > 20
-    assert 0 < figures["refused"] < figures["loads"]
-
-
-def test_a_few_drawn_folders_are_read_right():
-    for number in range(8):
-        check_tree((1, number))
