@@ -8,11 +8,13 @@ import lazy_loader
 from kerasdl.core.imports import import_after
 from kerasdl.core.joining import join_at_start
 from kerasdl.core.quiet import silence_tensorflow
+from kerasdl.core.refusals import say_refusals_once
 
 __version__ = "0.1.0"
 
 silence_tensorflow()
 join_at_start()
+say_refusals_once()
 # Keras finds a class in a saved model only once its module is loaded.
 import_after(
     "keras",

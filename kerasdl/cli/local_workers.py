@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
+from kerasdl.core.refusals import FOLDER
 from kerasdl.train.distribute.clusters import Cluster, environment_of
 
 # Below those that systems hand out for outgoing connections, which could take one between its choice and its use.
@@ -118,13 +120,14 @@ class Workers:
             DataError: the program is not there, or no port is free.
         """
         self.threads: list[threading.Thread] = []
+        self.refusals = tempfile.TemporaryDirectory(prefix="kerasdl_")
         self.running = set(range(len(shares)))
         addresses = tuple(f"{LOOPBACK}:{port}" for port in free_ports(len(shares)))
         sys.stdout.flush()
         self.guardian = _start_guardian()
         try:
             for index, share in enumerate(shares):
-                process = _start(command, Cluster(addresses, index), share, self.guardian.pid)
+                process = _start(command, Cluster(addresses, index), share, self.guardian.pid, self.refusals.name)
                 self._follow(index, process, events)
         except BaseException:
             self.kill()
@@ -144,6 +147,7 @@ class Workers:
         self.guardian.wait()
         for thread in self.threads:
             thread.join(timeout=5.0)
+        self.refusals.cleanup()
         self.running.clear()
 
     def _follow(self, index: int, process: subprocess.Popen, events: queue.SimpleQueue) -> None:
@@ -163,13 +167,13 @@ def not_there(command: Sequence[str], error: OSError) -> DataError:
     return DataError(f"{command[0]!r} cannot be run: {error.strerror}. Check the command after --.")
 
 
-def _start(command: list[str], cluster: Cluster, share: Share, group: int) -> subprocess.Popen:
+def _start(command: list[str], cluster: Cluster, share: Share, group: int, told: str) -> subprocess.Popen:
     pipe = None if cluster.index == 0 else subprocess.PIPE
     try:
         with _standing_on(share.cores):
             return subprocess.Popen(
                 command,
-                env=worker_environment(cluster, share, os.environ),
+                env=worker_environment(cluster, share, {**os.environ, FOLDER: told}),
                 stdin=subprocess.DEVNULL,
                 stdout=pipe,
                 stderr=pipe,

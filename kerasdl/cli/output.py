@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kerasdl.core import errors
+from kerasdl.core import errors, refusals
 
 # What an exit code means; 2 is also what a misspelt option gives.
 EXIT_CODES = (
@@ -55,7 +55,9 @@ def reported(command: Callable) -> Callable:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except tuple(kind for kind, _ in EXIT_CODES) as error:
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            text = " ".join(str(error).split())
+            if refusals.is_first_to_say(text):
+                print("error:", text, file=sys.stderr)
             code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
             raise typer.Exit(code) from None
         except Exception as error:

@@ -114,6 +114,29 @@ def test_ports_are_free_and_differ():
     assert set(ports) <= set(local_workers.PORTS)
 
 
+REFUSED = f"""{WHO}
+import atexit
+from kerasdl.core.errors import ArgumentError
+atexit.register(time.sleep, 3)  # the launcher ends the others once one has ended
+raise ArgumentError(f"the rule; got {{me * differ}}.")
+"""
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_refusal_is_said_once_and_two_are_both_said(differ):
+    done = launched(f"differ = {int(differ)}\n" + REFUSED, workers=2)
+    assert done.returncode == 1
+    said = [line.removeprefix("[1] ") for line in done.stderr.splitlines() if "ArgumentError: the rule" in line]
+    assert sorted(said) == [f"kerasdl.core.errors.ArgumentError: the rule; got {each}." for each in range(1 + differ)]
+    alone = subprocess.run(
+        [sys.executable, "-c", "from kerasdl.core.errors import ArgumentError\nraise ArgumentError('the rule')"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "ArgumentError: the rule" in alone.stderr
+
+
 def test_lines_of_the_others_bear_their_number():
     # Each line in one write: an unbuffered print is several, and what the first worker says is not copied.
     lines = "sys.stdout.write(f'out {me}\\n'); sys.stderr.write(f'err {me}\\n'); sys.stdout.write('no end' * me)"

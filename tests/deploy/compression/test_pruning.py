@@ -56,6 +56,15 @@ def test_share_of_zeros_is_reached(schedule, net, data):
         np.testing.assert_array_equal(weight.numpy(), value)
 
 
+def test_class_weights_reach_the_loss(net, data):
+    settings = {"epochs": 1, "batch_size": 16, "learning_rate": 0.1, "optimizer": "sgd", "progress": "off"}
+    config = RunConfig(**settings, class_weights=dict.fromkeys(range(4), 0.0))
+    pruned = prune(net, data, 0.5, **{**TRAINING, "config": config})
+    for name in ("conv", "hidden"):
+        ours, theirs = pruned.get_layer(name).kernel.numpy(), net.get_layer(name).kernel.numpy()
+        np.testing.assert_array_equal(ours[ours != 0], theirs[ours != 0])  # a loss of 0 moves nothing
+
+
 def test_the_largest_weights_stay(net, data):
     still = RunConfig(epochs=1, batch_size=16, learning_rate=1e-9, schedule="constant", progress="off")
     pruned = prune(net, data, 0.5, schedule="constant", loss=TRAINING["loss"], config=still)

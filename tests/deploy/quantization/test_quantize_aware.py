@@ -15,7 +15,7 @@ from precision import heavy
 
 import kerasdl
 from kerasdl.core import ArgumentError, ExportError
-from kerasdl.core.errors import UnknownNameError
+from kerasdl.core.errors import DataError, UnknownNameError
 from kerasdl.deploy import QuantizationScheme, QuantizedModel, load_quantized, quantize_aware, run_exported
 from kerasdl.train import RunConfig
 
@@ -42,6 +42,33 @@ def make_net(seed=0):
 @pytest.fixture
 def net(data):
     return settle_statistics(make_net(), data[0])
+
+
+def test_class_weights_reach_the_loss(net, data):
+    settings = {"epochs": 1, "batch_size": 32, "learning_rate": 0.1, "optimizer": "sgd", "progress": "off"}
+    config = RunConfig(**settings, class_weights=dict.fromkeys(range(4), 0.0))
+    quantized = quantize_aware(net, data, loss=LOSS, config=config)
+    assert quantized.run.history["loss"] == [0.0]
+    for ours, theirs in zip(
+        quantized.to_keras().get_layer("head").get_weights(), net.get_layer("head").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=0.02)  # what rounding does; an update at this rate does more
+
+
+def test_evaluation_refuses_what_fit_refuses(net, data):
+    quantized = quantize_aware(net, data, epochs=0)
+    endless = tf.data.Dataset.from_tensors(data).repeat().filter(lambda *batch: True)
+    with pytest.raises(ArgumentError, match="data to evaluate must end"):
+        quantized.evaluate(endless, loss=LOSS)
+    with pytest.raises(ArgumentError, match="whole numbers from 0 to 3"):
+        quantized.evaluate((data[0], data[1] + 1), loss=LOSS)
+    with pytest.raises(ArgumentError, match="from_logits=False must have a model that gives probabilities"):
+        quantized.evaluate(data, loss="sparse_categorical_crossentropy")
+    labels = np.eye(4)[data[1]]
+    labels[100, 2] = np.nan
+    with pytest.raises(DataError, match="finite"):
+        quantized.evaluate((data[0], labels), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert quantized.evaluate(data, loss=LOSS)["loss"] > 0
 
 
 def test_training_lowers_the_loss_and_leaves_the_source_alone(net, data):
