@@ -96,8 +96,9 @@ def examine(seed: int) -> tuple[str, str]:
             text = str(error)
             if not text.isprintable() or len(text) > LONGEST:
                 return "find", f"no line: {type(error).__name__} {text!r} | {case}"
-            reason = expected.refused or expected.may_refuse
-            return ("refused", reason) if reason else ("find", f"refused though right: {text} | {case}")
+            if expected.refused:
+                return "refused", expected.refused
+            return "find", f"refused though right: {text} | {case}"
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             return "find", f"raised {type(error).__name__}: {text} | {expected.refused} | {case}"
@@ -272,6 +273,8 @@ def _loss(head: Any) -> Any:
         return None
     functions = {"sparse": "sparse_categorical_crossentropy", "categorical": "categorical_crossentropy"}
     functions |= {"binary": "binary_crossentropy", "mse": "mean_squared_error", "mae": "mean_absolute_error"}
+    if head.form == "alias":
+        return "crossentropy" if head.units % 2 else "ce"
     if head.loss in functions and head.form in ("name", "function"):
         name = functions[head.loss]
         return name if head.form == "name" else getattr(keras.losses, name)
@@ -286,7 +289,7 @@ def _loss(head: Any) -> Any:
 
 
 def gives_logits(head: Any) -> bool:
-    return head.logits and head.form not in ("name", "function")
+    return head.logits and head.form not in ("name", "alias", "function")
 
 
 def metrics_of(case: Any) -> Any:

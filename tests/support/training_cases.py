@@ -48,7 +48,7 @@ class Head:
     loss: str | None
     """A key of `FIT`; None leaves it to the task of the data."""
     form: str
-    """How the loss is given: object, name, function, list or dict."""
+    """How the loss is given: object, name, alias ("crossentropy"), function, list or dict."""
     logits: bool
     """Whether the loss is told that it gets logits."""
     ignore: int | None
@@ -267,6 +267,10 @@ def _head(rng: np.random.Generator, name: str, count: int, steps: int | None) ->
     if not crossed and loss == "mse" and kind == "numbers":
         units = 1
     form = _pick(rng, ["object"] * 6 + ["name", "function", "list", "dict"])
+    if form == "name" and loss in ("sparse", "categorical", "binary") and name == "out" and rng.random() < 0.5:
+        form = "alias"
+    if form in ("name", "alias", "function") and not crossed and rng.random() < 0.7:
+        end = ends[0]  # what bears no from_logits takes probabilities
     logits = end == "linear" if rng.random() < 0.97 else end != "linear"
     column = bool(rng.random() < 0.3)
     labels, flaw = _labels(rng, count, steps, units, kind, column)

@@ -23,6 +23,7 @@ from .config import RunConfig
 from .fit_state import Training
 from .input_checks import check_inputs
 from .label_checks import check_labels, saying_what_labels_lack
+from .label_forms import output_shape, spelled_out
 from .mixed_precision import computing_in
 from .model_outputs import outputs_of
 from .objectives import check_outputs, check_parts, check_scales, monitor_of, objective_of, taking_shares, task_of
@@ -91,6 +92,7 @@ def fit(
     else:
         loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing, sample)
         loss = taking_shares(loss) if config.mix else loss
+        loss = spelled_out(loss, output_shape(seen), keras.tree.flatten(train.batches(1).element_spec[1])[0])
         check_outputs(loss, metrics, seen)
         check_scales(loss, metrics, model, seen, sample)
     check_parts(loss, strategy, config, None if own else seen)

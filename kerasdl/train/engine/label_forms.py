@@ -121,6 +121,19 @@ def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labe
         return Labels.OTHER
 
 
+def spelled_out(loss: Any, outputs: tuple | None, labels: Any) -> Any:
+    """Returns the cross-entropy for which `"crossentropy"` stands, by name; other losses as they are.
+
+    Args:
+        loss: as in `form_of`, like `outputs` and `labels`.
+    """
+    if not isinstance(loss, str) or loss.lower() not in ("crossentropy", "ce"):
+        return loss
+    names = {Labels.YES_OR_NO: "binary_crossentropy", Labels.NUMBERS: "sparse_categorical_crossentropy"}
+    names |= {Labels.SHARES: "categorical_crossentropy"}
+    return names.get(_cross_entropy(outputs, labels), loss)
+
+
 def _cross_entropy(outputs: tuple | None, labels: Any) -> Labels:
     if not outputs or labels is None:
         return Labels.OTHER

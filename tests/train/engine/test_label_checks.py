@@ -297,3 +297,17 @@ def test_what_does_not_tell_its_output_is_refused_in_a_line():
     with pytest.raises(ArgumentError, match=r"labels of 'out0' for .* must be class numbers"):
         swapped = two().map(lambda x, y: (x, (y[1] * [[1.0, 1.0, 1.0]], y[1])))
         fit(net(3, 1), swapped, loss=[SPARSE, "mse"], config=RunConfig(**QUIET))
+
+
+@pytest.mark.parametrize("name", ["crossentropy", "CE"])
+def test_the_cross_entropy_by_its_short_name_is_checked_as_the_one_it_stands_for(name):
+    tensor = keras.Input((4,))
+    ends = {end: keras.Model(tensor, keras.layers.Dense(3, end)(tensor)) for end in (None, "sigmoid", "softmax")}
+    config = RunConfig(**QUIET | {"learning_rate": 0.0, "batch_size": 12})
+    with pytest.raises(ArgumentError, match="from_logits=False must have a model that gives probabilities"):
+        fit(ends[None], (X, NUMBERS), loss=name, config=config)
+    with pytest.raises(ArgumentError, match="categorical_crossentropy must have a model that ends in a softmax"):
+        fit(ends["sigmoid"], (X, ONE_HOT), loss=name, config=config)
+    run = fit(ends["softmax"], (X, ONE_HOT), loss=name, config=config)
+    expected = -np.log((ends["softmax"](X).numpy() * ONE_HOT).sum(-1)).mean()
+    assert run.history["loss"][0] == pytest.approx(expected, rel=1e-5)
