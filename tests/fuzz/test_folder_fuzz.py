@@ -6,9 +6,9 @@ import pytest
 
 @pytest.mark.slow
 def test_drawn_folders_are_read_right_or_refused_in_one_line():
-    figures = fuzz_folders.run(300, seed=1000, count=100)
+    figures = fuzz_folders.run(300, seed=1000, count=40)
     assert not figures.finds, str(figures)
-    assert figures.trees == 100
+    assert figures.trees == 40
     assert 0 < figures.refused < figures.loads
 
 

@@ -23,9 +23,8 @@ def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model
     if not isinstance(schedule, schedules.Constant):
         if schedule_of(plain) is not None:
             checks.refuse("an optimizer with a schedule of its own needs schedule='constant'", config.schedule)
-        rate = schedule.over(
-            config.learning_rate or float(keras.ops.convert_to_numpy(plain.learning_rate)), steps_in_all
-        )
+        own = float(keras.ops.convert_to_numpy(plain.learning_rate))
+        rate = schedule.over(own if config.learning_rate is None else config.learning_rate, steps_in_all)
     clipping = {"global_clipnorm": config.clip_norm, "clipnorm": config.clip_each_norm, "clipvalue": config.clip_value}
     own = {"weight_decay": config.weight_decay, "momentum": config.momentum}
     averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}

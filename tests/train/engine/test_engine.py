@@ -62,6 +62,26 @@ def test_parts_need_a_train_step_that_applies_once(toy):
     assert "apply" not in vars(model.optimizer)  # nothing of us stays in it
 
 
+def test_predictions_that_do_not_count_are_refused_in_parts(toy):
+    ignoring = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+    config = RunConfig(epochs=1, batch_size=16, accumulation=2, strategy=None, progress="off")
+    with pytest.raises(ArgumentError, match="a batch in parts needs a loss that counts every prediction; got 'ignore_"):
+        fit(toy.model(), toy.data(), loss=ignoring, config=config)
+    tokens = keras.Input((5,), dtype="int32")
+    outputs = keras.layers.Dense(2)(keras.layers.Embedding(4, 3, mask_zero=True)(tokens))
+    ids = np.random.default_rng(0).integers(0, 4, (16, 5))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ArgumentError, match="a batch in parts needs outputs without a mask"):
+        fit(keras.Model(tokens, outputs), (ids, ids % 2), loss=loss, config=config)
+
+
+def test_a_rate_of_0_moves_nothing_under_a_schedule(toy, task):
+    model = toy.model()
+    before = toy.digest(model)
+    trained(model, toy, task, learning_rate=0.0, schedule="cosine", optimizer="sgd")
+    assert toy.digest(model) == before
+
+
 def test_a_sum_over_a_batch_is_refused_in_parts(toy, task):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     config = RunConfig(epochs=1, accumulation=2, progress="off")
