@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from kerasdl.bundles import Bundle, load_bundle
-from kerasdl.core import build, files, set_seed
+from kerasdl.core import build, checks, files, set_seed
 from kerasdl.data import Dataset, load
 from kerasdl.deploy import ExportReport, benchmark, run_exported
 from kerasdl.train import RunConfig, fit
@@ -42,6 +42,7 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
         What was measured; the same stands in `out`/figures.json.
 
     Raises:
+        ArgumentError: a file stands at `out`.
         ExportError: a file would not compute what was trained.
 
     Example:
@@ -49,6 +50,8 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
         True
     """
     out, started = Path(out), time.perf_counter()
+    if out.exists() and not out.is_dir():
+        checks.refuse("out must be a folder, or nothing yet", str(out), "A file stands there.")
     console = Console(quiet=quiet)
     set_seed(seed)
     bundle = load_bundle(START)

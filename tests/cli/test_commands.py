@@ -103,6 +103,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
         (("nonsense",), 2, "No such command"),
+        (("quickstart", "--out", __file__), 2, "A file stands there"),
         (
             ("finetune", "digits", "--from", "keras-applications:MobileNet", "--weights", "none.h5", "--out", "x.zip"),
             3,
