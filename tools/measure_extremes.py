@@ -69,7 +69,7 @@ def show(cell: dict) -> str:
 
 def _refusal(text: str) -> str:
     lacking = re.search(r"cover the model; (.+?) of ", text)
-    drift = re.search(r"differs by (\S+) on", text)
+    drift = re.search(r"(?:differs|is off) by (\S+)", text)
     reason = f"no {lacking[1]}" if lacking else f"off by {drift[1]}" if drift else text
     return f"refused: {reason}"
 
@@ -87,12 +87,11 @@ def section(measured: dict) -> str:
         "Every function of keras.activations and every layer of Keras without weights (and the norms), as a model of "
         "one layer of tests/support/extremes.py: exported from ordinary samples, then run on zeros and on rows of "
         f"magnitudes from {min(extremes.MAGNITUDES):g} to {max(extremes.MAGNITUDES):g} (constant, negative, mixed, "
-        f"one-hot, beside ones). Right is within {extremes.BOUND:g} of Keras over max(1, largest output) "
-        f"({extremes.HALF_BOUND:g} for float16, which rounds constants), wherever "
-        "Keras's float32 is finite and within a tenth of that of its own float64; int8, whose calibrated ranges end at "
-        "about 4, must be finite. A cell states up to which magnitude a file is right, and beyond "
-        f"{extremes.STATED:g} nothing more is promised. Augmentation is the identity here. What is off by a figure was "
-        "refused for its judgement on real samples.\n\n"
+        f"one-hot, beside ones). Right is within {extremes.BOUND:g} of Keras over max(1, largest output), of float16, "
+        f"which rounds constants, within {extremes.HALF_BOUND:g}, wherever Keras's float32 is finite and within "
+        f"{extremes.CONDITION:g} of its own float64; int8, whose calibrated ranges end at about 4, must be finite. A "
+        f"cell states up to which magnitude a file is right, and beyond {extremes.STATED:g} nothing more is promised. "
+        "Most augmentation is the identity outside training. What is off by a figure was refused for its judgement.\n\n"
         f"| layer | {' | '.join(COLUMNS.values())} |\n|---{'|---' * len(COLUMNS)}|\n{''.join(rows)}\n"
         f"Right in all four at every magnitude: {', '.join(whole)}.\n\n"
         f"Without a row: {left_out}.\n"

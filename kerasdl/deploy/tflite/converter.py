@@ -1,6 +1,6 @@
 """From a SavedModel to the bytes of a TFLite file: the one place that knows TensorFlow's converter."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,20 @@ MASKED = -9e3
 BELOW = 10.0
 
 
-def convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -> bytes:
-    """Returns a SavedModel as a TFLite file of float, of half, or of int8 weights; or int16x8, with its activations."""
+def convert(
+    folder: Path,
+    quantize: str | None,
+    ranges: dict[str, np.ndarray],
+    is_exact: Callable[[str], bool] = lambda tensor: False,
+) -> bytes:
+    """Returns a SavedModel as a TFLite file of float, of half, or of int8 weights; or int16x8, with its activations.
+
+    Args:
+        folder: the SavedModel.
+        quantize: None, "float16", "dynamic" or "int16x8".
+        ranges: examples that show the ranges of activations, for "int16x8".
+        is_exact: tells of a tensor by its name whether what makes it must read float32, for "float16".
+    """
     operations = tf.lite.OpsSet
     with third_party():
         converter = _converter(folder)
@@ -40,7 +52,7 @@ def convert(folder: Path, quantize: str | None, ranges: dict[str, np.ndarray]) -
             converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
             converter.representative_dataset = lambda: one_by_one(ranges)
         content = converter.convert()
-    return halved(content) if quantize == "float16" else content
+    return halved(content, is_exact) if quantize == "float16" else content
 
 
 def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:

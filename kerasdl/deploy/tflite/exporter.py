@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,9 @@ class _Writer:
                 _refuse_loops(program, folder, self.quantize)
             try:
                 content = self._integers(program, folder, path) if self.quantize == "int8" else None
-                content = content or converter.convert(folder, self.quantize, self.ranges)
+                content = content or converter.convert(
+                    folder, self.quantize, self.ranges, _exact_tensors(program.model)
+                )
                 if self.ranges:  # some int16 kernels are found to be missing only when they run
                     path.write_bytes(content)
                     runtime.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
@@ -212,6 +214,13 @@ class _Writer:
             floats = ", ".join(sorted(floats - {"DEQUANTIZE"}))
             notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *runtime.integer_ends(path)]
         return flatbuffer.count_operations(path), tuple(notes)
+
+
+def _exact_tensors(model: keras.Model) -> Callable[[str], bool]:
+    """Tells tensors of spectrograms: where waves of half precision do not cancel, a logarithm shows it."""
+    waves = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
+    names = {layer.name for layer in all_layers(model) if isinstance(layer, waves)}
+    return lambda tensor: bool(names) and owner(model, tensor) in names
 
 
 def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:

@@ -4,6 +4,8 @@ The converter's own float16 turns every constant into half: a mask of -1e9 becom
 1e-8 becomes zero, and the answer to padding or zeros NaN.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -14,15 +16,23 @@ LARGEST = float(np.finfo(np.float16).max)
 DEQUANTIZE_OF_HALVES = 3  # the version of the operation
 
 
-def halved(content: bytes) -> bytes:
-    """Returns the file with its float32 constants as float16, each widened by a DEQUANTIZE before it is read."""
+def halved(content: bytes, is_exact: Callable[[str], bool]) -> bytes:
+    """Returns the file with its float32 constants as float16, each widened by a DEQUANTIZE before it is read.
+
+    Args:
+        content: a float32 file.
+        is_exact: tells of a tensor by its name whether the operation that makes it must read float32.
+    """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     code, halves = len(model.operatorCodes), {}
     for graph in model.subgraphs:
-        ends = {*graph.inputs, *graph.outputs}
+        kept = {*graph.inputs, *graph.outputs}
+        for operator in graph.operators or []:
+            if any(is_exact(graph.tensors[k].name.decode()) for k in operator.outputs):
+                kept.update(operator.inputs)
         widening = []
         for index, tensor in enumerate(list(graph.tensors)):
-            half = None if index in ends else _half(model, tensor, halves)
+            half = None if index in kept else _half(model, tensor, halves)
             if half is None:
                 continue
             graph.tensors.append(
