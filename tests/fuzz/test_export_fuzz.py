@@ -125,6 +125,15 @@ def test_noise_is_what_one_unit_in_the_last_place_does():
     assert 0.05 < moved[0, 0] < 0.5
 
 
+def test_the_sign_of_the_rounding_of_a_mean_is_noise():
+    net = fuzz_nets.drawn(953010, (2,))  # a norm over rows of one number, a product, and steps at zero
+    x = [np.full((1, 6, 4), array.max(), "float32") for array in net.friendly]
+    (right,) = judging.answers(net.model, x)
+    (moved,) = judging.noise(net.model, x, [right])
+    np.testing.assert_array_equal(moved[..., :2], 1.0)  # below or above zero
+    np.testing.assert_array_equal(moved[..., 2:], 0.0)  # above 100
+
+
 def test_an_integer_file_must_give_numbers_where_the_model_does():
     expected = np.array([[1.0], [np.inf]], "float32")
     assert judging.lost(["zeros", "ten_times"], expected, np.array([[0.0], [np.nan]], "float32")) is None

@@ -5,7 +5,7 @@ on one example at a time. An entry counts where the model agrees with itself onc
 inputs and weights move by a unit in the last place; each example is measured against max(1, its own largest output).
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import keras
 import numpy as np
@@ -21,6 +21,9 @@ FLUSHED = ("zeros", "smallest", "denormal")
 SAME_SIGNS = "minute"
 # So small that a float kernel's own rounding is all that is left once a norm enlarges it: finite is enough there.
 MINUTE = ("tiny", "smallest", SAME_SIGNS)
+
+# Units by which all of an example moves at once: a row of one number stays one, and its mean takes another rounding.
+TOGETHER = (-1, 1)
 
 Arrays = list[np.ndarray]
 
@@ -86,7 +89,7 @@ def _graph(model: keras.Model) -> tf.types.experimental.GenericFunction:
 
 
 def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.0**-23) -> Arrays:
-    """Returns how far each entry moves when inputs and weights move by a unit in the last place, and by the batch."""
+    """Returns how far each entry moves by the batch, or when inputs and weights move in the last place."""
     rng = np.random.default_rng(0)
     weights = [weight for weight in model.weights if np.dtype(weight.dtype).kind == "f"]
     kept = [weight.numpy() for weight in weights]
@@ -97,11 +100,11 @@ def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.
         return value * (1 + np.float32(unit) * signs)
 
     try:
-        for turn in range(4):
-            if turn:
-                for weight, value in zip(weights, kept, strict=True):
-                    weight.assign(shaken(value))
-            shifted = [shaken(array) if array.dtype.kind == "f" and turn else array for array in arrays]
+        for turn in range(4 + len(TOGETHER)):
+            for weight, value in zip(weights, kept, strict=True):
+                weight.assign(shaken(value) if 0 < turn < 4 else value)
+            move = shaken if turn < 4 else partial(np.multiply, np.float32(1 + unit * TOGETHER[turn - 4]))
+            shifted = [move(array) if array.dtype.kind == "f" and turn else array for array in arrays]
             for gap, given, value in zip(moved, _run(model, shifted), expected, strict=True):
                 np.maximum(gap, difference(value, given), out=gap)
     finally:
