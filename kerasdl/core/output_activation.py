@@ -78,7 +78,7 @@ def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputAc
 
     The graph is followed backwards through layers that keep the values (Reshape, Flatten, Dropout, casts, nested
     models, `TimeDistributed`). Where it does not tell, and for subclassed models, outputs of a sample do: rows that sum
-    to 1 are a softmax, and what stays from 0 to 1 however large the inputs grow is a sigmoid.
+    to 1 are a softmax, and what stays from 0 to 1 and comes to the ends as the inputs grow is a sigmoid.
 
     Args:
         model: a Keras model.
@@ -212,10 +212,8 @@ def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
         answers = [_answers(model, few, scale) for scale in SCALES]
     except Exception:  # a net of rules of its own, of which the caller hears where it is run on real data
         return ()
-    grows = any(
-        keras.backend.is_float_dtype(keras.backend.standardize_dtype(each.dtype)) for each in keras.tree.flatten(few)
-    )
-    return tuple(OutputActivation(_kind_of(arrays, grows), model.name) for arrays in zip(*answers, strict=True))
+    kinds = [_kind_of([array for array, _ in each], each[0][1]) for each in zip(*answers, strict=True)]
+    return tuple(OutputActivation(kind, model.name) for kind in kinds)
 
 
 def _few(each: Any, rng: np.random.Generator) -> Any:
@@ -230,17 +228,22 @@ def _few(each: Any, rng: np.random.Generator) -> Any:
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def _answers(model: keras.Model, inputs: Any, scale: float) -> list[np.ndarray]:
+def _answers(model: keras.Model, inputs: Any, scale: float) -> list[tuple[np.ndarray, bool]]:
+    """Returns each output, and whether Keras knows the logits that it comes from, as behind its softmax and sigmoid."""
+
     def grown(x: Any) -> Any:
         x = keras.ops.convert_to_tensor(x)
         return x * scale if keras.backend.is_float_dtype(x.dtype) else x
 
     outputs = model(keras.tree.map_structure(grown, inputs), training=False)
-    return [np.asarray(keras.ops.convert_to_numpy(each), "float64") for each in keras.tree.flatten(outputs)]
+    # Keras has no public name for the logits; its own losses read them there.
+    known = [getattr(each, "_keras_logits", None) is not None for each in keras.tree.flatten(outputs)]
+    arrays = [np.asarray(keras.ops.convert_to_numpy(each), "float64") for each in keras.tree.flatten(outputs)]
+    return list(zip(arrays, known, strict=True))
 
 
-def _kind_of(values: tuple[np.ndarray, ...], grows: bool) -> str | None:
-    """Returns what outputs for inputs of growing size show; whole numbers do not grow."""
+def _kind_of(values: list[np.ndarray], known: bool) -> str | None:
+    """Returns what outputs for inputs of growing size show."""
     first, together = values[0], np.concatenate([value.ravel() for value in values])
     if first.ndim < 2 or not np.isfinite(first).all():
         return None
@@ -249,4 +252,6 @@ def _kind_of(values: tuple[np.ndarray, ...], grows: bool) -> str | None:
     if first.shape[-1] > 1 and np.abs(first.sum(axis=-1) - 1).max() <= SUM_TOLERANCE:
         return "softmax"
     bounded = np.isfinite(together).all() and together.min() >= 0 and together.max() <= 1
-    return "sigmoid" if grows and bounded and np.ptp(together) > 0.5 else None
+    # A linear layer behind one that is bounded may stay from 0 to 1 by chance, but not come to the ends.
+    at_ends = np.mean(np.minimum(values[-1], 1 - values[-1]) < SUM_TOLERANCE) > 0.8
+    return "sigmoid" if bounded and (known or (at_ends and np.ptp(together) > 0.5)) else None

@@ -120,6 +120,24 @@ def test_a_sample_shows_what_a_subclassed_model_gives(activation, kind):
     assert output_activations(model, tf.TensorSpec((None, 4), tf.float32))[0].kind == kind
 
 
+def test_a_linear_layer_that_stays_from_0_to_1_by_chance_is_no_sigmoid():
+    class Bounded(keras.Model):
+        def __init__(self, end):
+            super().__init__()
+            kernel, bias = keras.initializers.Constant(0.1), keras.initializers.Constant(0.45)
+            self.inner = L.Dense(3, "tanh")
+            self.last = L.Dense(3, end, kernel_initializer=kernel, bias_initializer=bias)
+
+        def call(self, x):
+            return self.last(self.inner(x))
+
+    sample = tf.TensorSpec((None, 4), tf.float32)
+    for end, kind in ((None, None), ("sigmoid", "sigmoid")):
+        model = Bounded(end)
+        model(np.zeros((1, 4), "float32"))
+        assert output_activations(model, sample)[0].kind == kind
+
+
 def test_a_constant_near_a_half_is_no_sigmoid():
     model = net(lambda x: L.Dense(3, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(0.4))(x))
     bounded = keras.Model(model.input, ops.maximum(model.output, 0.0))

@@ -195,7 +195,10 @@ def check_notes(tree: Tree, split: str, read: list, notes: list[str]) -> None:
         assert said_of[word] == must, f"{split}: {word!r} {'is not' if must else 'is'} said: {notes}"
     if whole and 0 < len(bad) <= 12:
         for file in bad:
-            assert any(said(file.path.name) in note or said(repr(file.path.name)[1:-1]) in note for note in notes), file
+            plain = file.path.name
+            # Of the whole path, which may hold both kinds of quotes, or of the name alone.
+            forms = (said(plain), said(repr(plain)[1:-1]), said(repr(f"\"'{plain}")[4:-1]))
+            assert any(form in note for form in forms for note in notes), file
 
 
 NOTES = ("bad file", "in no class folder", "two classes or more", "lacks class", "of 16 bits")

@@ -23,7 +23,7 @@ from kerasdl.core.task import Task
 from kerasdl.data import as_dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.train import Run
-from kerasdl.train.engine.input_checks import check_finite, check_inputs
+from kerasdl.train.engine.input_checks import check_inputs, only_finite
 from kerasdl.train.engine.label_checks import check_labels, saying_what_labels_lack
 from kerasdl.train.engine.objectives import check_outputs, check_scales, objective_of, task_of
 
@@ -139,14 +139,12 @@ class QuantizedModel:
         loss, metrics = objective_of(task_of(task, data, loss, self.source), self.source, loss, metrics)
         check_outputs(loss, metrics, self.source)
         check_scales(loss, metrics, self.source, self.source)
-        data = check_labels(loss, metrics, self.source, data)
+        data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding makes numbers of NaN
         self.model.compile(loss=loss, metrics=metrics)
         with saying_what_labels_lack():
             found = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
         if not found:
             raise DataError("data to evaluate hold no batches. Check their size, and filters in the pipeline.")
-        if not np.isfinite(found["loss"]):
-            check_finite(data.batches(BATCH), None, data.name)
         return found
 
     def to_keras(self) -> keras.Model:

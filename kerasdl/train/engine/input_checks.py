@@ -1,5 +1,7 @@
 """Inputs against a model before a run: their shapes and dtypes, and figures that are not finite."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,8 @@ import tensorflow as tf
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
+
+from .label_checks import BEGIN, END
 
 
 def check_inputs(model: keras.Model, data: Dataset) -> None:
@@ -51,6 +55,26 @@ def check_finite(batches: tf.data.Dataset, limit: int | None, name: str) -> None
         floats = [each for each in tf.nest.flatten(batch) if each.dtype.is_floating]
         if not all(bool(tf.reduce_all(tf.math.is_finite(each))) for each in floats):
             raise DataError(f"{name} must be finite; batch {number} holds NaN or infinity. Fill or drop.")
+
+
+def only_finite(data: Dataset) -> Dataset:
+    """Returns a foreign pipeline that stops at NaN and infinity, within `saying_what_labels_lack`; others as they are.
+
+    Args:
+        data: the dataset.
+    """
+    if not isinstance(data.source, tf.data.Dataset):
+        return data
+
+    @tf.autograph.experimental.do_not_convert
+    def check(*batch):
+        floats = [each for each in tf.nest.flatten(batch) if each.dtype.is_floating]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in floats])
+        told = f"{BEGIN}{data.name} must be finite; a batch holds NaN or infinity", END
+        with tf.control_dependencies([tf.debugging.Assert(finite, told)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return dataclasses.replace(data, source=data.source.map(check))
 
 
 def _gives_finite(model: keras.Model, inputs: np.ndarray) -> bool:
