@@ -29,7 +29,7 @@ fuzz: $(READY)
 
 # What is generated from the registry and the code.
 index: $(READY)
-	$(BIN)/python -m kerasdl.core.indexing
+	$(BIN)/python -m kerasdl.core.registry.indexing
 macs: $(READY)
 	$(BIN)/python tools/make_macs.py
 golden: $(READY)

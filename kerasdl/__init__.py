@@ -5,10 +5,10 @@ Importing it loads no TensorFlow: everything below loads on first use.
 
 import lazy_loader
 
-from kerasdl.core.imports import import_after
-from kerasdl.core.joining import join_at_start
-from kerasdl.core.quiet import silence_tensorflow
 from kerasdl.core.refusals import say_refusals_once
+from kerasdl.core.startup.import_hooks import import_after
+from kerasdl.core.startup.quiet import silence_tensorflow
+from kerasdl.core.startup.worker_startup import join_at_start
 
 __version__ = "0.1.0"
 

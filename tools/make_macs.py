@@ -1,7 +1,7 @@
 """Counts the multiply-accumulates of every registered model at its default size: `make macs`, about ten minutes.
 
-Kept in kerasdl/core/macs.json, where `kerasdl models` finds them; models that stand there are not counted again, unless
-`--fresh` is given.
+Kept in kerasdl/core/registry/macs.json, where `kerasdl models` finds them; models that stand there are not counted
+again, unless `--fresh` is given.
 """
 
 import json
@@ -15,7 +15,8 @@ import kerasdl  # first, so that TensorFlow starts in silence
 # isort: split
 from unallocated import unallocated
 
-from kerasdl.core import files, index
+from kerasdl.core import files
+from kerasdl.core.registry import index
 from kerasdl.deploy import profile_model
 
 

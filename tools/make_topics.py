@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 import kerasdl
-from kerasdl.core import files, index, registry
+from kerasdl.core import files
+from kerasdl.core.registry import index, models
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "topics.md"
@@ -120,4 +121,4 @@ def link(path: Path) -> str:
 
 if __name__ == "__main__":
     files.write_text(OUT, main())
-    print(f"{OUT.relative_to(ROOT)}: {len(registry.list_models())} models, {len(kerasdl.__all__)} public names")
+    print(f"{OUT.relative_to(ROOT)}: {len(models.list_models())} models, {len(kerasdl.__all__)} public names")

@@ -20,7 +20,7 @@ from pathlib import Path
 import kerasdl
 
 ROOT = Path(__file__).parents[1]
-INDEX = "kerasdl/core/index.json"
+INDEX = "kerasdl/core/registry/index.json"
 # What every net stands on: a change there is no change of a net.
 BELOW = ("kerasdl/core/", "kerasdl/data/", "kerasdl/__init__")
 ROWS = ("tests/contract", "tests/contract/full_size.py", "tests/deploy/keras2/test_legacy_models.py")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from kerasdl.core import Task
-from kerasdl.core.decoding import decode_classes
+from kerasdl.core.outputs.decoding import decode_classes
 
 from .heads import replace_head
 

@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.core.decoding import to_logits, to_scores
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
-from kerasdl.core.task import Task, get_task
+from kerasdl.core.outputs.decoding import to_logits, to_scores
+from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.deploy import ExportReport
@@ -23,11 +23,10 @@ from kerasdl.train import RunConfig
 from . import archive
 from .card import write_card
 from .evaluating import answers_of, check_classes, check_single_output, evaluate_model, outputs_of
-from .exports import ExportOptions, export_bundle
+from .exports import ExportOptions, export_bundle, with_preprocessing
 from .finetuning import claim_folder, finetune_model, model_and_data
 from .label_forms import fitting_labels
 from .manifest import PARTS, Manifest
-from .raw_input import with_preprocessing
 from .readiness import public_name, ready_data, with_levels
 from .saving import write_parts
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
-from kerasdl.core.output_activation import output_activations
-from kerasdl.core.task import Task
+from kerasdl.core.outputs.activation import output_activations
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
 

@@ -9,7 +9,7 @@ import keras
 
 from kerasdl.blocks import find_head
 from kerasdl.core import checks, files
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import RunConfig, finetune, fit

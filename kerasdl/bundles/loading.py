@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kerasdl.core import checks, files
 from kerasdl.core.errors import BundleError
-from kerasdl.core.packages import optional
+from kerasdl.core.startup.packages import optional
 
 from . import archive
 from .bundle import Bundle

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset, load
 
 SAMPLES = 256

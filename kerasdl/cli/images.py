@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
-from kerasdl.data.folder_layout import files_below, looks_like_image
+from kerasdl.data.folders.layout import files_below, looks_like_image
 from kerasdl.data.image_files import SUFFIXES
 
 

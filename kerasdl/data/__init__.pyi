@@ -1,7 +1,7 @@
 from . import augment as augment
 from .dataset import Dataset as Dataset
 from .adapting import as_dataset as as_dataset
-from .folders import DataWarning as DataWarning
+from .folders.reader import DataWarning as DataWarning
 from .image_files import decode_image as decode_image
 from .images import prepare_images as prepare_images
 from .loading import list_datasets as list_datasets

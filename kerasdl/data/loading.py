@@ -8,7 +8,7 @@ from kerasdl.core import checks
 
 from .builtin import digits, glyphs, pictures, tabular
 from .dataset import Dataset
-from .folders import read_folder
+from .folders.reader import read_folder
 from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .splits import SPLITS

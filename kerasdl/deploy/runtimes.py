@@ -11,8 +11,8 @@ from kerasdl.core import checks
 
 from .export import saved_model
 from .export.file_tensors import FileTensor
-from .export.model_inputs import plain
 from .onnx import runtime as onnx_runtime
+from .samples.model_inputs import plain
 from .tflite import flatbuffer
 from .tflite import runtime as tflite_runtime
 

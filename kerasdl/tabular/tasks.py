@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
-from kerasdl.core.decoding import decode_values
+from kerasdl.core.outputs.decoding import decode_values
 
 
 def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:

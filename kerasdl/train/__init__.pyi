@@ -7,7 +7,7 @@ from .diagnostics.batch_size_finder import BatchSearch as BatchSearch
 from .diagnostics.batch_size_finder import BatchTrial as BatchTrial
 from .diagnostics.batch_size_finder import find_batch_size as find_batch_size
 from .evaluation.sweep_results import SweepResult as SweepResult
-from .engine.config import RunConfig as RunConfig
+from .config import RunConfig as RunConfig
 from .evaluation.cross_validation import CrossValidation as CrossValidation
 from .evaluation.cross_validation import cross_validate as cross_validate
 from .distribute.data_service import data_servers as data_servers

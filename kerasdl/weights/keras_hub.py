@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasdl.core.packages import optional
+from kerasdl.core.startup.packages import optional
 
 from .applications import preprocess_in
 

@@ -11,8 +11,8 @@ import numpy as np
 from kerasdl import layers as own
 from kerasdl.core import checks
 from kerasdl.core.errors import WeightsError
-from kerasdl.core.packages import optional
-from kerasdl.core.registry import list_models, spec
+from kerasdl.core.registry.models import list_models, spec
+from kerasdl.core.startup.packages import optional
 
 from . import safetensors, torch_file
 from .pairing import fill

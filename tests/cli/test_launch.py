@@ -321,8 +321,8 @@ def test_launching_loads_no_tensorflow():
 SUM = """
 import os, sys, time
 import kerasdl, tensorflow as tf
-from kerasdl.core import joining
-strategy = joining.joined()
+from kerasdl.core.startup import worker_startup
+strategy = worker_startup.joined()
 me = strategy.cluster_resolver.task_id
 
 @tf.function

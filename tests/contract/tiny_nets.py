@@ -14,7 +14,7 @@ from keras.src import backend  # the functions behind keras.ops, to which there 
 
 import kerasdl
 from kerasdl.core import get_task
-from kerasdl.deploy.export.patching import functions
+from kerasdl.deploy.formulas.patching import functions
 
 
 def by_groups() -> AbstractContextManager[None]:

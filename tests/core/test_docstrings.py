@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 import kerasdl
-from kerasdl.core import registry, task
+from kerasdl.core.registry import models, tasks
 
 ROOT = Path(kerasdl.__file__).parent
 STUBS = sorted(ROOT.rglob("__init__.pyi"))
@@ -70,7 +70,7 @@ def workplace(tmp_path, monkeypatch, tiny):
         **{"keras": keras, "kerasdl": kerasdl, "np": np, "tf": tf, "model": model, "images": images},
         **{"x": images, "y": labels, "x_val": images, "y_val": labels},
     }
-    for table in (registry._specs, registry._functions, task._tasks):
+    for table in (models._specs, models._functions, tasks._tasks):
         for name in ("my_model", "mine"):
             table.pop(name, None)
 

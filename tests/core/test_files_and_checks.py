@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasdl.core import ArgumentError, MissingPackageError, checks, files, optional
-from kerasdl.core.decoding import decode_classes, decode_values, softmax
+from kerasdl.core.outputs.decoding import decode_classes, decode_values, softmax
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

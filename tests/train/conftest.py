@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 
 
 def make_model(width=16, classes=2, inputs=4, dropout=0.0, norm=False):

@@ -4,7 +4,7 @@ import pytest
 from unallocated import unallocated
 
 import kerasdl
-from kerasdl.core import index
+from kerasdl.core.registry import index
 from kerasdl.deploy import profile_model
 
 # torchvision 0.28, at the sizes of its weights; in billions.

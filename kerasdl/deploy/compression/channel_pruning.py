@@ -14,8 +14,8 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import all_layers, replay
 
-from ..export.model_inputs import structure
 from ..profiling.model_profile import measure
+from ..samples.model_inputs import structure
 from .channel_dependencies import Ties
 from .layer_channels import AXES, MIXING, SETTINGS
 

@@ -11,7 +11,7 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig
 
 from ..keras2.bridge import Bridge

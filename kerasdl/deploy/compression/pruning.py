@@ -13,7 +13,7 @@ import tf_keras
 
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.train import RunConfig
 

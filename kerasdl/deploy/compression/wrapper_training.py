@@ -8,7 +8,7 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
-from kerasdl.core.joining import has_joined
+from kerasdl.core.startup.worker_startup import has_joined
 from kerasdl.train import RunConfig, fit
 
 from ..keras2.bridge import Bridge, Place, bridge

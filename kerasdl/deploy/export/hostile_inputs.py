@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .model_inputs import TEXT, NamedInput, random_arrays
+from ..samples.model_inputs import TEXT, NamedInput, random_arrays
 
 DENORMAL = 1e-40  # below the smallest normal float32, 1.2e-38; kernels may take it for zero
 LARGEST = 10**15  # beyond it single layers are judged, not models: docs/awkward.md

@@ -8,8 +8,8 @@ import numpy as np
 
 from kerasdl.core.errors import ExportError
 
+from ..samples.sampling import SampleCount
 from .file_tensors import FileTensor, usage
-from .sampling import SampleCount
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, is_graph
 
+from ..samples.model_inputs import has_nan, random_arrays
+from ..samples.sampling import Samples
 from .file_tensors import FileTensor
 from .hostile_judgement import Fault, HostileExamples
-from .model_inputs import has_nan, random_arrays
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
-from .sampling import Samples
 from .second_look import second_look
 from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, plain_names, program_of, third_party
 

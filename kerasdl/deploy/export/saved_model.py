@@ -14,16 +14,16 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
-from kerasdl.core.output_activation import gives_probabilities
+from kerasdl.core.outputs.activation import gives_probabilities
 from kerasdl.data import prepare_images
 
+from ..formulas.layer_patches import Compared
+from ..samples.model_inputs import NamedInput
+from ..samples.sampling import samples_of
 from .file_tensors import FileTensor
 from .image_decoding import image_reader
-from .layer_patches import Compared
-from .model_inputs import NamedInput
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export
-from .sampling import samples_of
 from .tracing import Program, first_line, in_batches, third_party
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"

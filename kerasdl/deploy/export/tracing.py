@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from kerasdl.core.errors import first_line as first_line
 from kerasdl.core.keras_graph import all_layers, is_graph
-from kerasdl.core.quiet import quiet_stderr
+from kerasdl.core.startup.quiet import quiet_stderr
 
-from .model_inputs import FREE_SIZE, NamedInput, structure
+from ..samples.model_inputs import FREE_SIZE, NamedInput, structure
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, check_graph, replay
 
-from ..export.model_inputs import has_nan, structure
 from ..export.tracing import ONE_AT_A_TIME, first_line, for_inference, third_party
+from ..samples.model_inputs import has_nan, structure
 from .conversion import Stand, candidates
 from .counterparts import NoTwin
 from .custom_layers import Carried

@@ -8,8 +8,8 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
-from kerasdl.core.loss_scale import from_logits, over_probabilities
-from kerasdl.core.output_activation import gives_probabilities
+from kerasdl.core.outputs.activation import gives_probabilities
+from kerasdl.core.outputs.loss_scale import from_logits, over_probabilities
 
 
 class LegacyTrainee(keras.Model):

@@ -11,9 +11,9 @@ import tensorflow as tf
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
 
-from ..export.model_inputs import FREE_SIZE, structure
 from ..export.parity import drifts_of, worst
 from ..export.tracing import first_line
+from ..samples.model_inputs import FREE_SIZE, structure
 from .masks import Both, is_both
 
 TOLERANCE = 1e-5  # on the largest difference over max(1, largest value), of one layer on the same numbers

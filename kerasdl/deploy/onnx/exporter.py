@@ -19,11 +19,11 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
-from ..export.layer_patches import for_export
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.sampling import Samples, samples_of
 from ..export.tracing import Program, first_line, stateful_layers, third_party, told_owner
+from ..formulas.layer_patches import for_export
+from ..samples.sampling import Samples, samples_of
 from .graph_rewrites import open_compiled_functions, rewrite_operations
 from .maxpool_padding import keep_paddings
 from .op_handlers import HANDLERS

@@ -9,7 +9,7 @@ from tensorflow.python.framework import op_def_registry
 
 from kerasdl.core.errors import ExportError
 
-from ..export.op_formulas import FORMULAS, SIGN_TEST
+from ..formulas.op_formulas import FORMULAS, SIGN_TEST
 
 REAL_OF = {tf.complex64.as_datatype_enum: tf.float32, tf.complex128.as_datatype_enum: tf.float64}
 # What treats the two parts of a complex number alike holds for a pair of real ones as it stands.

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from ..export.division_chains import division_chains
+from ..formulas.division_chains import division_chains
 from .loop_barriers import put_barriers
 from .subgraphs import graphs_in
 

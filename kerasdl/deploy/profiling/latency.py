@@ -19,8 +19,8 @@ from kerasdl.core import checks, files
 from kerasdl.core.child_process import ChildProcess, child_process
 from kerasdl.core.errors import ExportError
 
-from ..export.model_inputs import FREE_SIZE
 from ..export.saved_model import export_saved_model
+from ..samples.model_inputs import FREE_SIZE
 
 KINDS = {".tflite": "tflite", ".onnx": "onnx"}
 TURN = 10  # runs of one file before the next has its turn

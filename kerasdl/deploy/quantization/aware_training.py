@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig, fit
 
 from ..keras2.training_adapter import refuse_mixed_precision

@@ -19,23 +19,23 @@ from kerasdl.core import checks, files
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError, ExportError
 from kerasdl.core.keras_graph import all_layers
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import as_dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.train import Run
-from kerasdl.train.engine.input_checks import check_inputs, only_finite
-from kerasdl.train.engine.label_checks import check_labels, saying_what_labels_lack
-from kerasdl.train.engine.objectives import check_outputs, check_scales, objective_of, task_of
+from kerasdl.train.objectives.input_checks import check_inputs, only_finite
+from kerasdl.train.objectives.label_checks import check_labels, saying_what_labels_lack
+from kerasdl.train.objectives.loss_and_metrics import check_outputs, check_scales, objective_of, task_of
 
 from ..export import saved_model
-from ..export.model_inputs import input_forms, structure
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
 from ..export.tracing import Program, first_line, owner, third_party
 from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, owners_of_parts
 from ..keras2.training_adapter import LegacyTrainee
+from ..samples.model_inputs import input_forms, structure
+from ..samples.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
 from ..tflite import converter, flatbuffer, runtime
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized

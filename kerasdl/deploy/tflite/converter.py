@@ -10,8 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
-from ..export.division_chains import division_chains
 from ..export.tracing import third_party
+from ..formulas.division_chains import division_chains
 from .calibrated_ranges import mend_ranges, widen_shared_grids
 from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
 from .half_constants import halved

@@ -18,8 +18,8 @@ from kerasdl.core.keras_graph import all_layers
 from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export
-from ..export.sampling import samples_of
 from ..export.tracing import Program, first_line, owner, told_owner
+from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, mixed_file

@@ -12,9 +12,9 @@ from keras.src import backend  # the functions behind keras.ops, to which there 
 
 from kerasdl.core.keras_graph import all_layers
 
-from ..export.layer_patches import for_export
-from ..export.patching import functions, replaced
-from ..export.stable_ops import tflite_formulas
+from ..formulas.layer_patches import for_export
+from ..formulas.patching import functions, replaced
+from ..formulas.stable_ops import tflite_formulas
 from .op_patches import formulas
 from .unrolled_rnn import steps_of
 

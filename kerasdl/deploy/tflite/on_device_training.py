@@ -18,12 +18,12 @@ from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import is_graph
 from kerasdl.losses import SmoothedCrossEntropy
 
-from ..export.model_inputs import NamedInput, random_arrays, structure
 from ..export.parity import ExportReport
-from ..export.patching import functions
 from ..export.pipeline import Target, export
-from ..export.sampling import samples_of
 from ..export.tracing import Program, first_line, plain_name, third_party
+from ..formulas.patching import functions
+from ..samples.model_inputs import NamedInput, random_arrays, structure
+from ..samples.sampling import samples_of
 from . import flatbuffer, runtime
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
 

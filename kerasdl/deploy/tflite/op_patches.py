@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 from keras.src import backend  # the functions behind keras.ops, to which there is no public door
 
-from ..export.op_formulas import FORMULAS, resample
-from ..export.patching import functions
+from ..formulas.op_formulas import FORMULAS, resample
+from ..formulas.patching import functions
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7.
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)

@@ -25,9 +25,9 @@ from kerasdl.core.plotting import FAINT, GREY, TRAIN, VALIDATION, dress, keep, m
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
 
-from ..engine.label_checks import check_labels
 from ..engine.mixed_precision import computing_in
-from ..engine.objectives import objective_of, task_of
+from ..objectives.label_checks import check_labels
+from ..objectives.loss_and_metrics import objective_of, task_of
 from .batch_size_worker import step_seconds
 from .dry_run import OPTIMIZER, Endless, fresh_optimizer, has_own_objective, on_trial
 

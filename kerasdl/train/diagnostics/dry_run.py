@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
-from kerasdl.core.loss_scale import check_from_logits
+from kerasdl.core.outputs.loss_scale import check_from_logits
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 
 from ..engine import train_steps
-from ..engine.label_checks import check_labels
-from ..engine.objectives import objective_of, task_of
+from ..objectives.label_checks import check_labels
+from ..objectives.loss_and_metrics import objective_of, task_of
 from ..optim.optimizers import make_optimizer
 
 OPTIMIZER = "adamw"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasdl.core import checks
-from kerasdl.core.joining import MULTI_WORKER, VARIABLE
+from kerasdl.core.startup.worker_startup import MULTI_WORKER, VARIABLE
 
 PORT = 2222
 NO_PROXY = "no_grpc_proxy"

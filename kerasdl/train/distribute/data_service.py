@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
-from kerasdl.core.joining import VARIABLE
+from kerasdl.core.startup.worker_startup import VARIABLE
 from kerasdl.data import Dataset
 from kerasdl.data.dataset import FINGERPRINT_EXAMPLES
 from kerasdl.data.drawing import augment_seeds, mixed, mixing_seeds, ready

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasdl.core import checks, joining
+from kerasdl.core import checks
+from kerasdl.core.startup import worker_startup
 
 from .clusters import cluster_from, environment_of, scheduler_of
 
@@ -107,8 +108,8 @@ def plain() -> tf.distribute.Strategy:
 
 
 def _auto() -> tf.distribute.Strategy:
-    if joining.has_joined():
-        return joining.joined()
+    if worker_startup.has_joined():
+        return worker_startup.joined()
     cluster = cluster_from(os.environ)
     if cluster is not None and cluster.size > 1:
         return _multi_worker()
@@ -142,15 +143,15 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    if joining.has_joined():
-        return joining.joined()
+    if worker_startup.has_joined():
+        return worker_startup.joined()
     cluster = cluster_from(os.environ)
     if cluster is None:
         advice = "Start the program with `kerasdl launch --workers 2 -- python train.py`, or set TF_CONFIG."
         checks.refuse("strategy 'multi_worker' needs a cluster in the environment", None, advice)
     os.environ.update(environment_of(cluster, os.environ))
-    os.environ.pop(joining.VARIABLE, None)  # the processes that this one starts are no workers
-    return joining.joined()
+    os.environ.pop(worker_startup.VARIABLE, None)  # the processes that this one starts are no workers
+    return worker_startup.joined()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.pipelines import is_endless, reshuffles
 from kerasdl.data.sources import Examples
 
-from .config import RunConfig
+from ..config import RunConfig
 
 Values = Mapping[str, tf.Tensor]
 UNSEEDED = (

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
+from ..config import RunConfig
 from ..distribute import strategies
 from ..distribute.placement import copy_optimizers
 from ..optim import schedules
 from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
-from .config import RunConfig
 
 
 def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model) -> keras.optimizers.Optimizer:

@@ -14,6 +14,7 @@ from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Examples
 
+from ..config import RunConfig
 from ..distribute.gradient_sums import collected, summed_by_us
 from ..distribute.placement import optimizers_of
 from ..distribute.replicas import Team
@@ -21,16 +22,15 @@ from ..loop.hooks import Inspection, Watcher
 from ..loop.runner import run_steps
 from ..loop.state import Figures, Run, State
 from ..loop.steps_per_execution import timed
+from ..objectives.class_weights import class_weights_of
+from ..objectives.input_checks import check_finite
+from ..objectives.loss_and_metrics import mixes_classes
 from ..optim import schedules
 from ..optim.optimizers import schedule_of
 from . import train_steps
 from .batch_flow import BatchFlow, notes_on
-from .class_weights import class_weights_of
-from .config import RunConfig
 from .gradient_checkpointing import rematerialized
-from .input_checks import check_finite
 from .keras_callbacks import keras_callbacks
-from .objectives import mixes_classes
 from .reduce_on_plateau import LowerOnPlateau
 from .run_description import choices_of, identity_of
 from .weight_averaging import WeightAverage, averaged, estimate_statistics

@@ -7,26 +7,34 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 
+from ..config import RunConfig
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of, placed
 from ..loop.hooks import Watcher
 from ..loop.state import Run
+from ..objectives.input_checks import check_inputs
+from ..objectives.label_checks import check_labels, saying_what_labels_lack
+from ..objectives.label_forms import output_shape, spelled_out
+from ..objectives.loss_and_metrics import (
+    check_outputs,
+    check_parts,
+    check_scales,
+    monitor_of,
+    objective_of,
+    taking_shares,
+    task_of,
+)
+from ..objectives.model_outputs import outputs_of
 from ..optim.sharpness_aware import sharpness_of
 from . import train_steps
 from .compilation import compile_as, in_scope, optimizer_of
-from .config import RunConfig
 from .fit_state import Training
-from .input_checks import check_inputs
-from .label_checks import check_labels, saying_what_labels_lack
-from .label_forms import output_shape, spelled_out
 from .mixed_precision import computing_in
-from .model_outputs import outputs_of
-from .objectives import check_outputs, check_parts, check_scales, monitor_of, objective_of, taking_shares, task_of
 
 DEFAULTS = RunConfig()
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from kerasdl.core import checks
 
+from ..config import RunConfig
 from ..loop.hooks import Watcher
-from .config import RunConfig
 
 BASE = keras.callbacks.Callback
 WRITERS = (

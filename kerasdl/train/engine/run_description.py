@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from kerasdl.data import Dataset
 
+from ..config import RunConfig
 from ..distribute.replicas import Team
-from .config import RunConfig
 from .train_steps import Way
 
 

@@ -13,9 +13,9 @@ from kerasdl.core import checks
 
 from ..distribute.gradient_sums import Collector, plus, summed, times
 from ..distribute.workers import Workers
+from ..objectives.class_weights import ClassWeights
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
 from ..optim.sparse_gradients import folded
-from .class_weights import ClassWeights
 
 Values = dict[str, tf.Tensor]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
-from kerasdl.core.output_activation import gives_probabilities
+from kerasdl.core.outputs.activation import gives_probabilities
 
 
 def predict_transformed(

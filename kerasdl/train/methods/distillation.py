@@ -11,13 +11,13 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
-from kerasdl.core.output_activation import output_activations
-from kerasdl.core.task import Task
+from kerasdl.core.outputs.activation import output_activations
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import as_dataset
 
+from ..config import RunConfig
 from ..distribute import strategies
 from ..distribute.placement import placed
-from ..engine.config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 

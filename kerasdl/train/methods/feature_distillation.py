@@ -11,9 +11,9 @@ import keras
 
 from kerasdl.core import checks
 
+from ..config import RunConfig
 from ..distribute import strategies
 from ..distribute.placement import placed
-from ..engine.config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from .distillation import digest_of

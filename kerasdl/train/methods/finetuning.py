@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 
-from ..engine.config import RunConfig
+from ..config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim.layer_rates import LayerRates

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.task import Task
+from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset
 
-from ..engine.config import RunConfig
+from ..config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim import schedules

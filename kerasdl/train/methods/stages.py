@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasdl.core import checks
 
-from ..engine.config import RunConfig
+from ..config import RunConfig
 from ..loop.run_folder import RunFolder
 
 SEEDS_APART = 1_000

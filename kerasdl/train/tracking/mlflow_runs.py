@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from kerasdl.core.packages import optional
+from kerasdl.core.startup.packages import optional
 
 from .tracker import Ending, Places, Tracker
 

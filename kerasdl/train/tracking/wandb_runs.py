@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kerasdl.core import checks
-from kerasdl.core.packages import optional
+from kerasdl.core.startup.packages import optional
 
 from .tracker import Ending, Places, Tracker
 

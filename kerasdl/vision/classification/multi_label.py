@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasdl.blocks import replace_head
 from kerasdl.core import Task, register_task
-from kerasdl.core.decoding import decode_labels
+from kerasdl.core.outputs.decoding import decode_labels
 
 from .task import check_images, prepared, preparing_layers
 

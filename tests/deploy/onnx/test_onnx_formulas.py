@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasdl.deploy.export.op_formulas import FORMULAS
+from kerasdl.deploy.formulas.op_formulas import FORMULAS
 
 TINY = np.array([0, 1e-30, 1e-10, 1e-7, 1e-4, 0.01, 0.3, 0.5, 0.9], "float32")
 SIGNED = np.concatenate([-TINY[::-1], TINY])

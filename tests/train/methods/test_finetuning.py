@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 import kerasdl
 from kerasdl.core import ArgumentError
-from kerasdl.core.decoding import to_scores
+from kerasdl.core.outputs.decoding import to_scores
 from kerasdl.train import LayerRates, RunConfig, cross_validate, depth_groups, finetune, fit, predict_transformed
 from kerasdl.train.methods import finetuning
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import checks
+from .. import checks
 from .index import load_index, load_macs
 
 EXPORT_FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8", "onnx", "saved_model")

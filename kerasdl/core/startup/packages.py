@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from .errors import MissingPackageError
+from ..errors import MissingPackageError
 
 
 def optional(package: str, extra: str) -> ModuleType:

@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.loss_scale import check_from_logits, check_thresholds
-from kerasdl.core.task import Task, get_task
+from kerasdl.core.outputs.loss_scale import check_from_logits, check_thresholds
+from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
-from .config import RunConfig
+from ..config import RunConfig
 from .label_forms import Labels, by_output, form_of, output_shape
 
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
-from kerasdl.deploy.export import sampling
-from kerasdl.deploy.export.model_inputs import NamedInput
-from kerasdl.deploy.export.sampling import draw, samples_of
+from kerasdl.deploy.samples import sampling
+from kerasdl.deploy.samples.model_inputs import NamedInput
+from kerasdl.deploy.samples.sampling import draw, samples_of
 
 ONE = (NamedInput("x", (None, 3), "float32"),)
 TWO = (NamedInput("b", (None, 3), "float32"), NamedInput("a", (None,), "int32", ids=5))

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 
 from kerasdl.core.errors import DataError
 
-from .image_files import OTHER_SUFFIXES, SUFFIXES, one_line
-from .splits import SPLITS
+from ..image_files import OTHER_SUFFIXES, SUFFIXES, one_line
+from ..splits import SPLITS
 
 # Folders that are split already bear one of these names, in any case.
 SPLIT_FOLDERS = {

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from . import checks
-from .output_activation import OutputActivation, output_activations
+from .. import checks
+from .activation import OutputActivation, output_activations
 
 OURS = ("keras", "kerasdl")
 

@@ -9,7 +9,7 @@ from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
 from kerasdl.losses import SmoothedCrossEntropy
 from kerasdl.train import RunConfig, fit
-from kerasdl.train.engine.class_weights import class_weights_of
+from kerasdl.train.objectives.class_weights import class_weights_of
 
 WEIGHTS = {0: 1.0, 1: 3.0, 2: 9.0}
 TABLE = np.array([1.0, 3.0, 9.0])

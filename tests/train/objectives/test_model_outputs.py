@@ -8,7 +8,7 @@ import tensorflow as tf
 from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig, fit
-from kerasdl.train.engine.model_outputs import outputs_of
+from kerasdl.train.objectives.model_outputs import outputs_of
 
 QUIET = RunConfig(progress="off", strategy=None, epochs=1, batch_size=4, optimizer="sgd")
 X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .errors import TrainingError
-from .imports import around_import
+from ..errors import TrainingError
+from .import_hooks import around_import
 
 VARIABLE = "KERASDL_STRATEGY"
 MULTI_WORKER = "multi_worker"

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import kerasdl
-from kerasdl.core import ArgumentError, UnknownNameError, index, indexing, register, registry
+from kerasdl.core import ArgumentError, UnknownNameError, register
+from kerasdl.core.registry import index, indexing, models
 
 
 def test_the_index_is_fresh():
@@ -50,8 +51,8 @@ def test_a_variant_is_its_builder_with_its_arguments():
 
 
 def test_a_users_own_model_registers_beside_ours(monkeypatch):
-    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
-    monkeypatch.setattr(registry, "_functions", dict(registry._functions))
+    monkeypatch.setattr(models, "_specs", dict(models._specs))
+    monkeypatch.setattr(models, "_functions", dict(models._functions))
 
     @register(task="tabular_classification", paper="https://example.org/mine", tags=("mine",))
     def my_model(features=2):

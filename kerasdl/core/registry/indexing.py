@@ -1,4 +1,4 @@
-"""Writes the static index from the live registry: `python -m kerasdl.core.indexing`.
+"""Writes the static index from the live registry: `python -m kerasdl.core.registry.indexing`.
 
 A test fails when the index is stale.
 """
@@ -9,7 +9,8 @@ import json
 import pkgutil
 from typing import Any
 
-from . import files, index, registry, task
+from .. import files
+from . import index, models, tasks
 
 FAMILIES = ("vision", "sequence", "tabular")
 
@@ -25,9 +26,9 @@ def import_families() -> None:
 def build_index() -> dict[str, Any]:
     """Returns the index as the registry would write it now."""
     import_families()
-    models = {spec.name: dataclasses.asdict(spec) for spec in registry.live_specs() if _is_ours(spec.builder)}
-    tasks = {found.name: found.module for found in task.live_tasks() if _is_ours(found.module)}
-    return json.loads(json.dumps({"models": models, "tasks": tasks}))
+    nets = {spec.name: dataclasses.asdict(spec) for spec in models.live_specs() if _is_ours(spec.builder)}
+    found = {task.name: task.module for task in tasks.live_tasks() if _is_ours(task.module)}
+    return json.loads(json.dumps({"models": nets, "tasks": found}))
 
 
 def _is_ours(module: str) -> bool:

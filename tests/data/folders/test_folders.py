@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from kerasdl.core.errors import ArgumentError, DataError
-from kerasdl.data import DataWarning, duplicates, load, sources
+from kerasdl.data import DataWarning, load, sources
+from kerasdl.data.folders import duplicates
 
 RNG = np.random.default_rng(0)
 SUFFIXES = (".png", ".jpg", ".bmp", ".webp", ".jpeg")

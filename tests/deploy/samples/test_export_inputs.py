@@ -7,7 +7,7 @@ import pytest
 from kerasdl.core.errors import ArgumentError
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite, run_exported
 from kerasdl.deploy.export.hostile_inputs import hostile_arrays
-from kerasdl.deploy.export.model_inputs import NamedInput, fitting, named_inputs, random_arrays
+from kerasdl.deploy.samples.model_inputs import NamedInput, fitting, named_inputs, random_arrays
 
 ONE = (NamedInput("x", (None, 3), "float32"),)
 TWO = (NamedInput("b", (None, 3), "float32"), NamedInput("a", (None,), "int32", ids=5))

@@ -8,10 +8,10 @@ import keras
 
 from kerasdl.core import checks
 
-from ..distribute import strategies
-from ..loop.settings import LoopConfig
-from ..optim import schedules
-from ..optim.optimizers import OPTIMIZERS
+from .distribute import strategies
+from .loop.settings import LoopConfig
+from .optim import schedules
+from .optim.optimizers import OPTIMIZERS
 
 CLIPPING = ("clip_norm", "clip_each_norm", "clip_value")
 

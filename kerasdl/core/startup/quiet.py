@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .imports import around_import
+from .import_hooks import around_import
 
 QUIETEST = "3"
 

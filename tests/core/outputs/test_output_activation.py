@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import ArgumentError
-from kerasdl.core.loss_scale import check_from_logits, from_logits, over_probabilities
-from kerasdl.core.output_activation import OPEN, gives_probabilities, output_activations
+from kerasdl.core.outputs.activation import OPEN, gives_probabilities, output_activations
+from kerasdl.core.outputs.loss_scale import check_from_logits, from_logits, over_probabilities
 from kerasdl.losses import Focal
 
 L = keras.layers

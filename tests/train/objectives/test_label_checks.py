@@ -9,7 +9,7 @@ from kerasdl.core.errors import ArgumentError, DataError, KerasdlError
 from kerasdl.data import as_dataset
 from kerasdl.data.augment import Mixup
 from kerasdl.train import RunConfig, fit
-from kerasdl.train.engine.label_checks import check_labels
+from kerasdl.train.objectives.label_checks import check_labels
 
 QUIET = {"progress": "off", "strategy": None, "epochs": 1, "steps_per_execution": 1, "batch_size": 4}
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)

@@ -14,13 +14,13 @@ from PIL import Image
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
-from . import sources
-from .dataset import Dataset
+from .. import sources
+from ..dataset import Dataset
+from ..image_files import HOW_TO_CONVERT, UnreadableError, one_line, read_image
+from ..images import to_pixels
+from ..splits import SPLITS
 from .duplicates import equal_files
-from .folder_layout import SHOWN, Layout, Picture, listed, read_layout
-from .image_files import HOW_TO_CONVERT, UnreadableError, one_line, read_image
-from .images import to_pixels
-from .splits import SPLITS
+from .layout import SHOWN, Layout, Picture, listed, read_layout
 
 REMEDY = "Mend or remove the files."
 TWELVE_BITS = 4095

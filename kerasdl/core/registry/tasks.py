@@ -5,10 +5,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import checks
+from .. import checks
+from ..outputs.activation import gives_probabilities
+from ..outputs.loss_scale import from_logits, over_probabilities
 from .index import load_index
-from .loss_scale import from_logits, over_probabilities
-from .output_activation import gives_probabilities
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Registry of models and tasks, and the static index that answers without TensorFlow."""

@@ -1,0 +1,1 @@
+"""Folders of images: layout, reading, doubles."""

@@ -1,0 +1,1 @@
+"""Forms in which layers and operations compute while a model is traced for a file."""

@@ -1,0 +1,1 @@
+"""Examples for calibration and judgement: inputs by name, drawn over all the data given."""

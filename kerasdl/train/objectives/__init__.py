@@ -1,0 +1,1 @@
+"""Losses, metrics, labels and class weights of a run, checked against the model and the data."""
