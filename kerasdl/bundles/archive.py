@@ -155,8 +155,8 @@ def write(source: str | os.PathLike | Callable[[Path], None], path: str | os.Pat
     path = Path(path)
     fill = source if callable(source) else lambda folder: _copy_folder(Path(source), folder)
     packed = path.suffix.lower() == ".zip"
-    check_replaceable(path)
     try:
+        check_replaceable(path)
         if packed:
             with tempfile.TemporaryDirectory(prefix="kerasdl-bundle-") as temporary, files.writing(path) as file:
                 _fill(Path(temporary), fill)

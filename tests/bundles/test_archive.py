@@ -133,8 +133,10 @@ def test_what_would_not_be_read_is_not_written(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_one_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(BundleError, match="could not be written"):
+    with pytest.raises(BundleError, match=r"must lie in a folder.*file is a file"):
         archive.write(lambda folder: None, tmp_path / "file/bundle.zip")
+    with pytest.raises(BundleError, match="could not be written"):
+        archive.write(lambda folder: None, tmp_path / f"{'long' * 100}.zip")
 
 
 @pytest.mark.parametrize("form", ["bundle.zip", "bundle"])
