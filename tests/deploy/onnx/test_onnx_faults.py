@@ -100,7 +100,7 @@ CHILD = """
         pathlib.Path(sys.argv[2]).touch()
         time.sleep(600)
 
-    pipeline._compare = wait  # what is written stands beside its place then
+    pipeline._drifts = wait  # what is written stands beside its place then
     x = keras.Input((3,))
     {export}(keras.Model(x, keras.layers.Dense(2)(x)), sys.argv[1])
 """
