@@ -9,7 +9,7 @@ from exporting import export_as
 from kerasdl.core import EXPORT_FORMATS, ExportError, get_task
 
 DEFAULT_LANE = ("float32",)
-SAMPLES = 164  # 100 calibrate, 64 that are held back judge
+SAMPLES = 164  # a quarter of them, held back from calibration, judges
 # Tighter than the exporter's defaults, which leave room for the depth of full-size nets.
 TINY_BOUNDS = {"float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
 
