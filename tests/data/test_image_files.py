@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from folder_trees import TURNS
 from PIL import Image
 
 from kerasdl.core.errors import DataError
@@ -14,17 +15,6 @@ from kerasdl.data import decode_image
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 7, 3), np.uint8)
 DEEP = RNG.integers(0, 65536, (5, 6), np.uint16)
-# What each EXIF orientation asks of the stored pixels.
-TURNS = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
 
 
 def png(values, colour_type, bits=16):
