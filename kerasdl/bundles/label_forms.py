@@ -149,7 +149,7 @@ def _array(values: np.ndarray, activation: str | None, labels: tuple, outputs: i
             checks.refuse(rule, f"the row {values[~fits][0].tolist()}", ONE_HOT)
         return values.argmax(axis=1).astype(np.int32)
     whole = values.ravel()
-    if whole.min() < 0 or whole.max() >= outputs or not np.equal(np.mod(whole, 1), 0).all():
+    if whole.min() < 0 or float(whole.max()) >= outputs or not np.equal(np.mod(whole, 1), 0).all():
         hint = f"They are the places of {labels}." if 0 < len(labels) <= 12 else ""
         checks.refuse(f"{named} must be whole numbers from 0 to {outputs - 1}", sorted(set(whole.tolist()))[-12:], hint)
     return values if values.ndim == 1 and values.dtype.kind == "i" else whole.astype(np.int32)

@@ -51,7 +51,7 @@ def as_dataset(
         lengths = [len(part) if part.ndim else "no length" for part in (inputs, labels)]
         raise DataError(f"inputs and labels must have one length, 1 or more; got {lengths[0]} and {lengths[1]}.")
     task = task or _infer_task(inputs, labels)
-    numbered = labels.ndim == 1 and labels.dtype.kind in "iufb" and labels.max() < MOST_CLASSES
+    numbered = labels.ndim == 1 and labels.dtype.kind in "iufb" and float(labels.max()) < MOST_CLASSES
     if class_names is None and task.endswith("classification") and numbered:
         class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
     images = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3, 4)

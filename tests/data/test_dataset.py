@@ -190,3 +190,8 @@ def test_no_thread_tunes_a_pipeline_and_keeps_it_from_closing():
     rows = load("digits").take(8)
     for pipeline in (rows.batches(4), rows.stream(4)):
         assert pipeline.options().autotune.enabled is False
+
+
+def test_class_numbers_of_16_bits_warn_of_nothing():
+    data = (np.zeros((4, 3), "float32"), np.array([0, 1, 1, 0], "float16"))
+    assert as_dataset(data, task="tabular_classification").class_names == ("0", "1")

@@ -22,6 +22,7 @@ SAME_SIGNS = "minute"
 # So small that a float kernel's own rounding is all that is left once a norm enlarges it: finite is enough there.
 MINUTE = ("tiny", "smallest", SAME_SIGNS)
 
+SHAKES = 12  # with three, an entry of ill-conditioned sums stays where it is by chance once in 256
 # Units by which all of an example moves at once: a row of one number stays one, and its mean takes another rounding.
 TOGETHER = (-1, 1)
 
@@ -100,10 +101,11 @@ def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.
         return value * (1 + np.float32(unit) * signs)
 
     try:
-        for turn in range(4 + len(TOGETHER)):
+        for turn in range(1 + SHAKES + len(TOGETHER)):
             for weight, value in zip(weights, kept, strict=True):
-                weight.assign(shaken(value) if 0 < turn < 4 else value)
-            move = shaken if turn < 4 else partial(np.multiply, np.float32(1 + unit * TOGETHER[turn - 4]))
+                weight.assign(shaken(value) if 0 < turn <= SHAKES else value)
+            together = None if turn <= SHAKES else np.float32(1 + unit * TOGETHER[turn - SHAKES - 1])
+            move = shaken if together is None else partial(np.multiply, together)
             shifted = [move(array) if array.dtype.kind == "f" and turn else array for array in arrays]
             for gap, given, value in zip(moved, _run(model, shifted), expected, strict=True):
                 np.maximum(gap, difference(value, given), out=gap)

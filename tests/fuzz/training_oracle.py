@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from training_cases import Case, Head
-from training_rules import CLASSES, epochs_of, faults, loss_of, validated
+from training_rules import CLASSES, epochs_of, epochs_of_the_head, faults, loss_of, validated
 
 
 @dataclass
@@ -91,7 +91,11 @@ class Trainer:
     def run(self) -> Answer:
         case, settings = self.case, self.case.settings
         kept, best, history = None, np.inf, []
-        for batches, rates in zip(epochs_of(case, case.train), self.rates(), strict=True):
+        alone = epochs_of_the_head(case)
+        for epoch, (batches, rates) in enumerate(zip(epochs_of(case, case.train), self.rates(), strict=True)):
+            if epoch == alone:  # a stage of its own: a fresh optimizer, a best epoch among its own
+                self.weights, kept, best = kept or self.weights, None, np.inf
+                self.moments = [[np.zeros_like(part) for part in layer] for layer in self.weights]
             figures = self.measured(batches, rates)
             if case.validation is not None:
                 found = self.measured(validated(case), None)
@@ -109,7 +113,7 @@ class Trainer:
             yield from [[rate] * count] * epochs
             return
         decay, groups = case.options["decay"], min(case.options["groups"], case.hidden)
-        alone = min(epochs, round(epochs * case.options["probe"]))
+        alone = epochs_of_the_head(case)
         yield from [[0.0] * (count - 1) + [rate]] * alone
         depths = [2, 1] if groups == 2 else [1] * case.hidden
         yield from [[*[rate * decay**depth for depth in depths], rate]] * (epochs - alone)

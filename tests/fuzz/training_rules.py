@@ -182,15 +182,21 @@ def _weight_faults(case: Case) -> Iterator[str]:
 
 
 def epochs_of(case: Case, feed: Feed) -> list[list[np.ndarray]]:
-    """Returns the batches of each epoch of training."""
+    """Returns the batches of each epoch of training; each stage reads the data from their start."""
     own, steps, epochs = case.settings["batch_size"], case.settings.get("steps_per_epoch"), case.settings["epochs"]
-    if feed.endless:
-        stream = feed.batches(own)
-        return [list(itertools.islice(stream, steps)) for _ in range(epochs)]
-    one = list(feed.batches(own))
-    each = min(len(one), steps or len(one))
-    stream = itertools.cycle(one)
-    return [list(itertools.islice(stream, each)) for _ in range(epochs)]
+    alone, found = epochs_of_the_head(case), []
+    one = None if feed.endless else list(feed.batches(own))
+    each = steps if one is None else min(len(one), steps or len(one))
+    for count in (alone, epochs - alone):
+        stream = feed.batches(own) if one is None else itertools.cycle(one)
+        found += [list(itertools.islice(stream, each)) for _ in range(count)]
+    return found
+
+
+def epochs_of_the_head(case: Case) -> int:
+    """Returns how many epochs the head learns alone."""
+    epochs = case.settings["epochs"]
+    return 0 if case.call == "fit" else min(epochs, round(epochs * case.options["probe"]))
 
 
 def validated(case: Case) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Patches of layers while a model is traced for any file: the same values in operations that convert."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from .patching import replaced
 from .stable_ops import exact_mean, stable_formulas
 
 COMPARED = 10_000  # so many entries of a look-up table are compared one by one
+MOST_AXES = 6  # of a tensor whose mean LiteRT takes
 
 
 @contextmanager
@@ -29,8 +31,8 @@ def for_export(model: keras.Model, *, integers: bool) -> Iterator[None]:
             if isinstance(layer, keras.layers.TimeDistributed):
                 stack.callback(delattr, layer, "call")
                 layer.call = _all_times_at_once(layer)
-            if isinstance(layer, keras.layers.GroupNormalization) and not integers:
-                stack.enter_context(replaced(layer, _apply_normalization=_centred(layer)))
+            if isinstance(layer, keras.layers.GroupNormalization):
+                stack.enter_context(replaced(layer, _apply_normalization=_centred(layer, integers)))
             if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
                 stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
                 layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
@@ -70,17 +72,33 @@ def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
     return call
 
 
-def _centred(layer: keras.layers.GroupNormalization) -> Callable:
-    """Takes the mean away before it scales: a constant image is zero then, not its rounding."""
+def _centred(layer: keras.layers.GroupNormalization, integers: bool) -> Callable:
+    """Takes the mean away before it scales: a constant image is zero then, not its rounding.
+
+    All places of an image or a volume become one axis, as groups add one more. Integers are computed so only where
+    there would be too many axes otherwise.
+    """
+    usual = layer._apply_normalization
 
     def normalized(inputs: Any, input_shape: Any) -> Any:
-        group = len(inputs.shape) - 2 if layer.axis == -1 else layer.axis
-        axes = [axis for axis in range(1, len(inputs.shape)) if axis != group]
-        gap = inputs - exact_mean(inputs, axes)
+        if integers and len(inputs.shape) <= MOST_AXES:
+            return usual(inputs, input_shape)
+        shape, group = layer._create_broadcast_shape(input_shape), layer.axis
+        if layer.axis in (-1, len(input_shape) - 1):
+            inputs, shape, group = _one_axis_of_places(inputs), [1, 1, *shape[-2:]], 2
+        axes = [axis for axis in range(1, len(shape)) if axis != group]
+        mean = ops.mean(inputs, axes, keepdims=True) if integers else exact_mean(inputs, axes)
+        gap = inputs - mean
         result = gap * ops.rsqrt(ops.mean(gap * gap, axis=axes, keepdims=True) + layer.epsilon)
-        shape = layer._create_broadcast_shape(input_shape)
         if layer.scale:
             result = result * ops.reshape(layer.gamma, shape)
         return result + ops.reshape(layer.beta, shape) if layer.center else result
 
     return normalized
+
+
+def _one_axis_of_places(grouped: Any) -> Any:
+    """Returns (B, ..., G, C) as (B, places, G, C)."""
+    places = grouped.shape[1:-2]
+    first = (-1, math.prod(places)) if None not in places else (ops.shape(grouped)[0], -1)
+    return ops.reshape(grouped, (*first, *grouped.shape[-2:]))

@@ -16,6 +16,8 @@ from tensorflow.python.ops import gen_nn_ops  # where softplus and log_sigmoid o
 
 from .patching import functions
 
+MOST_AXES_OF_L2 = 4  # of a tensor that L2_NORMALIZATION takes
+
 
 @contextmanager
 def stable_formulas() -> Iterator[None]:
@@ -117,6 +119,9 @@ def _normalize(
     if order != 2 or not x.shape.rank or not x.dtype.is_floating:
         return usual(x, axis=axis, order=order, epsilon=epsilon)
     epsilon = backend.epsilon() if epsilon is None else epsilon
+    if fused and x.shape.rank > MOST_AXES_OF_L2 and axis in (-1, x.shape.rank - 1):
+        rows = tf.reshape(x, (-1, x.shape[-1]))
+        return tf.reshape(_normalize(usual, rows, -1, order, epsilon, fused=True), tf.shape(x))
     squares = tf.square(x) if fused else x * x
     total = tf.reduce_sum(squares, axis=axis, keepdims=True)
     return x * tf.math.rsqrt(tf.maximum(total, epsilon**2))

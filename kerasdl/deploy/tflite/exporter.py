@@ -247,8 +247,8 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
             f"{told_owner(program.model, place[1] if place else nodes.get(operation, ''))} is not one of them. "
             "Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
         )
-    if lacking := re.search(r"for op: '(\w+)'|\((\w+)\) failed|for tensor (\S+)", text):
-        wanted = lacking[1] or lacking[2] or lacking[3]
+    if lacking := re.search(r"for op: '(\w+)'|to delegate (\w+) node|\((\w+)\) failed|for tensor (\S+)", text):
+        wanted = next(filter(None, lacking.groups()))
         return ExportError(
             f"quantize={quantize!r} has no kernel for {_home(program, folder, wanted)}. "
             f"Export with quantize={'int8' if quantize == 'int16x8' else 'dynamic'!r}, or replace the layer."

@@ -35,8 +35,8 @@ def finetune(
 
     First the head alone (a linear probe), then all groups of layers at once, or one more of them in each stage. A group
     learns at `decay` times the rate of the one above it. Batch norms stay in inference mode: statistics and factors
-    are those of the pretraining. Layers that were frozen before stay frozen throughout. The best epoch is looked for in
-    each stage by itself.
+    are those of the pretraining. Layers that were frozen before stay frozen throughout. Each stage is a
+    run of its own: it looks for the best epoch among its own, and reads the data from their start.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the
     probe first, https://arxiv.org/abs/2202.10054.

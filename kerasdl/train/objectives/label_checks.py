@@ -108,7 +108,7 @@ class Target:
         kept = labels if self.ignored is None else labels[labels != self.ignored]
         low, high = target.limits
         whole = target.form is not Labels.NUMBERS or labels.dtype.kind != "f" or (kept % 1 == 0).all()
-        if kept.size and not (low <= kept.min() and kept.max() <= high and whole):
+        if kept.size and not (low <= float(kept.min()) and float(kept.max()) <= high and whole):
             checks.refuse(target.rule(), [kept.min().item(), kept.max().item()])
         if target.form is Labels.SHARES:
             sums = labels.sum(-1, dtype=np.float64)

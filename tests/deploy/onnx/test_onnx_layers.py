@@ -69,6 +69,7 @@ def normalisations():
         "layer": lambda: L.LayerNormalization(axis=[1, 2, 3]),
         "group": lambda: L.GroupNormalization(2),
         "instance": lambda: L.GroupNormalization(-1),
+        "group_of_rows": lambda: L.GroupNormalization(1, axis=1),
         "rms": lambda: L.RMSNormalization(),
         "unit": lambda: L.UnitNormalization(),
         "spectral": lambda: L.SpectralNormalization(L.Conv2D(3, 3)),

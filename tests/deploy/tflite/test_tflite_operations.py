@@ -190,3 +190,24 @@ def test_prelu_over_volumes_converts(quantize, tmp_path):
     export_tflite(model, tmp_path / "m.tflite", quantize=quantize, representative=x)
     given = run_lite(tmp_path / "m.tflite", {"x": x})["prelu"]
     assert relative_rmse(model(x), given) < (0.02 if quantize else 1e-6)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_group_norm_of_films_of_volumes_has_no_more_axes_than_kernels_take(groups, quantize, tmp_path):
+    entry = keras.Input((2, 3, 3, 3, 4), name="x")
+    model = fill_weights(keras.Model(entry, L.GroupNormalization(groups, name="norm")(entry)))
+    x = np.random.default_rng(0).normal(size=(40, 2, 3, 3, 3, 4)).astype("float32")
+    export_tflite(model, tmp_path / "m.tflite", quantize=quantize, representative=x)
+    given = run_lite(tmp_path / "m.tflite", {"x": x})["norm"]
+    assert relative_rmse(model(x), given) < (0.05 if quantize else 1e-6)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_unit_norm_of_volumes_has_no_more_axes_than_kernels_take(quantize, tmp_path):
+    entry = keras.Input((2, 3, 3, 4), name="x")
+    model = fill_weights(keras.Model(entry, L.UnitNormalization(name="norm")(entry)))
+    x = np.random.default_rng(0).normal(size=(40, 2, 3, 3, 4)).astype("float32")
+    export_tflite(model, tmp_path / "m.tflite", quantize=quantize, representative=x)
+    given = run_lite(tmp_path / "m.tflite", {"x": x})["norm"]
+    assert relative_rmse(model(x), given) < (0.05 if quantize else 1e-6)
