@@ -15,6 +15,7 @@ SCALES = (0.1, 1.0, 10.0)
 FRIENDLY = 72  # examples: the first 40 calibrate, the others are held out
 TRIES = 40
 MASKS = ("Masking", "masked")
+STEPS = ("Discretization",)
 
 
 @dataclass
@@ -111,12 +112,12 @@ def _chain(draw: Draw, name: str, kind: str, inputs: list) -> keras.KerasTensor:
         embedded = one("Embedding", input_dim=(11,), output_dim=(4,), mask_zero=(False, True))(draw, inputs[0])
         options = {**SEQUENCE, **ANY}
         return options[draw.pick(tuple(options))](draw, embedded)
-    # A mask asks for zeros to the last digit: behind other layers, rounding decides it.
-    if inputs[0].dtype == "float32" and name not in MASKS and draw.rng.random() < 0.4:
+    # A mask asks for zeros to the last digit, a step for a boundary: behind other layers, rounding decides it.
+    if inputs[0].dtype == "float32" and name not in (*MASKS, *STEPS) and draw.rng.random() < 0.4:
         x = [ANY[draw.pick(keeps)](draw, tensor) for tensor in x]
     x = table[name](draw, *x)
     if keras.backend.is_float_dtype(x.dtype) and draw.rng.random() < 0.4:
-        x = ANY[draw.pick(tuple(ANY))](draw, x)
+        x = ANY[draw.pick(tuple(row for row in ANY if row not in STEPS))](draw, x)
     return x
 
 
