@@ -76,7 +76,7 @@ def _feed_faults(case: Case, feed: Feed, what: str) -> Iterator[str]:
     if feed.endless and steps is None:
         names = [name for name in feed.names if name not in ("prefetch", "options")]
         one_pass = names and names[-1] == "endless" and not {"filter", "generator"} & set(names)
-        if what == "train" or not one_pass or "endless" in names[:-1]:
+        if what == "train" or not one_pass or _before_its_last_repeat(feed).endless:
             yield "endless"
             return
     read = _read(case, feed, what)
@@ -203,6 +203,10 @@ def validated(case: Case) -> list[np.ndarray]:
     """Returns the batches of a validation."""
     feed, steps = case.validation, case.settings.get("validation_steps")
     if feed.endless and steps is None:
-        place = len(feed.names) - 1 - feed.names[::-1].index("endless")
-        feed = Feed(feed.container, feed.rows, feed.batch, feed.stages[:place])
+        feed = _before_its_last_repeat(feed)
     return list(itertools.islice(feed.batches(case.settings["batch_size"]), steps))
+
+
+def _before_its_last_repeat(feed: Feed) -> Feed:
+    place = len(feed.names) - 1 - feed.names[::-1].index("endless")
+    return Feed(feed.container, feed.rows, feed.batch, feed.stages[:place])
