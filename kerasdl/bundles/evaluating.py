@@ -14,6 +14,7 @@ from kerasdl.core.outputs.activation import output_activations
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
+from kerasdl.data.trees import unpacked
 
 from .label_forms import plain_label_errors
 
@@ -65,7 +66,7 @@ def answers_of(model: keras.Model, task: Task, raw: Any, settings: Mapping[str, 
 
 
 def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: int) -> dict[str, float]:
-    """Returns the mean loss over the examples of a finite dataset, and the metrics.
+    """Returns the mean loss over the examples of a finite dataset, each by its weight, and the metrics, as Keras does.
 
     Args:
         model: a model of one output.
@@ -81,10 +82,11 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
     loss, metrics = task.loss_for(model), task.metrics_for(model)
     total, examples = 0.0, 0
     with plain_label_errors():
-        for inputs, targets in data.batches(batch_size):
+        for batch in data.batches(batch_size):
+            inputs, targets, weights = unpacked(batch)
             (outputs,) = keras.tree.flatten(model(inputs, training=False))
             count = int(tf.shape(targets)[0])
-            total += float(loss(targets, outputs)) * count
+            total += float(loss(targets, outputs, sample_weight=weights)) * count
             examples += count
             for metric in metrics:
                 metric.update_state(targets, outputs)

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
-from kerasdl.data import Dataset
-from kerasdl.data.sources import Examples
+from kerasdl.data import Dataset, trees
 
 RULE = re.compile(r"\[(labels of (?:(?!\] \[).)*)\] \[(.*?)\] \[(.*?)\]", re.DOTALL)
 ONE_HOT = "Give class numbers, or rows with a single 1."
@@ -36,13 +35,17 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
         ArgumentError: the labels have another form, or name classes that there are not.
     """
     named = f"labels of {data.name}"
-    if isinstance(data.source, Examples):
+    if not data.labelled:
+        checks.refuse(f"{data.name} must have labels", "inputs alone", "Pass (inputs, labels).")
+    if data.any_order:
+        if trees.is_nested(data.source.labels):
+            checks.refuse(f"{named} must be one array, for a model of one output", f"{len(data.source.labels)} parts")
         found = _array(data.source.labels, task.activation, tuple(labels), outputs, named)
-        source = dataclasses.replace(data.source, labels=found, _tensors=None)
+        source = dataclasses.replace(data.source, labels=found)
         return data if found is data.source.labels else dataclasses.replace(data, source=source)
-    if not isinstance(data.source, tf.data.Dataset):
+    if not data.foreign:
         return data
-    spec = data.source.element_spec[1]
+    spec = data.spec[1]
     if keras.tree.is_nested(spec):
         kinds = list(spec) if isinstance(spec, dict) else f"{len(spec)} parts"
         checks.refuse(f"{named} must be one tensor, for a model of one output", kinds, "Map the pipeline to it.")
@@ -55,20 +58,23 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
     _check_width(shape, task.activation, outputs, named)
     as_rows = len(shape) > 1 and shape[-1] != 1 and task.activation == "softmax"
 
-    def checked(inputs: Any, targets: tf.Tensor) -> tuple:
+    def as_wanted(targets: tf.Tensor) -> tf.Tensor:
         targets = tf.ensure_shape(targets, (None, *shape[1:]))
         if task.activation is None:
-            return inputs, _checked(targets, tf.float32.min, tf.float32.max, f"{named} must be finite")
+            return _checked(targets, tf.float32.min, tf.float32.max, f"{named} must be finite")
         if task.activation == "sigmoid":
-            return inputs, _checked(tf.cast(targets, tf.float32), 0, 1, f"{named} must be rows of 0 and 1")
+            return _checked(tf.cast(targets, tf.float32), 0, 1, f"{named} must be rows of 0 and 1")
         if as_rows:
             rows = tf.cast(targets, tf.float32)
             rule = f"{named} must be whole numbers from 0 to {outputs - 1} or one-hot rows. {ONE_HOT} Got"
             rows = _checked(_checked(rows, 0, 1, f"{rule} values"), 1, 1, f"{rule} sums of rows", tf.reduce_sum)
-            return inputs, tf.argmax(_checked(rows, 1, 1, f"{rule} peaks of rows", tf.reduce_max), -1, tf.int32)
+            return tf.argmax(_checked(rows, 1, 1, f"{rule} peaks of rows", tf.reduce_max), -1, tf.int32)
         rule = f"{named} must be whole numbers from 0 to {outputs - 1}"
         whole = _checked(_checked(targets, 0, outputs - 1, rule), 0, 0, f"{rule}. Got fractions", _fractions)
-        return inputs, tf.cast(whole, tf.int32)
+        return tf.cast(whole, tf.int32)
+
+    def checked(inputs: Any, targets: tf.Tensor, *weights: Any) -> tuple:
+        return inputs, as_wanted(targets), *weights
 
     return dataclasses.replace(data, source=data.source.map(checked))
 
@@ -94,7 +100,7 @@ def _shape_of(source: tf.data.Dataset) -> tuple | None:
     """Returns the shape of a pipeline's labels, from its first batch where it does not say; None where it is empty."""
     shape = source.element_spec[1].shape
     if shape.rank is None:
-        shape = next((labels.shape for _, labels in source.take(1)), None)
+        shape = next((element[1].shape for element in source.take(1)), None)
     return None if shape is None else tuple(shape)
 
 

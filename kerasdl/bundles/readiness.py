@@ -37,10 +37,10 @@ def ready_data(
         ArgumentError: data of another task or form, or with other classes than those named.
     """
     if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            checks.refuse("data must be a pair (inputs, labels)", f"{len(data)} parts", "Sample weights are not taken.")
-        inputs, targets = task.preprocess(data[0], settings), _texts(data[1])
-        return as_dataset((inputs, targets), name="arrays", task=task.name, class_names=labels or own_labels)
+        if len(data) not in (2, 3):
+            checks.refuse("data must be (inputs, labels) or (inputs, labels, weights)", f"{len(data)} parts")
+        parts = (task.preprocess(data[0], settings), _texts(data[1]), *data[2:])
+        return as_dataset(parts, name="arrays", task=task.name, class_names=labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)
     if isinstance(data, str):

@@ -1,6 +1,8 @@
 from . import augment as augment
 from .dataset import Dataset as Dataset
 from .adapting import as_dataset as as_dataset
+from .batching.samplers import Episodes as Episodes
+from .batching.samplers import LengthBuckets as LengthBuckets
 from .folders.reader import DataWarning as DataWarning
 from .image_files import decode_image as decode_image
 from .images import prepare_images as prepare_images
@@ -8,3 +10,4 @@ from .loading import list_datasets as list_datasets
 from .loading import load as load
 from .resampling import hold_out as hold_out
 from .resampling import oversample as oversample
+from .trees import Ragged as Ragged

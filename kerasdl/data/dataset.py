@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,23 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
-from .drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
-from .images import Scale, check_image_shape, check_scale, level_table, scale_pixels
+from . import trees
+from .batching.drawing import MOVING, augment_seeds, augmented, mixed, mixing_seeds, ready
+from .batching.epochs import Epochs
+from .batching.sharding import Share, batch_sizes, cut
+from .images import Scale, check_image_shape, check_scale, scale_pixels
 from .pipelines import refuse_endless
-from .sharding import Part, Share, cut, parts_of
-from .sources import Examples, Stream, collect, looked_up
+from .sources import Examples, Stream, collect
 
 FINGERPRINT_EXAMPLES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled examples: what they are, and batches of them in an order that a seed fixes.
+    """Examples: what they are, and batches of them in an order that a seed fixes.
 
-    Made by `load` and `as_dataset`.
+    An example is inputs, with labels and a weight or without; inputs and labels may be several arrays, nested in dicts
+    and tuples. Made by `load` and `as_dataset`.
 
     Example:
         >>> load("digits").per_class(10).size
@@ -40,7 +43,8 @@ class Dataset:
     class_names: tuple[str, ...]
     """The name of each class, in the order of the labels; empty where there are none."""
     input_shape: tuple[int | None, ...]
-    """The shape of one input; height and width are None where images differ in size and no shape was asked for."""
+    """The shape of one input, the first of several; height and width are None where images differ in size and no
+    shape was asked for."""
     input_dtype: str
     """The type of a batch's inputs: `float32`, `uint8` for raw pixels, or what a given array holds."""
     size: int | None
@@ -63,6 +67,28 @@ class Dataset:
     """What each feature was divided by: its standard deviation over the train split."""
     levels: int | None = None
     """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
+    sampler: Callable | None = None
+    """Draws the batches of an epoch; see `batched_by`. None cuts an order into batches of one size."""
+
+    @property
+    def spec(self) -> tuple[Any, Any, Any]:
+        """The specs of the inputs, labels and weights of a batch; None for what there is not."""
+        return trees.unpacked(self.batches(1).element_spec)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether examples have labels."""
+        return self.source.labels is not None if self.any_order else self.spec[1] is not None
+
+    @property
+    def any_order(self) -> bool:
+        """Whether examples can be read in any order."""
+        return isinstance(self.source, Examples)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether batches come from a pipeline that is not ours, with a size and an order of its own."""
+        return isinstance(self.source, tf.data.Dataset)
 
     def batches(
         self,
@@ -90,11 +116,14 @@ class Dataset:
                 shape. It must draw by that seed alone (`tf.image.stateless_*`).
             mix: a function from the images and labels of a batch and a seed to those of a blended batch, such as
                 `data.augment.Mixup`. With a share, each replica's part is blended by itself.
-            share: which replicas' parts of each batch to read, where several compute together; see `data.sharding`.
+            share: which replicas' parts of each batch to read, where several compute together; see
+                `data.batching.sharding`.
 
         Returns:
-            Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures.
-            With a share, tuples with a pair ((inputs, labels), weight) for each of its replicas.
+            Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures. Of
+            data with weights (inputs, labels, weights), without labels the inputs alone. What differs in length, such
+            as boxes, is a `tf.RaggedTensor`. With a share, tuples with a pair (such a batch, weight) for each of its
+            replicas.
 
         Raises:
             ArgumentError: an argument breaks its rule.
@@ -108,23 +137,23 @@ class Dataset:
         checks.at_least("batch_size", batch_size, 1)
         for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
             checks.at_least(name, value, 0)
-        if isinstance(self.source, tf.data.Dataset):
+        if self.foreign:
             if augment is not None or mix is not None:
                 rule = "augment and mix need data from kerasdl.data or arrays"
                 checks.refuse(rule, "a tf.data.Dataset", "Map it yourself.")
             source = self.source.skip(start) if start else self.source
             return source if share is None else cut(source, share)
         if isinstance(self.source, Stream):
-            rng = np.random.default_rng((seed, epoch)) if shuffle else None
-            pipeline = self._stream(batch_size, rng, start)
+            order = int(np.random.default_rng((seed, epoch)).integers(2**31)) if shuffle else None
+            scale = self.scale if self.images else None
+            pipeline = self.source.batches(batch_size, start, order, self._image_shape(), scale)
             if augment is not None:
                 seeds = augment_seeds(seed, epoch, self.size)[start * batch_size :]
-                pipeline = augmented(pipeline, augment, seeds, batch_size)
+                pipeline = augmented(pipeline, augment, seeds, lambda examples: examples.ragged_batch(batch_size))
             if mix is not None:
                 pipeline = mixed(pipeline, mix, mixing_seeds(seed, epoch, self.steps(batch_size))[start:])
             return ready(pipeline if share is None else cut(pipeline, share))
-        draw = self._drawing(batch_size, shuffle, seed, share)
-        return ready(self._assembled(draw(epoch, start), batch_size, augment, mix, share))
+        return self._epochs(batch_size, shuffle, seed, augment, mix, share).batches(epoch, start)
 
     def stream(
         self,
@@ -160,60 +189,47 @@ class Dataset:
             >>> np.array_equal(next(iter(rows))[0], next(iter(data.batches(30, shuffle=True, epoch=1)))[0])
             True
         """
-        if not isinstance(self.source, Examples):
+        if not self.any_order:
             checks.refuse("stream needs data that can be read in any order", self.name, "Use batches.")
-        draw = self._drawing(batch_size, shuffle, seed, share)
-        self.source.tensors(self._image_shape())  # read now, not while a pipeline is traced
-        kinds = [tf.int64, tf.int32, tf.float64, tf.int32] * (1 if share is None else share.count)
+        return self._epochs(batch_size, shuffle, seed, augment, mix, share).stream(epoch, start)
 
-        @tf.autograph.experimental.do_not_convert
-        def one(number):
-            first = tf.where(number == epoch, tf.constant(start, tf.int64), 0)
-            rows = tf.numpy_function(lambda e, s: draw(int(e), int(s)), [number, first], kinds, stateful=False)
-            for place, rank in enumerate([(None,), (None, 2), (None,), (None, 2)] * (len(kinds) // 4)):
-                rows[place].set_shape(rank)
-            return self._assembled(rows, batch_size, augment, mix, share)
+    def _epochs(self, batch_size: int, shuffle: bool, seed: int, *changes: Any) -> Epochs:
+        shape, scale = self._image_shape(), self.scale if self.images else None
+        return Epochs(self.source, shape, scale, batch_size, shuffle, seed, *changes, sampler=self.sampler)
 
-        return ready(tf.data.Dataset.range(epoch, np.iinfo(np.int64).max).flat_map(one))
+    def batched_by(self, sampler: Callable[[int, int], Sequence[np.ndarray]]) -> "Dataset":
+        """Returns the same examples in batches that a sampler draws, in place of those of one size.
 
-    def _drawing(
-        self, batch_size: int, shuffle: bool, seed: int, share: Share | None
-    ) -> Callable[[int, int], list[np.ndarray]]:
-        """Returns a function from an epoch and its first batch to what `_assembled` takes of each part."""
+        Args:
+            sampler: from the seed of a run and an epoch to the places of the examples of each batch; such as
+                `LengthBuckets` and `Episodes` of `kerasdl.data`. It must draw by these two numbers alone, and as many
+                batches in each epoch.
 
-        def draw(epoch: int, start: int) -> list[np.ndarray]:
-            order = np.random.default_rng((seed, epoch)).permutation(self.size) if shuffle else np.arange(self.size)
-            seeds = augment_seeds(seed, epoch, self.size)
-            of_batches = mixing_seeds(seed, epoch, self.steps(batch_size))[start:]
-            whole = Part(np.arange(start * batch_size, self.size), np.zeros(0))
-            parts = [whole] if share is None else parts_of(self.size, batch_size, start, share)
-            rows = [(order[part.positions], seeds[part.positions], part.weights, of_batches) for part in parts]
-            return [row for part in rows for row in part]
+        Raises:
+            ArgumentError: the data can be read from their start alone, or the sampler gives no places.
 
-        return draw
+        Example:
+            >>> pairs = load("iris").batched_by(lambda seed, epoch: [np.array([0, 1]), np.array([2])])
+            >>> [int(x.shape[0]) for x, y in pairs.batches()]
+            [2, 1]
+        """
+        if not self.any_order:
+            checks.refuse("batched_by needs data that can be read in any order", self.name, "Use take(n) first.")
+        found = dataclasses.replace(self, sampler=sampler)
+        found.sizes(1)
+        return found
 
-    def _assembled(
-        self,
-        rows: Sequence,
-        batch_size: int,
-        augment: Callable | None,
-        mix: Callable | None,
-        share: Share | None,
-    ) -> tf.data.Dataset:
-        """Returns the batches of an epoch from indices, augment seeds, weights and mixing seeds of each part."""
-        sizes = [batch_size] if share is None else [share.batch_size(part, batch_size) for part in share.parts]
-        parts = []
-        for place, size in enumerate(sizes):
-            order, seeds, weights, of_batches = rows[4 * place : 4 * place + 4]
-            examples = self._indexed(order, size)
-            if augment is not None:
-                examples = augmented(examples, augment, seeds, size)
-            if mix is not None:
-                examples = mixed(examples, mix, of_batches)
-            if share is None:
-                return examples
-            parts.append(tf.data.Dataset.zip(examples, tf.data.Dataset.from_tensor_slices(weights)))
-        return tf.data.Dataset.zip(tuple(parts))
+    def sizes(self, batch_size: int) -> np.ndarray | None:
+        """Returns how many examples each batch of an epoch has; None where it is not known.
+
+        Example:
+            >>> load("iris").sizes(40)
+            array([40, 40, 10])
+        """
+        if self.any_order and self.sampler is not None:
+            return self._epochs(batch_size, True, 0, None, None, None).sizes()
+        checks.at_least("batch_size", batch_size, 1)
+        return None if self.foreign else batch_sizes(self.size, batch_size)
 
     def fingerprint(self) -> str:
         """Returns a short digest of labels, scale and a few inputs, by which a run knows its data; empty for a stream.
@@ -222,12 +238,16 @@ class Dataset:
             >>> load("digits").fingerprint() == load("digits", "test").fingerprint()
             False
         """
-        if not isinstance(self.source, Examples):
+        if not self.any_order:
             return ""
         few = np.unique(np.linspace(0, self.size - 1, FINGERPRINT_EXAMPLES).astype(int))
-        inputs = self.source.reader(self._image_shape())(few)
-        parts = [self.source.labels.tobytes(), np.ascontiguousarray(inputs).tobytes(), repr(self.scale).encode()]
-        return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+        inputs = trees.leaves(self.source.reader(self._image_shape())(few))
+        held = [*trees.leaves(self.source.labels), *trees.leaves(self.source.weights)]
+        parts = [(leaf.values if isinstance(leaf, trees.Ragged) else leaf).tobytes() for leaf in held]
+        parts += [np.ascontiguousarray(leaf).tobytes() for leaf in inputs]
+        if self.sampler is not None:
+            parts += [each.tobytes() for each in self.sampler(0, 0)]
+        return hashlib.sha256(b"".join([*parts, repr(self.scale).encode()])).hexdigest()[:16]
 
     def steps(self, batch_size: int) -> int | None:
         """Returns the number of batches in an epoch, or None where it is not known.
@@ -239,13 +259,15 @@ class Dataset:
             >>> load("digits").steps(32)
             34
         """
-        if isinstance(self.source, tf.data.Dataset):
+        if self.foreign:
             count = int(self.source.cardinality())
             return count if count >= 0 else None
+        if self.sampler is not None:
+            return len(self.sizes(batch_size))
         return math.ceil(self.size / checks.at_least("batch_size", batch_size, 1))
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns all inputs and labels as `batches` would give them, unshuffled.
+    def arrays(self) -> tuple[Any, Any]:
+        """Returns all inputs and labels as `batches` would give them, unshuffled; None for labels where there are none.
 
         Raises:
             ArgumentError: the data never end.
@@ -255,14 +277,14 @@ class Dataset:
             >>> load("iris").arrays()[0].shape
             (90, 4)
         """
-        if isinstance(self.source, Examples):
+        if self.any_order:
             inputs = self.source.reader(self._image_shape())(np.arange(self.size))
-            return scale_pixels(inputs, self.scale if self.images else None), self.source.labels
+            return (scale_pixels(inputs, self.scale) if self.images else inputs), self.source.labels
         refuse_endless(f"{self.name}, taken as arrays,", self, "Use take(n) first.")
-        parts = list(self.batches(256).as_numpy_iterator())
+        parts = [trees.unpacked(element)[:2] for element in self.batches(256).as_numpy_iterator()]
         if not parts:
             raise DataError(f"{self.name} holds no batches. Check the pipeline that was given.")
-        return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+        return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
     def take(self, count: int) -> "Dataset":
         """Returns the first `count` examples; those of a stream or a foreign pipeline are read into memory.
@@ -275,13 +297,10 @@ class Dataset:
             50
         """
         checks.at_least("count", count, 1)
-        if isinstance(self.source, Examples):
-            found = self.source.pick(np.arange(min(count, self.size)))
-        else:
-            found = self._read_first(count)
+        found = self.source.pick(np.arange(min(count, self.size))) if self.any_order else self._read_first(count)
         if len(found) < count:
             checks.refuse(f"count must be at most {len(found)}, the size of {self.name}", count)
-        return dataclasses.replace(self, source=found, size=count, seekable=True)
+        return self.of_examples(found)
 
     def sample(self, count: int, seed: int = 0) -> "Dataset":
         """Returns at most `count` examples drawn by `seed`, over all classes; of a stream or a pipeline, the first.
@@ -294,10 +313,20 @@ class Dataset:
             100
         """
         checks.at_least("count", count, 1)
-        if isinstance(self.source, Examples):
+        if self.any_order:
             found = self.source.pick(np.random.default_rng(seed).permutation(self.size)[:count])
         else:
             found = self._read_first(count)
+        return dataclasses.replace(self, source=found, size=len(found), seekable=True, sampler=None)
+
+    def of_examples(self, found: Examples) -> "Dataset":
+        """Returns a dataset that differs in its examples alone.
+
+        Raises:
+            ArgumentError: a sampler draws its batches, whose places would be those of other examples.
+        """
+        if self.sampler is not None:
+            checks.refuse("examples must be chosen before a sampler draws batches of them", self.name)
         return dataclasses.replace(self, source=found, size=len(found), seekable=True)
 
     def _read_first(self, count: int) -> Examples:
@@ -316,7 +345,7 @@ class Dataset:
         """
         checks.at_least("count", count, 1)
         checks.at_least("seed", seed, 0)
-        if not self.class_names or not isinstance(self.source, Examples):
+        if not self.class_names or not self.any_order or trees.is_nested(self.source.labels):
             checks.refuse("per_class needs data with classes, in memory or in files", self.name, "Use take(n) first.")
         rng, picked = np.random.default_rng(seed), []
         for label, name in enumerate(self.class_names):
@@ -324,8 +353,7 @@ class Dataset:
             if len(members) < count:
                 checks.refuse(f"count must be at most {len(members)}, the size of class {name!r} in {self.name}", count)
             picked.append(members[:count])
-        indices = np.sort(np.concatenate(picked))
-        return dataclasses.replace(self, source=self.source.pick(indices), size=len(indices))
+        return self.of_examples(self.source.pick(np.sort(np.concatenate(picked))))
 
     def prepared(self, image_shape: tuple | None = None, scale: Scale | None = (-1.0, 1.0)) -> "Dataset":
         """Returns the same raw images at another size and scale.
@@ -335,7 +363,7 @@ class Dataset:
             scale: what the levels 0 and 255 become, each a number or one for each channel; None gives raw uint8 pixels.
 
         Raises:
-            ArgumentError: the data are no raw uint8 images.
+            ArgumentError: the data are no raw uint8 images, or have boxes or masks, which are not resized.
 
         Example:
             >>> load("digits").prepared((64, 64, 3)).input_shape
@@ -344,6 +372,10 @@ class Dataset:
         if not self.images:
             checks.refuse("only raw uint8 images can be resized and scaled anew", f"{self.name} ({self.input_dtype})")
         shape = self.input_shape if image_shape is None else check_image_shape(image_shape)
+        labels = self.source.labels if self.any_order else None
+        moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
+        if moving and shape[:2] != self.input_shape[:2]:
+            checks.refuse(f"images with {' and '.join(moving)} must keep their size {self.input_shape[:2]}", shape[:2])
         scale = check_scale(scale, shape[2])
         dtype = "uint8" if scale is None else "float32"
         return dataclasses.replace(self, input_shape=shape, scale=scale, input_dtype=dtype)
@@ -355,46 +387,3 @@ class Dataset:
                 "Pass image_shape=(height, width, channels) to load, or call .prepared(image_shape)."
             )
         return self.input_shape if self.images else None
-
-    def _indexed(self, order: np.ndarray, batch_size: int) -> tf.data.Dataset:
-        shape, scale = self._image_shape(), self.scale if self.images else None
-        indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        if (tensors := self.source.tensors(shape)) is None:
-            return indices.map(self._reader(shape, scale), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        inputs, labels = tensors
-        table = None if scale is None else level_table(scale)
-
-        def gather(picked):
-            found, targets = tf.gather(inputs, picked), tf.gather(labels, picked)
-            return (found if table is None else looked_up(table, found)), targets
-
-        return indices.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    def _reader(self, shape: tuple | None, scale: Scale | None) -> Callable:
-        """Returns what reads examples that are not held as tensors."""
-        read, labels = self.source.reader(shape), self.source.labels
-
-        def gather(indices):
-            inputs, targets = tf.numpy_function(
-                lambda picked: (scale_pixels(read(picked), scale), labels[picked]),
-                [indices],
-                (tf.as_dtype(self.input_dtype), tf.as_dtype(labels.dtype)),
-                stateful=False,
-            )
-            inputs.set_shape((None, *self.input_shape))
-            targets.set_shape((None, *labels.shape[1:]))
-            return inputs, targets
-
-        return gather
-
-    def _stream(self, batch_size: int, rng: np.random.Generator | None, start: int) -> tf.data.Dataset:
-        shuffle_seed = None if rng is None else int(rng.integers(2**31))
-        batches = self.source.ordered(self._image_shape(), shuffle_seed).skip(start * batch_size).batch(batch_size)
-        if not self.images or self.scale is None:
-            return batches
-
-        def rescale(pixels, labels):
-            inputs = tf.numpy_function(lambda p: scale_pixels(p, self.scale), [pixels], tf.float32, stateful=False)
-            return tf.ensure_shape(inputs, (None, *self.input_shape)), labels
-
-        return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

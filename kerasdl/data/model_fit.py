@@ -2,12 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from kerasdl.core.data_fit import check_fits
 
 from .dataset import Dataset
-from .sources import Examples
 
 
 def check_dataset_fits(model: Any, data: Dataset) -> None:
@@ -24,6 +21,6 @@ def check_dataset_fits(model: Any, data: Dataset) -> None:
     Example:
         >>> check_dataset_fits(model, as_dataset((x, y)))
     """
-    check_fits(model, data.batches(1).element_spec[0], name=data.name)
-    if isinstance(data.source, Examples) and isinstance(data.source.inputs, np.ndarray) and not data.images:
+    check_fits(model, data.spec[0], name=data.name)
+    if data.any_order and not data.images:
         check_fits(model, data.source.inputs, name=data.name)

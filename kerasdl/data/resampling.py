@@ -1,14 +1,11 @@
 """Other samples of a dataset: a part held out, rare classes repeated."""
 
-import dataclasses
-
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from kerasdl.core import checks
 
 from .dataset import Dataset
-from .sources import Examples
 
 
 def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -33,11 +30,11 @@ def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset,
         (808, 270)
     """
     checks.within("share", share, 1e-6, 1 - 1e-6)
-    labels = _labels(data, "hold_out")
+    if not data.any_order:
+        checks.refuse("hold_out needs data in memory or in files", data.name, "Use take(n) first.")
+    labels = _labels(data, "hold_out") if data.class_names else None
     try:
-        parts = train_test_split(
-            np.arange(data.size), test_size=share, random_state=seed, stratify=labels if data.class_names else None
-        )
+        parts = train_test_split(np.arange(data.size), test_size=share, random_state=seed, stratify=labels)
     except ValueError as error:
         checks.refuse("every class must be in both parts", f"share={share} of {data.name}: {error}")
     return tuple(_picked(data, part) for part in parts)
@@ -75,10 +72,11 @@ def oversample(data: Dataset, seed: int = 0) -> Dataset:
 
 
 def _labels(data: Dataset, function: str) -> np.ndarray:
-    if not isinstance(data.source, Examples):
-        checks.refuse(f"{function} needs data in memory or in files", data.name, "Use take(n) first.")
+    if not data.any_order or not isinstance(data.source.labels, np.ndarray):
+        rule = f"{function} needs data in memory or in files, with one label an example"
+        checks.refuse(rule, data.name, "Use take(n) first.")
     return data.source.labels
 
 
-def _picked(data: Dataset, indices: np.ndarray) -> Dataset:
-    return dataclasses.replace(data, source=data.source.pick(indices), size=len(indices))
+def _picked(data: Dataset, places: np.ndarray) -> Dataset:
+    return data.of_examples(data.source.pick(places))

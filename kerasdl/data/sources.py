@@ -1,12 +1,14 @@
 """What stands behind a dataset: examples that can be read in any order, or a stream that is read from its start."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from .images import stack_pixels, to_pixels
+from . import trees
+from .images import Scale, level_table, scale_pixels, stack_pixels, to_pixels
 
 MEMORY_LIMIT = 2**30
 TENSOR_LIMIT = 2**28
@@ -15,47 +17,93 @@ SHUFFLE_BUFFER = 2048
 
 @dataclass(eq=False)
 class Examples:
-    """Examples that can be read in any order."""
+    """Examples that can be read in any order: trees whose leaves hold one row an example."""
 
-    inputs: np.ndarray | Sequence
-    """An array of features or images; or a list of uint8 images of any size; or a list of image files."""
-    labels: np.ndarray
-    """One label an example."""
+    inputs: Any
+    """A tree of arrays; or a list of uint8 images of any size; or a list of image files."""
+    labels: Any = None
+    """A tree of arrays, some perhaps `Ragged`; None where there are none."""
+    weights: Any = None
+    """The weight of each example in the loss, or of its labels, nested as these may be; None for 1."""
     ready: np.ndarray | None = None
     """The images at the shape last asked for, uint8, where they fit in memory."""
     levels: int | None = None
     """The value that is white in image files of 16 bits; None stands for 65535."""
-    _tensors: tuple[tf.Tensor, tf.Tensor] | None = None
+    _tensors: Any = None
+    _held_leaves: list = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(trees.leaves(self.inputs)[0])
 
-    def reader(self, image_shape: tuple | None) -> Callable[[np.ndarray], np.ndarray]:
-        """Returns a function from indices to inputs: images as uint8 of `image_shape`, features as they are."""
+    def reader(self, image_shape: tuple | None) -> Callable[[np.ndarray], Any]:
+        """Returns a function from places to inputs: images as uint8 of `image_shape`, all else as it is."""
         if image_shape is None:
-            return self.inputs.__getitem__
+            return lambda places: trees.picked(self.inputs, places)
         if self.ready is None or self.ready.shape[1:] != image_shape:
             if len(self) * int(np.prod(image_shape)) > MEMORY_LIMIT:
-                return lambda indices: stack_pixels([self.inputs[index] for index in indices], image_shape, self.levels)
+                return lambda places: stack_pixels([self.inputs[place] for place in places], image_shape, self.levels)
             self.ready = stack_pixels(self.inputs, image_shape, self.levels)
         return self.ready.__getitem__
 
-    def tensors(self, image_shape: tuple | None) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """Returns inputs and labels as tensors on the CPU, where they are arrays and small enough to hold twice."""
-        self.reader(image_shape)
+    def gather(self, image_shape: tuple | None, scale: Scale | None) -> Callable[[tf.Tensor], Any]:
+        """Returns a function from a batch of places to the element of a pipeline, images at `scale`.
+
+        It looks rows up in tensors on the CPU where all are small enough to be held twice, else reads them in Python.
+        """
+        read = self.reader(image_shape)
         inputs = self.inputs if image_shape is None else self.ready
-        if not isinstance(inputs, np.ndarray) or inputs.nbytes + self.labels.nbytes > TENSOR_LIMIT:
-            return None
-        if self._tensors is None or self._tensors[0].shape[1:] != inputs.shape[1:]:
+        whole = trees.packed(inputs, self.labels, self.weights)
+        if inputs is not None and sum(leaf.nbytes for leaf in trees.leaves(whole)) <= TENSOR_LIMIT:
+            found = self._held(whole)
+            table = None if scale is None else level_table(scale)
+
+            def gather(places: tf.Tensor) -> Any:
+                element = tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), found)
+                if table is None:
+                    return element
+                pixels, labels, weights = trees.unpacked(element)
+                return trees.packed(looked_up(table, pixels), labels, weights)
+
+            return gather
+        if image_shape is None:
+            return lambda places: trees.mapped(lambda leaf: _rows(leaf, places), whole)
+        dtype = tf.uint8 if scale is None else tf.float32
+
+        def gather_images(places: tf.Tensor) -> Any:
+            scaled = lambda at: scale_pixels(read(at), scale)  # noqa: E731
+            images = tf.ensure_shape(tf.numpy_function(scaled, [places], dtype, stateful=False), (None, *image_shape))
+            rest = (trees.mapped(lambda leaf: _rows(leaf, places), part) for part in (self.labels, self.weights))
+            return trees.packed(images, *rest)
+
+        return gather_images
+
+    def _held(self, whole: Any) -> Any:
+        found = trees.leaves(whole)
+        if len(self._held_leaves) != len(found) or any(
+            a is not b for a, b in zip(self._held_leaves, found, strict=True)
+        ):
             with tf.init_scope(), tf.device("CPU:0"):  # kept beyond the pipeline that is traced now
-                self._tensors = tf.constant(inputs), tf.constant(self.labels)
+                self._tensors, self._held_leaves = trees.mapped(_as_tensor, whole), found
         return self._tensors
 
-    def pick(self, indices: np.ndarray) -> "Examples":
-        """Returns the examples at `indices`, in that order."""
-        is_array = isinstance(self.inputs, np.ndarray)
-        inputs = self.inputs[indices] if is_array else [self.inputs[index] for index in indices]
-        return Examples(inputs, self.labels[indices], None if self.ready is None else self.ready[indices], self.levels)
+    def pick(self, places: np.ndarray) -> "Examples":
+        """Returns the examples at some places, in that order."""
+        parts = [trees.picked(part, places) for part in (self.inputs, self.labels, self.weights)]
+        return Examples(*parts, None if self.ready is None else self.ready[places], self.levels)
+
+
+def _as_tensor(leaf: Any) -> Any:
+    return leaf.tensor() if isinstance(leaf, trees.Ragged) else tf.constant(leaf)
+
+
+def _rows(leaf: Any, places: tf.Tensor) -> Any:
+    """Returns rows of an array too large to be held twice, or of arrays of unlike length."""
+    if isinstance(leaf, trees.Ragged):
+        return tf.gather(_as_tensor(leaf), places)
+    texts = leaf.dtype.kind == "U"
+    read = (lambda at: np.char.encode(leaf[at], "utf-8")) if texts else leaf.__getitem__
+    rows = tf.numpy_function(read, [places], tf.string if texts else tf.as_dtype(leaf.dtype), stateful=False)
+    return tf.ensure_shape(rows, (None, *leaf.shape[1:]))
 
 
 @dataclass(eq=False)
@@ -63,26 +111,37 @@ class Stream:
     """Examples too many for memory, always in the same order, read from the start."""
 
     examples: tf.data.Dataset
-    """Single `(input, label)` pairs, images as raw uint8 of any size."""
+    """Single examples as Keras takes them, such as `(input, label)`; images as raw uint8 of any size."""
     size: int
     """How many there are."""
 
     def __len__(self) -> int:
         return self.size
 
-    def ordered(self, image_shape: tuple | None, shuffle_seed: int | None) -> tf.data.Dataset:
-        """Returns single examples, images as uint8 of `image_shape`; shuffled in a window, not over the whole."""
+    def batches(
+        self, batch_size: int, start: int, shuffle_seed: int | None, image_shape: tuple | None, scale: Scale | None
+    ) -> tf.data.Dataset:
+        """Returns batches, images of `image_shape` at `scale`; shuffled in a window, not over the whole."""
 
-        def prepare(image, label):
+        def prepare(*example):
+            image, labels, weights = trees.unpacked(example)
             pixels = tf.numpy_function(lambda array: to_pixels(array, image_shape), [image], tf.uint8, stateful=False)
-            return tf.ensure_shape(pixels, image_shape), label
+            return trees.packed(tf.ensure_shape(pixels, image_shape), labels, weights)
+
+        def rescale(*batch):
+            pixels, labels, weights = trees.unpacked(batch)
+            inputs = tf.numpy_function(lambda p: scale_pixels(p, scale), [pixels], tf.float32, stateful=False)
+            return trees.packed(tf.ensure_shape(inputs, (None, *image_shape)), labels, weights)
 
         examples = self.examples
         if image_shape is not None:
             examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         if shuffle_seed is not None:
             examples = examples.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=False)
-        return examples
+        batches = examples.skip(start * batch_size).batch(batch_size)
+        if scale is None:
+            return batches
+        return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def looked_up(table: np.ndarray, pixels: tf.Tensor) -> tf.Tensor:
@@ -94,14 +153,28 @@ def looked_up(table: np.ndarray, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def collect(examples: tf.data.Dataset, limit: float = float("inf")) -> Examples | None:
-    """Reads single `(input, label)` pairs into memory, or returns None once they take more than `limit` bytes."""
-    inputs, labels, taken = [], [], 0
-    for value, label in examples.as_numpy_iterator():
-        inputs.append(value)
-        labels.append(label)
-        taken += value.nbytes
+    """Reads single examples into memory, or returns None once they take more than `limit` bytes."""
+    elements, taken = [], 0
+    for element in examples.as_numpy_iterator():
+        elements.append(trees.unpacked(element))
+        taken += sum(np.asarray(leaf).nbytes for leaf in trees.leaves(elements[-1]))
         if taken > limit:
             return None
-    if inputs and len({value.shape for value in inputs}) == 1:
-        inputs = np.stack(inputs)
-    return Examples(inputs, np.asarray(labels))
+    inputs, labels, weights = zip(*elements, strict=True) if elements else ((), (), None)
+    if elements and not trees.is_nested(inputs[0]) and len({np.shape(each) for each in inputs}) > 1:
+        inputs = list(inputs)  # images of any size
+    else:
+        inputs = _stacked(inputs)
+    return Examples(inputs, _stacked(labels), None if weights is None else _stacked(weights))
+
+
+def _stacked(parts: tuple) -> Any:
+    """Returns trees of one example each as one tree; what differs in length becomes `Ragged`."""
+    if parts and isinstance(parts[0], Mapping):
+        return {key: _stacked(tuple(part[key] for part in parts)) for key in parts[0]}
+    if parts and isinstance(parts[0], tuple):
+        return tuple(map(_stacked, zip(*parts, strict=True)))
+    if parts and parts[0] is None:
+        return None
+    same = len({np.shape(part) for part in parts}) <= 1
+    return np.asarray(parts) if same else trees.Ragged.of(parts)

@@ -151,8 +151,16 @@ def test_arrays_are_taken_as_they_are():
     [
         ((np.zeros((3, 2)), np.zeros(2)), DataError, "one length, 1 or more; got 3 and 2"),
         ((np.zeros((0, 2)), np.zeros(0)), DataError, "got 0 and 0"),
-        (np.zeros((3, 2)), ArgumentError, "data must be a Dataset, a pair of arrays"),
-        (tf.data.Dataset.range(3), ArgumentError, "must give batched pairs"),
+        (iter([1]), ArgumentError, "data must be a Dataset, arrays"),
+        ([np.zeros(3)] * 3, ArgumentError, "got 'list of 3'. Weights come third"),
+        (tf.data.Dataset.zip(*[tf.data.Dataset.range(3)] * 4), ArgumentError, "must give batches of inputs"),
+        (({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3)), DataError, "one length, 1 or more; got 3 and 2 and 3"),
+        (
+            ((np.zeros(3), [np.zeros((1, 2)), np.zeros((2, 3)), np.zeros(1)]), np.zeros(3)),
+            ArgumentError,
+            "length alone",
+        ),
+        ((np.zeros((3, 2)), np.zeros(3), np.array([1, np.nan, 1])), DataError, "weights must be finite"),
     ],
 )
 def test_what_is_no_data_is_refused(source, error, text):
@@ -195,3 +203,9 @@ def test_no_thread_tunes_a_pipeline_and_keeps_it_from_closing():
 def test_class_numbers_of_16_bits_warn_of_nothing():
     data = (np.zeros((4, 3), "float32"), np.array([0, 1, 1, 0], "float16"))
     assert as_dataset(data, task="tabular_classification").class_names == ("0", "1")
+
+
+def test_rows_of_numbers_in_tuples_are_one_array():
+    data = as_dataset((((1, 2), (3, 4), (5, 6)), ("a", "b", "a")))
+    assert data.batches(3).element_spec[0].shape == (None, 2)
+    assert data.arrays()[1].tolist() == ["a", "b", "a"]

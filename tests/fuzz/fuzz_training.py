@@ -333,22 +333,16 @@ def data_of(case: Any, feed: Any) -> Any:
         "empty": lambda: (inputs[0][:0], labels[0][:0]),
     }
     if several and feed.container in PAIRS:
-        return x, y
+        return _nested(case, feed, inputs, labels)
     if feed.container in arrays:
         return arrays[feed.container]()
     return pipeline_of(case, feed, inputs, labels, tf)
 
 
 def pipeline_of(case: Any, feed: Any, inputs: list, labels: list, tf: Any) -> Any:
-    by_name = feed.dicts
-    several = len(inputs) > 1 or len(labels) > 1
-    x = {f"in{k}": each for k, each in enumerate(inputs)} if by_name and len(inputs) > 1 else _tupled(inputs)
-    y = {h.name: each for h, each in zip(case.heads, labels, strict=True)} if by_name and several else _tupled(labels)
-    if by_name and len(labels) == 1:
-        y = labels[0]
+    x, y = _nested(case, feed, inputs, labels)
     slices = tf.data.Dataset.from_tensor_slices
     plain = {
-        "pipeline of triples": lambda: slices((x, y, [1.0] * len(feed.rows))).batch(feed.batch),
         "pipeline of inputs": lambda: slices(x).batch(feed.batch),
         "unbatched pipeline": lambda: slices((x, y)),
         "empty pipeline": lambda: slices((x, y)).batch(feed.batch).take(0),
@@ -360,6 +354,13 @@ def pipeline_of(case: Any, feed: Any, inputs: list, labels: list, tf: Any) -> An
     for name, value in feed.stages:
         source = staged(source, name, value, tf)
     return source
+
+
+def _nested(case: Any, feed: Any, inputs: list, labels: list) -> tuple[Any, Any]:
+    """Returns inputs and labels in dicts by name, or in tuples, where there are several."""
+    x = {f"in{k}": each for k, each in enumerate(inputs)} if feed.dicts and len(inputs) > 1 else _tupled(inputs)
+    named = feed.dicts and len(labels) > 1
+    return x, {h.name: each for h, each in zip(case.heads, labels, strict=True)} if named else _tupled(labels)
 
 
 def _tupled(parts: list) -> Any:

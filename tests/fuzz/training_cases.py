@@ -33,8 +33,8 @@ DTYPES |= {"shares": ("float32", "float64"), "figures": ("float32", "float64"), 
 LABEL_FLAWS = ("too high", "negative", "nan", "inf", "fraction", "another width")
 INPUTS = ("float32", "float64", "float16", "uint8", "int32", "int64", "bool")
 NETS = ("functional", "sequential", "sequential unbuilt", "subclass", "subclass unbuilt", "functional in dicts")
-PAIRS = ("pair", "list of two", "nested lists", "strided", "big-endian", "record", "fortran")
-NO_DATA = ("triple", "dict", "generator", "inputs alone", "unequal", "empty", "iterator", "pipeline of triples")
+PAIRS = ("pair", "list of two", "nested lists", "strided", "big-endian", "record", "fortran", "triple")
+NO_DATA = ("dict", "generator", "inputs alone", "unequal", "empty", "iterator")
 NO_DATA += ("pipeline of inputs", "unbatched pipeline", "empty pipeline")
 
 

@@ -67,8 +67,6 @@ def _feed_faults(case: Case, feed: Feed, what: str) -> Iterator[str]:
     if feed.container in NO_DATA:
         yield feed.container
         return
-    if not feed.is_pipeline and max(len(case.inputs), len(case.heads)) > 1:
-        yield "several arrays"
     steps = case.settings.get("steps_per_epoch" if what == "train" else "validation_steps")
     if not list(itertools.islice(feed.batches(case.settings["batch_size"]), 1)):
         yield "no batches"
@@ -97,6 +95,10 @@ def _label_faults(case: Case, head: Head, labels: np.ndarray) -> Iterator[str]:
     loss, shape = loss_of(case, head), (*labels.shape[:1], *case.shapes[0][:-1], head.units)
     if len(case.shapes[0]) == 3:  # of images
         shape = (len(labels), head.units)
+    if (
+        loss == "sparse" and case.settings.get("label_smoothing") and case.metrics_given
+    ):  # the task's metrics take numbers
+        loss = "smoothed"
     if labels.dtype.kind in "US":
         yield "texts"
         return

@@ -98,8 +98,8 @@ def read_folder(
         source=sources.Examples(
             [each.path for each, _ in kept],
             np.array([names[each.label] for each, _ in kept], np.int32),
-            np.stack(pixels) if pixels else None,
-            levels,
+            ready=np.stack(pixels) if pixels else None,
+            levels=levels,
         ),
         images=True,
         levels=levels,

@@ -19,8 +19,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import is_graph
-from kerasdl.data import Dataset
-from kerasdl.data.sources import Examples, Stream
+from kerasdl.data import Dataset, trees
 
 from .model_inputs import NamedInput, fitting, input_forms, named_inputs
 from .sample_forms import classes_of, is_array, is_single, size_of, taken_apart
@@ -158,10 +157,9 @@ def draw(source: Any, forms: tuple[NamedInput, ...], count: int, seed: int = SEE
     if isinstance(source, Pool):
         return source
     if isinstance(source, Dataset):
-        if isinstance(source.source, Examples):
-            classes = classes_of(source.source.labels, source.size)
-            return _indexed([partial(_read, source)], source.size, classes, forms, count, seed)
-        source = source.batches() if isinstance(source.source, Stream) else source.source
+        if source.any_order:
+            return _of_examples(source, forms, count, seed)
+        source = source.source if source.foreign else source.batches()
     if isinstance(source, str):
         checks.refuse("samples must be data, not their name", source, f"Pass kerasdl.data.load({source!r}).")
     if callable(source) and not hasattr(source, "__array__"):
@@ -338,5 +336,19 @@ def _rows(part: Any, rows: np.ndarray) -> Any:
     return [np.asarray(part[int(row)]) for row in rows]  # lists, tensors, and arrays that stand on a disk
 
 
+def _of_examples(dataset: Dataset, forms: tuple[NamedInput, ...], count: int, seed: int) -> Pool:
+    """Draws from examples in memory or in files."""
+    inputs, labels = dataset.source.inputs, dataset.source.labels
+    dense = all(isinstance(leaf, np.ndarray) for leaf in trees.leaves(labels))
+    groups = classes_of(labels if dense else None, dataset.size)
+    if trees.is_nested(inputs):
+        parts, _ = taken_apart((inputs,), forms, single=False)
+        reads = [partial(_rows, part) for part in parts]
+    else:
+        reads = [partial(_read, dataset)]
+    return _indexed(reads, dataset.size, groups, forms, count, seed)
+
+
 def _read(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    return dataclasses.replace(dataset, source=dataset.source.pick(rows), size=len(rows)).arrays()[0]
+    chosen = dataclasses.replace(dataset, source=dataset.source.pick(rows), size=len(rows), sampler=None)
+    return chosen.arrays()[0]

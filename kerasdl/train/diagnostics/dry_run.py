@@ -88,7 +88,7 @@ def on_trial(
         if not own:
             objective, _ = objective_of(task_of(task, train), model, loss, ())
             check_labels(objective, (), model, train)
-            check_from_logits(objective, model, train.batches(1).element_spec[0])
+            check_from_logits(objective, model, train.spec[0])
             subject.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
         step = train_steps.make_train_step(subject, None)
         # Tracing makes every variable that a step changes, without a step.

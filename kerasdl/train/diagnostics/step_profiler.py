@@ -242,7 +242,7 @@ def _advice(
         ahead = (
             "Prepare once what is the same in every epoch, such as the size of images, and leave the rest to augment."
         )
-        if isinstance(train.source, tf.data.Dataset):
+        if train.foreign:
             ahead = (
                 "Let the pipeline work ahead: map(..., num_parallel_calls=tf.data.AUTOTUNE), cache() before all that "
                 "is random, prefetch(tf.data.AUTOTUNE) at the end."

@@ -26,9 +26,9 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.core.startup.worker_startup import VARIABLE
 from kerasdl.data import Dataset
+from kerasdl.data.batching.drawing import augment_seeds, mixed, mixing_seeds, ready
+from kerasdl.data.batching.sharding import Share, batch_sizes, parts_of
 from kerasdl.data.dataset import FINGERPRINT_EXAMPLES
-from kerasdl.data.drawing import augment_seeds, mixed, mixing_seeds, ready
-from kerasdl.data.sharding import Share, parts_of
 from kerasdl.data.sources import Examples, collect
 
 from .clusters import NO_PROXY, outside_proxy
@@ -89,7 +89,7 @@ class ServedDataset(Dataset):
             pipeline = read(np.arange(start * batch_size, self.size), batch_size)
         else:
             weights = tf.data.Dataset.from_tensor_slices
-            parts = zip(share.parts, parts_of(self.size, batch_size, start, share), strict=True)
+            parts = zip(share.parts, parts_of(batch_sizes(self.size, batch_size), start, share), strict=True)
             pairs = [
                 (read(part.positions, share.batch_size(number, batch_size)), weights(part.weights))
                 for number, part in parts

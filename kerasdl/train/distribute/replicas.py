@@ -11,7 +11,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError, TrainingError
 from kerasdl.data import Dataset
-from kerasdl.data.sharding import Share
+from kerasdl.data.batching.sharding import Share
 
 from ..loop.coordination import Crew
 from . import strategies
@@ -44,8 +44,10 @@ class Team:
 
     def check(self, batch_size: int, data: Dataset) -> None:
         """Refuses a batch that leaves replicas without an example."""
-        if self.replicas > batch_size and not isinstance(data.source, tf.data.Dataset):
-            checks.refuse(f"batch_size must be at least {self.replicas}, the number of replicas", batch_size)
+        sizes = data.sizes(batch_size)
+        least = batch_size if sizes is None or data.sampler is None else int(sizes.min())
+        if self.replicas > least and not data.foreign:
+            checks.refuse(f"batch_size must be at least {self.replicas}, the number of replicas", least)
 
     def check_lengths(self, length: int | None) -> None:
         """Refuses data of which one worker has more batches than another: they would wait for each other."""
@@ -120,7 +122,7 @@ class Team:
 
 def _is_sharded_already(data: Dataset) -> bool:
     """Returns whether a foreign pipeline gives each worker its own batches, which TensorFlow's option says."""
-    if not isinstance(data.source, tf.data.Dataset):
+    if not data.foreign:
         return False
     policy = data.source.options().experimental_distribute.auto_shard_policy
     return policy == tf.data.experimental.AutoShardPolicy.OFF

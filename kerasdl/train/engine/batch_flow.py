@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from kerasdl.data import Dataset
 from kerasdl.data.pipelines import is_endless, reshuffles
-from kerasdl.data.sources import Examples
 
 from ..config import RunConfig
 
@@ -39,7 +38,7 @@ class BatchFlow:
         self.endless = is_endless(train)
         self.length = None if self.endless else length
         self.per_epoch = None if self.length is not None and (per_epoch or self.length) >= self.length else per_epoch
-        self.joined = isinstance(train.source, Examples) or self.endless  # passes follow each other by themselves
+        self.joined = train.any_order or self.endless  # passes follow each other by themselves
         self.stream: Any = None
         self.number, self.read, self.over = 0, 0, False
 
@@ -103,7 +102,7 @@ class BatchFlow:
     def _read_through(self, passes: int) -> None:
         """Reads passes of a pipeline whose order follows from how often it was read before."""
         source = self.train.source
-        if isinstance(source, tf.data.Dataset) and reshuffles(source) == "seeded":
+        if self.train.foreign and reshuffles(source) == "seeded":
             for _ in range(passes):
                 source.reduce(tf.constant(0, tf.int64), _counted)
 
@@ -123,7 +122,7 @@ def notes_on(train: Dataset, config: RunConfig) -> list[str]:
         given = f"steps_per_epoch={config.steps_per_epoch}"
         notes.append(f"{given} is more than the {length} batches of the data: an epoch is one pass")
     source = train.source
-    if config.folder is not None and isinstance(source, tf.data.Dataset) and reshuffles(source) == "unseeded":
+    if config.folder is not None and train.foreign and reshuffles(source) == "unseeded":
         notes.append(UNSEEDED)
     return notes
 

@@ -12,7 +12,6 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
-from kerasdl.data.sources import Examples
 
 from ..config import RunConfig
 from ..distribute.gradient_sums import collected, summed_by_us
@@ -148,7 +147,7 @@ class Training:
             stream=self.flow.at,
             steps_per_epoch=length,
             seekable=train.seekable,
-            batch_size=None if is_foreign(train) else config.batch_size,
+            batch_size=None if train.foreign or train.sampler else config.batch_size,
             reset=model.reset_metrics,
             figures=self.figures,
             glance=self.glance if team.workers else None,
@@ -169,7 +168,7 @@ class Training:
     def batches(self, number: int, start: int) -> tf.data.Dataset:
         """Returns the batches of a pass from one on, and of all later ones where the data can be read anywhere."""
         config = self.config
-        make = self.train.stream if isinstance(self.train.source, Examples) else self.train.batches
+        make = self.train.stream if self.train.any_order else self.train.batches
         return make(
             config.batch_size,
             shuffle=config.shuffle,
@@ -298,11 +297,6 @@ class Training:
                 "schedule 'plateau' needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").'
             )
         return [*found, LowerOnPlateau(monitor, self.model.optimizer, plateau)]
-
-
-def is_foreign(data: Dataset) -> bool:
-    """Returns whether data come from a pipeline that is not ours."""
-    return isinstance(data.source, tf.data.Dataset)
 
 
 def _scalars(values: Mapping[str, Any]) -> Figures:

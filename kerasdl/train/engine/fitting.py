@@ -18,7 +18,7 @@ from ..distribute.placement import optimizers_of, placed
 from ..loop.hooks import Watcher
 from ..loop.state import Run
 from ..objectives.input_checks import check_inputs
-from ..objectives.label_checks import check_labels, saying_what_labels_lack
+from ..objectives.label_checks import check_labelled, check_labels, saying_what_labels_lack
 from ..objectives.label_forms import output_shape, spelled_out
 from ..objectives.loss_and_metrics import (
     check_outputs,
@@ -30,6 +30,7 @@ from ..objectives.loss_and_metrics import (
     task_of,
 )
 from ..objectives.model_outputs import outputs_of
+from ..objectives.weight_checks import check_weights
 from ..optim.sharpness_aware import sharpness_of
 from . import train_steps
 from .compilation import compile_as, in_scope, optimizer_of
@@ -58,7 +59,8 @@ def fit(
 
     Args:
         model: a Keras model; it is left compiled with what it was trained with.
-        train: a `kerasdl.data.Dataset`, a pair of arrays (x, y), or a `tf.data.Dataset` of batched pairs.
+        train: a `kerasdl.data.Dataset`, arrays (x, y), (x, y, weights) or x alone, nested in dicts and tuples where
+            there are several, or a `tf.data.Dataset` of batches of the same forms; see `kerasdl.data.as_dataset`.
         validation: the same, measured after each epoch.
         loss: as in `compile`; None takes that of the task.
         metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
@@ -88,7 +90,10 @@ def fit(
     check_dataset_fits(model, train)  # NaN in it stops the run, which names the step
     if validation is not None:
         check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
-    own_step, sample = train_steps.has_own_train_step(model), train.batches(1).element_spec[0]
+    own_step, sample = train_steps.has_own_train_step(model), train.spec[0]
+    own_loss = own_step or type(model).compute_loss is not keras.Model.compute_loss
+    for data in (train, *([] if validation is None else [validation])):
+        check_labelled(data, model, own_loss)
     seen = model if own_step else outputs_of(model, train)
     task = task_of(task, train, loss, seen)
     length = _steps_per_epoch(train, config)
@@ -100,9 +105,11 @@ def fit(
     else:
         loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing, sample)
         loss = taking_shares(loss) if config.mix else loss
-        loss = spelled_out(loss, output_shape(seen), keras.tree.flatten(train.batches(1).element_spec[1])[0])
+        loss = spelled_out(loss, output_shape(seen), keras.tree.flatten(train.spec[1])[0])
         check_outputs(loss, metrics, seen)
         check_scales(loss, metrics, model, seen, sample)
+        for data in (train, *([] if validation is None else [validation])):
+            check_weights(data, seen)
     check_parts(loss, strategy, config, None if own else seen)
     if own_step:
         _check_own_step(model, config)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.data.batching.sharding import rows_in
 
 from ..distribute.gradient_sums import Collector, plus, summed, times
 from ..distribute.workers import Workers
@@ -40,7 +41,7 @@ class Way:
     forward: Callable | None = None
     """What computes the outputs in training; None for the model."""
     strategy: tf.distribute.Strategy | None = None
-    """Whose replicas take the step together, each its part of a batch (see `kerasdl.data.sharding`); None for one
+    """Whose replicas take the step together, each its part of a batch (see `data/batching/sharding.py`); None for one
     device, which takes batches as they are."""
     crew: Workers | None = None
     """The workers whose wishes travel with the sums."""
@@ -144,7 +145,7 @@ class Steps:
         plain = [
             None if each is None else tf.convert_to_tensor(each) / tf.cast(scale, each.dtype) for each in gradients
         ]
-        return values, plain, batch[0]
+        return values, plain, keras.utils.unpack_x_y_sample_weight(batch)[0]
 
     def _update_and_gradients(self, batch: tuple, share: tf.Tensor | None) -> tuple[Values, list, tf.Tensor]:
         """Makes an update; returns its values, and its gradients with the factor of a scaled loss in them."""
@@ -188,6 +189,10 @@ class Steps:
         weights = self.way.class_weights
         if weights is not None and weights.by_label:  # each label becomes a prediction of its own, with its weight
             y, predictions = (keras.tree.map_structure(lambda each: each[..., None], each) for each in (y, predictions))
+        elif (
+            weights is not None
+        ):  # else Keras takes the mean over steps first, and each step's weight for the example's
+            y = keras.tree.map_structure(weights.with_last_axis, y)
         return self.model.compute_loss(x, y, predictions, sample_weight, training=True)
 
     def _at_the_top(self, optimizer: SharpnessAware, gradients: list, batch: tuple, share: tf.Tensor | None) -> list:
@@ -342,4 +347,4 @@ def _scalars(logs: Mapping[str, Any]) -> Values:
 
 
 def _size(batch: Any) -> tf.Tensor:
-    return tf.shape(keras.tree.flatten(batch)[0])[0]
+    return tf.cast(rows_in(batch), tf.int32)

@@ -129,7 +129,7 @@ def distill(
     checks.within("alpha", alpha, 0.0, 1.0)
     _check_outputs(student, teacher)
     train = as_dataset(train)
-    spec = train.batches(1).element_spec[0]
+    spec = train.spec[0]
     check_logits(teacher, "teacher", spec)
     check_fits(teacher, spec, name=f"{train.name}, for the teacher,")
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}

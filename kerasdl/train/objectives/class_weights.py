@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
+from kerasdl.data.trees import unpacked
 
 from .label_forms import Labels, form_of, is_one_number, only_loss, output_shape
 from .model_outputs import outputs_of
@@ -31,6 +32,11 @@ class ClassWeights:
     def by_label(self) -> bool:
         """Whether each label of an example has a weight of its own, which weighs its term in the loss."""
         return self.form is Labels.YES_OR_NO and _has_several(self.outputs)
+
+    def with_last_axis(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns labels of steps (B, T) for outputs (B, T, 1) as (B, T, 1), others as they are."""
+        lacks = self.outputs and self.outputs[-1] == 1 and 1 < labels.shape.rank < len(self.outputs)
+        return labels[..., None] if lacks else labels
 
     def of(self, labels: Any) -> tf.Tensor:
         """Returns the weights of a batch, float32: (B, ...) for class numbers (B, ...) or (B, ..., 1), shares
@@ -90,7 +96,7 @@ def class_weights_of(
 
 
 def _labels_of(loss: Any, model: Any, data: Dataset) -> tf.TensorSpec:
-    specs = keras.tree.flatten(data.batches(1).element_spec[1])
+    specs = keras.tree.flatten(data.spec[1])
     outputs = max(len(getattr(model, "outputs", None) or ()), len(specs), len(keras.tree.flatten(loss) or ()))
     if outputs > 1:
         hint = "Weigh the classes in the loss of that output."
@@ -152,8 +158,9 @@ def _counts(data: Dataset, form: Labels, outputs: tuple | None, ignored: int | N
     refuse_endless('class_weights="balanced" needs data that end: they', data, "Pass a dict from class to weight.")
     if data.steps(1) is None:
         checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
-    held = getattr(data.source, "labels", None)
-    batches = [held] if held is not None else (y for _, y in data.batches(1024).as_numpy_iterator())
+    held = data.source.labels if data.any_order else None
+    elements = () if held is not None else data.batches(1024).as_numpy_iterator()
+    batches = [held] if held is not None else (unpacked(element)[1] for element in elements)
     counts = np.zeros(classes)
     for y in batches:
         labels = np.asarray(keras.tree.flatten(y)[0])

@@ -1,13 +1,14 @@
 """Inputs against a model before a run: their shapes and dtypes, and figures that are not finite."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerasdl.core.errors import DataError
-from kerasdl.data import Dataset
+from kerasdl.data import Dataset, trees
 from kerasdl.data.model_fit import check_dataset_fits
 
 from .label_checks import BEGIN, END
@@ -27,14 +28,16 @@ def check_inputs(model: keras.Model, data: Dataset) -> None:
         DataError: inputs hold NaN or infinity that reach the outputs.
     """
     check_dataset_fits(model, data)
-    inputs = getattr(data.source, "inputs", None)
-    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind != "f" or data.images:
+    if not data.any_order or data.images:
         return
-    if np.isfinite(np.add.reduce(inputs, axis=None, dtype=np.float64)):
-        return
-    wrong = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(1))
-    if wrong.size and not (model.built and _gives_finite(model, inputs[wrong[:1]])):
-        count, first = f"{len(wrong)} of {len(inputs)} examples", wrong[0]
+    inputs, wrong = data.source.inputs, np.zeros(len(data.source), bool)
+    for leaf in trees.leaves(inputs):
+        dense = isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+        if dense and not np.isfinite(np.add.reduce(leaf, axis=None, dtype=np.float64)):
+            wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
+    places = np.flatnonzero(wrong)
+    if places.size and not (model.built and _gives_finite(model, trees.picked(inputs, places[:1]))):
+        count, first = f"{len(places)} of {len(wrong)} examples", places[0]
         raise DataError(
             f"{data.name} must be finite; {count} hold NaN or infinity, number {first} first. Fill or drop."
         )
@@ -63,7 +66,7 @@ def only_finite(data: Dataset) -> Dataset:
     Args:
         data: the dataset.
     """
-    if not isinstance(data.source, tf.data.Dataset):
+    if not data.foreign:
         return data
 
     @tf.autograph.experimental.do_not_convert
@@ -77,6 +80,6 @@ def only_finite(data: Dataset) -> Dataset:
     return dataclasses.replace(data, source=data.source.map(check))
 
 
-def _gives_finite(model: keras.Model, inputs: np.ndarray) -> bool:
+def _gives_finite(model: keras.Model, inputs: Any) -> bool:
     outputs = keras.tree.flatten(model(inputs, training=False))
     return all(np.isfinite(keras.ops.convert_to_numpy(each)).all() for each in outputs)

@@ -195,8 +195,10 @@ def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mix
         ArgumentError: the labels have another form, shape or range than the loss takes.
         DataError: labels in memory are not finite.
     """
-    held = getattr(data.source, "labels", None)
-    labels = held if isinstance(held, np.ndarray) else data.batches(1).element_spec[1]
+    held = data.source.labels if data.any_order else None
+    labels = data.spec[1] if held is None else held
+    if labels is None:
+        return data
     seen = outputs_of(model, data)
     targets = targets_of(loss, seen, labels)
     if targets is None:
@@ -213,15 +215,32 @@ def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mix
     if not mixed and len(targets) == len(seen.outputs):
         for each, (target, part) in zip(by_output(metrics, _names(seen), len(targets)), targets, strict=True):
             _check_metrics(each, target, part)
-    if isinstance(held, np.ndarray):
-        targets[0][0].check_values(held)
+    for target, part in targets if held is not None else ():
+        target.check_values(part)
     if isinstance(data.source, Stream):
         targets[0][0].check_values(np.arange(len(data.class_names)))
-    if not isinstance(data.source, tf.data.Dataset):
+    if not data.foreign:
         return data
     if len(targets) < len(seen.outputs):
         return data
     return dataclasses.replace(data, source=data.source.map(_checked([target for target, _ in targets], _names(seen))))
+
+
+def check_labelled(data: Dataset, model: keras.Model, own_loss: bool) -> None:
+    """Passes where data have labels, or the model has a loss of its own, which may do without.
+
+    Args:
+        data: the dataset.
+        model: what is trained.
+        own_loss: whether its class computes its loss itself.
+
+    Raises:
+        ArgumentError: the loss would have nothing to compare with.
+    """
+    if not own_loss and not data.labelled:
+        rule = f"{data.name} must have labels, which the loss of {model.name!r} compares with its outputs"
+        hint = "Pass (inputs, labels); (inputs, inputs) to learn what is put in; or a model with its own train_step."
+        checks.refuse(rule, "inputs alone", hint)
 
 
 def _names(model: Any) -> list[str]:
@@ -231,11 +250,11 @@ def _names(model: Any) -> list[str]:
 def _checked(targets: list[Target], names: list[str]) -> Callable:
 
     @tf.autograph.experimental.do_not_convert
-    def check(inputs, labels):
+    def check(inputs, labels, *weights):
         parts = zip(targets, _in_order(labels, names), strict=True)
         found = [target.assertion(part) for target, part in parts]
         with tf.control_dependencies([each for each in found if each is not None]):
-            return inputs, tf.nest.map_structure(tf.identity, labels)
+            return inputs, tf.nest.map_structure(tf.identity, labels), *weights
 
     return check
 

@@ -29,7 +29,7 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any
     wanted, outputs = form_of(found.loss()), None if model is None else output_shape(model)
     if wanted is Labels.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
         return None
-    given = form_of(loss, outputs, data.batches(1).element_spec[1])
+    given = form_of(loss, outputs, data.spec[1])
     return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
 
 
@@ -49,6 +49,8 @@ def objective_of(
     Raises:
         ArgumentError: there is neither a loss nor a task.
     """
+    if loss is None and task is None and type(model).compute_loss is not keras.Model.compute_loss:
+        return None, metrics or []
     if loss is None:
         if task is None:
             checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
@@ -94,7 +96,7 @@ def taking_shares(loss: Any) -> Any:
 
 def mixes_classes(config: RunConfig, data: Dataset) -> bool:
     """Returns whether training batches hold shares of the classes where the data hold whole numbers."""
-    return config.mix is not None and is_one_class(data.batches(1).element_spec[1])
+    return config.mix is not None and is_one_class(data.spec[1])
 
 
 def smoothed(loss: Any, smoothing: float) -> Any:

@@ -36,7 +36,7 @@ def outputs_of(model: keras.Model, data: Dataset) -> Any:
     """
     if getattr(model, "outputs", None):
         return model
-    specs = data.batches(1).element_spec[0]
+    specs = data.spec[0]
     if any(spec.shape.rank is None for spec in tf.nest.flatten(specs)):
         return Outputs(model.name, None, None)
     symbols = tf.nest.map_structure(lambda spec: keras.KerasTensor((None, *spec.shape[1:]), spec.dtype.name), specs)

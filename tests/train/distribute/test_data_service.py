@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import as_dataset
-from kerasdl.data.sharding import Share
+from kerasdl.data.batching.sharding import Share
 from kerasdl.train import RunConfig, fit
 from kerasdl.train.distribute import data_service
 

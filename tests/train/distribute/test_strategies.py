@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, TrainingError, UnknownNameError
-from kerasdl.data import as_dataset, sharding
+from kerasdl.data import as_dataset
+from kerasdl.data.batching import sharding
 from kerasdl.train import RunConfig, distill, fit
 from kerasdl.train.distribute import strategies
 from kerasdl.train.distribute.placement import placed

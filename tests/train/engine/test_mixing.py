@@ -8,7 +8,7 @@ import tensorflow as tf
 from kerasdl import losses
 from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset, augment
-from kerasdl.data.sharding import Share
+from kerasdl.data.batching.sharding import Share
 from kerasdl.train import RunConfig, fit
 
 RNG = np.random.default_rng(0)

@@ -7,6 +7,7 @@ Where a batch has fewer examples than there are replicas, a part that would be e
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -41,30 +42,36 @@ class Part:
     """Places in the order of the epoch, one batch after the other."""
     weights: np.ndarray
     """The weight of each of its batches, float64: float32 would round 6/5."""
+    sizes: np.ndarray
+    """How many examples each of its batches has, int64."""
 
 
-def parts_of(size: int, batch_size: int, start: int, share: Share) -> Iterator[Part]:
+def parts_of(sizes: np.ndarray, start: int, share: Share) -> Iterator[Part]:
     """Yields the parts of a share.
 
     Args:
-        size: examples in an epoch.
-        batch_size: examples in a whole batch, as many as there are replicas or more.
+        sizes: examples in each whole batch of an epoch.
         start: how many whole batches to leave out.
         share: whose parts.
     """
-    starts = np.arange(start * batch_size, size, batch_size)
-    sizes = np.minimum(batch_size, size - starts)
+    firsts = (np.cumsum(sizes) - sizes)[start:]
+    sizes = sizes[start:]
     for part in share.parts:
         low, high, count = _bounds(sizes, part, share.of)
-        places = [np.arange(first + a, first + b) for first, a, b in zip(starts, low, high, strict=True)]
-        yield Part(np.concatenate([np.zeros(0, np.int64), *places]), share.of * count / sizes)
+        places = [np.arange(first + a, first + b) for first, a, b in zip(firsts, low, high, strict=True)]
+        yield Part(np.concatenate([np.zeros(0, np.int64), *places]), share.of * count / sizes, high - low)
+
+
+def batch_sizes(size: int, batch_size: int) -> np.ndarray:
+    """Returns how many examples each batch of an epoch has, the last one what is left."""
+    return np.minimum(batch_size, size - np.arange(0, size, batch_size))
 
 
 def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:
     """Returns, for each whole batch of a pipeline, the tuple of this process's parts."""
 
     def parts(*batch):
-        size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
+        size = rows_in(batch)
         return tuple(one(batch, size, part) for part in share.parts)
 
     def one(batch, size, part):
@@ -73,6 +80,12 @@ def cut(batches: tf.data.Dataset, share: Share) -> tf.data.Dataset:
         return tf.nest.map_structure(lambda whole: whole[low:high], batch), weight
 
     return batches.map(parts, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def rows_in(batch: Any) -> tf.Tensor:
+    """Returns the number of examples in a batch, int64."""
+    first = tf.nest.flatten(batch)[0]
+    return first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first, tf.int64)[0]
 
 
 def _bounds(size, part: int, of: int):

@@ -1,0 +1,123 @@
+"""What an epoch draws beside its order: a seed for each example that is augmented and for each batch that is mixed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+from ..augment.transforms import Transform
+from ..trees import packed, unpacked
+
+AHEAD = 8
+"""Batches that are read ahead."""
+MOVING = ("boxes", "masks")
+"""Labels that change places with their image."""
+
+
+def augment_seeds(seed: int, epoch: int, size: int) -> np.ndarray:
+    """Returns a seed for each place in the order of an epoch, int32 (size, 2)."""
+    return np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (size, 2), np.int32)
+
+
+def mixing_seeds(seed: int, epoch: int, steps: int) -> np.ndarray:
+    """Returns a seed for each batch of an epoch, int32 (steps, 2)."""
+    return np.random.default_rng((seed, epoch, 2)).integers(0, 2**31, (steps, 2), np.int32)
+
+
+def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, batched: Callable) -> tf.data.Dataset:
+    """Returns batches of which each example went through `augment` with a seed of its own.
+
+    Args:
+        pipeline: batches.
+        augment: from the inputs of one example and a seed to inputs of the same shape.
+        seeds: one an example.
+        batched: makes batches of the examples again.
+
+    Raises:
+        ArgumentError: boxes or masks would not move with their image.
+    """
+    check_moves(augment, pipeline.element_spec)
+
+    @tf.autograph.experimental.do_not_convert  # which would hide what augment refuses
+    def one(example, seed):
+        inputs, labels, weights = unpacked(example)
+        if isinstance(labels, Mapping) and set(MOVING) & set(labels):
+            changed, labels = _with_targets(augment, inputs, labels, seed)
+        else:
+            changed = augment(inputs, seed)
+        same = tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), changed, inputs)
+        return packed(same, labels, weights)
+
+    examples = tf.data.Dataset.zip(pipeline.unbatch(), tf.data.Dataset.from_tensor_slices(seeds))
+    return batched(examples.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+
+
+def check_moves(augment: Callable, spec: Any) -> None:
+    """Refuses an augmentation that leaves boxes and masks where they are, or that takes one image of several inputs.
+
+    Args:
+        augment: as in `augmented`.
+        spec: of the batches.
+
+    Raises:
+        ArgumentError: in both cases.
+    """
+    inputs, labels, _ = unpacked(spec)
+    moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
+    name = getattr(augment, "__name__", type(augment).__name__)
+    if moving and not isinstance(augment, Transform):
+        hint = "Take transforms of kerasdl.data.augment, or a subclass of Transform with its own with_targets."
+        checks.refuse(f"augment must move {' and '.join(moving)} with their image", name, hint)
+    if isinstance(augment, Transform) and tf.nest.is_nested(inputs):
+        hint = "Pass a function of all inputs, nested as they are, that applies the transform to one."
+        checks.refuse("augment must take one image, where data have one input", f"{name} for several inputs", hint)
+
+
+def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: tf.Tensor) -> tuple[tf.Tensor, dict]:
+    """Returns a moved image with its labels; what belongs to a box that is seen no more goes with it."""
+    found = augment.with_targets(image, seed, **{name: labels[name] for name in MOVING if name in labels})
+    moved = {**labels, **{name: found[name] for name in MOVING if name in labels}}
+    if "kept" not in found:
+        return found["image"], moved
+
+    def seen(name: str, part: tf.Tensor) -> tf.Tensor:
+        if name == "masks":
+            each = part.shape.rank == 3 and part.shape[-1] is None
+            return tf.boolean_mask(part, found["kept"], axis=2) if each else part
+        return tf.boolean_mask(part, found["kept"]) if part.shape.rank and part.shape[0] is None else part
+
+    return found["image"], {name: seen(name, part) for name, part in moved.items()}
+
+
+def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.data.Dataset:
+    """Returns batches of which each went through `mix` with a seed of its own.
+
+    Raises:
+        ArgumentError: the batches are no pairs of one array of inputs and one of labels.
+    """
+    inputs, labels, weights = unpacked(pipeline.element_spec)
+    if labels is None or weights is not None or tf.nest.is_nested(inputs) or tf.nest.is_nested(labels):
+        given = "unlabelled data" if labels is None else "sample weights" if weights is not None else "several arrays"
+        checks.refuse("mix needs one array of inputs and one of labels, unweighted", given, "Blend them in a map.")
+
+    @tf.autograph.experimental.do_not_convert  # which would hide what mix refuses
+    def one(batch, seed):
+        return mix(*batch, seed)
+
+    batches = tf.data.Dataset.zip(pipeline, tf.data.Dataset.from_tensor_slices(seeds))
+    return batches.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def ready(pipeline: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a pipeline that is read ahead, in order.
+
+    Maps run on all cores, up to 16. TensorFlow could tune that, but then waits up to a minute, now and then, to close
+    the pipeline: the thread that tunes may miss that it is told to end.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    return pipeline.prefetch(AHEAD).with_options(options)

@@ -1,0 +1,105 @@
+"""Trees of arrays: dicts and tuples whose leaves hold one row an example."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+class Ragged:
+    """Arrays of unlike length, one an example, such as the boxes (N, 4) of each image.
+
+    Args:
+        values: all of them, one after the other along the first axis.
+        lengths: how many rows each example has.
+
+    Example:
+        >>> boxes = Ragged.of([np.zeros((2, 4)), np.zeros((0, 4))])
+        >>> boxes.shape, boxes[1].shape
+        ((2, None, 4), (0, 4))
+    """
+
+    def __init__(self, values: np.ndarray, lengths: np.ndarray):
+        self.values, self.lengths = values, lengths
+        self._ends = np.cumsum(lengths)
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray]) -> "Ragged":
+        """Returns arrays that differ in their first axis alone as one."""
+        return cls(np.concatenate(arrays), np.array([len(each) for each in arrays], np.int64))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Returns the array of one example, or those of an array of places."""
+        if np.ndim(place) == 0:
+            return self.values[self._ends[place] - self.lengths[place] : self._ends[place]]
+        return Ragged.of([self[each] for each in place]) if len(place) else Ragged(self.values[:0], self.lengths[:0])
+
+    @property
+    def shape(self) -> tuple:
+        """The shape, the length that differs as None."""
+        return (len(self), None, *self.values.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the values."""
+        return self.values.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, examples and lengths among them."""
+        return self.values.ndim + 1
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the values in memory."""
+        return self.values.nbytes
+
+    def tensor(self) -> tf.RaggedTensor:
+        """Returns all of them as one tensor."""
+        return tf.RaggedTensor.from_row_lengths(self.values, self.lengths)
+
+
+def mapped(function: Callable, tree: Any) -> Any:
+    """Returns the tree of what a function makes of each leaf; None stays."""
+    if isinstance(tree, Mapping):
+        return {key: mapped(function, part) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(mapped(function, part) for part in tree)
+    return None if tree is None else function(tree)
+
+
+def leaves(tree: Any) -> list:
+    """Returns the leaves of a tree in their order."""
+    found: list = []
+    mapped(found.append, tree)
+    return found
+
+
+def is_nested(tree: Any) -> bool:
+    """Returns whether a tree is more than one leaf."""
+    return isinstance(tree, (Mapping, tuple))
+
+
+def picked(tree: Any, places: np.ndarray) -> Any:
+    """Returns the rows at some places of each leaf."""
+    return mapped(lambda leaf: [leaf[at] for at in places] if isinstance(leaf, list) else leaf[places], tree)
+
+
+def packed(inputs: Any, labels: Any = None, weights: Any = None) -> Any:
+    """Returns an element of a pipeline as Keras takes it: (x, y, w), (x, y), or x alone."""
+    if weights is not None:
+        return inputs, labels, weights
+    if labels is not None:
+        return inputs, labels
+    return (inputs,) if isinstance(inputs, (tuple, list)) else inputs
+
+
+def unpacked(element: Any) -> tuple[Any, Any, Any]:
+    """Returns inputs, labels and weights of an element of a pipeline, or of its spec; None for what it lacks."""
+    if not isinstance(element, (tuple, list)):
+        return element, None, None
+    return (*element, None, None)[:3]
