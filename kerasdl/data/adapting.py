@@ -143,12 +143,17 @@ def _is_part(given: Any) -> bool:
 
 def _are_several(given: list, whole: tuple) -> bool:
     """Tells whether a list is one of arrays, each with a row an example, by what else has such rows."""
-    if len(given) < 2 or not all(hasattr(part, "__array__") and np.ndim(part) for part in given):
+    if not _holds_arrays(given):
         return False
     rows = {len(part) for part in given}
-    others = [part for part in whole if part is not None and part is not given]
-    known = {len(leaf) for part in others for leaf in trees.leaves(part) if hasattr(leaf, "__len__")}
+    others = [leaf for part in whole if part is not given for leaf in trees.leaves(part)]
+    parts = [part for leaf in others for part in (leaf if _holds_arrays(leaf) else [leaf])]
+    known = {len(part) for part in parts if hasattr(part, "__len__")}
     return len(rows) == 1 and len(given) not in rows | known
+
+
+def _holds_arrays(given: Any) -> bool:
+    return isinstance(given, list) and len(given) > 1 and all(map(_is_part, given))
 
 
 def _as_array(what: str, given: Any) -> Any:

@@ -26,9 +26,9 @@ def check_weights(data: Dataset, seen: Any) -> None:
     parts = keras.tree.flatten(weights)
     if isinstance(weights, Mapping) and not set(weights) <= {*names, *_keys(labels)}:
         checks.refuse(f"weights of {data.name} must name outputs of {seen.name!r}, {tuple(names)}", tuple(weights))
-    if len(parts) > 1 and len(parts) != len(outputs):
+    if keras.tree.is_nested(weights) and len(parts) != len(outputs):
         rule = f"weights of {data.name} must be one array, or one for each of the {len(outputs)} outputs"
-        checks.refuse(rule, f"{len(parts)} arrays")
+        checks.refuse(rule, f"{len(parts)} in a {type(weights).__name__}", "Give 1 where an output is not weighed.")
     several = len(parts) > 1
     targets = keras.tree.flatten(labels) if labels is not None else [None] * len(outputs)
     rows = zip(parts, outputs if several else outputs[:1], targets if several else targets[:1], strict=False)
