@@ -217,9 +217,9 @@ def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, boun
     watched = list(_watched(program.model))
     if not watched:
         return None
-    probe = keras.Model(program.model.inputs, [tensor for _, tensor in watched])
-    watching = program_of(probe, program.inputs)
     try:
+        probe = keras.Model(program.model.inputs, [tensor for _, tensor in watched])
+        watching = program_of(probe, program.inputs)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"probe{target.suffix}")
             with target.stand_ins(program.model):
