@@ -68,7 +68,9 @@ def export_bundle(
     samples = None
     if representative is not None:
         dataset = bundle.ready(labelled(representative))
-        samples = draw_samples(dataset, raw_shape).astype(bundle.model.inputs[0].dtype)
+        samples = draw_samples(dataset, raw_shape)
+        if samples.dtype.kind not in "OUS":  # texts are refused by name where the model takes numbers
+            samples = samples.astype(bundle.model.inputs[0].dtype)
     report = _write(bundle, model, path, samples, chosen)
     same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
     line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"

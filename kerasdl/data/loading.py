@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kerasdl.core import checks
 
-from .builtin import digits, glyphs, pictures, tabular
+from .builtin import digits, glyphs, pictures, tabular, texts
 from .dataset import Dataset
 from .folders.reader import read_folder
 from .image_files import check_levels
@@ -40,6 +40,16 @@ ENTRIES = (
     Entry("breast_cancer", "benign or malignant from 30 measures", "569", tabular.TABLES["breast_cancer"].licence),
     Entry("wine", "3 cultivars of wine from 13 measures", "178", tabular.TABLES["wine"].licence),
     Entry("diabetes", "progress of diabetes, a figure, from 10 measures", "442", tabular.TABLES["diabetes"].licence),
+    Entry(
+        "sentiment",
+        "sentences of reviews, good or bad; sentiment:score from -4 to 4",
+        "14178",
+        texts.LICENCES["sentiment"],
+    ),
+    Entry("shakespeare", "passages of 37 plays and 5 poems, by work", "9685", texts.LICENCES["shakespeare"]),
+    Entry("austen", "passages of Jane Austen's six novels, by novel", "7819", texts.LICENCES["austen"]),
+    Entry("verses", "Bible verses in English with their Spanish", "31077", texts.LICENCES["verses"]),
+    Entry("addresses", "addresses of the USA with a tag for each token", "1513", texts.LICENCES["addresses"]),
     Entry("folder:PATH", "your images, one sub-folder a class", "as found", "yours"),
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
@@ -72,17 +82,18 @@ def load(
     """Reads a dataset by name; the network is never asked.
 
     Splits are fixed, stratified and disjoint: 60, 20 and 20 in a hundred; of `emoji_kinds` 10 and 2 a class, and the
-    rest. An emoji is in the same split in both styles. For how a folder is split see `folders.read_folder`. Tables are
-    standardised by their train split.
+    rest. An emoji is in the same split in both styles. Texts that are the same but for capitals and spaces share
+    theirs, like sentences of one product review; the splits of texts are of about these sizes. For how a folder is
+    split see `folders.read_folder`. Tables are standardised by their train split.
 
     Args:
         name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
-            `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `folder:PATH` or
-            `tfds:NAME`.
+            `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
+            `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `folder:PATH` or `tfds:NAME`.
         split: `train`, `validation` or `test`; a folder also has `all`, tfds what it has.
         size: how many examples; all of them where not given. `glyphs` draws as many as asked.
         image_shape: (height, width, channels) of images; where not given, their own: (32, 32, 1) for digits and glyphs.
-        scale: what the pixel levels 0 and 255 become; None gives raw uint8. It does not touch tables.
+        scale: what the pixel levels 0 and 255 become; None gives raw uint8. It touches neither tables nor texts.
         data_dir: where tfds looks, in place of TFDS_DATA_DIR or ~/tensorflow_datasets.
         on_bad: `skip` leaves damaged files of a folder out with a warning that names them, `refuse` raises.
         seed: which glyphs are drawn, and how a folder is split.
@@ -90,7 +101,7 @@ def load(
             None takes 65535.
 
     Returns:
-        A `Dataset`; images in `scale`, float32.
+        A `Dataset`; images in `scale`, float32; texts as strings.
 
     Raises:
         UnknownNameError: no such dataset.
@@ -128,6 +139,7 @@ def load(
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:
     known = [entry.name for entry in ENTRIES] + [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
+    known.append(texts.SCORES)
     checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
     checks.one_of("split", split, SPLITS)
     if name == "glyphs":
@@ -137,6 +149,8 @@ def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Datase
         dataset = EMOJI[base](split, style or pictures.STYLES[0])
     elif name in pictures.GREY:
         dataset = pictures.read_grey(name, split)
+    elif base in texts.LICENCES:
+        dataset = texts.read_text(name, split)
     elif name == "digits":
         dataset = digits.read_digits(split)
     else:

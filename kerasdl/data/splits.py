@@ -22,3 +22,24 @@ def stratified_split(labels: np.ndarray, split: str, seed: int = 0) -> np.ndarra
         members = rng.permutation(np.flatnonzero(labels == label))
         picked.append(members[round(low * len(members)) : round(high * len(members))])
     return np.random.default_rng((seed, position)).permutation(np.concatenate(picked))
+
+
+def grouped_split(labels: np.ndarray, groups: np.ndarray, split: str) -> np.ndarray:
+    """Returns the indices of a split as `stratified_split` does, where the examples of a group stay together.
+
+    A group goes where `stratified_split` puts its first example, so that shares hold on the average alone.
+
+    Args:
+        labels: one an example, as in `stratified_split`.
+        groups: for each example the index of the first one of its group.
+        split: `train`, `validation` or `test`.
+
+    Example:
+        >>> len(grouped_split(np.zeros(10), np.zeros(10, int), "train")) in (0, 10)
+        True
+    """
+    splits = np.empty(len(labels), int)
+    for position, each in enumerate(SPLITS):
+        splits[stratified_split(labels, each)] = position
+    position = SPLITS.index(split)
+    return np.random.default_rng((0, position)).permutation(np.flatnonzero(splits[groups] == position))

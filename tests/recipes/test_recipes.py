@@ -28,6 +28,11 @@ def test_convolutions_cost_what_their_formulas_say(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_recurrent_net_tells_good_reviews_from_bad_ones():
+    assert recipe("sentiment").train(seed=0) >= 0.72
+
+
+@pytest.mark.slow
 def test_lenet_reads_digits():
     assert recipe("lenet5_digits").train(seed=0) >= 0.985
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..dataset import Dataset
 from ..sources import Examples
-from ..splits import SPLITS, stratified_split
+from ..splits import SPLITS, grouped_split, stratified_split
 
 FILES = Path(__file__).with_name("files")
 STYLES = ("twemoji", "noto")
@@ -59,13 +59,8 @@ def read_emoji(split: str, style: str) -> Dataset:
     names = _emoji_names()
     class_names = tuple(sorted({each["category"] for each in names}))
     labels = np.array([class_names.index(each["category"]) for each in names], np.int32)
-    splits = np.empty(len(names), int)
-    for position, each in enumerate(SPLITS):
-        splits[stratified_split(labels, each)] = position
-    splits = splits[[each["same_as"] for each in names]]
-    indices = np.flatnonzero(splits == SPLITS.index(split))
-    mixed = np.random.default_rng((0, SPLITS.index(split))).permutation(indices)
-    return _emoji("emoji", mixed, labels, class_names, style)
+    groups = np.array([each["same_as"] for each in names])
+    return _emoji("emoji", grouped_split(labels, groups, split), labels, class_names, style)
 
 
 def read_emoji_kinds(split: str, style: str) -> Dataset:

@@ -64,9 +64,13 @@ class Pool:
     """Whether zeros were put behind examples that are smaller than others."""
 
     def cast(self, forms: tuple[NamedInput, ...]) -> "Pool":
-        """Returns the same examples in the dtypes of a model's inputs, as Keras casts what it is given."""
+        """Returns the same examples in the dtypes of a model's inputs, as Keras casts what it is given.
+
+        Texts stay texts: they are refused by name where they are fed to a model that takes numbers.
+        """
+        pairs = [(form, self.arrays[form.name]) for form in forms]
         return dataclasses.replace(
-            self, arrays={form.name: self.arrays[form.name].astype(form.dtype) for form in forms}
+            self, arrays={each.name: a if a.dtype.kind in "OUS" else a.astype(each.dtype) for each, a in pairs}
         )
 
     @property
