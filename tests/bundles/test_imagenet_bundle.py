@@ -1,7 +1,9 @@
 """The embedded ImageNet net names real photos, and bundles with kernels in float16 answer as they did."""
 
 import importlib.resources
+import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -37,6 +39,28 @@ def test_photos_are_named(imagenet):
     flower, china = imagenet.predict([photo("flower.jpg"), photo("china.jpg")])
     assert flower["label"] == "daisy"  # the one flower of its shape among the 1,000 classes
     assert "palace" in top(china, 5)
+
+
+def test_named_photos_are_among_the_first_five(imagenet):
+    """Nine of the ten of tools/named_photos.py; the fig takes a tenth of its photo, and is known when it fills it."""
+    folder = Path(__file__).with_name("photos")
+    listed = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
+    assert {each["name"] for each in listed} == {path.stem for path in folder.glob("*.jpg")}
+    assert {name for each in listed for name in each["classes"]} <= set(imagenet.labels)
+    photos = {each["name"]: Image.open(folder / f"{each['name']}.jpg") for each in listed}
+    assert max(max(photo.size) for photo in photos.values()) == 320
+    answers = dict(zip(photos, imagenet.predict([np.asarray(photo) for photo in photos.values()]), strict=True))
+    unknown = [each["name"] for each in listed if not set(top(answers[each["name"]], 5)) & set(each["classes"])]
+    assert unknown in ([], ["fig"])
+    assert sum(answers[each["name"]]["label"] in each["classes"] for each in listed) >= 7
+    (fruit,) = imagenet.predict([np.asarray(photos["fig"].crop((128, 65, 224, 173)))])
+    assert fruit["label"] == "fig"
+
+
+def test_photos_have_their_licences():
+    notice = (Path(__file__).parents[2] / "NOTICE").read_text(encoding="utf-8")
+    for each in json.loads(Path(__file__).with_name("photos").joinpath("photos.json").read_text(encoding="utf-8")):
+        assert f"{each['name']}.jpg: {each['author']}, {each['licence']}" in notice
 
 
 def test_the_thousand_classes_differ(imagenet):
