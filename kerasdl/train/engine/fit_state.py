@@ -35,7 +35,7 @@ from .run_description import choices_of, identity_of
 from .weight_averaging import WeightAverage, averaged, estimate_statistics
 
 
-class Training:
+class Training(State):
     """One call of `fit`: the model and its data as the State of a loop."""
 
     def __init__(
@@ -46,8 +46,10 @@ class Training:
         config: RunConfig,
         strategy: tf.distribute.Strategy,
     ):
+        # Not by State's own constructor, which would put its defaults over the methods below.
         self.model, self.train, self.validation, self.config = model, train, validation, config
         self.team = Team(strategy)
+        self.crew, self.large, self.seekable = self.team.crew, {}, train.seekable
         self.team.check(config.batch_size, train)
         self.measured = None
         if validation is not None:
@@ -60,6 +62,7 @@ class Training:
         self.forward: keras.Model | None = None
         length = train.steps(config.batch_size)
         self.flow = BatchFlow(train, self.batches, length, config.steps_per_epoch)
+        self.stream, self.reset = self.flow.at, model.reset_metrics
 
     def run(self, callbacks: Sequence, length: int | None) -> Run:
         """Makes the steps, and takes them to the end."""
@@ -77,9 +80,9 @@ class Training:
             if self.own_step and (way.strategy or way.parts > 1):
                 stack.enter_context(collected(optimizers))
             self.steps = train_steps.Steps(self.model, way)
-            state = self.state(callbacks, length)
+            self._prepare(callbacks, length)
             with self.team.watching_the_others():
-                return run_steps(self.step, state, self.config)
+                return run_steps(self.step, self, self.config)
 
     def _epochs(self, length: int | None) -> int | None:
         config = self.config
@@ -129,41 +132,28 @@ class Training:
             crew=self.team.workers,
         )
 
-    def state(self, callbacks: Sequence, length: int | None) -> State:
+    def _prepare(self, callbacks: Sequence, length: int | None) -> None:
+        """Traces the step, which makes every variable that it changes, and sets what the loop asks for."""
         model, train, config, team = self.model, self.train, self.config, self.team
-        outputs, seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
+        outputs, self.tracing_seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
         weights = list(model.variables)
         extras = _other_variables(model, weights)
         extras += [] if self.average is None else self.average.variables.values()
         team.spread(weights, extras)
         team.warn_of_norms(model)
-        self.state_watched = self.watched(outputs)
-        figures = self.glance if team.workers else self.metrics  # between steps, workers do not wait for each other
+        self.weights, self.extras = _numbered("model", weights), _numbered("other", extras)
+        self.steps_per_epoch = length
+        self.batch_size = None if train.foreign or train.sampler else config.batch_size
+        self.watched = self._watched(outputs)
+        if not team.workers:
+            self.glance = None
+        figures = self.glance or self.metrics  # between steps, workers do not wait for each other
         self.callbacks = keras_callbacks(callbacks, model, config, length, figures, team.crew.chief)
-        return State(
-            model=model,
-            weights=_numbered("model", weights),
-            extras=_numbered("other", extras),
-            stream=self.flow.at,
-            steps_per_epoch=length,
-            seekable=train.seekable,
-            batch_size=None if train.foreign or train.sampler else config.batch_size,
-            reset=model.reset_metrics,
-            figures=self.figures,
-            glance=self.glance if team.workers else None,
-            evaluate=self.evaluate,
-            learning_rate=self.learning_rate,
-            watched=self.state_watched,
-            watchers=self.watchers(callbacks),
-            several=self.several if self.can_join_updates() else None,
-            tracing_seconds=seconds,
-            inspected=self.inspected,
-            judged=self.judged,
-            settle=self.settle,
-            notes=[*choices_of(self.steps.way, config, team), *notes_on(train, config)],
-            crew=team.crew,
-            identity=identity_of(model, train, self.validation, callbacks),
-        )
+        self.watchers = self._watchers(callbacks)
+        if not self._can_join_updates():
+            self.several = None
+        self.notes = [*choices_of(self.steps.way, config, team), *notes_on(train, config)]
+        self.identity = identity_of(model, train, self.validation, callbacks)
 
     def batches(self, number: int, start: int) -> tf.data.Dataset:
         """Returns the batches of a pass from one on, and of all later ones where the data can be read anywhere."""
@@ -180,7 +170,7 @@ class Training:
             share=self.team.share(self.train),
         )
 
-    def can_join_updates(self) -> bool:
+    def _can_join_updates(self) -> bool:
         # A call for several must not run over the end of the data, and workers must choose the same number.
         known = self.train.steps(self.config.batch_size) is not None or self.flow.endless
         return known and (self.team.workers is None or self.config.steps_per_execution is not None)
@@ -222,7 +212,7 @@ class Training:
 
     def glance(self) -> Figures:
         known = {metric.name for metric in self.model.metrics} if self.own_step else ()
-        watched = {name: value for name, value in _scalars(self.last).items() if name in self.state_watched}
+        watched = {name: value for name, value in _scalars(self.last).items() if name in self.watched}
         return {name: value for name, value in watched.items() if name not in known}
 
     def figures(self) -> Figures:
@@ -279,14 +269,14 @@ class Training:
         optimizer = getattr(self.model, "optimizer", None)
         return math.nan if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
-    def watched(self, returned: Mapping[str, Any]) -> list[str]:
+    def _watched(self, returned: Mapping[str, Any]) -> list[str]:
         if self.own_step:
             return [name for name in returned if "loss" in name]
         # Under loss scaling, gradients that overflow are expected and their step is left out.
         scaled = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         return ["loss"] if scaled else ["loss", "gradient_norm"]
 
-    def watchers(self, callbacks: Sequence) -> list[Watcher]:
+    def _watchers(self, callbacks: Sequence) -> list[Watcher]:
         plateau, monitor = schedules.as_schedule(self.config.schedule), self.config.monitor
         found = [self.callbacks, *(each for each in callbacks if isinstance(each, Watcher))]
         found += [] if self.average is None else [self.average]

@@ -1,6 +1,7 @@
 """Checkpoints of a run: folders that appear whole, are verified before they are read, and take turns.
 
-`step_00000120/` holds variables.npz, state.json and SHA256SUMS; `best_00000100/` holds the weights of the best epoch.
+`step_00000120/` holds variables.npz, state.json and SHA256SUMS, and a file large_0000.npy for each large variable;
+`best_00000100/` holds the weights of the best epoch.
 """
 
 import json
@@ -8,7 +9,8 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,17 @@ from kerasdl.core import files
 from kerasdl.core.errors import TrainingError
 
 Arrays = dict[str, np.ndarray]
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds."""
+
+    arrays: Arrays
+    """Its variables by name."""
+    note: dict[str, Any]
+    """Its plain values."""
+    large: Arrays
+    """Its large variables by name, read from disk where they are looked at."""
 
 
 class Checkpoints:
@@ -30,13 +43,21 @@ class Checkpoints:
             for stray in folder.glob(".writing-*"):  # what a kill left half-written
                 shutil.rmtree(stray, ignore_errors=True)
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Writes a checkpoint, then removes what it makes superfluous."""
+    def save(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        state: Mapping[str, Any],
+        large: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Writes a checkpoint, large variables one by one, then removes what it makes superfluous."""
         if not self.writes:
             return
         with files.writing_folder(self.folder / f"step_{step:08d}") as folder:
             np.savez(folder / "variables.npz", **arrays)
-            files.write_json(folder / "state.json", dict(state))
+            for place, variable in enumerate(large.values()):
+                np.save(folder / _large_file(place), variable.numpy())
+            files.write_json(folder / "state.json", {**state, "large": list(large)})
             _seal(folder)
         self._rotate()
 
@@ -54,8 +75,8 @@ class Checkpoints:
         steps = self._steps()
         return int(steps[-1].name.removeprefix("step_")) if steps else None
 
-    def latest(self, say: Callable[[str], None]) -> tuple[Arrays, dict[str, Any]] | None:
-        """Returns variables and state of the newest checkpoint that is undamaged, or None where there is none.
+    def latest(self, say: Callable[[str], None]) -> Checkpoint | None:
+        """Returns the newest checkpoint that is undamaged, or None where there is none.
 
         Raises:
             TrainingError: there are checkpoints, and all are damaged.
@@ -67,7 +88,10 @@ class Checkpoints:
                 state = json.loads(_verify(folder, "state.json").read_text(encoding="utf-8"))
                 if state["best_file"]:
                     self.load_best(state["best_file"])
-                return arrays, state
+                names = enumerate(state["large"])
+                files_of = {name: _verify(folder, _large_file(place)) for place, name in names}
+                large = {name: np.load(file, "r", allow_pickle=False) for name, file in files_of.items()}
+                return Checkpoint(arrays, state, large)
             except _DAMAGE as error:
                 say(f"checkpoint {folder} is damaged ({error}); falling back to the one before it")
         if found:
@@ -99,6 +123,10 @@ class Checkpoints:
 
 
 _DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+def _large_file(place: int) -> str:
+    return f"large_{place:04d}.npy"
 
 
 def _best_file(folder: Path) -> str | None:

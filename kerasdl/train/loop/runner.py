@@ -21,7 +21,7 @@ from .coordination import NONE, Wish
 from .hooks import EarlyStopping, Occasion, Watcher, better, overrides
 from .nan_guard import NumberWatch
 from .progress import make_progress
-from .run_folder import Keeper
+from .run_folder import RunFolder
 from .settings import LoopConfig
 from .signals import Preempted, listening
 from .state import Best, Figures, Run, State
@@ -89,7 +89,7 @@ class _Loop:
         self.resumed = False
         self.seconds = 0.0
         self.started = time.monotonic()
-        self.crew, self.keeper = state.crew, Keeper(state, config)
+        self.crew, self.folder = state.crew, RunFolder(state, config)
         self.numbers = NumberWatch(state)
         self.progress = make_progress(config.progress if self.crew.chief else "off")
         self.watchers = [*state.watchers, *self._own_watchers()]
@@ -107,9 +107,9 @@ class _Loop:
                 checks.refuse("patience needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").')
             yield EarlyStopping(config.monitor, config.patience, config.min_delta)
         if config.tensorboard:
-            if self.keeper.path is None:
+            if self.folder.path is None:
                 checks.refuse("tensorboard=True needs a folder", None, "Pass folder=.")
-            yield run_logs.TensorBoardLog(self.keeper.path / "tensorboard")
+            yield run_logs.TensorBoardLog(self.folder.path / "tensorboard")
 
     # The run
 
@@ -120,7 +120,7 @@ class _Loop:
         if config.steps is not None:
             epochs = math.ceil(config.steps / steps) if steps else None
         self.progress.begin(epochs, steps, state.batch_size, state.glance or state.figures)
-        note = self.keeper.open(self.progress.say)
+        note = self.folder.open(self.progress.say)
         finished = note is not None and self._is_over(note)
         for watcher in self.called:
             watcher.meet(self._occasion())
@@ -133,7 +133,7 @@ class _Loop:
             self._take_up(note)
             self._write_logs()
         if finished:
-            self.progress.say(f"the run in {self.keeper.path} is finished; this is its result")
+            self.progress.say(f"the run in {self.folder.path} is finished; this is its result")
 
     def _is_over(self, note: Mapping[str, Any]) -> bool:
         if note["stopped"] != "finished" or self.config.steps is not None:
@@ -142,7 +142,7 @@ class _Loop:
 
     def _occasion(self) -> Occasion:
         settings = {**self.config.describe(), **self.state.identity}
-        return Occasion(self.state.model, settings, self.keeper.path, self.progress.say)
+        return Occasion(self.state.model, settings, self.folder.path, self.progress.say)
 
     def leave_if_asked(self) -> None:
         """Leaves after a run that was over just when the process was asked to go."""
@@ -197,7 +197,7 @@ class _Loop:
             if place.batch != limit:  # the end of the epoch saves by itself
                 if heard & LEAVE:
                     self._interrupt(heard)
-                if heard & Wish.SAVE or self.keeper.is_due(place.step):
+                if heard & Wish.SAVE or self.folder.is_due(place.step):
                     self._save()
         if place.batch == 0:
             raise DataError("the training data hold no batches. Check their size, and filters in the pipeline.")
@@ -241,7 +241,7 @@ class _Loop:
     def _wishes(self) -> Wish:
         asked = any([hook(self.place.batch - 1) for hook in self.after_step])
         wishes = self.ears.wish | (Wish.END if asked else NONE)
-        if self.crew.chief and self.keeper.time_is_up():
+        if self.crew.chief and self.folder.time_is_up():
             wishes |= Wish.SAVE
         return wishes
 
@@ -266,7 +266,7 @@ class _Loop:
         if self.stopped:
             for watcher in self.called:
                 watcher.end()
-        if self.keeper.path is not None:
+        if self.folder.path is not None:
             self._save(at_epoch_end=True)
         self.heard = heard
         if heard & LEAVE and not self.stopped:
@@ -287,14 +287,14 @@ class _Loop:
         if not better(figures[name], best.value if best else None, mode) and not breaks_tie:
             return False
         self.best = Best(figures[name], self.place.epoch + 1, loss)
-        self.best_file = self.keeper.keep_best(self.place.step)
+        self.best_file = self.folder.keep_best(self.place.step)
         return True
 
     def restore_best(self) -> bool:
         """Gives the model the weights of its best epoch, if there is one and the settings want it."""
         if self.best is None or not self.config.restore_best:
             return False
-        self.keeper.restore_best(self.best_file)
+        self.folder.restore_best(self.best_file)
         return True
 
     def _give_up(self, problem: str) -> NoReturn:
@@ -318,7 +318,7 @@ class _Loop:
             "last_finite": self.numbers.last,
             "watchers": [watcher.saved() for watcher in self.watchers],
         }
-        self.keeper.save(self.place.step, note)
+        self.folder.save(self.place.step, note)
 
     def _take_up(self, saved: Mapping[str, Any]) -> None:
         self.place = _Place(**saved["place"])
@@ -334,23 +334,23 @@ class _Loop:
             place = f"epoch {self.place.epoch + 1}, step {self.place.batch}"
             if not self.state.seekable:
                 place = f"the start of epoch {self.place.epoch + 1}: this pipeline cannot start inside one"
-            self.progress.say(f"going on in {self.keeper.path} from {place}")
+            self.progress.say(f"going on in {self.folder.path} from {place}")
 
     def _interrupt(self, heard: Wish) -> NoReturn:
-        if self.keeper.path is None:
+        if self.folder.path is None:
             how = "nothing was saved; pass folder= to be able to go on"
-        elif self.place.batch and not self.state.seekable:
-            how = f"kept in {self.keeper.path}; the same call goes on from the start of this epoch"
+        elif self.place.batch and not self.folder.keeps_places:
+            how = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
         else:
             if self.place.batch:
                 self._save()
-            how = f"saved in {self.keeper.path}; the same call goes on from here"
+            how = f"saved in {self.folder.path}; the same call goes on from here"
         self.progress.say(f"interrupted after step {self.place.step}: {how}")
         raise Preempted if heard & Wish.PREEMPT else KeyboardInterrupt
 
     def _write_logs(self) -> None:
         best_epoch = self.best.epoch if self.best else None
-        self.keeper.write_logs(self.place.step, self.history, best_epoch, final=bool(self.stopped))
+        self.folder.write_logs(self.place.step, self.history, best_epoch, final=bool(self.stopped))
 
     # The result
 
@@ -360,7 +360,7 @@ class _Loop:
     def result(self) -> Run:
         """Returns the Run."""
         seconds = self._seconds()
-        path = self.keeper.path
+        path = self.folder.path
         return Run(
             self.state.model, self.history, self.best, seconds, self.place.step, path, self.resumed, self.stopped
         )

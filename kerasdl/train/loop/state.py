@@ -13,14 +13,18 @@ from .hooks import Inspection, Watcher
 Figures = dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class State:
-    """What a loop needs of the thing it trains."""
+    """What a loop needs of the thing it trains: an interface with defaults, and the plain record that implements it.
+
+    Whoever has all of it at hand makes one from its parts. A class with a state of its own, as that of `fit`, derives
+    from it, sets the values that have no default and defines the functions as methods; it has a constructor of its own.
+    """
 
     model: Any
     """What is trained; handed back in `Run.model`."""
     weights: Mapping[str, Any]
-    """Variables that a best checkpoint holds, by a stable name; each has `numpy()` and `assign()`."""
+    """Variables that a best checkpoint holds, by a stable name; each has a `shape`, `numpy()` and `assign()`."""
     extras: Mapping[str, Any]
     """Variables that a run needs besides, to go on: of optimizers, metrics, generators of random numbers."""
     stream: Callable[[int, int], Any]
@@ -57,6 +61,10 @@ class State:
     """Called at the end of a run, with whether the weights of the best epoch were restored."""
     notes: Sequence[str] = ()
     """Lines shown before the first step: what was chosen for this run, and why."""
+    large: Mapping[str, Any] = field(default_factory=dict)
+    """Variables too large to be written every few minutes or held twice in memory, such as a replay buffer: written one
+    by one, where an epoch ends and nowhere else. A run with such is saved at the ends of epochs alone, and goes on from
+    there. Each has a `shape`, `numpy()` and `assign()`; neither the best epoch nor `weights` holds them."""
     crew: Crew = field(default_factory=Crew)
     """The processes that train together."""
     identity: Mapping[str, Any] = field(default_factory=dict)

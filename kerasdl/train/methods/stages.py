@@ -8,7 +8,7 @@ from typing import Any
 from kerasdl.core import checks
 
 from ..config import RunConfig
-from ..loop.run_folder import RunFolder
+from ..loop.run_folder import epochs_of_run, remove_run
 
 SEEDS_APART = 1_000
 
@@ -38,11 +38,11 @@ def open_stages(config: RunConfig, epochs: Mapping[str, int]) -> None:
     if config.folder is None:
         return
     for place, (name, count) in enumerate(epochs.items()):
-        folder = RunFolder(Path(config.folder) / name)
+        folder = Path(config.folder) / name
         if not config.resume and place:
-            folder.clear()
-        before = folder.epochs() if config.resume and len(epochs) > 1 else None
+            remove_run(folder)
+        before = epochs_of_run(folder) if config.resume and len(epochs) > 1 else None
         if before not in (None, count):
-            rule = f"the run in {folder.path} must have as many epochs as it was started with, since others follow it"
+            rule = f"the run in {folder} must have as many epochs as it was started with, since others follow it"
             hint = "Choose another folder, or pass resume=False to start anew."
             checks.refuse(rule, f"{before} there, {count} here", hint)
