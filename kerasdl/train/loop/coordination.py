@@ -38,3 +38,7 @@ class Crew:
     def everyones(self, number: float) -> Sequence[float]:
         """Returns the number of each process; called by all at the same place."""
         return [number]
+
+    def chiefs(self, value: Any) -> Any:
+        """Returns the chief's value, plain and fit for JSON; called by all at the same place, others' do not count."""
+        return value

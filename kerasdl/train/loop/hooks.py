@@ -1,11 +1,13 @@
 """Hooks of a run and early stopping."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kerasdl.core import checks
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class Watcher:
         """Called after a step; a true answer stops the run."""
         return False
 
+    def measure(self, epoch: int) -> Mapping[str, float]:
+        """Returns figures of an epoch that no metric can give, such as an FID or the return of an agent.
+
+        Called after validation, before the best epoch is noted, under the weights that are validated (averages, say).
+        They stand beside the figures of the epoch, may be monitored, and may be missing in some epochs: those have NaN
+        in the history. Of several workers all call it (with `writes` the chief alone), and all take the chief's.
+        """
+        return {}
+
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
         """Called with the figures of an epoch; an answer stops the run, and says why."""
 
@@ -91,6 +102,32 @@ class Watcher:
 def overrides(watcher: Watcher, hook: str) -> bool:
     """Returns whether a watcher has a hook of its own, so that the others cost nothing in a step."""
     return getattr(type(watcher), hook) is not getattr(Watcher, hook)
+
+
+def figures_of(watcher: Watcher, epoch: int, known: Collection[str]) -> dict[str, float]:
+    """Returns what a watcher measures in an epoch.
+
+    Args:
+        watcher: one that overrides `measure`.
+        epoch: counted from 0.
+        known: the names of figures that the epoch has already.
+
+    Raises:
+        ArgumentError: it gives something else than numbers by name, or a name that is taken.
+    """
+    name, measured = type(watcher).__name__, watcher.measure(epoch)
+    rule = f"measure of {name} must return a dict of numbers by name"
+    if not isinstance(measured, Mapping):
+        checks.refuse(rule, measured, "Return {} where an epoch has none.")
+    figures = {}
+    for key, value in measured.items():
+        single = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+        if not isinstance(key, str) or not single:
+            checks.refuse(rule, f"{key!r}: {value!r}")
+        if key in known:
+            checks.refuse(f"measure of {name} must give its figures names of their own", key, f"Taken: {tuple(known)}.")
+        figures[key] = float(value)
+    return figures
 
 
 def better(value: float, best: float | None, mode: str, min_delta: float = 0.0) -> bool:

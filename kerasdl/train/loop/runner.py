@@ -18,7 +18,7 @@ from kerasdl.core.errors import DataError, TrainingError
 
 from . import run_logs
 from .coordination import NONE, Wish
-from .hooks import EarlyStopping, Occasion, Watcher, better, overrides
+from .hooks import EarlyStopping, Occasion, Watcher, better, figures_of, overrides
 from .nan_guard import NumberWatch
 from .progress import make_progress
 from .run_folder import RunFolder
@@ -64,6 +64,7 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Lo
             while loop.stopped is None:
                 loop.run_epoch()
             state.settle(loop.restore_best())
+            loop.check_monitored()
             loop.leave_if_asked()
         except BaseException as error:
             loop.fail(error)
@@ -97,6 +98,7 @@ class _Loop:
         self.before_step = [each.begin_step for each in self.called if overrides(each, "begin_step")]
         self.after_step = [each.end_step for each in self.called if overrides(each, "end_step")]
         self.inspectors = [each for each in self.watchers if overrides(each, "inspect")]
+        self.measuring = [each for each in self.watchers if overrides(each, "measure")]
         by_step = any(overrides(each, hook) for each in self.watchers for hook in ("begin_step", "end_step"))
         self.pace = Pace(config.steps_per_execution, possible=state.several is not None and not by_step)
 
@@ -144,6 +146,13 @@ class _Loop:
         settings = {**self.config.describe(), **self.state.identity}
         return Occasion(self.state.model, settings, self.folder.path, self.progress.say)
 
+    def check_monitored(self) -> None:
+        """Refuses a finished run in which no epoch had the monitored figure, which a watcher was to measure."""
+        monitor = self.config.monitor
+        if monitor is not None and self.history and monitor[0] not in self.history:
+            hint = "The model holds the weights of the last epoch; no epoch is the best."
+            checks.refuse(f"monitor must name one of {tuple(self.history)}, the figures of the run", monitor[0], hint)
+
     def leave_if_asked(self) -> None:
         """Leaves after a run that was over just when the process was asked to go."""
         if self.heard & LEAVE:
@@ -167,13 +176,21 @@ class _Loop:
         self.numbers.check(self._give_up)
         self.progress.end_steps(place.batch)
         with self.state.judged():
-            figures = {**self.state.figures(), **self.state.evaluate()}
+            figures = self._figures()
             for name in {**self.history, **figures}:  # an epoch may lack a figure that others have
                 self.history.setdefault(name, [math.nan] * place.epoch).append(figures.get(name, math.nan))
             is_best = self._note_best(figures)
         reasons = [watcher.end_epoch(place.epoch, dict(figures)) for watcher in self.called]
         self.progress.end_epoch(place.epoch, figures, is_best)
         self._close_epoch(next(filter(None, reasons), None) or told_to_stop)
+
+    def _figures(self) -> Figures:
+        figures = {**self.state.figures(), **self.state.evaluate()}
+        measured: Figures = {}
+        for watcher in self.measuring:
+            if watcher in self.called:
+                measured |= figures_of(watcher, self.place.epoch, {**figures, **measured})
+        return {**figures, **self.crew.chiefs(measured)} if self.measuring else figures
 
     def _run_batches(self, stream: Any) -> str | None:
         place, limit = self.place, self._batches_of_epoch()
@@ -278,8 +295,8 @@ class _Loop:
         if self.config.monitor is None:
             return False
         name, mode = self.config.monitor
-        if name not in figures and name in self.history:
-            return False
+        if name not in figures and (name in self.history or self.measuring):
+            return False  # what is measured may first appear in a later epoch
         if name not in figures:
             checks.refuse(f"monitor must name one of {tuple(figures)}, the figures of the first epoch", name)
         best, loss = self.best, figures.get("val_loss")

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasdl
-from kerasdl.train import RunConfig, fit
+from kerasdl.train import RunConfig, Watcher, fit
 
 BATCH, STEPS, EXAMPLES = 16, 50, 80
 LOSS = {"from_logits": True}
@@ -65,6 +65,13 @@ def data(examples, permuted):
     return x, y
 
 
+class Whose(Watcher):
+    """Measures which worker this is: all must have the chief's figure, which is that of a run alone."""
+
+    def measure(self, epoch):
+        return {"whose": float(worker_number().lstrip("_") or 0)}
+
+
 def by_fit(permuted, examples=EXAMPLES, norm=True, dropout=0.0, augment=None, validation=False, **settings):
     model, (x, y) = net(norm=norm, dropout=dropout), data(examples, permuted)
     config = RunConfig(
@@ -75,7 +82,7 @@ def by_fit(permuted, examples=EXAMPLES, norm=True, dropout=0.0, augment=None, va
     )
     loss = keras.losses.SparseCategoricalCrossentropy(**LOSS)
     held_out = tuple(part[:35] for part in data(EXAMPLES, permuted=False)) if validation else None
-    run = fit(model, (x, y), validation=held_out, loss=loss, metrics=["accuracy"], config=config)
+    run = fit(model, (x, y), validation=held_out, loss=loss, metrics=["accuracy"], callbacks=[Whose()], config=config)
     return model, run
 
 
