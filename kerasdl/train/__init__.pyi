@@ -39,6 +39,7 @@ from .loop.state import State as State
 from .diagnostics.step_profiler import StepProfile as StepProfile
 from .diagnostics.step_profiler import profile_step as profile_step
 from .loop.signals import Preempted as Preempted
+from .trainer import Trainer as Trainer
 from .distribute.strategies import strategy as strategy
 from .evaluation.sweeps import sweep as sweep
 from .distribute.replicas import TrainingWarning as TrainingWarning

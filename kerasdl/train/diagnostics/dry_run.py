@@ -23,6 +23,7 @@ from ..engine import train_steps
 from ..objectives.label_checks import check_labels
 from ..objectives.loss_and_metrics import objective_of, task_of
 from ..optim.optimizers import make_optimizer
+from ..trainer import has_own_objective
 
 OPTIMIZER = "adamw"
 
@@ -100,11 +101,6 @@ def on_trial(
     finally:
         for name, each in replaced.items():
             setattr(model, name, each)
-
-
-def has_own_objective(model: keras.Model) -> bool:
-    """Returns whether the class of a model has a `train_step` or a `compute_loss` of its own."""
-    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
 
 
 def optimizers_of(model: keras.Model) -> Iterator[tuple[str, keras.optimizers.Optimizer]]:

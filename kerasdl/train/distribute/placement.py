@@ -1,6 +1,5 @@
 """A model built outside the scope of a strategy is built again inside it, and what it learnt is given back."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError
 
+from ..trainer import Trainer, functional_model, owned_by_optimizers
 from . import strategies
 
 OWN_WAY = "Build the model inside `with kerasdl.train.strategy(...).scope():`, or pass strategy=None."
@@ -33,7 +33,10 @@ def placed(model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool 
     twin = rebuilt(model, strategy)
     if compiled:
         with strategy.scope():
-            twin.compile_from_config(model.get_compile_config())
+            if isinstance(model, Trainer):
+                twin.compile_as(model)
+            else:
+                twin.compile_from_config(model.get_compile_config())
             copy_optimizers(model, twin)
     try:
         yield twin
@@ -51,11 +54,15 @@ def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model
     """
     if not model.built:
         checks.refuse("a model must be built before it moves into the scope of a strategy", model.name, OWN_WAY)
+    given = model.models_given() if isinstance(model, Trainer) else ()
+    again = {id(net): net if net.distribute_strategy is strategy else rebuilt(net, strategy) for net in given}
     with strategy.scope():
         try:
-            if hasattr(model, "built_again"):  # a model that no config describes
+            if isinstance(model, Trainer):
+                twin = model.rebuilt(again)
+            elif hasattr(model, "built_again"):  # a model that no config describes
                 twin = model.built_again()
-            elif type(model) in (keras.Sequential, _functional()):
+            elif type(model) in (keras.Sequential, functional_model()):
                 twin = keras.models.clone_model(model)
             else:
                 twin = type(model).from_config(model.get_config())
@@ -71,8 +78,8 @@ def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model
 
 
 def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
-    """Returns the optimizers that a model holds, by attribute."""
-    return {name: value for name, value in vars(model).items() if isinstance(value, keras.optimizers.Optimizer)}
+    """Returns the optimizers that a model holds, by attribute, or by role where it is a trainer."""
+    return {name: optimizer for name, (optimizer, _) in owned_by_optimizers(model).items()}
 
 
 def copy_values(sources: Sequence, targets: Sequence) -> None:
@@ -88,12 +95,6 @@ def copy_values(sources: Sequence, targets: Sequence) -> None:
         target.assign(source.numpy())
 
 
-@functools.cache
-def _functional() -> type:
-    tensor = keras.Input((1,))
-    return type(keras.Model(tensor, tensor))
-
-
 def _state(model: keras.Model) -> list:
     counted = {id(variable) for metric in model.metrics for variable in metric.variables}
     return [variable for variable in model.variables if id(variable) not in counted]
@@ -101,8 +102,9 @@ def _state(model: keras.Model) -> list:
 
 def copy_optimizers(source: keras.Model, target: keras.Model) -> None:
     """Gives the optimizers of a model the state of those that another holds under the same names."""
-    theirs = optimizers_of(target)
+    theirs = owned_by_optimizers(target)
     for name, optimizer in optimizers_of(source).items():
         if optimizer.built and name in theirs:
-            theirs[name].build(target.trainable_variables)
-            copy_values(optimizer.variables, theirs[name].variables)
+            twin, variables = theirs[name]
+            twin.build(variables)
+            copy_values(optimizer.variables, twin.variables)

@@ -14,6 +14,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.batching.sharding import Share
 
 from ..loop.coordination import Crew
+from ..trainer import Trainer, has_call, has_own_train_step
 from . import strategies
 from .workers import Workers, spread
 
@@ -71,12 +72,16 @@ class Team:
 
     def build(self, model: keras.Model, element_spec: Any) -> None:
         """Makes the variables of metrics and losses in the scope, where a step could not."""
+        loss, is_trainer = getattr(model, "loss", None), isinstance(model, Trainer)
+        if not has_call(model) or (is_trainer and loss is None and has_own_train_step(model)):
+            return  # a model that trains by its step alone makes them itself
         batch = tf.nest.map_structure(_zeros, element_spec[0][0])
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         with self.scope(), keras.StatelessScope():
             outputs = model(x, training=False)
-            if getattr(model, "loss", None) is not None:
+            if loss is not None:
                 model.compute_loss(x, y, outputs, weight, training=False)
+            if loss is not None or is_trainer:
                 model.compute_metrics(x, y, outputs, weight)
 
     def spread(self, weights: Sequence, extras: Sequence) -> None:

@@ -1,5 +1,6 @@
 """Compilation of a model from the settings of a run: its optimizer, and metrics in the scope of a strategy."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..distribute import strategies
 from ..distribute.placement import copy_optimizers
 from ..optim import schedules
 from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
+
+_MADE: weakref.WeakSet = weakref.WeakSet()
 
 
 def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model) -> keras.optimizers.Optimizer:
@@ -31,7 +34,13 @@ def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model
     optimizer = make_optimizer(plain, {"learning_rate": rate, **clipping, **own, **averaging})
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)
+    _MADE.add(optimizer)
     return optimizer
+
+
+def is_compiled_by_fit(model: keras.Model) -> bool:
+    """Returns whether an earlier call of `fit` gave a model its optimizer, rather than its user."""
+    return getattr(model, "optimizer", None) in _MADE
 
 
 def in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
@@ -48,6 +57,7 @@ def in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
 def compile_as(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
     """Compiles a model as the one that was trained in its place, with its optimizer's state."""
     optimizer = type(inner.optimizer).from_config(inner.optimizer.get_config())
+    _MADE.add(optimizer)
     model.compile(optimizer, loss=loss, metrics=metrics)
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,6 @@ from kerasdl.data import Dataset
 
 from ..config import RunConfig
 from ..distribute.gradient_sums import collected, summed_by_us
-from ..distribute.placement import optimizers_of
 from ..distribute.replicas import Team
 from ..loop.hooks import Inspection, Watcher
 from ..loop.runner import run_steps
@@ -25,14 +24,15 @@ from ..objectives.class_weights import class_weights_of
 from ..objectives.input_checks import check_finite
 from ..objectives.loss_and_metrics import mixes_classes
 from ..optim import schedules
-from ..optim.optimizers import schedule_of
+from ..optim.optimizers import innermost, schedule_of
+from ..trainer import Trainer, has_call, owned_by_optimizers
 from . import train_steps
 from .batch_flow import BatchFlow, notes_on
 from .gradient_checkpointing import rematerialized
 from .keras_callbacks import keras_callbacks
 from .reduce_on_plateau import LowerOnPlateau
 from .run_description import choices_of, identity_of
-from .weight_averaging import WeightAverage, averaged, estimate_statistics
+from .weight_averaging import WeightAverage, averages_in, estimate_statistics
 
 
 class Training(State):
@@ -45,6 +45,7 @@ class Training(State):
         validation: Dataset | None,
         config: RunConfig,
         strategy: tf.distribute.Strategy,
+        own_step: bool,
     ):
         # Not by State's own constructor, which would put its defaults over the methods below.
         self.model, self.train, self.validation, self.config = model, train, validation, config
@@ -55,7 +56,9 @@ class Training(State):
         if validation is not None:
             self.measured = validation.batches(config.batch_size, share=self.team.share(validation))
         self.results = train_steps.compiled(model.get_metrics_result)
-        self.own_step = train_steps.has_own_train_step(model)
+        self.own_step, self.owned = own_step, owned_by_optimizers(model)
+        if isinstance(model, Trainer):
+            model.check_optimizers()
         self.schedule = schedule_of(model)
         self.last: Mapping[str, Any] = {}
         self.average: WeightAverage | None = None
@@ -69,12 +72,12 @@ class Training(State):
         self.team.check_lengths(length)
         self.team.check_callbacks(callbacks)
         self.epochs = self._epochs(length)
-        optimizers = list(optimizers_of(self.model).values())
+        optimizers = [optimizer for optimizer, _ in self.owned.values()]
         with contextlib.ExitStack() as stack:
             if self.team.strategy is not None:
                 self.team.build(self.model, self.batches(0, 0).element_spec)
                 stack.enter_context(summed_by_us(optimizers))
-            self._build_optimizers(optimizers)
+            self._build_optimizers()
             self._make_averages()
             way = self.way()
             if self.own_step and (way.strategy or way.parts > 1):
@@ -92,23 +95,23 @@ class Training(State):
             checks.refuse("swa with steps= needs data of known length", self.train.name, "Pass steps_per_epoch=.")
         return length and math.ceil(config.steps / length)
 
-    def _build_optimizers(self, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
-        if not self.model.built:  # a subclassed model, which its first batch builds
-            if self.config.accumulation > 1:
-                checks.refuse(
-                    "accumulation needs a model that is built", self.model.name, "Call it on one batch first."
-                )
+    def _build_optimizers(self) -> None:
+        model, parts = self.model, self.config.accumulation > 1
+        if not model.built and (has_call(model) or not all(layer.built for layer in model.layers)):
+            if parts:  # a subclassed model, which its first batch builds
+                checks.refuse("accumulation needs a model that is built", model.name, "Call it on one batch first.")
             return
-        waiting = [optimizer for optimizer in optimizers if not optimizer.built]
-        if self.own_step and len(optimizers) > 1:  # each for variables that its train_step alone knows
-            if waiting and (self.team.strategy is not None or self.config.accumulation > 1):
+        waiting = [(optimizer, variables) for optimizer, variables in self.owned.values() if not optimizer.built]
+        if self.own_step and len(self.owned) > 1 and not isinstance(model, Trainer):
+            # Each is for variables that its train_step alone knows.
+            if waiting and (self.team.strategy is not None or parts):
                 rule = "each of several optimizers must be built for its own variables where a batch is cut into parts"
-                hint = "Call optimizer.build(network.trainable_variables), or super().compile(optimizer=None)."
-                checks.refuse(rule, [optimizer.name for optimizer in waiting], hint)
+                hint = "Call optimizer.build(network.trainable_variables), or make the model a Trainer."
+                checks.refuse(rule, [optimizer.name for optimizer, _ in waiting], hint)
             return
         with self.team.scope():
-            for optimizer in waiting:
-                optimizer.build(self.model.trainable_variables)
+            for optimizer, variables in waiting:
+                optimizer.build(variables)
 
     def _make_averages(self) -> None:
         """Makes what stands beside the model: averages of its weights, and its leaner twin in the backward pass."""
@@ -117,13 +120,15 @@ class Training(State):
             if config.swa is not None:
                 self.average = WeightAverage(model, config.swa, self.epochs)
             if config.remat:
-                self.forward = rematerialized(model, None if config.remat is True else config.remat)
+                graph = model.main if isinstance(model, Trainer) and model.feeds_main else model
+                self.forward = rematerialized(graph, None if config.remat is True else config.remat)
 
     def way(self) -> train_steps.Way:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
         return train_steps.Way(
             class_weights=class_weights_of(config.class_weights, getattr(model, "loss", None), model, self.train),
+            own_step=self.own_step,
             shares=mixes_classes(config, self.train),
             parts=config.accumulation,
             jit=bool(jit) and self.team.strategy is None,
@@ -136,12 +141,13 @@ class Training(State):
         """Traces the step, which makes every variable that it changes, and sets what the loop asks for."""
         model, train, config, team = self.model, self.train, self.config, self.team
         outputs, self.tracing_seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
-        weights = list(model.variables)
-        extras = _other_variables(model, weights)
+        named = _weights_of(model)
+        weights = list(named.values())
+        extras = _other_variables([optimizer for optimizer, _ in self.owned.values()], model.metrics, weights)
         extras += [] if self.average is None else self.average.variables.values()
         team.spread(weights, extras)
         team.warn_of_norms(model)
-        self.weights, self.extras = _numbered("model", weights), _numbered("other", extras)
+        self.weights, self.extras = named, _numbered("other", extras)
         self.steps_per_epoch = length
         self.batch_size = None if train.foreign or train.sampler else config.batch_size
         self.watched = self._watched(outputs)
@@ -216,6 +222,9 @@ class Training(State):
         return {name: value for name, value in watched.items() if name not in known}
 
     def figures(self) -> Figures:
+        if isinstance(self.model, Trainer) and len(self.owned) > 1:
+            rates = {f"{role}_learning_rate": _rate_of(optimizer) for role, (optimizer, _) in self.owned.items()}
+            return {**self.metrics(), **rates}
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None or not optimizer.built:  # a train_step with others of its own leaves it alone
             return self.metrics()
@@ -249,12 +258,22 @@ class Training(State):
         self.callbacks.end_test(figures)
         return {f"val_{name}": value for name, value in figures.items()}
 
-    def judged(self) -> contextlib.AbstractContextManager:
-        return averaged(self.model, self.model.optimizer) if self.config.ema else contextlib.nullcontext()
+    def _averaging(self) -> list[tuple[keras.optimizers.Optimizer, Sequence]]:
+        """Returns the optimizers whose averages are validated and kept: those of a trainer by their own settings."""
+        if isinstance(self.model, Trainer):
+            return [pair for pair in self.owned.values() if innermost(pair[0]).use_ema]
+        return [(self.model.optimizer, self.model.trainable_weights)] if self.config.ema else []
+
+    @contextlib.contextmanager
+    def judged(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for optimizer, variables in self._averaging():
+                stack.enter_context(averages_in(variables, optimizer))
+            yield
 
     def settle(self, restored: bool) -> None:
-        if self.config.ema and not restored:
-            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
+        for optimizer, variables in [] if restored else self._averaging():
+            optimizer.finalize_variable_values(variables)
         if self.average is not None and self.average.give():
             config = self.config
             settings = {name: getattr(config, name) for name in ("shuffle", "seed", "augment", "mix")}
@@ -267,7 +286,7 @@ class Training(State):
         if self.schedule is not None:
             return float(self.schedule(step - 1))
         optimizer = getattr(self.model, "optimizer", None)
-        return math.nan if optimizer is None else float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        return math.nan if optimizer is None else _rate_of(optimizer)
 
     def _watched(self, returned: Mapping[str, Any]) -> list[str]:
         if self.own_step:
@@ -298,13 +317,26 @@ def _numbered(part: str, variables: Sequence[Any]) -> dict[str, Any]:
     return {f"{part}/{index:04d}": variable for index, variable in enumerate(variables)}
 
 
-def _other_variables(model: keras.Model, known: Sequence[Any]) -> list[Any]:
-    optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
-    found = [variable for each in [*optimizers, *model.metrics] for variable in each.variables]
+def _weights_of(model: keras.Model) -> dict[str, Any]:
+    """Returns the variables of a model by stable names, those of a trainer by the roles of its networks."""
+    if not isinstance(model, Trainer):
+        return _numbered("model", model.variables)
+    named = {role: _numbered(role, network.variables) for role, network in model.networks.items()}
+    known = {id(variable) for part in named.values() for variable in part.values()}
+    named["trainer"] = _numbered("trainer", [each for each in model.variables if id(each) not in known])
+    return {name: variable for part in named.values() for name, variable in part.items()}
+
+
+def _other_variables(optimizers: Sequence, metrics: Sequence, known: Sequence[Any]) -> list[Any]:
+    found = [variable for each in [*optimizers, *metrics] for variable in each.variables]
     unique = {id(variable): variable for variable in found}
     for variable in known:
         unique.pop(id(variable), None)
     return list(unique.values())
+
+
+def _rate_of(optimizer: keras.optimizers.Optimizer) -> float:
+    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
 def _by_path(variables: Sequence) -> dict[str, np.ndarray]:

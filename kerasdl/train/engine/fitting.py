@@ -12,7 +12,7 @@ from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 
-from ..config import RunConfig
+from ..config import CLIPPING, RunConfig
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of, placed
 from ..loop.hooks import Watcher
@@ -32,12 +32,14 @@ from ..objectives.loss_and_metrics import (
 from ..objectives.model_outputs import outputs_of
 from ..objectives.weight_checks import check_weights
 from ..optim.sharpness_aware import sharpness_of
-from . import train_steps
-from .compilation import compile_as, in_scope, optimizer_of
+from ..trainer import Trainer, has_call, has_own_train_step
+from .compilation import compile_as, in_scope, is_compiled_by_fit, optimizer_of
 from .fit_state import Training
 from .mixed_precision import computing_in
 
 DEFAULTS = RunConfig()
+OF_OPTIMIZERS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "decay_exempt", *CLIPPING)
+"""Settings that a compiled model with its own `train_step` would leave unread: its optimizers have their own."""
 
 
 def fit(
@@ -55,10 +57,10 @@ def fit(
 
     With `config.folder` the run is kept: killed at any moment, the same call goes on and ends with the very weights
     of an undisturbed run. A model whose class has its own `train_step` trains by it; if it is compiled already and no
-    loss is given, it keeps its own losses and optimizers.
+    loss is given, it keeps its own losses and optimizers, and so does a `Trainer` whose loss is its own.
 
     Args:
-        model: a Keras model; it is left compiled with what it was trained with.
+        model: a Keras model or a `Trainer`; it is left compiled with what it was trained with.
         train: a `kerasdl.data.Dataset`, arrays (x, y), (x, y, weights) or x alone, nested in dicts and tuples where
             there are several, or a `tf.data.Dataset` of batches of the same forms; see `kerasdl.data.as_dataset`.
         validation: the same, measured after each epoch.
@@ -70,7 +72,7 @@ def fit(
         config: all other settings.
 
     Returns:
-        The Run, with history, best epoch and the model.
+        The Run, with history, best epoch and the model: of a `Trainer` its main network, beside `Run.trainer`.
 
     Raises:
         ArgumentError: settings, model and data do not fit together, or the folder holds another run.
@@ -87,33 +89,35 @@ def fit(
         config = dataclasses.replace(config, validation_steps=batches_of_pass(validation))
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
-    check_dataset_fits(model, train)  # NaN in it stops the run, which names the step
+    own_step, lossless = has_own_train_step(model), isinstance(model, Trainer) and model.objective_is_own
+    net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # what the data go into
+    check_dataset_fits(net, train)  # NaN in it stops the run, which names the step
     if validation is not None:
-        check_inputs(model, dataclasses.replace(validation, name=f"validation {validation.name}"))
-    own_step, sample = train_steps.has_own_train_step(model), train.spec[0]
-    own_loss = own_step or type(model).compute_loss is not keras.Model.compute_loss
-    for data in (train, *([] if validation is None else [validation])):
+        check_inputs(net, dataclasses.replace(validation, name=f"validation {validation.name}"))
+    sample, given = train.spec[0], [train, *([] if validation is None else [validation])]
+    own_loss = own_step or lossless or type(model).compute_loss is not keras.Model.compute_loss
+    for data in given:
         check_labelled(data, model, own_loss)
-    seen = model if own_step else outputs_of(model, train)
+    seen = model if own_step or lossless else outputs_of(net, train)
     task = task_of(task, train, loss, seen)
     length = _steps_per_epoch(train, config)
     total = config.steps or (length and length * config.epochs)
     strategy = strategies.strategy_for(model, config.strategy)
-    own = own_step and model.compiled and loss is None
-    if own:
-        _check_own(config)
+    own = _keeps_its_own(model, config, loss, metrics)
+    if own or (lossless and loss is None):
+        metrics = metrics or []
     else:
-        loss, metrics = objective_of(task, model, loss, metrics, config.label_smoothing, sample)
+        loss, metrics = objective_of(task, net, loss, metrics, config.label_smoothing, sample)
         loss = taking_shares(loss) if config.mix else loss
         loss = spelled_out(loss, output_shape(seen), keras.tree.flatten(train.spec[1])[0])
         check_outputs(loss, metrics, seen)
-        check_scales(loss, metrics, model, seen, sample)
-        for data in (train, *([] if validation is None else [validation])):
+        check_scales(loss, metrics, net, seen, sample)
+        for data in given:
             check_weights(data, seen)
-    check_parts(loss, strategy, config, None if own else seen)
+    check_parts(loss, strategy, config, None if own or lossless else seen)
     if own_step:
-        _check_own_step(model, config)
-    else:
+        _check_own_step(model, config, loss, validation)
+    elif not lossless:
         train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)
         validation = None if validation is None else check_labels(loss, metrics, model, validation)
     config = dataclasses.replace(config, monitor=monitor_of(config, task, metrics, validation))
@@ -125,11 +129,12 @@ def fit(
                 inner.compile(optimizer_of(config, total, inner), loss=loss, metrics=in_scope(metrics, strategy))
         try:
             with saying_what_labels_lack():
-                run = Training(inner, train, validation, config, strategy).run(callbacks, length)
+                run = Training(inner, train, validation, config, strategy, own_step).run(callbacks, length)
         finally:
             if inner is not model and not own:
                 compile_as(inner, model, loss, metrics, config)
-    return dataclasses.replace(run, model=model)
+    parts = {"model": model.main, "trainer": model} if isinstance(model, Trainer) else {"model": model}
+    return dataclasses.replace(run, **parts)
 
 
 def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
@@ -141,18 +146,36 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     return config.steps_per_epoch
 
 
-def _check_own(config: RunConfig) -> None:
-    given = [name for name in ("ema", "swa") if getattr(config, name)]
+def _keeps_its_own(model: keras.Model, config: RunConfig, loss: Any, metrics: Any) -> bool:
+    """Returns whether a model trains as its user compiled it, and refuses settings that would then be unread."""
+    is_trainer, own_step = isinstance(model, Trainer), has_own_train_step(model)
+    if loss is not None and is_trainer and model.objective_is_own and not own_step:
+        hint = "Leave loss= out, or set takes_loss = True in the class and call super().compute_loss."
+        checks.refuse("a trainer that computes its own loss must not be given another", type(model).__name__, hint)
+    if not model.compiled or loss is not None or not (own_step or (is_trainer and model.objective_is_own)):
+        return False
+    if is_trainer and is_compiled_by_fit(model):
+        return False
+    unread = ("ema", "swa", "label_smoothing", *(() if is_compiled_by_fit(model) else OF_OPTIMIZERS))
+    given = [name for name in unread if getattr(config, name) != getattr(DEFAULTS, name)]
+    given += [] if metrics is None else ["metrics"]
     if given:
-        checks.refuse("a compiled model with its own train_step must leave these settings out", given)
+        rule = "a compiled model with its own train_step must leave these settings out"
+        checks.refuse(rule, given, "Give them to its optimizers and to compile.")
+    return True
 
 
-def _check_own_step(model: keras.Model, config: RunConfig) -> None:
-    if not model.built and type(model).call is keras.Model.call:
-        rule = "a model with its own train_step must have a call method, or be built"
-        checks.refuse(rule, type(model).__name__, "Give it a call, such as that of the network that is exported.")
+def _check_own_step(model: keras.Model, config: RunConfig, loss: Any, validation: Dataset | None) -> None:
     optimizers = [config.optimizer, *optimizers_of(model).values()]
     sharp = any(sharpness_of(each) is not None for each in optimizers if not isinstance(each, str))
     if config.remat or sharp:
         refused = "remat" if config.remat else "SharpnessAware"
         checks.refuse(f"{refused} needs a model without its own train_step", type(model).__name__)
+    measures = type(model).test_step is not keras.Model.test_step
+    if config.swa is not None and isinstance(model, Trainer):
+        checks.refuse("swa needs a trainer that leaves train_step to Keras", type(model).__name__, "Pass ema=.")
+    measures |= type(model).compute_loss is not keras.Model.compute_loss and has_call(model)
+    lossless = isinstance(model, Trainer) and loss is None and model.loss is None
+    if validation is not None and not measures and (lossless or not has_call(model)):
+        rule = "a model that trains by its own train_step must have a test_step of its own to validate"
+        checks.refuse(rule, type(model).__name__, "Or leave validation= out.")

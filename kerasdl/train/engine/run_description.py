@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from kerasdl.data import Dataset
 
 from ..config import RunConfig
 from ..distribute.replicas import Team
+from ..loop.settings import plain_values
+from ..trainer import Trainer
 from .train_steps import Way
 
 
@@ -24,12 +27,17 @@ def identity_of(
 ) -> dict[str, Any]:
     """Returns plain values that differ where model, data, loss, metrics or callbacks do."""
     metrics = [getattr(metric, "name", str(metric)) for metric in model.metrics]
-    own = {"trainer": model.run_identity()} if hasattr(model, "run_identity") else {}
+    own = {}
+    if isinstance(model, Trainer):
+        optimizers = model.by_role  # one for all is among the settings, or as the user has it
+        own = {"trainer": {**model.identity(), **({"optimizers": plain_values(optimizers)} if optimizers else {})}}
+    elif hasattr(model, "run_identity"):  # a tf_keras model that stands in for a Keras 3 one
+        own = {"trainer": model.run_identity()}
     return {
         **own,
         "model": {
             "layers": len(model.layers),
-            "weights": model.count_params(),
+            "weights": sum(math.prod(variable.shape) for variable in model.weights),
             "build": _digest(model),
         },
         "loss": _described(getattr(model, "loss", None)),
@@ -52,10 +60,16 @@ def _described(loss: Any) -> Any:
 
 
 def _digest(model: keras.Model) -> str:
-    layers = [[type(layer).__name__, _without_names(_config(layer))] for layer in model.layers]
+    layers = [[type(layer).__name__, _without_names(_config(layer))] for layer in _layers_of(model)]
     weights = [[list(variable.shape), str(variable.dtype), variable.trainable] for variable in model.weights]
     text = json.dumps([layers, weights], sort_keys=True, default=_name)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _layers_of(model: keras.Model) -> list[keras.Layer]:
+    """Returns the layers of a model and of those inside it, whose configs hold automatic names of other layers."""
+    parts = [_layers_of(each) if isinstance(each, keras.Model) else [each] for each in model.layers]
+    return [layer for part in parts for layer in part]
 
 
 def _config(layer: keras.Layer) -> dict[str, Any]:

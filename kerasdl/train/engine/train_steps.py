@@ -17,13 +17,9 @@ from ..distribute.workers import Workers
 from ..objectives.class_weights import ClassWeights
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
 from ..optim.sparse_gradients import folded
+from ..trainer import has_own_train_step
 
 Values = dict[str, tf.Tensor]
-
-
-def has_own_train_step(model: keras.Model) -> bool:
-    """Returns whether the class of a model overrides `train_step`."""
-    return type(model).train_step is not keras.Model.train_step
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,8 @@ class Way:
 
     class_weights: ClassWeights | None = None
     """The weights of the classes in the loss."""
+    own_step: bool = False
+    """Whether the model makes the update, by its own `train_step`."""
     shares: bool = False
     """Whether labels in training are shares of the classes, of which metrics take the largest."""
     parts: int = 1
@@ -53,7 +51,7 @@ def make_train_step(model: keras.Model, class_weights: ClassWeights | None = Non
     They are the loss of the batch and the global norm of its gradients before clipping, or what the model's own
     `train_step` returns.
     """
-    return Steps(model, Way(class_weights)).train
+    return Steps(model, Way(class_weights, has_own_train_step(model))).train
 
 
 def compiled(function: Callable, *first: Any) -> Any:
@@ -71,7 +69,7 @@ class Steps:
     def __init__(self, model: keras.Model, way: Way):
         self.model, self.way = model, way
         self.replicas = 1 if way.strategy is None else way.strategy.num_replicas_in_sync
-        self.update = self._own_update if has_own_train_step(model) else self._plain_update
+        self.update = self._own_update if way.own_step else self._plain_update
         own = type(model).test_step is not keras.Model.test_step
         self.measure = self._own_measurement if own else self._plain_measurement
         if way.jit:

@@ -105,7 +105,13 @@ def averaged(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Itera
         checks.refuse("an optimizer must keep averages of the weights", "use_ema=False", "Pass RunConfig(ema=0.999).")
     if not inner.built:
         checks.refuse("an optimizer must have made an update before its averages are used", inner.name)
-    weights = list(model.trainable_weights)
+    with averages_in(list(model.trainable_weights), optimizer):
+        yield
+
+
+@contextmanager
+def averages_in(weights: Sequence[keras.Variable], optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Gives the weights that an optimizer was built for the averages that it keeps, for the time of the block."""
     kept = [tf.identity(weight.value) for weight in weights]
     try:
         # What Keras calls at the end of its fit to the same effect; it goes through wrappers.

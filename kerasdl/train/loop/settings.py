@@ -82,21 +82,22 @@ class LoopConfig:
     def describe(self) -> dict[str, Any]:
         """Returns, as plain values for JSON, the settings on which the result of the run depends."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: _plain(value) for name, value in fields.items() if name not in self.NOT_PART_OF_THE_RESULT}
+        return {name: plain_values(value) for name, value in fields.items() if name not in self.NOT_PART_OF_THE_RESULT}
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Returns settings as plain values for JSON: optimizers, schedules, functions and nested ones too."""
     if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
         inner = {"inner_optimizer": value.inner_optimizer} if hasattr(value, "inner_optimizer") else {}
-        settings = {key: _plain(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}
+        settings = {key: plain_values(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}
         return {"class": type(value).__name__, **settings}
     if dataclasses.is_dataclass(value):
-        parts = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        parts = {field.name: plain_values(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__name__, **parts}
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain_values(part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
+        return [plain_values(part) for part in value]
     if callable(value):
         code = getattr(value, "__code__", None)
         body = hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest()[:8] if code else ""

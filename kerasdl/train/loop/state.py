@@ -102,3 +102,5 @@ class Run:
     """Whether this call went on from a checkpoint, or found the run finished."""
     stopped: str
     """`"finished"`, or `"early"` where patience or a callback ended it."""
+    trainer: Any = None
+    """The trainer where one trained the model, its main network; it gives access to the others."""

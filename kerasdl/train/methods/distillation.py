@@ -1,6 +1,5 @@
 """Knowledge distillation: a student that learns from a teacher's outputs (https://arxiv.org/abs/1503.02531)."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,10 +19,11 @@ from ..distribute import strategies
 from ..distribute.placement import placed
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
+from ..trainer import Trainer
 
 
-class Distiller(keras.Model):
-    """A student under the loss of distillation; it shares the student's layers, and the teacher is none of them.
+class Distiller(Trainer):
+    """A student under the loss of distillation; the teacher is asked, and no part of it.
 
     `distill` makes one and trains it. `keras.distillation.Distiller` runs under `fit` too, but drops sample weights
     (and so class weights), judges validation by the teacher, writes the teacher into every checkpoint and leaves it
@@ -47,17 +47,18 @@ class Distiller(keras.Model):
         True
     """
 
+    takes_loss = True
+
     def __init__(self, student: keras.Model, teacher: keras.Model, temperature: float = 4.0, alpha: float = 0.5):
         check_logits(student, "student")
         check_logits(teacher, "teacher")
-        inputs = student.inputs[0] if isinstance(student, keras.Sequential) else student.input
-        super().__init__(inputs, student.outputs[0], name=student.name)
+        super().__init__({"student": student})
         # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
         self.ask_teacher = lambda x: teacher(x, training=False)
         self.temperature, self.alpha = temperature, alpha
         self.teacher_digest = digest_of(teacher)
 
-    def run_identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Tells this run from those with another teacher or another share of it."""
         return {"temperature": self.temperature, "alpha": self.alpha, "teacher": self.teacher_digest}
 
@@ -133,11 +134,9 @@ def distill(
     check_logits(teacher, "teacher", spec)
     check_fits(teacher, spec, name=f"{train.name}, for the teacher,")
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
-    strategy = strategies.strategy_for(student, config.strategy)
-    with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
-        model = Distiller(pupil, master, float(temperature), float(alpha))
-        run = fit(model, train, validation=validation, **settings)
-    return dataclasses.replace(run, model=student)
+    with placed(teacher, strategies.strategy_for(student, config.strategy)) as master:
+        model = Distiller(student, master, float(temperature), float(alpha))
+        return fit(model, train, validation=validation, **settings)
 
 
 def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:

@@ -16,10 +16,11 @@ from ..distribute import strategies
 from ..distribute.placement import placed
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
+from ..trainer import Trainer
 from .distillation import digest_of
 
 
-class FeatureDistiller(keras.Model):
+class FeatureDistiller(Trainer):
     """A student up to one of its layers, and a regressor from there to the width of a teacher's layer.
 
     It shares the student's layers, and the teacher is none of them. Labels do not count. `distill_features` makes one
@@ -38,9 +39,11 @@ class FeatureDistiller(keras.Model):
 
     Example:
         >>> pupil = FeatureDistiller(model, keras.models.clone_model(model), "stem_conv", "stem_conv")
-        >>> pupil.output_shape == model.get_layer("stem_conv").output.shape
+        >>> pupil.main.output_shape == model.get_layer("stem_conv").output.shape
         True
     """
+
+    takes_loss = True
 
     def __init__(self, student: keras.Model, teacher: keras.Model, guided: str, hint: str):
         own, wanted = _output_of(student, guided, "guided"), _output_of(teacher, hint, "hint")
@@ -48,12 +51,12 @@ class FeatureDistiller(keras.Model):
             rule = f"guided must have the shape of hint {tuple(wanted.shape)} but for the last axis"
             checks.refuse(rule, tuple(own.shape))
         regressor = keras.layers.Dense(wanted.shape[-1], name="hint_regressor")
-        super().__init__(student.inputs[0], regressor(own), name=student.name)
+        super().__init__({"student": keras.Model(student.inputs[0], regressor(own), name=student.name)})
         asked = keras.Model(teacher.inputs, wanted)
         self.ask_teacher = lambda x: asked(x, training=False)  # a function, since Keras would track a model
         self.layers_asked, self.teacher_digest = (guided, hint), digest_of(teacher)
 
-    def run_identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Tells this run from those with another teacher or other layers."""
         return {"layers": self.layers_asked, "teacher": self.teacher_digest}
 

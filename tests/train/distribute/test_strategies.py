@@ -23,7 +23,7 @@ SIZES = [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5
 
 
 def trained(model, data, task, **settings):
-    config = RunConfig(epochs=3, batch_size=16, learning_rate=0.05, progress="off", **settings)
+    config = RunConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.05, "progress": "off", **settings})
     return fit(model, data, validation=data, task=task, config=config)
 
 
@@ -180,9 +180,9 @@ def test_a_compiled_trainer_moves_with_the_state_of_its_optimizer(toy):
     models[1].set_weights(models[0].get_weights())
     x, y = toy.data()
     for model in models:  # Adam's averages are not zero when it moves
-        trained(model, (x, y), None, strategy=None)
+        trained(model, (x, y), None, strategy=None, learning_rate=None)
     histories = [
-        trained(model, (x, y), None, strategy=strategy).history["loss"]
+        trained(model, (x, y), None, strategy=strategy, learning_rate=None).history["loss"]
         for model, strategy in zip(models, (None, ONE), strict=True)
     ]
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-5)
@@ -198,7 +198,7 @@ def test_a_trainer_without_a_config_is_told_where_to_build_it(toy):
 
     model = compiled_trainer(lambda: Closed("secret"))
     with pytest.raises(ArgumentError, match=r"built again from its config.*\.scope\(\)"):
-        trained(model, toy.data(), None, strategy=ONE)
+        trained(model, toy.data(), None, strategy=ONE, learning_rate=None)
 
 
 def test_what_was_learnt_comes_back_even_if_the_block_fails(toy):

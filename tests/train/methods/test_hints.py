@@ -17,7 +17,7 @@ def test_a_step_is_the_regression_by_hand(toy):
     x, y = toy.data(24)
     student, teacher = toy.model(width=6), toy.model(width=9)
     pupil = FeatureDistiller(student, teacher, "hidden", "hidden")
-    hidden, regressor = student.get_layer("hidden"), pupil.get_layer("hint_regressor")
+    hidden, regressor = student.get_layer("hidden"), pupil.main.get_layer("hint_regressor")
     weights = tf.constant(np.where(y == 1, 3.0, 0.5), tf.float32)
     with tf.GradientTape() as tape:
         missing = teacher.get_layer("hidden")(x) - regressor(hidden(x))

@@ -105,23 +105,6 @@ def test_validation_pipelines_that_are_not_finite_are_refused(part):
     fit(dense(), train, validation=held, loss="mse", config=RunConfig(**QUIET, validation_steps=1))
 
 
-def test_a_trainer_without_a_call_is_refused_by_name():
-    class Pair(keras.Model):
-        """Trains by its step alone, as the GAN of Keras's guide does."""
-
-        def __init__(self):
-            super().__init__()
-            self.inner = dense()
-
-        def train_step(self, data):
-            return {"loss": keras.ops.mean(self.inner(data[0]))}
-
-    model = Pair()
-    model.compile(optimizer="sgd")
-    with pytest.raises(ArgumentError, match="must have a call method, or be built; got 'Pair'"):
-        fit(model, (np.zeros((8, 4)), np.zeros(8, int)), config=RunConfig(**QUIET))
-
-
 class Rivals(keras.Model):
     """Two networks, an optimizer for each and none in common, as in Keras's guide to GANs."""
 
