@@ -11,7 +11,14 @@ from .heads import replace_head
 
 
 def classification_task(
-    name: str, *, module: str, check: Callable, preprocess: Callable, preprocess_layers: Callable, example: Callable
+    name: str,
+    *,
+    module: str,
+    check: Callable,
+    preprocess: Callable,
+    preprocess_layers: Callable,
+    example: Callable,
+    summary: str = "",
 ) -> Task:
     """Returns the task of naming one of several classes: cross-entropy over logits, judged by accuracy.
 
@@ -22,6 +29,7 @@ def classification_task(
         preprocess: as in `Task`.
         preprocess_layers: as in `Task`.
         example: as in `Task`.
+        summary: as in `Task`.
 
     Returns:
         The task, not registered yet.
@@ -44,4 +52,5 @@ def classification_task(
         replace_head=replace_head,
         example=example,
         activation="softmax",
+        summary=summary,
     )

@@ -20,13 +20,12 @@ from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
-from . import archive
+from . import archive, evaluating
 from .card import write_card
-from .evaluating import answers_of, check_classes, check_single_output, evaluate_model, outputs_of
 from .exports import ExportOptions, export_bundle, with_preprocessing
-from .finetuning import claim_folder, finetune_model, model_and_data
+from .finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
 from .label_forms import fitting_labels
-from .manifest import PARTS, Manifest
+from .manifest import NETWORK, PARTS, Manifest
 from .readiness import public_name, ready_data, with_levels
 from .saving import write_parts
 
@@ -55,16 +54,19 @@ class Bundle:
     """Further parts by role, such as a tokenizer."""
     digest: str = ""
     """SHA-256 over the checksums of every file, empty for a bundle not saved yet."""
+    others: Mapping[str, keras.Model] = field(default_factory=dict, repr=False)
+    """Further networks by role, such as the discriminator beside a generator."""
 
     def __post_init__(self):
         outputs = self.model.outputs[0].shape[-1]
         try:
             self.task.check(self.preprocess, tuple(self.model.inputs[0].shape[1:]))
-            if self.labels and len(self.labels) != outputs:
+            if self.labels and self.task.predict is None and len(self.labels) != outputs:
                 checks.refuse(f"a bundle must have a label for each of its {outputs} outputs", len(self.labels))
-            if set(self.extra) != set(self.manifest.parts) - set(PARTS):
-                checks.refuse("extra must hold each further part of the manifest, and no other", sorted(self.extra))
-            gives = outputs_of(self.model, self.task, self.manifest.outputs)
+            if {*self.extra, *self.others} != set(self.manifest.parts) - set(PARTS):
+                given = sorted({*self.extra, *self.others})
+                checks.refuse("extra and others must hold each further part of the manifest, and no other", given)
+            gives = evaluating.outputs_of(self.model, self.task, self.manifest.outputs)
         except (ArgumentError, UnknownNameError) as error:
             raise BundleError(f"{self.manifest.name}: {error}") from None
         if gives != self.manifest.outputs:
@@ -73,7 +75,7 @@ class Bundle:
     @classmethod
     def of(
         cls,
-        model: keras.Model,
+        model: keras.Model | Mapping[str, keras.Model],
         *,
         name: str,
         task: str | Task,
@@ -89,7 +91,7 @@ class Bundle:
 
         Args:
             model: a functional model. A classifier gives logits, or probabilities where it ends in a softmax or
-                sigmoid; both are taken for what they are.
+                sigmoid; both are taken for what they are. Several networks come by role, the first of which answers.
             name: what to call the bundle.
             task: the task it solves.
             preprocess: settings of the task's preprocessing; for images `{"image_shape": (H, W, C), "scale": (-1, 1)}`.
@@ -112,8 +114,11 @@ class Bundle:
             >>> Bundle.of(model, name="iris", task="tabular_classification", preprocess=settings).task.name
             'tabular_classification'
         """
-        if not getattr(model, "outputs", None):
-            checks.refuse("a bundle's model must be functional or Sequential, and built", type(model).__name__)
+        model, *more = model.items() if isinstance(model, Mapping) else [("model", model)]
+        model, others = model[1], dict(more)
+        for each in (model, *others.values()):
+            if not getattr(each, "outputs", None):
+                checks.refuse("a bundle's model must be functional or Sequential, and built", type(each).__name__)
         inputs = [{"name": each.name, "shape": list(each.shape[1:]), "dtype": each.dtype} for each in model.inputs]
         manifest = Manifest(
             name=name,
@@ -125,9 +130,10 @@ class Bundle:
             metrics={data: dict(figures) for data, figures in (metrics or {}).items()},
             provenance=dict(provenance or {}),
             licence=licence,
+            parts={**PARTS, **{role: f"{role}{NETWORK}" for role in others}},
         )
         plain = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in preprocess.items()}
-        return cls(model, manifest, plain)
+        return cls(model, manifest, plain, others=others)
 
     @property
     def name(self) -> str:
@@ -138,6 +144,11 @@ class Bundle:
     def task(self) -> Task:
         """The task it solves."""
         return get_task(self.manifest.task)
+
+    @property
+    def networks(self) -> dict[str, keras.Model]:
+        """Its networks by role; the one that answers is `model`."""
+        return {"model": self.model, **self.others}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -164,8 +175,10 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
             True
         """
-        outputs = answers_of(self.model, self.task, raw, self.preprocess, batch_size)
-        return self.task.decode(to_scores(outputs, self.task.activation, self.manifest.outputs), self.labels)
+        outputs, context = evaluating.answers_of(self.networks, self.task, raw, self.preprocess, batch_size)
+        if self.task.predict is None:
+            outputs = to_scores(outputs, self.task.activation, self.manifest.outputs)
+        return self.task.decode(outputs, self.labels, context)
 
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
         """Returns logits (B, K) in float32 for raw input; a regression's values.
@@ -180,7 +193,9 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").logits(np.zeros((28, 28), "uint8")).shape
             (1, 10)
         """
-        outputs = answers_of(self.model, self.task, raw, self.preprocess, batch_size)
+        if self.task.predict is not None:
+            checks.refuse("logits are of tasks that take the output of one model", self.task.name, "Use predict.")
+        outputs, _ = evaluating.answers_of(self.networks, self.task, raw, self.preprocess, batch_size)
         return to_logits(outputs, self.task.activation, self.manifest.outputs)
 
     def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:
@@ -192,7 +207,7 @@ class Bundle:
             batch_size: examples computed at once.
 
         Returns:
-            `{"loss": ..., "accuracy": ...}`.
+            `{"loss": ..., "accuracy": ...}`; of a task with a trainer the figures of that and of the task.
 
         Raises:
             ArgumentError: data or labels do not fit the model, or there is no end to them.
@@ -202,13 +217,15 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
             True
         """
-        check_single_output(self.model, "evaluate")
+        if self.task.trainer is not None or self.task.predict is not None:
+            return evaluating.evaluate_networks(self.networks, self.task, self.ready(data, split="test"), batch_size)
+        evaluating.check_single_output(self.model, "evaluate")
         dataset = self.ready(data, split="test")
         outputs = self.model.outputs[0].shape[-1]
-        check_classes(dataset, self.labels, outputs, self.name)
+        evaluating.check_classes(dataset, self.labels, outputs, self.name)
         check_dataset_fits(self.model, dataset)
         dataset = fitting_labels(dataset, self.task, self.labels, outputs)
-        return evaluate_model(self.model, self.task, dataset, batch_size)
+        return evaluating.evaluate_model(self.model, self.task, dataset, batch_size)
 
     def finetune(
         self,
@@ -256,29 +273,12 @@ class Bundle:
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
-        model, train, validation, labels = model_and_data(self, train, validation, tuple(labels))
-        classes = {"classes": len(labels)} if "classes" in self.manifest.arguments else {}
-        manifest = dataclasses.replace(
-            self.manifest,
-            name=name or f"{self.name.removesuffix('_finetuned')}_finetuned",
-            arguments={**self.manifest.arguments, **classes},
-            labels=labels,
-            outputs="",
-            metrics={},
-            provenance={
-                "finetuned from": self.name,
-                "digest of that": self.digest,
-                "data": f"{public_name(train.name)}, {train.size} examples",
-                "data licence": train.licence,
-                "epochs": epochs,
-                "freeze": freeze,
-                "learning rate": learning_rate,
-                "seed": config.seed,
-            },
-        )
+        networks, train, validation, labels = networks_and_data(self, train, validation, tuple(labels), freeze)
+        manifest = tuned_manifest(self, train, name=name, labels=labels, freeze=freeze, config=config)
         claim_folder(config.folder, self.model, resume=config.resume)
-        finetune_model(model, train, validation, task=self.task, freeze=freeze, config=config)
-        tuned = Bundle(model, manifest, with_levels(self.preprocess, train), dict(self.extra))
+        finetune_networks(networks, train, validation, task=self.task, freeze=freeze, config=config)
+        settings, extra = with_levels(self.preprocess, train), dict(self.extra)
+        tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
         if validation is None:
             return tuned
         return tuned.with_metrics(f"{public_name(validation.name)} validation", tuned.evaluate(validation))

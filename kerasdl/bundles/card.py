@@ -3,15 +3,6 @@
 import math
 
 MOST_LABELS = 40
-TASKS = {
-    "image_classification": "names what an image shows",
-    "multi_label_classification": "names all that an image shows",
-    "text_classification": "names what a text is about",
-    "tabular_classification": "names what a row of numbers describes",
-    "tabular_regression": "predicts a number from a row of numbers",
-}
-
-
 LIMITS = {  # by what makes scores of a task's logits
     "softmax": "It knows the labels above and nothing else: any other input still gets one of them.",
     "sigmoid": "It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
@@ -23,11 +14,11 @@ def write_card(bundle) -> str:
     """Returns the card of a bundle in Markdown."""
     manifest = bundle.manifest
     inputs = ", ".join(f"`{each['name']}` {tuple(each['shape'])} {each['dtype']}" for each in manifest.inputs)
-    weights = sum(math.prod(weight.shape) for weight in bundle.model.weights)
+    weights = sum(math.prod(weight.shape) for network in bundle.networks.values() for weight in network.weights)
     lines = [
         f"# {manifest.name}",
         "",
-        f"A model that {TASKS.get(manifest.task, f'solves the task {manifest.task}')}.",
+        f"A model that {bundle.task.summary or f'solves the task {manifest.task}'}.",
         "",
         f"- Built from: {manifest.builder or 'a model of its own'}, {weights:,} weights",
         f"- Input: {inputs}, after the steps in preprocess.json",

@@ -37,11 +37,13 @@ def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: st
         checks.refuse(f"data for {name} must have its classes {own}", data.class_names, hint)
 
 
-def answers_of(model: keras.Model, task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int) -> np.ndarray:
-    """Returns the outputs (B, K) of a model for raw input.
+def answers_of(
+    networks: Mapping[str, keras.Model], task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int
+) -> tuple[Any, Any]:
+    """Returns what networks answer to raw input, the outputs (B, K) of one model or a tree, and the task's context.
 
     Args:
-        model: a model of one output.
+        networks: by role; where the task does not say how they answer, `model` has one output.
         task: whose preprocessing makes the model's input.
         raw: what the task takes, one input or many.
         settings: of the preprocessing.
@@ -51,18 +53,61 @@ def answers_of(model: keras.Model, task: Task, raw: Any, settings: Mapping[str, 
         ArgumentError: the input does not fit the model, or this has several outputs.
         DataError: the input cannot be read, or an answer is not finite.
     """
-    check_single_output(model, "predict")
+    model = networks["model"]
+    if task.predict is None:
+        check_single_output(model, "predict")
     checks.at_least("batch_size", batch_size, 1)
     if hasattr(raw, "__len__") and not len(raw):
         checks.refuse("raw must hold at least one input", raw)
-    inputs = task.preprocess(raw, settings)
+    inputs, context = task.preprocess(raw, settings)
+    if task.predict is not None:
+        return task.predict(networks, inputs, batch_size), context
     check_fits(model, inputs, name="raw input")
     (outputs,) = keras.tree.flatten(model.predict(inputs, batch_size=batch_size, verbose=0))
     if not np.isfinite(outputs).all():
         place = int(np.argwhere(~np.isfinite(outputs))[0][0])
         rule = f"a model must answer with finite numbers; {model.name} gives {outputs[place].tolist()[:6]}"
         raise DataError(f"{rule} for input {place}. Look for NaN and very large values in it, and in the weights.")
-    return outputs
+    return outputs, context
+
+
+def evaluate_networks(
+    networks: Mapping[str, keras.Model], task: Task, data: Dataset, batch_size: int
+) -> dict[str, float]:
+    """Returns the figures of networks over a finite dataset: those of the task's trainer, and those of the task.
+
+    Args:
+        networks: by role.
+        task: with a trainer or figures of its own.
+        data: examples as the trainer takes them.
+        batch_size: examples computed at once; a foreign pipeline has its own.
+
+    Raises:
+        ArgumentError: there is no end to the data, or neither trainer nor task measures anything.
+        DataError: a figure is not finite.
+    """
+    refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
+    found: dict[str, float] = {}
+    trainer = None if task.trainer is None else task.trainer(dict(networks))
+    if trainer is not None and measures(trainer):
+        loss = task.loss() if getattr(trainer, "takes_loss", False) else None
+        trainer.compile(loss=loss, metrics=task.metrics())
+        found |= trainer.evaluate(data.batches(batch_size), verbose=0, return_dict=True)
+    if task.figures is not None:
+        found |= task.figures(networks, data)
+    if not found:
+        hint = "Give the task figures=, or its trainer a compute_loss or test_step."
+        checks.refuse(f"the task {task.name} must have something to measure", "neither", hint)
+    for name, value in found.items():
+        if not np.isfinite(value):
+            raise DataError(f"{name} over {data.name} is {value}. Look for NaN and very large values in the data.")
+    return {name: float(value) for name, value in found.items()}
+
+
+def measures(trainer: keras.Model) -> bool:
+    """Returns whether a trainer computes a loss or has a test step of its own."""
+    own = [getattr(type(trainer), name) is not getattr(keras.Model, name) for name in ("compute_loss", "test_step")]
+    return any(own)
 
 
 def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
-"""Fine-tuning of a bundle's model: which of the engine's stages a word stands for, and whose run a folder holds."""
+"""Fine-tuning of a bundle: which of the engine's stages a word stands for, and whose run a folder holds."""
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ from kerasdl.train import RunConfig, finetune, fit
 
 from .evaluating import check_single_output
 from .label_forms import fitting_labels, plain_label_errors
+from .manifest import Manifest
+from .readiness import public_name
 
 HEAD_SHARE = 1 / 3
 GENTLER = 1 / 3
@@ -39,12 +42,18 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
     files.write_text(claim, digest)
 
 
-def model_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...]) -> tuple:
-    """Returns a copy of a bundle's model for the classes of the data, both datasets ready for it, and the classes.
+def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...], freeze: str) -> tuple:
+    """Returns copies of a bundle's networks for the classes of the data, both datasets ready, and the classes.
 
     Raises:
-        ArgumentError: data, labels and model do not fit together.
+        ArgumentError: data, labels, networks and what is to be frozen do not fit together.
     """
+    if bundle.task.trainer is not None:
+        if freeze != "none" or labels not in ((), bundle.labels):
+            rule = f"a bundle of the task {bundle.task.name} is tuned as a whole, with its own labels"
+            checks.refuse(rule, f"freeze={freeze!r}, labels={labels}", 'Pass freeze="none", and no labels.')
+        ready = [None if data is None else bundle.ready(data) for data in (train, validation)]
+        return {role: _copy(network) for role, network in bundle.networks.items()}, *ready, bundle.labels
     check_single_output(bundle.model, "fine-tune")
     train = bundle.ready(train, labels=labels)
     if validation is not None:
@@ -55,11 +64,43 @@ def model_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, 
         checks.refuse(f"validation data must have the training data's classes {labels}", validation.class_names)
     outputs = bundle.model.outputs[0].shape[-1] if labels == bundle.labels else len(labels)
     datasets = [None if data is None else _fitting(bundle, data, labels, outputs) for data in (train, validation)]
-    if labels != bundle.labels:
-        return bundle.task.replace_head(bundle.model, len(labels)), *datasets, labels
-    copy = keras.models.clone_model(bundle.model)
-    copy.set_weights(bundle.model.get_weights())
-    return copy, *datasets, labels
+    if labels == bundle.labels:
+        return {"model": _copy(bundle.model)}, *datasets, labels
+    if bundle.task.replace_head is None:
+        checks.refuse(f"data for a bundle of the task {bundle.task.name} must have its labels {bundle.labels}", labels)
+    return {"model": bundle.task.replace_head(bundle.model, len(labels))}, *datasets, labels
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def tuned_manifest(
+    bundle: Any, train: Dataset, *, name: str | None, labels: tuple[str, ...], freeze: str, config: RunConfig
+) -> Manifest:
+    """Returns the manifest of a bundle tuned from another: new labels, no figures yet, how it was made."""
+    manifest = bundle.manifest
+    classes = {"classes": len(labels)} if "classes" in manifest.arguments else {}
+    return dataclasses.replace(
+        manifest,
+        name=name or f"{bundle.name.removesuffix('_finetuned')}_finetuned",
+        arguments={**manifest.arguments, **classes},
+        labels=labels,
+        outputs="",
+        metrics={},
+        provenance={
+            "finetuned from": bundle.name,
+            "digest of that": bundle.digest,
+            "data": f"{public_name(train.name)}, {train.size} examples",
+            "data licence": train.licence,
+            "epochs": config.epochs,
+            "freeze": freeze,
+            "learning rate": config.learning_rate,
+            "seed": config.seed,
+        },
+    )
 
 
 def _fitting(bundle: Any, data: Dataset, labels: tuple[str, ...], outputs: int) -> Dataset:
@@ -67,11 +108,21 @@ def _fitting(bundle: Any, data: Dataset, labels: tuple[str, ...], outputs: int) 
     return fitting_labels(data, bundle.task, labels, outputs)
 
 
-def finetune_model(
-    model: keras.Model, train: Dataset, validation: Dataset | None, *, task: Task, freeze: str, config: RunConfig
+def finetune_networks(
+    networks: dict[str, keras.Model],
+    train: Dataset,
+    validation: Dataset | None,
+    *,
+    task: Task,
+    freeze: str,
+    config: RunConfig,
 ) -> None:
-    """Trains the model in place by the stages that `freeze` names."""
+    """Trains networks in place, a single model by the stages that `freeze` names."""
     checks.one_of("freeze", freeze, ("staged", "features", "none"))
+    model = networks["model"]
+    if task.trainer is not None:
+        fit(task.trainer(networks), train, validation=validation, task=task, config=config)
+        return
     if freeze == "none":
         with plain_label_errors():
             fit(model, train, validation=validation, task=task, config=config)

@@ -10,7 +10,7 @@ from kerasdl.core.startup.packages import optional
 from . import archive
 from .bundle import Bundle
 from .listing import EMBEDDED, list_bundles
-from .manifest import PARTS, read_json, read_manifest
+from .manifest import NETWORK, PARTS, read_json, read_manifest
 from .model_file import load_model_file
 
 REMOTE = "hf://"
@@ -39,9 +39,12 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
     """
     with archive.read(_locate(name_or_path), digest) as folder:
         manifest = read_manifest(folder)
-        extra = {role: name for role, name in manifest.parts.items() if role not in PARTS}
+        further = {role: name for role, name in manifest.parts.items() if role not in PARTS}
+        others = {role: name for role, name in further.items() if name.endswith(NETWORK)}
+        extra = {role: name for role, name in further.items() if role not in others}
         return Bundle(
             model=load_model_file(folder / manifest.parts["model"]),
+            others={role: load_model_file(folder / name) for role, name in others.items()},
             manifest=manifest,
             preprocess=_settings(folder / manifest.parts["preprocess"]),
             extra={role: (folder / name).read_bytes() for role, name in extra.items()},

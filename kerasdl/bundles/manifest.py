@@ -20,6 +20,7 @@ MAX_TEXT = 10_000
 MAX_LABELS = 100_000
 MAX_SIZE = 2**24
 PARTS = {"model": "model.keras", "preprocess": "preprocess.json", "card": "card.md"}
+NETWORK = ".keras"  # the ending of parts that are networks
 OUTPUTS = ("logits", "probabilities", "values")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "string")
 
@@ -51,7 +52,8 @@ class Manifest:
     licence: str = ""
     """The terms of the weights."""
     parts: Mapping[str, str] = field(default_factory=lambda: dict(PARTS))
-    """The file of each role: `model`, `preprocess` and `card`, and further ones such as `tokenizer` or `ema`."""
+    """The file of each role: `model`, `preprocess` and `card`, and further ones: networks, in files
+    that end in `.keras`, and others such as `tokenizer`."""
 
     def __post_init__(self):
         if type(self.schema) is not int or self.schema != SCHEMA:

@@ -39,7 +39,7 @@ def ready_data(
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
             checks.refuse("data must be (inputs, labels) or (inputs, labels, weights)", f"{len(data)} parts")
-        parts = (task.preprocess(data[0], settings), _texts(data[1]), *data[2:])
+        parts = (task.preprocess(data[0], settings)[0], _texts(data[1]), *data[2:])
         return as_dataset(parts, name="arrays", task=task.name, class_names=labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)

@@ -16,7 +16,8 @@ def write_parts(bundle: Any, folder: Path, *, half: bool = False) -> None:
         BundleError: the model is not flat, of Keras's and kerasdl's own layers.
     """
     parts = bundle.manifest.parts
-    save_model_file(bundle.model, folder / parts["model"], half=half)
+    for role, network in bundle.networks.items():
+        save_model_file(network, folder / parts[role], half=half)
     files.write_json(folder / parts["preprocess"], dict(bundle.preprocess))
     for role, content in bundle.extra.items():
         part = folder / parts[role]
@@ -25,4 +26,5 @@ def write_parts(bundle: Any, folder: Path, *, half: bool = False) -> None:
     (folder / "bundle.json").write_text(bundle.manifest.to_json(), encoding="utf-8")
     (folder / parts["card"]).write_text(bundle.card(), encoding="utf-8")
     read_manifest(folder)
-    check_model_file(folder / parts["model"])
+    for role in bundle.networks:
+        check_model_file(folder / parts[role])

@@ -19,7 +19,7 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
         checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
 
 
-def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
     """Cuts or pads each list of token ids to `settings["length"]` with `settings["padding_id"]`."""
     if not hasattr(raw, "__len__"):
         checks.refuse("raw must be lists of token ids", type(raw).__name__)
@@ -32,7 +32,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
                 rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first; give one list as [ids]."
             )
         row[: len(kept)] = kept
-    return padded
+    return padded, None
 
 
 def _no_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
@@ -57,5 +57,6 @@ register_task(
         preprocess=_preprocess,
         preprocess_layers=_no_layers,
         example=_example,
+        summary="names what a text is about",
     )
 )

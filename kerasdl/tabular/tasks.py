@@ -21,7 +21,7 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
             checks.within(f"a value of {name}", value, low, 1e30)
 
 
-def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
     features = len(settings["mean"])
     rule = f"raw rows must be numbers (B, {features})"
     try:
@@ -35,7 +35,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
         row, feature = np.argwhere(~np.isfinite(rows))[0]
         hint = "Leave such rows out, or fill them as the training data were."
         checks.refuse("raw rows must be finite", f"{rows[row, feature]} in row {row}, feature {feature}", hint)
-    return ((rows - settings["mean"]) / settings["std"]).astype("float32")
+    return ((rows - settings["mean"]) / settings["std"]).astype("float32"), None
 
 
 def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
@@ -65,6 +65,7 @@ classification = register_task(
         preprocess=_preprocess,
         preprocess_layers=_preprocess_layers,
         example=_classified,
+        summary="names what a row of numbers describes",
     )
 )
 register_task(
@@ -77,5 +78,6 @@ register_task(
         decode=decode_values,
         example=_measured,
         activation=None,
+        summary="predicts a number from a row of numbers",
     )
 )

@@ -181,7 +181,7 @@ def test_a_folder_with_train_and_test_alone_is_fine_tuned_without_validation(pho
 
 
 def test_a_file_where_a_folder_must_be_is_named_before_training(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasdl.bundles.bundle.finetune_model", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr("kerasdl.bundles.bundle.finetune_networks", lambda *args, **kwargs: pytest.fail("trained"))
     (tmp_path / "file").write_text("x")
     done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "file" / "mine.zip")
     assert (done.exit_code, "file is a file" in done.output) == (3, True)

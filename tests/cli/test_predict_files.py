@@ -109,5 +109,5 @@ def test_a_bundle_keeps_the_white_of_16_bit_files(tmp_path):
     tuned = kerasdl.load_bundle("glyphs_mobilenet").finetune(data, epochs=1, config=config)
     assert tuned.preprocess["levels"] == 4095
     file = tmp_path / "x" / "light" / "0.png"
-    inputs = tuned.task.preprocess([file], tuned.preprocess)
+    inputs, _ = tuned.task.preprocess([file], tuned.preprocess)
     np.testing.assert_allclose(inputs[0], data.arrays()[0][4], atol=1e-6)

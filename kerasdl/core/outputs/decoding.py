@@ -42,7 +42,7 @@ def to_logits(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def decode_classes(scores: Any, labels: Sequence[str]) -> list[dict]:
+def decode_classes(scores: Any, labels: Sequence[str], context: None = None) -> list[dict]:
     """Returns `{"label", "score", "scores": {label: probability}}` per row of probabilities (B, K), likeliest first.
 
     Labels that are missing are called by their number.
@@ -56,7 +56,7 @@ def decode_classes(scores: Any, labels: Sequence[str]) -> list[dict]:
     return results
 
 
-def decode_labels(scores: Any, labels: Sequence[str]) -> list[dict]:
+def decode_labels(scores: Any, labels: Sequence[str], context: None = None) -> list[dict]:
     """Returns `{"labels": [...], "scores": {label: probability}}` per row of probabilities (B, K), each by itself.
 
     Found are labels of a probability of one half and more. Labels that are missing are called by their number.
@@ -69,7 +69,7 @@ def decode_labels(scores: Any, labels: Sequence[str]) -> list[dict]:
     return results
 
 
-def decode_values(outputs: Any, labels: Sequence[str]) -> list[dict]:
+def decode_values(outputs: Any, labels: Sequence[str], context: None = None) -> list[dict]:
     """Returns `{"value": number}` per row of outputs (B, 1), or `{label: number, ...}` where there are more columns."""
     outputs = np.asarray(outputs, np.float64)
     names = list(labels) if len(labels) == outputs.shape[-1] else ["value"]

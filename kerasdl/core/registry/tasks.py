@@ -27,18 +27,29 @@ class Task:
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
     check: Callable[[Mapping[str, Any], tuple], None]
     """Raises `ArgumentError` where settings of the preprocessing do not fit a model of that input shape."""
-    preprocess: Callable[[Any, Mapping[str, Any]], Any]
-    """Turns raw input into the model's input array, by the settings that a bundle keeps in preprocess.json."""
+    preprocess: Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]
+    """Turns raw input into the model's inputs, by the settings that a bundle keeps in preprocess.json, and a context:
+    what `decode` must know of the raw input, such as the sizes of images; None for nothing."""
     preprocess_layers: Callable[[Mapping[str, Any], tuple], list]
     """Makes the built-in Keras layers that do the same inside a graph, from settings and the shape of a raw input."""
-    decode: Callable[[Any, Sequence[str]], list]
-    """Turns scores (probabilities; a regression's values) and labels into one plain result per example."""
-    replace_head: Callable[[Any, int], Any]
-    """Returns the model with a fresh head of so many outputs, every other weight kept."""
+    decode: Callable[[Any, Sequence[str], Any], list]
+    """Turns scores (probabilities; a regression's values), labels and context into one plain result per example."""
+    replace_head: Callable[[Any, int], Any] | None
+    """Returns the model with a fresh head of so many outputs, every other weight kept; None where that cannot be."""
     example: Callable[[Any, int, int], tuple]
     """Draws `(inputs, targets)` for `(model, batch, seed)`: what the contract test feeds."""
     activation: str | None = None
     """What makes scores of logits, `softmax` or `sigmoid`; None where outputs are taken as they are."""
+    predict: Callable[[Mapping[str, Any], Any, int], Any] | None = None
+    """Answers inputs by networks, so many examples at once: generation, search, suppression of what overlaps. None
+    takes the one output of the network `model`."""
+    trainer: Callable[[Mapping[str, Any]], Any] | None = None
+    """Makes what trains networks by role, `model` first, where loss or step are not those of Keras: a
+    `kerasdl.train.Trainer`. None trains the model itself."""
+    figures: Callable[[Mapping[str, Any], Any], Mapping[str, float]] | None = None
+    """Measures networks on a dataset by figures that no Keras metric gives."""
+    summary: str = ""
+    """What a model of the task does, for its card: "names what an image shows"."""
 
     def loss_for(self, model: Any, sample: Any = None) -> Any:
         """Makes the default loss over what a model gives: logits, or probabilities where it ends in a softmax.

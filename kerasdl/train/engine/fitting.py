@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.registry.tasks import Task
+from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
@@ -68,7 +68,8 @@ def fit(
         metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
             of the task.
         callbacks: Keras callbacks and watchers (trackers, `GradientMonitor`).
-        task: a `kerasdl.core.task.Task` or its name; None takes that of the training data.
+        task: a `kerasdl.core.Task` or its name; None takes that of the training data. A task with a trainer of its own
+            puts that around the model.
         config: all other settings.
 
     Returns:
@@ -89,6 +90,8 @@ def fit(
         config = dataclasses.replace(config, validation_steps=batches_of_pass(validation))
     if config.validation_steps is None:
         refuse_endless("validation data", validation, "Pass RunConfig(validation_steps=...), or data.take(n).")
+    if task is not None and get_task(task).trainer is not None and not isinstance(model, Trainer):
+        model = get_task(task).trainer({"model": model})
     own_step, lossless = has_own_train_step(model), isinstance(model, Trainer) and model.objective_is_own
     net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # what the data go into
     check_dataset_fits(net, train)  # NaN in it stops the run, which names the step

@@ -51,9 +51,11 @@ class ClassWeights:
             return self.table[0] * (1 - yes) + self.table[1] * yes
         if form in (Labels.NUMBERS, Labels.FIGURES, Labels.OTHER):
             numbers = tf.cast(_squeezed(labels, self.outputs), tf.int32)
-            if form is Labels.NUMBERS:  # a class that the loss ignores may lie outside; its weight counts nowhere
-                numbers = tf.clip_by_value(numbers, 0, len(self.table) - 1)
-            return tf.gather(self.table, numbers)
+            last = len(self.table) - 1
+            known = tf.gather(
+                self.table, tf.clip_by_value(numbers, 0, last)
+            )  # one that the loss ignores counts nowhere
+            return known if form is Labels.NUMBERS else tf.where((numbers >= 0) & (numbers <= last), known, 1.0)
         weighed = tf.cast(labels, tf.float32) * self.table
         return tf.ones_like(weighed) * self.table if self.by_label else tf.reduce_sum(weighed, -1)
 

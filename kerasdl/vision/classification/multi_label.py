@@ -45,5 +45,6 @@ register_task(
         replace_head=replace_head,
         example=_example,
         activation="sigmoid",
+        summary="names all that an image shows",
     )
 )

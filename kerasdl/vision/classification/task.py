@@ -32,10 +32,10 @@ def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
     check_levels(settings.get("levels"))
 
 
-def prepared(raw: Any, settings: Mapping[str, Any]) -> np.ndarray:
-    """Returns raw images as the model takes them."""
+def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
+    """Returns raw images as the model takes them; labels need no context."""
     shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
-    return prepare_images(raw, shape, scale, levels=settings.get("levels"))
+    return prepare_images(raw, shape, scale, levels=settings.get("levels")), None
 
 
 def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
@@ -71,5 +71,6 @@ register_task(
         preprocess=prepared,
         preprocess_layers=preparing_layers,
         example=_example,
+        summary="names what an image shows",
     )
 )

@@ -152,3 +152,11 @@ def test_inputs_alone_need_a_loss_of_the_model():
     run = fit(model, X, validation=as_dataset(X), config=config(epochs=3))
     assert run.history["loss"][0] > run.history["loss"][2] > 0
     assert run.history["val_loss"][2] < run.history["val_loss"][0]
+
+
+def test_classes_that_no_weight_names_weigh_one_where_the_loss_knows_no_classes():
+    model = one(units=1)
+    y = np.arange(12, dtype="int32").reshape(12, 1) % 4
+    error = (keras.ops.convert_to_numpy(model(X)) - y) ** 2
+    run = fit(model, (X, y), loss="mse", config=config(epochs=1, batch_size=12, class_weights={1: 5.0}))
+    np.testing.assert_allclose(run.history["loss"], np.mean(error * np.where(y == 1, 5.0, 1.0)), rtol=1e-5)
