@@ -235,7 +235,7 @@ class Bundle:
         epochs: int = 5,
         labels: Sequence[str] = (),
         freeze: str = "staged",
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = 2e-3,
         config: RunConfig | None = None,
         name: str | None = None,
     ) -> "Bundle":
@@ -251,7 +251,7 @@ class Bundle:
             freeze: `staged` trains the head alone for the first third of the epochs and then every layer, those below
                 the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
                 every layer.
-            learning_rate: the highest of the run.
+            learning_rate: the highest of the run; None takes that of the optimizers of the task's trainer.
             config: further settings. Its epochs and learning rate give way to the arguments; its seed also seeds
                 Python, NumPy and Keras; in its folder each stage has one of its own, so that a killed run goes on.
             name: of the new bundle; None adds `_finetuned`.

@@ -91,7 +91,7 @@ def evaluate_networks(
     trainer = None if task.trainer is None else task.trainer(dict(networks))
     if trainer is not None and measures(trainer):
         loss = task.loss() if getattr(trainer, "takes_loss", False) else None
-        trainer.compile(loss=loss, metrics=task.metrics())
+        trainer.compile(loss=loss, metrics=task.metrics() or None)
         found |= trainer.evaluate(data.batches(batch_size), verbose=0, return_dict=True)
     if task.figures is not None:
         found |= task.figures(networks, data)

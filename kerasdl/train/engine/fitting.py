@@ -129,7 +129,9 @@ def fit(
     with placed(model, strategy, compiled=own) as inner, computing_in(inner, config.mixed_precision):
         if not own:
             with strategy.scope():
-                inner.compile(optimizer_of(config, total, inner), loss=loss, metrics=in_scope(metrics, strategy))
+                inner.compile(
+                    optimizer_of(config, total, inner), loss=loss, metrics=in_scope(metrics, strategy) or None
+                )
         try:
             with saying_what_labels_lack():
                 run = Training(inner, train, validation, config, strategy, own_step).run(callbacks, length)

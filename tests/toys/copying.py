@@ -1,0 +1,83 @@
+"""A sequence-to-sequence net that copies digits: two inputs, a weight at each step, generation token by token."""
+
+import keras
+import numpy as np
+
+from kerasdl.core import Task, checks
+
+VOCABULARY, LENGTH, WIDTH = 8, 5, 32
+PADDING, START = 0, 1
+
+
+def seq2seq():
+    source = keras.Input((LENGTH,), dtype="int32", name="source")
+    given = keras.Input((LENGTH,), dtype="int32", name="given")
+    memory = keras.layers.Embedding(VOCABULARY, WIDTH, name="source_embedding")(source)
+    memory = keras.layers.GRU(WIDTH, return_sequences=True, name="encoder")(memory)
+    state = keras.layers.GlobalAveragePooling1D(name="summary")(memory)
+    x = keras.layers.Embedding(VOCABULARY, WIDTH, name="given_embedding")(given)
+    x = keras.layers.GRU(WIDTH, return_sequences=True, name="decoder")(x, initial_state=state)
+    seen = keras.layers.Attention(name="attention")([x, memory])
+    x = keras.layers.Concatenate(name="joined")([x, seen])
+    return keras.Model([source, given], keras.layers.Dense(VOCABULARY, name="head")(x), name="seq2seq")
+
+
+def padded(sequences):
+    rows = np.full((len(sequences), LENGTH), PADDING, "int32")
+    for row, tokens in zip(rows, sequences, strict=True):
+        row[: len(tokens)] = tokens
+    return rows
+
+
+def sequences(count=600, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, VOCABULARY, rng.integers(1, LENGTH + 1)) for _ in range(count)]
+
+
+def examples(count=600, seed=0):
+    """Returns inputs by name, what comes next at each step, and a weight of 1 at each step that is no padding."""
+    rows = padded(sequences(count, seed))
+    given = np.concatenate([np.full((len(rows), 1), START, "int32"), rows[:, :-1]], axis=1)
+    return {"source": rows, "given": given}, rows, (rows != PADDING).astype("float32")
+
+
+def prepared(raw, settings):
+    if not hasattr(raw, "__len__") or not all(0 < len(each) <= settings["length"] for each in raw):
+        checks.refuse(f"raw must be lists of 1 to {settings['length']} tokens", f"{raw!r}"[:60])
+    return padded(raw), [len(each) for each in raw]
+
+
+def generated(networks, source, batch_size):
+    """Takes the likeliest token at each step, and feeds it back."""
+    rows = np.full((len(source), LENGTH + 1), START, "int32")
+    for step in range(LENGTH):
+        logits = networks["model"].predict([source, rows[:, :-1]], batch_size=batch_size, verbose=0)
+        rows[:, step + 1] = logits[:, step].argmax(-1)
+    return rows[:, 1:]
+
+
+def right_copies(networks, data):
+    """Returns the share of sequences that are copied whole."""
+    source = data.arrays()[0]["source"]
+    answers = generated(networks, source, 64)
+    return {"copied": float(((answers == source) | (source == PADDING)).all(1).mean())}
+
+
+TASK = Task(
+    name="toy_copying",
+    module=__name__,
+    loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=list,
+    monitor=("val_loss", "min"),
+    check=lambda settings, shape: checks.at_least("length", settings.get("length"), 1),
+    preprocess=prepared,
+    preprocess_layers=lambda settings, shape: [],
+    decode=lambda tokens, labels, context: [
+        {"tokens": row[:length].tolist()} for row, length in zip(tokens, context, strict=True)
+    ],
+    replace_head=None,
+    example=lambda model, batch, seed: examples(batch, seed)[:2],
+    predict=generated,
+    figures=right_copies,
+    summary="copies a sequence of tokens",
+)

@@ -1,0 +1,171 @@
+"""Four toys through task, `fit`, resume, bundle, export: the pattern of families that are no classifiers."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import copying
+import gan
+import grid
+import squares
+
+from kerasdl import Bundle, BundleError, load_bundle
+from kerasdl.core import ArgumentError
+from kerasdl.core.registry import tasks
+from kerasdl.data import as_dataset
+from kerasdl.deploy import export_onnx, export_tflite, run_exported
+from kerasdl.train import RunConfig, fit
+
+NETWORKS = {
+    "gan": lambda: {"model": gan.generator(), "discriminator": gan.discriminator()},
+    "copying": lambda: {"model": copying.seq2seq()},
+    "squares": lambda: {"model": squares.detector()},
+}
+TOYS = {"gan": gan.TASK, "copying": copying.TASK, "squares": squares.TASK}
+SETTINGS = {"gan": {"latent": gan.LATENT}, "copying": {"length": copying.LENGTH}, "squares": {"side": squares.SIDE}}
+DATA = {"gan": gan.ring, "copying": copying.examples, "squares": squares.scenes}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    for task in TOYS.values():
+        tasks.register_task(task)
+    yield
+    for task in TOYS.values():
+        del tasks._tasks[task.name]
+
+
+def networks_of(name, seed=1):
+    keras.utils.set_random_seed(seed)
+    return NETWORKS[name]()
+
+
+def trained(name, count=128, **settings):
+    networks = networks_of(name)
+    config = RunConfig(**{"epochs": 2, "batch_size": 32, "strategy": None, "progress": "off", **settings})
+    model = networks["model"] if len(networks) == 1 else TOYS[name].trainer(networks)
+    run = fit(model, DATA[name](count), task=TOYS[name], config=config)
+    return networks, run
+
+
+def bundle_of(name, networks):
+    return Bundle.of(networks, name=name, task=TOYS[name], preprocess=SETTINGS[name])
+
+
+def raw_of(name):
+    if name == "squares":
+        return list(squares.scenes(3, seed=9)[0][..., 0])
+    return copying.sequences(3, seed=9) if name == "copying" else np.ones((3, gan.LATENT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOYS)
+def test_a_run_that_stops_and_goes_on_ends_with_the_same_weights(name, tmp_path):
+    whole, _ = trained(name, epochs=3, monitor=None, restore_best=False)
+    trained(name, epochs=1, folder=tmp_path / "run", restore_best=False)
+    resumed, run = trained(name, epochs=3, folder=tmp_path / "run", restore_best=False)
+    assert run.resumed
+    for role, network in whole.items():
+        for ours, theirs in zip(network.weights, resumed[role].weights, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("suffix", ["", ".zip"])
+def test_a_bundle_keeps_all_networks_and_answers_through_its_task(name, suffix, tmp_path):
+    bundle = bundle_of(name, networks_of(name))
+    again = load_bundle(bundle.save(tmp_path / f"toy{suffix}"))
+    assert list(again.networks) == list(NETWORKS[name]())
+    assert again.predict(raw_of(name)) == bundle.predict(raw_of(name))
+    assert len(again.predict(raw_of(name))) == 3
+    data = as_dataset(DATA[name](40, seed=3))
+    assert again.evaluate(data) == pytest.approx(bundle.evaluate(data))
+    assert TOYS[name].summary in again.card()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOYS)
+def test_files_of_the_main_network_compute_what_it_does(name, tmp_path):
+    model = networks_of(name)["model"]
+    inputs = as_dataset(DATA[name](8)).arrays()[0]
+    if name == "gan":
+        inputs = np.random.default_rng(0).normal(size=(8, gan.LATENT)).astype("float32")
+    expected = keras.tree.flatten(model(inputs))
+    for path, export in ((tmp_path / "toy.tflite", export_tflite), (tmp_path / "toy.onnx", export_onnx)):
+        export(model, path)
+        named = inputs if isinstance(inputs, dict) else {model.inputs[0].name: inputs}
+        given = run_exported(path, named)
+        for name_of, right in zip(model.output_names, expected, strict=True):
+            np.testing.assert_allclose(given[name_of], right, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_gan_learns_to_make_points_of_the_ring():
+    networks, run = trained("gan", 512, epochs=60)
+    assert set(run.history) >= {"d_loss", "g_loss"}
+    before, after = (gan.distance(each, None) for each in (networks_of("gan"), networks))
+    assert after["radius_error"] < 0.3 < before["radius_error"]
+    assert after["empty_sectors"] <= 2
+
+
+@pytest.mark.slow
+def test_sequences_are_copied_after_training_with_weights_of_steps():
+    bundle = bundle_of("copying", trained("copying", 600, epochs=60, learning_rate=1e-2)[0])
+    held = as_dataset(copying.examples(100, seed=7))
+    assert bundle.evaluate(held)["copied"] > 0.9
+    assert bundle.predict([[3, 4, 5], [7]]) == [{"tokens": [3, 4, 5]}, {"tokens": [7]}]
+    with pytest.raises(ArgumentError, match="raw must be lists of 1 to 5 tokens"):
+        bundle.predict([[]])
+
+
+@pytest.mark.slow
+def test_squares_are_found_in_images_of_another_size():
+    bundle = bundle_of("squares", trained("squares", 512, epochs=40, learning_rate=5e-3)[0])
+    figures = bundle.evaluate(as_dataset(squares.scenes(100, seed=7)))
+    assert figures["recall"] > 0.8
+    assert figures["boxes_a_square"] < 1.5
+    assert figures["loss"] < 0.3
+    large = np.zeros((32, 48), "float32")
+    large[4:16, 6:24] = 1
+    (found,) = bundle.predict([large])
+    assert np.abs(np.array(found["boxes"][0]) - [6, 4, 24, 16]).max() < 5
+
+
+def test_a_bundle_of_two_networks_is_tuned_as_a_whole():
+    bundle = bundle_of("gan", networks_of("gan"))
+    quiet = RunConfig(progress="off", strategy=None)
+    points = as_dataset(gan.ring(64))
+    tuned = bundle.finetune(points, epochs=1, freeze="none", learning_rate=None, config=quiet)
+    for role, network in bundle.networks.items():
+        pairs = zip(network.get_weights(), tuned.networks[role].get_weights(), strict=True)
+        assert any((ours != theirs).any() for ours, theirs in pairs)
+    with pytest.raises(ArgumentError, match="is tuned as a whole"):
+        bundle.finetune(points, epochs=1, config=quiet)
+    with pytest.raises(ArgumentError, match="logits are of tasks"):
+        bundle.logits(raw_of("gan"))
+
+
+def test_a_network_that_the_manifest_does_not_name_is_refused(tmp_path):
+    bundle = bundle_of("gan", networks_of("gan"))
+    with pytest.raises(BundleError, match="each further part of the manifest"):
+        Bundle(bundle.model, bundle.manifest, bundle.preprocess)
+
+
+@pytest.mark.slow
+def test_q_learning_finds_the_shortest_ways_and_goes_on_bit_for_bit(tmp_path):
+    whole = grid.Agent()
+    run = grid.play(whole, 5)
+    assert run.best.value == pytest.approx(grid.BEST, rel=0.02)
+    assert run.history["return"][0] < run.best.value
+    grid.play(grid.Agent(), 2, tmp_path / "run")
+    resumed = grid.Agent()
+    again = grid.play(resumed, 5, tmp_path / "run")
+    assert again.resumed
+    assert again.history["return"] == run.history["return"]
+    np.testing.assert_array_equal(resumed.kept.numpy(), whole.kept.numpy())
+    for ours, theirs in zip(resumed.network.weights, whole.network.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
