@@ -52,6 +52,10 @@ class Trainer(keras.Model):
     takes_loss: ClassVar[bool] = False
     """Whether a `compute_loss` of its own builds on a loss of the labels, that of `fit` or of its task."""
 
+    gradients_first: ClassVar[bool] = False
+    """Whether a `train_step` of several updates computes what they need before it makes the first, on one tape: a batch
+    in parts (`accumulation`) needs it, since parts before the last do not see an update."""
+
     def __new__(cls, *args: Any, **kwargs: Any):
         trainer = super().__new__(cls, *args, **kwargs)
         object.__setattr__(trainer, "_given", (args, kwargs))  # Keras would track the models in it, a teacher too

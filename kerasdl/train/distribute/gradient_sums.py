@@ -81,8 +81,8 @@ def plus(first: Sequence[Any] | None, second: Sequence[Any]) -> list[Any]:
 class Collector:
     """Takes the gradients that a model's own `train_step` applies, part after part, and applies their sums."""
 
-    def __init__(self, parts: int, over_replicas: bool):
-        self.parts, self.over_replicas = parts, over_replicas
+    def __init__(self, parts: int, over_replicas: bool, gradients_first: bool = False):
+        self.parts, self.over_replicas, self.gradients_first = parts, over_replicas, gradients_first
         self.totals: dict[int, list[Any]] = {}
         self.applied: set[int] = set()
 
@@ -102,6 +102,11 @@ class Collector:
         key = id(optimizer)
         if self.parts > 1 and key in self.applied:
             checks.refuse("accumulation needs a train_step that applies each optimizer once", type(optimizer).__name__)
+        if self.parts > 1 and self.applied and not self.gradients_first:
+            # Sums are applied in the last part alone: the gradients of earlier parts would not see the first update.
+            rule = "accumulation needs a train_step that makes one update, or takes all gradients before the first"
+            hint = "If it does, make the model a Trainer with gradients_first = True in its class."
+            checks.refuse(rule, f"a second one, by {type(optimizer).__name__}", hint)
         self.applied.add(key)
         total = plus(self.totals.get(key), [times(gradient, self.factor) for gradient in gradients])
         if self.number < self.parts - 1:

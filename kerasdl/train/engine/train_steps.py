@@ -17,7 +17,7 @@ from ..distribute.workers import Workers
 from ..objectives.class_weights import ClassWeights
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
 from ..optim.sparse_gradients import folded
-from ..trainer import has_own_train_step
+from ..trainer import Trainer, has_own_train_step
 
 Values = dict[str, tf.Tensor]
 
@@ -212,7 +212,9 @@ class Steps:
         batch = weigh(batch, self.way.class_weights)
         if self.way.strategy is None and self.way.parts == 1:
             return self.model.train_step(batch)
-        drifting, collector = self._drifting(), Collector(self.way.parts, self.way.strategy is not None)
+        gradients_first = isinstance(self.model, Trainer) and self.model.gradients_first
+        drifting = self._drifting()
+        collector = Collector(self.way.parts, self.way.strategy is not None, gradients_first)
         losses: Values = {}
         for number, (part, weight) in enumerate(self._parts(batch, share)):
             with tf.control_dependencies(collector.pending), collector.part(number, weight), self._counting(weight):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasdl
-from kerasdl.train import RunConfig, Watcher, fit
+from kerasdl.train import RunConfig, Trainer, Watcher, fit
 
 BATCH, STEPS, EXAMPLES = 16, 50, 80
 LOSS = {"from_logits": True}
@@ -34,6 +34,36 @@ class OwnStep(keras.Model):
             if metric.name != "loss":
                 metric.update_state(y, outputs)
         return {"loss": loss}
+
+
+class Rivals(Trainer):
+    """A classifier and a network that judges its logits, each with an optimizer of its own."""
+
+    def __init__(self, classifier, judge):
+        super().__init__({"classifier": classifier, "judge": judge})
+        self.given = keras.losses.SparseCategoricalCrossentropy(**LOSS)
+        self.entropy = keras.losses.BinaryCrossentropy(**LOSS)
+
+    def train_step(self, data):
+        (x, y), (classifier, judge) = data, self.networks.values()
+        wanted = keras.ops.cast(keras.ops.expand_dims(y, -1) > 0, "float32")
+        with tf.GradientTape(persistent=True) as tape:
+            logits = classifier(x, training=True)
+            judge_loss = self.entropy(wanted, judge(logits))
+            loss = self.given(y, logits) - judge_loss / 4
+        self.minimize(judge_loss, tape, "judge")
+        if not self.gradients_first:
+            with tf.GradientTape() as tape:
+                logits = classifier(x, training=True)
+                loss = self.given(y, logits) - self.entropy(wanted, judge(logits)) / 4
+        self.minimize(loss, tape, "classifier")
+        return {"loss": loss, "judge_loss": judge_loss}
+
+
+class RivalsAtOnce(Rivals):
+    """Takes both gradients before the first update, so that a batch may come in parts."""
+
+    gradients_first = True
 
 
 def jitter(image, seed):
@@ -94,6 +124,14 @@ def by_own_step(permuted, accumulation=1, norm=True, **settings):
     return model, fit(model, (x, y), config=config)
 
 
+def by_trainer(permuted, kind=Rivals, accumulation=1, norm=True, **settings):
+    logits = keras.Input((3,))
+    trainer = kind(net(norm=norm), keras.Model(logits, keras.layers.Dense(1, name="score")(logits)))
+    trainer.compile({"classifier": keras.optimizers.Adam(1e-2, **settings), "judge": keras.optimizers.SGD(0.1)})
+    run = fit(trainer, data(EXAMPLES, permuted), config=RunConfig(**SETTINGS, accumulation=accumulation))
+    return trainer, run
+
+
 CASES = {
     "plain": lambda permuted: by_fit(permuted, validation=True),
     "accumulation": lambda permuted: by_fit(permuted, accumulation=2, norm=False),
@@ -108,6 +146,8 @@ CASES = {
     "own": lambda permuted: by_own_step(permuted),
     "own_accumulation": lambda permuted: by_own_step(permuted, accumulation=2, norm=False),
     "own_clip": lambda permuted: by_own_step(permuted, global_clipnorm=0.05),
+    "trainer": lambda permuted: by_trainer(permuted, use_ema=True, ema_momentum=0.9),
+    "trainer_accumulation": lambda permuted: by_trainer(permuted, RivalsAtOnce, 2, norm=False, global_clipnorm=0.05),
     "own_ema": lambda permuted: by_own_step(permuted, use_ema=True, ema_momentum=0.9),
 }
 

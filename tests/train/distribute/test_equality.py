@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("equal_run.py")
 EXACT = ("plain", "accumulation", "clip_norm", "clip_value", "ema", "uneven", "almost_empty")
-EXACT += ("own", "own_accumulation", "own_clip", "own_ema")
+EXACT += ("own", "own_accumulation", "own_clip", "own_ema", "trainer", "trainer_accumulation")
 
 ROUNDED = ("plain", "own")
 OTHERS = ("worker0", "worker1", "mirrored")

@@ -213,6 +213,8 @@ def test_a_batch_in_parts_is_the_whole_batch():
     class Still(GAN):
         """Without a draw, which would be another in each part."""
 
+        gradients_first = True
+
         def train_step(self, data):
             real, (generator, judge) = data[0], self.networks.values()
             ones = ops.ones((ops.shape(real)[0], 1))
@@ -257,6 +259,19 @@ def test_averages_that_its_optimizers_keep_are_what_is_kept():
     assert all(seen)
     for average, variable in zip(averaging._model_variables_moving_average, variables, strict=True):
         np.testing.assert_array_equal(average.numpy(), variable.numpy())
+
+
+def test_averages_of_the_settings_are_what_is_validated_and_kept():
+    trainer = vae()
+    run = fit(trainer, data(), validation=data(16), config=settings(ema=0.8, restore_best=False))
+    for average, variable in zip(
+        trainer.optimizer._model_variables_moving_average, trainer.trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(average.numpy(), variable.numpy())
+    seeds = trainer.seeds.state.numpy()
+    trainer.seeds.state.assign(seeds - [0, 2])  # the two batches of the last validation, drawn again
+    found = trainer.evaluate(*data(16), batch_size=8, verbose=0, return_dict=True)
+    assert run.history["val_loss"][-1] == pytest.approx(found["loss"], rel=1e-4)
 
 
 def test_mixed_precision_computes_in_16_bits_and_leaves_outputs_alone():
@@ -331,6 +346,11 @@ def test_every_trainable_variable_has_one_optimizer():
 @pytest.mark.parametrize(
     ("made", "given", "text"),
     [
+        (
+            gan,
+            {"config": settings(accumulation=2)},
+            r"takes all gradients before the first; got 'a second one, by Adam'",
+        ),
         (gan, {"config": settings(learning_rate=0.1)}, r"leave these settings out; got \['learning_rate'\]"),
         (gan, {"config": settings(ema=0.9)}, r"leave these settings out; got \['ema'\]"),
         (gan, {"metrics": ["mae"]}, r"leave these settings out; got \['metrics'\]"),
@@ -339,7 +359,7 @@ def test_every_trainable_variable_has_one_optimizer():
         (vae, {"loss": "mse"}, "computes its own loss must not be given another; got 'VAE'"),
         (vae, {"config": settings(remat=True)}, "call"),
     ],
-    ids=["rate", "ema", "metrics", "validation", "roles", "loss", "remat"],
+    ids=["parts", "rate", "ema", "metrics", "validation", "roles", "loss", "remat"],
 )
 def test_what_it_would_not_heed_is_refused(made, given, text):
     with pytest.raises(ArgumentError, match=text):
