@@ -132,17 +132,21 @@ def wrong_entry(
         return f"shape {given.shape}, right {expected.shape}"
     near_zero = [names.index(name) for name in (*FLUSHED, SAME_SIGNS) if name in names]
     for name, right, shift, value in zip(names, expected, moved, given, strict=True):
-        finite = np.abs(right.astype("float64")) <= FAR
-        size = max(1.0, np.abs(right[finite].astype("float64")).max(initial=0.0))
+        finite, size = np.abs(right.astype("float64")) <= FAR, _size_of(right)
         gap = difference(right, value)
-        if name in FLUSHED[1:]:
-            gap = np.min([difference(expected[k], value) for k in near_zero], axis=0)
+        if name in FLUSHED[1:]:  # by the size of the answer that it is held against
+            gap = np.min([difference(expected[k], value) * size / _size_of(expected[k]) for k in near_zero], axis=0)
         held = finite & (shift <= 0.1 * bound * size)
         bad = finite & ~np.isfinite(value) if name in MINUTE else held & (gap > bound * size)
         if bad.any():
             where = np.unravel_index(np.argmax(np.where(bad, gap, -1.0)), right.shape)
             return f"on {name}: file gives {value[where]}, right {right[where]} (of at most {size:.4g})"
     return None
+
+
+def _size_of(right: np.ndarray) -> float:
+    magnitudes = np.abs(right.astype("float64"))
+    return max(1.0, magnitudes[magnitudes <= FAR].max(initial=0.0))
 
 
 def lost(names: list[str], expected: np.ndarray, given: np.ndarray) -> str | None:

@@ -22,7 +22,7 @@ MOST_AXES_OF_L2 = 4  # of a tensor that L2_NORMALIZATION takes
 @contextmanager
 def stable_formulas() -> Iterator[None]:
     """Puts those that every format needs in place of Keras's functions inside the block."""
-    with functions(backend.nn, sparse_plus=_sparse_plus):
+    with functions(backend.nn, sparse_plus=_sparse_plus), functions(backend.numpy, add=_add):
         yield
 
 
@@ -80,6 +80,13 @@ def _deviation(usual: Callable, x: Any, axis: Any = None, keepdims: bool = False
     if x.dtype != tf.float32:
         return usual(x, axis=axis, keepdims=keepdims)
     return tf.sqrt(_variance(usual, x, axis, keepdims))
+
+
+def _add(usual: Callable, x1: Any, x2: Any) -> tf.Tensor:
+    """Adds tensors of as many axes by their axes: Keras takes (1, 1, C) of one example for a bias of (1, C, 1)."""
+    ranks = {getattr(getattr(x, "shape", None), "rank", None) for x in (x1, x2)}
+    several = len(ranks) == 1 and None not in ranks and ranks != {1}
+    return tf.add(x1, x2) if several and x1.dtype == x2.dtype else usual(x1, x2)
 
 
 def _softplus(usual: Callable, features: Any, name: str | None = None) -> tf.Tensor:

@@ -211,3 +211,11 @@ def test_unit_norm_of_volumes_has_no_more_axes_than_kernels_take(quantize, tmp_p
     export_tflite(model, tmp_path / "m.tflite", quantize=quantize, representative=x)
     given = run_lite(tmp_path / "m.tflite", {"x": x})["norm"]
     assert relative_rmse(model(x), given) < (0.05 if quantize else 1e-6)
+
+
+def test_a_sum_that_keras_takes_for_a_bias_where_there_is_one_example_is_refused(tmp_path):
+    """Of one example, Keras's add takes (1, 1, 8) for a bias of (1, 8, 1): the model's answer hangs on the batch."""
+    a, b = keras.Input((8, 1), name="a"), keras.Input((1, 8), name="b")
+    model = keras.Model([a, b], L.Add(name="outer")([a, b]))
+    with pytest.raises(ExportError, match=r"gives the shape \(1, 8, 8\) in output 'outer', not \(1, 8, 1\)"):
+        export_tflite(model, tmp_path / "m.tflite")
