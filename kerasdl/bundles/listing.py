@@ -1,21 +1,66 @@
-"""The bundles that kerasdl brings, told without loading a net or TensorFlow."""
+"""Bundles by name, told without loading a net or any package: the embedded ones, and those that packages bring.
 
+A package brings bundles by an entry point of the group `kerasdl.bundles`, of which nothing is imported: its name is the
+bundle's, and `package.folder:file.zip` says where the file lies among those that the package installed.
+"""
+
+from importlib import metadata
 from pathlib import Path
+
+from kerasdl.core.errors import BundleError
 
 from . import archive
 from .manifest import read_manifest
 
 EMBEDDED = Path(__file__).with_name("embedded")
+GROUP = "kerasdl.bundles"
 
 
 def list_bundles() -> list[str]:
-    """Returns the names of the bundles that kerasdl brings.
+    """Returns the names of the bundles that kerasdl and installed packages bring.
+
+    Raises:
+        BundleError: two packages bring bundles of one name.
 
     Example:
-        >>> kerasdl.bundles.list_bundles()
-        ['digits_mobilenet', 'glyphs_mobilenet', 'glyphs_resnet', 'glyphs_vit', 'imagenet_efficientnet_lite0']
+        >>> kerasdl.bundles.list_bundles()[:2]
+        ['digits_mobilenet', 'glyphs_mobilenet']
     """
-    return sorted(path.stem for path in EMBEDDED.glob("*.zip"))
+    return sorted({*_embedded(), *_entries()})
+
+
+def package_of(name: str) -> str:
+    """Returns the package that brings a bundle, `kerasdl` for an embedded one.
+
+    Raises:
+        BundleError: two packages bring bundles of one name.
+
+    Example:
+        >>> kerasdl.bundles.package_of("digits_mobilenet")
+        'kerasdl'
+    """
+    return "kerasdl" if name in _embedded() else _entries()[name].dist.name
+
+
+def path_of(name: str) -> Path:
+    """Returns the file of a bundle that `list_bundles` names; an embedded one goes before that of a package.
+
+    Raises:
+        BundleError: the package that brings it installed no such file.
+    """
+    if name in _embedded():
+        return EMBEDDED / f"{name}.zip"
+    entry = _entries()[name]
+    module, _, file = entry.value.partition(":")
+    inside = "/".join([*module.split("."), file])
+    found = [each for each in entry.dist.files or () if each.as_posix() == inside]
+    path = Path(found[0].locate()) if found else None
+    if path is None or path.suffix != ".zip" or not path.is_file():
+        rule = f"{entry.dist.name} must install the .zip of its bundle {name!r}"
+        raise BundleError(
+            f"{rule}; there is no {inside}. Declare it as 'package.folder:file.zip', and as package data."
+        )
+    return path
 
 
 def bundled_models() -> dict[str, list[str]]:
@@ -26,7 +71,22 @@ def bundled_models() -> dict[str, list[str]]:
         ['glyphs_vit']
     """
     found: dict[str, list[str]] = {}
-    for name in list_bundles():
+    for name in _embedded():
         with archive.read(EMBEDDED / f"{name}.zip") as folder:
             found.setdefault(read_manifest(folder).builder, []).append(name)
     return found
+
+
+def _embedded() -> list[str]:
+    return sorted(path.stem for path in EMBEDDED.glob("*.zip"))
+
+
+def _entries() -> dict[str, metadata.EntryPoint]:
+    """Returns the entry points of bundles by name, without those that embedded ones hide."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        other = found.setdefault(entry.name, entry)
+        if (other.dist.name, other.value) != (entry.dist.name, entry.value):
+            both = sorted((other.dist.name, entry.dist.name))
+            raise BundleError(f"a bundle's name must be new; {both[0]} and {both[1]} both bring {entry.name!r}.")
+    return {name: entry for name, entry in found.items() if name not in _embedded()}

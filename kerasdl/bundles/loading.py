@@ -9,7 +9,7 @@ from kerasdl.core.startup.packages import optional
 
 from . import archive
 from .bundle import Bundle
-from .listing import EMBEDDED, list_bundles
+from .listing import list_bundles, path_of
 from .manifest import NETWORK, PARTS, read_json, read_manifest
 from .model_file import load_model_file
 
@@ -22,8 +22,8 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
     """Loads a bundle after checking every byte of it; nothing in it is executed.
 
     Args:
-        name_or_path: an embedded name (`list_bundles()` names all), a folder, a .zip, or `hf://owner/name`, the one
-            form that reaches the network; the repository there holds the file bundle.zip.
+        name_or_path: a name of `list_bundles()`, embedded or of an installed package, a folder, a .zip, or
+            `hf://owner/name`, the one form that reaches the network; the repository there holds the file bundle.zip.
         digest: what `Bundle.digest` must be, for a bundle from a stranger.
 
     Returns:
@@ -60,7 +60,7 @@ def _locate(name_or_path: str | os.PathLike) -> Path:
     if os.sep in str(name_or_path) or Path(name_or_path).suffix == ".zip":
         raise BundleError(f"a bundle is a folder or a .zip; nothing is at {str(name_or_path)!r}. Check the path.")
     checks.known_name("bundle", str(name_or_path), list_bundles(), "Or pass the path of a folder or a .zip.")
-    return EMBEDDED / f"{name_or_path}.zip"
+    return path_of(str(name_or_path))
 
 
 def _checked_kind(path: Path) -> Path:

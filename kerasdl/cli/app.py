@@ -90,12 +90,20 @@ def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json:
 @app.command()
 @reported
 def bundles(json: Json = False) -> None:
-    """List the embedded bundles."""
-    found = [kerasdl.load_bundle(name) for name in kerasdl.bundles.list_bundles()]
+    """List the bundles that kerasdl and installed packages bring."""
+    found = {name: kerasdl.load_bundle(name) for name in kerasdl.bundles.list_bundles()}
+    package_of = kerasdl.bundles.package_of
     if json:
-        return show_json([{**dataclasses.asdict(each.manifest), "digest": each.digest} for each in found])
-    rows = [(each.name, each.task.name, len(each.labels), each.model.count_params(), _figures(each)) for each in found]
-    show_table("bundles", ("name", "task", "labels", "weights", "measured"), rows)
+        told = ({"digest": each.digest, "package": package_of(name)} for name, each in found.items())
+        return show_json(
+            [{**dataclasses.asdict(each.manifest), **more} for each, more in zip(found.values(), told, strict=True)]
+        )
+    columns = ("name", "task", "labels", "weights", "measured", "package")
+    rows = [
+        (name, each.task.name, len(each.labels), each.model.count_params(), _figures(each), package_of(name))
+        for name, each in found.items()
+    ]
+    show_table("bundles", columns, rows)
 
 
 @app.command()

@@ -260,6 +260,4 @@ def _slopes(given: np.ndarray, slope: np.ndarray) -> list[np.ndarray]:
 def agree(found: Any, expected: Any, scale: float = 1.0) -> bool:
     """Returns whether figures agree to the accuracy of float32 over a few updates."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    return found.shape == expected.shape and bool(
-        np.allclose(found, expected, rtol=1e-3, atol=max(1e-4 * scale, 1e-30))
-    )
+    return found.shape == expected.shape and bool(np.allclose(found, expected, rtol=1e-3, atol=max(1e-4 * scale, 1e-6)))

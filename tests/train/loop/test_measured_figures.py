@@ -68,7 +68,7 @@ def test_a_figure_that_no_epoch_had_is_refused_at_the_end():
         ([Measured({"loss": 1.0})], r"names of their own; got 'loss'"),
         ([Measured({"fid": 1.0}), Measured({"fid": 2.0})], r"names of their own; got 'fid'"),
     ],
-    ids=str,
+    ids=["text", "list", "none", "truth", "number as name", "nothing", "loss", "twice"],
 )
 def test_what_is_no_figure_is_refused_by_name(watchers, text):
     with pytest.raises(ArgumentError, match=text):
