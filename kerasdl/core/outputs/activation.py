@@ -225,7 +225,7 @@ def _few(each: Any, rng: np.random.Generator) -> Any:
     dtype = keras.backend.standardize_dtype(each.dtype)
     if keras.backend.is_float_dtype(dtype):
         return rng.normal(size=shape).astype("float32")
-    return rng.integers(0, 2, shape).astype(dtype)
+    return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)  # pixels; of other numbers, token ids
 
 
 def _answers(model: keras.Model, inputs: Any, scale: float) -> list[tuple[np.ndarray, bool]]:

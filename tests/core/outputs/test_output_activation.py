@@ -247,3 +247,21 @@ def test_judges_of_logits_are_made_judges_of_probabilities():
         np.testing.assert_allclose(over.result(), metric.result())
     mean = keras.losses.MeanSquaredError()
     assert over_probabilities(mean) is mean
+
+
+def test_a_subclassed_net_over_bytes_shows_its_logits_on_pixels():
+    """On zeros and ones alone, small weights give figures that may be anything."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant([[-0.004, 0.004]]))
+
+        def call(self, x):
+            return self.head(x)
+
+    model = Net()
+    model(np.zeros((1, 1), "uint8"))
+    (end,) = output_activations(model, tf.TensorSpec((None, 1), tf.uint8))
+    assert not end.gives_probabilities
+    assert end.kind is not None
