@@ -6,24 +6,20 @@ it. An export is right on every output, or refused by an error of ours that name
 
 import faulthandler
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
+from fuzz_child import DRAWN, MARK, Child
+
 ROOT = Path(__file__).parents[2]
-MARK = "answer: "
-DRAWN = "drawn"  # what a child says once the model has answered all inputs by itself
 LIMIT = 400.0  # seconds for one file of one net, on a busy machine
 LIFE = 40  # files that a child writes before a fresh one takes over: TensorFlow keeps what it traced
 ALWAYS = ("tflite", "onnx", "tflite int8", "onnx int8")
@@ -98,7 +94,7 @@ def run(
         tell: gets a line for every net and find.
         formats: which files to write of each net; if None, four always and one of the others in turn.
     """
-    started, figures, child = time.monotonic(), Figures(), Child()
+    started, figures, child = time.monotonic(), Figures(), Child(__file__, LIMIT, LIFE)
     until = started + seconds
     try:
         while time.monotonic() < until and figures.nets != nets:
@@ -118,7 +114,7 @@ def run(
     return figures
 
 
-def _examine(child: "Child", seed: int, form: str, figures: Figures, until: float, tell: Callable) -> None:
+def _examine(child: Child, seed: int, form: str, figures: Figures, until: float, tell: Callable) -> None:
     """Writes one kind of file of a net; what is refused or fails is taken out and the rest written again."""
     gone = [number for net, number in figures.gone if net == seed]
     left = [number for number in range(12) if number not in gone] if gone else None
@@ -177,69 +173,6 @@ def _found(figures: Figures, find: Find, tell: Callable) -> None:
     if not same:
         figures.finds.append(find)
         tell(f"FIND seed {find.seed}, {find.format}, branch {find.branch} ({find.row}): {find.what}")
-
-
-class Child:
-    """A process that answers tasks, started anew where it has ended, hangs or has grown old."""
-
-    def __init__(self, script: str = __file__, limit: float = LIMIT, life: int = LIFE):
-        self.script, self.limit, self.life = script, limit, life
-        self.process: subprocess.Popen | None = None
-        self.asked = 0
-
-    def ask(self, task: dict) -> dict:
-        """Returns the answer to a task, or how the process ended over it."""
-        if self.process is None or self.asked >= self.life:
-            self._start()
-        self.asked += 1
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
-        until, drawn = time.monotonic() + self.limit, False
-        while True:
-            try:
-                line = self.lines.get(timeout=max(until - time.monotonic(), 0.01))
-            except Empty:
-                self.end()
-                return {"outcome": "hung", "what": f"not done after {self.limit:g} s"}
-            if line is None:
-                code = self.process.wait()
-                self.end()
-                if not drawn:
-                    return {"outcome": "gone", "what": f"the model itself ends the process with {code}"}
-                return {"outcome": "crashed", "what": f"the process ended with {code} in {_crashed_in(self.stack)}"}
-            drawn = drawn or line.strip() == DRAWN
-            if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK))
-
-    def _start(self) -> None:
-        self.end()
-        self.stack = Path(tempfile.gettempdir(), f"fuzz_stack_{os.getpid()}")
-        command = [sys.executable, self.script, str(self.stack)]
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process, self.asked, self.lines = (
-            subprocess.Popen(command, text=True, start_new_session=True, **streams),
-            0,
-            Queue(),
-        )
-        threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
-
-    def end(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def _crashed_in(stack: Path) -> str:
-    """Returns the innermost frame of the library in the stack that Python left behind."""
-    frames = re.findall(r'File "(.*kerasdl.*)", line (\d+) in (\w+)', stack.read_text() if stack.exists() else "")
-    return next((f"{Path(file).name}:{line} {name}" for file, line, name in frames), "an unknown place")
-
-
-def _read(stream: Any, lines: Queue) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
 
 
 def answer_tasks() -> None:

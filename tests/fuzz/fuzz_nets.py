@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from fuzz_layers import ANY, CHANGES_KIND, KINDS, SEQUENCE, TURNS, Draw, one
+from fuzz_layers import ANY, CHANGES_KIND, KINDS, SEQUENCE, TURNS
+from fuzz_rows import Draw, one
 
 BRANCHES = {"film": 3, "wave": 6, "volume": 8, "pixels": 8}  # 12 of the others
 SCALES = (0.1, 1.0, 10.0)

@@ -57,7 +57,7 @@ def run(
         count: how many calls at most.
         tell: gets a line for every find.
     """
-    from fuzz_exporting import Child
+    from fuzz_child import Child
 
     started, figures, child = time.monotonic(), Figures(), Child(__file__, LIMIT, LIFE)
     try:
@@ -391,7 +391,7 @@ def answer_tasks() -> None:
     sys.path[:0] = [str(ROOT)]
     for line in sys.stdin:
         outcome, what = examine(json.loads(line)["seed"])
-        from fuzz_exporting import MARK
+        from fuzz_child import MARK
 
         print("\n" + MARK + json.dumps({"outcome": outcome, "what": what}), flush=True)
 

@@ -6,10 +6,12 @@ import threading
 from pathlib import Path
 from queue import Queue
 
+import fuzz_child
 import fuzz_exporting
 import fuzz_judging as judging
 import fuzz_layers
 import fuzz_nets
+import fuzz_rows
 import keras
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ def test_a_wrong_file_and_a_crash_are_finds(monkeypatch):
     answer = fuzz_exporting._answer({"seed": 2, "format": "onnx", "only": [1, 3]})
     assert answer["outcome"] == "judged"
     assert [number for number, _ in answer["wrong"]] == [1, 3]
-    child = fuzz_exporting.Child()
+    child = fuzz_exporting.Child(fuzz_exporting.__file__, 400.0, 40)
     try:
         child._start()
         child.process.kill()
@@ -44,17 +46,20 @@ def test_a_wrong_file_and_a_crash_are_finds(monkeypatch):
         child.end()
 
 
-@pytest.mark.parametrize(("said", "outcome"), [(fuzz_exporting.DRAWN, "crashed"), ("", "gone")])
+@pytest.mark.parametrize(("said", "outcome"), [(fuzz_child.DRAWN, "crashed"), ("", "gone")])
 def test_a_process_that_ends_before_the_model_has_answered_is_no_fault_of_a_file(said, outcome, tmp_path):
-    child, command = fuzz_exporting.Child(), [sys.executable, "-c", f"print({said!r}); input()"]
+    child, command = (
+        fuzz_exporting.Child(fuzz_exporting.__file__, 400.0, 40),
+        [sys.executable, "-c", f"print({said!r}); input()"],
+    )
     child.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child.lines, child.stack = Queue(), tmp_path / "stack"
-    threading.Thread(target=fuzz_exporting._read, args=(child.process.stdout, child.lines), daemon=True).start()
+    threading.Thread(target=fuzz_child.read, args=(child.process.stdout, child.lines), daemon=True).start()
     assert child.ask({"seed": 0, "format": "onnx", "only": [1]})["outcome"] == outcome
 
 
 def test_every_layer_of_keras_is_drawn_or_left_out_with_a_reason():
-    source = "".join(Path(module.__file__).read_text() for module in (fuzz_layers, fuzz_nets))
+    source = "".join(Path(module.__file__).read_text() for module in (fuzz_layers, fuzz_rows, fuzz_nets))
     names = {}
     for name in (name for name in dir(keras.layers) if name[0].isupper()):
         names.setdefault(getattr(keras.layers, name), []).append(name)  # MaxPool2D is MaxPooling2D
@@ -126,12 +131,13 @@ def test_noise_is_what_one_unit_in_the_last_place_does():
 
 
 def test_the_sign_of_the_rounding_of_a_mean_is_noise():
-    net = fuzz_nets.drawn(953010, (2,))  # a norm over rows of one number, a product, and steps at zero
-    x = [np.full((1, 6, 4), array.max(), "float32") for array in net.friendly]
-    (right,) = judging.answers(net.model, x)
-    (moved,) = judging.noise(net.model, x, [right])
-    np.testing.assert_array_equal(moved[..., :2], 1.0)  # below or above zero
-    np.testing.assert_array_equal(moved[..., 2:], 0.0)  # above 100
+    entry = keras.Input((7,))
+    norm = keras.layers.LayerNormalization(epsilon=1e-14)(entry)
+    steps = [keras.layers.Discretization([bound])(norm) for bound in (0.0, 100.0)]
+    model, x = keras.Model(entry, steps), [np.full((3, 7), 0.7, "float32")]
+    near, far = judging.noise(model, x, judging.answers(model, x))
+    np.testing.assert_array_equal(near, 1.0)
+    np.testing.assert_array_equal(far, 0.0)
 
 
 def test_an_integer_file_must_give_numbers_where_the_model_does():
