@@ -222,6 +222,9 @@ class Dataset:
     def sizes(self, batch_size: int) -> np.ndarray | None:
         """Returns how many examples each batch of an epoch has; None where it is not known.
 
+        Raises:
+            ArgumentError: `batch_size` breaks its rule.
+
         Example:
             >>> load("iris").sizes(40)
             array([40, 40, 10])

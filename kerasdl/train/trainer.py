@@ -155,7 +155,11 @@ class Trainer(keras.Model):
         optimizer.apply(tape.gradient(loss, variables, output_gradients=scale), variables)
 
     def check_optimizers(self) -> None:
-        """Refuses optimizers that leave trainable variables out, share one, or are more than the update takes."""
+        """Refuses optimizers that leave trainable variables out, share one, or are more than the update takes.
+
+        Raises:
+            ArgumentError: they do.
+        """
         owned = self.optimizers
         owners: dict[int, list[str]] = {}
         for role, (_, variables) in owned.items():
@@ -234,7 +238,11 @@ class Trainer(keras.Model):
         self.compile(optimizer, **keras.tree.map_structure(_fresh, dict(other.compiled_with)))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Refuses: what is saved is the networks."""
+        """Refuses: what is saved is the networks.
+
+        Raises:
+            ArgumentError: always.
+        """
         hint = f"Save trainer.networks[{next(iter(self.networks))!r}]."
         checks.refuse("a trainer is not saved, its networks are", type(self).__name__, hint)
 
