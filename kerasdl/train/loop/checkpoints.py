@@ -88,7 +88,7 @@ class Checkpoints:
                 state = json.loads(_verify(folder, "state.json").read_text(encoding="utf-8"))
                 if state["best_file"]:
                     self.load_best(state["best_file"])
-                names = enumerate(state["large"])
+                names = enumerate(state.get("large", ()))  # runs of old have none
                 files_of = {name: _verify(folder, _large_file(place)) for place, name in names}
                 large = {name: np.load(file, "r", allow_pickle=False) for name, file in files_of.items()}
                 return Checkpoint(arrays, state, large)
