@@ -38,7 +38,7 @@ def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
     trained_here = ["digits_mobilenet", "glyphs_mobilenet", "glyphs_resnet", "glyphs_vit"]
     assert kerasdl.bundles.list_bundles() == [*trained_here, "imagenet_efficientnet_lite0"]
     for name in trained_here:
-        path = kerasdl.bundles.loading.EMBEDDED / f"{name}.zip"
+        path = kerasdl.bundles.listing.EMBEDDED / f"{name}.zip"
         assert path.stat().st_size < 1_500_000
         bundle = kerasdl.load_bundle(name)
         data = name.partition("_")[0]
@@ -211,7 +211,7 @@ def test_a_remote_name_without_a_network_says_how_to_bring_the_bundle(hub, monke
 def test_a_remote_bundle_is_read_through_the_links_of_the_hubs_cache(hub, monkeypatch, tmp_path):
     blob = tmp_path / "blobs" / "0123"
     blob.parent.mkdir()
-    blob.write_bytes((kerasdl.bundles.loading.EMBEDDED / "digits_mobilenet.zip").read_bytes())
+    blob.write_bytes((kerasdl.bundles.listing.EMBEDDED / "digits_mobilenet.zip").read_bytes())
     (tmp_path / "bundle.zip").symlink_to(blob)
     monkeypatch.setattr(hub, "hf_hub_download", lambda name, file: str(tmp_path / file))
     assert kerasdl.load_bundle("hf://owner/name").name == "digits_mobilenet"
