@@ -86,6 +86,8 @@ def planned(
     task = task_of(task, train, loss, seen)
     length, strategy = _steps_per_epoch(train, config), strategies.strategy_for(model, config.strategy)
     own = _keeps_its_own(model, config, loss, metrics)
+    if own:
+        _check_loss_scaling(model, config)
     if own or (lossless and loss is None):
         metrics = metrics or []
     else:
@@ -156,6 +158,18 @@ def _keeps_its_own(model: keras.Model, config: RunConfig, loss: Any, metrics: An
         rule = "a compiled model with its own train_step must leave these settings out"
         checks.refuse(rule, given, "Give them to its optimizers and to compile.")
     return True
+
+
+def _check_loss_scaling(model: keras.Model, config: RunConfig) -> None:
+    """Refuses float16 where an optimizer of the user's does not scale the loss: small gradients would become zero."""
+    plain = [
+        role
+        for role, optimizer in optimizers_of(model).items()
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    ]
+    if config.mixed_precision == "float16" and plain:
+        hint = "Wrap each in keras.optimizers.LossScaleOptimizer in compile, or pass mixed_precision='bfloat16'."
+        checks.refuse("mixed_precision 'float16' needs optimizers that scale the loss", plain, hint)
 
 
 def _check_own_step(model: keras.Model, config: RunConfig, loss: Any, validation: Dataset | None) -> None:

@@ -306,6 +306,14 @@ def test_a_sequential_model_gives_32_bits_in_mixed_precision(toy, task):
 # What is refused
 
 
+def test_float16_needs_optimizers_that_scale_the_loss():
+    trainer = gan(compiled=False)
+    scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    trainer.compile({"generator": scaling, "discriminator": "adam"})
+    with pytest.raises(ArgumentError, match=r"needs optimizers that scale the loss.*\['discriminator'\]"):
+        fit(trainer, data(), config=settings(mixed_precision="float16"))
+
+
 def test_networks_must_be_functional():
     class Own(keras.Model):
         def call(self, x):
