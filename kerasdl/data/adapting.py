@@ -24,7 +24,8 @@ def as_dataset(
 
     Arrays are taken as they are (64-bit numbers become 32-bit ones). Where `task` is not given it follows from them:
     whole-number labels (B,) with inputs (B, H, W, C) are image classification and with float inputs (B, D) tabular
-    classification; float labels with float inputs (B, D) are tabular regression; all else is `unknown`.
+    classification; float labels with float inputs (B, D) are tabular regression unless they are zeros and ones, which
+    may be marks of classes; all else is `unknown`.
 
     Args:
         source: a `Dataset`; arrays, as a pair (inputs, labels), as (inputs, labels, weights), or inputs alone; or a
@@ -191,6 +192,11 @@ def _narrow(array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32) if fits else array
 
 
+def _are_marks(labels: np.ndarray) -> bool:
+    """Returns whether labels are zeros and ones alone, such as one-hot classes, which may mean more than a figure."""
+    return np.unique(labels[:1000]).tolist() == [0.0, 1.0] and bool(np.isin(labels, (0, 1)).all())
+
+
 def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:
     whole = labels.ndim == 1 and labels.dtype.kind in "iu"
     if whole and inputs.ndim == 4:
@@ -198,6 +204,6 @@ def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:
     if inputs.ndim == 2 and inputs.dtype.kind == "f":
         if whole:
             return "tabular_classification"
-        if labels.dtype.kind == "f":
+        if labels.dtype.kind == "f" and not _are_marks(labels):
             return "tabular_regression"
     return "unknown"

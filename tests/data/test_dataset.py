@@ -146,6 +146,15 @@ def test_arrays_are_taken_as_they_are():
     assert as_dataset(dataset) is dataset
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_zeros_and_ones_are_no_figures_of_a_regression(dtype):
+    inputs, one_hot = np.zeros((6, 4), np.float32), np.eye(3, dtype=dtype)[[0, 1, 2, 1, 0, 2]]
+    assert as_dataset((inputs, one_hot)).task == "unknown"
+    assert as_dataset((inputs, one_hot[:, 0])).task == "unknown"
+    assert as_dataset((inputs, one_hot / 2)).task == "tabular_regression"
+    assert as_dataset((inputs, 0 * one_hot)).task == "tabular_regression"
+
+
 @pytest.mark.parametrize(
     ("source", "error", "text"),
     [
