@@ -2,6 +2,7 @@
 
 import functools
 import gc
+from types import SimpleNamespace
 
 import kerasdl  # first, so that TensorFlow starts in silence
 
@@ -11,12 +12,14 @@ import lanes
 import matplotlib
 import pytest
 from filling import fill_weights
+from tensorflow.lite.python import lite
 
 matplotlib.use("Agg")
 # Every traced graph is a heap of objects that point at one another: at its own pace Python would look through all of
 # them for a tenth of the time and more.
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
+lite.gc = SimpleNamespace(collect=lambda: 0)  # TensorFlow's converter looks through them after each model
 
 
 @pytest.fixture(autouse=True)
