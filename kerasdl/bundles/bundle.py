@@ -20,14 +20,15 @@ from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
-from . import archive, evaluating
 from .card import write_card
-from .exports import ExportOptions, export_bundle, with_preprocessing
-from .finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
-from .label_forms import fitting_labels
-from .manifest import NETWORK, PARTS, Manifest
-from .readiness import public_name, ready_data, with_levels
-from .saving import write_parts
+from .format import archive
+from .format.manifest import NETWORK, PARTS, Manifest
+from .format.saving import write_parts
+from .operations import evaluating
+from .operations.data_preparation import public_name, ready_data, with_levels
+from .operations.exports import ExportOptions, export_bundle, with_preprocessing
+from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
+from .operations.label_forms import fitting_labels
 
 PLAIN = ExportOptions()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kerasdl.core.errors import BundleError
 
-from . import archive
-from .manifest import read_manifest
+from .format import archive
+from .format.manifest import read_manifest
 
 EMBEDDED = Path(__file__).with_name("embedded")
 GROUP = "kerasdl.bundles"

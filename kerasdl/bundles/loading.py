@@ -7,11 +7,11 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import BundleError
 from kerasdl.core.startup.packages import optional
 
-from . import archive
 from .bundle import Bundle
+from .format import archive
+from .format.manifest import NETWORK, PARTS, read_json, read_manifest
+from .format.model_file import load_model_file
 from .listing import list_bundles, path_of
-from .manifest import NETWORK, PARTS, read_json, read_manifest
-from .model_file import load_model_file
 
 REMOTE = "hf://"
 REMOTE_FILE = "bundle.zip"

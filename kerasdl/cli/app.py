@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import kerasdl
-from kerasdl.bundles import archive
+from kerasdl.bundles.format import archive
 from kerasdl.core import EXPORT_FORMATS, checks
 from kerasdl.core.errors import ArgumentError, DataError
 

@@ -4,7 +4,7 @@ import pytest
 from forging import saved
 
 import kerasdl
-from kerasdl.bundles.model_file import check_model_file, load_model_file
+from kerasdl.bundles.format.model_file import check_model_file, load_model_file
 from kerasdl.core.errors import BundleError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import h5py
 
-from kerasdl.bundles import archive
-from kerasdl.bundles.manifest import Manifest, read_json, read_manifest
-from kerasdl.bundles.model_file import load_model_file
+from kerasdl.bundles.format import archive
+from kerasdl.bundles.format.manifest import Manifest, read_json, read_manifest
+from kerasdl.bundles.format.model_file import load_model_file
 
 FIELDS = {
     "name": "tiny",

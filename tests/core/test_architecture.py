@@ -82,6 +82,16 @@ ROOMS = {
         "quantization": ("samples", "export", "tflite", "keras2", "tfmot"),
         "compression": ("samples", "export", "tflite", "keras2", "tfmot", "profiling"),
     },
+    "bundles": {
+        "format": (),
+        "card": (),
+        "embedded": (),
+        "operations": ("format",),
+        "bundle": ("card", "format", "operations"),
+        "listing": ("format",),
+        "loading": ("bundle", "format", "listing"),
+        "resizing": ("bundle",),
+    },
 }
 SKIPPED = {"__init__", "__pycache__"}
 # path: why it may be longer than 400 lines; (path, function): why longer than 60.

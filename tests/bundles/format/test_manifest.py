@@ -9,7 +9,7 @@ from forging import FIELDS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasdl.bundles.manifest import MAX_JSON, SCHEMA, Manifest, parse_json, read_json, read_manifest
+from kerasdl.bundles.format.manifest import MAX_JSON, SCHEMA, Manifest, parse_json, read_json, read_manifest
 from kerasdl.core.errors import BundleError
 
 FULL = Manifest(

@@ -15,8 +15,8 @@ from forging import forge_model, layer, members, saved, stacked, without_ids, zi
 from keras import layers
 
 import kerasdl
-from kerasdl.bundles import model_file
-from kerasdl.bundles.model_file import check_model_file, load_model_file
+from kerasdl.bundles.format import model_file
+from kerasdl.bundles.format.model_file import check_model_file, load_model_file
 from kerasdl.core.errors import BundleError
 
 BIG = 10**8
@@ -233,7 +233,7 @@ def test_absurd_sizes_take_no_memory(honest, tmp_path):
     (tmp_path / "whole.keras").write_bytes(honest)
     script = f"""
         import pathlib, resource
-        from kerasdl.bundles.model_file import load_model_file
+        from kerasdl.bundles.format.model_file import load_model_file
         from kerasdl.core.errors import BundleError
         from kerasdl.core.memory import peak_memory
         resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))

@@ -12,7 +12,7 @@ from forging import forge_model, members, read_bundle, summed, write_bundle, zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kerasdl.bundles import archive, model_file
+from kerasdl.bundles.format import archive, model_file
 from kerasdl.core import memory
 from kerasdl.core.errors import BundleError
 

@@ -10,7 +10,7 @@ import keras
 from kerasdl.core import checks, files
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
-from .readiness import draw_samples, labelled
+from .data_preparation import draw_samples, labelled
 
 REPORT, CARD = ".json", ".md"
 

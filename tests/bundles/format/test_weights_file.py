@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from forging import forge_model, layer, members, stacked, weights_file
 
-from kerasdl.bundles.model_file import load_model_file
+from kerasdl.bundles.format.model_file import load_model_file
 from kerasdl.core.errors import BundleError
 
 BIG = 10**8

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 from forging import members, summed, zipped
 
-from kerasdl.bundles import archive
+from kerasdl.bundles.format import archive
 from kerasdl.core.errors import BundleError, DataError
 
 FILES = {"bundle.json": b"{}\n", "card.md": b"# tiny\n", "ema/weights.bin": bytes(range(256)) * 5}

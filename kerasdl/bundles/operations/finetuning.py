@@ -15,10 +15,10 @@ from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import RunConfig, finetune, fit
 
+from ..format.manifest import Manifest
+from .data_preparation import public_name
 from .evaluating import check_single_output
 from .label_forms import fitting_labels, plain_label_errors
-from .manifest import Manifest
-from .readiness import public_name
 
 HEAD_SHARE = 1 / 3
 GENTLER = 1 / 3

@@ -1,0 +1,1 @@
+"""Work of a bundle: data preparation, evaluation, fine-tuning, export."""
