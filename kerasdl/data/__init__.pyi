@@ -1,6 +1,6 @@
 from . import augment as augment
 from .dataset import Dataset as Dataset
-from .adapting import as_dataset as as_dataset
+from .adapters import as_dataset as as_dataset
 from .batching.samplers import Episodes as Episodes
 from .batching.samplers import LengthBuckets as LengthBuckets
 from .folders.reader import DataWarning as DataWarning

@@ -12,8 +12,8 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError, WeightsError
 
 from . import applications, keras_hub, torch_checkpoints, torch_file
-from .comparing import BOUND, difference
-from .pairing import fill, pair, units
+from .equivalence import BOUND, difference
+from .pairing import assign, pair, weight_groups
 from .report import ImportReport
 
 FORMS = (
@@ -76,7 +76,7 @@ def import_weights(
         or text.endswith((".safetensors", *torch_file.SUFFIXES))
         or Path(text).is_dir()
     ):
-        return torch_checkpoints.take(model, text)
+        return torch_checkpoints.load_checkpoint(model, text)
     checks.refuse(f"a source of weights must be {FORMS}", text)
 
 
@@ -90,7 +90,7 @@ def _loaded(path: str) -> keras.Model:
 def _by_structure(
     model: keras.Model, peer: keras.Model, told: str, preprocess: dict[str, Any] | None, *, blue_first: bool = False
 ) -> ImportReport:
-    mine, theirs = units(model), units(peer)
+    mine, theirs = weight_groups(model), weight_groups(peer)
     head = _head(model)
     without = bool(mine) and mine[-1].layer == head and len(theirs) == len(mine) - 1  # a peer without its top
     pairs, headed = pair(mine[:-1] if without else mine, theirs, head)
@@ -98,7 +98,7 @@ def _by_structure(
         kernel, array = pairs[0]
         pairs[0] = (kernel, np.asarray(array)[:, :, ::-1])
     before = model.get_weights()
-    numbers, whole = fill(pairs), headed and not without
+    numbers, whole = assign(pairs), headed and not without
     ends = (head, None if without else theirs[-1].layer)
     found = difference(model, peer, head=None if whole else head, ends=ends, blue_first=blue_first)
     if found is not None and found > BOUND:

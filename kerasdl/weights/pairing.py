@@ -20,7 +20,7 @@ FRONT = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 @dataclass(frozen=True)
-class Unit:
+class WeightGroup:
     """Weights that belong together: those of a layer, or of one of the two convolutions of a separable one."""
 
     layer: str
@@ -41,7 +41,7 @@ class _Node:
     weighted: set[int] = field(default_factory=set)  # operations with weights, up to and with this one
 
 
-def units(model: keras.Model) -> list[Unit]:
+def weight_groups(model: keras.Model) -> list[WeightGroup]:
     """Returns what holds weights in a functional model, nested models opened, in the order of its structure.
 
     Layers that only prepare pixels, `Rescaling` and `Normalization`, are left out.
@@ -54,14 +54,16 @@ def units(model: keras.Model) -> list[Unit]:
     seen: set[int] = set()
     for output in outputs:
         _visit(output, order, seen)
-    return [unit for operation in order for unit in _units_of(operation)]
+    return [group for operation in order for group in _groups_of(operation)]
 
 
-def pair(target: Sequence[Unit], source: Sequence[Unit], head: str | None = None) -> tuple[list[tuple], bool]:
+def pair(
+    target: Sequence[WeightGroup], source: Sequence[WeightGroup], head: str | None = None
+) -> tuple[list[tuple], bool]:
     """Returns each variable of one net with the array that it takes from another.
 
     Args:
-        target: the units of the net to fill.
+        target: the weight groups of the net to fill.
         source: those of the other, in the same order.
         head: the layer of the target that answers; where it alone differs, by its number of outputs, it is left out.
 
@@ -99,7 +101,7 @@ def pair(target: Sequence[Unit], source: Sequence[Unit], head: str | None = None
     return pairs, headed
 
 
-def fill(pairs: Iterable[tuple]) -> int:
+def assign(pairs: Iterable[tuple]) -> int:
     """Gives every variable the array that it is paired with; returns how many numbers that were."""
     count = 0
     for variable, array in pairs:
@@ -118,7 +120,7 @@ def _node_of(operation: keras.Operation):
     def call(*args, **kwargs):
         sources = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, _Node)]
         node = _Node(operation, sources, set().union(*(source.weighted for source in sources)))
-        if _units_of(operation):
+        if _groups_of(operation):
             node.weighted.add(id(operation))
         outputs = len(operation._inbound_nodes[0].output_tensors)  # Keras has no public name for it
         return node if outputs == 1 else [node] * outputs
@@ -148,20 +150,20 @@ def _ordered(node: _Node) -> list[_Node]:
     return sorted(node.sources, key=lambda source: -len(source.weighted))
 
 
-def _units_of(operation: Any) -> list[Unit]:
+def _groups_of(operation: Any) -> list[WeightGroup]:
     weights = [] if isinstance(operation, FRONT) else list(getattr(operation, "weights", ()))
     if not weights:
         return []
     if isinstance(operation, (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)):
-        return [Unit(operation.name, tuple(weights[:1])), Unit(operation.name, tuple(weights[1:]))]
-    return [Unit(operation.name, tuple(weights))]
+        return [WeightGroup(operation.name, tuple(weights[:1])), WeightGroup(operation.name, tuple(weights[1:]))]
+    return [WeightGroup(operation.name, tuple(weights))]
 
 
-def _fits(mine: Unit, theirs: Unit) -> bool:
+def _fits(mine: WeightGroup, theirs: WeightGroup) -> bool:
     return [_bare(shape) for shape in mine.shapes] == [_bare(shape) for shape in theirs.shapes]
 
 
-def _fits_but_for_outputs(mine: Unit, theirs: Unit) -> bool:
+def _fits_but_for_outputs(mine: WeightGroup, theirs: WeightGroup) -> bool:
     return [_bare(shape)[:-1] for shape in mine.shapes] == [_bare(shape)[:-1] for shape in theirs.shapes]
 
 

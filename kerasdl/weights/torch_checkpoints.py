@@ -15,16 +15,16 @@ from kerasdl.core.registry.models import list_models, spec
 from kerasdl.core.startup.packages import optional
 
 from . import safetensors, torch_file
-from .pairing import fill
+from .pairing import assign
 from .report import ImportReport
-from .torch_layers import wanted
+from .torch_layers import arrays_for
 
 REMOTE = "hf://"
 FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json")
 KINDS = ("hugging-face", "torch")
 
 
-def take(model: keras.Model, source: str) -> ImportReport:
+def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     """Fills a model from a checkpoint, all or nothing; see `import_weights`.
 
     Raises:
@@ -43,7 +43,7 @@ def take(model: keras.Model, source: str) -> ImportReport:
         module = peer.name_of(layer.name, names)
         if module is None:
             _refuse(layer, [tuple(weight.shape) for weight in layer.weights], "no layer of that kind")
-        found = list(wanted(layer, module, peer.order_of(layer.name)))
+        found = list(arrays_for(layer, module, peer.order_of(layer.name)))
         changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in found]
         changed = [(variable, change(array)) for variable, array, change in changed]
         if isinstance(layer, own.PositionEmbedding):
@@ -55,7 +55,7 @@ def take(model: keras.Model, source: str) -> ImportReport:
             headed = False
         else:
             _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
-    return ImportReport(source, fill(pairs), headed, _preprocess(place), notes=tuple(notes))
+    return ImportReport(source, assign(pairs), headed, _preprocess(place), notes=tuple(notes))
 
 
 def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:

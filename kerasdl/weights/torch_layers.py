@@ -7,10 +7,10 @@ import numpy as np
 
 from kerasdl import layers as own
 
-Wanted = Iterator[tuple[keras.Variable, str, Callable[[np.ndarray], np.ndarray]]]
+ArrayTransfers = Iterator[tuple[keras.Variable, str, Callable[[np.ndarray], np.ndarray]]]
 
 
-def wanted(layer: keras.Layer, module: str, order: tuple[int, ...] | None = None) -> Wanted:
+def arrays_for(layer: keras.Layer, module: str, order: tuple[int, ...] | None = None) -> ArrayTransfers:
     """Yields each variable of a layer with the name of its array and what is done to that.
 
     Args:
@@ -28,7 +28,7 @@ def wanted(layer: keras.Layer, module: str, order: tuple[int, ...] | None = None
         yield from _plain(layer, module, order)
 
 
-def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> Wanted:
+def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> ArrayTransfers:
     ordered = _same if order is None else lambda array: _reordered(array, order)
     if isinstance(layer, keras.layers.BatchNormalization):
         names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -51,7 +51,7 @@ def _turn_of(layer: keras.Layer) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array  # (F, C, H, W)
 
 
-def _attention(layer: keras.layers.MultiHeadAttention, module: str) -> Wanted:
+def _attention(layer: keras.layers.MultiHeadAttention, module: str) -> ArrayTransfers:
     parts = {"query": "attention.query", "key": "attention.key", "value": "attention.value", "output": "output.dense"}
     dense = {
         "query": layer.query_dense,
@@ -67,7 +67,7 @@ def _attention(layer: keras.layers.MultiHeadAttention, module: str) -> Wanted:
             yield variable, f"{module}.{name}.{'weight' if kernel else 'bias'}", change
 
 
-def _window_attention(layer: keras.Layer, module: str) -> Wanted:
+def _window_attention(layer: keras.Layer, module: str) -> ArrayTransfers:
     for part in ("query", "key", "value", "output"):
         name = f"{module}.output.dense" if part == "output" else f"{module}.self.{part}"
         yield getattr(layer, f"{part}_kernel"), f"{name}.weight", np.transpose

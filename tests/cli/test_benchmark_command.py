@@ -8,7 +8,7 @@ from filling import fill_weights
 from PIL import Image
 from typer.testing import CliRunner
 
-from kerasdl.cli.app import app
+from kerasdl.cli.commands import app
 from kerasdl.deploy import export_onnx, export_tflite
 
 

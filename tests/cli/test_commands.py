@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import kerasdl
-from kerasdl.cli.app import app
+from kerasdl.cli.commands import app
 from kerasdl.core import ArgumentError
 
 

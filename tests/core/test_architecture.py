@@ -46,7 +46,7 @@ ROOMS = {
         "sources": ("images", "trees"),
         "batching": ("augment", "images", "sources", "trees"),
         "dataset": ("batching", "images", "pipelines", "sources", "trees"),
-        "adapting": ("dataset", "sources", "trees"),
+        "adapters": ("dataset", "sources", "trees"),
         "model_fit": ("dataset",),
         "resampling": ("dataset",),
         "tfds_source": ("dataset", "sources"),
