@@ -1,11 +1,11 @@
-"""kerasdl: deep learning's curriculum as one Keras 3 library, from building block to checked file on the phone.
+"""kerasdl: a deep-learning curriculum as one Keras 3 library, from building block to verified file on the phone.
 
 Importing it loads no TensorFlow: everything below loads on first use.
 """
 
 import lazy_loader
 
-from kerasdl.core.refusals import say_refusals_once
+from kerasdl.core.refusals import report_errors_once
 from kerasdl.core.startup.import_hooks import import_after
 from kerasdl.core.startup.quiet import silence_tensorflow
 from kerasdl.core.startup.worker_startup import join_at_start
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 silence_tensorflow()
 join_at_start()
-say_refusals_once()
+report_errors_once()
 # Keras finds a class in a saved model only once its module is loaded.
 import_after(
     "keras",

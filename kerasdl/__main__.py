@@ -1,4 +1,4 @@
-"""`python -m kerasdl` is the command line."""
+"""Entry point of `python -m kerasdl`, the command line."""
 
 from kerasdl.cli import main
 

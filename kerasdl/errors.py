@@ -1,4 +1,4 @@
-"""Errors that kerasdl raises on purpose, under the name where a user looks for them: `kerasdl.errors`."""
+"""Errors of kerasdl under their public name, `kerasdl.errors`."""
 
 from kerasdl.core.errors import (
     ArgumentError,

@@ -56,7 +56,7 @@ def reported(command: Callable) -> Callable:
             raise typer.Exit(0) from None
         except tuple(kind for kind, _ in EXIT_CODES) as error:
             text = " ".join(str(error).split())
-            if refusals.is_first_to_say(text):
+            if refusals.is_first_report(text):
                 print("error:", text, file=sys.stderr)
             code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
             raise typer.Exit(code) from None

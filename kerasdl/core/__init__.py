@@ -1,4 +1,4 @@
-"""What every other package stands on: registry, tasks, checks, errors, files, seeds."""
+"""Base of all other packages: registry, tasks, checks, errors, files, seeds."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Argument checks with one error style: the rule, what came, what to do."""
+"""Argument checks with one form of error: the rule, the value, the remedy."""
 
 import difflib
 import math
@@ -14,7 +14,7 @@ def refuse(rule: str, got: Any, hint: str = "") -> NoReturn:
 
 
 def one_of(name: str, value: Any, allowed: Collection, hint: str = "") -> Any:
-    """Returns `value` if it stands in `allowed`, else raises `ArgumentError`."""
+    """Returns `value` if it is in `allowed`, else raises `ArgumentError`."""
     if value not in allowed:
         refuse(f"{name} must be one of {tuple(allowed)}", value, hint)
     return value
@@ -28,7 +28,7 @@ def at_least(name: str, value: Any, low: int, hint: str = "") -> int:
 
 
 def counts(name: str, value: Any) -> tuple[int, ...]:
-    """Returns a sequence of one integer or more, each 1 or more, as a tuple, else raises `ArgumentError`."""
+    """Returns a non-empty sequence of integers of 1 or more as a tuple, else raises `ArgumentError`."""
     numbers = value if isinstance(value, (tuple, list)) else ()
     if not numbers or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < 1 for n in numbers):
         refuse(f"{name} must hold one integer or more, each of 1 or more", value)

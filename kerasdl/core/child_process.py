@@ -11,22 +11,22 @@ from typing import Any
 
 
 class ChildProcess:
-    """The caller's end of a child process."""
+    """Child process as its caller sees it: lines in, JSON out."""
 
     def __init__(self, process: subprocess.Popen, errors: Any):
         self.process, self._errors = process, errors
 
     def ask(self, line: Any) -> Any:
-        """Sends one line, and returns what the answer holds; None where the process has ended."""
+        """Sends one line, and returns the decoded answer; None if the process has ended."""
         try:
-            # Past Python's buffer, which would be flushed once more, and fail, as the pipe is closed.
+            # Written without Python's buffer: its last flush would fail on the closed pipe.
             os.write(self.process.stdin.fileno(), f"{line}\n".encode())
         except BrokenPipeError:
             return None
         return self.answer()
 
     def answer(self) -> Any:
-        """Returns what the next line of the process holds; None where it has ended."""
+        """Returns the decoded next line of the process; None if it has ended."""
         line = self.process.stdout.readline()
         return json.loads(line) if line else None
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside, flushed to disk, renamed into place."""
+"""Atomic writes of files and folders: written to a temporary name, flushed to disk, renamed into place."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path to write to; when the block ends well it becomes `path`, else it is removed.
+    """Yields a temporary path; it becomes `path` when the block succeeds, and is removed when it fails.
 
-    The temporary name ends as `path` does, so writers that look at the suffix work.
+    The temporary file has the name of `path`, so that writers which look at the suffix work.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,9 +31,9 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields an empty folder to fill; when the block ends well it becomes `path`, replacing what stood there.
+    """Yields an empty folder; when the block succeeds it becomes `path` and replaces the folder there.
 
-    A folder is replaced by two renames: a kill just between them leaves the old one as `.writing-*/old` beside.
+    A folder is replaced by two renames. A kill between them leaves the old folder as `.writing-*/old` beside `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +59,13 @@ def writing_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Writes `text` to a file as UTF-8, atomically."""
     with writing(path) as file:
         file.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON with a closing newline, whole or not at all."""
+    """Writes `value` to a file as indented JSON with a final newline, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

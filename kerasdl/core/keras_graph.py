@@ -1,4 +1,4 @@
-"""Graph of a functional model: its layers, and a replay with other operations in place of its own."""
+"""Graph of a functional model: its layers, and a replay with substituted operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,36 +11,36 @@ Call = Callable[..., Any]
 
 
 def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns every layer of a model, those inside wrappers and nested models included."""
-    return list(model._flatten_layers(include_self=False))  # Keras has no public name for it
+    """Returns every layer of a model, including those inside wrappers and nested models."""
+    return list(model._flatten_layers(include_self=False))  # no public name in Keras
 
 
 def is_graph(model: keras.Model) -> bool:
-    """Tells whether a model knows its graph (functional or Sequential), unlike a subclassed one."""
+    """Returns whether a model has a graph of layers: functional and Sequential models do, subclassed ones do not."""
     return bool(getattr(model, "inputs", None))
 
 
 def replay(
     model: keras.Model,
     inputs: list[Any],
-    stand_in: Callable[[keras.Operation], Call],
+    substitute: Callable[[keras.Operation], Call],
     on_masks: Callable[[list[Any], list[Any]], None] | None = None,
 ) -> Any:
-    """Runs the graph of a model on values of any kind; models nested in it are opened.
+    """Runs the graph of a model on values of any kind, nested models included.
 
     Args:
         model: a functional or Sequential model.
         inputs: one value for each input, in the order of `model.inputs`: tensors of any library, shapes, names.
-        stand_in: gives what is called in place of an operation (a layer, or a bare function of `keras.ops`), with the
-            operation's own arguments, its tensors replaced by values. A shared layer is asked for at every call.
-        on_masks: is told the values and the masks with which a nested model is called, whose layers would find these on
-            their tensors; None leaves them unheeded.
+        substitute: returns the function to call in place of an operation (a layer, or a bare function of `keras.ops`),
+            with the operation's arguments, tensors replaced by values. It is asked once for each call of a layer.
+        on_masks: receives the values and the masks with which a nested model is called, since its layers would read the
+            masks from their tensors; None ignores them.
 
     Returns:
         The values in the structure of the model's outputs.
 
     Raises:
-        ArgumentError: the model is subclassed, so that it has no graph.
+        ArgumentError: the model is subclassed and has no graph.
 
     Example:
         >>> names = []
@@ -52,22 +52,22 @@ def replay(
 
     def enter(operation: keras.Operation) -> Call:
         if not (isinstance(operation, keras.Model) and is_graph(operation)):
-            return stand_in(operation)
+            return substitute(operation)
 
         def run(values: Any, mask: Any = None, **_: Any) -> Any:
             values = keras.tree.flatten(values)
             if on_masks is not None and mask is not None:
                 on_masks(values, keras.tree.flatten(mask))
-            return replay(operation, values, stand_in, on_masks)
+            return replay(operation, values, substitute, on_masks)
 
         return run
 
-    graph = model._functional if isinstance(model, keras.Sequential) else model  # Keras has no public name for either
+    graph = model._functional if isinstance(model, keras.Sequential) else model  # no public name in Keras for either
     return graph._run_through_graph(inputs, operation_fn=enter)
 
 
 def check_graph(model: keras.Model) -> None:
-    """Passes where a model knows its graph.
+    """Checks that a model has a graph of layers.
 
     Raises:
         ArgumentError: the model is subclassed, or has not been built.

@@ -1,6 +1,6 @@
-"""How much memory this process holds, and the most it held.
+"""Memory of this process: current and peak resident bytes.
 
-The kernel's own count of a process, since `ru_maxrss` begins at what the process that started this one had held.
+Read from the kernel's counters of the process: `ru_maxrss` would start at the peak of the parent process.
 """
 
 import resource
@@ -12,18 +12,18 @@ PROCESS = Path("/proc/self")
 
 
 def forget_peak() -> None:
-    """Lets the peak memory of this process start at what it holds now, where the system can."""
+    """Resets the peak memory of this process to the current value, on Linux."""
     with suppress(OSError):  # no Linux, or a sandbox
         (PROCESS / "clear_refs").write_text("5")
 
 
 def held_memory() -> int:
-    """Returns the bytes of memory that this process holds; outside Linux, the most that it held."""
+    """Returns the resident memory of this process in bytes; outside Linux, its peak."""
     return _bytes("VmRSS")
 
 
 def peak_memory() -> int:
-    """Returns the most bytes of memory that this process held since `forget_peak`."""
+    """Returns the peak resident memory of this process in bytes since `forget_peak`."""
     return _bytes("VmHWM")
 
 

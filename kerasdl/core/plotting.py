@@ -1,4 +1,4 @@
-"""Style of all pictures: size, colours, frame, and a file that appears whole."""
+"""Plot style shared by all pictures: figure, colours, axes, saving."""
 
 import os
 
@@ -14,14 +14,14 @@ GREY = "#6b7280"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns an empty figure; sizes are in inches."""
+    """Returns an empty figure of a width and height in inches."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     backend_agg.FigureCanvasAgg(figure)
     return figure
 
 
 def dress(axes: Axes, title: str, x: str, y: str = "") -> None:
-    """Gives axes their titles and the quiet frame of all pictures."""
+    """Sets title, labels and frame of axes in the shared style."""
     axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=16)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
@@ -31,7 +31,7 @@ def dress(axes: Axes, title: str, x: str, y: str = "") -> None:
 
 
 def mark(axes: Axes, at: float, text: str, colour: str, height: float = 1.0) -> None:
-    """Draws a dashed upright line and its name beside it, at a share of the height, where there is more room."""
+    """Draws a dashed vertical line with its label beside it, on the side that has more room."""
     place = axes.transLimits.transform(axes.transScale.transform((at, 1.0)))[0]
     axes.axvline(at, color=colour, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
     axes.annotate(
@@ -49,7 +49,7 @@ def mark(axes: Axes, at: float, text: str, colour: str, height: float = 1.0) -> 
 
 
 def keep(figure: Figure, path: str | os.PathLike | None) -> Figure:
-    """Writes a figure where there is a path, and returns it."""
+    """Saves a figure if a path is given, and returns the figure."""
     if path is not None:
         with files.writing(path) as draft:
             figure.savefig(draft)

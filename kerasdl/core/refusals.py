@@ -1,4 +1,4 @@
-"""Refusals of the workers that `kerasdl launch` starts: the same text is printed by one of them."""
+"""Deduplicated error messages of the workers that `kerasdl launch` starts: one worker prints each text."""
 
 import contextlib
 import hashlib
@@ -9,11 +9,11 @@ from pathlib import Path
 from .errors import KerasdlError
 
 FOLDER = "KERASDL_REFUSALS"
-"""The environment variable that names a folder of the workers, where each text that was printed leaves its digest."""
+"""Environment variable with a folder shared by the workers; each printed text leaves its digest there."""
 
 
-def is_first_to_say(text: str) -> bool:
-    """Returns whether no other worker has said this text; alone, always."""
+def is_first_report(text: str) -> bool:
+    """Returns whether no other worker has printed this text; a single process is always first."""
     folder = os.environ.get(FOLDER)
     if folder:
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -24,14 +24,14 @@ def is_first_to_say(text: str) -> bool:
     return True
 
 
-def say_refusals_once() -> None:
-    """Lets a worker end in silence, by its exit code, over a refusal that another has printed; alone, does nothing."""
+def report_errors_once() -> None:
+    """Silences a worker's error that another worker has printed; a single process is not affected."""
     if not os.environ.get(FOLDER):
         return
     before = sys.excepthook
 
-    def told(kind, error, trace):
-        if not issubclass(kind, KerasdlError) or is_first_to_say(f"{kind.__name__}: {error}"):
+    def report(kind, error, trace):
+        if not issubclass(kind, KerasdlError) or is_first_report(f"{kind.__name__}: {error}"):
             before(kind, error, trace)
 
-    sys.excepthook = told
+    sys.excepthook = report

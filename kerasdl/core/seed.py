@@ -1,4 +1,4 @@
-"""One seed for every source of randomness."""
+"""Random seed for Python, NumPy, TensorFlow and Keras, with deterministic operations."""
 
 from . import checks
 

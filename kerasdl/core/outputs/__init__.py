@@ -1,1 +1,1 @@
-"""Outputs of a model: logits or probabilities, the loss that fits them, labels and scores. Imports core's files."""
+"""Model outputs: logits or probabilities, the matching loss, labels and scores. Imports core's files."""

@@ -1,4 +1,4 @@
-"""Output activation of a model: whether its outputs are logits or probabilities already, read from the graph's end."""
+"""Output activation of a model, logits or probabilities, read from the end of its graph."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from keras import layers
 
 PROBABILITIES = ("softmax", "sigmoid")
 RESCALED = "rescaled probabilities"
-# Of what an activation makes probabilities, and of what it leaves on an open scale; others say nothing for sure.
+# Activations that give probabilities, and those that leave values unbounded; any other one proves nothing.
 KINDS = {
     "softmax": "softmax",
     "sparsemax": "softmax",
@@ -38,34 +38,34 @@ MEANS = (layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.Gl
 MEANS += (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 SAME_OPERATIONS = ("Cast", "Squeeze", "ExpandDims", "Identity", "StopGradient", "Reshape")
 SHAPES = (layers.Reshape, layers.Flatten, layers.RepeatVector)
-SCALES = (1.0, 1e2, 1e4)  # of sampled inputs: a logit leaves 0..1 as they grow, a probability goes to its ends
+SCALES = (1.0, 1e2, 1e4)  # of sampled inputs: as they grow a logit leaves 0..1, and a probability goes to 0 or 1
 SAMPLES, FREE_SIZE = 8, 32
 SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class OutputActivation:
-    """Where one output of a model comes from, as far as its values tell logits from probabilities."""
+    """Origin of one output of a model: the activation, and the layer that applies it."""
 
     kind: str | None
     """`softmax` or `sigmoid` for probabilities; `linear`, `log_softmax` or `values outside 0 to 1` for logits;
-    `rescaled probabilities`, which are neither; None where it is not known."""
+    `rescaled probabilities`, which are neither; None if unknown."""
     layer: str
-    """The name of the layer or operation that ends so."""
+    """Name of the layer or operation with that activation."""
 
     @property
     def gives_probabilities(self) -> bool:
-        """Whether the output is probabilities for sure."""
+        """True if the output is certainly probabilities."""
         return self.kind in PROBABILITIES
 
     @property
     def gives_logits(self) -> bool:
-        """Whether the output is no probabilities for sure."""
+        """True if the output is certainly not probabilities."""
         return self.kind in ("linear", "log_softmax", OPEN)
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether the output is probabilities on another scale, such as per cent."""
+        """True if the output is probabilities on another scale, such as per cent."""
         return self.kind == RESCALED
 
 
@@ -74,20 +74,19 @@ UNKNOWN = OutputActivation(None, "")
 
 
 def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputActivation, ...]:
-    """Returns what each output of a model ends in: softmax or sigmoid (probabilities), or a linear layer (logits).
+    """Returns the output activation of each output: softmax or sigmoid (probabilities), or linear (logits).
 
     The graph is followed backwards through layers that keep the values (Reshape, Flatten, Dropout, casts, nested
-    models, `TimeDistributed`). Where it does not tell, and for subclassed models, outputs of a sample do: rows that sum
-    to 1 are a softmax, and what stays from 0 to 1 and comes to the ends as the inputs grow is a sigmoid.
+    models, `TimeDistributed`). Where the graph does not show it, and for subclassed models, the outputs for a sample
+    decide: rows that sum to 1 are a softmax; values that stay from 0 to 1 and reach the ends as inputs grow a sigmoid.
 
     Args:
         model: a Keras model.
-        sample: a few inputs as the model takes them, or what tells their shapes and dtypes, such as
-            `dataset.element_spec[0]`, by which random ones are drawn; None takes the model's own inputs, where it knows
-            them.
+        sample: a few inputs of the model, or their specs (shape and dtype), such as `dataset.element_spec[0]`, from
+            which random inputs are drawn; None takes the specs of the model's own inputs, if it has them.
 
     Returns:
-        One for each output; a single unknown one for a subclassed model without a sample.
+        An `OutputActivation` for each output; one of unknown kind for a subclassed model without a sample.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -101,13 +100,13 @@ def output_activations(model: keras.Model, sample: Any = None) -> tuple[OutputAc
     sampled = _sampled(model, sample)
     if not ends or len(sampled) != len(ends):
         return ends or sampled or (UNKNOWN,)
-    # A graph of layers that mix what they are given may give probabilities for real inputs, and not for random ones.
+    # A graph may give probabilities for real inputs and other values for random ones.
     pairs = zip(ends, sampled, strict=True)
-    return tuple(seen if end.kind is None and seen.kind != OPEN else end for end, seen in pairs)
+    return tuple(measured if end.kind is None and measured.kind != OPEN else end for end, measured in pairs)
 
 
 def gives_probabilities(model: keras.Model, sample: Any = None) -> bool:
-    """Tells whether the first output of a model is probabilities, so that no softmax or sigmoid may follow.
+    """Returns whether the first output of a model is probabilities, so that no softmax or sigmoid may follow.
 
     Args:
         model: a Keras model.
@@ -117,32 +116,32 @@ def gives_probabilities(model: keras.Model, sample: Any = None) -> bool:
 
 
 def _end(tensor: Any, outer: dict[int, tuple]) -> OutputActivation:
-    """Follows a tensor of a graph back to what decides its values; `outer` has what a nested model was called on."""
+    """Returns the activation behind a tensor of a graph; `outer` maps a nested model's inputs to its arguments."""
     operation, node, place = getattr(tensor, "_keras_history", (None, 0, 0))  # Keras has no public name for it
     if operation is None or isinstance(operation, layers.InputLayer):
         return _end(*outer[id(tensor)]) if id(tensor) in outer else UNKNOWN
-    given = operation._inbound_nodes[node].input_tensors
+    sources = operation._inbound_nodes[node].input_tensors
     if isinstance(operation, keras.Model):
         if not getattr(operation, "outputs", None):
             return UNKNOWN
-        inside = {id(own): (each, outer) for own, each in zip(operation.inputs, given, strict=False)}
+        inside = {id(own): (each, outer) for own, each in zip(operation.inputs, sources, strict=False)}
         return _end(operation.outputs[place], inside)
     kind = _own_kind(operation, len(tensor.shape))
-    if kind == "linear" and (getattr(operation, "kernel_constraint", None) is not None or _mixes_classes(given[0])):
+    if kind == "linear" and (getattr(operation, "kernel_constraint", None) is not None or _mixes_classes(sources[0])):
         return UNKNOWN
     if kind is not None:
         return OutputActivation(kind, operation.name)
-    return _through(operation, tensor, given, outer)
+    return _through(operation, tensor, sources, outer)
 
 
-def _mixes_classes(given: Any) -> bool:
-    """Tells whether a linear layer is given a softmax, of which it may make another distribution."""
-    before = getattr(given, "_keras_history", (None,))[0]
-    return before is not None and _own_kind(before, len(given.shape)) == "softmax"
+def _mixes_classes(source: Any) -> bool:
+    """Returns whether the input of a linear layer is a softmax, which it may turn into another distribution."""
+    before = getattr(source, "_keras_history", (None,))[0]
+    return before is not None and _own_kind(before, len(source.shape)) == "softmax"
 
 
 def _own_kind(operation: Any, rank: int) -> str | None:
-    """Returns what an operation makes of whatever it is given, or None."""
+    """Returns the kind of values that an operation gives for any input, or None."""
     if isinstance(operation, (layers.TimeDistributed, layers.SpectralNormalization)):
         inner = operation.layer
         if isinstance(inner, keras.Model):
@@ -170,14 +169,14 @@ def _activation(activation: Any) -> str | None:
     return None
 
 
-def _through(operation: Any, tensor: Any, given: list, outer: dict[int, tuple]) -> OutputActivation:
-    """Returns the end before an operation that keeps probabilities what they are and logits what they are."""
+def _through(operation: Any, tensor: Any, sources: list, outer: dict[int, tuple]) -> OutputActivation:
+    """Returns the activation before an operation that keeps probabilities and logits as they are."""
     if not _may_keep(operation):
         return UNKNOWN
-    ends = [_end(each, outer) for each in given]
+    ends = [_end(each, outer) for each in sources]
     kinds = {end.kind for end in ends}
     if isinstance(operation, layers.Concatenate) and kinds <= set(PROBABILITIES):
-        return OutputActivation("sigmoid", ends[0].layer)  # each by itself: a row sums to more than 1
+        return OutputActivation("sigmoid", ends[0].layer)  # a row sums to more than 1
     if len(kinds) != 1 or not kinds.isdisjoint({None, RESCALED}):
         return UNKNOWN
     if isinstance(operation, layers.Rescaling) and kinds != {"linear"}:
@@ -186,7 +185,7 @@ def _through(operation: Any, tensor: Any, given: list, outer: dict[int, tuple]) 
         return OutputActivation(RESCALED, operation.name) if kinds <= set(PROBABILITIES) else UNKNOWN
     if isinstance(operation, (*MEANS, layers.Concatenate)) and kinds == {"log_softmax"}:
         return UNKNOWN
-    if kinds == {"softmax"} and tensor.shape[-1] != given[0].shape[-1]:
+    if kinds == {"softmax"} and tensor.shape[-1] != sources[0].shape[-1]:
         return OutputActivation("sigmoid", ends[0].layer) if isinstance(operation, SHAPES) else UNKNOWN
     return ends[0]
 
@@ -200,24 +199,26 @@ def _may_keep(operation: Any) -> bool:
 
 
 def _sampled(model: keras.Model, sample: Any) -> tuple[OutputActivation, ...]:
-    """Returns what the outputs for a few inputs show."""
+    """Returns the activations that the outputs for a few inputs show."""
     if sample is None and getattr(model, "inputs", None):
         sample = model.inputs[0] if len(model.inputs) == 1 else model.input
-    stateful = any(getattr(layer, "stateful", False) for layer in model._flatten_layers())  # states would change
+    stateful = any(
+        getattr(layer, "stateful", False) for layer in model._flatten_layers()
+    )  # a call would change its states
     if sample is None or stateful or not model.built:
         return ()
     rng = np.random.default_rng(0)
     try:
         few = keras.tree.map_structure(lambda each: _few(each, rng), sample)
         answers = [_answers(model, few, scale) for scale in SCALES]
-    except Exception:  # a net of rules of its own, of which the caller hears where it is run on real data
+    except Exception:  # the same error reaches the user when the model runs on real data
         return ()
     kinds = [_kind_of([array for array, _ in each], each[0][1]) for each in zip(*answers, strict=True)]
     return tuple(OutputActivation(kind, model.name) for kind in kinds)
 
 
 def _few(each: Any, rng: np.random.Generator) -> Any:
-    """Returns a few of an array's examples, or random ones in the shape and dtype of what holds no values."""
+    """Returns the first examples of an array, or random ones for a spec."""
     if hasattr(each, "__array__") and not isinstance(each, keras.KerasTensor):
         return each[:SAMPLES]
     first, *rest = each.shape
@@ -225,11 +226,11 @@ def _few(each: Any, rng: np.random.Generator) -> Any:
     dtype = keras.backend.standardize_dtype(each.dtype)
     if keras.backend.is_float_dtype(dtype):
         return rng.normal(size=shape).astype("float32")
-    return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)  # pixels; of other numbers, token ids
+    return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)  # pixels; other integers are token ids
 
 
 def _answers(model: keras.Model, inputs: Any, scale: float) -> list[tuple[np.ndarray, bool]]:
-    """Returns each output, and whether Keras knows the logits that it comes from, as behind its softmax and sigmoid."""
+    """Returns each output, and whether Keras stored its logits, as its softmax and sigmoid do."""
 
     def grown(x: Any) -> Any:
         x = keras.ops.convert_to_tensor(x)
@@ -243,7 +244,7 @@ def _answers(model: keras.Model, inputs: Any, scale: float) -> list[tuple[np.nda
 
 
 def _kind_of(values: list[np.ndarray], known: bool) -> str | None:
-    """Returns what outputs for inputs of growing size show."""
+    """Returns the kind of output, judged by its values for inputs of growing scale."""
     first, together = values[0], np.concatenate([value.ravel() for value in values])
     if first.ndim < 2 or not np.isfinite(first).all():
         return None
@@ -252,6 +253,6 @@ def _kind_of(values: list[np.ndarray], known: bool) -> str | None:
     if first.shape[-1] > 1 and np.abs(first.sum(axis=-1) - 1).max() <= SUM_TOLERANCE:
         return "softmax"
     bounded = np.isfinite(together).all() and together.min() >= 0 and together.max() <= 1
-    # A linear layer behind one that is bounded may stay from 0 to 1 by chance, but not come to the ends.
+    # A linear layer after a bounded one may stay from 0 to 1 by chance, but does not reach the ends.
     at_ends = np.mean(np.minimum(values[-1], 1 - values[-1]) < SUM_TOLERANCE) > 0.8
     return "sigmoid" if bounded and (known or (at_ends and np.ptp(together) > 0.5)) else None

@@ -1,4 +1,4 @@
-"""Plain results from output arrays: labels with probabilities, or values."""
+"""Decoding of output arrays into plain results: labels with probabilities, or values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,18 +14,18 @@ def softmax(logits: Any) -> np.ndarray:
 
 
 def sigmoid(logits: Any) -> np.ndarray:
-    """Returns probabilities in float64 from logits, each by itself."""
+    """Returns independent probabilities in float64 from logits."""
     logits = np.asarray(logits, np.float64)
     return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def to_scores(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
-    """Returns outputs as the scores that a task decodes.
+    """Returns scores, the probabilities or values that a task decodes, from outputs.
 
     Args:
-        outputs: what a model gave, (B, K).
-        activation: what makes scores of logits, `softmax`, `sigmoid` or None, as in `Task`.
-        kind: what the outputs are, `logits`, `probabilities` or `values`; only logits are changed.
+        outputs: outputs of a model, (B, K).
+        activation: turns logits into scores, `softmax`, `sigmoid` or None, as in `Task`.
+        kind: of the outputs, `logits`, `probabilities` or `values`; only logits are changed.
     """
     if kind != "logits" or activation is None:
         return np.asarray(outputs, np.float64)
@@ -33,19 +33,19 @@ def to_scores(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
 
 
 def to_logits(outputs: Any, activation: str | None, kind: str) -> np.ndarray:
-    """Returns outputs as logits in float32: of probabilities their logarithm, of those each by itself the log-odds."""
+    """Returns logits in float32: the logarithm of softmax probabilities, the log-odds of sigmoid probabilities."""
     if kind != "probabilities" or activation is None:
         return np.asarray(outputs)
     least = np.finfo(np.float32).tiny
-    shares = np.clip(np.asarray(outputs, np.float64), least, 1.0)
-    found = np.log(shares) - (0 if activation == "softmax" else np.log(np.maximum(1 - shares, least)))
-    return found.astype(np.float32)
+    probabilities = np.clip(np.asarray(outputs, np.float64), least, 1.0)
+    logits = np.log(probabilities) - (0 if activation == "softmax" else np.log(np.maximum(1 - probabilities, least)))
+    return logits.astype(np.float32)
 
 
 def decode_classes(scores: Any, labels: Sequence[str], context: None = None) -> list[dict]:
-    """Returns `{"label", "score", "scores": {label: probability}}` per row of probabilities (B, K), likeliest first.
+    """Returns `{"label", "score", "scores": {label: probability}}` for each row of probabilities (B, K), sorted.
 
-    Labels that are missing are called by their number.
+    Scores come from the highest to the lowest. A class without a label is named by its number.
     """
     results = []
     for row in np.asarray(scores, np.float64):
@@ -57,9 +57,9 @@ def decode_classes(scores: Any, labels: Sequence[str], context: None = None) -> 
 
 
 def decode_labels(scores: Any, labels: Sequence[str], context: None = None) -> list[dict]:
-    """Returns `{"labels": [...], "scores": {label: probability}}` per row of probabilities (B, K), each by itself.
+    """Returns `{"labels": [...], "scores": {label: probability}}` for each row of independent probabilities (B, K).
 
-    Found are labels of a probability of one half and more. Labels that are missing are called by their number.
+    `labels` holds those with a probability of 0.5 or more. A class without a label is named by its number.
     """
     results = []
     for row in np.asarray(scores, np.float64):
@@ -70,7 +70,7 @@ def decode_labels(scores: Any, labels: Sequence[str], context: None = None) -> l
 
 
 def decode_values(outputs: Any, labels: Sequence[str], context: None = None) -> list[dict]:
-    """Returns `{"value": number}` per row of outputs (B, 1), or `{label: number, ...}` where there are more columns."""
+    """Returns `{"value": number}` for each row of outputs (B, 1), or `{label: number, ...}` for several columns."""
     outputs = np.asarray(outputs, np.float64)
     names = list(labels) if len(labels) == outputs.shape[-1] else ["value"]
     if len(names) != outputs.shape[-1]:

@@ -1,4 +1,4 @@
-"""Losses and metrics against a model's end: `from_logits` must say what the model gives."""
+"""Checks of losses and metrics against a model's output activation: `from_logits` must match it."""
 
 import functools
 import inspect
@@ -15,12 +15,12 @@ OURS = ("keras", "kerasdl")
 
 
 def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None:
-    """Passes where a loss takes what the model gives, logits or probabilities, as far as both are known.
+    """Checks that a loss matches the model's outputs, logits or probabilities, as far as both are known.
 
     Args:
         loss: as `keras.Model.compile` takes it: an object, a name or a function, or a list or dict of them.
         model: a Keras model.
-        sample: as in `output_activations`; it shows what a subclassed model gives.
+        sample: as in `output_activations`; needed for a subclassed model.
 
     Raises:
         ArgumentError: the loss has `from_logits=True` and the model ends in a softmax or sigmoid, the loss takes
@@ -34,19 +34,19 @@ def check_from_logits(loss: Any, model: keras.Model, sample: Any = None) -> None
         losses = [loss.get(name) for name in names] if set(loss) <= set(names) else []
     else:
         losses = list(loss) if isinstance(loss, (list, tuple)) else [loss]
-    wanted = [from_logits(each) for each in losses]
-    if all(each is None for each in wanted):
+    takes_logits = [from_logits(each) for each in losses]
+    if all(each is None for each in takes_logits):
         return
     ends = output_activations(model, sample)
-    for each, logits, end in zip(losses, wanted, ends, strict=False):
+    for each, logits, end in zip(losses, takes_logits, ends, strict=False):
         if logits is not None:
             _check(getattr(each, "name", None) or getattr(each, "__name__", each), logits, end)
-        wants = ENDS.get(_function_of(each), getattr(each, "end", None))
-        if logits is False and wants and end.gives_probabilities and end.kind != wants:
-            # Keras goes back to what stood before the activation, and takes that for the logits of the other one.
+        ending = ENDS.get(_function_of(each), getattr(each, "end", None))
+        if logits is False and ending and end.gives_probabilities and end.kind != ending:
+            # Keras reads the logits before the activation, and would apply the other activation to them.
             name = getattr(each, "name", None) or getattr(each, "__name__", each)
-            rule = f"{name} must have a model that ends in a {wants}"
-            checks.refuse(rule, f"{end.layer}, which ends in a {end.kind}", HINTS[wants])
+            rule = f"{name} must have a model that ends in a {ending}"
+            checks.refuse(rule, f"{end.layer}, which ends in a {end.kind}", HINTS[ending])
 
 
 ENDS = {
@@ -66,7 +66,7 @@ def _function_of(loss: Any) -> Any:
     if isinstance(loss, str):
         try:
             loss = keras.losses.get(loss)
-        except ValueError:  # "crossentropy" is for either
+        except ValueError:  # "crossentropy" takes either
             return None
     loss = loss.func if isinstance(loss, functools.partial) else loss
     function = getattr(loss, "fn", loss)
@@ -88,7 +88,7 @@ def _check(name: Any, logits: bool, end: OutputActivation) -> None:
 
 
 def from_logits(loss: Any) -> bool | None:
-    """Returns whether a loss of Keras or kerasdl takes logits; None for losses that ask neither, and for foreign ones.
+    """Returns whether a loss of Keras or kerasdl takes logits; None for losses without that setting and for others.
 
     Example:
         >>> from_logits("binary_crossentropy"), from_logits("mse")
@@ -99,7 +99,7 @@ def from_logits(loss: Any) -> bool | None:
             return False
         try:
             loss = keras.losses.get(loss)
-        except ValueError:  # compile names it
+        except ValueError:  # compile reports it
             return None
     if isinstance(loss, functools.partial) and _is_ours(loss.func):
         return loss.keywords.get("from_logits", from_logits(loss.func))
@@ -116,12 +116,12 @@ def from_logits(loss: Any) -> bool | None:
 
 
 def check_thresholds(loss: Any, metrics: Any, outputs: int | None = None) -> None:
-    """Passes where no metric of one output reads logits as probabilities: those of a loss with `from_logits=True`.
+    """Checks that no metric of one output reads logits as probabilities where its loss has `from_logits=True`.
 
     Args:
-        loss: that of the output.
+        loss: loss of the output.
         metrics: a list of Keras metrics, names and functions.
-        outputs: the last axis of the output; by it `"accuracy"` compares with a threshold, or the largest.
+        outputs: size of the output's last axis; for 1 `"accuracy"` compares with a threshold, else takes the largest.
 
     Raises:
         ArgumentError: a metric has a threshold of 0.5, or takes probabilities.
@@ -133,20 +133,20 @@ def check_thresholds(loss: Any, metrics: Any, outputs: int | None = None) -> Non
         return
     for metric in metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", metric))
-        why = _over_probabilities(metric, outputs)
-        if why:
+        setting = _over_probabilities(metric, outputs)
+        if setting:
             hint = "Pass from_logits=True or threshold=0.0 (probability 0.5), or end the model in a sigmoid."
-            checks.refuse("metrics of a model that gives logits must be over logits", f"{name} ({why})", hint)
+            checks.refuse("metrics of a model that gives logits must be over logits", f"{name} ({setting})", hint)
 
 
 def _over_probabilities(metric: Any, outputs: int | None) -> str | None:
-    """Returns what a metric has that is meant for probabilities."""
+    """Returns the setting of a metric that is meant for probabilities, or None."""
     if isinstance(metric, str):
         if metric in ("accuracy", "acc"):
             return "threshold 0.5" if outputs == 1 else None
         try:
             metric = keras.metrics.get(metric)
-        except ValueError:  # compile names it
+        except ValueError:  # compile reports it
             return None
     if not isinstance(metric, keras.metrics.Metric):
         if metric is keras.metrics.binary_accuracy:
@@ -164,7 +164,7 @@ def _is_ours(thing: Any) -> bool:
 
 
 def over_probabilities(judge: Any) -> Any:
-    """Returns a loss or metric over logits as the same over probabilities; one that asks neither, as it is.
+    """Returns the loss or metric over probabilities that matches one over logits; any other is returned unchanged.
 
     Args:
         judge: a Keras loss or metric with `from_logits`, or a metric with thresholds over logits.

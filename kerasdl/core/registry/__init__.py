@@ -1,1 +1,1 @@
-"""Registry of models and tasks, and the static index that answers without TensorFlow."""
+"""Registry of models and tasks, and its static index, readable without TensorFlow."""

@@ -1,4 +1,4 @@
-"""The static index: what is registered, readable without importing TensorFlow."""
+"""Static index of registered models and tasks, readable without importing TensorFlow."""
 
 import json
 from functools import cache
@@ -17,5 +17,5 @@ def load_index() -> dict[str, Any]:
 
 @cache
 def load_macs() -> dict[str, int]:
-    """Returns the multiply-accumulates of each model at its default size, as tools/make_macs.py counted them."""
+    """Returns the multiply-accumulates of each model at its default size, counted by tools/make_macs.py."""
     return json.loads(MACS.read_text(encoding="utf-8"))

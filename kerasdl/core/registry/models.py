@@ -1,4 +1,4 @@
-"""The registry: every model by name, with what is known of it."""
+"""Model registry: every model by name, with its specification."""
 
 import fnmatch
 import importlib
@@ -15,12 +15,12 @@ EXPORT_FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8", "onnx", "s
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is known of a registered model without building it."""
+    """Specification of a registered model, known without building it."""
 
     name: str
     """The name that `build` takes."""
     builder: str
-    """Where its function stands, as `module:function`."""
+    """Its function, as `module:function`."""
     summary: str
     """The first line of the function's docstring."""
     task: str
@@ -28,21 +28,21 @@ class ModelSpec:
     paper: str
     """The address of its paper."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What this variant passes to the function."""
+    """Arguments that this variant passes to the function."""
     params: int | None = None
     """The exact number of weights at the function's defaults, batch-norm statistics included."""
     reference: str = ""
-    """Where that number comes from."""
+    """Source of that number."""
     qat: str = "full"
-    """How much of it quantisation-aware training reaches: full, partial or none."""
+    """Share of the model that quantisation-aware training reaches: full, partial or none."""
     exports: Mapping[str, str] = field(default_factory=dict)
-    """The formats that refuse it, each with the reason; every other format takes it."""
+    """Formats that cannot hold the model, each with the reason; every other format can."""
     tiny: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that make a net of at most about 50,000 weights, for tests and first trials."""
     tags: tuple[str, ...] = ()
-    """Words to search by."""
+    """Search terms."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """Peers whose weights it takes: a net's name by `keras-applications`; a map by `hugging-face` or `torch`."""
+    """Sources of weights: a net's name for `keras-applications`, a map for `hugging-face` or `torch`."""
 
     @property
     def family(self) -> str:
@@ -52,7 +52,7 @@ class ModelSpec:
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates for one example at the function's defaults; None where sizes are free or not counted."""
+        """Multiply-accumulates for one example at the function's defaults; None if sizes are free or not counted."""
         return load_macs().get(self.name)
 
 
@@ -78,18 +78,18 @@ def register(
     Args:
         task: the name of the task it solves.
         paper: the address of its paper.
-        variants: arguments of the function by variant name; left out, the function's own name stands alone.
+        variants: arguments of the function by variant name; without them the function is the only variant.
         params: exact weight counts by variant name, and `reference`, their source.
         qat: how far quantisation-aware training reaches: `full`, every convolution and matrix product computes in
             int8; `partial`, some stay in float, as in recurrent layers; `none`.
         exports: a reason for each export format that cannot take it.
         tiny: arguments that make a net small enough for tests.
-        tags: words to search by.
-        weights: by kind of peer, `keras-applications`, `hugging-face` or `torch`, what its net is called there or, as
-            `module:name`, the map of its weights; one text for all variants, or one by variant name.
+        tags: search terms.
+        weights: by library, `keras-applications`, `hugging-face` or `torch`, the name of the net there or, as
+            `module:name`, the map of its weights; one text for all variants, or a dict by variant name.
 
     Returns:
-        A decorator that gives the function back unchanged.
+        A decorator that returns the function unchanged.
 
     Raises:
         ArgumentError: a name is taken, a format or a variant is unknown.
@@ -132,8 +132,8 @@ def register(
 
 
 def _of_variant(name: str, weights: Mapping[str, str | Mapping[str, str]]) -> dict[str, str]:
-    found = {kind: peer if isinstance(peer, str) else peer.get(name) for kind, peer in weights.items()}
-    return {kind: peer for kind, peer in found.items() if peer}
+    peers = {kind: peer if isinstance(peer, str) else peer.get(name) for kind, peer in weights.items()}
+    return {kind: peer for kind, peer in peers.items() if peer}
 
 
 def _add(spec: ModelSpec, function: Callable) -> None:
@@ -145,7 +145,7 @@ def _add(spec: ModelSpec, function: Callable) -> None:
 
 
 def live_specs() -> list[ModelSpec]:
-    """Returns what has been registered in this process, by name."""
+    """Returns the specs of all models registered in this process, by name."""
     return [_specs[name] for name in sorted(_specs)]
 
 
@@ -164,10 +164,10 @@ def list_models(pattern: str = "*", *, task: str | None = None, tag: str | None 
         >>> kerasdl.list_models("vision/mobilenet_v3*")
         ['mobilenet_v3_large', 'mobilenet_v3_small']
     """
-    found = (spec(name) for name in sorted({*load_index()["models"], *_specs}))
+    specs = (spec(name) for name in sorted({*load_index()["models"], *_specs}))
     return [
         each.name
-        for each in found
+        for each in specs
         if (fnmatch.fnmatchcase(each.name, pattern) or fnmatch.fnmatchcase(f"{each.family}/{each.name}", pattern))
         and task in (None, each.task)
         and (tag is None or tag in each.tags)
@@ -175,7 +175,7 @@ def list_models(pattern: str = "*", *, task: str | None = None, tag: str | None 
 
 
 def spec(name: str) -> ModelSpec:
-    """Returns what is known of a model, without importing TensorFlow.
+    """Returns the specification of a model, without importing TensorFlow.
 
     Raises:
         UnknownNameError: no model has that name; the text names its nearest neighbours.
@@ -196,7 +196,7 @@ def build(name: str, **arguments: Any):
 
     Args:
         name: its name; `list_models()` names all.
-        **arguments: what its function takes, over what the variant sets.
+        **arguments: arguments of its function; they override the variant's.
 
     Returns:
         A functional `keras.Model`. A classifier's outputs are logits, a regressor's its values.
@@ -209,14 +209,14 @@ def build(name: str, **arguments: Any):
         >>> kerasdl.build("mobilenet_v2", image_shape=(96, 96, 3), classes=10).output_shape
         (None, 10)
     """
-    found = spec(name)
-    function = _functions.get(name) or _import_builder(found.builder)
-    taken = inspect.signature(function).parameters
+    model_spec = spec(name)
+    function = _functions.get(name) or _import_builder(model_spec.builder)
+    parameters = inspect.signature(function).parameters
     for argument in arguments:
-        if argument not in taken:
-            rule = f"{name} takes the arguments {tuple(taken)}"
+        if argument not in parameters:
+            rule = f"{name} takes the arguments {tuple(parameters)}"
             checks.refuse(rule, argument)
-    return function(**{**found.arguments, **arguments})
+    return function(**{**model_spec.arguments, **arguments})
 
 
 def _import_builder(builder: str) -> Callable:

@@ -1,4 +1,4 @@
-"""What a task is: the schema by which bundles, `fit`, the contract test and the command line reach any family."""
+"""Task schema: the interface by which bundles, `fit`, the contract test and the command line reach any family."""
 
 import dataclasses
 import importlib
@@ -13,56 +13,56 @@ from .index import load_index
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Everything that differs between an image classifier, a text classifier and a tabular regressor."""
+    """Schema of a task: all that differs between an image classifier, a text classifier and a tabular regressor."""
 
     name: str
     """The task's name, such as `image_classification`."""
     module: str
-    """The module that registers it, which is `__name__` there."""
+    """The module that registers it, `__name__` there."""
     loss: Callable[[], Any]
-    """Makes the default `keras.losses.Loss`; of a classifier over logits."""
+    """Returns the default `keras.losses.Loss`; for a classifier it is over logits."""
     metrics: Callable[[], list]
-    """Makes the default list of `keras.metrics.Metric`, over what the loss is over."""
+    """Returns the default list of `keras.metrics.Metric`, over logits where the loss is."""
     monitor: tuple[str, str]
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
     check: Callable[[Mapping[str, Any], tuple], None]
     """Raises `ArgumentError` where settings of the preprocessing do not fit a model of that input shape."""
     preprocess: Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]
-    """Turns raw input into the model's inputs, by the settings that a bundle keeps in preprocess.json, and a context:
-    what `decode` must know of the raw input, such as the sizes of images; None for nothing."""
+    """Turns raw input into the model's inputs, by the settings that a bundle keeps in preprocess.json, and a context
+    for `decode`, such as the sizes of the raw images, or None."""
     preprocess_layers: Callable[[Mapping[str, Any], tuple], list]
-    """Makes the built-in Keras layers that do the same inside a graph, from settings and the shape of a raw input."""
+    """Returns built-in Keras layers that do the same inside a graph, from settings and the shape of a raw input."""
     decode: Callable[[Any, Sequence[str], Any], list]
     """Turns scores (probabilities; a regression's values), labels and context into one plain result per example."""
     replace_head: Callable[[Any, int], Any] | None
-    """Returns the model with a fresh head of so many outputs, every other weight kept; None where that cannot be."""
+    """Returns the model with a new head of so many outputs and all other weights; None if that is impossible."""
     example: Callable[[Any, int, int], tuple]
-    """Draws `(inputs, targets)` for `(model, batch, seed)`: what the contract test feeds."""
+    """Draws `(inputs, targets)` for `(model, batch, seed)`, the data of the contract test."""
     activation: str | None = None
-    """What makes scores of logits, `softmax` or `sigmoid`; None where outputs are taken as they are."""
+    """Activation that turns logits into scores, `softmax` or `sigmoid`; None if outputs are the scores."""
     predict: Callable[[Mapping[str, Any], Any, int], Any] | None = None
-    """Answers inputs by networks, so many examples at once: generation, search, suppression of what overlaps. None
-    takes the one output of the network `model`."""
+    """Returns predictions from `(networks, inputs, batch size)`: generation, search, suppression of overlaps. None
+    takes the single output of the network `model`."""
     trainer: Callable[[Mapping[str, Any]], Any] | None = None
-    """Makes what trains networks by role, `model` first, where loss or step are not those of Keras: a
-    `kerasdl.train.Trainer`. None trains the model itself."""
+    """Returns a `kerasdl.train.Trainer` of networks by role, `model` first, for a loss or step that Keras does not
+    have. None trains the model itself."""
     figures: Callable[[Mapping[str, Any], Any], Mapping[str, float]] | None = None
-    """Measures networks on a dataset by figures that no Keras metric gives."""
+    """Returns figures of networks on a dataset that no Keras metric gives."""
     summary: str = ""
-    """What a model of the task does, for its card: "names what an image shows"."""
+    """Words for the model card after "A model that": "names what an image shows"."""
 
     def loss_for(self, model: Any, sample: Any = None) -> Any:
-        """Makes the default loss over what a model gives: logits, or probabilities where it ends in a softmax.
+        """Returns the default loss over the model's outputs: logits, or probabilities if it ends in a softmax.
 
         Args:
             model: a Keras model.
-            sample: as in `output_activations`, by which a subclassed model shows what it gives.
+            sample: as in `output_activations`; needed for a subclassed model.
         """
         loss = self.loss()
         return over_probabilities(loss) if from_logits(loss) and gives_probabilities(model, sample) else loss
 
     def metrics_for(self, model: Any, sample: Any = None) -> list:
-        """Makes the default metrics over what a model gives, as `loss_for` does."""
+        """Returns the default metrics over the model's outputs, as `loss_for` does."""
         metrics = self.metrics()
         over = from_logits(self.loss()) and gives_probabilities(model, sample)
         return [over_probabilities(metric) for metric in metrics] if over else metrics
@@ -78,7 +78,7 @@ def register_task(task: Task) -> Task:
         The task.
 
     Raises:
-        ArgumentError: there is one of that name.
+        ArgumentError: the name is taken.
 
     Example:
         >>> mine = dataclasses.replace(get_task("image_classification"), name="mine", module="mine")
@@ -92,7 +92,7 @@ def register_task(task: Task) -> Task:
 
 
 def live_tasks() -> list[Task]:
-    """Returns what has been registered in this process, by name."""
+    """Returns all tasks registered in this process, by name."""
     return [_tasks[name] for name in sorted(_tasks)]
 
 

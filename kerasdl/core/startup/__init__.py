@@ -1,1 +1,1 @@
-"""What happens around the first import of a heavy package: silence, a worker's early start, optional packages."""
+"""Start-up: import hooks, silence of native libraries, early start of workers, optional packages."""

@@ -1,4 +1,4 @@
-"""What happens around the first import of a heavy package, without importing it."""
+"""Import hooks: code that runs around the first import of a heavy package."""
 
 import importlib
 import importlib.abc
@@ -28,12 +28,12 @@ class _Around(importlib.abc.MetaPathFinder):
 
 
 def around_import(package: str, execute: Callable[[Callable[[], None]], None]) -> None:
-    """Lets `execute` run the first import of `package`, which it is handed as a function."""
+    """Wraps the first import of `package`: `execute` receives the import as a function and runs it."""
     sys.meta_path.insert(0, _Around(package, execute))
 
 
 def import_after(package: str, modules: tuple[str, ...]) -> None:
-    """Imports `modules` as soon as `package` is there: now, or right after its first import."""
+    """Imports `modules` right after the first import of `package`, or now if it is imported already."""
 
     def then_import(run: Callable[[], None]) -> None:
         run()

@@ -1,4 +1,4 @@
-"""Packages that only some users need, imported on first use."""
+"""Optional packages, imported on first use."""
 
 import importlib
 from types import ModuleType
@@ -11,13 +11,13 @@ def optional(package: str, extra: str) -> ModuleType:
 
     Args:
         package: the name to import.
-        extra: the extra of kerasdl that brings it.
+        extra: the extra of kerasdl that installs it.
 
     Returns:
         The module.
 
     Raises:
-        MissingPackageError: it is not installed; the text holds the command that installs it.
+        MissingPackageError: it is not installed; the text gives the command that installs it.
 
     Example:
         >>> optional("json", "hub").dumps([1])

@@ -1,4 +1,4 @@
-"""Keeps what native libraries print away from the terminal, and brings it back when something failed."""
+"""Suppressed output of native libraries; shown only after an error."""
 
 import os
 import sys
@@ -13,17 +13,17 @@ QUIETEST = "3"
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, native code included; shown only if the block raises."""
+    """Buffers all output to file descriptor 2, native code included, and prints it only if the block raises."""
     if sys.stderr is not None:
         sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as buffer:
         saved = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except Exception:
-            held.seek(0)
-            os.write(saved, held.read())
+            buffer.seek(0)
+            os.write(saved, buffer.read())
             raise
         finally:
             _restore(saved)

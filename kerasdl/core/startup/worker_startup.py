@@ -1,4 +1,4 @@
-"""A worker joins the others as soon as TensorFlow is there: later, once anything was computed, it cannot any more."""
+"""Multi-worker strategy, created right after TensorFlow is imported: after the first computation it is too late."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ MULTI_WORKER = "multi_worker"
 
 
 def join_at_start() -> None:
-    """Joins the workers of TF_CONFIG as soon as TensorFlow is imported, where `kerasdl launch` asked for it."""
+    """Joins the workers of TF_CONFIG right after TensorFlow is imported, if `kerasdl launch` requested it."""
     if os.environ.get(VARIABLE) != MULTI_WORKER:
         return
     if "tensorflow" in sys.modules:
@@ -25,7 +25,7 @@ def join_at_start() -> None:
 
 def _import_and_join(run: Callable[[], None]) -> None:
     run()
-    os.environ.pop(VARIABLE, None)  # the processes that this one starts are no workers
+    os.environ.pop(VARIABLE, None)  # child processes are not workers
     joined()
 
 
@@ -36,10 +36,10 @@ def has_joined() -> bool:
 
 @functools.cache
 def joined() -> Any:
-    """Returns the MultiWorkerMirroredStrategy over the workers that TF_CONFIG names; waits until all are there.
+    """Returns the MultiWorkerMirroredStrategy over the workers that TF_CONFIG names; waits for all of them.
 
     Raises:
-        TrainingError: TensorFlow has computed something before.
+        TrainingError: TensorFlow has computed something already.
     """
     import tensorflow as tf
 
