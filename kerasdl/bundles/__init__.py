@@ -1,4 +1,4 @@
-"""Bundles: a trained model with all that it takes to use it, in one folder or .zip."""
+"""Bundles: a trained model with labels, preprocessing and figures, in one folder or .zip."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The bundle: a trained model with its labels, preprocessing, figures and provenance."""
+"""Bundle: a trained model with its labels, preprocessing, figures and provenance."""
 
 import dataclasses
 import os
@@ -35,9 +35,9 @@ PLAIN = ExportOptions()
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained model and all that it takes to use it: raw input in, labels and scores out.
+    """Trained model with preprocessing and labels: raw input in, labels and scores out.
 
-    Made by `load_bundle`, or by `Bundle.of` around a model of one's own.
+    `load_bundle` returns it, or `Bundle.of` for a model of your own.
 
     Example:
         >>> images, _ = kerasdl.data.load("digits", "test", scale=None).take(2).arrays()
@@ -46,15 +46,15 @@ class Bundle:
     """
 
     model: keras.Model
-    """A functional model; `manifest.outputs` says whether it gives logits, probabilities or values."""
+    """A functional model; `manifest.outputs` is `logits`, `probabilities` or `values`."""
     manifest: Manifest
-    """What bundle.json holds."""
+    """Content of bundle.json."""
     preprocess: Mapping[str, Any]
-    """How raw input becomes the model's input; what preprocess.json holds."""
+    """Settings that turn raw input into the model's input; content of preprocess.json."""
     extra: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Further parts by role, such as a tokenizer."""
     digest: str = ""
-    """SHA-256 over the checksums of every file, empty for a bundle not saved yet."""
+    """SHA-256 over the checksums of every file, empty for a bundle that was not loaded from a file."""
     others: Mapping[str, keras.Model] = field(default_factory=dict, repr=False)
     """Further networks by role, such as the discriminator beside a generator."""
 
@@ -65,13 +65,13 @@ class Bundle:
             if self.labels and self.task.predict is None and len(self.labels) != outputs:
                 checks.refuse(f"a bundle must have a label for each of its {outputs} outputs", len(self.labels))
             if {*self.extra, *self.others} != set(self.manifest.parts) - set(PARTS):
-                given = sorted({*self.extra, *self.others})
-                checks.refuse("extra and others must hold each further part of the manifest, and no other", given)
-            gives = evaluating.outputs_of(self.model, self.task, self.manifest.outputs)
+                roles = sorted({*self.extra, *self.others})
+                checks.refuse("extra and others must hold each further part of the manifest, and no other", roles)
+            kind = evaluating.kind_of_outputs(self.model, self.task, self.manifest.outputs)
         except (ArgumentError, UnknownNameError) as error:
             raise BundleError(f"{self.manifest.name}: {error}") from None
-        if gives != self.manifest.outputs:
-            object.__setattr__(self, "manifest", dataclasses.replace(self.manifest, outputs=gives))
+        if kind != self.manifest.outputs:
+            object.__setattr__(self, "manifest", dataclasses.replace(self.manifest, outputs=kind))
 
     @classmethod
     def of(
@@ -88,18 +88,18 @@ class Bundle:
         provenance: Mapping[str, Any] | None = None,
         licence: str = "",
     ) -> "Bundle":
-        """Wraps a model of one's own.
+        """Returns a bundle around a model of your own.
 
         Args:
             model: a functional model. A classifier gives logits, or probabilities where it ends in a softmax or
-                sigmoid; both are taken for what they are. Several networks come by role, the first of which answers.
-            name: what to call the bundle.
+                sigmoid; the bundle records which. Several networks are passed by role; the first one answers.
+            name: name of the bundle.
             task: the task it solves.
             preprocess: settings of the task's preprocessing; for images `{"image_shape": (H, W, C), "scale": (-1, 1)}`.
             labels: the name of each output.
             builder: the registered model it was built from, with its `arguments`.
-            metrics: figures by the data they were measured on.
-            provenance: how it was made, from what and with which seed.
+            metrics: figures by the name of the data they were measured on.
+            provenance: origin of the model: data, settings, seed.
             licence: terms of the weights.
 
         Returns:
@@ -138,34 +138,34 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """What the bundle is called."""
+        """Name of the bundle."""
         return self.manifest.name
 
     @property
     def task(self) -> Task:
-        """The task it solves."""
+        """Task that the bundle solves."""
         return get_task(self.manifest.task)
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """Its networks by role; the one that answers is `model`."""
+        """Networks of the bundle by role; the one that answers is `model`."""
         return {"model": self.model, **self.others}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each output."""
+        """Name of each output."""
         return tuple(self.manifest.labels)
 
     def predict(self, raw: Any, *, batch_size: int = 64) -> list[dict]:
-        """Answers raw input.
+        """Returns predictions for raw input.
 
         Args:
-            raw: what the task takes; for images one or many, each a uint8 array (H, W), (H, W, 1), (H, W, 3) or
+            raw: raw input of the task; for images one or many, each a uint8 array (H, W), (H, W, 1), (H, W, 3) or
                 (H, W, 4) of any size, a path, or a Pillow image.
             batch_size: examples computed at once.
 
         Returns:
-            For each example `{"label", "score", "scores"}`; with several labels an example `{"labels", "scores"}`; in
+            For each example `{"label", "score", "scores"}`; for several labels per example `{"labels", "scores"}`; for
             a regression `{"value"}`, or `{label: value}` of each output.
 
         Raises:
@@ -176,15 +176,15 @@ class Bundle:
             >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
             True
         """
-        outputs, context = evaluating.answers_of(self.networks, self.task, raw, self.preprocess, batch_size)
+        outputs, context = evaluating.predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
         if self.task.predict is None:
             outputs = to_scores(outputs, self.task.activation, self.manifest.outputs)
         return self.task.decode(outputs, self.labels, context)
 
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
-        """Returns logits (B, K) in float32 for raw input; a regression's values.
+        """Returns logits (B, K) in float32 for raw input; for a regression its values.
 
-        Of a model that gives probabilities they are logarithms of these, or log-odds where each label stands alone.
+        For a model that gives probabilities they are the logarithms of these, or log-odds for independent labels.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.
@@ -196,7 +196,7 @@ class Bundle:
         """
         if self.task.predict is not None:
             checks.refuse("logits are of tasks that take the output of one model", self.task.name, "Use predict.")
-        outputs, _ = evaluating.answers_of(self.networks, self.task, raw, self.preprocess, batch_size)
+        outputs, _ = evaluating.predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
         return to_logits(outputs, self.task.activation, self.manifest.outputs)
 
     def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:
@@ -208,11 +208,11 @@ class Bundle:
             batch_size: examples computed at once.
 
         Returns:
-            `{"loss": ..., "accuracy": ...}`; of a task with a trainer the figures of that and of the task.
+            `{"loss": ..., "accuracy": ...}`; for a task with a trainer the figures of trainer and task.
 
         Raises:
-            ArgumentError: data or labels do not fit the model, or there is no end to them.
-            DataError: there are none, they cannot be read, or the loss over them is not finite.
+            ArgumentError: data or labels do not fit the model, or the data are endless.
+            DataError: the data are empty or cannot be read, or the loss over them is not finite.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
@@ -240,31 +240,31 @@ class Bundle:
         config: RunConfig | None = None,
         name: str | None = None,
     ) -> "Bundle":
-        """Trains a copy on other data; where the classes differ the copy has a fresh head.
+        """Returns a copy trained on other data; if the classes differ the copy has a new head.
 
         Args:
             train: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches
                 ready for the model.
             validation: the same, or None.
             epochs: passes over the data, all stages together.
-            labels: the classes of arrays or of a tf.data.Dataset, where they are not the bundle's own; other data
-                names its own.
+            labels: the classes of arrays or of a tf.data.Dataset, if they are not the bundle's own; other data have
+                their own names.
             freeze: `staged` trains the head alone for the first third of the epochs and then every layer, those below
                 the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
                 every layer.
-            learning_rate: the highest of the run; None takes that of the optimizers of the task's trainer.
-            config: further settings. Its epochs and learning rate give way to the arguments; its seed also seeds
-                Python, NumPy and Keras; in its folder each stage has one of its own, so that a killed run goes on.
-            name: of the new bundle; None adds `_finetuned`.
+            learning_rate: the highest of the run; None keeps that of the optimizers of the task's trainer.
+            config: further settings. The arguments override its epochs and learning rate; its seed also seeds Python,
+                NumPy and Keras; each stage has a subfolder in its folder, so that a killed run can resume.
+            name: name of the new bundle; None adds `_finetuned`.
 
         Returns:
-            A new bundle; this one is left as it is. Layers that were frozen keep their batch-norm statistics.
+            A new bundle; this one is unchanged. Frozen layers keep their batch-norm statistics.
 
         Raises:
             ArgumentError: an argument breaks its rule, data do not fit, or the folder holds another run.
-            BundleError: labels or the name are none that a bundle may have.
+            BundleError: the labels or the name are not valid in a bundle.
             DataError: data are missing, empty or cannot be read.
-            TrainingError: the loss or its gradient is not finite any more.
+            TrainingError: the loss or its gradient is not finite.
 
         Example:
             >>> few = kerasdl.data.load("digits").per_class(1)
@@ -273,7 +273,7 @@ class Bundle:
             ('0', '1')
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
-        keras.utils.set_random_seed(config.seed)  # for the fresh head and for dropout
+        keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
         networks, train, validation, labels = networks_and_data(self, train, validation, tuple(labels), freeze)
         manifest = tuned_manifest(self, train, name=name, labels=labels, freeze=freeze, config=config)
         claim_folder(config.folder, self.model, resume=config.resume)
@@ -285,7 +285,7 @@ class Bundle:
         return tuned.with_metrics(f"{public_name(validation.name)} validation", tuned.evaluate(validation))
 
     def with_metrics(self, data: str, figures: Mapping[str, float]) -> "Bundle":
-        """Returns the bundle with figures measured on some data, which its card then shows.
+        """Returns the bundle with figures measured on some data, which its card shows.
 
         Example:
             >>> measured = kerasdl.load_bundle("digits_mobilenet").with_metrics("mine", {"accuracy": 0.9})
@@ -296,7 +296,7 @@ class Bundle:
         return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, metrics=metrics))
 
     def card(self) -> str:
-        """Returns the model card in Markdown: what the bundle is, what was measured, how it was made.
+        """Returns the model card in Markdown: description, figures, provenance, limits.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").card().splitlines()[0]
@@ -305,17 +305,18 @@ class Bundle:
         return write_card(self)
 
     def save(self, path: str | os.PathLike, *, half: bool = False) -> Path:
-        """Writes the bundle as a folder, or as a .zip where `path` ends so; whole or not at all.
+        """Writes the bundle atomically to a folder, or to a .zip if `path` ends in .zip.
 
         Args:
-            path: where to write it; a bundle that stands there is replaced.
+            path: the folder or .zip; a bundle at that path is replaced.
             half: whether kernels are written as float16, half the size; they are rounded, and load in float32.
 
         Returns:
             The path.
 
         Raises:
-            BundleError: something else stands there, or the model is not flat, of Keras's and kerasdl's own layers.
+            BundleError: something other than a bundle is at `path`, or the model is not a flat graph of layers of Keras
+                and kerasdl.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").save("mine.zip").name
@@ -333,25 +334,25 @@ class Bundle:
         tolerance: float | None = None,
         options: ExportOptions = PLAIN,
     ) -> ExportReport:
-        """Writes the model for another runtime, checks that the file computes what the model does, and reports.
+        """Writes the model for another runtime, and verifies that the file computes the same.
 
         The report is written beside the file as JSON, and the card, with a line of it, as Markdown.
 
         Args:
-            path: `.tflite` and `.onnx` say the format; a path without a suffix becomes a SavedModel folder.
+            path: `.tflite` or `.onnx` selects the format; a path without a suffix becomes a SavedModel folder.
             quantize: for .tflite None, `float16`, `dynamic`, `int8` or `int16x8`; for .onnx None, `dynamic` or `int8`.
-            representative: data as `evaluate` takes it, its train split; integer files are calibrated on it, and every
-                file is checked on it.
-            raw_shape: takes the preprocessing into the file, so that an app feeds raw input of this shape: for images
-                (H, W, C), float32 from 0 to 255. None leaves it to the app.
+            representative: data as in `evaluate`, their train split; integer files are calibrated on them, and every
+                file is verified on them.
+            raw_shape: shape of raw input, (H, W, C) for images as float32 from 0 to 255; the file then contains the
+                preprocessing. None leaves the preprocessing to the app.
             tolerance: largest drift allowed; None takes the format's.
-            options: what else to ask of the file; `quantize` and `tolerance` go before those in it.
+            options: further options of the file; the arguments `quantize` and `tolerance` override those in it.
 
         Returns:
-            What the file was measured to do.
+            The report of the verification.
 
         Raises:
-            ExportError: the file would compute something else, or the format cannot hold the model; nothing is left.
+            ExportError: the file would compute something else, or the format cannot hold the model; no file is left.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").export("digits.tflite", representative="digits").top1_agreement
@@ -362,13 +363,13 @@ class Bundle:
         return export_bundle(self, Path(path), representative, raw_shape, options)
 
     def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
-        """Returns a flat model of the same weights that takes raw input: the preprocessing stands in its graph.
+        """Returns a flat model of the same weights that takes raw input, with the preprocessing in its graph.
 
-        Images are brought to the model's size by averaging whole blocks and then bilinearly, from operations that
-        every format has: within a few grey levels of `predict`, which filters as it shrinks.
+        Images are resized by averaging whole blocks and then bilinearly, with operations that every format has. The
+        pixels agree within a few grey levels with `predict`, which filters while it shrinks.
 
         Args:
-            raw_shape: the shape of one raw input; None is the model's own.
+            raw_shape: the shape of one raw input; None takes the model's own.
 
         Raises:
             ArgumentError: the preprocessing cannot start from that shape.
@@ -381,16 +382,16 @@ class Bundle:
         return with_preprocessing(self.model, self.task.preprocess_layers(self.preprocess, raw_shape), raw_shape)
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
-        """Returns data as this bundle's own input: resized, scaled or standardised as it was trained.
+        """Returns data prepared as input of this bundle: resized, scaled or standardised as in its training.
 
         Args:
             data: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches ready
                 for the model.
-            split: of a name.
-            labels: the classes of arrays or of a tf.data.Dataset, where they are not the bundle's own.
+            split: the split of data by name.
+            labels: the classes of arrays or of a tf.data.Dataset, if they are not the bundle's own.
 
         Raises:
-            ArgumentError: the data are of another task or form, or have other classes than `labels` says.
+            ArgumentError: the data are of another task or form, or have other classes than `labels`.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").ready("digits").input_shape

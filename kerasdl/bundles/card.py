@@ -1,9 +1,9 @@
-"""The model card: what a bundle is, what it was measured to do, how to use it."""
+"""Model card of a bundle: description, use, figures, provenance, limits."""
 
 import math
 
 MOST_LABELS = 40
-LIMITS = {  # by what makes scores of a task's logits
+LIMITS = {  # by the activation that turns a task's logits into scores
     "softmax": "It knows the labels above and nothing else: any other input still gets one of them.",
     "sigmoid": "It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
     None: "It gives a value for any input, also for one unlike all that it was trained on.",

@@ -1,7 +1,7 @@
-"""Bundles by name, told without loading a net or any package: the embedded ones, and those that packages bring.
+"""Names of bundles, embedded or from installed packages, listed without loading a net or a package.
 
-A package brings bundles by an entry point of the group `kerasdl.bundles`, of which nothing is imported: its name is the
-bundle's, and `package.folder:file.zip` says where the file lies among those that the package installed.
+A package declares bundles by entry points of the group `kerasdl.bundles`, and is not imported: the name of the entry
+point is the bundle's, and its value `package.folder:file.zip` names one of the package's installed files.
 """
 
 from importlib import metadata
@@ -17,10 +17,10 @@ GROUP = "kerasdl.bundles"
 
 
 def list_bundles() -> list[str]:
-    """Returns the names of the bundles that kerasdl and installed packages bring.
+    """Returns the names of the bundles in kerasdl and in installed packages.
 
     Raises:
-        BundleError: two packages bring bundles of one name.
+        BundleError: two packages declare bundles of one name.
 
     Example:
         >>> kerasdl.bundles.list_bundles()[:2]
@@ -30,10 +30,10 @@ def list_bundles() -> list[str]:
 
 
 def package_of(name: str) -> str:
-    """Returns the package that brings a bundle, `kerasdl` for an embedded one.
+    """Returns the package of a bundle, `kerasdl` for an embedded one.
 
     Raises:
-        BundleError: two packages bring bundles of one name.
+        BundleError: two packages declare bundles of one name.
 
     Example:
         >>> kerasdl.bundles.package_of("digits_mobilenet")
@@ -43,18 +43,18 @@ def package_of(name: str) -> str:
 
 
 def path_of(name: str) -> Path:
-    """Returns the file of a bundle that `list_bundles` names; an embedded one goes before that of a package.
+    """Returns the file of a bundle in `list_bundles`; embedded bundles hide those of packages.
 
     Raises:
-        BundleError: the package that brings it installed no such file.
+        BundleError: its package installed no such file.
     """
     if name in _embedded():
         return EMBEDDED / f"{name}.zip"
     entry = _entries()[name]
     module, _, file = entry.value.partition(":")
     inside = "/".join([*module.split("."), file])
-    found = [each for each in entry.dist.files or () if each.as_posix() == inside]
-    path = Path(found[0].locate()) if found else None
+    matches = [each for each in entry.dist.files or () if each.as_posix() == inside]
+    path = Path(matches[0].locate()) if matches else None
     if path is None or path.suffix != ".zip" or not path.is_file():
         rule = f"{entry.dist.name} must install the .zip of its bundle {name!r}"
         raise BundleError(
@@ -70,11 +70,11 @@ def bundled_models() -> dict[str, list[str]]:
         >>> kerasdl.bundles.bundled_models()["vit_tiny"]
         ['glyphs_vit']
     """
-    found: dict[str, list[str]] = {}
+    bundles: dict[str, list[str]] = {}
     for name in _embedded():
         with archive.read(EMBEDDED / f"{name}.zip") as folder:
-            found.setdefault(read_manifest(folder).builder, []).append(name)
-    return found
+            bundles.setdefault(read_manifest(folder).builder, []).append(name)
+    return bundles
 
 
 def _embedded() -> list[str]:
@@ -82,11 +82,11 @@ def _embedded() -> list[str]:
 
 
 def _entries() -> dict[str, metadata.EntryPoint]:
-    """Returns the entry points of bundles by name, without those that embedded ones hide."""
-    found: dict[str, metadata.EntryPoint] = {}
+    """Returns the entry points of bundles by name, without those hidden by embedded ones."""
+    entries: dict[str, metadata.EntryPoint] = {}
     for entry in metadata.entry_points(group=GROUP):
-        other = found.setdefault(entry.name, entry)
+        other = entries.setdefault(entry.name, entry)
         if (other.dist.name, other.value) != (entry.dist.name, entry.value):
             both = sorted((other.dist.name, entry.dist.name))
             raise BundleError(f"a bundle's name must be new; {both[0]} and {both[1]} both bring {entry.name!r}.")
-    return {name: entry for name, entry in found.items() if name not in _embedded()}
+    return {name: entry for name, entry in entries.items() if name not in _embedded()}

@@ -1,4 +1,4 @@
-"""Bundles by embedded name, folder, .zip or Hugging Face name."""
+"""Loading of bundles by embedded name, folder, .zip or Hugging Face name."""
 
 import os
 from pathlib import Path
@@ -19,12 +19,12 @@ MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx", ".safetensors", ".p
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
-    """Loads a bundle after checking every byte of it; nothing in it is executed.
+    """Loads a bundle after checking every byte; nothing in it is executed.
 
     Args:
         name_or_path: a name of `list_bundles()`, embedded or of an installed package, a folder, a .zip, or
-            `hf://owner/name`, the one form that reaches the network; the repository there holds the file bundle.zip.
-        digest: what `Bundle.digest` must be, for a bundle from a stranger.
+            `hf://owner/name`, the only form that uses the network; that repository must hold the file bundle.zip.
+        digest: expected `Bundle.digest`, for a bundle from a stranger.
 
     Returns:
         The bundle, its model ready to use.
@@ -64,7 +64,7 @@ def _locate(name_or_path: str | os.PathLike) -> Path:
 
 
 def _checked_kind(path: Path) -> Path:
-    """Refuses a file of a model alone by its kind, before it is looked at as a zip."""
+    """Refuses a model file without a bundle by its suffix, before it is read as a zip."""
     if path.suffix.lower() in MODEL_FILES and path.is_file():
         rule = f"a bundle is a folder or a .zip; {path.name} is a model alone, without labels and preprocessing"
         raise BundleError(f"{rule}. Load a Keras model by Keras and wrap it by Bundle.of.")
@@ -76,13 +76,13 @@ def _fetch(owner_and_name: str) -> Path:
         checks.refuse("a remote bundle is named hf://owner/name", REMOTE + owner_and_name)
     hub = optional("huggingface_hub", "hub")
     try:
-        found = hub.hf_hub_download(owner_and_name, REMOTE_FILE)
+        path = hub.hf_hub_download(owner_and_name, REMOTE_FILE)
     except (OSError, hub.errors.HfHubHTTPError, hub.errors.HFValidationError) as error:
         raise BundleError(
             f"{REMOTE}{owner_and_name} could not be fetched ({type(error).__name__}). On a machine with a network run"
             f" `hf download {owner_and_name} {REMOTE_FILE} --local-dir .`, bring the file, and load it by its path."
         ) from error
-    return Path(found).resolve()  # the hub's cache holds links
+    return Path(path).resolve()  # the hub's cache holds links
 
 
 def _settings(path: Path) -> dict:

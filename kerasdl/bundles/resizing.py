@@ -1,4 +1,4 @@
-"""A bundle for images of another size: the same net and weights, built anew."""
+"""Resized bundles: the same net and weights for images of another size."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from .bundle import Bundle
 
 
 def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
-    """Returns a bundle that takes images of another size, with the weights of the old one.
+    """Returns a bundle with the same weights for images of another size.
 
-    A net of convolutions is used to things of a certain size in pixels: far from the size that it was trained on, it
-    wants fine-tuning. Smaller images cost less, in proportion to their area.
+    A convolutional net expects objects of a certain size in pixels: far from the size of its training it needs
+    fine-tuning. The cost is proportional to the area of the images.
 
     Args:
         bundle: a bundle of images whose net was built by kerasdl.
-        image_shape: height, width and channels in pixels; as many channels as before.
+        image_shape: (height, width, channels) in pixels, with the bundle's number of channels.
 
     Returns:
-        A new bundle without figures, since they were measured at another size.
+        A new bundle, without figures, since these were measured at the other size.
 
     Raises:
         ArgumentError: the shape breaks its rule.
-        BundleError: the net is of no registered builder, or its weights depend on the size, as learned positions do.
+        BundleError: the net has no registered builder, or its weights depend on the size, as learned positions do.
 
     Example:
         >>> resized(kerasdl.load_bundle("imagenet_efficientnet_lite0"), (96, 96, 3)).model.input_shape

@@ -1,4 +1,4 @@
-"""The command line: `kerasdl models | describe | bundles | finetune | predict | evaluate | export | ...`."""
+"""Command line: `kerasdl models | describe | bundles | finetune | predict | evaluate | export | ...`."""
 
 import lazy_loader
 

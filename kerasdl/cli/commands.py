@@ -1,4 +1,4 @@
-"""The commands. TensorFlow is loaded by those that compute, not by those that list."""
+"""Commands of the command line; those that only list do not load TensorFlow."""
 
 import dataclasses
 import importlib.metadata
@@ -26,14 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-# What learns images where no bundle is named.
+# Bundle that is fine-tuned on images if none is named.
 START = "imagenet_efficientnet_lite0"
 BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
 Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
 PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", "tf2onnx", "onnx", "onnxruntime")
 PACKAGES += ("ai-edge-litert", "tensorflow-datasets", "keras-tuner", "scikit-learn", "numpy", "matplotlib")
 PACKAGES += ("tensorboard", "importlib_resources", "pillow")
-WORST = 10  # layers shown of those that lose most
+WORST = 10  # number of layers shown with the largest errors
 EXTRAS = {"hub": ("huggingface_hub",), "test": ("pytest", "hypothesis")}
 
 
@@ -74,7 +74,7 @@ def models(
 @app.command()
 @reported
 def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json: Json = False) -> None:
-    """Say what is known of a model."""
+    """Show the specification of a model."""
     spec = kerasdl.spec(name)
     if json:
         return show_json({**dataclasses.asdict(spec), "macs": spec.macs})
@@ -90,18 +90,18 @@ def describe(name: Annotated[str, typer.Argument(help="A model's name.")], json:
 @app.command()
 @reported
 def bundles(json: Json = False) -> None:
-    """List the bundles that kerasdl and installed packages bring."""
-    found = {name: kerasdl.load_bundle(name) for name in kerasdl.bundles.list_bundles()}
+    """List the bundles of kerasdl and of installed packages."""
+    loaded = {name: kerasdl.load_bundle(name) for name in kerasdl.bundles.list_bundles()}
     package_of = kerasdl.bundles.package_of
     if json:
-        told = ({"digest": each.digest, "package": package_of(name)} for name, each in found.items())
+        extras = ({"digest": each.digest, "package": package_of(name)} for name, each in loaded.items())
         return show_json(
-            [{**dataclasses.asdict(each.manifest), **more} for each, more in zip(found.values(), told, strict=True)]
+            [{**dataclasses.asdict(each.manifest), **more} for each, more in zip(loaded.values(), extras, strict=True)]
         )
     columns = ("name", "task", "labels", "weights", "measured", "package")
     rows = [
         (name, each.task.name, len(each.labels), each.model.count_params(), _figures(each), package_of(name))
-        for name, each in found.items()
+        for name, each in loaded.items()
     ]
     show_table("bundles", columns, rows)
 
@@ -134,7 +134,7 @@ def finetune(
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train a copy of a bundle on your data, a folder of images in class folders for one."""
+    """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
     start = time.perf_counter()
@@ -172,7 +172,7 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
     json: Json = False,
 ) -> None:
-    """Answer raw input."""
+    """Predict labels and scores for raw input."""
     loaded = kerasdl.load_bundle(bundle)
     names, raw, unread = kerasdl.cli.read_inputs(inputs, loaded.preprocess.get("levels"))
     results = loaded.predict(raw)
@@ -226,7 +226,7 @@ def export(
     image_bytes: Annotated[bool, typer.Option(help="SavedModel: also take the content of JPEG and PNG files.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a bundle for another runtime, and check what was written; report and card stand beside the file."""
+    """Write a bundle for another runtime and verify the file; report and card are written beside it."""
     representative = None if data is None else _load(data, "train")
     options = kerasdl.bundles.ExportOptions(
         quantize=quantize,
@@ -261,7 +261,7 @@ def benchmark(
     plot: Annotated[Path | None, typer.Option(help="Draws the latencies into this .png.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure latency, memory and size of exported files side by side, one example at a time, in turns."""
+    """Measure latency, memory and size of exported files side by side, one example at a time, in alternation."""
     if plot is not None:
         checks.one_of("the suffix of --plot", plot.suffix, (".png", ".svg", ".pdf"))
     compared = kerasdl.deploy.compare(paths, runs=runs, threads=threads)
@@ -280,7 +280,7 @@ def data_service(
     port: Annotated[int, typer.Option(help="The TCP port; the next one is taken too.")] = 5050,
     host: Annotated[str | None, typer.Option(help="The name under which trainers reach this machine.")] = None,
 ) -> None:
-    """Decode data for trainers elsewhere, until it is stopped; for private networks alone."""
+    """Decode data for trainers on other machines, until stopped; use it on private networks only."""
     kerasdl.train.serve_data(port, host)
 
 
@@ -306,7 +306,7 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
     json: Json = False,
 ) -> None:
-    """Fine-tune a pretrained bundle on 100 images, export it, and prove the files: about two minutes."""
+    """Fine-tune a pretrained bundle on 100 images, export it and verify the files: about two minutes."""
     figures = kerasdl.cli.run_quickstart(out, seed=seed, quiet=json)
     if json:
         show_json(figures)
@@ -315,7 +315,7 @@ def quickstart(
 @app.command()
 @reported
 def doctor(json: Json = False) -> None:
-    """Show versions and devices, and what is missing."""
+    """Show versions, devices and missing packages."""
     versions = {"python": platform.python_version(), "kerasdl": kerasdl.__version__}
     versions |= {name: _version(name) for name in PACKAGES}
     optional = {f"{name} (extra: {extra})": _version(name) for extra, names in EXTRAS.items() for name in names}
@@ -335,7 +335,7 @@ def doctor(json: Json = False) -> None:
 
 
 def _load(data: str, split: str):
-    """Loads data by the one split of all commands, so that none tests on what another trained on."""
+    """Loads data with the split that all commands share, so that no command tests on training data of another."""
     name = f"folder:{data}" if Path(data).is_dir() else data
     if ":" not in name:
         names = [record.name for record in kerasdl.data.list_datasets()]
@@ -346,7 +346,7 @@ def _load(data: str, split: str):
 def _load_validation(data: str):
     try:
         return _load(data, "validation")
-    except (ArgumentError, DataError) as error:  # no such split, or nothing in it
+    except (ArgumentError, DataError) as error:  # no such split, or an empty one
         print(f"no validation: {error}", file=sys.stderr)
         return None
 

@@ -1,6 +1,7 @@
-"""Kills the workers of a launcher that is gone; run as a program by `local_workers`, on the standard library alone.
+"""Guardian process: kills the workers of a launcher that has ended; started by `local_workers`.
 
-It heads the process group in which the workers are. Its input closes when the launcher ends, in whatever way.
+It leads the process group of the workers, and uses the standard library alone. Its input closes when the launcher
+ends, for any reason.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Waits until the launcher is gone, then kills the whole group, itself included."""
+    """Waits for the end of the launcher, then kills the whole group, itself included."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the workers
         signal.signal(number, signal.SIG_IGN)
     os.write(1, b"ready\n")

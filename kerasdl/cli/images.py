@@ -1,4 +1,4 @@
-"""Raw input for a bundle from files that a user names."""
+"""Raw input for `predict` from image and JSON files."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from kerasdl.data.image_files import SUFFIXES
 
 
 def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[str], list, list[str]]:
-    """Reads images, folders of images (at any depth), or a .json file that holds a list of inputs.
+    """Reads images, folders of images (at any depth), or .json files with a list of inputs.
 
     Args:
-        paths: of the files and folders.
-        levels: the value that is white in image files of 16 bits; None for 65535.
+        paths: files and folders.
+        levels: the value that is white in 16-bit image files; None for 65535.
 
     Returns:
-        The name of each input; the inputs, uint8 arrays (H, W, 3) for images; and for each file that could not be read
-        a line that says why.
+        The name of each input; the inputs, uint8 arrays (H, W, 3) for images; and a line with the reason for each
+        unreadable file.
 
     Raises:
         DataError: a file is missing, or none can be read; the text names it.
@@ -34,12 +34,12 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
     for path in paths:
         for file in _files_in(path):
             try:
-                found = _rows_in(file) if file.suffix.lower() == ".json" else [decode_image(file, levels=levels)]
+                rows = _rows_in(file) if file.suffix.lower() == ".json" else [decode_image(file, levels=levels)]
             except DataError as error:
                 unread.append(" ".join(str(error).split()))
                 continue
-            names += [str(file)] if len(found) == 1 else [f"{file}[{k}]" for k in range(len(found))]
-            inputs += [each if isinstance(each, (list, np.ndarray)) else [each] for each in found]
+            names += [str(file)] if len(rows) == 1 else [f"{file}[{k}]" for k in range(len(rows))]
+            inputs += [each if isinstance(each, (list, np.ndarray)) else [each] for each in rows]
     if unread and not inputs:
         raise DataError(unread[0])
     return names, inputs, unread

@@ -1,17 +1,17 @@
-"""`launch`: starts workers on this machine and watches over them, or takes this process's place in a cluster.
+"""Launcher of training workers: starts and supervises local processes, or joins a cluster.
 
-Loads no TensorFlow. What becomes of a worker's end:
+It does not load TensorFlow. The end of a worker is handled as follows:
 
-| a worker | what happens |
+| a worker | action |
 |---|---|
-| ends with 0 | it is done; the others go on |
-| is killed by a signal, or fails after its first minute | all start again, if restarts are left |
-| fails within its first minute, imports included | no restart: a mistake in the program would come again |
+| ends with 0 | it is done; the others continue |
+| is killed by a signal, or fails after its first minute | all restart, if restarts are left |
+| fails within its first minute, imports included | no restart: an error in the program would repeat |
 | ends with 2 to 6 (a mistake in the call, unreadable data, a loss that is not a number, ...) | no restart |
-| ends with 75 (preempted, its state saved) | the others are asked to save and end; the job ends with 75 |
+| ends with 75 (preempted, its state saved) | the others get the signal to save and end; the job ends with 75 |
 
-The job ends with 0, or with the code of the worker that failed first; 128 + N stands for signal N. SIGTERM, SIGINT and
-SIGHUP go on to all workers, which get `grace` seconds; the job then ends with 75 where they did.
+The job ends with 0, or with the code of the worker that failed first; 128 + N means signal N. SIGTERM, SIGINT and
+SIGHUP are forwarded to all workers, which get `grace` seconds; the job then ends with 75 if they did.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from collections.abc import Iterator, Sequence
 from kerasdl.core import checks
 from kerasdl.train.distribute.clusters import cluster_from, environment_of, scheduler_of
 
-from .local_workers import Ended, Share, Workers, cores_here, gpus_here, not_there, shares_of
+from .local_workers import Ended, Share, Workers, cores_here, gpus_here, cannot_run, shares_of
 
 PREEMPTED = 75
-FINAL_CODES = range(2, 7)  # what the command line ends with on purpose; the same call gives the same end
+FINAL_CODES = range(2, 7)  # deliberate exit codes of the command line; the same call would end the same way
 EARLY_SECONDS = 60.0
-# A worker whose peer is gone waits in a collective operation and hears no signal.
+# A worker that waits for a dead peer in a collective operation does not handle signals.
 PEER_GRACE = 3.0
 LONGEST_PAUSE = 30.0
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -42,29 +42,29 @@ def launch(
 ) -> int:
     """Runs a program as several workers on this machine, or as one worker of the cluster that the environment names.
 
-    With `workers`, each gets a port of its own on loopback, TF_CONFIG, its share of the cores, of the threads and of
-    the GPUs that are visible. The chief, worker 0, writes to the terminal as it is; lines of the others begin with
-    their number, `[1] `. Where one dies all are stopped and start again on new ports; with `RunConfig(folder=...)`
-    training goes on where it was. No worker outlives this process, however it ends.
+    With `workers`, each worker gets its own loopback port, TF_CONFIG, and its share of the cores, the threads and the
+    visible GPUs. The output of the chief, worker 0, is unchanged; lines of the others begin with their number, `[1] `.
+    If one worker dies, all are stopped and restart on new ports; with `RunConfig(folder=...)` training resumes. No
+    worker outlives this process, however it ends.
 
-    Without, this process becomes the program (it does not return): as the worker that TF_CONFIG, `srun` or a
-    Kubernetes indexed Job says it is, or the one process of a TPU VM. Restarting is then the scheduler's.
+    Without `workers`, this process becomes the program (and does not return): as the worker that TF_CONFIG, `srun` or a
+    Kubernetes indexed Job names, or as the only process of a TPU VM. Restarts are then left to the scheduler.
 
     Args:
         command: the program and its arguments, such as `["python", "train.py"]`.
-        workers: how many to start here, 1 or more; None takes this process's place in a cluster.
-        restarts: how often all may start again, 0 or more.
-        pin: whether each worker runs on its own share of the cores. Its threads are as many, unless OMP_NUM_THREADS
-            or TF_NUM_INTRAOP_THREADS say otherwise.
-        grace: seconds that workers have to save once they are asked to, before they are killed.
+        workers: number of workers on this machine, 1 or more; None joins the cluster of the environment.
+        restarts: how often all workers may restart, 0 or more.
+        pin: whether each worker runs on its own share of the cores, with as many threads, unless OMP_NUM_THREADS or
+            TF_NUM_INTRAOP_THREADS is set.
+        grace: seconds that workers have to save after the signal to end, before they are killed.
 
     Returns:
-        The exit code of the job: 0 done; 75 preempted, the state saved; else that of the worker that failed first,
-        or 128 + N where signal N killed it.
+        The exit code of the job: 0 done; 75 preempted, with the state saved; else that of the worker that failed
+        first, or 128 + N if signal N killed it.
 
     Raises:
         ArgumentError: an argument breaks its rule, or the environment names no cluster.
-        DataError: the program is not there.
+        DataError: the program does not exist.
 
     Example:
         >>> launch(["python3", "-c", "import os; os.environ['TF_CONFIG']"], workers=1)
@@ -82,7 +82,7 @@ def launch(
 
 
 def _become(command: list[str]) -> None:
-    """Turns this process into a worker of the cluster that the environment names."""
+    """Replaces this process by a worker of the cluster that the environment names."""
     cluster = cluster_from(os.environ)
     if cluster is None and scheduler_of(os.environ) != "tpu":
         advice = "Pass --workers N to start N here. In a SLURM job start it with srun; see docs/scaling.md."
@@ -93,16 +93,16 @@ def _become(command: list[str]) -> None:
     try:
         os.execvpe(command[0], command, {**os.environ, **own})
     except OSError as error:
-        raise not_there(command, error) from None
+        raise cannot_run(command, error) from None
 
 
 class _Supervisor:
-    """Starts the workers, as often as it takes and may be."""
+    """Supervisor of the workers of a job: starts them, waits, restarts within the limit."""
 
     def __init__(self, command: list[str], shares: list[Share], restarts: int, grace: float):
         self.command, self.shares, self.restarts, self.grace = command, shares, restarts, grace
         self.events: queue.SimpleQueue[Ended | int] = queue.SimpleQueue()
-        self.told: int | None = None  # the signal that ends the job
+        self.end_signal: int | None = None  # the signal that ends the job
 
     def run(self) -> int:
         with _signals_to(self.events):
@@ -112,16 +112,16 @@ class _Supervisor:
                     failed, code = self._watch(workers)
                 finally:
                     workers.kill()
-                self._forget_the_killed()
+                self._drop_events()
                 if failed is None or not self._may_restart(failed, attempt):
                     break
                 self._pause(min(2.0**attempt, LONGEST_PAUSE))
-                if self.told is not None:
-                    return 128 + self.told
+                if self.end_signal is not None:
+                    return 128 + self.end_signal
         return code
 
     def _watch(self, workers: Workers) -> tuple[Ended | None, int]:
-        """Waits for the workers; returns that for which all could start again, if one, and the exit code."""
+        """Waits for the workers; returns the failed worker for which all may restart, or None, and the exit code."""
         while workers.running:
             event = self.events.get()
             if isinstance(event, int):
@@ -138,7 +138,7 @@ class _Supervisor:
         return None, 0
 
     def _dismiss(self, workers: Workers, number: int, *ended: Ended) -> int:
-        """Passes a signal on and waits; returns 75 where all saved or were done, else the first other code."""
+        """Forwards a signal and waits; returns 75 if all saved or were done, else the first other exit code."""
         workers.signal(number)
         ends = [*ended, *self._wait(workers, self.grace)]
         if workers.running:
@@ -150,32 +150,32 @@ class _Supervisor:
         return PREEMPTED if any(end.code for end in ends) else 0
 
     def _wait(self, workers: Workers, seconds: float) -> list[Ended]:
-        """Returns the workers that end in time; passes signals on to those that are left."""
+        """Returns the workers that end in time; forwards signals to the others."""
         ends, limit = [], time.monotonic() + seconds
         while workers.running and (left := limit - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.events.get(timeout=left)
                 if isinstance(event, int):
-                    self.told = event
+                    self.end_signal = event
                     workers.signal(event)
                 else:
                     workers.running.discard(event.index)
                     ends.append(event)
         return ends
 
-    def _forget_the_killed(self) -> None:
+    def _drop_events(self) -> None:
         while not self.events.empty():
             event = self.events.get()
-            self.told = event if isinstance(event, int) else self.told
+            self.end_signal = event if isinstance(event, int) else self.end_signal
 
     def _pause(self, seconds: float) -> None:
-        """Waits before the next start, unless a signal ends the job."""
+        """Waits before the next start; a signal that ends the job ends the wait."""
         with contextlib.suppress(queue.Empty):
-            self.told = self.events.get(timeout=seconds)
+            self.end_signal = self.events.get(timeout=seconds)
 
     def _may_restart(self, failed: Ended, attempt: int) -> bool:
-        story = f"worker {failed.index} {_told(failed.code)} after {failed.seconds:.0f} s"
-        if self.told is not None:
+        story = f"worker {failed.index} {_end_of(failed.code)} after {failed.seconds:.0f} s"
+        if self.end_signal is not None:
             _say(story)
         elif failed.code in FINAL_CODES:
             _say(f"{story}; starting again would end the same way")
@@ -191,7 +191,7 @@ class _Supervisor:
 
 @contextlib.contextmanager
 def _signals_to(events: queue.SimpleQueue) -> Iterator[None]:
-    """Turns the signals that end a job into events; only the main thread may, and hears them."""
+    """Turns the signals that end a job into events; other threads than the main one cannot handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -207,7 +207,7 @@ def _exit_code(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _told(code: int) -> str:
+def _end_of(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 

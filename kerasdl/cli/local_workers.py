@@ -1,4 +1,4 @@
-"""The worker processes of one start: their environment, their share of the machine, their output, their end."""
+"""Local worker processes of one start: environment, cores and GPUs, output, exit."""
 
 import contextlib
 import os
@@ -21,40 +21,40 @@ from kerasdl.core.errors import DataError
 from kerasdl.core.refusals import FOLDER
 from kerasdl.train.distribute.clusters import Cluster, environment_of
 
-# Below those that systems hand out for outgoing connections, which could take one between its choice and its use.
+# Below the ports of outgoing connections, one of which could take a port between its choice and its use.
 PORTS = range(10_240, 32_768)
 LOOPBACK = "127.0.0.1"
 THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
 class Ended(NamedTuple):
-    """A worker's end."""
+    """Exit of a worker."""
 
     index: int
-    """Which worker."""
+    """Number of the worker."""
     code: int
     """Its exit code; -N after signal N."""
     seconds: float
-    """How long it lived."""
+    """Its running time."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What a worker has of this machine; None where it sees all of it."""
+    """Share of the machine for one worker; None stands for the whole machine."""
 
     cores: tuple[int, ...] | None
-    """The cores that it runs on."""
+    """Cores that it runs on."""
     gpus: tuple[str, ...] | None
-    """What it sees as CUDA_VISIBLE_DEVICES."""
+    """GPUs in its CUDA_VISIBLE_DEVICES."""
 
 
 def shares_of(workers: int, cores: Sequence[int] | None, gpus: Sequence[str] | None) -> list[Share]:
-    """Returns what each worker gets: as many cores and GPUs as the others, give or take one core.
+    """Returns the share of each worker: equal numbers of GPUs, and of cores up to one.
 
     Args:
-        workers: how many there are.
-        cores: what there is to share; with fewer than workers, several stand on one core.
-        gpus: what there is to share, the same number for each.
+        workers: number of workers.
+        cores: cores to share; with fewer cores than workers, several workers run on one core.
+        gpus: GPUs to share, the same number for each.
 
     Raises:
         ArgumentError: there are GPUs, but fewer than workers.
@@ -67,26 +67,26 @@ def shares_of(workers: int, cores: Sequence[int] | None, gpus: Sequence[str] | N
         own = cores and (cores[index * len(cores) // workers : (index + 1) * len(cores) // workers])
         own = cores and (own or [cores[index % len(cores)]])
         each = len(gpus) // workers if gpus else 0
-        seen = tuple(gpus[index * each : (index + 1) * each]) if gpus else None
-        shares.append(Share(tuple(own) if own else None, seen))
+        visible = tuple(gpus[index * each : (index + 1) * each]) if gpus else None
+        shares.append(Share(tuple(own) if own else None, visible))
     return shares
 
 
 def cores_here() -> list[int] | None:
-    """Returns the cores that this process may use; None where the system does not pin."""
+    """Returns the cores that this process may use; None if the system cannot pin."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def gpus_here(environ: Mapping[str, str]) -> list[str] | None:
-    """Returns the GPUs that a program started here would see; None where nothing tells."""
+    """Returns the GPUs that a program started here would see; None if unknown."""
     if "CUDA_VISIBLE_DEVICES" in environ:
         return [part.strip() for part in environ["CUDA_VISIBLE_DEVICES"].split(",") if part.strip() not in ("", "-1")]
-    found = Path("/proc/driver/nvidia/gpus")
-    return [str(index) for index, _ in enumerate(found.iterdir())] if found.is_dir() else None
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(index) for index, _ in enumerate(folder.iterdir())] if folder.is_dir() else None
 
 
 def worker_environment(cluster: Cluster, share: Share, environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the whole environment of a worker on this machine."""
+    """Returns all environment variables of a worker on this machine."""
     plain = {name: value for name, value in environ.items() if name != "TF_CONFIG"}
     own = environment_of(cluster, plain)
     if share.cores is not None:
@@ -97,27 +97,27 @@ def worker_environment(cluster: Cluster, share: Share, environ: Mapping[str, str
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports of loopback that nobody listens on."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
+    """Returns free ports of the loopback interface."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as sockets:
         for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-            if len(found) == count:
-                return found
-            candidate = held.enter_context(socket.socket())
+            if len(ports) == count:
+                return ports
+            candidate = sockets.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 candidate.bind((LOOPBACK, port))
-                found.append(port)
+                ports.append(port)
     raise DataError(f"{LOOPBACK} has no {count} free ports from {PORTS.start} to {PORTS.stop}. Close some servers.")
 
 
 class Workers:
-    """The workers of one start, all in one process group, which ends with this process whatever becomes of it."""
+    """Workers of one start, in a process group that ends with this process in any case."""
 
     def __init__(self, command: list[str], shares: Sequence[Share], events: queue.SimpleQueue):
-        """Starts them; the end of each becomes an `Ended` among the events.
+        """Starts the workers; the exit of each becomes an `Ended` in `events`.
 
         Raises:
-            DataError: the program is not there, or no port is free.
+            DataError: the program does not exist, or no port is free.
         """
         self.threads: list[threading.Thread] = []
         self.refusals = tempfile.TemporaryDirectory(prefix="kerasdl_")
@@ -134,13 +134,13 @@ class Workers:
             raise
 
     def signal(self, number: int) -> None:
-        """Sends a signal to all that run, and to what they started."""
-        if self.guardian.returncode is None:  # until it is waited for, nobody else gets its number
+        """Sends a signal to all running workers and their child processes."""
+        if self.guardian.returncode is None:  # its process id stays reserved until it is waited for
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.guardian.pid, number)
 
     def kill(self) -> None:
-        """Ends all that is left; what the workers printed is shown by then."""
+        """Kills the remaining workers, after their output has been printed."""
         self.signal(signal.SIGKILL)
         self.guardian.stdin.close()
         self.guardian.stdout.close()
@@ -162,37 +162,37 @@ class Workers:
                 self.threads.append(_thread(lambda source=source, sink=sink: _copy(source, sink, index)))
 
 
-def not_there(command: Sequence[str], error: OSError) -> DataError:
-    """Returns the error of a program that cannot be run."""
+def cannot_run(command: Sequence[str], error: OSError) -> DataError:
+    """Returns the error for a program that cannot be run."""
     return DataError(f"{command[0]!r} cannot be run: {error.strerror}. Check the command after --.")
 
 
-def _start(command: list[str], cluster: Cluster, share: Share, group: int, told: str) -> subprocess.Popen:
+def _start(command: list[str], cluster: Cluster, share: Share, group: int, reports: str) -> subprocess.Popen:
     pipe = None if cluster.index == 0 else subprocess.PIPE
     try:
-        with _standing_on(share.cores):
+        with _pinned_to(share.cores):
             return subprocess.Popen(
                 command,
-                env=worker_environment(cluster, share, {**os.environ, FOLDER: told}),
+                env=worker_environment(cluster, share, {**os.environ, FOLDER: reports}),
                 stdin=subprocess.DEVNULL,
                 stdout=pipe,
                 stderr=pipe,
                 process_group=group,
             )
     except OSError as error:
-        raise not_there(command, error) from None
+        raise cannot_run(command, error) from None
 
 
 def _start_guardian() -> subprocess.Popen:
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))]
     guardian = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
-    guardian.stdout.readline()  # from here on it outlives the signals that go to the group
+    guardian.stdout.readline()  # from here on it survives signals to the group
     return guardian
 
 
 @contextlib.contextmanager
-def _standing_on(cores: tuple[int, ...] | None) -> Iterator[None]:
-    """Moves this thread to some cores, so that the process which it starts is there from its first moment."""
+def _pinned_to(cores: tuple[int, ...] | None) -> Iterator[None]:
+    """Moves this thread to some cores, so that a process which it starts runs there from the beginning."""
     if cores is None:
         yield
         return
@@ -211,7 +211,7 @@ def _thread(function: Callable[[], None]) -> threading.Thread:
 
 
 def _copy(source: Any, sink: Any, index: int) -> None:
-    """Copies line by line, each with the worker's number; a line is one write, so that two never mix."""
+    """Copies output line by line with the worker's number; each line is one write, so that lines never mix."""
     with source:
         for line in source:
             text = f"[{index}] " + line.decode(errors="replace")

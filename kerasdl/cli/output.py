@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for programs, one line for a mistake."""
+"""Output of the commands: tables for people, JSON for programs, one line for an error."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kerasdl.core import errors, refusals
 
-# What an exit code means; 2 is also what a misspelt option gives.
+# Exit code of each error; a misspelt option gives 2 too.
 EXIT_CODES = (
     (errors.ArgumentError, 2),
     (errors.UnknownNameError, 2),
@@ -36,12 +36,12 @@ EXIT_HELP = (
 
 
 def reported(command: Callable) -> Callable:
-    """Turns the errors that kerasdl raises on purpose into one line and an exit code."""
+    """Decorator that turns kerasdl's errors into one line and an exit code."""
 
     @functools.wraps(command)
     def run(*args, **kwargs):
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a label may have letters that the terminal's encoding lacks
+            if hasattr(stream, "reconfigure"):  # a label may have characters that the terminal's encoding lacks
                 stream.reconfigure(errors="backslashreplace")
         warnings.showwarning = lambda message, *place: print(f"warning: {message}", file=sys.stderr)
         try:
@@ -51,7 +51,7 @@ def reported(command: Callable) -> Callable:
         except KeyboardInterrupt:
             print("error: interrupted.", file=sys.stderr)
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # the reader had enough; what Python flushes at its end must not fail
+        except BrokenPipeError:  # the reader of the pipe has ended; Python's last flush must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except tuple(kind for kind, _ in EXIT_CODES) as error:
@@ -71,7 +71,7 @@ def reported(command: Callable) -> Callable:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table; columns of numbers stand to the right. Where output is no terminal it is wide."""
+    """Prints a table with numbers aligned right; wide if the output is not a terminal."""
     rows = [[_cell(value) for value in row] for row in rows]
     table = Table(title=title, title_justify="left", header_style="bold")
     for position, name in enumerate(columns):
@@ -84,7 +84,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def show_json(value: Any) -> None:
-    """Prints one JSON document; in ASCII alone where the output is not UTF-8."""
+    """Prints one JSON document, in ASCII if the output is not UTF-8."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
 

@@ -1,4 +1,4 @@
-"""The pictures that the quickstart leaves: two learning curves side by side, a confusion matrix."""
+"""Pictures of the quickstart: two learning curves side by side, a confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ FINE_TUNED, FROM_SCRATCH, INK, FAINT = "#2563eb", "#9ca3af", "#1f2937", "#e5e7eb
 
 
 def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Mapping[str, float], title: str) -> None:
-    """Draws validation accuracy over the epochs of each run, its test accuracy written at its end, as PNG."""
+    """Draws the validation accuracy of each run over its epochs, labelled with its test accuracy, as PNG."""
     figure, axes = _canvas((7.2, 4.0))
     for (name, values), colour in zip(curves.items(), (FINE_TUNED, FROM_SCRATCH), strict=True):
         epochs = range(1, len(values) + 1)
@@ -30,7 +30,7 @@ def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Ma
 
 
 def draw_confusion(path: Path, truth: np.ndarray, guess: np.ndarray, labels: Sequence[str], title: str) -> None:
-    """Draws how often each class was taken for each, as PNG; the diagonal is what was right."""
+    """Draws a confusion matrix as PNG: counts of true and predicted classes."""
     counts = np.zeros((len(labels), len(labels)), int)
     np.add.at(counts, (truth, guess), 1)
     figure, axes = _canvas((5.6, 5.2))

@@ -1,4 +1,4 @@
-"""The main job on embedded data: fine-tune a bundle on few images, look, export, and prove the files."""
+"""Quickstart on embedded data: fine-tune a bundle on few images, export it and verify the files."""
 
 import csv
 import dataclasses
@@ -24,26 +24,26 @@ START = "glyphs_mobilenet"
 PER_CLASS = 10
 EPOCHS = 15
 EXPORTS = {"digits.tflite": None, "digits_int8.tflite": "int8", "digits.onnx": None}
-# The last epoch counts: choosing the best one by validation would use labels beyond the ten images a class.
+# The last epoch counts: the choice of the best by validation would use labels beyond the ten images per class.
 SETTINGS = RunConfig(
     epochs=EPOCHS, batch_size=16, learning_rate=3e-3, schedule="cosine", weight_decay=1e-2, restore_best=False
 )
 
 
 def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> dict:
-    """Fine-tunes `glyphs_mobilenet` on 10 images of each digit and exports the result, beside training from scratch.
+    """Fine-tunes `glyphs_mobilenet` on 10 images of each digit, compares with training from scratch, and exports.
 
     Args:
-        out: the folder to fill: bundle, exported files, pictures, card, figures.
-        seed: one seed for everything.
-        quiet: prints nothing.
+        out: folder for bundle, exported files, pictures, card and figures.
+        seed: random seed of the whole run.
+        quiet: whether to print nothing.
 
     Returns:
-        What was measured; the same stands in `out`/figures.json.
+        The measured figures, which are also in `out`/figures.json.
 
     Raises:
-        ArgumentError: a file stands at `out`.
-        ExportError: a file would not compute what was trained.
+        ArgumentError: `out` is a file.
+        ExportError: an exported file would compute something else than the model.
 
     Example:
         >>> kerasdl.cli.run_quickstart("quickstart", quiet=True)["fine-tuned"] > 0.8
@@ -93,7 +93,7 @@ def _fine_tuned(bundle: Bundle, few: Dataset, validation: Dataset, config: RunCo
 
 
 def _from_scratch(bundle: Bundle, few: Dataset, validation: Dataset, config: RunConfig):
-    """Returns a bundle of the same net with fresh weights, trained as long, and its validation accuracy."""
+    """Returns a bundle of the same net with new weights, trained equally long, and its validation accuracy."""
     arguments = {**bundle.manifest.arguments, "classes": len(few.class_names)}
     model = build(bundle.manifest.builder, **arguments)
     run = fit(model, few, validation=validation, config=config)

@@ -1,4 +1,4 @@
-"""Data by name, by folder or by array, as one record with a deterministic tf.data pipeline."""
+"""Datasets by name, folder or arrays, with a deterministic tf.data pipeline."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The record of a dataset and its pipeline: every batch of every epoch follows from the seed alone."""
+"""Dataset record and its deterministic pipeline: the seed decides every batch of every epoch."""
 
 import dataclasses
 import hashlib
@@ -26,10 +26,10 @@ FINGERPRINT_EXAMPLES = 32
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples: what they are, and batches of them in an order that a seed fixes.
+    """Examples with their description, in batches whose order depends on a seed alone.
 
-    An example is inputs, with labels and a weight or without; inputs and labels may be several arrays, nested in dicts
-    and tuples. Made by `load` and `as_dataset`.
+    An example has inputs, and may have labels and a weight; inputs and labels may be several arrays, nested in dicts
+    and tuples. `load` and `as_dataset` return it.
 
     Example:
         >>> load("digits").per_class(10).size
@@ -37,57 +37,57 @@ class Dataset:
     """
 
     name: str
-    """What was asked for, such as `digits` or `folder:flowers`."""
+    """Name of the dataset, such as `digits` or `folder:flowers`."""
     task: str
     """The name of a registered task, such as `image_classification`, or `unknown`."""
     class_names: tuple[str, ...]
-    """The name of each class, in the order of the labels; empty where there are none."""
+    """The name of each class, in the order of the labels; empty if there are none."""
     input_shape: tuple[int | None, ...]
-    """The shape of one input, the first of several; height and width are None where images differ in size and no
-    shape was asked for."""
+    """The shape of one input, the first of several; height and width are None if images differ in size and no
+    shape was requested."""
     input_dtype: str
-    """The type of a batch's inputs: `float32`, `uint8` for raw pixels, or what a given array holds."""
+    """The type of a batch's inputs: `float32`, `uint8` for raw pixels, or the dtype of the given array."""
     size: int | None
-    """How many examples there are; None where a foreign pipeline does not say."""
+    """Number of examples; None if a foreign pipeline does not report it."""
     licence: str
     """The terms under which the data may be used."""
     seekable: bool
-    """Whether batches can start anywhere in any epoch, so that a killed run resumes in the middle of one."""
+    """True if batches can start anywhere in any epoch, so that a killed run resumes in the middle of an epoch."""
     scale: Scale | None
-    """What the pixel levels 0 and 255 become; None for raw pixels and for data that are no images."""
+    """Values of the pixel levels 0 and 255; None for raw pixels and for data other than images."""
     source: Any = dataclasses.field(repr=False)
-    """Where the examples come from: `Examples`, `Stream`, or a foreign `tf.data.Dataset`."""
+    """Source of the examples: `Examples`, `Stream`, or a foreign `tf.data.Dataset`."""
     images: bool = False
-    """Whether the source holds raw uint8 images, which `prepared` can resize and scale anew."""
+    """True if the source holds raw uint8 images, which `prepared` can resize and scale."""
     feature_names: tuple[str, ...] = ()
     """The name of each feature of tabular data."""
     feature_mean: tuple[float, ...] = ()
-    """What was subtracted from each feature: its mean over the train split."""
+    """Mean of each feature over the train split, which was subtracted."""
     feature_std: tuple[float, ...] = ()
-    """What each feature was divided by: its standard deviation over the train split."""
+    """Standard deviation of each feature over the train split, by which it was divided."""
     levels: int | None = None
-    """The value that became white in image files of 16 bits; None where that is 65535, or there are no files."""
+    """The value that became white in 16-bit image files; None for 65535, or without files."""
     sampler: Callable | None = None
-    """Draws the batches of an epoch; see `batched_by`. None cuts an order into batches of one size."""
+    """Sampler that draws the batches of an epoch; see `batched_by`. None cuts an order into batches of one size."""
 
     @property
     def spec(self) -> tuple[Any, Any, Any]:
-        """The specs of the inputs, labels and weights of a batch; None for what there is not."""
+        """Specs of the inputs, labels and weights of a batch; None for a missing part."""
         return trees.unpacked(self.batches(1).element_spec)
 
     @property
     def labelled(self) -> bool:
-        """Whether examples have labels."""
+        """True if examples have labels."""
         return self.source.labels is not None if self.any_order else self.spec[1] is not None
 
     @property
     def any_order(self) -> bool:
-        """Whether examples can be read in any order."""
+        """True if examples can be read in any order."""
         return isinstance(self.source, Examples)
 
     @property
     def foreign(self) -> bool:
-        """Whether batches come from a pipeline that is not ours, with a size and an order of its own."""
+        """True if batches come from a pipeline of the user, with its own size and order."""
         return isinstance(self.source, tf.data.Dataset)
 
     def batches(
@@ -108,26 +108,26 @@ class Dataset:
 
         Args:
             batch_size: examples a batch, 1 or more; the last batch may be smaller.
-            shuffle: whether the order is drawn anew for each epoch; a stream is shuffled in a window of 2048.
+            shuffle: whether each epoch has a new random order; a stream is shuffled in a window of 2048.
             seed: the run's seed, 0 or more.
-            epoch: which epoch's order, from 0.
-            start: how many batches to leave out.
+            epoch: number of the epoch, from 0.
+            start: number of batches to skip.
             augment: a function from one image (as a batch holds it) and a seed, int32 (2,), to an image of the same
-                shape. It must draw by that seed alone (`tf.image.stateless_*`).
+                shape. It must use that seed alone (`tf.image.stateless_*`).
             mix: a function from the images and labels of a batch and a seed to those of a blended batch, such as
-                `data.augment.Mixup`. With a share, each replica's part is blended by itself.
-            share: which replicas' parts of each batch to read, where several compute together; see
+                `data.augment.Mixup`. With a share, each replica's part is blended separately.
+            share: the replicas of this process among all that train together, whose parts of each batch are read; see
                 `data.batching.sharding`.
 
         Returns:
-            Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures. Of
-            data with weights (inputs, labels, weights), without labels the inputs alone. What differs in length, such
-            as boxes, is a `tf.RaggedTensor`. With a share, tuples with a pair (such a batch, weight) for each of its
-            replicas.
+            Pairs (inputs, labels): inputs (B, *input_shape); labels (B,), int32 for classes, float32 for figures. Data
+            with weights give (inputs, labels, weights), data without labels the inputs alone. Arrays that differ in
+            length, such as boxes, are a `tf.RaggedTensor`. With a share, tuples of a pair (batch, weight) for each of
+            its replicas.
 
         Raises:
             ArgumentError: an argument breaks its rule.
-            DataError: the images differ in size and no shape was asked for.
+            DataError: the images differ in size and no shape was requested.
 
         Example:
             >>> x, y = next(iter(load("digits").batches(64, shuffle=True, seed=1, epoch=3)))
@@ -167,21 +167,20 @@ class Dataset:
         mix: Callable | None = None,
         share: Share | None = None,
     ) -> tf.data.Dataset:
-        """Returns the batches of an epoch and of all that follow, without end; else as `batches`.
+        """Returns the batches of an epoch and of all later ones, without end; otherwise as `batches`.
 
-        One pipeline for a whole run saves making one for each epoch, some 50 ms. Of data that can be read in any order
-        alone.
+        One pipeline for a whole run saves about 50 ms per epoch. It needs data that can be read in any order.
 
         Args:
             batch_size: as in `batches`, like `shuffle`, `seed`, `augment`, `mix` and `share`.
             epoch: the first epoch.
-            start: how many batches of the first epoch to leave out.
+            start: number of batches of the first epoch to skip.
 
         Returns:
-            What `batches` returns, epoch after epoch.
+            The elements of `batches`, epoch after epoch.
 
         Raises:
-            ArgumentError: the data can be read from their start alone.
+            ArgumentError: the data can only be read from their start.
 
         Example:
             >>> data = load("iris")
@@ -198,15 +197,15 @@ class Dataset:
         return Epochs(self.source, shape, scale, batch_size, shuffle, seed, *changes, sampler=self.sampler)
 
     def batched_by(self, sampler: Callable[[int, int], Sequence[np.ndarray]]) -> "Dataset":
-        """Returns the same examples in batches that a sampler draws, in place of those of one size.
+        """Returns the same examples in batches that a sampler draws, instead of batches of one size.
 
         Args:
-            sampler: from the seed of a run and an epoch to the places of the examples of each batch; such as
-                `LengthBuckets` and `Episodes` of `kerasdl.data`. It must draw by these two numbers alone, and as many
-                batches in each epoch.
+            sampler: a function from the seed of a run and an epoch to the indices of the examples of each batch, like
+                `LengthBuckets` and `Episodes` of `kerasdl.data`. It must depend on these two numbers alone, and return
+                the same number of batches in each epoch.
 
         Raises:
-            ArgumentError: the data can be read from their start alone, or the sampler gives no places.
+            ArgumentError: the data can only be read from their start, or the sampler gives no valid indices.
 
         Example:
             >>> pairs = load("iris").batched_by(lambda seed, epoch: [np.array([0, 1]), np.array([2])])
@@ -215,12 +214,12 @@ class Dataset:
         """
         if not self.any_order:
             checks.refuse("batched_by needs data that can be read in any order", self.name, "Use take(n) first.")
-        found = dataclasses.replace(self, sampler=sampler)
-        found.sizes(1)
-        return found
+        dataset = dataclasses.replace(self, sampler=sampler)
+        dataset.sizes(1)
+        return dataset
 
     def sizes(self, batch_size: int) -> np.ndarray | None:
-        """Returns how many examples each batch of an epoch has; None where it is not known.
+        """Returns the number of examples of each batch of an epoch; None if unknown.
 
         Raises:
             ArgumentError: `batch_size` breaks its rule.
@@ -235,7 +234,7 @@ class Dataset:
         return None if self.foreign else batch_sizes(self.size, batch_size)
 
     def fingerprint(self) -> str:
-        """Returns a short digest of labels, scale and a few inputs, by which a run knows its data; empty for a stream.
+        """Returns a short digest of labels, scale and a few inputs, which identifies the data; empty for a stream.
 
         Example:
             >>> load("digits").fingerprint() == load("digits", "test").fingerprint()
@@ -245,15 +244,15 @@ class Dataset:
             return ""
         few = np.unique(np.linspace(0, self.size - 1, FINGERPRINT_EXAMPLES).astype(int))
         inputs = trees.leaves(self.source.reader(self._image_shape())(few))
-        held = [*trees.leaves(self.source.labels), *trees.leaves(self.source.weights)]
-        parts = [(leaf.values if isinstance(leaf, trees.Ragged) else leaf).tobytes() for leaf in held]
+        arrays = [*trees.leaves(self.source.labels), *trees.leaves(self.source.weights)]
+        parts = [(leaf.values if isinstance(leaf, trees.Ragged) else leaf).tobytes() for leaf in arrays]
         parts += [np.ascontiguousarray(leaf).tobytes() for leaf in inputs]
         if self.sampler is not None:
             parts += [each.tobytes() for each in self.sampler(0, 0)]
         return hashlib.sha256(b"".join([*parts, repr(self.scale).encode()])).hexdigest()[:16]
 
     def steps(self, batch_size: int) -> int | None:
-        """Returns the number of batches in an epoch, or None where it is not known.
+        """Returns the number of batches in an epoch, or None if unknown.
 
         Raises:
             ArgumentError: `batch_size` breaks its rule.
@@ -270,11 +269,11 @@ class Dataset:
         return math.ceil(self.size / checks.at_least("batch_size", batch_size, 1))
 
     def arrays(self) -> tuple[Any, Any]:
-        """Returns all inputs and labels as `batches` would give them, unshuffled; None for labels where there are none.
+        """Returns all inputs and labels as `batches` gives them, unshuffled; None for missing labels.
 
         Raises:
-            ArgumentError: the data never end.
-            DataError: there are none, or the images differ in size and no shape was asked for.
+            ArgumentError: the data are endless.
+            DataError: there are none, or the images differ in size and no shape was requested.
 
         Example:
             >>> load("iris").arrays()[0].shape
@@ -290,7 +289,7 @@ class Dataset:
         return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
     def take(self, count: int) -> "Dataset":
-        """Returns the first `count` examples; those of a stream or a foreign pipeline are read into memory.
+        """Returns the first `count` examples; examples of a stream or a foreign pipeline are read into memory.
 
         Raises:
             ArgumentError: there are fewer.
@@ -300,13 +299,13 @@ class Dataset:
             50
         """
         checks.at_least("count", count, 1)
-        found = self.source.pick(np.arange(min(count, self.size))) if self.any_order else self._read_first(count)
-        if len(found) < count:
-            checks.refuse(f"count must be at most {len(found)}, the size of {self.name}", count)
-        return self.of_examples(found)
+        examples = self.source.pick(np.arange(min(count, self.size))) if self.any_order else self._read_first(count)
+        if len(examples) < count:
+            checks.refuse(f"count must be at most {len(examples)}, the size of {self.name}", count)
+        return self.of_examples(examples)
 
     def sample(self, count: int, seed: int = 0) -> "Dataset":
-        """Returns at most `count` examples drawn by `seed`, over all classes; of a stream or a pipeline, the first.
+        """Returns up to `count` examples drawn by `seed` over all classes; of a stream or a pipeline, the first ones.
 
         Raises:
             ArgumentError: `count` breaks its rule.
@@ -317,20 +316,20 @@ class Dataset:
         """
         checks.at_least("count", count, 1)
         if self.any_order:
-            found = self.source.pick(np.random.default_rng(seed).permutation(self.size)[:count])
+            examples = self.source.pick(np.random.default_rng(seed).permutation(self.size)[:count])
         else:
-            found = self._read_first(count)
-        return dataclasses.replace(self, source=found, size=len(found), seekable=True, sampler=None)
+            examples = self._read_first(count)
+        return dataclasses.replace(self, source=examples, size=len(examples), seekable=True, sampler=None)
 
-    def of_examples(self, found: Examples) -> "Dataset":
-        """Returns a dataset that differs in its examples alone.
+    def of_examples(self, examples: Examples) -> "Dataset":
+        """Returns a dataset with other examples and the same description.
 
         Raises:
-            ArgumentError: a sampler draws its batches, whose places would be those of other examples.
+            ArgumentError: a sampler draws its batches, whose indices would name other examples.
         """
         if self.sampler is not None:
             checks.refuse("examples must be chosen before a sampler draws batches of them", self.name)
-        return dataclasses.replace(self, source=found, size=len(found), seekable=True)
+        return dataclasses.replace(self, source=examples, size=len(examples), seekable=True)
 
     def _read_first(self, count: int) -> Examples:
         examples = self.source.examples if isinstance(self.source, Stream) else self.source.unbatch()
@@ -362,11 +361,11 @@ class Dataset:
         """Returns the same raw images at another size and scale.
 
         Args:
-            image_shape: (height, width, channels); None keeps the present one.
-            scale: what the levels 0 and 255 become, each a number or one for each channel; None gives raw uint8 pixels.
+            image_shape: (height, width, channels); None keeps the current one.
+            scale: values of the levels 0 and 255, each a number or one per channel; None gives raw uint8 pixels.
 
         Raises:
-            ArgumentError: the data are no raw uint8 images, or have boxes or masks, which are not resized.
+            ArgumentError: the data are not raw uint8 images, or have boxes or masks, which are not resized.
 
         Example:
             >>> load("digits").prepared((64, 64, 3)).input_shape

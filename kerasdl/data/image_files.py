@@ -1,4 +1,4 @@
-"""Image files as pixels: decoded by their content, turned upright, 16 bits brought to 8, and unreadable ones named."""
+"""Image decoding: files identified by content, turned upright by EXIF, 16 bits reduced to 8, faults reported."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ NO_IMAGE = "not a PNG, JPEG, BMP, WebP or GIF image"
 DEEPEST = 65535
 """The largest value of 16 bits."""
 
-# Images of other kinds: the place and the bytes that tell each, and the suffixes that its files bear.
+# Image formats that are not read: offset and bytes that identify each, and the suffixes of its files.
 OTHER_KINDS = (
     ("HEIC", 4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), (".heic", ".heif", ".hif")),
     ("AVIF", 4, (b"ftypavi",), (".avif",)),
@@ -37,35 +37,35 @@ OTHER_KINDS = (
 OTHER_SUFFIXES = tuple(suffix for *_, suffixes in OTHER_KINDS for suffix in suffixes)
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_BITS = 24
-"""The place of the byte in a PNG file that says how many bits a value has."""
+"""Offset of the byte in a PNG file that gives the bits per value."""
 HEAD = 132
 HOW_TO_CONVERT = ", with ImageMagick by `magick mogrify -format png FILE`"
 
 
 class UnreadableError(Exception):
-    """A file that gives no pixels; the text says why, in one line without the file's name."""
+    """A file without readable pixels; the text gives the reason, in one line without the file's name."""
 
     def __init__(self, reason: str, kind: str | None = None):
         super().__init__(one_line(reason))
         self.kind = kind
-        """What it holds where that is an image of another kind, such as `HEIC`."""
+        """Format of the file, if it is an image of a format that is not read, such as `HEIC`."""
 
 
 def decode_image(path: str | os.PathLike, *, levels: int | None = None) -> np.ndarray:
-    """Reads an image file, turned upright as its EXIF tag says.
+    """Reads an image file, turned upright by its EXIF tag.
 
     Args:
         path: a PNG, JPEG, BMP, WebP or GIF file, whatever its suffix; of an animation the first frame is read.
-        levels: the value, 1 to 65535, that is white in a file of 16 bits, such as 4095 where it holds 12; None
+        levels: the value, 1 to 65535, that is white in a 16-bit file, such as 4095 if it holds 12 bits; None
             takes 65535.
 
     Returns:
-        (H, W) for grey, else (H, W, 3) or (H, W, 4), uint8; 16 bits are brought to 8, rounded down.
+        (H, W) for grey, else (H, W, 3) or (H, W, 4), uint8; 16 bits are reduced to 8, rounded down.
 
     Raises:
         ArgumentError: `levels` breaks its rule.
-        DataError: the file is missing, empty, damaged, of another format, larger than Pillow's safe size, or of 16
-            bits and brighter than `levels`.
+        DataError: the file is missing, empty, damaged, of another format, larger than Pillow's safe size, or
+            a 16-bit file brighter than `levels`.
 
     Example:
         >>> decode_image("cat.jpg").shape
@@ -84,12 +84,12 @@ def decode_image(path: str | os.PathLike, *, levels: int | None = None) -> np.nd
 
 
 def read_image(path: Path, levels: int | None = None) -> tuple[np.ndarray, int]:
-    """Returns an image as `decode_image` does, and its largest value where the file has 16 bits, else 0.
+    """Returns an image as `decode_image` does, and its largest value if the file has 16 bits, else 0.
 
     Values above `levels` become white.
 
     Raises:
-        UnreadableError: there are no pixels to be had.
+        UnreadableError: the file has no readable pixels.
     """
     head = b""
     try:
@@ -109,7 +109,7 @@ def read_image(path: Path, levels: int | None = None) -> tuple[np.ndarray, int]:
         raise
     except FileNotFoundError as error:
         raise UnreadableError("no such file") from error
-    except Exception as error:  # Pillow raises whatever its decoders meet in a damaged file.
+    except Exception as error:  # the errors of Pillow's decoders are of any kind
         if "cannot identify" not in str(error):
             raise UnreadableError(str(error) or type(error).__name__) from error
         kind = _kind_of(head, path.suffix.lower())
@@ -119,7 +119,7 @@ def read_image(path: Path, levels: int | None = None) -> tuple[np.ndarray, int]:
 
 
 def of_pillow(image: Image.Image) -> np.ndarray:
-    """Returns a Pillow image as `decode_image` returns a file; one of 16 bits as it is.
+    """Returns a Pillow image in the form of `decode_image`; a 16-bit image is unchanged.
 
     Raises:
         DataError: its file cannot be read to the end.
@@ -127,34 +127,34 @@ def of_pillow(image: Image.Image) -> np.ndarray:
     try:
         deep = image.mode.startswith(("I", "F"))
         return np.asarray(image) if deep else _to_array(ImageOps.exif_transpose(image))
-    except (OSError, ValueError) as error:  # Pillow opens a file at once and reads it later
+    except (OSError, ValueError) as error:  # Pillow reads the file late, on first use
         raise DataError(f"cannot read the Pillow image: {one_line(error)}. Mend or remove its file.") from error
 
 
 def check_levels(value: int | None) -> int | None:
-    """Returns what is white in files of 16 bits, 1 to 65535, or None; else raises `ArgumentError`."""
+    """Returns the white value of 16-bit files, 1 to 65535, or None; else raises `ArgumentError`."""
     if value is not None and checks.at_least("levels", value, 1) > DEEPEST:
         checks.refuse(f"levels must be the value, 1 to {DEEPEST}, that is white in files of 16 bits", value)
     return None if value is None else int(value)
 
 
 def to_8_bits(values: np.ndarray, levels: int | None) -> np.ndarray:
-    """Returns values of 16 bits as uint8, rounded down: `levels` and what is above become 255."""
+    """Returns 16-bit values as uint8, rounded down; `levels` and larger values become 255."""
     top = DEEPEST if levels is None else levels
     return (np.minimum(values, top).astype(np.uint32) * 256 // (top + 1)).astype(np.uint8)
 
 
 def one_line(text: object) -> str:
-    """Returns a text, such as a file's name, without characters that end a line or cannot be printed."""
+    """Returns a text, such as a file's name, without line ends and unprintable characters."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))
 
 
 def _of_16_bits(image: Image.Image, path: Path, levels: int | None) -> tuple[np.ndarray, int]:
     if image.mode.startswith("I"):
-        # Pillow's own conversion clips 16 bits at 255 and so turns most pictures white.
+        # Pillow's own conversion clips 16 bits at 255, which turns most pictures white.
         values = np.asarray(image)
-    else:  # in colour and with alpha, Pillow reads the upper eight bits alone
-        image.load()  # which finds damage that TensorFlow reads over
+    else:  # in colour and with alpha, Pillow reads only the upper eight bits
+        image.load()  # finds damage that TensorFlow ignores
         with tf.device("CPU:0"):
             values = tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
         values = values[..., 0] if values.shape[2] < 3 else values
@@ -172,7 +172,7 @@ def _to_array(image: Image.Image) -> np.ndarray:
 
 
 def _kind_of(head: bytes, suffix: str) -> str | None:
-    """Returns what an image of another kind is called, by its content, else by its suffix."""
-    told = [kind for kind, place, starts, _ in OTHER_KINDS if starts and head[place:].startswith(starts)]
-    named = [kind for kind, *_, suffixes in OTHER_KINDS if suffix in suffixes]
-    return (told + named or [None])[0]
+    """Returns the name of an image format that is not read, by content, else by suffix."""
+    by_content = [kind for kind, place, starts, _ in OTHER_KINDS if starts and head[place:].startswith(starts)]
+    by_suffix = [kind for kind, *_, suffixes in OTHER_KINDS if suffix in suffixes]
+    return (by_content + by_suffix or [None])[0]

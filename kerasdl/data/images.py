@@ -1,4 +1,4 @@
-"""Images from files and arrays to the pixels that a model takes: convert channels, resize, scale."""
+"""Image preprocessing: files and arrays converted, resized and scaled to a model's pixels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,33 +14,33 @@ from kerasdl.core.errors import DataError
 from .image_files import check_levels, decode_image, of_pillow, to_8_bits
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# What the pixel levels 0 and 255 become: for all channels, or each of them a tuple with a number for each channel.
+# Values of the pixel levels 0 and 255: two numbers for all channels, or two tuples with a number per channel.
 Scale = tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def prepare_images(
     images: Any, image_shape: tuple, scale: Scale | None = (-1.0, 1.0), *, levels: int | None = None
 ) -> np.ndarray:
-    """Resizes, converts and scales images: the one way in which pixels reach a model.
+    """Resizes, converts and scales images; all pixels that reach a model pass through it.
 
     Channels are converted first (grey by the weights of ITU-R 601; alpha is dropped, not blended), then the image is
     resized (bilinear, antialiased, aspect ratio not kept) and rounded to whole levels, then scaled.
 
     Args:
         images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the path of a
-            PNG, JPEG, BMP, WebP or GIF file, or a Pillow image, which is turned upright as a file is. Many are an array
+            PNG, JPEG, BMP, WebP or GIF file, or a Pillow image, which is turned upright like a file. Many are an array
             (B, H, W, C) or (B, H, W), or a sequence of any sizes.
         image_shape: (height, width, channels) of the result, channels 1, 3 or 4; None keeps the height or width.
-        scale: what the levels 0 and 255 become, each a number or one for each channel; None leaves uint8.
-        levels: the value, 1 to 65535, that is white in files of 16 bits, such as 4095 where they hold 12; with it,
-            uint16 arrays are taken too. None takes 65535.
+        scale: values of the levels 0 and 255, each a number or one per channel; None leaves uint8.
+        levels: the value, 1 to 65535, that is white in 16-bit files, such as 4095 if they hold 12 bits; with it,
+            uint16 arrays are allowed too. None takes 65535.
 
     Returns:
-        (B, height, width, channels), float32, or uint8 where scale is None; one image gives B = 1.
+        (B, height, width, channels), float32, or uint8 if scale is None; one image gives B = 1.
 
     Raises:
         ArgumentError: an argument breaks its rule.
-        DataError: a file cannot be read or is brighter than `levels`, or sizes differ where `image_shape` keeps them.
+        DataError: a file cannot be read or is brighter than `levels`, or images of several sizes are to keep them.
 
     Example:
         >>> prepare_images(np.zeros((8, 8), np.uint8), (32, 32, 3)).shape
@@ -65,7 +65,7 @@ def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple, levels:
     picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if mode == "L" else image))
     if mode != MODES[channels]:
         picture = picture.convert(MODES[channels])
-    # Pillow picks the axis that it resizes first by version and size, and rounds in between: here always the columns.
+    # Which axis Pillow resizes first depends on version and size, and it rounds in between: columns always go first.
     picture = picture.resize((size[1], picture.height), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
     return pixels.reshape(*size, channels)
@@ -93,7 +93,7 @@ def scale_pixels(pixels: np.ndarray, scale: Scale | None) -> np.ndarray:
 
 
 def level_table(scale: Scale) -> np.ndarray:
-    """Returns what each level becomes, (256, C), float32; C is 1 where all channels share it."""
+    """Returns the value of each level, (256, C), float32; C is 1 if all channels share it."""
     low, high = (np.atleast_1d(bound) for bound in scale)
     return (low + (high - low) * np.arange(256)[:, np.newaxis] / 255).astype(np.float32)
 
@@ -106,7 +106,7 @@ def check_image_shape(value: Any) -> tuple:
 
 
 def check_scale(value: Any, channels: int | None = None) -> Scale | None:
-    """Returns `(low, high)`, numbers or tuples of one for each channel, or None; else raises `ArgumentError`."""
+    """Returns `(low, high)`, numbers or tuples of one per channel, or None; else raises `ArgumentError`."""
     if value is None:
         return None
     try:
@@ -127,7 +127,7 @@ def check_scale(value: Any, channels: int | None = None) -> Scale | None:
 def _as_items(images: Any, levels: int | None) -> Sequence:
     if isinstance(images, (str, os.PathLike, Image.Image)):
         images = [images]
-    elif hasattr(images, "__array__") and not isinstance(images, np.ndarray):  # a tensor, say
+    elif hasattr(images, "__array__") and not isinstance(images, np.ndarray):  # such as a tensor
         images = np.asarray(images)
     if not hasattr(images, "__len__") or isinstance(images, Mapping):
         checks.refuse("images must be one image, or a sequence of them", type(images).__name__)
@@ -143,14 +143,14 @@ def _as_items(images: Any, levels: int | None) -> Sequence:
 def _as_array(image: Any) -> np.ndarray:
     try:
         return np.asarray(image)
-    except ValueError:  # rows of unlike length
+    except ValueError:  # rows of different lengths
         checks.refuse(
             "an image must be an array of pixels", " ".join(f"{image!r}".split())[:60], "Its rows must have one length."
         )
 
 
 def _of_8_bits(image: np.ndarray, levels: int | None, *, many: bool = False) -> np.ndarray:
-    """Returns one image, or an array of many, as uint8; what is no image is refused."""
+    """Returns one image, or an array of many, as uint8; refuses arrays that are not images."""
     one = image[0] if many and image.ndim > 2 and len(image) else image
     fits = one.ndim == 2 or (one.ndim == 3 and one.shape[2] in MODES)
     deep = image.dtype == np.uint16 and levels is not None

@@ -1,4 +1,4 @@
-"""Data by name: the table of what is known, and the one function that reads it."""
+"""Datasets by name: the table of known datasets, and `load`."""
 
 import os
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from .tfds_source import read_tfds
 
 @dataclass(frozen=True)
 class Entry:
-    """A dataset that `load` knows."""
+    """Entry of the table of datasets that `load` knows."""
 
     name: str
-    """What `load` takes."""
+    """Name that `load` takes."""
     what: str
-    """What it holds."""
+    """Contents."""
     size: str
-    """How many examples, over all splits."""
+    """Number of examples, over all splits."""
     licence: str
     """The terms under which it may be used."""
 
@@ -58,7 +58,7 @@ EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
 
 
 def list_datasets() -> list[Entry]:
-    """Returns what `load` knows: name, what it holds, size and licence of each.
+    """Returns the datasets that `load` knows, with name, contents, size and licence.
 
     Example:
         >>> [entry.name for entry in list_datasets()][:2]
@@ -79,25 +79,25 @@ def load(
     seed: int = 0,
     levels: int | None = None,
 ) -> Dataset:
-    """Reads a dataset by name; the network is never asked.
+    """Reads a dataset by name, without network access.
 
-    Splits are fixed, stratified and disjoint: 60, 20 and 20 in a hundred; of `emoji_kinds` 10 and 2 a class, and the
-    rest. An emoji is in the same split in both styles. Texts that are the same but for capitals and spaces share
-    theirs, like sentences of one product review; the splits of texts are of about these sizes. For how a folder is
-    split see `folders.read_folder`. Tables are standardised by their train split.
+    Splits are fixed, stratified and disjoint: 60, 20 and 20 per cent; for `emoji_kinds` 10 and 2 per class, and the
+    rest. An emoji is in the same split in both styles. Texts that differ only in capitals and spaces share a split,
+    as do the sentences of one product review; the splits of texts have about these sizes. `folders.read_folder`
+    describes the split of a folder. Tables are standardised by their train split.
 
     Args:
         name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
             `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `folder:PATH` or `tfds:NAME`.
-        split: `train`, `validation` or `test`; a folder also has `all`, tfds what it has.
-        size: how many examples; all of them where not given. `glyphs` draws as many as asked.
-        image_shape: (height, width, channels) of images; where not given, their own: (32, 32, 1) for digits and glyphs.
-        scale: what the pixel levels 0 and 255 become; None gives raw uint8. It touches neither tables nor texts.
-        data_dir: where tfds looks, in place of TFDS_DATA_DIR or ~/tensorflow_datasets.
-        on_bad: `skip` leaves damaged files of a folder out with a warning that names them, `refuse` raises.
-        seed: which glyphs are drawn, and how a folder is split.
-        levels: the value, 1 to 65535, that is white in a folder's files of 16 bits, such as 4095 where they hold 12;
+        split: `train`, `validation` or `test`; a folder also has `all`, tfds its own splits.
+        size: number of examples; None takes all. `glyphs` draws any number.
+        image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
+        scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
+        data_dir: folder of tfds, instead of TFDS_DATA_DIR or ~/tensorflow_datasets.
+        on_bad: `skip` leaves out damaged files of a folder, with a warning that names them; `refuse` raises.
+        seed: seed of the drawn glyphs and of the split of a folder.
+        levels: the value, 1 to 65535, that is white in a folder's 16-bit files, such as 4095 if they hold 12 bits;
             None takes 65535.
 
     Returns:
@@ -106,7 +106,7 @@ def load(
     Raises:
         UnknownNameError: no such dataset.
         ArgumentError: an argument breaks its rule.
-        DataError: the data are missing, damaged (`on_bad="refuse"`), not prepared, or a folder of unclear classes.
+        DataError: the data are missing, damaged (`on_bad="refuse"`), not prepared, or a folder of ambiguous classes.
 
     Example:
         >>> load("digits", "test").size

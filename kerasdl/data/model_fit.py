@@ -1,4 +1,4 @@
-"""Datasets against a model's inputs, before anything is computed."""
+"""Check of a dataset against a model's inputs."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from .dataset import Dataset
 
 
 def check_dataset_fits(model: Any, data: Dataset) -> None:
-    """Passes where a dataset's inputs can be fed to a model; see `kerasdl.core.data_fit.check_fits`.
+    """Checks that a model takes the inputs of a dataset; see `kerasdl.core.data_fit.check_fits`.
 
     Args:
         model: a Keras model.
-        data: the dataset; of arrays the values of whole-number inputs are looked at too.
+        data: the dataset; of arrays the values of integer inputs are checked too.
 
     Raises:
         ArgumentError: an input is missing, or its shape, dtype or token ids do not fit.
-        DataError: the images differ in size and no shape was asked for.
+        DataError: the images differ in size and no shape was requested.
 
     Example:
         >>> check_dataset_fits(model, as_dataset((x, y)))

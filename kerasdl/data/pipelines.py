@@ -1,4 +1,4 @@
-"""Foreign tf.data pipelines: whether they end, and whether two readings give the same order."""
+"""Inspection of foreign tf.data pipelines: endless repeats, reshuffling, batches of one pass."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,22 +13,22 @@ CHOOSING = "_DirectedInterleaveDataset"
 
 
 def is_endless(data: Any) -> bool:
-    """Returns whether a `Dataset` or a `tf.data.Dataset` never ends, as far as its stages tell.
+    """Returns whether a `Dataset` or a `tf.data.Dataset` is endless, as far as its stages show it.
 
-    A filter behind `repeat()` hides the length from TensorFlow; the stages before it do not. A Python generator without
-    end cannot be told from one that ends.
+    A filter after `repeat()` hides the length from TensorFlow; the stages before it show it. An endless Python
+    generator looks like one that ends.
     """
     source = getattr(data, "source", data)
     return isinstance(source, tf.data.Dataset) and _endless(source)
 
 
 def refuse_endless(name: str, data: Any, hint: str = "Pass data.take(n), which ends.") -> None:
-    """Refuses data that never end where all of them are read.
+    """Refuses endless data for a use that reads all of them.
 
     Args:
-        name: how the message calls them, such as `"validation data"`.
-        data: a `Dataset` or a `tf.data.Dataset`; all else ends.
-        hint: the way out.
+        name: their name in the message, such as `"validation data"`.
+        data: a `Dataset` or a `tf.data.Dataset`; any other data end.
+        hint: the remedy.
 
     Raises:
         ArgumentError: they are endless.
@@ -38,7 +38,7 @@ def refuse_endless(name: str, data: Any, hint: str = "Pass data.take(n), which e
 
 
 def batches_of_pass(data: Any) -> int | None:
-    """Returns how many batches stand before `repeat()` without a count, where it ends a pipeline of known length.
+    """Returns the number of batches before a final `repeat()` without a count; None for any other pipeline.
 
     Args:
         data: a `Dataset` or a `tf.data.Dataset`.
@@ -53,11 +53,11 @@ def batches_of_pass(data: Any) -> int | None:
 
 
 def reshuffles(source: tf.data.Dataset) -> str | None:
-    """Returns how each reading of a pipeline is shuffled anew: `"seeded"`, `"unseeded"`, or None where it is not."""
-    found = [stage for stage in _stages(source) if type(stage).__name__ == "_ShuffleDataset"]
-    if any(not int(stage._seed) and not int(stage._seed2) for stage in found):
+    """Returns the kind of shuffle that changes at each reading of a pipeline: `"seeded"`, `"unseeded"` or None."""
+    shuffles = [stage for stage in _stages(source) if type(stage).__name__ == "_ShuffleDataset"]
+    if any(not int(stage._seed) and not int(stage._seed2) for stage in shuffles):
         return "unseeded"
-    return "seeded" if any(stage._reshuffle_each_iteration is not False for stage in found) else None
+    return "seeded" if any(stage._reshuffle_each_iteration is not False for stage in shuffles) else None
 
 
 def _endless(source: tf.data.Dataset) -> bool:
@@ -66,7 +66,7 @@ def _endless(source: tf.data.Dataset) -> bool:
         return True
     if length != tf.data.UNKNOWN_CARDINALITY or kind in ENDING:
         return False
-    inputs = _inputs(source)[kind == CHOOSING :]  # the first of those that choose tells which of the others is next
+    inputs = _inputs(source)[kind == CHOOSING :]  # the first input chooses among the others
     return bool(inputs) and (all if kind == "_ZipDataset" else any)(_endless(each) for each in inputs)
 
 
@@ -77,5 +77,5 @@ def _stages(source: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
 
 
 def _inputs(source: tf.data.Dataset) -> list[tf.data.Dataset]:
-    # TensorFlow has no public way to the stages of a pipeline; without it, only what the last stage says is known.
+    # TensorFlow has no public access to the stages of a pipeline; without it, only the last stage is known.
     return getattr(source, "_inputs", list)()

@@ -1,4 +1,4 @@
-"""Other samples of a dataset: a part held out, rare classes repeated."""
+"""Resampling of a dataset: hold-out split, oversampling of rare classes."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -9,17 +9,17 @@ from .dataset import Dataset
 
 
 def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Returns the data without a part, and that part, with the classes in the shares of the whole.
+    """Returns the data split in two, with the class shares of the whole in both parts.
 
     The split is scikit-learn's `train_test_split`.
 
     Args:
         data: examples in memory or in files.
-        share: of the part that is held out, above 0 to below 1.
+        share: share of the held-out part, between 0 and 1.
         seed: 0 or more; equal seeds hold out the same.
 
     Returns:
-        What is left to train on, and what is held out.
+        The part to train on, and the held-out part.
 
     Raises:
         ArgumentError: the data cannot be read in any order, or a class is too small to be in both.
@@ -41,12 +41,12 @@ def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset,
 
 
 def oversample(data: Dataset, seed: int = 0) -> Dataset:
-    """Returns the data with rare classes repeated until every class that occurs is as large as the largest.
+    """Returns the data with rare classes repeated until every class is as large as the largest.
 
-    Each example comes as often as any other of its class, but for the last round, which is drawn.
+    All examples of a class are repeated equally often; the last, incomplete round is drawn at random.
 
     Args:
-        data: classes, in memory or in files; training data alone, and after a part was held out.
+        data: data with classes, in memory or in files; use training data alone, after the hold-out split.
         seed: 0 or more.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What stands behind a dataset: examples that can be read in any order, or a stream that is read from its start."""
+"""Sources of a dataset: examples that can be read in any order, and streams."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ SHUFFLE_BUFFER = 2048
 
 @dataclass(eq=False)
 class Examples:
-    """Examples that can be read in any order: trees whose leaves hold one row an example."""
+    """Examples that can be read in any order: trees whose leaves hold one row per example."""
 
     inputs: Any
     """A tree of arrays; or a list of uint8 images of any size; or a list of image files."""
     labels: Any = None
-    """A tree of arrays, some perhaps `Ragged`; None where there are none."""
+    """A tree of arrays, some perhaps `Ragged`; None if there are none."""
     weights: Any = None
-    """The weight of each example in the loss, or of its labels, nested as these may be; None for 1."""
+    """Weight of each example in the loss, or of each of its labels, nested like these; None for 1."""
     ready: np.ndarray | None = None
-    """The images at the shape last asked for, uint8, where they fit in memory."""
+    """Images at the shape last requested, uint8, if they fit in memory."""
     levels: int | None = None
-    """The value that is white in image files of 16 bits; None stands for 65535."""
+    """The value that is white in 16-bit image files; None for 65535."""
     _tensors: Any = None
     _held_leaves: list = field(default_factory=list)
 
@@ -36,7 +36,7 @@ class Examples:
         return len(trees.leaves(self.inputs)[0])
 
     def reader(self, image_shape: tuple | None) -> Callable[[np.ndarray], Any]:
-        """Returns a function from places to inputs: images as uint8 of `image_shape`, all else as it is."""
+        """Returns a function from indices to inputs: images as uint8 of `image_shape`, other inputs unchanged."""
         if image_shape is None:
             return lambda places: trees.picked(self.inputs, places)
         if self.ready is None or self.ready.shape[1:] != image_shape:
@@ -46,19 +46,19 @@ class Examples:
         return self.ready.__getitem__
 
     def gather(self, image_shape: tuple | None, scale: Scale | None) -> Callable[[tf.Tensor], Any]:
-        """Returns a function from a batch of places to the element of a pipeline, images at `scale`.
+        """Returns a function from a batch of indices to the element of a pipeline, images at `scale`.
 
-        It looks rows up in tensors on the CPU where all are small enough to be held twice, else reads them in Python.
+        It reads rows from tensors on the CPU if all are small enough for a copy, else from arrays in Python.
         """
         read = self.reader(image_shape)
         inputs = self.inputs if image_shape is None else self.ready
         whole = trees.packed(inputs, self.labels, self.weights)
         if inputs is not None and sum(leaf.nbytes for leaf in trees.leaves(whole)) <= TENSOR_LIMIT:
-            found = self._held(whole)
+            tensors = self._held(whole)
             table = None if scale is None else level_table(scale)
 
             def gather(places: tf.Tensor) -> Any:
-                element = tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), found)
+                element = tf.nest.map_structure(lambda leaf: tf.gather(leaf, places), tensors)
                 if table is None:
                     return element
                 pixels, labels, weights = trees.unpacked(element)
@@ -78,16 +78,16 @@ class Examples:
         return gather_images
 
     def _held(self, whole: Any) -> Any:
-        found = trees.leaves(whole)
-        if len(self._held_leaves) != len(found) or any(
-            a is not b for a, b in zip(self._held_leaves, found, strict=True)
+        leaves = trees.leaves(whole)
+        if len(self._held_leaves) != len(leaves) or any(
+            a is not b for a, b in zip(self._held_leaves, leaves, strict=True)
         ):
-            with tf.init_scope(), tf.device("CPU:0"):  # kept beyond the pipeline that is traced now
-                self._tensors, self._held_leaves = trees.mapped(_as_tensor, whole), found
+            with tf.init_scope(), tf.device("CPU:0"):  # outlives the pipeline that is traced now
+                self._tensors, self._held_leaves = trees.mapped(_as_tensor, whole), leaves
         return self._tensors
 
     def pick(self, places: np.ndarray) -> "Examples":
-        """Returns the examples at some places, in that order."""
+        """Returns the examples at some indices, in that order."""
         parts = [trees.picked(part, places) for part in (self.inputs, self.labels, self.weights)]
         return Examples(*parts, None if self.ready is None else self.ready[places], self.levels)
 
@@ -97,7 +97,7 @@ def _as_tensor(leaf: Any) -> Any:
 
 
 def _rows(leaf: Any, places: tf.Tensor) -> Any:
-    """Returns rows of an array too large to be held twice, or of arrays of unlike length."""
+    """Returns rows of an array too large for a copy, or of arrays of different lengths."""
     if isinstance(leaf, trees.Ragged):
         return tf.gather(_as_tensor(leaf), places)
     texts = leaf.dtype.kind == "U"
@@ -108,12 +108,12 @@ def _rows(leaf: Any, places: tf.Tensor) -> Any:
 
 @dataclass(eq=False)
 class Stream:
-    """Examples too many for memory, always in the same order, read from the start."""
+    """Examples too many for memory, read from the start in a fixed order."""
 
     examples: tf.data.Dataset
     """Single examples as Keras takes them, such as `(input, label)`; images as raw uint8 of any size."""
     size: int
-    """How many there are."""
+    """Number of examples."""
 
     def __len__(self) -> int:
         return self.size
@@ -121,7 +121,7 @@ class Stream:
     def batches(
         self, batch_size: int, start: int, shuffle_seed: int | None, image_shape: tuple | None, scale: Scale | None
     ) -> tf.data.Dataset:
-        """Returns batches, images of `image_shape` at `scale`; shuffled in a window, not over the whole."""
+        """Returns batches, images of `image_shape` at `scale`; shuffled within a window only."""
 
         def prepare(*example):
             image, labels, weights = trees.unpacked(example)
@@ -145,7 +145,7 @@ class Stream:
 
 
 def looked_up(table: np.ndarray, pixels: tf.Tensor) -> tf.Tensor:
-    """Returns pixels (B, H, W, C) as the levels of a table (256, C) or (256, 1)."""
+    """Returns pixels (B, H, W, C) replaced by the values of a table (256, C) or (256, 1)."""
     places = tf.cast(pixels, tf.int32)
     if table.shape[1] > 1:
         places = places * table.shape[1] + tf.range(table.shape[1])
@@ -153,7 +153,7 @@ def looked_up(table: np.ndarray, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def collect(examples: tf.data.Dataset, limit: float = float("inf")) -> Examples | None:
-    """Reads single examples into memory, or returns None once they take more than `limit` bytes."""
+    """Reads single examples into memory; returns None if they take more than `limit` bytes."""
     elements, taken = [], 0
     for element in examples.as_numpy_iterator():
         elements.append(trees.unpacked(element))
@@ -169,7 +169,7 @@ def collect(examples: tf.data.Dataset, limit: float = float("inf")) -> Examples 
 
 
 def _stacked(parts: tuple) -> Any:
-    """Returns trees of one example each as one tree; what differs in length becomes `Ragged`."""
+    """Returns trees of one example each stacked into one tree; arrays that differ in length become `Ragged`."""
     if parts and isinstance(parts[0], Mapping):
         return {key: _stacked(tuple(part[key] for part in parts)) for key in parts[0]}
     if parts and isinstance(parts[0], tuple):

@@ -1,4 +1,4 @@
-"""Fixed splits: which examples are for training, which for choosing and which for the final figure."""
+"""Fixed train, validation and test splits, stratified by class."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ SHARES = (0.6, 0.2, 0.2)
 
 
 def stratified_split(labels: np.ndarray, split: str, seed: int = 0) -> np.ndarray:
-    """Returns the indices of a split, every class in its share (60, 20 and 20 in a hundred), in a mixed order.
+    """Returns the indices of a split in random order, with 60, 20 or 20 per cent of every class.
 
-    The three splits are disjoint and cover everything. Give zeros as labels where there are no classes.
+    The three splits are disjoint and cover everything. For data without classes, pass zeros as labels.
 
     Example:
         >>> len(stratified_split(np.zeros(10), "test"))
@@ -25,12 +25,12 @@ def stratified_split(labels: np.ndarray, split: str, seed: int = 0) -> np.ndarra
 
 
 def grouped_split(labels: np.ndarray, groups: np.ndarray, split: str) -> np.ndarray:
-    """Returns the indices of a split as `stratified_split` does, where the examples of a group stay together.
+    """Returns the indices of a split like `stratified_split`, with the examples of a group together.
 
-    A group goes where `stratified_split` puts its first example, so that shares hold on the average alone.
+    A group goes where `stratified_split` puts its first example, so that shares hold only on average.
 
     Args:
-        labels: one an example, as in `stratified_split`.
+        labels: one per example, as in `stratified_split`.
         groups: for each example the index of the first one of its group.
         split: `train`, `validation` or `test`.
 

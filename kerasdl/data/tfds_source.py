@@ -1,4 +1,4 @@
-"""Datasets that tensorflow-datasets has prepared on this machine; nothing here ever asks the network."""
+"""Datasets that tensorflow-datasets has prepared on this machine, read without network access."""
 
 import json
 import os
@@ -18,26 +18,26 @@ from .sources import MEMORY_LIMIT, Examples, Stream, collect
 NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 
 
-def read_tfds(asked: str, split: str, *, size: int | None, data_dir: str | os.PathLike | None) -> Dataset:
-    """Returns a split of a prepared dataset that has an image or float features as input and a label.
+def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.PathLike | None) -> Dataset:
+    """Returns a split of a prepared dataset with an image or float features as input, and a label.
 
-    It is held in memory up to 1 GB and streamed in a fixed order beyond that. `split` may be a slice, as tfds writes
+    Up to 1 GB it is read into memory; larger data are streamed in a fixed order. `split` may be a slice, as tfds writes
     it (`train[:90%]`); `size` takes the first examples.
     """
     home = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = _find_prepared(asked, home)
+    folder = _find_prepared(name, home)
     try:
         builder = tfds.builder_from_directory(folder)
-    except Exception as error:  # tfds raises whatever its readers meet in a damaged description.
+    except Exception as error:  # a damaged description makes tfds raise errors of any kind
         raise DataError(f"{folder} is no whole tfds dataset: {error}. Prepare or copy it again.") from error
-    task, class_names, shape = _describe(builder.info, asked)
+    task, class_names, shape = _describe(builder.info, name)
     base = re.split(r"[\[+]", split)[0]
-    checks.one_of("split", base, tuple(builder.info.splits), f"These are what {asked!r} has.")
+    checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")
     total = builder.info.splits[split].num_examples
     if size is not None and size > total:
-        checks.refuse(f"size must be at most {total}, the size of split {split!r} of {asked}", size)
+        checks.refuse(f"size must be at most {total}, the size of split {split!r} of {name}", size)
     size = size or total
-    # One file after the other: interleaved reading is fast, but its order is not part of what tfds promises.
+    # One file after the other: interleaved reading is faster, but tfds does not guarantee its order.
     config = tfds.ReadConfig(interleave_cycle_length=1, shuffle_seed=None, try_autocache=False)
     examples = builder.as_dataset(split=split, shuffle_files=False, as_supervised=True, read_config=config).take(size)
     label_type = tf.float32 if task == "tabular_regression" else tf.int32
@@ -45,7 +45,7 @@ def read_tfds(asked: str, split: str, *, size: int | None, data_dir: str | os.Pa
     examples = examples.map(lambda x, y: (tf.cast(x, input_type), tf.cast(y, label_type)))
     source: Examples | Stream | None = collect(examples, MEMORY_LIMIT)
     return Dataset(
-        name=f"tfds:{asked}",
+        name=f"tfds:{name}",
         task=task,
         class_names=class_names,
         input_shape=shape,
@@ -59,53 +59,53 @@ def read_tfds(asked: str, split: str, *, size: int | None, data_dir: str | os.Pa
     )
 
 
-def _find_prepared(asked: str, home: Path) -> Path:
+def _find_prepared(name: str, home: Path) -> Path:
     """Returns the folder home/name[/config]/version that holds dataset_info.json, the newest version."""
-    parts = NAME.fullmatch(asked)
+    parts = NAME.fullmatch(name)
     if parts is None:
-        checks.refuse("a tfds name must be NAME, NAME/CONFIG or NAME/CONFIG:1.2.3", asked)
+        checks.refuse("a tfds name must be NAME, NAME/CONFIG or NAME/CONFIG:1.2.3", name)
     root = home / parts["name"] / (parts["config"] or "")
     versions = _versions(root)
     configs = sorted(path.name for path in root.iterdir() if _versions(path)) if root.is_dir() else []
     if not versions and not parts["config"] and len(configs) == 1:
         versions = _versions(root / configs[0])
     elif not versions and configs:
-        raise DataError(f"tfds dataset {asked!r} has the configurations {configs} in {root}. Name one: NAME/CONFIG.")
+        raise DataError(f"tfds dataset {name!r} has the configurations {configs} in {root}. Name one: NAME/CONFIG.")
     if parts["version"]:
         versions = [path for path in versions if path.name == parts["version"]]
     if not versions:
-        raise DataError(_how_to_fetch(asked, root, home))
+        raise DataError(_how_to_fetch(name, root, home))
     return versions[-1]
 
 
 def _versions(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [
+    folders = [
         path.parent for path in folder.glob("*/dataset_info.json") if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
     ]
-    return sorted(found, key=lambda path: tuple(map(int, path.name.split("."))))
+    return sorted(folders, key=lambda path: tuple(map(int, path.name.split("."))))
 
 
-def _how_to_fetch(asked: str, root: Path, home: Path) -> str:
-    name = root.relative_to(home).parts[0]
-    found = [path for depth in ("*/*", "*/*/*") for path in home.glob(f"{depth}/dataset_info.json")]
-    prepared = sorted({path.relative_to(home).parts[0] for path in found})
-    command = f"tfds.builder({json.dumps(asked)}, data_dir='tfds').download_and_prepare()"
+def _how_to_fetch(name: str, root: Path, home: Path) -> str:
+    base = root.relative_to(home).parts[0]
+    infos = [path for depth in ("*/*", "*/*/*") for path in home.glob(f"{depth}/dataset_info.json")]
+    prepared = sorted({path.relative_to(home).parts[0] for path in infos})
+    command = f"tfds.builder({json.dumps(name)}, data_dir='tfds').download_and_prepare()"
     return (
-        f"tfds dataset {asked!r} is not prepared: no dataset_info.json in {root}/VERSION. On a machine with network "
-        f"run python -c 'import tensorflow_datasets as tfds; {command}' and copy the folder tfds/{name} to "
-        f"{home / name}, or pass the folder that holds {name} as data_dir. "
+        f"tfds dataset {name!r} is not prepared: no dataset_info.json in {root}/VERSION. On a machine with network "
+        f"run python -c 'import tensorflow_datasets as tfds; {command}' and copy the folder tfds/{base} to "
+        f"{home / base}, or pass the folder that holds {base} as data_dir. "
         f"Prepared there now: {', '.join(prepared) or 'nothing'}."
     )
 
 
-def _describe(info: tfds.core.DatasetInfo, asked: str) -> tuple[str, tuple[str, ...], tuple]:
+def _describe(info: tfds.core.DatasetInfo, name: str) -> tuple[str, tuple[str, ...], tuple]:
     """Returns the task, the class names and the shape of one input."""
     keys = info.supervised_keys
     if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
         raise DataError(
-            f"tfds dataset {asked!r} has no (input, label) pair. Read it with tfds and pass the tf.data.Dataset."
+            f"tfds dataset {name!r} has no (input, label) pair. Read it with tfds and pass the tf.data.Dataset."
         )
     value, label = (info.features[key] for key in keys)
     is_class = isinstance(label, tfds.features.ClassLabel)
@@ -120,6 +120,6 @@ def _describe(info: tfds.core.DatasetInfo, asked: str) -> tuple[str, tuple[str, 
     if is_figures and label.shape == () and np.issubdtype(label.np_dtype, np.floating):
         return "tabular_regression", (), tuple(value.shape)
     raise DataError(
-        f"tfds dataset {asked!r} maps {type(value).__name__} to {type(label).__name__}; kerasdl reads images or float "
+        f"tfds dataset {name!r} maps {type(value).__name__} to {type(label).__name__}; kerasdl reads images or float "
         "features with a class, and float features with a figure. Read it with tfds and pass the tf.data.Dataset."
     )

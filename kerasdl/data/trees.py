@@ -1,4 +1,4 @@
-"""Trees of arrays: dicts and tuples whose leaves hold one row an example."""
+"""Trees of arrays: dicts and tuples whose leaves hold one row per example."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ import tensorflow as tf
 
 
 class Ragged:
-    """Arrays of unlike length, one an example, such as the boxes (N, 4) of each image.
+    """Arrays of different lengths, one per example, such as the boxes (N, 4) of each image.
 
     Args:
-        values: all of them, one after the other along the first axis.
-        lengths: how many rows each example has.
+        values: all arrays, concatenated along the first axis.
+        lengths: number of rows of each example.
 
     Example:
         >>> boxes = Ragged.of([np.zeros((2, 4)), np.zeros((0, 4))])
@@ -26,45 +26,45 @@ class Ragged:
 
     @classmethod
     def of(cls, arrays: Sequence[np.ndarray]) -> "Ragged":
-        """Returns arrays that differ in their first axis alone as one."""
+        """Returns arrays that differ only in their first axis as one `Ragged`."""
         return cls(np.concatenate(arrays), np.array([len(each) for each in arrays], np.int64))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, place: Any) -> Any:
-        """Returns the array of one example, or those of an array of places."""
+        """Returns the array of one example, or the `Ragged` of an array of indices."""
         if np.ndim(place) == 0:
             return self.values[self._ends[place] - self.lengths[place] : self._ends[place]]
         return Ragged.of([self[each] for each in place]) if len(place) else Ragged(self.values[:0], self.lengths[:0])
 
     @property
     def shape(self) -> tuple:
-        """The shape, the length that differs as None."""
+        """Shape, with None for the length that differs."""
         return (len(self), None, *self.values.shape[1:])
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype of the values."""
+        """Dtype of the values."""
         return self.values.dtype
 
     @property
     def ndim(self) -> int:
-        """The number of axes, examples and lengths among them."""
+        """Number of axes, including those of examples and lengths."""
         return self.values.ndim + 1
 
     @property
     def nbytes(self) -> int:
-        """The size of the values in memory."""
+        """Size of the values in bytes."""
         return self.values.nbytes
 
     def tensor(self) -> tf.RaggedTensor:
-        """Returns all of them as one tensor."""
+        """Returns all arrays as one ragged tensor."""
         return tf.RaggedTensor.from_row_lengths(self.values, self.lengths)
 
 
 def mapped(function: Callable, tree: Any) -> Any:
-    """Returns the tree of what a function makes of each leaf; None stays."""
+    """Returns a tree with a function applied to each leaf; None stays None."""
     if isinstance(tree, Mapping):
         return {key: mapped(function, part) for key, part in tree.items()}
     if isinstance(tree, tuple):
@@ -74,18 +74,18 @@ def mapped(function: Callable, tree: Any) -> Any:
 
 def leaves(tree: Any) -> list:
     """Returns the leaves of a tree in their order."""
-    found: list = []
-    mapped(found.append, tree)
-    return found
+    collected: list = []
+    mapped(collected.append, tree)
+    return collected
 
 
 def is_nested(tree: Any) -> bool:
-    """Returns whether a tree is more than one leaf."""
+    """Returns whether a tree is a dict or a tuple, not a single leaf."""
     return isinstance(tree, (Mapping, tuple))
 
 
 def picked(tree: Any, places: np.ndarray) -> Any:
-    """Returns the rows at some places of each leaf."""
+    """Returns the rows at some indices of each leaf."""
     return mapped(lambda leaf: [leaf[at] for at in places] if isinstance(leaf, list) else leaf[places], tree)
 
 
@@ -99,7 +99,7 @@ def packed(inputs: Any, labels: Any = None, weights: Any = None) -> Any:
 
 
 def unpacked(element: Any) -> tuple[Any, Any, Any]:
-    """Returns inputs, labels and weights of an element of a pipeline, or of its spec; None for what it lacks."""
+    """Returns inputs, labels and weights of a pipeline's element or its spec; None for a missing part."""
     if not isinstance(element, (tuple, list)):
         return element, None, None
     return (*element, None, None)[:3]

@@ -1,4 +1,4 @@
-"""Bundles on disk: a folder or a .zip whose every file is checked before any is read.
+"""Archive of a bundle: a folder or a .zip whose files are all checked before any is read.
 
 A stranger may have made the bundle. It is first copied or unpacked, within limits and by plain names alone, to a
 private folder, so that nothing can change between check and use; there each file is compared with SHA256SUMS.
@@ -24,7 +24,7 @@ MANIFEST = "bundle.json"
 MAX_FILES = 64
 MAX_BYTES = 2 * 2**30
 MAX_RATIO = 200
-# Small files may shrink by more than MAX_RATIO: so much is harmless whatever it came from.
+# Small files may shrink by more than MAX_RATIO: this size is harmless at any ratio.
 FREE_BYTES = 2**20
 MAX_DIRECTORY = 2**20
 MAX_NAME = 200
@@ -48,7 +48,7 @@ def refuse(rule: str, got: Any, hint: str = "") -> NoReturn:
 
 @contextmanager
 def one_error(path: str | os.PathLike, what: str = "bundle") -> Iterator[None]:
-    """Turns whatever the parsing of hostile bytes raises into one `BundleError`; kerasdl's own errors pass."""
+    """Turns any error of parsing hostile bytes into one `BundleError`; kerasdl's own errors pass unchanged."""
     try:
         yield
     except KerasdlError:
@@ -62,7 +62,7 @@ def one_error(path: str | os.PathLike, what: str = "bundle") -> Iterator[None]:
 
 
 def check_name(name: str) -> str:
-    """Returns a file's relative name if it is plain: no `..`, no root, no drive, no character with a second meaning."""
+    """Returns a file's relative name if it is plain: no `..`, no root, no drive, no special character."""
     parts = name.split("/")
     if len(name) > MAX_NAME or len(parts) > MAX_DEPTH or not all(map(_NAME_PART.fullmatch, parts)):
         refuse("names in a bundle are relative, of letters, digits and ._- between slashes", name)
@@ -73,7 +73,7 @@ def check_name(name: str) -> str:
 def open_zip(
     path: str | os.PathLike, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
 ) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
-    """Yields an open zip and its files' entries, none of which breaks a limit; errors in the block stay as they are."""
+    """Yields an open zip and the entries of its files, checked against the limits; errors in the block pass."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         _check_directory(file, size)
@@ -92,7 +92,7 @@ def open_zip(
 
 
 def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """Writes one entry to the new file `target`, counting the bytes that really come."""
+    """Writes one entry to the new file `target`, and counts the bytes that it unpacks to."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as reader, open(target, "xb") as writer:
         copied = _copy_bytes(reader, writer, entry.file_size)
@@ -106,13 +106,14 @@ def read(path: str | os.PathLike, digest: str | None = None) -> Iterator[Path]:
 
     Args:
         path: the bundle, a folder or a .zip.
-        digest: what `digest_of` must give for it, in hexadecimal; None takes any bundle.
+        digest: expected `digest_of` the bundle, in hexadecimal; None accepts any bundle.
 
     Returns:
         A context manager over the folder's path.
 
     Raises:
-        BundleError: there is none, it breaks a limit, a file is missing, unlisted or changed, or the digest differs.
+        BundleError: the bundle is missing or breaks a limit, a file is missing, unlisted or changed, or the digest
+            differs.
 
     Example:
         >>> with read("mine.zip") as folder:
@@ -136,17 +137,17 @@ def read(path: str | os.PathLike, digest: str | None = None) -> Iterator[Path]:
 
 
 def write(source: str | os.PathLike | Callable[[Path], None], path: str | os.PathLike) -> Path:
-    """Writes a bundle whole or not at all, with SHA256SUMS over its files; equal files give equal bytes.
+    """Writes a bundle atomically, with SHA256SUMS over its files; equal files give equal bytes.
 
     Args:
         source: a folder with the files, or a function that fills the empty folder it is given.
-        path: where to write it: a .zip if it ends so, else a folder. A bundle that stands there is replaced.
+        path: a .zip if it ends in .zip, else a folder. A bundle at that path is replaced.
 
     Returns:
         The path.
 
     Raises:
-        BundleError: something that is no bundle stands at `path`, or the files would not be read back.
+        BundleError: something other than a bundle is at `path`, or the files could not be read back.
 
     Example:
         >>> write("work/bundle", "mine.zip").name
@@ -170,10 +171,10 @@ def write(source: str | os.PathLike | Callable[[Path], None], path: str | os.Pat
 
 
 def check_replaceable(path: str | os.PathLike) -> None:
-    """Passes where nothing stands, or a bundle whose every file a new one would replace, or an empty folder.
+    """Checks that a path is free, an empty folder, or a bundle, which a new one may replace.
 
     Raises:
-        BundleError: something else stands there, which writing would destroy, or a file where a folder must be.
+        BundleError: something else is there, which writing would destroy, or a file where a folder must be.
     """
     path = Path(path)
     above = next((each for each in path.absolute().parents if each.exists()), None)
@@ -188,10 +189,10 @@ def check_replaceable(path: str | os.PathLike) -> None:
 
 
 def digest_of(path: str | os.PathLike) -> str:
-    """Returns the SHA-256 of a verified bundle's SHA256SUMS: one digest for all it holds, as a folder and as a .zip.
+    """Returns the SHA-256 of a verified bundle's SHA256SUMS; it is the same for a folder and a .zip.
 
     Raises:
-        BundleError: the bundle is not what its SHA256SUMS says.
+        BundleError: the bundle does not match its SHA256SUMS.
 
     Example:
         >>> digest_of("mine.zip") == digest_of("mine")
@@ -202,7 +203,7 @@ def digest_of(path: str | os.PathLike) -> str:
 
 
 def _check_directory(file: IO[bytes], size: int) -> None:
-    """Bounds a zip's directory, which `zipfile` reads whole: it must end the file, with no comment and no zip64."""
+    """Checks the size of a zip's directory, which `zipfile` reads at once; it must end the file, without zip64."""
     file.seek(max(0, size - _END_OF_ZIP - _ZIP64_LOCATOR))
     tail = file.read()
     end = tail[-_END_OF_ZIP:]
@@ -219,7 +220,7 @@ def _check_directory(file: IO[bytes], size: int) -> None:
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
-    # zipfile cuts `filename` at a NUL and turns the system's separators; `orig_filename` is what stands in the file.
+    # zipfile cuts `filename` at a NUL and converts separators; `orig_filename` is the name in the file.
     name = entry.orig_filename
     check_name(name.removesuffix("/"))
     kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -236,27 +237,27 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """Refuses names of which two would fall together where case does not count, or one is another's folder."""
-    seen: set[str] = set()
+    """Refuses names that are equal but for case, and a file that has the name of another's folder."""
+    lower_names: set[str] = set()
     for name in map(str.lower, names):
-        if name in seen:
+        if name in lower_names:
             refuse("no two files of a bundle may have the same name, in whatever case", name)
-        seen.add(name)
-    for name in seen:
-        if any(str(parent) in seen for parent in Path(name).parents):
+        lower_names.add(name)
+    for name in lower_names:
+        if any(str(parent) in lower_names for parent in Path(name).parents):
             refuse("no file of a bundle may stand where another's folder is", name)
 
 
 def _list_files(folder: Path) -> list[str]:
-    """Returns the relative names of the files in a folder, in order; links and special files are refused unopened."""
-    names, pending, seen = [], [""], 0
+    """Returns the sorted relative names of the files in a folder; refuses links and special files unopened."""
+    names, pending, count = [], [""], 0
     while pending:
         prefix = pending.pop()
         with os.scandir(folder / prefix) as entries:
             for entry in entries:
                 name = check_name(f"{prefix}{entry.name}")
-                seen += 1
-                if seen > MAX_FILES:
+                count += 1
+                if count > MAX_FILES:
                     refuse(f"a bundle may hold at most {MAX_FILES} files", f"more in {folder.name}")
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(f"{name}/")
@@ -278,7 +279,7 @@ def _copy_folder(source: Path, folder: Path) -> None:
 
 
 def _open_plain(path: str, flags: int) -> int:
-    """Opens what was a plain file when it was listed; a link put there since is not followed, a pipe not waited for."""
+    """Opens a plain file; does not follow a link, or wait for a pipe, that has replaced it since it was listed."""
     descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -337,7 +338,7 @@ def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _pack(folder: Path, path: Path) -> None:
-    """Zips a folder to the same bytes every time: names in order, and `ZipFile.open` dates every entry to 1980."""
+    """Zips a folder to reproducible bytes: names are sorted, and `ZipFile.open` dates every entry to 1980."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in _list_files(folder):
             with open(folder / name, "rb") as reader, archive.open(name, "w") as writer:

@@ -1,4 +1,4 @@
-"""bundle.json: what a bundle says of itself, taken from a stranger's JSON field by field."""
+"""Manifest of a bundle, bundle.json, validated field by field since a stranger may have written it."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from .archive import MANIFEST, check_name, one_error, refuse
 
 SCHEMA = 2
-FIRST = 1  # the schema of bundles that do not say what their model gives
+FIRST = 1  # the schema of bundles without the field `outputs`
 MAX_JSON = 2**20
 JSON_DEPTH = 16
 MAX_TEXT = 10_000
@@ -27,33 +27,33 @@ DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32",
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What bundle.json holds; making one checks every field, and lists become tuples."""
+    """Content of bundle.json; the constructor checks every field and turns lists into tuples."""
 
     schema: int = SCHEMA
-    """The version of this form."""
+    """Version of the schema."""
     name: str
-    """What the bundle is called."""
+    """Name of the bundle."""
     task: str
-    """The name of its `Task`."""
+    """Name of its `Task`."""
     builder: str = ""
-    """The registered model that it was built by, or nothing."""
+    """Registered model that it was built from, or ""."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What the builder was given."""
+    """Arguments of the builder."""
     inputs: tuple[Mapping[str, Any], ...]
-    """`{"name", "shape", "dtype"}` of each input; shapes are without the batch, None where a size is free."""
+    """`{"name", "shape", "dtype"}` of each input; shapes are without the batch, None for free sizes."""
     labels: tuple[str, ...] = ()
-    """The names of the outputs, in order."""
+    """Names of the outputs, in order."""
     outputs: str = ""
-    """What the model gives: `logits`, `probabilities` or a regression's `values`; "" leaves it to the model's graph."""
+    """Kind of the outputs: `logits`, `probabilities` or a regression's `values`; "" leaves it to the model's graph."""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Figures by name, under the name of the data they were measured on."""
+    """Figures by name, grouped by the name of the data they were measured on."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """How, from what and with which seed and versions it was made."""
+    """Origin: data, settings, seed and versions."""
     licence: str = ""
-    """The terms of the weights."""
+    """Licence of the weights."""
     parts: Mapping[str, str] = field(default_factory=lambda: dict(PARTS))
-    """The file of each role: `model`, `preprocess` and `card`, and further ones: networks, in files
-    that end in `.keras`, and others such as `tokenizer`."""
+    """File of each role: `model`, `preprocess` and `card`; further roles are networks, in files that end in
+    `.keras`, and others such as `tokenizer`."""
 
     def __post_init__(self):
         if type(self.schema) is not int or self.schema != SCHEMA:
@@ -83,10 +83,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
-        """Returns the manifest that a bundle.json holds.
+        """Returns the manifest in the text of a bundle.json.
 
         Raises:
-            BundleError: it is no JSON object of this schema; the text names the field.
+            BundleError: it is not a JSON object of this schema; the text names the field.
         """
         values = _mapping(MANIFEST, parse_json(text, MANIFEST))
         names = {each.name for each in dataclasses.fields(cls)}
@@ -101,10 +101,10 @@ class Manifest:
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:
-    """Returns the manifest of a verified folder, whose parts are all there.
+    """Returns the manifest of a verified folder, and checks that all parts exist.
 
     Raises:
-        BundleError: bundle.json or a part of it is missing or not in order.
+        BundleError: bundle.json or a part is missing or invalid.
 
     Example:
         >>> with archive.read("mine.zip") as folder:
@@ -119,10 +119,10 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Returns what a JSON file of a bundle holds.
+    """Returns the content of a JSON file of a bundle.
 
     Raises:
-        BundleError: it is missing, too large or no plain JSON.
+        BundleError: it is missing, too large or not plain JSON.
     """
     return parse_json(_read(Path(path)), Path(path).name)
 
@@ -131,7 +131,7 @@ def parse_json(text: str | bytes, what: str, *, depth: int = JSON_DEPTH) -> Any:
     """Returns plain, finite, bounded JSON: no double key, no NaN, no lone surrogate, no nesting beyond `depth`.
 
     Raises:
-        BundleError: the text, called `what` in the error, is not of that kind.
+        BundleError: the text, called `what` in the error, breaks one of these rules.
     """
     with one_error(what, "text"):
         if isinstance(text, bytes):
@@ -161,7 +161,7 @@ def _no_constant(name: str):
 
 
 def _json(where: str, value: Any, *, depth: int = JSON_DEPTH, limit: int = MAX_TEXT, lists: type = tuple) -> Any:
-    """Returns a copy of a JSON value whose every part is in bounds, with its lists as `lists`."""
+    """Returns a copy of a JSON value, checked against all limits, with lists as `lists`."""
     if depth < 1 and isinstance(value, (Mapping, list, tuple)):
         refuse(f"{where} may not be nested so deeply", type(value).__name__)
     if isinstance(value, Mapping):

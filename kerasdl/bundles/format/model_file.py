@@ -1,12 +1,11 @@
-"""A .keras file from a stranger: checked before Keras builds anything, and never executed.
+"""Model file (.keras) of a bundle: checked before Keras builds anything, and never executed.
 
-Keras's safe mode refuses Python code, and yet builds whatever sizes a file names: 12 kB with `units=1e8` took 20 GB.
-Here the classes in the file must stand in an allow-list, and the graph is drawn first without a single weight; the
-shapes of its weights must be those that the file really holds, byte by byte, so that memory is bounded by the file's
-own size.
+Keras's safe mode refuses Python code, but builds any size that a file names: 12 kB with `units=1e8` took 20 GB. Here
+the classes in the file must be in an allow-list, and the graph is first built without weights; the shapes of its
+weights must equal those stored in the file, byte by byte, so that memory is bounded by the size of the file.
 
-Deviations from `keras.models.load_model`: `build_config` and `compile_config` are not read, since layers can build by
-them what the model does not hold; no layer may unroll its loop; optimizer state is left out.
+Deviations from `keras.models.load_model`: `build_config` and `compile_config` are not read, since with them layers
+can build weights that the model does not hold; no layer may unroll its loop; optimizer state is not loaded.
 """
 
 import copy
@@ -52,8 +51,8 @@ ENTRIES = {METADATA, CONFIG, WEIGHTS}
 OPTIMIZER = "optimizer"
 
 MODELS = {("keras.src.models.functional", "Functional"), ("keras", "Sequential")}
-# Left out: what runs code or opens files (Lambda, TFSMLayer, TorchModuleWrapper, JaxLayer, FlaxLayer, StringLookup and
-# its kind), what holds a graph of its own (Pipeline), and what stores a weight twice (SpectralNormalization).
+# Not allowed: layers that run code or open files (Lambda, TFSMLayer, TorchModuleWrapper, JaxLayer, FlaxLayer,
+# StringLookup and similar), that hold a graph (Pipeline), or that store a weight twice (SpectralNormalization).
 LAYERS = """
     Activation ActivityRegularization AdaptiveAveragePooling2D AdaptiveMaxPooling2D Add AdditiveAttention
     AlphaDropout Attention Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization
@@ -84,7 +83,7 @@ CLASSES = {
     "keras.regularizers": {"L1", "L2", "L1L2", "OrthogonalRegularizer"},
     "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
 }
-# Integers that size nothing.
+# Integers that are not sizes.
 FREE_NUMBERS = ("seed", "shared_object_id")
 KEPT_KEYS = ("module", "class_name", "config", "registered_name", "name", "inbound_nodes")
 
@@ -97,7 +96,7 @@ def check_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -
         max_params: the most weights it may hold.
 
     Raises:
-        BundleError: it is damaged, holds a class that is not allowed, or names sizes that it does not hold.
+        BundleError: it is damaged, holds a class that is not allowed, or names sizes other than its weights have.
 
     Example:
         >>> check_model_file("model.keras")
@@ -107,17 +106,17 @@ def check_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) -
 
 
 def save_model_file(model: keras.Model, path: str | os.PathLike, *, half: bool = False) -> None:
-    """Writes a model without optimizer state; equal models give equal bytes, whenever they are written.
+    """Writes a model without optimizer state; equal models give equal bytes at any time.
 
     Args:
         model: the model to write.
         path: the new file, ending in .keras.
         half: whether kernels and tables are written as float16, half the size; the model loads in its own precision.
-            Biases, factors and statistics, arrays of one dimension, stay as they are.
+            Arrays of one dimension (biases, factors, statistics) are unchanged.
 
     Raises:
-        BundleError: a kernel holds a number that float16 cannot, or the model cannot be made again from its
-            configuration, as with a Lambda.
+        BundleError: a kernel holds a number beyond float16, or the model cannot be rebuilt from its configuration, as
+            with a Lambda.
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder:
         _save_bare(model, Path(folder, "model.keras"))
@@ -152,9 +151,9 @@ def _copy_halved(source: h5py.Group, target: h5py.Group) -> None:
 
 def _save_bare(model: keras.Model, path: Path) -> None:
     try:
-        # A trained model brings its optimizer, twice its own size; so does what keras.models.clone_model makes of it.
+        # A trained model, and its clone by keras.models.clone_model, would be saved with the optimizer, twice its size.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a lambda, which is refused
+            warnings.simplefilter("ignore", UserWarning)  # about a lambda, which is refused
             bare = type(model).from_config(model.get_config())
         bare.set_weights(model.get_weights())
         bare.save(path)
@@ -175,7 +174,7 @@ def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) ->
         The model, of Keras's and kerasdl's own layers alone.
 
     Raises:
-        BundleError: it is damaged, holds a class that is not allowed, or names sizes that it does not hold.
+        BundleError: it is damaged, holds a class that is not allowed, or names sizes other than its weights have.
 
     Example:
         >>> load_model_file("model.keras").output_shape
@@ -183,17 +182,17 @@ def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) ->
     """
     with tempfile.TemporaryDirectory(prefix="kerasdl-model-") as folder, one_error(path, "model file"):
         config = _checked_config(Path(path), Path(folder), max_params)
-        # What was checked is what is built: the file is not opened a second time.
+        # The checked configuration is built; the file is not opened a second time.
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
         with warnings.catch_warnings():
-            # Keras only warns where it leaves a layer as it was initialised.
+            # Keras only warns if it leaves a layer with its initial weights.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(Path(folder) / WEIGHTS)
         return model
 
 
 def _checked_config(path: Path, folder: Path, max_params: int) -> dict[str, Any]:
-    """Unpacks the weights into `folder` and returns the configuration; both have passed every check."""
+    """Unpacks the weights into `folder` and returns the configuration, after checking both."""
     with open_zip(path) as (archive, entries):
         names = {entry.filename for entry in entries}
         if names != ENTRIES:
@@ -204,10 +203,10 @@ def _checked_config(path: Path, folder: Path, max_params: int) -> dict[str, Any]
             unpack(archive, entry, folder / entry.filename)
     config = _allowed_model(parse_json((folder / CONFIG).read_bytes(), CONFIG, depth=CONFIG_DEPTH))
     stored = _stored_shapes(folder / WEIGHTS)
-    held = sum(map(math.prod, stored.elements()))
-    if held > max_params:
-        refuse(f"a model may hold at most {max_params} weights", held)
-    # Keras keeps the variables it was not let initialise in thread-local state: they end with this thread.
+    count = sum(map(math.prod, stored.elements()))
+    if count > max_params:
+        refuse(f"a model may hold at most {max_params} weights", count)
+    # Keras keeps uninitialised variables in thread-local state; they end with this thread.
     with ThreadPoolExecutor(max_workers=1) as thread:
         drawn = thread.submit(_drawn_shapes, config).result()
     if drawn != stored:
@@ -218,8 +217,8 @@ def _checked_config(path: Path, folder: Path, max_params: int) -> dict[str, Any]
 
 def _allowed_model(config: Any) -> dict[str, Any]:
     if not isinstance(config, dict) or (config.get("module"), config.get("class_name")) not in MODELS:
-        found = (config.get("module"), config.get("class_name")) if isinstance(config, dict) else config
-        refuse("a model in a bundle must be Functional or Sequential", found)
+        kind = (config.get("module"), config.get("class_name")) if isinstance(config, dict) else config
+        refuse("a model in a bundle must be Functional or Sequential", kind)
     if config.get("registered_name") not in (None, config["class_name"]):
         refuse("a Keras class has no registered name of its own", config["registered_name"])
     inner = config.get("config")
@@ -229,12 +228,12 @@ def _allowed_model(config: Any) -> dict[str, Any]:
     for layer in layers:
         if not isinstance(layer, dict) or "module" not in layer or "class_name" not in layer:
             refuse("every layer must name its module and class_name", layer)
-    kept = {key: config[key] for key in KEPT_KEYS if key in config}
-    return {**kept, "config": {key: _allowed(value, key) for key, value in inner.items()}}
+    fields = {key: config[key] for key in KEPT_KEYS if key in config}
+    return {**fields, "config": {key: _allowed(value, key) for key, value in inner.items()}}
 
 
 def _allowed(value: Any, key: str = "") -> Any:
-    """Returns a copy of a part of a configuration, of allowed classes alone and without what Keras need not see."""
+    """Returns a copy of a part of a configuration, checked for allowed classes and without unread keys."""
     if isinstance(value, list):
         return [_allowed(each, key) for each in value]
     if isinstance(value, int) and abs(value) > MAX_NUMBER and key not in FREE_NUMBERS:
@@ -261,7 +260,7 @@ def _check_class(value: dict[str, Any]) -> None:
         if not ours or registered not in (None, named):
             refuse("a model in a bundle may name no function but Keras's activations", f"{module}: {named}")
     elif isinstance(registered, str) and registered.startswith("kerasdl>"):
-        # The first look at a lazy name imports its module, which registers it.
+        # The first access to a lazy name imports its module, which registers the layer.
         known = getattr(own_layers, name) if name in own_layers.__all__ else None
         if known is None or keras.saving.get_registered_object(registered) is not known:
             refuse(
@@ -276,20 +275,20 @@ def _check_class(value: dict[str, Any]) -> None:
 
 
 def _stored_shapes(path: Path) -> Counter:
-    """Returns the shapes of the weights in an HDF5 file, whose bytes must all be there in the plain.
+    """Returns the shapes of the weights in an HDF5 file, which must be stored uncompressed and complete.
 
-    Links, external and virtual data, compression and anything but numbers are refused: Keras writes none of it, and
-    each is a way to other files, to unpickling or to more memory than the file has bytes.
+    Links, external and virtual data, compression and values other than numbers are refused: Keras writes none of them,
+    and each could lead to other files, to unpickling or to more memory than the size of the file.
     """
     shapes: Counter = Counter()
-    size, held, seen = path.stat().st_size, 0, 0
+    size, total, count = path.stat().st_size, 0, 0
     with h5py.File(path, "r") as file:
         pending = [(file, "", 0)]
         while pending:
             group, prefix, depth = pending.pop()
             for key in group:
-                seen += 1
-                if seen > MAX_ENTRIES or depth > MAX_GROUPS_DEEP:
+                count += 1
+                if count > MAX_ENTRIES or depth > MAX_GROUPS_DEEP:
                     refuse(f"{WEIGHTS} may hold at most {MAX_ENTRIES} entries, {MAX_GROUPS_DEEP} groups deep", prefix)
                 name = f"{prefix}/{key}"
                 if type(group.get(key, getlink=True)) is not h5py.HardLink:
@@ -298,9 +297,9 @@ def _stored_shapes(path: Path) -> Counter:
                 if isinstance(entry, h5py.Group):
                     pending.append((entry, name, depth + 1))
                     continue
-                held += _check_dataset(entry, name)
-                if held > size:
-                    refuse(f"{WEIGHTS} must hold every byte of its {size} in the plain", f"{held} declared by {name}")
+                total += _check_dataset(entry, name)
+                if total > size:
+                    refuse(f"{WEIGHTS} must hold every byte of its {size} in the plain", f"{total} declared by {name}")
                 if not name.startswith(f"/{OPTIMIZER}/"):
                     shapes[entry.shape] += 1
     return shapes
@@ -312,7 +311,7 @@ def _check_dataset(entry: Any, name: str) -> int:
         refuse(f"{WEIGHTS} may hold only arrays of numbers", f"{name}: {getattr(entry, 'dtype', type(entry).__name__)}")
     if entry.chunks is not None or entry.is_virtual or entry.external:
         refuse(f"arrays in {WEIGHTS} are plain: not chunked, compressed, virtual or in another file", name)
-    # Not entry.nbytes: NumPy's product could wrap around.
+    # Not entry.nbytes: NumPy's product could overflow.
     size = math.prod(entry.shape) * entry.dtype.itemsize
     if entry.id.get_storage_size() != size:
         refuse(f"{name} must be stored whole", f"{entry.id.get_storage_size()} of {size} bytes")
@@ -320,17 +319,17 @@ def _check_dataset(entry: Any, name: str) -> int:
 
 
 def _drawn_shapes(config: dict[str, Any]) -> Counter:
-    """Returns the shapes of the weights that a model would have, after drawing it inside a graph that never runs."""
-    # StatelessScope keeps variables from being initialised; in the graph every other value is symbolic as well.
+    """Returns the shapes of the weights of a configuration, by building it inside a graph that never runs."""
+    # StatelessScope prevents the initialisation of variables; in the graph all other values are symbolic too.
     with tf.Graph().as_default(), keras.StatelessScope(initialize_variables=False):
-        # Keras takes the configuration that it reads apart.
+        # Keras modifies the configuration while it reads it.
         model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
     built = [layer.name for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     named = [layer["config"].get("name") for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
     if Counter(built) != Counter(named) or len(set(built)) != len(built):
-        # A layer beside the graph would be built all the same, and its weights are not counted below.
+        # A layer outside of the graph would be built too, but its weights are not counted below.
         refuse("every layer must lead from the model's inputs to its outputs and have a name of its own", named)
-    # A layer's public `output` is that of its first call alone.
+    # A layer's public `output` covers only its first call.
     drawn = [tensor for layer in model.layers for node in layer._inbound_nodes for tensor in node.output_tensors]
     for tensor in (*model.inputs, *drawn):
         if len(tensor.shape) > MAX_RANK or math.prod(size or 1 for size in tensor.shape) > MAX_ELEMENTS:

@@ -10,10 +10,10 @@ from .model_file import check_model_file, save_model_file
 
 
 def write_parts(bundle: Any, folder: Path, *, half: bool = False) -> None:
-    """Writes the files of a bundle into a folder, and reads back what loading checks.
+    """Writes the files of a bundle into a folder, and repeats the checks of loading on them.
 
     Raises:
-        BundleError: the model is not flat, of Keras's and kerasdl's own layers.
+        BundleError: the model is not a flat graph of layers of Keras and kerasdl.
     """
     parts = bundle.manifest.parts
     for role, network in bundle.networks.items():

@@ -1,4 +1,4 @@
-"""Data of any form as what a bundle's model takes."""
+"""Data preparation of a bundle: data of any form as input of its model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ def ready_data(
     """Returns data resized, scaled or standardised by the settings of a bundle.
 
     Args:
-        data: what `Bundle.ready` takes.
-        split: of a name.
+        data: data as in `Bundle.ready`.
+        split: the split of data by name.
         task: the bundle's task.
-        settings: of its preprocessing.
-        labels: names of the classes, where data do not name their own; empty for those of the bundle.
-        own_labels: the bundle's.
+        settings: settings of its preprocessing.
+        labels: names of the classes, for data without names; empty for those of the bundle.
+        own_labels: labels of the bundle.
 
     Raises:
-        ArgumentError: data of another task or form, or with other classes than those named.
+        ArgumentError: the data are of another task or form, or have other classes than named.
     """
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
@@ -55,12 +55,12 @@ def ready_data(
 
 
 def with_levels(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
-    """Returns settings of preprocessing that read files of 16 bits as the data of a training were read."""
+    """Returns preprocessing settings with the white level of 16-bit files from the training data."""
     return {**settings, "levels": data.levels} if data.levels else dict(settings)
 
 
 def _named(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
-    """Returns a dataset whose classes bear the names given; those that have no more than numbers are renamed."""
+    """Returns a dataset whose numbered classes are renamed to `labels`; refuses other names."""
     numbers = tuple(map(str, range(len(dataset.class_names))))
     if not labels or labels == dataset.class_names:
         return dataset
@@ -71,24 +71,24 @@ def _named(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
 
 
 def _texts(targets: Any) -> np.ndarray:
-    """Returns labels as an array; a column of texts of any library is one of texts."""
+    """Returns labels as an array; texts in an object array become an array of texts."""
     targets = np.asarray(targets)
     is_text = targets.dtype == object and all(isinstance(each, str) for each in targets.ravel())
     return targets.astype(str) if is_text else targets
 
 
 def labelled(data: Any) -> Any:
-    """Returns data as they are, and inputs that come alone (an array or a list) with labels of zero."""
+    """Returns data with labels; inputs without labels (an array or a list) get zeros."""
     if isinstance(data, (str, tuple, Dataset, tf.data.Dataset)):
         return data
     return data, np.zeros(len(data), np.int32)
 
 
 def draw_samples(dataset: Dataset, raw_shape: tuple | None) -> np.ndarray:
-    """Returns a few hundred inputs drawn over all classes: ready for the model, or raw pixels of `raw_shape`.
+    """Returns up to 256 inputs drawn over all classes, prepared for the model, or raw pixels of `raw_shape`.
 
     Raises:
-        ArgumentError: raw pixels are asked of data that hold none.
+        ArgumentError: raw pixels are required, but the data hold none.
     """
     if raw_shape is not None:
         if not dataset.images:
@@ -98,6 +98,6 @@ def draw_samples(dataset: Dataset, raw_shape: tuple | None) -> np.ndarray:
 
 
 def public_name(name: str) -> str:
-    """Returns a dataset's name without the folders above it: a card is meant to be shared."""
+    """Returns a dataset's name without parent folders, since a card is public."""
     kind, is_path, path = name.partition(":")
     return f"{kind}:{Path(path).name}" if is_path else name

@@ -1,4 +1,4 @@
-"""Evaluation of a bundle's model: outputs for raw input; loss and metrics of its task, each example counted once."""
+"""Prediction and evaluation of a bundle: outputs for raw input, loss and metrics of its task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from .label_forms import plain_label_errors
 
 
 def check_single_output(model: keras.Model, doing: str) -> None:
-    """Refuses a model of several outputs by their names."""
+    """Refuses a model of several outputs; the error names them."""
     if len(model.outputs) > 1:
         names = list(getattr(model, "output_names", ())) or len(model.outputs)
         hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
@@ -28,7 +28,7 @@ def check_single_output(model: keras.Model, doing: str) -> None:
 
 
 def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: str) -> None:
-    """Refuses data of other classes than the labels of the bundle `name`; without labels its classes are numbers."""
+    """Refuses data with other classes than the labels of the bundle `name`; without labels its classes are numbers."""
     numbers = tuple(map(str, range(outputs)))
     own = labels or numbers
     if data.class_names not in ((), own):
@@ -37,21 +37,21 @@ def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: st
         checks.refuse(f"data for {name} must have its classes {own}", data.class_names, hint)
 
 
-def answers_of(
+def predict_outputs(
     networks: Mapping[str, keras.Model], task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int
 ) -> tuple[Any, Any]:
-    """Returns what networks answer to raw input, the outputs (B, K) of one model or a tree, and the task's context.
+    """Returns the outputs for raw input, (B, K) of one model or a tree, and the task's context.
 
     Args:
-        networks: by role; where the task does not say how they answer, `model` has one output.
-        task: whose preprocessing makes the model's input.
-        raw: what the task takes, one input or many.
-        settings: of the preprocessing.
+        networks: networks by role; without `task.predict`, `model` must have one output.
+        task: the task, whose preprocessing prepares the model's input.
+        raw: raw input of the task, one or many.
+        settings: settings of the preprocessing.
         batch_size: examples computed at once.
 
     Raises:
-        ArgumentError: the input does not fit the model, or this has several outputs.
-        DataError: the input cannot be read, or an answer is not finite.
+        ArgumentError: the input does not fit the model, or the model has several outputs.
+        DataError: the input cannot be read, or an output is not finite.
     """
     model = networks["model"]
     if task.predict is None:
@@ -74,34 +74,34 @@ def answers_of(
 def evaluate_networks(
     networks: Mapping[str, keras.Model], task: Task, data: Dataset, batch_size: int
 ) -> dict[str, float]:
-    """Returns the figures of networks over a finite dataset: those of the task's trainer, and those of the task.
+    """Returns figures of networks over a finite dataset, from the task's trainer and from the task.
 
     Args:
-        networks: by role.
-        task: with a trainer or figures of its own.
+        networks: networks by role.
+        task: a task with a trainer or with figures.
         data: examples as the trainer takes them.
-        batch_size: examples computed at once; a foreign pipeline has its own.
+        batch_size: examples per step; a foreign pipeline has its own batch size.
 
     Raises:
-        ArgumentError: there is no end to the data, or neither trainer nor task measures anything.
+        ArgumentError: the data are endless, or neither trainer nor task measures anything.
         DataError: a figure is not finite.
     """
     refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     trainer = None if task.trainer is None else task.trainer(dict(networks))
     if trainer is not None and measures(trainer):
         loss = task.loss() if getattr(trainer, "takes_loss", False) else None
         trainer.compile(loss=loss, metrics=task.metrics() or None)
-        found |= trainer.evaluate(data.batches(batch_size), verbose=0, return_dict=True)
+        figures |= trainer.evaluate(data.batches(batch_size), verbose=0, return_dict=True)
     if task.figures is not None:
-        found |= task.figures(networks, data)
-    if not found:
+        figures |= task.figures(networks, data)
+    if not figures:
         hint = "Give the task figures=, or its trainer a compute_loss or test_step."
         checks.refuse(f"the task {task.name} must have something to measure", "neither", hint)
-    for name, value in found.items():
+    for name, value in figures.items():
         if not np.isfinite(value):
             raise DataError(f"{name} over {data.name} is {value}. Look for NaN and very large values in the data.")
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in figures.items()}
 
 
 def measures(trainer: keras.Model) -> bool:
@@ -111,17 +111,17 @@ def measures(trainer: keras.Model) -> bool:
 
 
 def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: int) -> dict[str, float]:
-    """Returns the mean loss over the examples of a finite dataset, each by its weight, and the metrics, as Keras does.
+    """Returns the mean weighted loss over a finite dataset and the metrics, as Keras computes them.
 
     Args:
         model: a model of one output.
-        task: whose loss and metrics are taken.
+        task: the task with loss and metrics.
         data: labelled examples as the model takes them; see `fitting_labels`.
-        batch_size: examples computed at once; a foreign pipeline has its own.
+        batch_size: examples per step; a foreign pipeline has its own batch size.
 
     Raises:
-        ArgumentError: there is no end to the data, or a label does not fit.
-        DataError: there are none, or the loss over them is not finite.
+        ArgumentError: the data are endless, or a label does not fit.
+        DataError: the data are empty, or the loss over them is not finite.
     """
     refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
     loss, metrics = task.loss_for(model), task.metrics_for(model)
@@ -144,32 +144,32 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
     return figures
 
 
-def outputs_of(model: keras.Model, task: Task, said: str) -> str:
-    """Returns what a bundle's model gives: `logits`, `probabilities` or `values`.
+def kind_of_outputs(model: keras.Model, task: Task, declared: str) -> str:
+    """Returns the kind of a bundle's outputs: `logits`, `probabilities` or `values`.
 
     Args:
-        model: its model.
-        task: a task with an activation has logits or probabilities, another one values.
-        said: what the manifest says, or nothing.
+        model: model of the bundle.
+        task: a task with an activation has logits or probabilities, any other values.
+        declared: kind in the manifest, or "".
 
     Raises:
-        ArgumentError: the manifest says something else than the graph shows, or a classifier gives neither.
+        ArgumentError: the manifest contradicts the graph, or a classifier gives neither.
     """
     if task.activation is None:
-        return said or "values"
+        return declared or "values"
     if model.outputs[0].shape[-1] == 1 and task.activation == "softmax":
         hint = "A net of one sigmoid is multi_label_classification with one label."
         checks.refuse("a classifier must have an output for each class, 2 or more", 1, hint)
-    return _agreed(model, said)
+    return _agreed(model, declared)
 
 
-def _agreed(model: keras.Model, said: str) -> str:
+def _agreed(model: keras.Model, declared: str) -> str:
     end: Any = output_activations(model)[0]
     if end.is_rescaled:
         rule = "a classifier must give logits or probabilities"
         checks.refuse(rule, f"{end.kind} of {end.layer}", "Leave that layer out of the model.")
     shown = "probabilities" if end.gives_probabilities else "logits" if end.gives_logits else ""
-    if said and shown and said != shown:
+    if declared and shown and declared != shown:
         rule = f"outputs in bundle.json must say what the model gives, {shown} ({end.layer} ends in {end.kind})"
-        checks.refuse(rule, said)
-    return said or shown or "logits"
+        checks.refuse(rule, declared)
+    return declared or shown or "logits"

@@ -1,4 +1,4 @@
-"""A bundle as a file for another runtime: labels and preprocessing go along, report and card stand beside."""
+"""Export of a bundle: file with labels and preprocessing, report and card beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ REPORT, CARD = ".json", ".md"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What can be asked of an exported file beyond the plain form; each holds for some formats."""
+    """Options of an exported file; each applies to some formats."""
 
     quantize: str | None = None
     """For .tflite None, "float16", "dynamic", "int8" or "int16x8"; for .onnx None, "dynamic" or "int8"."""
     tolerance: float | None = None
-    """Largest drift allowed; None takes the format's."""
+    """Largest drift allowed; None takes the default of the format."""
     mixed: str | None = None
     """For .tflite: "auto" keeps the layers of an int8 file that lose most in float."""
     integer_io: bool = False
     """For .tflite: whether inputs and outputs of an integer file are integers too."""
     layer_report: bool = False
-    """For .tflite: whether the report lists what each layer of an int8 file loses."""
+    """For .tflite: whether the report lists the error of each layer of an int8 file."""
     trainable: bool = False
-    """For .tflite in float32: whether it has signatures to learn on the device."""
+    """For .tflite in float32: whether it has signatures for training on the device."""
     opset: int = 18
     """For .onnx: the operator set, 13 to 22."""
     dynamic_axes: str = "all"
     """For .onnx: which dimensions stay free, "all", "batch" or "none"."""
     image_bytes: bool = False
-    """For SavedModel folders of images: whether a signature takes the content of JPEG and PNG files. It also gives
-    `label` and `score` where each image has one label."""
+    """For SavedModel folders of images: whether a signature takes the content of JPEG and PNG files. Its outputs
+    include `label` and `score` if each image has one label."""
 
 
 FORMATS = {
@@ -50,11 +50,11 @@ FORMATS = {
 def export_bundle(
     bundle: Any, path: Path, representative: Any, raw_shape: tuple | None, options: ExportOptions
 ) -> ExportReport:
-    """Writes a bundle's model in the format that the path names; the report as JSON and the card beside it.
+    """Writes a bundle's model in the format of the path's suffix, with the report as JSON and the card beside it.
 
     Raises:
         ArgumentError: an option is not for that format.
-        ExportError: the file would compute something else; nothing is left.
+        ExportError: the file would compute something else; no file is left.
     """
     suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS))
     chosen = {name: value for name, value in vars(options).items() if value != getattr(ExportOptions, name)}
@@ -69,7 +69,7 @@ def export_bundle(
     if representative is not None:
         dataset = bundle.ready(labelled(representative))
         samples = draw_samples(dataset, raw_shape)
-        if samples.dtype.kind not in "OUS":  # texts are refused by name where the model takes numbers
+        if samples.dtype.kind not in "OUS":  # the export refuses texts for a model that takes numbers
             samples = samples.astype(bundle.model.inputs[0].dtype)
     report = _write(bundle, model, path, samples, chosen)
     same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
@@ -82,7 +82,7 @@ def export_bundle(
 
 def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
     if path.suffix == ".tflite":
-        own_input = model is bundle.model  # else the preprocessing stands in the file
+        own_input = model is bundle.model  # otherwise the file contains the preprocessing
         metadata = {"labels": list(bundle.labels), **({"preprocessing": dict(bundle.preprocess)} if own_input else {})}
         if chosen.pop("trainable", False):
             for name in set(chosen) - {"tolerance"}:
@@ -92,17 +92,19 @@ def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: di
     if path.suffix == ".onnx":
         return export_onnx(model, path, representative=samples, samples=samples, **chosen)
     from_files = chosen.pop("image_bytes", False)
-    labels = bundle.labels if bundle.task.activation == "softmax" else ()  # of several labels none is the answer
+    labels = (
+        bundle.labels if bundle.task.activation == "softmax" else ()
+    )  # with several labels there is no single answer
     reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
     return export_saved_model(model, path, samples=samples, **reader, **chosen)
 
 
 def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_shape: tuple) -> keras.Model:
-    """Returns a flat model of the same weights in whose graph the layers stand first.
+    """Returns a flat model of the same weights, with preprocessing layers in front.
 
     Args:
         model: a functional model of one input.
-        layers: what turns raw input into the model's input; fresh layers without weights.
+        layers: preprocessing layers, new and without weights.
         raw_shape: the shape of one raw input.
 
     Returns:
@@ -117,7 +119,7 @@ def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_sh
         called[layer.name] = layer(*args, **kwargs)
         return called[layer.name]
 
-    # The clone itself would stand on inputs of its own: what its layers were called on stands on ours.
+    # The clone has inputs of its own; the recorded calls of its layers lead back to ours.
     clone = keras.models.clone_model(model, input_tensors=x, call_function=call)
     clone.set_weights(model.get_weights())
     outputs = [called[name] for name in getattr(model, "output_names", [model.layers[-1].name])]

@@ -1,4 +1,4 @@
-"""Fine-tuning of a bundle: which of the engine's stages a word stands for, and whose run a folder holds."""
+"""Fine-tuning of a bundle: stages for `freeze=`, new head, run folder, manifest."""
 
 import dataclasses
 import hashlib
@@ -25,10 +25,10 @@ GENTLER = 1 / 3
 
 
 def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume: bool) -> None:
-    """Notes in a run's folder which weights it started from.
+    """Records the digest of the initial weights in a run's folder.
 
     Raises:
-        ArgumentError: a run in it started from others, or it is a file.
+        ArgumentError: its run started from other weights, or it is a file.
     """
     if folder is None:
         return
@@ -43,10 +43,10 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
 
 
 def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...], freeze: str) -> tuple:
-    """Returns copies of a bundle's networks for the classes of the data, both datasets ready, and the classes.
+    """Returns copies of a bundle's networks for the classes of the data, both prepared datasets, and the classes.
 
     Raises:
-        ArgumentError: data, labels, networks and what is to be frozen do not fit together.
+        ArgumentError: data, labels, networks and `freeze` do not fit together.
     """
     if bundle.task.trainer is not None:
         if freeze != "none" or labels not in ((), bundle.labels):
@@ -57,7 +57,7 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
     check_single_output(bundle.model, "fine-tune")
     train = bundle.ready(train, labels=labels)
     if validation is not None:
-        own = isinstance(validation, (str, Dataset))  # these name their own classes
+        own = isinstance(validation, (str, Dataset))  # their classes have names
         validation = bundle.ready(validation, split="validation", labels=() if own else labels or train.class_names)
     labels = train.class_names or bundle.labels
     if validation is not None and validation.class_names not in ((), labels):
@@ -80,7 +80,7 @@ def _copy(model: keras.Model) -> keras.Model:
 def tuned_manifest(
     bundle: Any, train: Dataset, *, name: str | None, labels: tuple[str, ...], freeze: str, config: RunConfig
 ) -> Manifest:
-    """Returns the manifest of a bundle tuned from another: new labels, no figures yet, how it was made."""
+    """Returns the manifest of a fine-tuned bundle: new labels and provenance, no figures."""
     manifest = bundle.manifest
     classes = {"classes": len(labels)} if "classes" in manifest.arguments else {}
     return dataclasses.replace(
@@ -117,7 +117,7 @@ def finetune_networks(
     freeze: str,
     config: RunConfig,
 ) -> None:
-    """Trains networks in place, a single model by the stages that `freeze` names."""
+    """Trains networks in place; a single model in the stages of `freeze`."""
     checks.one_of("freeze", freeze, ("staged", "features", "none"))
     model = networks["model"]
     if task.trainer is not None:

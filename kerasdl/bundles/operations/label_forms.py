@@ -1,4 +1,4 @@
-"""Labels of any form as a task's loss takes them: class numbers, one-hot rows, names, several labels an example."""
+"""Label conversion for a task's loss: class numbers, one-hot rows, names, several labels per example."""
 
 import dataclasses
 import re
@@ -19,20 +19,20 @@ ONE_HOT = "Give class numbers, or rows with a single 1."
 
 
 def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: int) -> Dataset:
-    """Returns data with labels as the loss of a task takes them, checked against the classes.
+    """Returns data with labels in the form of a task's loss, checked against the classes.
 
     A classifier's labels are class numbers (B,) or (B, 1) of any dtype, names of its classes, or one-hot rows (B, K),
-    which become class numbers. Several labels an example stay rows (B, K) of 0 to 1, as float32; a regression's values
-    stay as they are. A pipeline is checked while it is read.
+    which become class numbers. Several labels per example stay rows (B, K) of 0 to 1, as float32; a regression's
+    values are unchanged. A pipeline is checked while it is read.
 
     Args:
         data: the dataset.
-        task: what its labels mean.
-        labels: the names of the classes; empty where they have none.
-        outputs: how many outputs the model has, or is to have.
+        task: the task of its labels.
+        labels: the names of the classes; empty if they have none.
+        outputs: number of outputs of the model.
 
     Raises:
-        ArgumentError: the labels have another form, or name classes that there are not.
+        ArgumentError: the labels have another form, or name unknown classes.
     """
     named = f"labels of {data.name}"
     if not data.labelled:
@@ -40,9 +40,9 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
     if data.any_order:
         if trees.is_nested(data.source.labels):
             checks.refuse(f"{named} must be one array, for a model of one output", f"{len(data.source.labels)} parts")
-        found = _array(data.source.labels, task.activation, tuple(labels), outputs, named)
-        source = dataclasses.replace(data.source, labels=found)
-        return data if found is data.source.labels else dataclasses.replace(data, source=source)
+        numbers = _array(data.source.labels, task.activation, tuple(labels), outputs, named)
+        source = dataclasses.replace(data.source, labels=numbers)
+        return data if numbers is data.source.labels else dataclasses.replace(data, source=source)
     if not data.foreign:
         return data
     spec = data.spec[1]
@@ -58,7 +58,7 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
     _check_width(shape, task.activation, outputs, named)
     as_rows = len(shape) > 1 and shape[-1] != 1 and task.activation == "softmax"
 
-    def as_wanted(targets: tf.Tensor) -> tf.Tensor:
+    def converted(targets: tf.Tensor) -> tf.Tensor:
         targets = tf.ensure_shape(targets, (None, *shape[1:]))
         if task.activation is None:
             return _checked(targets, tf.float32.min, tf.float32.max, f"{named} must be finite")
@@ -74,30 +74,30 @@ def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: in
         return tf.cast(whole, tf.int32)
 
     def checked(inputs: Any, targets: tf.Tensor, *weights: Any) -> tuple:
-        return inputs, as_wanted(targets), *weights
+        return inputs, converted(targets), *weights
 
     return dataclasses.replace(data, source=data.source.map(checked))
 
 
 @contextmanager
 def plain_label_errors() -> Iterator[None]:
-    """Turns what TensorFlow says of a label that `fitting_labels` found in a pipeline into one line.
+    """Turns TensorFlow's error for a bad label in a pipeline of `fitting_labels` into one line.
 
     Raises:
-        ArgumentError: such a label was met.
+        ArgumentError: a label was bad.
     """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = RULE.search(str(error))
-        if found is None:
+        match = RULE.search(str(error))
+        if match is None:
             raise
-        rule, low, high = found.groups()
+        rule, low, high = match.groups()
         checks.refuse(rule, f"{low} to {high}" if low != high else low)
 
 
 def _shape_of(source: tf.data.Dataset) -> tuple | None:
-    """Returns the shape of a pipeline's labels, from its first batch where it does not say; None where it is empty."""
+    """Returns the shape of a pipeline's labels, from the first batch if its spec has none; None if it is empty."""
     shape = source.element_spec[1].shape
     if shape.rank is None:
         shape = next((element[1].shape for element in source.take(1)), None)
@@ -109,7 +109,7 @@ def _fractions(numbers: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def _checked(values: tf.Tensor, low: int, high: int, rule: str, measure: Callable | None = None) -> tf.Tensor:
-    """Returns values, or what `measure` makes of their last axis, of which all must lie from `low` to `high`."""
+    """Returns values after an assertion that they, or `measure` of their last axis, lie from `low` to `high`."""
     numbers = tf.cast(values, tf.float32)
     numbers = numbers if measure is None else measure(numbers, axis=-1)
     fits = tf.reduce_all((numbers >= low) & (numbers <= high))

@@ -1,4 +1,4 @@
-"""Random changes of training images, each drawn by a seed alone, so that a killed run goes on with the same ones."""
+"""Data augmentation: random image transforms that depend on a seed alone, so that a resumed run repeats them."""
 
 import lazy_loader
 

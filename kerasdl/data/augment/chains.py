@@ -1,4 +1,4 @@
-"""Transforms one after another, and now and then."""
+"""Composition of transforms: in sequence, or with a probability."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .transforms import Transform, drawn
 
 @dataclass(frozen=True)
 class Chain(Transform):
-    """Runs transforms one after another, each with a seed of its own.
+    """Sequence of transforms, each with its own seed.
 
     Example:
         >>> Chain((Flip(), Crop(4), Erase()))(tf.zeros((32, 32, 3)), tf.constant([0, 1])).shape
@@ -19,7 +19,7 @@ class Chain(Transform):
     """
 
     transforms: tuple[Transform, ...]
-    """What is done, in order."""
+    """Transforms in order."""
 
     def __call__(self, image, seed):
         """Returns the changed image."""
@@ -28,25 +28,25 @@ class Chain(Transform):
         return image
 
     def with_targets(self, image, seed, *, boxes=None, masks=None):
-        """As in `Transform`."""
-        found = {
+        """Returns the changed image and targets; see `Transform`."""
+        result = {
             "image": image,
             **({} if boxes is None else {"boxes": boxes}),
             **({} if masks is None else {"masks": masks}),
         }
-        kept = None
+        visible = None
         for number, transform in enumerate(self.transforms):
             own = tf.random.experimental.stateless_fold_in(seed, 1000 + number)
-            targets = {name: found[name] for name in ("boxes", "masks") if name in found}
-            found = transform.with_targets(found["image"], own, **targets)
-            if "kept" in found:
-                kept = found["kept"] if kept is None else kept & found["kept"]
-        return found if kept is None else {**found, "kept": kept}
+            targets = {name: result[name] for name in ("boxes", "masks") if name in result}
+            result = transform.with_targets(result["image"], own, **targets)
+            if "kept" in result:
+                visible = result["kept"] if visible is None else visible & result["kept"]
+        return result if visible is None else {**result, "kept": visible}
 
 
 @dataclass(frozen=True)
 class Sometimes(Transform):
-    """Runs a transform that keeps the size of an image by chance.
+    """Transform applied with a probability; it must keep the size of the image.
 
     Example:
         >>> Sometimes(Blur(), 0.5)(tf.zeros((32, 32, 3)), tf.constant([0, 1])).shape
@@ -54,9 +54,9 @@ class Sometimes(Transform):
     """
 
     transform: Transform
-    """What is done."""
+    """The transform."""
     chance: float = 0.5
-    """From 0 to 1."""
+    """Its probability, from 0 to 1."""
 
     def __post_init__(self):
         checks.within("chance", self.chance, 0.0, 1.0)
@@ -64,11 +64,11 @@ class Sometimes(Transform):
     def __call__(self, image, seed):
         """Returns the image, changed or not."""
         image = tf.cast(image, tf.float32)
-        own = tf.random.experimental.stateless_fold_in(seed, 2001)  # else one inside another would draw as that did
+        own = tf.random.experimental.stateless_fold_in(seed, 2001)  # a nested one must not draw the same numbers
         return tf.cond(drawn(seed, 2000, 0.0, 1.0) < self.chance, lambda: self.transform(image, own), lambda: image)
 
     def with_targets(self, image, seed, *, boxes=None, masks=None):
-        """As in `Transform`."""
+        """Returns the changed image and targets; see `Transform`."""
         image = tf.cast(image, tf.float32)
         own = tf.random.experimental.stateless_fold_in(seed, 2001)
         changed = self.transform.with_targets(image, own, boxes=boxes, masks=masks)

@@ -1,4 +1,4 @@
-"""Changes of colour, blur, and rectangles that are erased."""
+"""Colour transforms, blur and random erasing."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .transforms import Transform, drawn
 
 @dataclass(frozen=True)
 class Colour(Transform):
-    """Changes brightness, contrast, saturation and hue, and now and then takes the colours away.
+    """Colour jitter: random brightness, contrast, saturation and hue, and greyscale with a probability.
 
     Source: https://arxiv.org/abs/2002.05709, appendix A. One order, brightness first; images of one channel have no
     saturation and no hue.
@@ -63,7 +63,7 @@ class Colour(Transform):
 
 @dataclass(frozen=True)
 class Blur(Transform):
-    """Blurs an image by a Gaussian of random width.
+    """Gaussian blur of random width.
 
     Source: https://arxiv.org/abs/2002.05709, appendix A.
 
@@ -106,7 +106,7 @@ def mirrored(image: tf.Tensor, reach: int) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Erase(Transform):
-    """Paints one rectangle of random size, shape and place over.
+    """Random erasing: one rectangle of random size, shape and place is painted over.
 
     Source: random erasing, https://arxiv.org/abs/1708.04896, algorithm 1; with a fixed share and shape it is cutout,
     https://arxiv.org/abs/1708.04552.
@@ -138,7 +138,7 @@ class Erase(Transform):
 
 
 def rectangle(height, width, share, aspect, place) -> tf.Tensor:
-    """Returns which pixels lie in a rectangle: (H, W) booleans.
+    """Returns the mask of a rectangle: (H, W) booleans.
 
     Args:
         height: of the image in pixels, float32.

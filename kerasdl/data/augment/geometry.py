@@ -1,4 +1,4 @@
-"""Flips, crops and affine changes."""
+"""Geometric transforms: flips, crops and affine changes."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def shift(columns, rows) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Flip(Geometric):
-    """Turns an image round, left for right or upside down.
+    """Random flip, left to right or upside down.
 
     Example:
         >>> Flip()(tf.zeros((32, 32, 3)), tf.constant([0, 1])).shape
@@ -39,7 +39,7 @@ class Flip(Geometric):
             checks.within(name, getattr(self, name), 0.0, 1.0)
 
     def warp(self, height, width, seed):
-        """As in `Geometric`."""
+        """Returns a random map of pixels; see `Geometric`."""
         across, down = drawn(seed, 0, 0.0, 1.0) < self.horizontal, drawn(seed, 1, 0.0, 1.0) < self.vertical
         across, down = tf.cast(across, tf.float32), tf.cast(down, tf.float32)
         back = [[1 - 2 * across, 0, across * (width - 1)], [0, 1 - 2 * down, down * (height - 1)], [0, 0, 1]]
@@ -48,7 +48,7 @@ class Flip(Geometric):
 
 @dataclass(frozen=True)
 class Crop(Geometric):
-    """Moves an image by whole pixels, as padding and cropping to its size do.
+    """Random crop after padding: a shift by whole pixels.
 
     Source: https://arxiv.org/abs/1512.03385, section 4.2.
 
@@ -66,14 +66,14 @@ class Crop(Geometric):
         checks.at_least("margin", self.margin, 0)
 
     def warp(self, height, width, seed):
-        """As in `Geometric`."""
+        """Returns a random map of pixels; see `Geometric`."""
         offsets = tf.floor(drawn(seed, 0, -self.margin, self.margin + 1, (2,)))
         return Warp(shift(offsets[0], offsets[1]), tf.cast(tf.stack([height, width]), tf.int32))
 
 
 @dataclass(frozen=True)
 class ResizedCrop(Geometric):
-    """Takes a part of random size, shape and place and resizes it.
+    """Random resized crop: a part of random size, shape and place, resized.
 
     Source: https://arxiv.org/abs/1409.4842, section 6.
 
@@ -97,10 +97,10 @@ class ResizedCrop(Geometric):
                 checks.within(f"a bound of {name}", value, 1e-4, high)
 
     def warp(self, height, width, seed):
-        """As in `Geometric`."""
-        wanted = drawn(seed, 0, *self.share) * height * width
+        """Returns a random map of pixels; see `Geometric`."""
+        part_area = drawn(seed, 0, *self.share) * height * width
         aspect = tf.exp(drawn(seed, 1, math.log(self.aspect[0]), math.log(self.aspect[1])))
-        rows, columns = tf.minimum(tf.sqrt(wanted / aspect), height), tf.minimum(tf.sqrt(wanted * aspect), width)
+        rows, columns = tf.minimum(tf.sqrt(part_area / aspect), height), tf.minimum(tf.sqrt(part_area * aspect), width)
         top, left = drawn(seed, 2, 0.0, 1.0) * (height - rows), drawn(seed, 3, 0.0, 1.0) * (width - columns)
         down, across = rows / self.size[0], columns / self.size[1]  # pixels of the image in one of the result
         back = [[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5], [0, 0, 1]]
@@ -109,7 +109,7 @@ class ResizedCrop(Geometric):
 
 @dataclass(frozen=True)
 class Affine(Geometric):
-    """Turns, shears, zooms and moves an image about its centre, each by a random amount.
+    """Random affine transform: rotation, shear, zoom and shift about the centre.
 
     Example:
         >>> Affine(rotate=15, zoom=0.1)(tf.zeros((32, 32, 3)), tf.constant([0, 1])).shape
@@ -132,7 +132,7 @@ class Affine(Geometric):
             checks.within(name, getattr(self, name), 0.0, high)
 
     def warp(self, height, width, seed):
-        """As in `Geometric`."""
+        """Returns a random map of pixels; see `Geometric`."""
         angle = drawn(seed, 0, -self.rotate, self.rotate) * math.pi / 180 if self.rotate else 0.0
         shear = drawn(seed, 1, -self.shear, self.shear) if self.shear else 0.0
         factor = tf.exp(drawn(seed, 2, -1.0, 1.0) * math.log1p(self.zoom))

@@ -1,4 +1,4 @@
-"""The operations that search-free policies draw from, on levels from 0 to 255, as Pillow does them.
+"""Image operations of RandAugment and AugMix on levels from 0 to 255, equal to Pillow's.
 
 Each takes an image (H, W, C) of whole levels as float32 and a strength, and gives such an image.
 """
@@ -15,7 +15,7 @@ SMOOTH = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
 
 
 def autocontrast(x, strength=0.0):
-    """Stretches each channel over the whole range."""
+    """Stretches each channel of an image over the whole range."""
     low, high = tf.reduce_min(x, (0, 1)), tf.reduce_max(x, (0, 1))
     factor = tf.where(high > low, 255.0 / tf.maximum(high - low, 1.0), 1.0)
     offset = tf.where(high > low, -low * factor, 0.0)
@@ -23,7 +23,7 @@ def autocontrast(x, strength=0.0):
 
 
 def equalize(x, strength=0.0):
-    """Gives each channel a flat histogram."""
+    """Equalises the histogram of each channel of an image."""
     pixels = tf.cast(tf.reshape(x, (-1, x.shape[-1])), tf.int32)
     tables = [_flattened(pixels[:, channel]) for channel in range(x.shape[-1])]
     done = [tf.gather(table, pixels[:, channel]) for channel, table in enumerate(tables)]
@@ -39,13 +39,13 @@ def _flattened(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(x, bits):
-    """Keeps so many bits of each level."""
+    """Reduces each level to its highest bits."""
     block = 2.0 ** (8.0 - bits)
     return tf.floor(x / block) * block
 
 
 def solarize(x, threshold):
-    """Turns levels from the threshold on round."""
+    """Inverts levels from a threshold on."""
     return tf.where(x < threshold, x, 255.0 - x)
 
 
@@ -60,22 +60,22 @@ def _grey(x):
 
 
 def colour(x, factor):
-    """Moves away from grey, or for a factor below 1 towards it."""
+    """Changes the saturation: a factor above 1 raises it, one below 1 lowers it."""
     return _blended(_grey(x), x, factor)
 
 
 def contrast(x, factor):
-    """Moves away from the mean grey."""
+    """Changes the contrast around the mean grey."""
     return _blended(tf.floor(tf.reduce_mean(_grey(x)) + 0.5), x, factor)
 
 
 def brightness(x, factor):
-    """Multiplies levels."""
+    """Multiplies all levels by a factor."""
     return _blended(0.0, x, factor)
 
 
 def sharpness(x, factor):
-    """Moves away from a smoothed image; the border stays."""
+    """Changes the sharpness against a smoothed image; the border stays."""
     kernel = tf.tile(SMOOTH[:, :, tf.newaxis, tf.newaxis], (1, 1, x.shape[-1], 1))
     smooth = tf.floor(tf.nn.depthwise_conv2d(x[tf.newaxis], kernel, (1, 1, 1, 1), "VALID")[0] + 0.5)
     inner = tf.pad(tf.ones_like(smooth, tf.bool), ((1, 1), (1, 1), (0, 0)))
@@ -89,32 +89,32 @@ def _warped(x, angle=0.0, shear_x=0.0, shear_y=0.0, columns=0.0, rows=0.0):
 
 
 def rotate(x, degrees):
-    """Turns anticlockwise."""
+    """Rotates an image anticlockwise."""
     return _warped(x, angle=degrees * 0.017453292519943295)
 
 
 def shear_x(x, share):
-    """Leans rows."""
+    """Shears an image along its rows."""
     return _warped(x, shear_x=share)
 
 
 def shear_y(x, share):
-    """Leans columns."""
+    """Shears an image along its columns."""
     return _warped(x, shear_y=share)
 
 
 def translate_x(x, share):
-    """Moves by a share of the width."""
+    """Shifts an image by a share of its width."""
     return _warped(x, columns=share)
 
 
 def translate_y(x, share):
-    """Moves by a share of the height."""
+    """Shifts an image by a share of its height."""
     return _warped(x, rows=share)
 
 
 def identity(x, strength=0.0):
-    """Leaves it."""
+    """Returns the image unchanged."""
     return x
 
 

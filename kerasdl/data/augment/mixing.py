@@ -1,4 +1,4 @@
-"""Mixup and CutMix: batches whose images and labels are blended.
+"""Mixup and CutMix: batches of blended images and labels.
 
 The layers of Keras draw by a generator of their own, so that a killed run would go on with other draws.
 """
@@ -59,7 +59,7 @@ def _partners(count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Adds to each image of a batch a share of another one, and its labels likewise.
+    """Mixup: each image of a batch and its label are blended with another one.
 
     Called with images (B, H, W, C), labels, integers (B,) or (B, 1) or shares (B, K), and a seed, int32 (2,), it gives
     images and shares (B, K). The loss is then `CategoricalCrossentropy(from_logits=True)`.
@@ -88,14 +88,14 @@ class Mixup:
     def __call__(self, images, labels, seed):
         """Returns the mixed images, float32, and shares."""
         images, shares = tf.cast(images, tf.float32), smoothed(labels, self.classes, self.smoothing)
-        kept, order = _beta(seed, self.alpha), _partners(tf.shape(images)[0], seed)
-        mixed = kept * images + (1 - kept) * tf.gather(images, order)
-        return tf.ensure_shape(mixed, images.shape), kept * shares + (1 - kept) * tf.gather(shares, order)
+        share, order = _beta(seed, self.alpha), _partners(tf.shape(images)[0], seed)
+        mixed = share * images + (1 - share) * tf.gather(images, order)
+        return tf.ensure_shape(mixed, images.shape), share * shares + (1 - share) * tf.gather(shares, order)
 
 
 @dataclass(frozen=True)
 class CutMix:
-    """Puts into each image of a batch a rectangle of another one; labels count by area. Else as `Mixup`.
+    """CutMix: each image of a batch gets a rectangle of another one, and labels are blended by area.
 
     Source: https://arxiv.org/abs/1905.04899, section 3.1; one rectangle a batch, as in the authors' code, but always
     whole inside the image.
@@ -110,7 +110,7 @@ class CutMix:
     classes: int
     """How many classes there are."""
     alpha: float = 1.0
-    """Both parameters of the Beta distribution that the kept share of the area is drawn from."""
+    """Both parameters of the Beta distribution from which the remaining share of the area is drawn."""
     smoothing: float = 0.0
     """Label smoothing, from 0 to below 1."""
 
@@ -122,14 +122,14 @@ class CutMix:
         height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
         order = _partners(tf.shape(images)[0], seed)
         inside = rectangle(height, width, 1 - _beta(seed, self.alpha), width / height, drawn(seed, 3, 0.0, 1.0, (2,)))
-        kept = 1 - tf.reduce_mean(tf.cast(inside, tf.float32))  # of whole pixels
+        share = 1 - tf.reduce_mean(tf.cast(inside, tf.float32))  # of whole pixels
         mixed = tf.where(inside[..., tf.newaxis], tf.gather(images, order), images)
-        return tf.ensure_shape(mixed, images.shape), kept * shares + (1 - kept) * tf.gather(shares, order)
+        return tf.ensure_shape(mixed, images.shape), share * shares + (1 - share) * tf.gather(shares, order)
 
 
 @dataclass(frozen=True)
 class Either:
-    """Blends each batch by one of several ways, drawn by the seed.
+    """Random choice between several ways to blend a batch.
 
     Source: Mixup or CutMix by turns, https://arxiv.org/abs/2012.12877, section 6.
 

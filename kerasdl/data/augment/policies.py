@@ -1,4 +1,4 @@
-"""RandAugment and AugMix: operations drawn without a search."""
+"""RandAugment and AugMix: augmentation policies without a search."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Policy(Transform):
     """Operations drawn by a rule, some of which move the image: boxes and masks would stay behind, so it takes none."""
 
     def with_targets(self, image, seed, *, boxes=None, masks=None):
-        """As in `Transform`, of an image alone.
+        """Returns the changed image; boxes and masks are refused.
 
         Raises:
             ArgumentError: there are boxes or masks.
@@ -126,5 +126,5 @@ class AugMix(Policy):
                 }
                 x = tf.switch_case(place, branches, default=lambda x=x: tf.ensure_shape(x, image.shape))
             mixed += shares[chain] * x
-        kept = parts[0] / tf.reduce_sum(parts)
-        return _image(kept * levels + (1 - kept) * mixed, self.scale, image.shape)
+        original = parts[0] / tf.reduce_sum(parts)
+        return _image(original * levels + (1 - original) * mixed, self.scale, image.shape)

@@ -1,22 +1,22 @@
-"""What every random change of an image is: a setting that is called with an image and a seed."""
+"""Base classes of image transforms: settings that are called with an image and a seed."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-LEAST_VISIBLE = 0.1  # of a box's area, below which it counts as gone
+LEAST_VISIBLE = 0.1  # share of a box's area; with less it counts as gone
 
 
 def drawn(seed: tf.Tensor, number: int, low: float, high: float, shape: tuple = ()) -> tf.Tensor:
-    """Returns uniform random numbers; `number` tells the draws of one seed from each other."""
+    """Returns uniform random numbers; `number` distinguishes the draws of one seed."""
     return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, number), low, high)
 
 
 class Transform:
     """A random change of an image (H, W, C); subclasses are frozen dataclasses.
 
-    Called with an image and a seed, int32 (2,), it gives the changed image, float32. `RunConfig(augment=...)` takes it.
+    A call with an image and a seed, int32 (2,), returns the changed image, float32. `RunConfig(augment=...)` takes it.
     """
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -26,7 +26,7 @@ class Transform:
     def with_targets(
         self, image: tf.Tensor, seed: tf.Tensor, *, boxes: Any = None, masks: Any = None
     ) -> dict[str, tf.Tensor]:
-        """Returns the changed image with its boxes and masks, which a change of colours leaves where they are.
+        """Returns the changed image with its boxes and masks; a change of colours does not move them.
 
         Args:
             image: (H, W, C).
@@ -35,19 +35,19 @@ class Transform:
             masks: (H, W) or (H, W, M), integers.
 
         Returns:
-            `{"image": ...}`, and where they were given "boxes", clipped, "kept", (N,) booleans, false for boxes of
-            which less than a tenth is still seen, and "masks".
+            `{"image": ...}`; with boxes also "boxes", clipped, and "kept", (N,) booleans, false for boxes of which
+            less than a tenth is visible; with masks also "masks".
         """
-        found = {"image": self(image, seed)}
+        result = {"image": self(image, seed)}
         if boxes is not None:
             boxes = tf.convert_to_tensor(boxes, tf.float32)
-            found |= {"boxes": boxes, "kept": tf.ones(tf.shape(boxes)[:1], tf.bool)}
-        return found if masks is None else {**found, "masks": tf.convert_to_tensor(masks)}
+            result |= {"boxes": boxes, "kept": tf.ones(tf.shape(boxes)[:1], tf.bool)}
+        return result if masks is None else {**result, "masks": tf.convert_to_tensor(masks)}
 
 
 @dataclass(frozen=True)
 class Warp:
-    """Where each pixel of the result comes from."""
+    """Affine map from the pixels of the result to those of the image."""
 
     back: tf.Tensor
     """(3, 3), from places (column, row, 1) in the result to places in the image; whole numbers are pixel centres."""
@@ -61,7 +61,7 @@ class Geometric(Transform):
     fill: float = 0.0
 
     def warp(self, height: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Warp:
-        """Draws where pixels come from, for an image of that height and width (float32)."""
+        """Returns a random map of pixels for an image of that height and width (float32)."""
         raise NotImplementedError
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -71,17 +71,17 @@ class Geometric(Transform):
     def with_targets(
         self, image: tf.Tensor, seed: tf.Tensor, *, boxes: Any = None, masks: Any = None
     ) -> dict[str, tf.Tensor]:
-        """As in `Transform`; masks take the nearest pixel, and 0 where the image ends."""
+        """Returns image and targets moved; masks take the nearest pixel, and 0 outside of the image."""
         warp = self._drawn(image, seed)
-        found = {"image": moved(image, warp, "BILINEAR", self.fill)}
+        result = {"image": moved(image, warp, "BILINEAR", self.fill)}
         if boxes is not None:
-            found["boxes"], found["kept"] = moved_boxes(tf.convert_to_tensor(boxes, tf.float32), warp)
+            result["boxes"], result["kept"] = moved_boxes(tf.convert_to_tensor(boxes, tf.float32), warp)
         if masks is None:
-            return found
+            return result
         masks = tf.convert_to_tensor(masks)
         layered = masks if masks.shape.rank == 3 else masks[..., tf.newaxis]
         layered = tf.cast(moved(layered, warp, "NEAREST", 0.0), masks.dtype)
-        return {**found, "masks": layered if masks.shape.rank == 3 else layered[..., 0]}
+        return {**result, "masks": layered if masks.shape.rank == 3 else layered[..., 0]}
 
     def _drawn(self, image: tf.Tensor, seed: tf.Tensor) -> Warp:
         height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
@@ -104,7 +104,7 @@ def moved(image: tf.Tensor, warp: Warp, interpolation: str, fill: float) -> tf.T
 
 
 def moved_boxes(boxes: tf.Tensor, warp: Warp) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the boxes around the moved corners, clipped, and whether a tenth or more of each is still seen."""
+    """Returns the clipped boxes around the moved corners, and whether a tenth or more of each is visible."""
     left, top, right, bottom = tf.unstack(boxes, axis=-1)
     corners = tf.stack([tf.stack([x, y], -1) for x in (left, right) for y in (top, bottom)], 1) - 0.5  # (N, 4, 2)
     placed = tf.concat([corners, tf.ones_like(corners[..., :1])], -1)

@@ -1,1 +1,1 @@
-"""Batches of an epoch: their order, the parts of them that replicas read, and what is drawn for each example."""
+"""Batches of an epoch: order, shards for replicas, random seeds for augmentation and mixing."""

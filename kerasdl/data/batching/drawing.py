@@ -1,4 +1,4 @@
-"""What an epoch draws beside its order: a seed for each example that is augmented and for each batch that is mixed."""
+"""Seeds for augmentation and mixing, and the pipeline stages that use them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,13 +12,13 @@ from ..augment.transforms import Transform
 from ..trees import packed, unpacked
 
 AHEAD = 8
-"""Batches that are read ahead."""
+"""Number of batches that are prefetched."""
 MOVING = ("boxes", "masks")
-"""Labels that change places with their image."""
+"""Labels that move with their image."""
 
 
 def augment_seeds(seed: int, epoch: int, size: int) -> np.ndarray:
-    """Returns a seed for each place in the order of an epoch, int32 (size, 2)."""
+    """Returns a seed for each position in the order of an epoch, int32 (size, 2)."""
     return np.random.default_rng((seed, epoch, 1)).integers(0, 2**31, (size, 2), np.int32)
 
 
@@ -28,20 +28,20 @@ def mixing_seeds(seed: int, epoch: int, steps: int) -> np.ndarray:
 
 
 def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, batched: Callable) -> tf.data.Dataset:
-    """Returns batches of which each example went through `augment` with a seed of its own.
+    """Returns batches with `augment` applied to each example, each with its own seed.
 
     Args:
         pipeline: batches.
-        augment: from the inputs of one example and a seed to inputs of the same shape.
-        seeds: one an example.
-        batched: makes batches of the examples again.
+        augment: a function from the inputs of one example and a seed to inputs of the same shape.
+        seeds: one per example.
+        batched: a function that batches the examples again.
 
     Raises:
         ArgumentError: boxes or masks would not move with their image.
     """
     check_moves(augment, pipeline.element_spec)
 
-    @tf.autograph.experimental.do_not_convert  # which would hide what augment refuses
+    @tf.autograph.experimental.do_not_convert  # autograph would hide the errors of augment
     def one(example, seed):
         inputs, labels, weights = unpacked(example)
         if isinstance(labels, Mapping) and set(MOVING) & set(labels):
@@ -56,11 +56,11 @@ def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, b
 
 
 def check_moves(augment: Callable, spec: Any) -> None:
-    """Refuses an augmentation that leaves boxes and masks where they are, or that takes one image of several inputs.
+    """Refuses an augmentation that does not move boxes and masks, or a transform of one image for several inputs.
 
     Args:
         augment: as in `augmented`.
-        spec: of the batches.
+        spec: spec of the batches.
 
     Raises:
         ArgumentError: in both cases.
@@ -77,33 +77,33 @@ def check_moves(augment: Callable, spec: Any) -> None:
 
 
 def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: tf.Tensor) -> tuple[tf.Tensor, dict]:
-    """Returns a moved image with its labels; what belongs to a box that is seen no more goes with it."""
-    found = augment.with_targets(image, seed, **{name: labels[name] for name in MOVING if name in labels})
-    moved = {**labels, **{name: found[name] for name in MOVING if name in labels}}
-    if "kept" not in found:
-        return found["image"], moved
+    """Returns a moved image with its labels; labels of boxes that are no longer visible are removed."""
+    moved_targets = augment.with_targets(image, seed, **{name: labels[name] for name in MOVING if name in labels})
+    moved = {**labels, **{name: moved_targets[name] for name in MOVING if name in labels}}
+    if "kept" not in moved_targets:
+        return moved_targets["image"], moved
 
-    def seen(name: str, part: tf.Tensor) -> tf.Tensor:
+    def visible(name: str, part: tf.Tensor) -> tf.Tensor:
         if name == "masks":
             each = part.shape.rank == 3 and part.shape[-1] is None
-            return tf.boolean_mask(part, found["kept"], axis=2) if each else part
-        return tf.boolean_mask(part, found["kept"]) if part.shape.rank and part.shape[0] is None else part
+            return tf.boolean_mask(part, moved_targets["kept"], axis=2) if each else part
+        return tf.boolean_mask(part, moved_targets["kept"]) if part.shape.rank and part.shape[0] is None else part
 
-    return found["image"], {name: seen(name, part) for name, part in moved.items()}
+    return moved_targets["image"], {name: visible(name, part) for name, part in moved.items()}
 
 
 def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.data.Dataset:
-    """Returns batches of which each went through `mix` with a seed of its own.
+    """Returns batches with `mix` applied to each, each with its own seed.
 
     Raises:
-        ArgumentError: the batches are no pairs of one array of inputs and one of labels.
+        ArgumentError: the batches are not pairs of one array of inputs and one of labels.
     """
     inputs, labels, weights = unpacked(pipeline.element_spec)
     if labels is None or weights is not None or tf.nest.is_nested(inputs) or tf.nest.is_nested(labels):
-        given = "unlabelled data" if labels is None else "sample weights" if weights is not None else "several arrays"
-        checks.refuse("mix needs one array of inputs and one of labels, unweighted", given, "Blend them in a map.")
+        kind = "unlabelled data" if labels is None else "sample weights" if weights is not None else "several arrays"
+        checks.refuse("mix needs one array of inputs and one of labels, unweighted", kind, "Blend them in a map.")
 
-    @tf.autograph.experimental.do_not_convert  # which would hide what mix refuses
+    @tf.autograph.experimental.do_not_convert  # autograph would hide the errors of mix
     def one(batch, seed):
         return mix(*batch, seed)
 
@@ -112,10 +112,10 @@ def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.dat
 
 
 def ready(pipeline: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns a pipeline that is read ahead, in order.
+    """Returns a prefetched, deterministic pipeline.
 
-    Maps run on all cores, up to 16. TensorFlow could tune that, but then waits up to a minute, now and then, to close
-    the pipeline: the thread that tunes may miss that it is told to end.
+    Maps run on all cores, up to 16. With TensorFlow's tuning, closing the pipeline sometimes takes up to a minute: the
+    tuning thread may miss its stop signal.
     """
     options = tf.data.Options()
     options.deterministic = True

@@ -1,4 +1,4 @@
-"""Epochs of examples that can be read in any order: their batches, one epoch or all that follow, from any batch on."""
+"""Batches of epochs: one epoch or an endless stream, from any batch on, for examples in any order."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from ..sources import Examples
 from .drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
 from .sharding import Part, Share, batch_sizes, parts_of
 
-FIELDS = 5  # arrays that describe the batches of a part
+FIELDS = 5  # number of arrays that describe the batches of a part
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """What the batches of every epoch follow from."""
+    """All settings that determine the batches of an epoch."""
 
     examples: Examples
     image_shape: tuple | None
-    """The shape that images are brought to; None for data that are no images."""
+    """Shape of the resized images; None for data other than images."""
     scale: Scale | None
     batch_size: int
     shuffle: bool
@@ -32,15 +32,15 @@ class Epochs:
     mix: Callable | None
     share: Share | None
     sampler: Callable | None = None
-    """Draws the batches of an epoch; None cuts an order into batches of `batch_size`."""
+    """Sampler that draws the batches of an epoch; None cuts an order into batches of `batch_size`."""
 
     def batches(self, epoch: int, start: int) -> tf.data.Dataset:
         """Returns the batches of one epoch, from batch `start` on."""
         return ready(self._assembled(self._described(epoch, start)))
 
     def stream(self, epoch: int, start: int) -> tf.data.Dataset:
-        """Returns the batches of an epoch and of all that follow, without end."""
-        self.examples.gather(self.image_shape, self.scale)  # read now, not while a pipeline is traced
+        """Returns the batches of an epoch and of all later ones, without end."""
+        self.examples.gather(self.image_shape, self.scale)  # loads the arrays now, not while a pipeline is traced
         count = 1 if self.share is None else self.share.count
         kinds, shapes = (
             [tf.int64, tf.int32, tf.float64, tf.int64, tf.int32],
@@ -59,11 +59,11 @@ class Epochs:
         return ready(tf.data.Dataset.range(epoch, np.iinfo(np.int64).max).flat_map(one))
 
     def sizes(self, epoch: int = 0) -> np.ndarray:
-        """Returns how many examples each batch of an epoch has."""
+        """Returns the number of examples of each batch of an epoch."""
         return self._order(epoch)[1]
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the places of the examples in the order of an epoch, and the sizes of its batches."""
+        """Returns the indices of the examples in the order of an epoch, and the sizes of its batches."""
         size = len(self.examples)
         if self.sampler is None:
             order = np.random.default_rng((self.seed, epoch)).permutation(size) if self.shuffle else np.arange(size)
@@ -73,7 +73,7 @@ class Epochs:
         return np.concatenate(drawn).astype(np.int64), np.array([len(each) for each in drawn], np.int64)
 
     def _described(self, epoch: int, start: int) -> list[np.ndarray]:
-        """Returns, for each part: places of examples, seeds to augment, weights, sizes of batches, seeds to mix."""
+        """Returns for each part: indices of examples, augmentation seeds, weights, batch sizes, mixing seeds."""
         order, sizes = self._order(epoch)
         seeds = augment_seeds(self.seed, epoch, len(order))
         of_batches = mixing_seeds(self.seed, epoch, len(sizes))[start:]
@@ -108,7 +108,7 @@ class Epochs:
         return spans.map(lambda low, high: tf.convert_to_tensor(order)[low:high])
 
     def _batcher(self, sizes: Any, most: int) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-        """Returns what makes batches of single examples."""
+        """Returns a function that batches single examples."""
         if self.sampler is None:
             return lambda examples: examples.ragged_batch(most)
         numbers = tf.repeat(tf.range(tf.shape(sizes, tf.int64)[0]), sizes)

@@ -1,4 +1,4 @@
-"""Samplers for `Dataset.batched_by`: batches of like length, and episodes of so many classes with so many examples."""
+"""Samplers for `Dataset.batched_by`: length buckets and few-shot episodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from kerasdl.core import checks
 
 @dataclass(frozen=True, eq=False)
 class LengthBuckets:
-    """Batches of examples of like length, so that little is padded.
+    """Batches of examples of similar length, to reduce padding.
 
     Each epoch is shuffled, cut into pools of `pool` batches, and each pool sorted by length before it is cut into
-    batches, which come in a drawn order.
+    batches, which come in random order.
 
     Source: bucketing as in https://arxiv.org/abs/1705.03122, section 4.2, with pools in place of fixed bounds.
 
@@ -29,7 +29,7 @@ class LengthBuckets:
     batch_size: int = 32
     """Examples a batch, 1 or more; the last one of an epoch may have fewer."""
     pool: int = 50
-    """How many batches are sorted together, 1 or more: more pad less, and are less random."""
+    """Number of batches that are sorted together, 1 or more: with more there is less padding and less randomness."""
 
     def __post_init__(self):
         checks.at_least("batch_size", self.batch_size, 1)
@@ -38,7 +38,7 @@ class LengthBuckets:
             checks.refuse("lengths must be one number for each example, (N,)", f"shape {np.shape(self.lengths)}")
 
     def __call__(self, seed: int, epoch: int) -> list[np.ndarray]:
-        """Returns the places of the examples of each batch."""
+        """Returns the indices of the examples of each batch."""
         rng, lengths = np.random.default_rng((seed, epoch, 3)), np.asarray(self.lengths)
         order, room = rng.permutation(len(lengths)), self.batch_size * self.pool
         pools = [order[start : start + room] for start in range(0, len(order), room)]
@@ -49,9 +49,10 @@ class LengthBuckets:
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Batches of `ways` drawn classes with `shots` drawn examples each, class after class.
+    """Few-shot episodes: batches of `ways` random classes with `shots` random examples each, class after class.
 
-    With all classes a batch is balanced; in few-shot learning the first shots of each class support and the others ask.
+    With all classes a batch is balanced. In few-shot learning the first shots of each class are the support set, and
+    the others the query set.
 
     Source: https://arxiv.org/abs/1606.04080, section 2.2.
 
@@ -64,7 +65,7 @@ class Episodes:
     labels: Sequence[int] | np.ndarray
     """The class of each example, (N,)."""
     shots: int
-    """Examples of each class in a batch, 1 or more, none of them twice."""
+    """Examples of each class in a batch, 1 or more, all different."""
     ways: int | None = None
     """Classes in a batch, 1 or more; None takes all."""
     batches: int = 100
@@ -85,7 +86,7 @@ class Episodes:
             checks.refuse(f"shots must be at most {counts.min()}, the size of class {few}", self.shots)
 
     def __call__(self, seed: int, epoch: int) -> list[np.ndarray]:
-        """Returns the places of the examples of each batch."""
+        """Returns the indices of the examples of each batch."""
         rng, labels = np.random.default_rng((seed, epoch, 4)), np.asarray(self.labels)
         members = [np.flatnonzero(labels == each) for each in np.unique(labels)]
         ways = len(members) if self.ways is None else self.ways

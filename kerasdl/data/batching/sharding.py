@@ -1,8 +1,8 @@
-"""Batches cut into the parts that replicas compute: every example lies in one part, and no part is empty.
+"""Sharding of batches into parts for replicas: every example lies in one part, and no part is empty.
 
 A part is a pair (batch, weight). The weight is the part's number of examples over the mean number of a part, so that
 the mean over replicas of `weight * (mean loss of the part)` is the mean loss of the whole batch, uneven parts included.
-Where a batch has fewer examples than there are replicas, a part that would be empty holds a stand-in of weight 0.
+If a batch has fewer examples than there are replicas, an otherwise empty part holds a placeholder of weight 0.
 """
 
 from collections.abc import Iterator
@@ -18,32 +18,32 @@ class Share:
     """The replicas of one process among all that train together."""
 
     first: int
-    """The first of them, counted from 0 over all processes."""
+    """Number of its first replica, from 0 over all processes."""
     count: int
-    """How many this process has."""
+    """Number of replicas of this process."""
     of: int
-    """How many there are in all."""
+    """Number of replicas of all processes."""
 
     @property
     def parts(self) -> range:
-        """The numbers of this process's parts."""
+        """Numbers of the parts of this process."""
         return range(self.first, self.first + self.count)
 
     def batch_size(self, part: int, batch_size: int) -> int:
-        """Returns the examples of a part in a whole batch; in the last batch of an epoch it may have fewer."""
+        """Returns the number of examples of a part of a full batch; the last batch of an epoch may have fewer."""
         return batch_size // self.of + (part < batch_size % self.of)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one replica reads in an epoch."""
+    """Examples that one replica reads in an epoch."""
 
     positions: np.ndarray
-    """Places in the order of the epoch, one batch after the other."""
+    """Positions in the order of the epoch, batch after batch."""
     weights: np.ndarray
     """The weight of each of its batches, float64: float32 would round 6/5."""
     sizes: np.ndarray
-    """How many examples each of its batches has, int64."""
+    """Number of examples of each of its batches, int64."""
 
 
 def parts_of(sizes: np.ndarray, start: int, share: Share) -> Iterator[Part]:
@@ -51,8 +51,8 @@ def parts_of(sizes: np.ndarray, start: int, share: Share) -> Iterator[Part]:
 
     Args:
         sizes: examples in each whole batch of an epoch.
-        start: how many whole batches to leave out.
-        share: whose parts.
+        start: number of whole batches to skip.
+        share: the replicas whose parts are yielded.
     """
     firsts = (np.cumsum(sizes) - sizes)[start:]
     sizes = sizes[start:]
@@ -63,7 +63,7 @@ def parts_of(sizes: np.ndarray, start: int, share: Share) -> Iterator[Part]:
 
 
 def batch_sizes(size: int, batch_size: int) -> np.ndarray:
-    """Returns how many examples each batch of an epoch has, the last one what is left."""
+    """Returns the number of examples of each batch of an epoch; the last batch has the rest."""
     return np.minimum(batch_size, size - np.arange(0, size, batch_size))
 
 
@@ -89,9 +89,9 @@ def rows_in(batch: Any) -> tf.Tensor:
 
 
 def _bounds(size, part: int, of: int):
-    """Returns where a part begins and ends in a batch, and how many examples count (0 for a stand-in).
+    """Returns begin and end of a part in a batch, and the number of examples that count (0 for a placeholder).
 
-    The first parts have one example more where the size does not divide: so no part of a smaller batch is larger.
+    If the size does not divide, the first parts have one example more, so no part of a smaller batch is larger.
     """
     least, most = (np.minimum, np.maximum) if isinstance(size, np.ndarray) else (tf.minimum, tf.maximum)
     low, high = (number * (size // of) + least(size % of, number) for number in (part, part + 1))

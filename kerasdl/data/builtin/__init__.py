@@ -1,1 +1,1 @@
-"""Data that travel with kerasdl or with its dependencies. Imports the rest of data; `data.loading` alone imports it."""
+"""Datasets embedded in kerasdl or its dependencies. Imports the rest of data; `data.loading` alone imports it."""

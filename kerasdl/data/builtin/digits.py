@@ -1,4 +1,4 @@
-"""Handwritten digits: the 1797 real 8x8 images that travel with scikit-learn (Alpaydin and Kaynak, 1998)."""
+"""Handwritten digits: the 1797 real 8x8 images embedded in scikit-learn (Alpaydin and Kaynak, 1998)."""
 
 import numpy as np
 from sklearn import datasets
@@ -14,9 +14,9 @@ CLASS_NAMES = tuple("0123456789")
 
 def read_digits(split: str) -> Dataset:
     """Returns a fixed split, raw: white on black, the 17 levels of the source spread over 0..255, uint8 (8, 8, 1)."""
-    found = datasets.load_digits()
-    pixels = np.round(found.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
-    indices = stratified_split(found.target, split)
+    digits = datasets.load_digits()
+    pixels = np.round(digits.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
+    indices = stratified_split(digits.target, split)
     return Dataset(
         name="digits",
         task="image_classification",
@@ -27,6 +27,6 @@ def read_digits(split: str) -> Dataset:
         licence=LICENCE,
         seekable=True,
         scale=None,
-        source=Examples(pixels[indices], found.target[indices].astype(np.int32)),
+        source=Examples(pixels[indices], digits.target[indices].astype(np.int32)),
         images=True,
     )

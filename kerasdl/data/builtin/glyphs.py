@@ -1,4 +1,4 @@
-"""Letters A-Z drawn on the spot from the fonts that matplotlib ships, with random pose, stroke, contrast and noise.
+"""Synthetic letters A-Z, drawn from matplotlib's fonts with random pose, stroke, contrast and noise.
 
 Example i of a split is a function of (seed, split, i) alone, so a larger set begins with the smaller one. Its letter is
 i modulo 26. Pixels are the same on one machine and one version of Pillow; another FreeType may draw edges otherwise.
@@ -124,7 +124,7 @@ def _pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Reads images (B, 48, 48) at positions (B, 32, 32) bilinearly; outside of them is nothing."""
+    """Returns bilinear samples of images (B, 48, 48) at positions (B, 32, 32); 0 outside of the image."""
     rows, columns = np.clip(rows, 0, ATLAS_SIDE - 1.001), np.clip(columns, 0, ATLAS_SIDE - 1.001)
     top, left = rows.astype(np.int32), columns.astype(np.int32)
     down, right = rows - top, columns - left

@@ -15,7 +15,7 @@ from ..splits import SPLITS, grouped_split, stratified_split
 
 FILES = Path(__file__).with_name("files")
 STYLES = ("twemoji", "noto")
-# By name of a set: its classes, its licence.
+# Classes and licence by name of the dataset.
 GREY = {
     "mnist": (
         tuple("0123456789"),
@@ -44,8 +44,8 @@ FEW = (10, 2)
 def read_grey(name: str, split: str) -> Dataset:
     """Returns a fixed split of `mnist` or `fashion_mnist`, raw: white on black, uint8 (28, 28, 1)."""
     class_names, licence = GREY[name]
-    with np.load(FILES / f"{name}.npz") as found:
-        pixels, labels = found["pixels"][..., np.newaxis], found["labels"].astype(np.int32)
+    with np.load(FILES / f"{name}.npz") as arrays:
+        pixels, labels = arrays["pixels"][..., np.newaxis], arrays["labels"].astype(np.int32)
     indices = stratified_split(labels, split)
     return _dataset(name, Examples(pixels[indices], labels[indices]), class_names, licence)
 
@@ -89,8 +89,8 @@ def _emoji_names() -> list[dict]:
 def _emoji(name: str, indices: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], style: str) -> Dataset:
     with zipfile.ZipFile(FILES / "emoji.zip") as archive:
         pixels = np.stack([_on_white(archive.read(f"{style}/{index:04}.webp")) for index in indices])
-    told = name if style == STYLES[0] else f"{name}:{style}"
-    return _dataset(told, Examples(pixels, labels[indices]), class_names, EMOJI_LICENCE)
+    full_name = name if style == STYLES[0] else f"{name}:{style}"
+    return _dataset(full_name, Examples(pixels, labels[indices]), class_names, EMOJI_LICENCE)
 
 
 def _on_white(content: bytes) -> np.ndarray:

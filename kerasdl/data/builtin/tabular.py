@@ -1,4 +1,4 @@
-"""Small tables that travel with scikit-learn, standardised by their train split."""
+"""Small tables embedded in scikit-learn, standardised by their train split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from ..splits import stratified_split
 
 @dataclass(frozen=True)
 class Table:
-    """One table of scikit-learn."""
+    """Table of scikit-learn: loader, task, licence."""
 
     read: Callable
     """scikit-learn's loader."""
     task: str
-    """What the labels mean."""
+    """Task that the labels belong to."""
     licence: str
     """The terms under which the table may be used."""
 
@@ -45,24 +45,24 @@ def read_table(name: str, split: str) -> Dataset:
     Inputs are float32 (D,); labels are int32 classes, or the raw figure as float32 for `diabetes`.
     """
     table = TABLES[name]
-    found = table.read()
+    bunch = table.read()
     is_classes = table.task == "tabular_classification"
-    strata = found.target if is_classes else np.zeros(len(found.target))
+    strata = bunch.target if is_classes else np.zeros(len(bunch.target))
     train, indices = stratified_split(strata, "train"), stratified_split(strata, split)
-    mean, std = found.data[train].mean(axis=0), found.data[train].std(axis=0)
-    features = ((found.data[indices] - mean) / std).astype(np.float32)
+    mean, std = bunch.data[train].mean(axis=0), bunch.data[train].std(axis=0)
+    features = ((bunch.data[indices] - mean) / std).astype(np.float32)
     return Dataset(
         name=name,
         task=table.task,
-        class_names=tuple(map(str, found.target_names)) if is_classes else (),
+        class_names=tuple(map(str, bunch.target_names)) if is_classes else (),
         input_shape=features.shape[1:],
         input_dtype="float32",
         size=len(indices),
         licence=table.licence,
         seekable=True,
         scale=None,
-        source=Examples(features, found.target[indices].astype(np.int32 if is_classes else np.float32)),
-        feature_names=tuple(map(str, found.feature_names)),
+        source=Examples(features, bunch.target[indices].astype(np.int32 if is_classes else np.float32)),
+        feature_names=tuple(map(str, bunch.feature_names)),
         feature_mean=tuple(map(float, mean)),
         feature_std=tuple(map(float, std)),
     )

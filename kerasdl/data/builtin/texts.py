@@ -26,18 +26,18 @@ SCORES = "sentiment:score"
 
 
 def read_text(name: str, split: str) -> Dataset:
-    """Returns a fixed split of strings; what stands twice is in one split.
+    """Returns a fixed split of strings; duplicates are in one split.
 
     Labels are int32 classes of `sentiment`, `shakespeare` and `austen`, float32 scores of `sentiment:score`, and
     strings of `verses` and `addresses`. All sentences of one review are in one split.
     """
     base = name.partition(":")[0]
     with lzma.open(FILES / f"{base}.json.xz") as file:
-        found = json.load(file)
-    texts, classes = np.array(found["texts"]), tuple(found.get("classes", ()))
-    labels = np.array(found["scores" if base == "sentiment" else "labels"])
+        content = json.load(file)
+    texts, classes = np.array(content["texts"]), tuple(content.get("classes", ()))
+    labels = np.array(content["scores" if base == "sentiment" else "labels"])
     groups = np.arange(len(texts))
-    for row, first in found["tied"]:
+    for row, first in content["tied"]:
         groups[row] = first
     strata = np.sign(labels) if base == "sentiment" else labels if classes else np.zeros(len(labels))
     indices = grouped_split(strata, groups, split)

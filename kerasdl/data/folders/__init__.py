@@ -1,1 +1,1 @@
-"""Folders of images: layout, reading, doubles."""
+"""Folders of images: layout, reading, duplicates."""

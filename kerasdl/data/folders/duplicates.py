@@ -1,4 +1,4 @@
-"""Files of equal content among many, read no further than it takes to tell them apart."""
+"""Duplicate files: groups of equal content, found with as little reading as possible."""
 
 import hashlib
 import os
@@ -7,18 +7,18 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 TAIL = 4096
-"""Bytes at the end by which files of equal size are told apart before they are read whole."""
+"""Bytes at the end that are compared, for files of equal size, before the whole files."""
 
 
 def equal_files(files: Sequence[Path], kinds: Sequence[Hashable]) -> list[list[int]]:
-    """Returns the places of files of equal content, a list for each content that stands in several kinds.
+    """Returns the indices of files of equal content, one list for each content that occurs in several kinds.
 
-    Files of one kind alone are not compared: 100,000 files of distinct sizes are not opened at all, those of equal
-    size are read for 4 kB, and whole where that is equal too.
+    Files of the same kind are not compared. Files of distinct sizes are not opened at all; of files of equal size 4 kB
+    are read, and the whole file only if these are equal too.
 
     Args:
-        files: which to compare; those that are empty or cannot be read are equal to none.
-        kinds: of each file, such as its class and split.
+        files: files to compare; empty and unreadable files have no duplicates.
+        kinds: kind of each file, such as its class and split.
     """
     groups = [list(range(len(files)))]
     for measure in (_size, _tail, _digest):

@@ -1,4 +1,4 @@
-"""Layout of a folder of images: splits, classes and what belongs to each; what could be read in two ways is refused."""
+"""Layout of a folder of images: splits, classes and their files; an ambiguous layout is refused."""
 
 import os
 import unicodedata
@@ -12,7 +12,7 @@ from kerasdl.core.errors import DataError
 from ..image_files import OTHER_SUFFIXES, SUFFIXES, one_line
 from ..splits import SPLITS
 
-# Folders that are split already bear one of these names, in any case.
+# Names of the folders of a split, in any case.
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -26,7 +26,7 @@ SPLIT_FOLDERS = {
 }
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx", "__pycache__", "@eadir", "$recycle.bin")
 SHOWN = 12
-"""How many classes or files a message counts one by one."""
+"""Number of classes or files that a message lists one by one."""
 
 
 @dataclass(frozen=True)
@@ -37,49 +37,49 @@ class Picture:
     label: str
     """The name of its class."""
     split: str | None
-    """The split whose folder it lies in; None where the folder is not split."""
+    """The split whose folder it lies in; None without folders of splits."""
     inner: str
-    """Its path below the class folder, by which it is drawn into a split."""
+    """Its path below the class folder, which decides its random split."""
     folder: str
     """The class folder's own name."""
 
 
 @dataclass
 class Layout:
-    """A folder of images as it was understood."""
+    """Splits, classes and files of a folder of images."""
 
     root: Path
     """The folder that holds the class folders, or those of the splits."""
     splits: tuple[str, ...]
-    """The splits that have class folders of their own; none where the folder is not split."""
+    """Splits that have class folders of their own; empty without folders of splits."""
     class_names: tuple[str, ...] = ()
     pictures: list[Picture] = field(default_factory=list)
     loose: list[tuple[str | None, Path]] = field(default_factory=list)
-    """Images that lie in no class folder, each with its split."""
+    """Images outside of class folders, each with its split."""
     notes: list[str] = field(default_factory=list)
-    """Sentences for the user about what was found and read all the same."""
+    """Warnings for the user about oddities that did not stop the reading."""
 
     def counts(self) -> str:
-        """Returns how many files each class and split holds, for the end of a message."""
-        found = Counter((each.split, each.label) for each in self.pictures)
+        """Returns the number of files of each class and split, as the end of a message."""
+        counts = Counter((each.split, each.label) for each in self.pictures)
         parts = []
         for split in self.splits or (None,):
-            names = [name for name in self.class_names if found[split, name]]
-            shown = [f"{one_line(name)} {found[split, name]}" for name in names[:SHOWN]]
+            names = [name for name in self.class_names if counts[split, name]]
+            shown = [f"{one_line(name)} {counts[split, name]}" for name in names[:SHOWN]]
             more = [f"{len(names) - SHOWN} classes more"] if len(names) > SHOWN else []
             parts.append(f"{split}: " * (split is not None) + (", ".join(shown + more) or "nothing"))
         return f"Files found: {'; '.join(parts)}."
 
 
 def read_layout(path: Path, split: str) -> Layout:
-    """Returns the classes and files of a folder; of the splits, `split` or `all` is what will be read.
+    """Returns the splits, classes and files of a folder, checked for reading `split`, which may be `all`.
 
-    A folder around all, or several, may wrap it. Files lie at any depth below their class folder. Hidden files and
-    clutter of file systems are left out. Names that differ by case or Unicode form alone are one class in several
-    splits, by the name that it has in the first.
+    The layout may lie inside one or several outer folders. Files lie at any depth below their class folder. Hidden
+    files and clutter of file systems are ignored. In several splits, names that differ only by case or Unicode form are
+    one class, with the name that it has in the first split.
 
     Raises:
-        DataError: the folder holds no classes, or they could be read in two ways.
+        DataError: the folder holds no classes, or its layout is ambiguous.
     """
     if not path.is_dir():
         raise DataError(f"no folder {one_line(path)}. Give the path of a folder that holds one sub-folder a class.")
@@ -96,9 +96,9 @@ def read_layout(path: Path, split: str) -> Layout:
     layout.loose = [(None, file) for folder in above for file in images_in(folder)]
     layout.loose += [(_split_of(top), file) for top in tops if is_split for file in images_in(top)]
     if not homes:
-        found = f" but {len(layout.loose)} images, such as {one_line(layout.loose[0][1].name)}" if layout.loose else ""
+        loose = f" but {len(layout.loose)} images, such as {one_line(layout.loose[0][1].name)}" if layout.loose else ""
         remedy = "Put the images of each class into one, named for the class."
-        raise DataError(f"{one_line(root)} holds no sub-folders{found}. {remedy}")
+        raise DataError(f"{one_line(root)} holds no sub-folders{loose}. {remedy}")
     if is_split:
         _refuse_two_folders_of_a_split(root, tops)
     names = _class_names(homes)
@@ -112,12 +112,12 @@ def read_layout(path: Path, split: str) -> Layout:
 
 
 def key(name: str) -> str:
-    """Returns what is equal for names that differ by case or Unicode form alone."""
+    """Returns a key that is equal for names that differ only by case or Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def listed(names: Iterable[object]) -> str:
-    """Returns names for a message, the first of them where they are many."""
+    """Returns names for a message, shortened if there are many."""
     names = list(names)
     return ", ".join(repr(str(name)) for name in names[:SHOWN]) + (
         f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -125,18 +125,18 @@ def listed(names: Iterable[object]) -> str:
 
 
 def subfolders(path: Path) -> list[Path]:
-    """Returns the folders in a folder, by name, without hidden ones, clutter and links that lead back up."""
-    found = (folder for folder in _entries(path) if folder.is_dir() and not is_clutter(folder.name))
-    return sorted(each for each in found if not (each.is_symlink() and path.resolve().is_relative_to(each.resolve())))
+    """Returns the subfolders of a folder by name, without hidden ones, clutter and links to parent folders."""
+    folders = (folder for folder in _entries(path) if folder.is_dir() and not is_clutter(folder.name))
+    return sorted(each for each in folders if not (each.is_symlink() and path.resolve().is_relative_to(each.resolve())))
 
 
 def images_in(path: Path) -> list[Path]:
-    """Returns the files right in a folder that bear the suffix of an image."""
+    """Returns the files directly in a folder that have the suffix of an image."""
     return sorted(file for file in _entries(path) if looks_like_image(file.name) and not file.is_dir())
 
 
 def files_below(path: Path) -> list[Path]:
-    """Returns every file at any depth below a folder, by name, without hidden ones, clutter and links that lead up."""
+    """Returns all files below a folder, sorted, without hidden ones, clutter and links to parent folders."""
 
     def refuse(error: OSError):
         raise DataError(f"cannot read the folder {one_line(error.filename)}: {error.strerror}. Check its permissions.")
@@ -145,7 +145,7 @@ def files_below(path: Path) -> list[Path]:
     files, seen = [], {str(each) for each in (here, *here.parents)}
     for folder, folders, names in os.walk(path, onerror=refuse, followlinks=True):
         inside = {name: os.path.realpath(os.path.join(folder, name)) for name in folders if not is_clutter(name)}
-        # A link that leads back up would never end, or end in other classes.
+        # A link to a parent folder would lead into an endless loop, or into other classes.
         folders[:] = [name for name, real in inside.items() if real not in seen]
         seen |= set(inside.values())
         files += [Path(folder, name) for name in names if not is_clutter(name)]
@@ -153,12 +153,12 @@ def files_below(path: Path) -> list[Path]:
 
 
 def is_clutter(name: str) -> bool:
-    """Returns whether a file or folder is hidden or made by a file system or archiver."""
+    """Returns whether a file or folder is hidden, or was made by a file system or archiver."""
     return name.startswith(".") or name.lower() in CLUTTER
 
 
 def looks_like_image(name: str) -> bool:
-    """Returns whether a file bears the suffix of an image, of a kind that is read or of another."""
+    """Returns whether a file has the suffix of an image, of a format that is read or of another."""
     return not is_clutter(name) and PurePath(name).suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)
 
 
@@ -174,7 +174,7 @@ def _split_of(folder: Path) -> str | None:
 
 
 def _unwrapped(path: Path) -> Path | None:
-    """Returns the folder that holds several classes, or splits, inside of those that hold one folder each."""
+    """Returns the folder of the classes or splits, below outer folders that hold one folder each."""
     inside = subfolders(path)
     if len(inside) != 1:
         return path if inside else None
@@ -197,7 +197,7 @@ def _unwrapped(path: Path) -> Path | None:
 def _is_split(root: Path, tops: Sequence[Path]) -> bool:
     split = [top for top in tops if _split_of(top)]
     if not any(subfolders(top) for top in split):
-        return False  # classes that are named like splits
+        return False  # classes with the names of splits
     other = [top for top in tops if not _split_of(top) and any(looks_like_image(f.name) for f in files_below(top))]
     if other:
         raise DataError(
@@ -217,7 +217,7 @@ def _refuse_two_folders_of_a_split(root: Path, tops: Sequence[Path]) -> None:
 
 
 def _class_names(homes: Sequence[tuple[str | None, Path]]) -> dict[str, str]:
-    """Returns the name of each class by its key: that of the train folder, else of the first split in its order."""
+    """Returns the name of each class by its key: the name in the train folder, else in the first split that has it."""
     order = (*SPLITS, None)
     names = {}
     for _, folder in sorted(homes, key=lambda home: order.index(home[0])):
@@ -245,11 +245,11 @@ def _check_classes(layout: Layout, homes: Sequence[tuple[str | None, Path]], spl
         remedy = "Put images into them, or remove the folders."
         raise DataError(f"every class folder must hold images; {root} has none for {listed(empty)}. {counts} {remedy}")
     if len(layout.class_names) == 1:
-        found = f"a classifier needs two classes or more; {root} holds {listed(layout.class_names)} alone"
+        rule = f"a classifier needs two classes or more; {root} holds {listed(layout.class_names)} alone"
         if split != "all":
             remedy = "Give the folder above the class folders, or take split 'all' to read one class."
-            raise DataError(f"{found}. {counts} {remedy}")
-        layout.notes.append(f"{found}. {counts}")
+            raise DataError(f"{rule}. {counts} {remedy}")
+        layout.notes.append(f"{rule}. {counts}")
     _compare_splits(layout, filled, split)
 
 
@@ -260,24 +260,26 @@ def _refuse_nested_classes(layout: Layout) -> None:
             reads_as = SPLIT_FOLDERS.get(name.lower()) if depth == 0 else None
             other = keys.get(key(name), each.label)
             if reads_as or other != each.label:
-                what = f"a folder named for the split {reads_as}" if reads_as else f"a folder named for class {other!r}"
+                inner = (
+                    f"a folder named for the split {reads_as}" if reads_as else f"a folder named for class {other!r}"
+                )
                 raise DataError(
-                    f"{one_line(each.path)} could be read in two ways: its class folder {each.label!r} holds {what}. "
+                    f"{one_line(each.path)} could be read in two ways: its class folder {each.label!r} holds {inner}. "
                     f"{layout.counts()} Put the folders of splits outside of those of classes (train/cat), and "
                     "each class beside the others, or rename the inner folder."
                 )
 
 
 def _compare_splits(layout: Layout, filled: set[tuple], split: str) -> None:
-    """Refuses classes that cannot be learnt since the train split lacks them; notes those that another split lacks."""
+    """Refuses classes that the train split lacks; notes those that another split lacks."""
     root = one_line(layout.root)
     for home in layout.splits:
         lacks = [name for name in layout.class_names if (home, name) not in filled]
         if not lacks:
             continue
         rest = sorted({other for other, name in filled if name in lacks})
-        found = f"class{'es' * (len(lacks) > 1)} {listed(lacks)} of {' and '.join(rest)}"
+        classes = f"class{'es' * (len(lacks) > 1)} {listed(lacks)} of {' and '.join(rest)}"
         if home == "train" and split != "all":
-            rule = f"every class must be in the train split; {root} lacks in it {found}"
+            rule = f"every class must be in the train split; {root} lacks in it {classes}"
             raise DataError(f"{rule}. {layout.counts()} Add them, or rename or remove the folders.")
-        layout.notes.append(f"split {home} of {root} lacks {found}. {layout.counts()}")
+        layout.notes.append(f"split {home} of {root} lacks {classes}. {layout.counts()}")

@@ -1,4 +1,4 @@
-"""A folder of images, one sub-folder a class: what it holds is found when it is loaded, and faults are named."""
+"""Reader of image folders with one sub-folder per class; faults are reported by file."""
 
 import hashlib
 import warnings
@@ -27,19 +27,19 @@ TWELVE_BITS = 4095
 
 
 class DataWarning(UserWarning):
-    """Something in the data was left out, or looks like a mistake."""
+    """Warning that part of the data was left out, or looks like a mistake."""
 
 
 @dataclass(frozen=True)
-class Found:
+class DecodedFile:
     """An image file that was decoded."""
 
     shape: tuple[int, ...]
-    """Of the decoded image."""
+    """Shape of the decoded image."""
     pixels: np.ndarray | None
-    """At the shape that was asked for; None where all together would not fit in memory."""
+    """Pixels at the requested shape; None if all files together do not fit in memory."""
     largest: int
-    """The largest value of a file of 16 bits; 0 for other files."""
+    """Largest value of a 16-bit file; 0 for other files."""
 
 
 def read_folder(
@@ -52,52 +52,52 @@ def read_folder(
     seed: int,
     levels: int | None = None,
 ) -> Dataset:
-    """Returns the images of a split, classes and files in the order of their names.
+    """Returns the images of a split, with classes and files sorted by name.
 
-    Images count at any depth below their class folder. Where PATH, or the one folder in it, holds `train`,
-    `validation` (or `val`, `valid`, ...) and `test`, in any case, these are the splits, and classes whose names differ
-    by case or Unicode form alone are one. Else 10 in 100 files of each class are for validation and as many for the
-    test (one each at least where a class has three or more), picked by a hash of the seed and the file's name. `all`
-    takes everything. Each file of the split is decoded once, here: what cannot be read is left out with one
-    `DataWarning` that names the files, or refused.
+    Images may lie at any depth below their class folder. If PATH, or the only folder in it, holds `train`, `validation`
+    (or `val`, `valid`, ...) and `test`, in any case, these are the splits, and classes whose names differ only by case
+    or Unicode form are one. Otherwise 10 per cent of the files of each class are for validation and 10 per cent for the
+    test (at least one each if a class has three files or more), chosen by a hash of the seed and the file's name. `all`
+    takes all files. Each file of the split is decoded once here; unreadable files are left out with one `DataWarning`
+    that names them, or refused.
 
-    `DataWarning`s also name images in no class folder, a picture that stands in two splits or classes, a split that
-    lacks classes, a class that stands alone, and files of 16 bits that hold 12 or fewer.
+    Further `DataWarning`s name images outside of class folders, a picture in two splits or classes, a split that lacks
+    classes, a single class, and 16-bit files that hold 12 bits or fewer.
 
     Raises:
-        DataError: the folder can be read in two ways, or a class is empty, missing in the train split, or the only one.
+        DataError: the layout is ambiguous, or a class is empty, missing in the train split, or the only one.
     """
     path = path.expanduser()
     layout = read_layout(path, split)
     pictures = _of_splits(layout, split, seed)
     chosen = _chosen(layout, pictures, split, size, seed)
-    found = _inspect([each.path for each in chosen], image_shape, levels)
-    pairs = list(zip(chosen, found, strict=True))
+    results = _inspect([each.path for each in chosen], image_shape, levels)
+    pairs = list(zip(chosen, results, strict=True))
     bad = [(each.path, result) for each, result in pairs if isinstance(result, UnreadableError)]
-    kept = [(each, result) for each, result in pairs if isinstance(result, Found)]
+    decoded = [(each, result) for each, result in pairs if isinstance(result, DecodedFile)]
     if bad and on_bad == "refuse":
         raise DataError(f"{_listing(path, bad)}. {REMEDY} Or pass on_bad='skip'.")
-    _refuse_bare_classes(path, split, pictures, kept, bad)
+    _refuse_bare_classes(path, split, pictures, decoded, bad)
     notes = [f"{_listing(path, bad)}; left out. {REMEDY}"] if bad else []
-    notes += layout.notes + _on_loose(layout, split) + _on_levels(kept, levels)
-    notes += _on_repeated(layout.root, pictures, [each for each, _ in kept])
+    notes += layout.notes + _on_loose(layout, split) + _on_levels(decoded, levels)
+    notes += _on_repeated(layout.root, pictures, [each for each, _ in decoded])
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=3)
-    pixels = [result.pixels for _, result in kept if result.pixels is not None]
+    pixels = [result.pixels for _, result in decoded if result.pixels is not None]
     names = {name: place for place, name in enumerate(layout.class_names)}
     return Dataset(
         name=f"folder:{path}",
         task="image_classification",
         class_names=layout.class_names,
-        input_shape=image_shape or _common_shape({result.shape for _, result in kept}),
+        input_shape=image_shape or _common_shape({result.shape for _, result in decoded}),
         input_dtype="uint8",
-        size=len(kept),
+        size=len(decoded),
         licence="not stated",
         seekable=True,
         scale=None,
         source=sources.Examples(
-            [each.path for each, _ in kept],
-            np.array([names[each.label] for each, _ in kept], np.int32),
+            [each.path for each, _ in decoded],
+            np.array([names[each.label] for each, _ in decoded], np.int32),
             ready=np.stack(pixels) if pixels else None,
             levels=levels,
         ),
@@ -107,7 +107,7 @@ def read_folder(
 
 
 def _of_splits(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str | None]]:
-    """Returns each file with its split: the one whose folder it lies in, else the one that it is drawn into."""
+    """Returns each file with its split: that of its folder, else a random one."""
     if layout.splits or split == "all":
         return [(each, each.split) for each in layout.pictures]
     classes = defaultdict(list)
@@ -115,9 +115,9 @@ def _of_splits(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str
         classes[each.label].append(each)
     drawn = {}
     for files in classes.values():
-        held_out = max(1, round(len(files) / 10)) if len(files) >= 3 else 0
+        count = max(1, round(len(files) / 10)) if len(files) >= 3 else 0
         for place, each in enumerate(sorted(files, key=lambda each: _hash(seed, each))):
-            home = "validation" if place < held_out else "test" if place < 2 * held_out else "train"
+            home = "validation" if place < count else "test" if place < 2 * count else "train"
             drawn[each.path] = home
     return [(each, drawn[each.path]) for each in layout.pictures]
 
@@ -125,13 +125,13 @@ def _of_splits(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str
 def _chosen(
     layout: Layout, pictures: list[tuple[Picture, str | None]], split: str, size: int | None, seed: int
 ) -> list[Picture]:
-    """Returns the files of a split, or so many of them, drawn by the seed."""
+    """Returns the files of a split, or `size` of them, drawn by the seed."""
     loose = [file for home, file in layout.loose if home == split]
     if layout.splits and split not in layout.splits and loose:
         rule = f"split {split!r} of {one_line(layout.root)} holds no class folders, but {len(loose)} images"
         raise DataError(f"{rule}, such as {one_line(loose[0].name)}. Put them into class folders.")
-    held = f"split of {one_line(layout.root)}, which holds folders of them," if layout.splits else "split"
-    checks.one_of(held, split, (*(layout.splits or SPLITS), "all"))
+    rule = f"split of {one_line(layout.root)}, which holds folders of them," if layout.splits else "split"
+    checks.one_of(rule, split, (*(layout.splits or SPLITS), "all"))
     chosen = [each for each, home in pictures if split in ("all", home)]
     if size is None:
         return chosen
@@ -141,23 +141,25 @@ def _chosen(
     return [each for each in chosen if each.path in drawn]
 
 
-def _inspect(files: Sequence[Path], image_shape: tuple | None, levels: int | None) -> list[Found | UnreadableError]:
-    """Decodes each file once.
+def _inspect(
+    files: Sequence[Path], image_shape: tuple | None, levels: int | None
+) -> list[DecodedFile | UnreadableError]:
+    """Decodes each file once, in parallel.
 
-    Pixels are kept at `image_shape` where all of them fit in memory, so that training need not decode again.
+    If all pixels at `image_shape` fit in memory they are stored, so that training need not decode again.
     """
     keep = image_shape is not None and None not in image_shape
     keep = keep and len(files) * int(np.prod(image_shape)) <= sources.MEMORY_LIMIT
 
-    def read(file: Path) -> Found | UnreadableError:
+    def read(file: Path) -> DecodedFile | UnreadableError:
         try:
             image, largest = read_image(file, levels)
         except UnreadableError as error:
             return error
-        return Found(image.shape, to_pixels(image, image_shape) if keep else None, largest)
+        return DecodedFile(image.shape, to_pixels(image, image_shape) if keep else None, largest)
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        # read_image refuses such a file itself; Pillow's warning would only say it twice.
+        # read_image refuses such a file itself; Pillow's warning would only repeat that.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return list(pool.map(read, files))
 
@@ -166,11 +168,11 @@ def _refuse_bare_classes(
     path: Path,
     split: str,
     pictures: list[tuple[Picture, str | None]],
-    kept: list[tuple[Picture, Found]],
+    decoded: list[tuple[Picture, DecodedFile]],
     bad: list[tuple[Path, UnreadableError]],
 ) -> None:
-    """Raises where nothing is left, or where none of a class's files in the split can be read."""
-    if not kept:
+    """Refuses a split without readable files, or with a class that has none."""
+    if not decoded:
         reason = _listing(path, bad) if bad else "no file stands there"
         place = f"split {split!r} in {one_line(path)}"
         raise DataError(f"no image for {place}: {reason}. {REMEDY} Or take another split, or 'all'.")
@@ -195,9 +197,9 @@ def _on_loose(layout: Layout, split: str) -> list[str]:
     ]
 
 
-def _on_levels(kept: list[tuple[Picture, Found]], levels: int | None) -> list[str]:
-    """Says where files of 16 bits come out nearly black; refuses where `levels` is too small for them."""
-    deep = [(result.largest, each.path) for each, result in kept if result.largest]
+def _on_levels(decoded: list[tuple[Picture, DecodedFile]], levels: int | None) -> list[str]:
+    """Returns a warning about 16-bit files that become nearly black; refuses `levels` that are too small."""
+    deep = [(result.largest, each.path) for each, result in decoded if result.largest]
     largest, file = max(deep, default=(0, None))
     if levels is not None and largest > levels:
         hint = f"{one_line(file)} holds {largest}."
@@ -212,9 +214,9 @@ def _on_levels(kept: list[tuple[Picture, Found]], levels: int | None) -> list[st
     ]
 
 
-def _on_repeated(root: Path, pictures: list[tuple[Picture, str | None]], kept: list[Picture]) -> list[str]:
-    """Says where a picture that was read stands, byte for byte, in another split or class too."""
-    kinds, ours = [(home, each.label) for each, home in pictures], {each.path for each in kept}
+def _on_repeated(root: Path, pictures: list[tuple[Picture, str | None]], chosen: list[Picture]) -> list[str]:
+    """Returns warnings about pictures that occur, byte for byte, in another split or class too."""
+    kinds, ours = [(home, each.label) for each, home in pictures], {each.path for each in chosen}
     notes = []
     groups = equal_files([each.path for each, _ in pictures], kinds)
     groups = [group for group in groups if any(pictures[place][0].path in ours for place in group)]
@@ -237,14 +239,14 @@ def _placed(root: Path, picture: tuple[Picture, str | None]) -> str:
 
 
 def _common_shape(shapes: set[tuple[int, ...]]) -> tuple[int | None, int | None, int]:
-    """Grey where every image is, else colour; height and width where every image has the same."""
+    """Returns the shape of all images: 1 channel if all are grey, else 3; None for sides that differ."""
     channels = 1 if all(len(shape) == 2 for shape in shapes) else 3
     sizes = {shape[:2] for shape in shapes}
     return (*(sizes.pop() if len(sizes) == 1 else (None, None)), channels)
 
 
 def _listing(path: Path, bad: list[tuple[Path, UnreadableError]]) -> str:
-    """Returns what is bad about which files; those of other kinds of images in one sentence a kind."""
+    """Returns the fault of each bad file for a message; files of each unread format share a sentence."""
     reasons, kinds = [], Counter(error.kind for _, error in bad if error.kind)
     for kind, count in kinds.items():
         files = [file.relative_to(path) for file, error in bad if error.kind == kind]
