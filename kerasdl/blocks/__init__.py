@@ -1,4 +1,4 @@
-"""Functions from tensors to tensors, shared by the models of every family."""
+"""Blocks: functions from tensors to tensors, shared by the models of all families."""
 
 import lazy_loader
 

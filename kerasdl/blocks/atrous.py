@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: one place seen at several scales (https://arxiv.org/abs/1706.05587)."""
+"""Atrous spatial pyramid pooling (ASPP): features at several scales (https://arxiv.org/abs/1706.05587)."""
 
 from keras import layers
 
@@ -8,7 +8,7 @@ from .convolution import conv_norm_act
 
 
 def aspp(x, filters: int = 256, rates=(6, 12, 18), *, dropout: float = 0.0, name: str):
-    """1x1, dilated 3x3 and image-level branches side by side, joined by a 1x1 convolution.
+    """Atrous spatial pyramid pooling: 1x1, dilated 3x3 and image-level branches, joined by a 1x1 convolution.
 
     Source: https://arxiv.org/abs/1706.05587, section 3.3 and figure 5.
 
@@ -17,7 +17,7 @@ def aspp(x, filters: int = 256, rates=(6, 12, 18), *, dropout: float = 0.0, name
         filters: channels of each branch and of the output.
         rates: dilation of each 3x3 branch in pixels; the paper's are for an output stride of 16.
         dropout: rate after the joining convolution, from 0 to 1.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, filters).

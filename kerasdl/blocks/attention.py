@@ -1,4 +1,4 @@
-"""Parts of vision transformers: patches, the pre-norm encoder block (https://arxiv.org/abs/2010.11929)."""
+"""Blocks of vision transformers: patch embedding, pre-norm encoder block (https://arxiv.org/abs/2010.11929)."""
 
 from keras import layers
 
@@ -8,7 +8,7 @@ from .residual import add_residual
 def transformer_encoder(
     x, heads: int, *, mlp: int, dropout: float = 0.0, drop_path: float = 0.0, epsilon: float = 1e-6, name: str
 ):
-    """Self-attention and a two-layer perceptron, each normalised before and added to its input.
+    """Transformer encoder block: self-attention and a perceptron, each with normalisation before and a shortcut around.
 
     Source: https://arxiv.org/abs/2010.11929, figure 1 and equations 2 and 3.
 
@@ -17,9 +17,9 @@ def transformer_encoder(
         heads: attention heads; D is a multiple of it.
         mlp: width of the perceptron's hidden layer.
         dropout: rate after attention and after each layer of the perceptron, from 0 to 1.
-        drop_path: the chance that an example leaves a branch out, as in `add_residual`.
-        epsilon: of the layer normalisations.
-        name: what the names of the layers begin with.
+        drop_path: probability to drop a branch, as in `add_residual`.
+        epsilon: epsilon of the layer normalisations.
+        name: prefix of the layer names.
 
     Returns:
         (B, T, D).
@@ -39,7 +39,7 @@ def transformer_encoder(
 
 
 def perceptron(x, hidden: int, *, dropout: float = 0.0, name: str):
-    """Two dense layers with a GELU between them, which give the width that came.
+    """Perceptron of two dense layers with a GELU between them; the output width is the input width.
 
     Source: https://arxiv.org/abs/2010.11929, section 3.1.
 
@@ -47,7 +47,7 @@ def perceptron(x, hidden: int, *, dropout: float = 0.0, name: str):
         x: (B, ..., D).
         hidden: width of the first layer.
         dropout: rate after each of them, from 0 to 1.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, ..., D).
@@ -65,15 +65,15 @@ def perceptron(x, hidden: int, *, dropout: float = 0.0, name: str):
 
 
 def patch_embedding(x, width: int, patch: int, *, name: str):
-    """Cuts an image into square patches and projects each to a token.
+    """Patch embedding: cuts an image into square patches and projects each to a token.
 
     Source: https://arxiv.org/abs/2010.11929, equation 1.
 
     Args:
         x: (B, H, W, C), sides that are multiples of `patch`.
-        width: of a token.
+        width: width of a token.
         patch: side of a patch in pixels.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H/patch * W/patch, width), row by row.

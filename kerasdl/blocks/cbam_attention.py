@@ -1,4 +1,4 @@
-"""CBAM: channels, then places of an image, weighted by what they hold (https://arxiv.org/abs/1807.06521)."""
+"""CBAM: attention over the channels, then over the places of an image (https://arxiv.org/abs/1807.06521)."""
 
 from keras import layers
 
@@ -6,7 +6,7 @@ from kerasdl.layers import ChannelStatistics
 
 
 def cbam(x, squeezed: int, *, kernel: int = 7, name: str):
-    """Weighs each channel, then each place, by gates computed from averages and maxima.
+    """CBAM block: gates for each channel, then for each place, computed from means and maxima.
 
     Source: https://arxiv.org/abs/1807.06521, section 3 and figure 2.
 
@@ -14,7 +14,7 @@ def cbam(x, squeezed: int, *, kernel: int = 7, name: str):
         x: (B, H, W, C).
         squeezed: channels of the bottleneck of the channel gate, which averages and maxima share.
         kernel: side of the convolution of the spatial gate in pixels.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, C).

@@ -1,4 +1,4 @@
-"""What the classification tasks of every family share."""
+"""Classification task shared by all families."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def classification_task(
     example: Callable,
     summary: str = "",
 ) -> Task:
-    """Returns the task of naming one of several classes: cross-entropy over logits, judged by accuracy.
+    """Returns a task of single-label classification: cross-entropy over logits, monitored by accuracy.
 
     Args:
         name: the task's name.
@@ -32,7 +32,7 @@ def classification_task(
         summary: as in `Task`.
 
     Returns:
-        The task, not registered yet.
+        The task, which the caller registers.
 
     Example:
         >>> parts = dict(check=print, preprocess=print, preprocess_layers=print, example=print)

@@ -1,19 +1,19 @@
-"""Convolution, batch normalisation and activation, the trio that convolutional nets repeat."""
+"""Convolution blocks: convolution, batch normalisation, activation."""
 
 from keras import layers
 
-# Statistics follow a run of a hundred steps; Keras's own 0.99 is still near its start then.
+# With 0.9 the statistics converge within a hundred steps; with Keras's 0.99 they are still near their start.
 MOMENTUM = 0.9
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Rounds a scaled channel count to a multiple of `divisor`, never down by more than a tenth.
+    """Returns a scaled channel count rounded to a multiple of `divisor`, not below nine tenths of it.
 
     Source: MobileNetV2 (https://arxiv.org/abs/1801.04381), section 5, in the form of its authors' code.
 
     Args:
-        channels: the count asked for, positive.
-        divisor: what the result is a multiple of.
+        channels: the scaled count, positive.
+        divisor: divisor of the result.
 
     Returns:
         A positive multiple of `divisor`.
@@ -27,7 +27,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 
 def activation(x, kind: str | None, *, name: str):
-    """Applies an activation as a layer of its own; None passes `x` on."""
+    """Applies an activation as a separate layer; None returns `x`."""
     if kind is None:
         return x
     if kind == "relu":
@@ -38,7 +38,7 @@ def activation(x, kind: str | None, *, name: str):
 
 
 def padded(x, kernel: int | tuple[int, int], padding: str, *, dilation: int = 1, name: str) -> tuple:
-    """Pads by half the kernel where the padding is `symmetric`; gives what the convolution takes, and its padding."""
+    """Returns the input of a convolution, padded by half the kernel for `symmetric`, and the padding that is left."""
     if padding != "symmetric":
         return x, padding
     sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
@@ -64,7 +64,7 @@ def conv_norm_act(
     momentum: float = MOMENTUM,
     name: str,
 ):
-    """Convolution, batch normalisation, activation.
+    """Convolution, batch normalisation and activation, in this order.
 
     Source: batch normalisation before the activation, https://arxiv.org/abs/1502.03167, section 3.2.
 
@@ -74,14 +74,14 @@ def conv_norm_act(
         kernel: side of the kernel in pixels, or its height and width.
         stride: step in pixels.
         dilation: distance in pixels between neighbours of the kernel.
-        groups: parts of the channels that do not see one another.
+        groups: number of groups of channels that are convolved separately.
         act: `relu`, `relu6`, the name of a Keras activation, or None.
         padding: `same` as TensorFlow pads, `symmetric` as PyTorch does, half the kernel on every side, or `valid`.
-        bias: whether the convolution has one of its own.
+        bias: whether the convolution has a bias.
         scale: whether the normalisation has a learned factor.
-        epsilon: of the normalisation.
-        momentum: of the moving statistics.
-        name: what the names of the three layers begin with.
+        epsilon: epsilon of the normalisation.
+        momentum: momentum of the moving statistics.
+        name: prefix of the names of the three layers.
 
     Returns:
         (B, H / stride, W / stride, filters).
@@ -128,9 +128,9 @@ def depthwise_norm_act(
         dilation: distance in pixels between neighbours of the kernel.
         act: `relu`, `relu6`, the name of a Keras activation, or None.
         padding: as in `conv_norm_act`.
-        epsilon: of the normalisation.
-        momentum: of the moving statistics.
-        name: what the names of the three layers begin with.
+        epsilon: epsilon of the normalisation.
+        momentum: momentum of the moving statistics.
+        name: prefix of the names of the three layers.
 
     Returns:
         (B, H / stride, W / stride, C).

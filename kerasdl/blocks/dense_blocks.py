@@ -1,4 +1,4 @@
-"""The dense block: every layer sees what all before it gave (https://arxiv.org/abs/1608.06993)."""
+"""Dense block of DenseNet: every layer reads the outputs of all layers before it (https://arxiv.org/abs/1608.06993)."""
 
 from keras import layers
 
@@ -6,17 +6,17 @@ from .convolution import MOMENTUM
 
 
 def dense_block(x, repeats: int, *, growth: int, epsilon: float = 1.001e-5, momentum: float = MOMENTUM, name: str):
-    """Layers of normalisation, ReLU, 1x1, normalisation, ReLU, 3x3, each of which adds `growth` channels to its input.
+    """Dense block: layers of normalisation, ReLU, 1x1, normalisation, ReLU and 3x3, each adding `growth` channels.
 
     Source: https://arxiv.org/abs/1608.06993, section 3, the bottleneck form (DenseNet-B).
 
     Args:
         x: (B, H, W, C).
         repeats: layers of the block.
-        growth: channels that each of them adds.
-        epsilon: of the normalisations.
-        momentum: of their moving statistics.
-        name: what the names of the layers begin with.
+        growth: channels that each layer adds.
+        epsilon: epsilon of the normalisations.
+        momentum: momentum of their moving statistics.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, C + repeats * growth).
@@ -36,15 +36,15 @@ def dense_block(x, repeats: int, *, growth: int, epsilon: float = 1.001e-5, mome
 
 
 def norm_relu(x, *, epsilon: float, momentum: float = MOMENTUM, name: str):
-    """Batch normalisation and ReLU, which go before the convolution in pre-activation nets.
+    """Batch normalisation and ReLU before a convolution, as in pre-activation nets.
 
     Source: https://arxiv.org/abs/1603.05027, section 4.
 
     Args:
         x: (B, H, W, C).
-        epsilon: of the normalisation.
-        momentum: of its moving statistics.
-        name: what the names of the layers begin with.
+        epsilon: epsilon of the normalisation.
+        momentum: momentum of its moving statistics.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, C).

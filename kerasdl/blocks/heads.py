@@ -1,4 +1,4 @@
-"""The last layers of a model, and how they are exchanged."""
+"""Prediction heads, and their replacement in a model."""
 
 import keras
 from keras import layers
@@ -9,7 +9,7 @@ ENDS = (layers.Softmax, layers.Activation)
 
 
 def prediction_head(x, outputs: int, *, dropout: float = 0.0):
-    """Dropout and one dense layer named `head`, whose logits stay float32 under mixed precision.
+    """Prediction head: dropout and one dense layer named `head`, with float32 logits under mixed precision.
 
     Args:
         x: (B, D).
@@ -33,7 +33,7 @@ def prediction_head(x, outputs: int, *, dropout: float = 0.0):
 
 
 def dense_head(x, outputs: int, *, hidden: int, pooled: int, dropout: float = 0.5):
-    """Two hidden dense layers over the flattened feature map, each with dropout, and the layer of the logits.
+    """Dense head of AlexNet and VGG: two hidden dense layers with dropout over the flattened feature map, and logits.
 
     Source: AlexNet (Krizhevsky et al. 2012), section 3.5; dropout as in its section 4.2.
 
@@ -41,7 +41,7 @@ def dense_head(x, outputs: int, *, hidden: int, pooled: int, dropout: float = 0.
         x: (B, H, W, C).
         outputs: units, 1 or more.
         hidden: units of each hidden layer.
-        pooled: side to which adaptive average pooling brings the map where it has another.
+        pooled: side of the map after adaptive average pooling; a map of that side is not pooled.
         dropout: rate after each hidden layer, from 0 to 1.
 
     Returns:
@@ -63,16 +63,16 @@ def dense_head(x, outputs: int, *, hidden: int, pooled: int, dropout: float = 0.
 
 
 def pooled_to(x, side: int):
-    """Averages a feature map down or up to `side` x `side`; one of that size passes on unchanged."""
+    """Adaptive average pooling of a feature map to `side` x `side`; a map of that size is returned unchanged."""
     if x.shape[1:3] == (side, side):
         return x
     return layers.AdaptiveAveragePooling2D(side, name="adaptive_pool")(x)
 
 
 def find_head(model: keras.Model) -> keras.layers.Dense:
-    """Returns the layer of a model that a new task replaces: the Dense layer named `head`, else a last Dense layer.
+    """Returns the prediction head of a model: the Dense layer named `head`, else the last layer if it is Dense.
 
-    Softmax and Activation layers after the last Dense layer are passed over.
+    Softmax and Activation layers after the last Dense layer are ignored.
 
     Raises:
         ArgumentError: the model has neither.
@@ -89,9 +89,9 @@ def find_head(model: keras.Model) -> keras.layers.Dense:
 
 
 def replace_head(model: keras.Model, outputs: int) -> keras.Model:
-    """Returns a copy of a model whose head is fresh and has so many outputs, as logits; other weights are kept.
+    """Returns a copy of a model with a new head of `outputs` logits and all other weights.
 
-    A softmax or sigmoid after the old head is left out.
+    A softmax or sigmoid after the old head is removed.
 
     Args:
         model: a functional model of one output whose last layer is Dense, or that has a Dense layer named `head`.

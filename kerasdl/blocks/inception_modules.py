@@ -1,4 +1,4 @@
-"""The inception module: several branches over one input, joined along the channels (https://arxiv.org/abs/1409.4842)."""
+"""Inception module: several branches over one input, joined along the channels (https://arxiv.org/abs/1409.4842)."""
 
 from keras import layers
 
@@ -8,7 +8,7 @@ POOLINGS = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
 
 
 def inception(x, branches, *, scale: bool = True, epsilon: float = 1e-3, momentum: float = MOMENTUM, name: str):
-    """Runs branches of convolutions and poolings side by side and joins what they give.
+    """Inception module: parallel branches of convolutions and poolings, concatenated along the channels.
 
     Source: https://arxiv.org/abs/1409.4842, figure 2b; with steps of 1x7 and 7x1 and forks,
     https://arxiv.org/abs/1512.00567, figures 5 to 7.
@@ -17,11 +17,11 @@ def inception(x, branches, *, scale: bool = True, epsilon: float = 1e-3, momentu
         x: (B, H, W, C).
         branches: each a tuple of steps. A step is (channels, kernel) or (channels, kernel, stride), a convolution with
             its normalisation and ReLU; ("max" or "average", side, stride), a pooling; or, at the end of a branch, a
-            tuple of steps that all read what stands before. Stride 1 pads by `same`, a larger one not at all.
+            tuple of parallel steps over the same input. Stride 1 pads by `same`, a larger stride does not pad.
         scale: whether the normalisations have a learned factor.
-        epsilon: of the normalisations.
-        momentum: of their moving statistics.
-        name: what the names of the layers begin with.
+        epsilon: epsilon of the normalisations.
+        momentum: momentum of their moving statistics.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, the sum of the branches' channels).
@@ -47,8 +47,8 @@ def inception(x, branches, *, scale: bool = True, epsilon: float = 1e-3, momentu
 
 
 def _step(x, step: tuple, name: str, norm: dict):
-    what, size, stride = (*step, 1)[:3]
+    kind, size, stride = (*step, 1)[:3]
     padding = "same" if stride == 1 else "valid"
-    if what in POOLINGS:
-        return POOLINGS[what](size, strides=stride, padding=padding, name=f"{name}_pool")(x)
-    return conv_norm_act(x, what, size, stride=stride, padding=padding, name=name, **norm)
+    if kind in POOLINGS:
+        return POOLINGS[kind](size, strides=stride, padding=padding, name=f"{name}_pool")(x)
+    return conv_norm_act(x, kind, size, stride=stride, padding=padding, name=name, **norm)

@@ -1,4 +1,4 @@
-"""The inverted residual: a thin shortcut around a wide depthwise convolution (https://arxiv.org/abs/1801.04381)."""
+"""Inverted residual block: a narrow shortcut around a wide depthwise convolution (https://arxiv.org/abs/1801.04381)."""
 
 from .convolution import conv_norm_act, depthwise_norm_act
 from .residual import add_residual
@@ -19,7 +19,7 @@ def inverted_residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """Expands with 1x1, filters depthwise, projects with a linear 1x1; adds the input where the shapes agree.
+    """Inverted residual block: 1x1 expansion, depthwise convolution, linear 1x1 projection, shortcut if shapes agree.
 
     Source: MobileNetV2, section 3.3; with `squeezed`, MobileNetV3 (https://arxiv.org/abs/1905.02244), figure 4, and
     EfficientNet (https://arxiv.org/abs/1905.11946), section 4.
@@ -27,7 +27,7 @@ def inverted_residual(
     Args:
         x: (B, H, W, C).
         filters: channels of the output.
-        expanded: channels between the two 1x1 convolutions; where it is C, the first one is left out.
+        expanded: channels between the two 1x1 convolutions; if it equals C, the first one is left out.
         kernel: side of the depthwise kernel in pixels.
         stride: step of the depthwise convolution in pixels.
         act: activation after the first two convolutions.
@@ -35,7 +35,7 @@ def inverted_residual(
         squeeze_act: activation of that bottleneck.
         gate: activation of its gate.
         drop_path: as in `add_residual`.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, filters).
@@ -67,19 +67,19 @@ def fused_inverted_residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """Expands with a plain convolution and projects with 1x1; adds the input where the shapes agree.
+    """Fused inverted residual block: expansion by a full convolution, 1x1 projection, shortcut if shapes agree.
 
     Source: EfficientNetV2 (https://arxiv.org/abs/2104.00298), figure 2.
 
     Args:
         x: (B, H, W, C).
         filters: channels of the output.
-        expanded: channels between the two convolutions; where it is C, one convolution with activation does it all.
+        expanded: channels between the two convolutions; if it equals C, one convolution with activation replaces both.
         kernel: side of the first kernel in pixels.
         stride: its step in pixels.
         act: activation after the first convolution.
         drop_path: as in `add_residual`.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, filters).

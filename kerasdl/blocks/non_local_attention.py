@@ -1,4 +1,4 @@
-"""The non-local block: every place of an image sees every other (https://arxiv.org/abs/1711.07971)."""
+"""Non-local block: self-attention between all places of an image (https://arxiv.org/abs/1711.07971)."""
 
 from keras import layers
 
@@ -8,7 +8,7 @@ from .convolution import MOMENTUM
 
 
 def non_local(x, *, epsilon: float = 1e-5, momentum: float = MOMENTUM, name: str):
-    """Adds to each place a weighted mean of all places, in the embedded Gaussian form.
+    """Non-local block: adds to each place a weighted mean of all places, in the embedded Gaussian form.
 
     Its last normalisation starts with factors of zero, so that the block begins as the identity.
 
@@ -16,9 +16,9 @@ def non_local(x, *, epsilon: float = 1e-5, momentum: float = MOMENTUM, name: str
 
     Args:
         x: (B, H, W, C), C even.
-        epsilon: of the normalisation.
-        momentum: of its moving statistics.
-        name: what the names of the layers begin with.
+        epsilon: epsilon of the normalisation.
+        momentum: momentum of its moving statistics.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, C).

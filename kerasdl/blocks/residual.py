@@ -1,4 +1,4 @@
-"""The two residual blocks of ResNet (https://arxiv.org/abs/1512.03385), and how a branch joins its shortcut."""
+"""Residual blocks of ResNet (https://arxiv.org/abs/1512.03385), basic and bottleneck, with stochastic depth."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,15 @@ from .convolution import MOMENTUM, conv_norm_act
 
 
 def add_residual(shortcut, x, *, drop_path: float = 0.0, name: str):
-    """Adds a branch to its shortcut; in training, each example leaves the branch out by chance.
+    """Sum of a branch and its shortcut; in training the branch is randomly dropped for each example.
 
     Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3.
 
     Args:
         shortcut: (B, ...).
         x: the branch, of the same shape.
-        drop_path: the chance of leaving the branch out, from 0 to below 1; at 0 there is no layer for it.
-        name: what the names of the layers begin with.
+        drop_path: probability to drop the branch, from 0 to below 1; 0 adds no layer.
+        name: prefix of the layer names.
 
     Returns:
         A tensor of the same shape.
@@ -69,7 +69,7 @@ def basic_residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """Two 3x3 convolutions and a shortcut around them.
+    """Basic residual block: two 3x3 convolutions and a shortcut around them.
 
     Source: https://arxiv.org/abs/1512.03385, figure 5 left; the shortcut is projected (option B) where shapes differ.
 
@@ -77,10 +77,10 @@ def basic_residual(
         x: (B, H, W, C).
         filters: channels of the output.
         stride: step of the first convolution in pixels.
-        epsilon: of the normalisations.
+        epsilon: epsilon of the normalisations.
         attention: a block from (x, name=) to a tensor of the same shape, such as `squeeze_excite`, before the addition.
         drop_path: as in `add_residual`.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, filters).
@@ -116,7 +116,7 @@ def bottleneck_residual(
     drop_path: float = 0.0,
     name: str,
 ):
-    """1x1 down, 3x3, 1x1 up, and a shortcut around them.
+    """Bottleneck residual block: 1x1 down, 3x3, 1x1 up, and a shortcut around them.
 
     Source: https://arxiv.org/abs/1512.03385, figure 5 right; the shortcut is projected (option B) where shapes differ.
 
@@ -124,15 +124,15 @@ def bottleneck_residual(
         x: (B, H, W, C).
         filters: a quarter of the output's channels.
         width: channels of the inner convolutions; None for `filters`.
-        groups: of the 3x3 convolution, as in ResNeXt (https://arxiv.org/abs/1611.05431, section 3.3).
+        groups: groups of the 3x3 convolution, as in ResNeXt (https://arxiv.org/abs/1611.05431, section 3.3).
         stride: step of the block in pixels.
         stride_in_first: the first 1x1 has the stride, as in the paper, rather than the 3x3.
-        bias: whether the convolutions have one.
-        epsilon: of the normalisations.
-        momentum: of their moving statistics.
+        bias: whether the convolutions have a bias.
+        epsilon: epsilon of the normalisations.
+        momentum: momentum of their moving statistics.
         attention: as in `basic_residual`.
         drop_path: as in `add_residual`.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, 4 * filters).

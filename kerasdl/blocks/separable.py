@@ -1,4 +1,4 @@
-"""The depthwise separable convolution: each channel by itself, then all channels at each place."""
+"""Depthwise separable convolution: each channel separately, then all channels at each place."""
 
 from .convolution import MOMENTUM, conv_norm_act, depthwise_norm_act
 
@@ -15,9 +15,9 @@ def depthwise_separable(
     momentum: float = MOMENTUM,
     name: str,
 ):
-    """A depthwise and a 1x1 convolution, each with batch normalisation and activation.
+    """Depthwise separable convolution: a depthwise and a 1x1 one, each with batch normalisation and activation.
 
-    Two layers rather than Keras's SeparableConv2D: both kernels are quantised, pruned and profiled by themselves.
+    It has two layers instead of Keras's SeparableConv2D, so that each kernel is quantised, pruned and profiled.
 
     Source: MobileNets, https://arxiv.org/abs/1704.04861, section 3.1 and figure 3 right.
 
@@ -28,9 +28,9 @@ def depthwise_separable(
         stride: step of the depthwise convolution in pixels.
         act: as in `conv_norm_act`, after each of the two.
         padding: as in `conv_norm_act`.
-        epsilon: of the normalisations.
-        momentum: of their moving statistics.
-        name: what the names of the layers begin with.
+        epsilon: epsilon of the normalisations.
+        momentum: momentum of their moving statistics.
+        name: prefix of the layer names.
 
     Returns:
         (B, H / stride, W / stride, filters).

@@ -1,10 +1,10 @@
-"""Squeeze-and-excitation: channels weighted by a summary of the whole image (https://arxiv.org/abs/1709.01507)."""
+"""Squeeze-and-excitation: attention over the channels (https://arxiv.org/abs/1709.01507)."""
 
 from keras import layers
 
 
 def squeeze_excite(x, squeezed: int, *, act: str = "relu", gate: str = "sigmoid", name: str):
-    """Weighs each channel by a gate computed from all channel means.
+    """Squeeze-and-excitation block: a gate for each channel, computed from the means of all channels.
 
     Source: https://arxiv.org/abs/1709.01507, section 3.
 
@@ -13,7 +13,7 @@ def squeeze_excite(x, squeezed: int, *, act: str = "relu", gate: str = "sigmoid"
         squeezed: channels of the bottleneck between the two 1x1 convolutions.
         act: activation of the bottleneck.
         gate: activation of the gate; MobileNetV3 takes `hard_sigmoid`.
-        name: what the names of the layers begin with.
+        name: prefix of the layer names.
 
     Returns:
         (B, H, W, C).

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from kerasdl.core import checks
 from kerasdl.train.distribute.clusters import cluster_from, environment_of, scheduler_of
 
-from .local_workers import Ended, Share, Workers, cores_here, gpus_here, cannot_run, shares_of
+from .local_workers import Ended, Share, Workers, cannot_run, cores_here, gpus_here, shares_of
 
 PREEMPTED = 75
 FINAL_CODES = range(2, 7)  # deliberate exit codes of the command line; the same call would end the same way

@@ -1,4 +1,4 @@
-"""The few layers that Keras lacks."""
+"""Layers that Keras does not have."""
 
 import lazy_loader
 

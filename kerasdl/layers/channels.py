@@ -1,4 +1,4 @@
-"""Layers that rearrange or sum up the channels of an image, which no built-in layer does at free sizes."""
+"""Channel layers for images of any size: shuffle, slice, statistics, scale."""
 
 import keras
 from keras import ops
@@ -8,12 +8,12 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ChannelShuffle(keras.layers.Layer):
-    """Deals the channels of several groups out in turn, so that the next grouped convolution sees all of them.
+    """Channel shuffle: interleaves the channels of several groups for the next grouped convolution.
 
     Source: ShuffleNet, https://arxiv.org/abs/1707.01083, section 3.1.
 
     Args:
-        groups: how many groups stand one after another; the channels are a multiple of it.
+        groups: number of groups; the channels are a multiple of it.
 
     Input:
         (B, H, W, C) floats.
@@ -22,7 +22,7 @@ class ChannelShuffle(keras.layers.Layer):
         The same shape and dtype.
 
     Raises:
-        ArgumentError: the channels are no multiple of the groups.
+        ArgumentError: the channels are not a multiple of the groups.
 
     Example:
         >>> ChannelShuffle(2)(np.arange(6.0).reshape(1, 1, 1, 6)).numpy().ravel()
@@ -53,13 +53,13 @@ class ChannelShuffle(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ChannelSlice(keras.layers.Layer):
-    """Takes one of several equal parts of the channels.
+    """Channel slice: one of several equal parts of the channels.
 
     Source: the channel split of ShuffleNet v2, https://arxiv.org/abs/1807.11164, section 3.
 
     Args:
-        part: which part, from 0.
-        parts: how many there are; the channels are a multiple of it.
+        part: number of the part, from 0.
+        parts: number of parts; the channels are a multiple of it.
 
     Input:
         (B, H, W, C) floats.
@@ -98,7 +98,7 @@ class ChannelSlice(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ChannelStatistics(keras.layers.Layer):
-    """The mean and the maximum over the channels at each place of an image.
+    """Channel statistics: mean and maximum over the channels at each place of an image.
 
     Source: CBAM, https://arxiv.org/abs/1807.06521, section 3, spatial attention.
 
@@ -123,12 +123,12 @@ class ChannelStatistics(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class LayerScale(keras.layers.Layer):
-    """Multiplies each channel by a learned factor that starts small.
+    """Layer scale: multiplies each channel by a learned factor that starts small.
 
     Source: CaiT, https://arxiv.org/abs/2103.17239, section 2.1.
 
     Args:
-        initial: the factors at the start.
+        initial: initial value of the factors.
 
     Input:
         (B, ..., C) floats.

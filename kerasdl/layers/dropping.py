@@ -1,4 +1,4 @@
-"""Layers that leave parts of a net out while it trains."""
+"""Dropout layers: DropPath (stochastic depth), DropBlock, DropConnect."""
 
 import keras
 from keras import ops
@@ -8,15 +8,15 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class DropPath(keras.layers.Layer):
-    """Sets whole examples to zero by chance while training, and scales up the others; at inference it passes all on.
+    """Stochastic depth: in training sets random whole examples to zero and scales up the others.
 
-    Put on the branch of a residual block, it makes the block's depth random for each example.
+    On the branch of a residual block it makes the depth of the net random for each example.
 
     Source: stochastic depth, https://arxiv.org/abs/1603.09382, section 3, per example as in DeiT.
 
     Args:
-        rate: the chance of an example to be dropped, from 0 to below 1.
-        seed: of the random numbers.
+        rate: probability to drop an example, from 0 to below 1.
+        seed: seed of the random numbers.
 
     Input:
         (B, ...) floats.
@@ -54,16 +54,16 @@ class DropPath(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class DropBlock(keras.layers.Layer):
-    """Sets square parts of each feature map to zero while training, and scales up what is left.
+    """DropBlock: in training sets random square parts of each feature map to zero and scales up the rest.
 
-    Each channel has parts of its own. Maps are scaled by the share that was kept, over the whole batch.
+    The parts differ between channels. The scale follows from the remaining share over the whole batch.
 
     Source: https://arxiv.org/abs/1810.12890, algorithm 1 and equation 1.
 
     Args:
-        rate: the share of places that is dropped, about, from 0 to below 1.
-        size: side of a part in pixels; maps that are smaller are dropped in parts of their own size.
-        seed: of the random numbers.
+        rate: approximate share of dropped places, from 0 to below 1.
+        size: side of a part in pixels; in smaller maps the parts have the size of the map.
+        seed: seed of the random numbers.
 
     Input:
         (B, H, W, C) floats.
@@ -91,7 +91,7 @@ class DropBlock(keras.layers.Layer):
             return inputs
         height, width = (ops.cast(side, "float32") for side in ops.shape(inputs)[1:3])
         rows, columns = ops.minimum(height, float(self.size)), ops.minimum(width, float(self.size))
-        # A part starts where it lies whole inside the map, by so high a chance that `rate` of all places is covered.
+        # A part starts only where it lies inside the map, with a probability such that `rate` of all places is covered.
         room = (height - rows + 1) * (width - columns + 1)
         chance = self.rate * height * width / (rows * columns * room)
         drawn = keras.random.uniform(ops.shape(inputs), seed=self.seed_generator)
@@ -104,9 +104,9 @@ class DropBlock(keras.layers.Layer):
         reach = self.size - 1
         padded = ops.pad(starts, ((0, 0), (reach, 0), (reach, 0), (0, 0)))
         covered = ops.max_pool(padded, self.size, strides=1, padding="valid")
-        kept = 1.0 - covered
-        scale = ops.cast(ops.size(kept), "float32") / ops.maximum(ops.sum(kept), 1.0)
-        return inputs * ops.cast(kept * scale, inputs.dtype)
+        mask = 1.0 - covered
+        scale = ops.cast(ops.size(mask), "float32") / ops.maximum(ops.sum(mask), 1.0)
+        return inputs * ops.cast(mask * scale, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -117,17 +117,17 @@ class DropBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class DropConnect(keras.layers.Dense):
-    """A dense layer that leaves single weights out while it trains, and scales up the others.
+    """DropConnect: a dense layer that in training sets random weights to zero and scales up the others.
 
-    One draw holds for the batch, where the paper draws for each example. At inference all weights are there, where
-    the paper samples a Gaussian.
+    One draw holds for the whole batch; the paper draws for each example. At inference all weights are used; the paper
+    samples a Gaussian.
 
     Source: Wan et al. 2013, Regularization of Neural Networks using DropConnect, section 3.
 
     Args:
         units: outputs.
-        rate: the chance of a weight to be left out, from 0 to below 1.
-        seed: of the random numbers.
+        rate: probability to drop a weight, from 0 to below 1.
+        seed: seed of the random numbers.
         **kwargs: as in `keras.layers.Dense`.
 
     Input:

@@ -1,4 +1,4 @@
-"""Layers and functions that Keras 2 models keep after their migration; `from_tf_keras` puts them in."""
+"""Layers and functions for models migrated from Keras 2 by `from_tf_keras`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerasdl")
 class BearsMask(keras.layers.Layer):
-    """Hands a tensor on with a mask, for a layer that heeds only masks that tensors bear.
+    """Attaches a mask to a tensor, for a layer that reads masks from tensors only.
 
     Input:
         A list of a tensor (B, T, ...) and a boolean mask (B, T).
@@ -40,7 +40,7 @@ class BearsMask(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 def legacy_hard_sigmoid(x: Any) -> Any:
-    """Returns the hard sigmoid of Keras 2, which is steeper than that of Keras 3: 0.2 x + 0.5 from 0 to 1.
+    """Returns the hard sigmoid of Keras 2, 0.2 x + 0.5 clipped to 0 and 1, which is steeper than that of Keras 3.
 
     Args:
         x: a tensor of any shape.

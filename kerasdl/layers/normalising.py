@@ -1,14 +1,14 @@
-"""Normalisation layers that Keras has under another name."""
+"""Instance normalisation, which Keras has as a special case of group normalisation."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable("kerasdl")
 class InstanceNormalization(keras.layers.GroupNormalization):
-    """Normalises each channel of each example by itself: Keras's group normalisation with a channel a group.
+    """Instance normalisation of each channel of each example, a group normalisation with one channel per group.
 
-    Take it for style and images generated one by one; batch norms where batches are large, layer norms in transformers,
-    group norms where batches are small.
+    Use it for style transfer and image generation; batch normalisation for large batches, layer normalisation in
+    transformers, group normalisation for small batches.
 
     Source: https://arxiv.org/abs/1607.08022, equation 3.
 

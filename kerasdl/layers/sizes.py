@@ -1,4 +1,4 @@
-"""Layers that bring a tensor to the size of another, for images whose sides are free."""
+"""Layers that reshape or resize a tensor to the size of another, for images with free sides."""
 
 import keras
 from keras import ops
@@ -6,10 +6,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ReshapeLike(keras.layers.Layer):
-    """Lays tokens out as the image that they came from.
+    """Reshapes tokens to the image that they came from.
 
     Input:
-        Two tensors: tokens (B, H * W, D), row by row, and an image (B, H, W, C), of which the sides alone count.
+        Two tensors: tokens (B, H * W, D), row by row, and an image (B, H, W, C), of which only the sides are used.
 
     Returns:
         (B, H, W, D) of the tokens' dtype.
@@ -34,7 +34,7 @@ class ResizeLike(keras.layers.Layer):
     """Resizes an image to the sides of another, bilinearly.
 
     Input:
-        Two images (B, h, w, D) and (B, H, W, C); of the second the sides alone count.
+        Two images (B, h, w, D) and (B, H, W, C); of the second only the sides are used.
 
     Returns:
         (B, H, W, D) of the first one's dtype.

@@ -1,4 +1,4 @@
-"""Layers over sequences of tokens that need weights or a mask of their own."""
+"""Token layers: class token, position embedding, padding mask."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ClassToken(keras.layers.Layer):
-    """Puts one learned token before a sequence.
+    """Class token: prepends one learned token to a sequence.
 
     Source: https://arxiv.org/abs/2010.11929, equation 1 (after BERT's [CLS]).
 
@@ -36,7 +36,7 @@ class ClassToken(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a learned vector for each position of a sequence of fixed length.
+    """Position embedding: adds a learned vector to each position of a sequence of fixed length.
 
     Source: https://arxiv.org/abs/2010.11929, equation 1.
 
@@ -65,12 +65,12 @@ class PositionEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class PaddingMask(keras.layers.Layer):
-    """Marks the real tokens of a padded batch: true where the id is not the padding's.
+    """Padding mask: true for each token of a padded batch that is not padding.
 
     A layer of its own, since `Embedding(mask_zero=True)` leaves a bare operation in the graph.
 
     Args:
-        padding_id: the token id that fills up short sequences.
+        padding_id: the token id of the padding.
 
     Input:
         (B, T) integers.

@@ -1,4 +1,4 @@
-"""Self-attention within windows, with a bias for the offset between two places."""
+"""Window self-attention of Swin transformers, with a bias for the offset between two places."""
 
 import math
 
@@ -10,12 +10,12 @@ from kerasdl.core import checks
 
 from .windows import check_windows_of, checked_window, relative_positions, shifted_mask
 
-MOST_PAIRS = 2**26  # a layer in a stranger's file may not ask for more memory than this
-FAR = -100.0  # what is added to scores between places that may not see each other, as the authors do
+MOST_PAIRS = 2**26  # limit of memory for a layer in a stranger's file
+FAR = -100.0  # added to the scores of masked pairs, as in the authors' code
 
 
 class _WindowedAttention(keras.layers.Layer):
-    """What both kinds share: query, key and value, the mask of shifted windows, and the projection."""
+    """Base of both kinds: query, key and value, the mask of shifted windows, the projection."""
 
     def __init__(self, heads: int, window: int, image_shape: tuple[int, int], shift: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -83,7 +83,7 @@ class WindowAttention(_WindowedAttention):
         heads: attention heads; the width is a multiple of it.
         window: side of a window in pixels.
         image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
-        shift: by how many pixels the image was rolled, less than the window.
+        shift: pixels by which the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, D) floats, as `WindowPartition` gives them.
@@ -92,8 +92,8 @@ class WindowAttention(_WindowedAttention):
         The same shape and dtype.
 
     Raises:
-        ArgumentError: an argument breaks its range, the width is no multiple of the heads, or the input holds other
-            windows than such an image gives.
+        ArgumentError: an argument breaks its range, the width is not a multiple of the heads, or the windows of the
+            input do not match the image.
 
     Example:
         >>> WindowAttention(3, 7, (56, 56), 3)(keras.Input((64, 49, 96))).shape
@@ -117,10 +117,10 @@ class WindowAttention(_WindowedAttention):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class CosineWindowAttention(_WindowedAttention):
-    """Multi-head self-attention within windows by cosines, its bias a small perceptron of the offset.
+    """Multi-head cosine self-attention within windows, with a bias computed by a perceptron from the offset.
 
     The perceptron has 512 hidden units and reads offsets on a logarithmic scale; the bias it gives lies from 0 to 16.
-    Scores reach 116, more than 16 bits can tell apart: they are computed in the dtype of the weights.
+    Scores reach 116, too large for the precision of 16 bits: they are computed in the dtype of the weights.
 
     Source: Swin transformer V2, https://arxiv.org/abs/2111.09883, section 3.3, equations 2 to 4.
 
@@ -128,7 +128,7 @@ class CosineWindowAttention(_WindowedAttention):
         heads: attention heads; the width is a multiple of it.
         window: side of a window in pixels, 2 or more.
         image_shape: height and width of the image that the windows come from, for the mask of shifted windows.
-        shift: by how many pixels the image was rolled, less than the window.
+        shift: pixels by which the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, D) floats, as `WindowPartition` gives them.
@@ -137,8 +137,8 @@ class CosineWindowAttention(_WindowedAttention):
         The same shape and dtype.
 
     Raises:
-        ArgumentError: an argument breaks its range, the width is no multiple of the heads, or the input holds other
-            windows than such an image gives.
+        ArgumentError: an argument breaks its range, the width is not a multiple of the heads, or the windows of the
+            input do not match the image.
 
     Example:
         >>> CosineWindowAttention(3, 8, (64, 64), 4)(keras.Input((64, 64, 96))).shape
@@ -173,6 +173,6 @@ class CosineWindowAttention(_WindowedAttention):
 
 
 def of_length_one(x):
-    """Scales vectors (..., D) to length one; of zeros, as the keys of padding are, come zeros and a finite gradient."""
+    """Returns vectors (..., D) scaled to length one; zeros, as in padding, stay zeros with a finite gradient."""
     squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.where(squares > 1e-12, squares, 1.0))

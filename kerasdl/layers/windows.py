@@ -1,4 +1,4 @@
-"""Windows of an image, and attention within them, as Swin transformers take them."""
+"""Window partition and merge of Swin transformers, with masks and relative positions."""
 
 import math
 
@@ -11,13 +11,13 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class WindowPartition(keras.layers.Layer):
-    """Cuts an image into square windows, after a cyclic shift; sides that do not fit are padded with zeros.
+    """Window partition: cuts an image into square windows after a cyclic shift, padded with zeros to whole windows.
 
     Source: Swin transformer, https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
 
     Args:
         window: side of a window in pixels.
-        shift: by how many pixels the image is rolled up and left before, less than the window.
+        shift: pixels by which the image is first rolled up and left, less than the window.
 
     Input:
         (B, H, W, C) floats, H and W known.
@@ -26,7 +26,7 @@ class WindowPartition(keras.layers.Layer):
         (B, windows, window * window, C) of the same dtype, row by row.
 
     Raises:
-        ArgumentError: an argument breaks its range, or a side is not known.
+        ArgumentError: an argument breaks its range, or a side is unknown.
 
     Example:
         >>> WindowPartition(7, 3)(keras.Input((56, 56, 96))).shape
@@ -46,7 +46,7 @@ class WindowPartition(keras.layers.Layer):
             x = ops.pad(x, ((0, 0), (0, margins[0]), (0, margins[1]), (0, 0)))
         if self.shift:
             x = ops.roll(x, (-self.shift, -self.shift), axis=(1, 2))
-        # Two steps of five dimensions at most, which every runtime transposes.
+        # Two steps of at most five dimensions, which every runtime can transpose.
         x = ops.reshape(x, (-1, self.window, columns, self.window * channels))
         x = ops.transpose(x, (0, 2, 1, 3))  # (B * rows, columns, window, window * C)
         return ops.reshape(x, (-1, rows * columns, self.window**2, channels))
@@ -64,14 +64,14 @@ class WindowPartition(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class WindowMerge(keras.layers.Layer):
-    """Puts windows together again, undoing `WindowPartition`: its shift and its padding too.
+    """Window merge: the inverse of `WindowPartition`, including its shift and padding.
 
     Source: Swin transformer, https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
 
     Args:
         image_shape: height and width of the image in pixels.
         window: side of a window in pixels.
-        shift: by how many pixels the image was rolled, less than the window.
+        shift: pixels by which the image was rolled, less than the window.
 
     Input:
         (B, windows, window * window, C) floats.
@@ -80,7 +80,7 @@ class WindowMerge(keras.layers.Layer):
         (B, height, width, C) of the same dtype.
 
     Raises:
-        ArgumentError: an argument breaks its range, or the input is not what `WindowPartition` gives of such an image.
+        ArgumentError: an argument breaks its range, or the input does not match the windows of such an image.
 
     Example:
         >>> WindowMerge((56, 56), 7, 3)(keras.Input((64, 49, 96))).shape
@@ -116,13 +116,13 @@ class WindowMerge(keras.layers.Layer):
 
 
 def checked_window(window: int, shift: int) -> tuple[int, int]:
-    """Returns the side of a window, 1 or more, and a shift that is less; else raises `ArgumentError`."""
+    """Returns a window side of 1 or more and a smaller shift; else raises `ArgumentError`."""
     window = checks.at_least("window", window, 1)
     return window, int(checks.within("shift", checks.at_least("shift", shift, 0), 0, window - 1))
 
 
 def check_windows_of(image_shape: tuple[int, int], window: int, shape: tuple) -> None:
-    """Passes where (B, windows, places, C) is an image of those sides in windows; else raises `ArgumentError`."""
+    """Checks that a shape (B, windows, places, C) matches the windows of an image; else raises `ArgumentError`."""
     count = math.prod(-(-side // window) for side in image_shape)
     if tuple(shape[1:3]) != (count, window**2):
         rule = f"an image of {image_shape[0]} x {image_shape[1]} must come as {count} windows of {window**2} places"
@@ -130,7 +130,7 @@ def check_windows_of(image_shape: tuple[int, int], window: int, shape: tuple) ->
 
 
 def relative_positions(window: int) -> np.ndarray:
-    """Returns, for each pair of places of a window, the row of a table of (2 window - 1)^2 offsets: (T, T) integers.
+    """Returns the index of the offset of each pair of places in a table of (2 window - 1)^2: (T, T) integers.
 
     Source: https://arxiv.org/abs/2103.14030, section 3.2, relative position bias.
     """
@@ -140,9 +140,9 @@ def relative_positions(window: int) -> np.ndarray:
 
 
 def shifted_mask(image_shape: tuple[int, int], window: int, shift: int) -> np.ndarray:
-    """Returns which places of each window may see each other: (windows, T, T) booleans.
+    """Returns the attention mask of shifted windows: (windows, T, T) booleans, true for pairs that may attend.
 
-    After the cyclic shift, windows at the border hold parts that are no neighbours in the image.
+    After the cyclic shift, windows at the border hold parts that are not neighbours in the image.
 
     Source: https://arxiv.org/abs/2103.14030, section 3.2 and figure 4.
     """

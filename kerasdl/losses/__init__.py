@@ -1,4 +1,4 @@
-"""The few losses that Keras lacks."""
+"""Losses that Keras does not have."""
 
 import lazy_loader
 

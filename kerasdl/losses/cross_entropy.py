@@ -1,4 +1,4 @@
-"""Cross-entropy in the forms that Keras lacks."""
+"""Cross-entropy with label smoothing for integer labels."""
 
 import keras
 
@@ -7,10 +7,10 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy against smoothed targets (Szegedy et al. 2016, section 7), of whole numbers or shares of classes.
+    """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7), for integer labels or class probabilities.
 
-    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere; of shares
-    (Mixup, CutMix), `(1 - s) * share + s / K`.
+    With K classes and smoothing s the target is `1 - s + s / K` at the label and `s / K` elsewhere; for class
+    probabilities (Mixup, CutMix) it is `(1 - s) * probability + s / K`.
 
     Args:
         smoothing: share of the probability spread evenly, from 0 to below 1.
@@ -28,7 +28,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     """
 
     end = "softmax"
-    """The activation behind which the model gives what the loss takes with from_logits=False."""
+    """Final activation of a model for this loss with from_logits=False."""
 
     def __init__(
         self, smoothing, from_logits=True, reduction="sum_over_batch_size", name="smoothed_cross_entropy", dtype=None

@@ -1,4 +1,4 @@
-"""The focal loss for whole-number labels, which Keras has for one-hot and binary ones alone."""
+"""Focal loss for integer labels; Keras has it for one-hot and binary labels only."""
 
 import keras
 from keras import ops
@@ -8,12 +8,12 @@ from kerasdl.core import checks
 
 @keras.saving.register_keras_serializable("kerasdl")
 class Focal(keras.losses.Loss):
-    """Cross-entropy of whole-number labels in which sure answers count less: -(1 - p)^gamma log p.
+    """Focal loss for integer labels, in which confident predictions count less: -(1 - p)^gamma log p.
 
     Source: https://arxiv.org/abs/1708.02002, equation 4, over classes.
 
     Args:
-        gamma: how much less, 0 or more; 0 is cross-entropy.
+        gamma: strength of that, 0 or more; 0 is cross-entropy.
         from_logits: whether predictions are logits (..., K) rather than probabilities.
         reduction: as in Keras.
         name: as in Keras.
@@ -28,7 +28,7 @@ class Focal(keras.losses.Loss):
     """
 
     end = "softmax"
-    """The activation behind which the model gives what the loss takes with from_logits=False."""
+    """Final activation of a model for this loss with from_logits=False."""
 
     def __init__(self, gamma=2.0, from_logits=True, reduction="sum_over_batch_size", name="focal", dtype=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Figures that Keras lacks, and the thresholds that they depend on."""
+"""Metrics that Keras does not have, and the choice of thresholds."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Precision against recall, and the threshold that trades them best."""
+"""Precision-recall curve, and the threshold of highest F1."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ INK, FAINT = "#1f2937", "#d1d5db"
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Precision and recall of one class at every threshold that makes a difference.
+    """Precision-recall curve of one class, at every distinct threshold.
 
     Example:
         >>> round(float(precision_recall([0.9, 0.8, 0.3], [1, 0, 1]).average_precision), 3)
@@ -22,24 +22,24 @@ class PrecisionRecall:
     """
 
     thresholds: np.ndarray
-    """(N,) scores from high to low: what is at least as high counts as found."""
+    """(N,) scores from high to low; examples with at least this score are predicted positive."""
     precision: np.ndarray
-    """(N,) share of what is found that is right."""
+    """(N,) share of predicted positives that are positive."""
     recall: np.ndarray
-    """(N,) share of what is there that is found."""
+    """(N,) share of positives that are predicted positive."""
 
     @property
     def f1(self) -> np.ndarray:
-        """(N,) the harmonic mean of both."""
+        """Harmonic mean of precision and recall, (N,)."""
         return 2 * self.precision * self.recall / np.maximum(self.precision + self.recall, 1e-12)
 
     @property
     def average_precision(self) -> np.float64:
-        """The precision at each step of recall, weighted by the step; no interpolation."""
+        """Mean precision over the steps of recall, weighted by each step, without interpolation."""
         return np.sum(np.diff(self.recall, prepend=0.0) * self.precision)
 
     def plot(self, path: str | os.PathLike, title: str = "") -> None:
-        """Writes a picture: precision over recall, with the best F1 marked."""
+        """Saves a plot of precision over recall, with the best F1 marked."""
         figure = Figure(figsize=(5, 4), dpi=110, layout="constrained")
         backend_agg.FigureCanvasAgg(figure)
         axes = figure.subplots()
@@ -63,14 +63,14 @@ class PrecisionRecall:
 
 
 def precision_recall(scores, labels) -> PrecisionRecall:
-    """Returns precision and recall of one class at every score that was given.
+    """Returns precision and recall of one class at every distinct score.
 
     Args:
-        scores: (N,) floats, the higher the surer; logits or probabilities.
+        scores: (N,) floats, higher for positives; logits or probabilities.
         labels: (N,) of 0 and 1, at least one 1.
 
     Returns:
-        The trade-off, from the highest threshold down.
+        The curve, from the highest threshold to the lowest.
 
     Raises:
         ArgumentError: the shapes differ, or no label is 1.
@@ -85,7 +85,7 @@ def precision_recall(scores, labels) -> PrecisionRecall:
     if not np.isin(labels, (0, 1)).all() or not labels.any():
         checks.refuse("labels must be 0 or 1, with at least one 1", np.unique(labels)[:8].tolist())
     order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores fall together
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores share a threshold
     right = np.cumsum(labels[order])[last]
     return PrecisionRecall(scores[order][last], right / (last + 1), right / right[-1])
 
@@ -93,14 +93,14 @@ def precision_recall(scores, labels) -> PrecisionRecall:
 def best_threshold(scores, labels) -> float | np.ndarray:
     """Returns the threshold of highest F1 for one class, or for each class by itself.
 
-    Take scores of data that the model was not trained on; what it is worth shows on data that chose nothing.
+    Use scores of data that the model was not trained on, and measure the result on further data.
 
     Args:
-        scores: (N,) or (N, K) floats, the higher the surer.
+        scores: (N,) or (N, K) floats, higher for positives.
         labels: 0 and 1, of the same shape.
 
     Returns:
-        A number, or (K,): scores from it on count as found. It lies half-way to the next lower score.
+        A number, or (K,): scores from it on are positive. It lies half-way to the next lower score.
 
     Raises:
         ArgumentError: the shapes differ, or a class never occurs.
@@ -112,7 +112,7 @@ def best_threshold(scores, labels) -> float | np.ndarray:
     scores, labels = np.asarray(scores, float), np.asarray(labels)
     if scores.ndim == 2 and scores.shape == labels.shape:
         return np.array([best_threshold(*column) for column in zip(scores.T, labels.T, strict=True)])
-    found = precision_recall(scores, labels)
-    place = int(found.f1.argmax())
-    lower = found.thresholds[place + 1] if place + 1 < len(found.thresholds) else found.thresholds[place]
-    return float((found.thresholds[place] + lower) / 2)
+    curve = precision_recall(scores, labels)
+    place = int(curve.f1.argmax())
+    lower = curve.thresholds[place + 1] if place + 1 < len(curve.thresholds) else curve.thresholds[place]
+    return float((curve.thresholds[place] + lower) / 2)

@@ -1,4 +1,4 @@
-"""Models that read sequences of tokens."""
+"""Sequence models over tokens."""
 
 import lazy_loader
 

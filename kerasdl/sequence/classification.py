@@ -1,4 +1,4 @@
-"""The task of naming what a sequence of tokens is about."""
+"""Text classification task over token ids."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,18 +20,18 @@ def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
-    """Cuts or pads each list of token ids to `settings["length"]` with `settings["padding_id"]`."""
+    """Returns token ids cut or padded to `settings["length"]` with `settings["padding_id"]`."""
     if not hasattr(raw, "__len__"):
         checks.refuse("raw must be lists of token ids", type(raw).__name__)
     padded = np.full((len(raw), settings["length"]), settings["padding_id"], np.int32)
     for row, tokens in zip(padded, raw, strict=True):
-        kept = np.asarray(tokens)[: len(row)] if np.ndim(tokens) else None
-        if kept is None or kept.ndim != 1 or (kept.size and kept.dtype.kind not in "iu"):
+        ids = np.asarray(tokens)[: len(row)] if np.ndim(tokens) else None
+        if ids is None or ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             rule = "raw must be lists of token ids, whole numbers"
             checks.refuse(
                 rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first; give one list as [ids]."
             )
-        row[: len(kept)] = kept
+        row[: len(ids)] = ids
     return padded, None
 
 

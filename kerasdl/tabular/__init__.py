@@ -1,4 +1,4 @@
-"""Models that read rows of numbers."""
+"""Tabular models over rows of numbers."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The tasks of naming and of measuring what a row of numbers describes."""
+"""Tabular classification and regression tasks."""
 
 import dataclasses
 from collections.abc import Mapping

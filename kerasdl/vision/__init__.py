@@ -1,4 +1,4 @@
-"""Models that read images."""
+"""Vision models: image classifiers and feature extractors."""
 
 import lazy_loader
 

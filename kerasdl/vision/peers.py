@@ -1,43 +1,43 @@
-"""Names of our layers in PyTorch checkpoints, Hugging Face's and the authors' own, by architecture.
+"""Name maps from kerasdl layers to PyTorch checkpoints of Hugging Face and of the authors, by architecture.
 
-Each map has rows of a pattern for our name and what theirs is: a text, or a function of the numbers in the pattern.
-Ours count from 1, theirs from 0. `kerasdl.weights` knows which arrays a layer of each kind has.
+Each row of a map has a pattern for the kerasdl name, and the name in the checkpoint: a text, or a function of the
+numbers in the pattern. Kerasdl counts from 1, checkpoints from 0. `kerasdl.weights` knows the arrays of each layer.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Four neighbours that are joined into one: ours row by row, theirs column by column.
+# Order of four joined neighbours: kerasdl row by row, checkpoints column by column.
 COLUMN_BY_COLUMN = (0, 2, 1, 3)
 
 
 @dataclass(frozen=True)
 class PeerMap:
-    """Names of one architecture."""
+    """Name map of one architecture."""
 
     prefix: str
-    """What the names of its checkpoints begin with."""
+    """Prefix of the names in its checkpoints."""
     rows: tuple[tuple[str, str | Callable[..., str]], ...]
-    """Patterns of our names, each with theirs."""
+    """Patterns of kerasdl names, each with the name in the checkpoint."""
     merged: str = "(?!)"
-    """Pattern of the layers that read four joined neighbours, which they order otherwise."""
+    """Pattern of the layers that read four joined neighbours, whose order differs in checkpoints."""
 
     def name_of(self, layer: str, layers: Sequence[str]) -> str | None:
-        """Returns what a layer is called there, given the names of all; None where the map does not know it."""
+        """Returns the name of a layer in the checkpoint, from the names of all layers; None if the map has none."""
         for pattern, theirs in self.rows:
-            found = re.fullmatch(pattern, layer)
-            if found:
-                return theirs if isinstance(theirs, str) else theirs(*map(int, found.groups()))
+            match = re.fullmatch(pattern, layer)
+            if match:
+                return theirs if isinstance(theirs, str) else theirs(*map(int, match.groups()))
         if self.flat is None:
             return None
         return self.flat(layer, layers)
 
     flat: Callable[[str, Sequence[str]], str | None] | None = None
-    """Names the layers of blocks that are counted through there, given all our names."""
+    """Function for layers that checkpoints number through all blocks, from a name and all kerasdl names."""
 
     def order_of(self, layer: str) -> tuple[int, ...] | None:
-        """Returns how the four joined neighbours that a layer reads are ordered there; None for other layers."""
+        """Returns the checkpoint's order of the four joined neighbours that a layer reads; None for other layers."""
         return COLUMN_BY_COLUMN if re.fullmatch(self.merged, layer) else None
 
 
@@ -82,7 +82,7 @@ def _swin(prefix: str, merged: str) -> PeerMap:
             (f"{block}mlp_norm", in_block("layernorm_after")),
             (f"{block}mlp_expand", in_block("intermediate.dense")),
             (f"{block}mlp_project", in_block("output.dense")),
-            # Theirs merge at the end of the stage before.
+            # In checkpoints the merge ends the stage before.
             (r"stage(\d+)_merge_norm", lambda stage: f"{prefix}.encoder.layers.{stage - 2}.downsample.norm"),
             (r"stage(\d+)_merge_reduce", lambda stage: f"{prefix}.encoder.layers.{stage - 2}.downsample.reduction"),
             ("norm", f"{prefix}.layernorm"),
@@ -120,11 +120,11 @@ PARTS = {"conv": "convolution", "bn": "normalization"}
 
 
 def _in_residual(prefix: str, layer: str, layers: Sequence[str]) -> str | None:
-    """ResNet and RegNet: the parts of a block are counted, squeeze-and-excitation among them."""
-    found = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+?)_(conv|bn|squeeze|excite)", layer)
-    if not found:
+    """Returns the name of a layer of ResNet or RegNet, whose checkpoints number the parts of a block."""
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+?)_(conv|bn|squeeze|excite)", layer)
+    if not match:
         return None
-    stage, block, place, part = found.groups()
+    stage, block, place, part = match.groups()
     start = f"{prefix}.encoder.stages.{int(stage) - 1}.layers.{int(block) - 1}"
     if place == "shortcut":
         return f"{start}.shortcut.{PARTS[part]}"
@@ -148,12 +148,12 @@ RESNET, REGNET = _residual("resnet"), _residual("regnet")
 
 
 def _through(layer: str, layers: Sequence[str]) -> tuple[int, str, str] | None:
-    """Returns which block of the whole net a layer stands in, from 0, and the place and part that its name says."""
-    found = re.fullmatch(r"(stage\d+_block\d+)_(\w+?)_(conv|bn|squeeze|excite)", layer)
-    if not found:
+    """Returns the number of a layer's block in the whole net, from 0, and the place and part in its name."""
+    match = re.fullmatch(r"(stage\d+_block\d+)_(\w+?)_(conv|bn|squeeze|excite)", layer)
+    if not match:
         return None
     blocks = list(dict.fromkeys(re.findall(r"^stage\d+_block\d+", "\n".join(layers), re.MULTILINE)))
-    return blocks.index(found[1]), found[2], found[3]
+    return blocks.index(match[1]), match[2], match[3]
 
 
 def _in_mobilenet_v2(layer: str, layers: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Weights of other libraries in nets of ours."""
+"""Import of weights from other libraries."""
 
 import lazy_loader
 

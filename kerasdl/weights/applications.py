@@ -1,4 +1,4 @@
-"""Nets of keras.applications as sources of weights, and what each does to pixels."""
+"""Weights of keras.applications nets, and the pixel scaling of each."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ from kerasdl.core.errors import WeightsError
 from .pairing import front_layers
 
 PREFIX = "keras-applications:"
-# What preprocess_input of keras.applications does to levels from 0 to 255, by net; the others do it in the net.
+# Mode of preprocess_input of keras.applications by net; nets without one contain the preprocessing.
 MODES = {
     "caffe": ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"),
     "torch": ("DenseNet121", "DenseNet169", "DenseNet201"),
@@ -22,7 +22,7 @@ MODES = {
 }
 MEANS = np.array([0.485, 0.456, 0.406])
 DEVIATIONS = np.array([0.229, 0.224, 0.225])
-# Of caffe, red first; its nets read blue first, which `reads_blue_first` tells.
+# Means of the mode caffe, red first; its nets read blue first, see `reads_blue_first`.
 LEVELS = np.array([123.68, 116.779, 103.939])
 
 
@@ -30,7 +30,7 @@ def parse(source: str) -> tuple[str, dict[str, Any]]:
     """Returns the name of a net and its settings from `keras-applications:NAME` or `...:NAME(alpha=0.5)`.
 
     Raises:
-        ArgumentError: it names no net of keras.applications.
+        ArgumentError: the source names no net of keras.applications.
     """
     text = source.removeprefix(PREFIX)
     name, _, rest = text.partition("(")
@@ -47,10 +47,10 @@ def parse(source: str) -> tuple[str, dict[str, Any]]:
 
 
 def build_peer(source: str, model: keras.Model, file: str | os.PathLike | None) -> keras.Model:
-    """Builds the peer for the model's image shape, with the weights of a file or, without one, those of ImageNet.
+    """Returns the keras.applications net for the model's image shape, with the weights of a file or of ImageNet.
 
     Raises:
-        ArgumentError: it names no net, or settings that it does not take.
+        ArgumentError: the source names no net, or settings that it does not have.
         WeightsError: the file does not fit, or ImageNet's weights cannot be fetched.
     """
     name, settings = parse(source)
@@ -84,7 +84,7 @@ def _fetched(builder: Any, common: dict, name: str) -> keras.Model:
             return builder(weights="imagenet", **common, **top)
         except ValueError as error:
             reason = error
-        except Exception as error:  # whatever urllib raises without a network
+        except Exception as error:  # urllib raises errors of several kinds without a network
             raise WeightsError(
                 f"ImageNet's weights of {name} could not be fetched ({type(error).__name__}). Bring the .h5 file that "
                 "keras.applications names, and pass its path as file=."
@@ -93,12 +93,12 @@ def _fetched(builder: Any, common: dict, name: str) -> keras.Model:
 
 
 def reads_blue_first(source: str) -> bool:
-    """Tells whether a net of keras.applications wants its channels in the order blue, green, red."""
+    """Returns whether a net of keras.applications reads channels in the order blue, green, red."""
     return parse(source)[0] in MODES["caffe"]
 
 
 def preprocess_of(source: str, peer: keras.Model) -> dict[str, Any]:
-    """Returns, as a setting of image preprocessing, what the levels 0 and 255 become for a net, red first."""
+    """Returns the setting of image preprocessing for a net: values of the levels 0 and 255, red first."""
     name, _ = parse(source)
     if name in MODES["caffe"]:
         return {"scale": ((0 - LEVELS).tolist(), (255 - LEVELS).tolist())}
@@ -110,7 +110,7 @@ def preprocess_of(source: str, peer: keras.Model) -> dict[str, Any]:
 
 
 def preprocess_in(peer: keras.Model) -> dict[str, Any] | None:
-    """Returns what the layers in front of a net make of the levels 0 and 255; None where there are none."""
+    """Returns the values of the levels 0 and 255 after a net's own preprocessing layers; None without such layers."""
     layers = front_layers(peer)
     if not layers:
         return None

@@ -1,4 +1,4 @@
-"""Whether two nets with the same weights compute the same: equal structure alone does not say so."""
+"""Numerical equivalence of two nets with the same weights, since equal structure alone does not prove it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,23 +12,23 @@ from kerasdl.core.errors import ArgumentError
 from .pairing import FRONT
 
 FREE_SIDE, IMAGES = 64, 2
-BOUND = 1e-3  # of the largest answer; rounding in another order stays well below
+BOUND = 1e-3  # of the largest output; different rounding stays well below
 
 
 def difference(
     model: keras.Model, peer: keras.Model, *, head: str | None, ends: tuple[str | None, str | None], blue_first: bool
 ) -> float | None:
-    """Returns the largest difference of what two nets answer to random inputs, as a share of the largest answer.
+    """Returns the largest difference between the outputs of two nets for random inputs, relative to the largest output.
 
     Args:
         model: a functional model.
         peer: the net that its weights came from.
-        head: the model's layer that answers, where it was not filled; then what comes before it is compared.
-        ends: with such a head, the peer's last layer, None where it has none; else not used.
-        blue_first: whether the peer reads the channels the other way round.
+        head: name of the model's last layer, if its weights were not imported; then its inputs are compared.
+        ends: names of the last layers of both; the second one, if any, is left out of the comparison with such a head.
+        blue_first: whether the peer reads blue first.
 
     Returns:
-        A share, or None where the two cannot be compared: inputs of other shapes, or nets without a flat end.
+        A relative difference; None if the two cannot be compared: inputs of other shapes, or a nested last layer.
     """
     shapes = [each.input_shape[1:] if len(each.inputs) == 1 else None for each in (model, peer)]
     if None in shapes or not _alike(*shapes):
@@ -37,23 +37,23 @@ def difference(
     rng = np.random.default_rng(0)
     front = _front(peer)
     raw = rng.uniform(0.0, 255.0, (IMAGES, *sides)) if front else rng.normal(size=(IMAGES, *sides))
-    theirs = raw.astype("float32")
-    mine = theirs
+    peer_inputs = raw.astype("float32")
+    inputs = peer_inputs
     for layer in front:
-        mine = layer(mine)
-    mine = keras.ops.convert_to_numpy(mine)
+        inputs = layer(inputs)
+    inputs = keras.ops.convert_to_numpy(inputs)
     if blue_first:
-        mine = mine[..., ::-1]
+        inputs = inputs[..., ::-1]
     if head is not None:
         model, peer = _until(model, head), _until(peer, ends[1]) if ends[1] else peer
         if model is None or peer is None:
             return None
     with _answering_logits(peer):
-        expected = keras.ops.convert_to_numpy(peer(theirs, training=False)).reshape(IMAGES, -1)
-    given = keras.ops.convert_to_numpy(model(mine, training=False)).reshape(IMAGES, -1)
-    if given.shape != expected.shape:
+        expected = keras.ops.convert_to_numpy(peer(peer_inputs, training=False)).reshape(IMAGES, -1)
+    outputs = keras.ops.convert_to_numpy(model(inputs, training=False)).reshape(IMAGES, -1)
+    if outputs.shape != expected.shape:
         return None
-    return float(np.abs(given - expected).max() / max(1.0, np.abs(expected).max()))
+    return float(np.abs(outputs - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def _alike(one: tuple, other: tuple) -> bool:
@@ -69,13 +69,13 @@ def _front(peer: keras.Model) -> list[keras.layers.Layer]:
 def _until(model: keras.Model, layer: str) -> keras.Model | None:
     try:
         return keras.Model(model.inputs, model.get_layer(layer).input)
-    except (ValueError, AttributeError, ArgumentError):  # it stands in a nested model
+    except (ValueError, AttributeError, ArgumentError):  # the layer is in a nested model
         return None
 
 
 @contextmanager
 def _answering_logits(peer: keras.Model) -> Iterator[None]:
-    """Leaves out the softmax at the end of a net: probabilities of random inputs are too much alike."""
+    """Removes the final softmax of a net inside the block: probabilities of random inputs are too similar."""
     last: Any = peer.layers[-1]
     activation = getattr(last, "activation", None)
     try:

@@ -1,4 +1,4 @@
-"""`import_weights`: the weights of a peer's net in one of ours."""
+"""Weight import: `import_weights` fills a model from a net of another library."""
 
 import os
 from pathlib import Path
@@ -25,28 +25,27 @@ FORMS = (
 def import_weights(
     model: keras.Model, source: str | os.PathLike | keras.Model, *, file: str | os.PathLike | None = None
 ) -> ImportReport:
-    """Fills a model with the weights of another library's net of the same architecture.
+    """Fills a model with the weights of a net of the same architecture from another library.
 
-    Keras nets are paired by structure, whatever their layers are called; then both must answer random inputs alike.
-    PyTorch checkpoints are paired by name. Either all weights are taken or none. A head for another number of classes
-    is left as it is, and the report says so. Nets that read blue first (VGG and ResNet of keras.applications) get the
-    channels of their first kernel turned round, so that images stay red first.
+    Keras nets are paired by structure, independent of layer names; then both must give equal outputs for random inputs.
+    PyTorch checkpoints are paired by name. Either all weights are imported or none. A head for another number of
+    classes is unchanged, and the report says so. For nets that read blue first (VGG and ResNet of keras.applications)
+    the channels of the first kernel are reversed, so that images stay red first.
 
     Args:
-        model: a functional model of ours, or of your own with the structure of the source.
+        model: a functional model of kerasdl, or one of your own with the structure of the source.
         source: `"keras-applications:MobileNetV2"`, with settings as `"keras-applications:MobileNetV2(alpha=0.35)"`;
             `"keras-hub:PRESET"`, a folder or a name; `"hf://owner/name"`, or a folder or file of safetensors; a
-            PyTorch checkpoint (.pth, .pt, .bin), of which nothing but tensors is read; a .keras file; or a Keras
-            model. What is no path and no model may reach the network.
-        file: for `keras-applications:`, a local .h5, .weights.h5 or .keras file; without it ImageNet's weights are
-            fetched.
+            PyTorch checkpoint (.pth, .pt, .bin), from which only tensors are read; a .keras file; or a Keras model. Any
+            other source than a path or a model may use the network.
+        file: for `keras-applications:`, a local .h5, .weights.h5 or .keras file; None downloads ImageNet's weights.
 
     Returns:
-        What was taken, and what the peer does to pixels.
+        The report: number of imported weights, and the pixel scaling of the source.
 
     Raises:
-        ArgumentError: the source has no known form.
-        WeightsError: it does not fit, where the text names the first layer that differs, with both shapes, or it
+        ArgumentError: the source has an unknown form.
+        WeightsError: the source does not fit (the text names the first layer that differs, with both shapes), or it
             computes something else.
 
     Example:
@@ -62,9 +61,9 @@ def import_weights(
     text = os.fspath(source)
     if text.startswith(applications.PREFIX):
         peer = applications.build_peer(text, model, file)
-        turned = applications.reads_blue_first(text)
-        told = text if file is None else f"{text} in {file}"
-        return _by_structure(model, peer, told, applications.preprocess_of(text, peer), blue_first=turned)
+        blue_first = applications.reads_blue_first(text)
+        origin = text if file is None else f"{text} in {file}"
+        return _by_structure(model, peer, origin, applications.preprocess_of(text, peer), blue_first=blue_first)
     if text.startswith(keras_hub.PREFIX):
         peer, preprocess = keras_hub.load(text)
         return _by_structure(model, peer, text, preprocess)
@@ -88,11 +87,11 @@ def _loaded(path: str) -> keras.Model:
 
 
 def _by_structure(
-    model: keras.Model, peer: keras.Model, told: str, preprocess: dict[str, Any] | None, *, blue_first: bool = False
+    model: keras.Model, peer: keras.Model, origin: str, preprocess: dict[str, Any] | None, *, blue_first: bool = False
 ) -> ImportReport:
     mine, theirs = weight_groups(model), weight_groups(peer)
     head = _head(model)
-    without = bool(mine) and mine[-1].layer == head and len(theirs) == len(mine) - 1  # a peer without its top
+    without = bool(mine) and mine[-1].layer == head and len(theirs) == len(mine) - 1  # a source without its head
     pairs, headed = pair(mine[:-1] if without else mine, theirs, head)
     if blue_first:
         kernel, array = pairs[0]
@@ -100,14 +99,15 @@ def _by_structure(
     before = model.get_weights()
     numbers, whole = assign(pairs), headed and not without
     ends = (head, None if without else theirs[-1].layer)
-    found = difference(model, peer, head=None if whole else head, ends=ends, blue_first=blue_first)
-    if found is not None and found > BOUND:
+    gap = difference(model, peer, head=None if whole else head, ends=ends, blue_first=blue_first)
+    if gap is not None and gap > BOUND:
         model.set_weights(before)
         raise WeightsError(
-            f"weights must come from a net that computes the same; {told} has the structure of {model.name!r}, but its "
-            f"answers to random inputs differ by {found:.2g} of the largest. Padding, epsilon or activation may differ."
+            f"weights must come from a net that computes the same; {origin} has the structure of {model.name!r}, but "
+            f"its answers to random inputs differ by {gap:.2g} of the largest. Padding, epsilon or activation may "
+            "differ."
         )
-    return ImportReport(told, numbers, whole, preprocess, found)
+    return ImportReport(origin, numbers, whole, preprocess, gap)
 
 
 def _head(model: keras.Model) -> str | None:

@@ -1,4 +1,4 @@
-"""Presets of KerasHub as sources of weights."""
+"""Weights of KerasHub presets."""
 
 import keras
 
@@ -10,7 +10,7 @@ PREFIX = "keras-hub:"
 
 
 def load(source: str) -> tuple[keras.Model, dict | None]:
-    """Returns the net of a preset, a folder or a name that KerasHub knows, and what its converter does to pixels.
+    """Returns the net of a KerasHub preset, a folder or a name, and the pixel scaling of its converter.
 
     Raises:
         MissingPackageError: keras_hub is not installed.
@@ -22,7 +22,7 @@ def load(source: str) -> tuple[keras.Model, dict | None]:
 
 
 def scale_of(converter) -> dict:
-    """Returns what an image converter makes of the levels 0 and 255 of each channel."""
+    """Returns the values of the levels 0 and 255 of each channel after an image converter."""
     factor, offset = (1.0 if converter.scale is None else converter.scale), converter.offset or 0.0
     factors, offsets = (list(each) if isinstance(each, (list, tuple)) else [each] * 3 for each in (factor, offset))
     high = [255.0 * one + other for one, other in zip(factors, offsets, strict=True)]

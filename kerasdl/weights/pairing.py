@@ -1,8 +1,8 @@
-"""Which layer of one net stands for which of another, told by the structure of both graphs.
+"""Pairing of the layers of two nets by the structure of their graphs.
 
-Both are walked back from their outputs. Where branches are joined in a fixed order (concatenation, attention), that
-order is kept; where the order means nothing (sums, products), the branch with more layers that hold weights goes first.
-Layers that hold weights are then met in the same order in both nets, whatever their names.
+Both graphs are traversed from their outputs. Branches of ordered operations (concatenation, attention) keep their
+order; of commutative ones (sums, products) the branch with more weighted layers goes first. The layers with weights
+then come in the same order in both nets, independent of their names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,16 +21,16 @@ FRONT = (keras.layers.Rescaling, keras.layers.Normalization)
 
 @dataclass(frozen=True)
 class WeightGroup:
-    """Weights that belong together: those of a layer, or of one of the two convolutions of a separable one."""
+    """Group of weights: those of a layer, or of one of the two convolutions of a separable one."""
 
     layer: str
-    """The name of the layer."""
+    """Name of the layer."""
     arrays: tuple[Any, ...]
-    """Its variables, or arrays, in the order that Keras gives them."""
+    """Its variables, or arrays, in Keras's order."""
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shape of each."""
+        """Shape of each array."""
         return [tuple(array.shape) for array in self.arrays]
 
 
@@ -38,34 +38,34 @@ class WeightGroup:
 class _Node:
     operation: keras.Operation
     sources: list["_Node"]
-    weighted: set[int] = field(default_factory=set)  # operations with weights, up to and with this one
+    weighted: set[int] = field(default_factory=set)  # operations with weights up to this one, inclusive
 
 
 def weight_groups(model: keras.Model) -> list[WeightGroup]:
-    """Returns what holds weights in a functional model, nested models opened, in the order of its structure.
+    """Returns the weight groups of a functional model in the order of its structure, nested models included.
 
-    Layers that only prepare pixels, `Rescaling` and `Normalization`, are left out.
+    Layers that only preprocess pixels, `Rescaling` and `Normalization`, are left out.
 
     Raises:
         ArgumentError: the model has no graph.
     """
     outputs = keras.tree.flatten(replay(model, [_Node(None, []) for _ in model.inputs], _node_of))
     order: list[keras.Operation] = []
-    seen: set[int] = set()
+    visited: set[int] = set()
     for output in outputs:
-        _visit(output, order, seen)
+        _visit(output, order, visited)
     return [group for operation in order for group in _groups_of(operation)]
 
 
 def pair(
     target: Sequence[WeightGroup], source: Sequence[WeightGroup], head: str | None = None
 ) -> tuple[list[tuple], bool]:
-    """Returns each variable of one net with the array that it takes from another.
+    """Returns pairs of a variable of one net and its array from another.
 
     Args:
         target: the weight groups of the net to fill.
-        source: those of the other, in the same order.
-        head: the layer of the target that answers; where it alone differs, by its number of outputs, it is left out.
+        source: the weight groups of the other, in the same order.
+        head: name of the last layer of the target; if only its number of outputs differs, it is left out.
 
     Returns:
         Pairs (variable, array), and whether the head is among them.
@@ -102,7 +102,7 @@ def pair(
 
 
 def assign(pairs: Iterable[tuple]) -> int:
-    """Gives every variable the array that it is paired with; returns how many numbers that were."""
+    """Assigns to every variable its paired array; returns the number of assigned numbers."""
     count = 0
     for variable, array in pairs:
         value = np.asarray(array)
@@ -112,7 +112,7 @@ def assign(pairs: Iterable[tuple]) -> int:
 
 
 def front_layers(model: keras.Model) -> list[keras.Layer]:
-    """Returns the layers in front of a model that only prepare pixels."""
+    """Returns the layers of a model that only preprocess pixels."""
     return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, FRONT)]
 
 
@@ -122,14 +122,14 @@ def _node_of(operation: keras.Operation):
         node = _Node(operation, sources, set().union(*(source.weighted for source in sources)))
         if _groups_of(operation):
             node.weighted.add(id(operation))
-        outputs = len(operation._inbound_nodes[0].output_tensors)  # Keras has no public name for it
+        outputs = len(operation._inbound_nodes[0].output_tensors)  # no public name in Keras
         return node if outputs == 1 else [node] * outputs
 
     return call
 
 
-def _visit(node: _Node, order: list, seen: set[int]) -> None:
-    waiting = [(node, iter(_ordered(node)))]  # no recursion: nets are deeper than Python's stack
+def _visit(node: _Node, order: list, visited: set[int]) -> None:
+    waiting = [(node, iter(_ordered(node)))]  # no recursion, since nets are deeper than Python's stack
     entered = {id(node)}
     while waiting:
         current, sources = waiting[-1]
@@ -139,8 +139,8 @@ def _visit(node: _Node, order: list, seen: set[int]) -> None:
             waiting.append((following, iter(_ordered(following))))
             continue
         waiting.pop()
-        if current.operation is not None and id(current.operation) not in seen:
-            seen.add(id(current.operation))
+        if current.operation is not None and id(current.operation) not in visited:
+            visited.add(id(current.operation))
             order.append(current.operation)
 
 
@@ -168,5 +168,5 @@ def _fits_but_for_outputs(mine: WeightGroup, theirs: WeightGroup) -> bool:
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
-    # A dense layer may be a 1x1 convolution there, and a depthwise one a convolution with a group for each channel.
+    # A dense layer may be a 1x1 convolution in the other net, and a depthwise one a grouped convolution.
     return tuple(size for size in shape if size != 1)

@@ -1,4 +1,4 @@
-"""A bundle around a net with a peer's weights, ready to be fine-tuned."""
+"""Bundles with imported weights, ready for fine-tuning."""
 
 import os
 from pathlib import Path
@@ -22,21 +22,21 @@ def bundle_from(
     image_shape: tuple[int, int, int] | None = None,
     **arguments: Any,
 ) -> Bundle:
-    """Builds one of our nets with a peer's weights, and wraps it with the peer's own preprocessing.
+    """Returns a bundle of a kerasdl net with imported weights and the preprocessing of their source.
 
     Args:
         source: as in `import_weights`, a text.
-        model: the name of our net; for `keras-applications:` the registry knows it.
+        model: the name of the kerasdl net; None takes that of a `keras-applications:` net from the registry.
         file: as in `import_weights`.
         image_shape: height, width and channels in pixels; None takes the net's own.
-        **arguments: what our net's function takes beside.
+        **arguments: further arguments of the net's function.
 
     Returns:
-        A bundle named for the net, its labels numbers.
+        A bundle with the name of the net and numbered labels.
 
     Raises:
-        ArgumentError: no net of ours is known for the source.
-        UnknownNameError: there is no such net, or no such peer.
+        ArgumentError: no kerasdl net is known for the source.
+        UnknownNameError: there is no such net in kerasdl or in the source library.
         WeightsError: the weights do not fit.
 
     Example:
@@ -48,8 +48,8 @@ def bundle_from(
     """
     name = model or _ours(source)
     sized = {} if image_shape is None else {"image_shape": tuple(image_shape)}
-    given = {"classes": 1000, **spec(name).arguments, **arguments, **sized}
-    net = build(name, **given)
+    settings = {"classes": 1000, **spec(name).arguments, **arguments, **sized}
+    net = build(name, **settings)
     report = import_weights(net, source, file=file)
     return Bundle.of(
         net,
@@ -58,7 +58,7 @@ def bundle_from(
         preprocess={"image_shape": net.input_shape[1:], **(report.preprocess or {"scale": (-1.0, 1.0)})},
         labels=[f"class {number}" for number in range(net.output_shape[-1])],
         builder=name,
-        arguments=given,
+        arguments=settings,
         provenance={
             "weights from": source if file is None else f"{source}, {Path(file).name}",
             "head": "the peer's" if report.head else "fresh",

@@ -1,4 +1,4 @@
-"""What an import of weights did."""
+"""Report of a weight import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What `import_weights` did.
+    """Report of `import_weights`.
 
     Example:
         >>> report = import_weights(kerasdl.build("mlp"), kerasdl.build("mlp"))
@@ -16,18 +16,18 @@ class ImportReport:
     """
 
     source: str
-    """Where the weights came from."""
+    """Source of the weights."""
     numbers: int
-    """How many numbers were taken."""
+    """Number of imported numbers."""
     head: bool
-    """Whether the head's were among them; not where it answers another number of classes."""
+    """True if the head was imported; False if it has another number of classes."""
     preprocess: Mapping[str, Any] | None
-    """What the peer does to pixels, as a setting of a bundle's preprocessing; None where it is not known."""
+    """Pixel scaling of the source, as a setting of a bundle's preprocessing; None if unknown."""
     difference: float | None = None
-    """The largest difference of the two nets' answers to the same random inputs, as a share of the largest answer;
-    None where they were not compared."""
+    """Largest difference between the outputs of both nets for the same random inputs, relative to the largest output;
+    None if they were not compared."""
     notes: tuple[str, ...] = ()
-    """What else to know."""
+    """Further remarks."""
 
     def __str__(self) -> str:
         head = "" if self.head else "; the head is fresh, as it answers another number of classes"

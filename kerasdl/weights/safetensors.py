@@ -1,4 +1,4 @@
-"""Reads safetensors: a header of JSON that says where each array stands, then raw bytes. Nothing in it is executed."""
+"""Reader of safetensors: a JSON header with the place of each array, then raw bytes. Nothing is executed."""
 
 import json
 import math
@@ -16,12 +16,12 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file, or of a folder with model.safetensors or its parts, by name; floats as float32.
+    """Returns the arrays of a file, or of a folder with model.safetensors or its shards, by name; floats as float32.
 
-    Arrays are mapped into memory and read where they are used.
+    Arrays are memory-mapped and read on first use.
 
     Raises:
-        WeightsError: nothing is there, or the file is damaged.
+        WeightsError: the file does not exist or is damaged.
 
     Example:
         >>> read("vit/model.safetensors")["classifier.bias"].shape

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints as sources of weights, safetensors or .pth: paired by name by the maps that families register."""
+"""Weights of PyTorch checkpoints, safetensors or .pth, paired by the name maps that families register."""
 
 import importlib
 import json
@@ -25,10 +25,10 @@ KINDS = ("hugging-face", "torch")
 
 
 def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
-    """Fills a model from a checkpoint, all or nothing; see `import_weights`.
+    """Fills a model with the weights of a checkpoint, all or none; see `import_weights`.
 
     Raises:
-        WeightsError: it does not fit; the text names the first layer, with both shapes.
+        WeightsError: the checkpoint does not fit; the text names the first layer that differs, with both shapes.
     """
     place = _fetched(source) if source.startswith(REMOTE) else Path(source)
     arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
@@ -43,8 +43,8 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
         module = peer.name_of(layer.name, names)
         if module is None:
             _refuse(layer, [tuple(weight.shape) for weight in layer.weights], "no layer of that kind")
-        found = list(arrays_for(layer, module, peer.order_of(layer.name)))
-        changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in found]
+        transfers = list(arrays_for(layer, module, peer.order_of(layer.name)))
+        changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in transfers]
         changed = [(variable, change(array)) for variable, array, change in changed]
         if isinstance(layer, own.PositionEmbedding):
             changed = [(variable, _resized(array, variable, layer, notes)) for variable, array in changed]
@@ -72,7 +72,7 @@ def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:
 
 
 def _array(arrays: dict[str, np.ndarray], name: str, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
-    for known in (name, name.replace("cls_classifier", "classifier")):  # of a DeiT without a teacher
+    for known in (name, name.replace("cls_classifier", "classifier")):  # DeiT without a teacher
         if known in arrays:
             return arrays[known]
     _refuse(layer, [tuple(variable.shape)], f"no array {name!r}")
@@ -88,18 +88,18 @@ def _refuse(layer: keras.Layer, mine: list, theirs: Any, module: str | None = No
 
 
 def _resized(array: np.ndarray, variable: keras.Variable, layer: keras.Layer, notes: list[str]) -> np.ndarray:
-    """Brings the positions of square images to another size, those of the tokens in front left as they are."""
-    have, want = array.shape[1], variable.shape[1]
-    if have == want or array.shape[2] != variable.shape[2]:
+    """Returns position embeddings resized for square images of another size; those of extra tokens are unchanged."""
+    old, new = array.shape[1], variable.shape[1]
+    if old == new or array.shape[2] != variable.shape[2]:
         return array
-    front = next((count for count in (1, 2) if all(np.sqrt(n - count) % 1 == 0 for n in (have, want))), None)
+    front = next((count for count in (1, 2) if all(np.sqrt(n - count) % 1 == 0 for n in (old, new))), None)
     if front is None:
-        return array  # which the caller refuses, with both shapes
-    sides = [int(np.sqrt(n - front)) for n in (have, want)]
+        return array  # the caller refuses it, with both shapes
+    sides = [int(np.sqrt(n - front)) for n in (old, new)]
     grid = np.asarray(array[:, front:]).reshape(1, sides[0], sides[0], -1)
     grid = keras.ops.image.resize(grid, (sides[1], sides[1]), interpolation="bicubic")
     notes.append(f"positions were resized from {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
-    tokens = keras.ops.convert_to_numpy(grid).reshape(1, want - front, -1)
+    tokens = keras.ops.convert_to_numpy(grid).reshape(1, new - front, -1)
     return np.concatenate([array[:, :front], tokens], axis=1)
 
 

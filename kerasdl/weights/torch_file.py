@@ -1,6 +1,6 @@
-"""Reader of PyTorch checkpoints (.pth, .pt, .bin) without PyTorch: tensors by name, and nothing that runs code.
+"""Reader of PyTorch checkpoints (.pth, .pt, .bin) without PyTorch: tensors by name, without running code.
 
-A checkpoint is a pickle that names storages, and the bytes of those. Only what builds a tensor may be named in it.
+A checkpoint is a pickle that names storages, and the bytes of these. Only the names that build a tensor are allowed.
 """
 
 import collections
@@ -30,7 +30,7 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the form before 2020, several pickles in a row
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before 2020, several pickles in a row
 MAX_PICKLE = 100 * 2**20
 MAX_DEPTH = 4
 
@@ -44,7 +44,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers of one dtype that tensors look into."""
+    """Storage: numbers of one dtype that tensors refer to."""
 
     kind: Kind
     key: str
@@ -53,7 +53,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor: where it lies in its storage, in numbers."""
+    """Tensor as a view of its storage; offset and strides count numbers."""
 
     storage: Storage
     offset: int
@@ -64,12 +64,12 @@ class View:
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Returns the tensors of a checkpoint by name; floats as float32.
 
-    Where the state stands inside a larger record, such as `{"state_dict": ..., "epoch": 3}`, the one mapping that
-    holds tensors is taken.
+    If the state is part of a larger record, such as `{"state_dict": ..., "epoch": 3}`, the only mapping that holds
+    tensors is read.
 
     Raises:
-        WeightsError: nothing is there, the file is damaged, it holds several networks, or it names something that is
-            no part of a tensor.
+        WeightsError: the file does not exist or is damaged, it holds several networks, or it names something other than
+            a part of a tensor.
 
     Example:
         >>> read("efficientnet-lite0.pth")["_fc.bias"].shape
@@ -87,7 +87,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path} {error}") from None
     except RecursionError:
         raise WeightsError(f"{path} must be a sound PyTorch checkpoint; its records are nested too deep.") from None
-    except Exception as error:  # a pickle of a stranger can fail in any way
+    except Exception as error:  # a stranger's pickle can fail in any way
         raise WeightsError(f"{path} must be a sound PyTorch checkpoint; got: {str(error)[:200]}") from error
 
 
@@ -128,14 +128,14 @@ def _read_row(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
 
 
 class Reader(pickle.Unpickler):
-    """An unpickler that builds tensors, dicts and plain values, and refuses every other name."""
+    """Unpickler that builds tensors, dicts and plain values, and refuses any other name."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns what stands for an allowed name."""
+        """Returns the substitute for an allowed name; refuses any other name."""
         if module in ("torch", "torch.storage") and name in DTYPES:
             return Kind(name)
         allowed = {
@@ -152,7 +152,7 @@ class Reader(pickle.Unpickler):
         return allowed[module, name]
 
     def persistent_load(self, record: Any) -> Storage:
-        """Returns a storage by the record that a tensor refers to."""
+        """Returns the storage for the record in a tensor."""
         _, kind, key, _, count = record[:5]
         if len(record) > 5 and record[5] is not None:
             raise WeightsError("must hold no views of storages, as PyTorch before 0.4 wrote them.")
@@ -205,16 +205,16 @@ def _arrays(state: Any, bytes_of: Callable[[Storage], bytes]) -> dict[str, np.nd
 
 
 def _only_network(state: Any) -> dict[str, View]:
-    found = _networks(state)
-    if len(found) != 1:
+    networks = _networks(state)
+    if len(networks) != 1:
         raise WeightsError(
-            f"must hold the tensors of one network; it holds {len(found)}. Save its `state_dict()` by itself."
+            f"must hold the tensors of one network; it holds {len(networks)}. Save its `state_dict()` by itself."
         )
-    return found[0]
+    return networks[0]
 
 
 def _networks(state: Any, depth: int = 0) -> list[dict[str, View]]:
-    """Returns the mappings of names to tensors that a record holds, the outermost ones."""
+    """Returns the outermost mappings of names to tensors in a record."""
     if not isinstance(state, Mapping) or depth > MAX_DEPTH:
         return []
     views = {name: value for name, value in state.items() if isinstance(value, View) and isinstance(name, str)}

@@ -1,4 +1,4 @@
-"""Which arrays of a PyTorch checkpoint fill a layer of each kind, and how they are turned."""
+"""Arrays of a PyTorch checkpoint for each kind of layer, and their transpositions."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,12 +11,12 @@ ArrayTransfers = Iterator[tuple[keras.Variable, str, Callable[[np.ndarray], np.n
 
 
 def arrays_for(layer: keras.Layer, module: str, order: tuple[int, ...] | None = None) -> ArrayTransfers:
-    """Yields each variable of a layer with the name of its array and what is done to that.
+    """Yields each variable of a layer with the name of its array and the function that converts it.
 
     Args:
-        layer: a built layer of ours.
-        module: what it is called in the checkpoint.
-        order: how four joined neighbours, which the layer reads, are ordered there.
+        layer: a built Keras layer.
+        module: its name in the checkpoint.
+        order: order of four joined neighbours in the checkpoint, for a layer that reads them.
     """
     if isinstance(layer, keras.layers.MultiHeadAttention):
         yield from _attention(layer, module)

@@ -60,7 +60,7 @@ class Crop(Geometric):
     margin: int = 4
     """Pixels by which it moves at most, in each direction."""
     fill: float = 0.0
-    """What stands where the image ends."""
+    """Value outside of the image."""
 
     def __post_init__(self):
         checks.at_least("margin", self.margin, 0)
@@ -125,7 +125,7 @@ class Affine(Geometric):
     translate: float = 0.0
     """Share of height and width at most, in both directions."""
     fill: float = 0.0
-    """What stands where the image ends."""
+    """Value outside of the image."""
 
     def __post_init__(self):
         for name, high in {"rotate": 180.0, "shear": 2.0, "zoom": 4.0, "translate": 1.0}.items():

@@ -10,7 +10,7 @@ import tensorflow as tf
 from .geometry import centred
 from .transforms import moved
 
-GREY = 128.0  # what stands where a moved image ends, as in the authors' code
+GREY = 128.0  # value outside of a moved image, as in the authors' code
 SMOOTH = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13.0
 
 

@@ -21,7 +21,7 @@ def smoothed(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tens
     Args:
         labels: integers (B,) or (B, 1), or shares already, (B, K).
         classes: K.
-        smoothing: what is spread, from 0 to below 1.
+        smoothing: label smoothing, from 0 to below 1.
 
     Returns:
         (B, K) float32, each row of sum 1.

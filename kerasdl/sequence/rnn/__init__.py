@@ -1,4 +1,4 @@
-"""Recurrent models."""
+"""Recurrent models over tokens."""
 
 import lazy_loader
 

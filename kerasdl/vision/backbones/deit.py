@@ -1,4 +1,4 @@
-"""DeiT: vision transformers that learn from images alone, by a token that listens to a teacher.
+"""DeiT: vision transformers trained on ImageNet alone, with a distillation token that learns from a teacher.
 
 Source: https://arxiv.org/abs/2012.12877. The plain forms are ViTs under the paper's names.
 
@@ -25,7 +25,7 @@ FORMS = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
         for name, (width, heads) in FORMS.items()
         for suffix, distilled in (("", False), ("_distilled", True))
     },
-    # A second token, its position and its head are what the distilled forms have more.
+    # The distilled forms have in addition a second token, its position and its head.
     params={
         "deit_tiny": 5_717_416,
         "deit_small": 22_050_664,
@@ -51,7 +51,7 @@ def deit(
     dropout: float = 0.0,
     drop_path: float = 0.0,
 ) -> keras.Model:
-    """DeiT, the vision transformer that needs no larger data set than ImageNet.
+    """DeiT, the vision transformer trained on ImageNet alone.
 
     A distilled form answers with the mean of two heads. What they say apart, for training by
     labels and by a teacher, is `keras.Model(model.input, [model.get_layer("head").output,
@@ -90,6 +90,6 @@ def deit(
     if distilled:
         x = token_at(tokens, 1, name="distillation_token_out")
         x = layers.Dropout(dropout, name="distillation_head_drop")(x)
-        heard = layers.Dense(classes, dtype="float32", name="distillation_head")(x)
-        logits = layers.Average(dtype="float32", name="mean_of_heads")([logits, heard])
+        distilled_logits = layers.Dense(classes, dtype="float32", name="distillation_head")(x)
+        logits = layers.Average(dtype="float32", name="mean_of_heads")([logits, distilled_logits])
     return keras.Model(image, logits, name="deit")

@@ -1,4 +1,4 @@
-"""DenseNet: every layer is joined to all before it in its stage (https://arxiv.org/abs/1608.06993).
+"""DenseNet: every layer reads all layers before it in its stage (https://arxiv.org/abs/1608.06993).
 
 Deviations: batch-norm momentum 0.9 in place of Keras's 0.99, so that short runs learn the statistics too.
 """

@@ -32,7 +32,7 @@ def branches_of(row) -> tuple:
 
 
 def ceil_pool(x, size: int, *, name: str):
-    """Max pooling of stride 2 whose last window may hang over the edge."""
+    """Max pooling of stride 2 whose last window may extend beyond the edge."""
     if size == 2:
         return layers.MaxPooling2D(2, strides=2, padding="same", name=name)(x)
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)  # "same" would begin before the edge
@@ -75,7 +75,7 @@ def googlenet_features(x, *, stages=STAGES, width: int = 64, prefix: str = "") -
 
 
 def auxiliary_head(x, classes: int, *, name: str):
-    """The classifier that stands beside the net while it trains (section 5)."""
+    """Auxiliary classifier for training (section 5)."""
     x = layers.AdaptiveAveragePooling2D(4, name=f"{name}_pool")(x)
     x = conv_norm_act(x, 128, 1, name=f"{name}_1")
     x = layers.Flatten(name=f"{name}_flatten")(x)
@@ -110,7 +110,7 @@ def googlenet(
         classes: outputs.
         stages: rows of table 1 for each stage.
         width: channels of the stem.
-        auxiliary: whether the two auxiliary classifiers are there, beside the first and the fourth block of stage 4.
+        auxiliary: whether to add the two auxiliary classifiers, after the first and the fourth block of stage 4.
             The model then has three outputs, the main one first, each with a loss of its own:
             `model.compile("sgd", loss=[loss] * 3, loss_weights=[1.0, 0.3, 0.3])` and `model.fit(x, (y, y, y))`.
             `keras.Model(model.input, model.outputs[0])` is what remains.

@@ -1,4 +1,4 @@
-"""Inception v3: modules whose large kernels are taken apart (https://arxiv.org/abs/1512.00567).
+"""Inception v3: modules with factorised kernels (https://arxiv.org/abs/1512.00567).
 
 Deviations: no auxiliary classifier; batch-norm momentum 0.9 in place of Keras's 0.99, so that short runs learn the
 statistics too.
@@ -14,12 +14,12 @@ AVERAGE, MAX = ("average", 3, 1), ("max", 3, 2)
 
 
 def grid35(pooled: int) -> tuple:
-    """Figure 5: the module at 35x35, whose pooling branch gives so many channels."""
+    """Branches of the module at 35x35, figure 5, with the channels of its pooling branch."""
     return ((64, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3)), (AVERAGE, (pooled, 1))
 
 
 def grid17(width: int) -> tuple:
-    """Figure 6, n = 7: the module at 17x17, whose inner convolutions have so many channels."""
+    """Branches of the module at 17x17, figure 6 with n = 7, with the channels of its inner convolutions."""
     across, down = (1, 7), (7, 1)
     double = ((width, 1), (width, down), (width, across), (width, down), (192, across))
     return ((192, 1),), ((width, 1), (width, across), (192, down)), double, (AVERAGE, (192, 1))

@@ -17,7 +17,7 @@ FORMS = {"s": (512, 8, 256, 2048), "b": (768, 12, 384, 3072), "l": (1024, 24, 51
 
 
 def mixer_block(x, *, across_places: int, across_channels: int, drop_path: float = 0.0, name: str):
-    """A Mixer layer: figure 1."""
+    """Mixer layer (figure 1): perceptrons across places, then across channels."""
     y = layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_token_norm")(x)
     y = layers.Permute((2, 1), name=f"{name}_token_transpose")(y)  # (B, D, T)
     y = perceptron(y, across_places, name=f"{name}_token")

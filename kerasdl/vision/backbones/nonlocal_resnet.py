@@ -1,4 +1,4 @@
-"""Non-local ResNet: ResNet with blocks in which every place sees every other (https://arxiv.org/abs/1711.07971).
+"""Non-local ResNet: ResNet with self-attention between all places of an image (https://arxiv.org/abs/1711.07971).
 
 Deviations: the paper adds the blocks to nets for video; here they stand in the net for images, at the places of its
 table 2c: after every other block of the second and the third stage.

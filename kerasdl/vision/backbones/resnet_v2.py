@@ -1,4 +1,4 @@
-"""ResNet v2: normalisation and ReLU before each convolution, and a clear shortcut (https://arxiv.org/abs/1603.05027).
+"""ResNet v2: normalisation and ReLU before each convolution, and an identity shortcut (https://arxiv.org/abs/1603.05027).
 
 Deviations, as in keras.applications: a stage strides in its last block rather than in its first, and max pooling of
 side 1 brings the shortcut there; the stem has a bias and no normalisation.

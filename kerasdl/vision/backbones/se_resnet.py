@@ -60,7 +60,7 @@ def se_resnet(
     channels: int = 64,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """SE-ResNet, the image classifier whose channels are weighted by what the whole image shows.
+    """SE-ResNet, the image classifier with gates over channels.
 
     Source: https://arxiv.org/abs/1709.01507, table 1.
 

@@ -1,4 +1,4 @@
-"""ShuffleNet v2: half of the channels pass by, the other half is convolved, then all are shuffled.
+"""ShuffleNet v2: half of the channels are convolved, the other half is not, then all are shuffled.
 
 Source: https://arxiv.org/abs/1807.11164. Deviations: batch-norm momentum 0.9, as in all our nets.
 """

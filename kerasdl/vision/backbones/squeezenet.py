@@ -22,7 +22,7 @@ VERSION_1_1 = (
 
 
 def fire(x, squeezed: int, expanded: int, *, name: str):
-    """1x1 down, then 1x1 and 3x3 side by side, joined."""
+    """Fire module: 1x1 squeeze, then 1x1 and 3x3 expansion side by side, joined."""
     x = layers.Conv2D(squeezed, 1, activation="relu", name=f"{name}_squeeze")(x)
     branches = [
         layers.Conv2D(expanded, kernel, padding="same", activation="relu", name=f"{name}_expand{kernel}")(x)

@@ -26,7 +26,7 @@ def norm(x, *, name: str):
 
 
 def window_attention(x, heads: int, *, window: int, shift: int, kind=WindowAttention, name: str):
-    """Attention within the windows of an image (B, H, W, C), put together again."""
+    """Window attention of an image (B, H, W, C): partition, attention, merge."""
     sides = x.shape[1:3]
     y = WindowPartition(window, shift, name=f"{name}_windows")(x)
     y = kind(heads, window, sides, shift, name=name)(y)
@@ -120,7 +120,7 @@ def swin_features(
 
 
 def check_windows(image_shape, width: int, stages, heads) -> None:
-    """Passes where an image falls into patches of 4, and each stage into its heads; else raises `ArgumentError`."""
+    """Checks that an image divides into patches of 4, and each width into its heads; raises `ArgumentError`."""
     height, columns, _ = checks.image_shape("image_shape", image_shape)
     if None in (height, columns) or height % 4 or columns % 4:
         checks.refuse("image_shape must have known sides that are multiples of the patch, 4", image_shape)

@@ -52,7 +52,7 @@ def vit_features(
 
 
 def encoded(x, *, depth: int, heads: int, extra_tokens=(), dropout: float = 0.0, drop_path: float = 0.0, prefix=""):
-    """Puts the class token before patches (B, T, D), adds positions, and runs the encoder; else as `vit_features`."""
+    """Class token, positions and encoder over patches (B, T, D); otherwise as `vit_features`."""
     for token in (*reversed(extra_tokens), "class_token"):
         x = ClassToken(name=f"{prefix}{token}")(x)  # (B, T + 1, D)
     x = PositionEmbedding(name=f"{prefix}position")(x)
@@ -134,7 +134,7 @@ def vit(
 
 
 def check_patches(image_shape, patch: int, width: int, depth: int, heads: int = 1, dropout: float = 0.0) -> None:
-    """Passes where an image falls into patches, a token into heads, and the rest is in range; else `ArgumentError`."""
+    """Checks the arguments of a vision transformer, such as whole patches and heads; raises `ArgumentError`."""
     height, columns, _ = checks.image_shape("image_shape", image_shape)
     checks.at_least("patch", patch, 1)
     if None in (height, columns) or height % patch or columns % patch:
@@ -147,6 +147,6 @@ def check_patches(image_shape, patch: int, width: int, depth: int, heads: int = 
 
 
 def token_at(tokens, place: int, *, name: str):
-    """Takes one token of a sequence (B, T, D): (B, D)."""
+    """Returns one token (B, D) of a sequence (B, T, D)."""
     x = layers.Cropping1D((place, tokens.shape[1] - place - 1), name=name)(tokens)  # (B, 1, D)
     return layers.Flatten(name="flatten" if name == "class_token_out" else f"{name}_flatten")(x)

@@ -17,7 +17,7 @@ ENTRY, MIDDLE, EXIT = ((128, 128), (256, 256), (728, 728)), 8, ((728, 1024), (15
 
 
 def separable_norm(x, filters: int, *, name: str):
-    """A separable 3x3 convolution without anything between its two parts, and its normalisation."""
+    """Separable 3x3 convolution without activation between its two parts, and normalisation."""
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_depthwise_conv")(x)
     x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise_conv")(x)
     return layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_bn")(x)

@@ -1,1 +1,1 @@
-"""Classification of images: the task of one label an image, and the task of many."""
+"""Image classification tasks: one label per image, and several labels."""

@@ -1,4 +1,4 @@
-"""Multi-label classification of images: each label is there or not, by itself."""
+"""Multi-label image classification task: independent labels with a sigmoid each."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def _loss() -> keras.losses.Loss:
 
 
 def _metrics() -> Sequence[keras.metrics.Metric]:
-    # Of logits: 0 is a probability of one half.
+    # Over logits: 0 is a probability of one half.
     return [
         keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
         keras.metrics.AUC(curve="PR", multi_label=True, from_logits=True, name="average_precision"),

@@ -1,4 +1,4 @@
-"""Image classification: the label of what an image shows."""
+"""Image classification task: one label per image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ MAX_SIDE = 8192
 
 
 def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
-    """Passes where settings of preprocessing fit a model's input; else raises `ArgumentError`."""
+    """Checks preprocessing settings against a model's input; raises `ArgumentError`."""
     shape = checks.image_shape("image_shape", settings.get("image_shape"))
-    fits = len(input_shape) == 3 and all(given in (None, size) for given, size in zip(input_shape, shape, strict=True))
+    fits = len(input_shape) == 3 and all(side in (None, size) for side, size in zip(input_shape, shape, strict=True))
     if None in shape or max(shape) > MAX_SIDE or not fits:
         checks.refuse(f"image_shape must fit the model's input {input_shape}, sides known, up to {MAX_SIDE}", shape)
     scale = settings.get("scale")
@@ -33,13 +33,13 @@ def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
 
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
-    """Returns raw images as the model takes them; labels need no context."""
+    """Returns raw images as input of the model, and no context."""
     shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
     return prepare_images(raw, shape, scale, levels=settings.get("levels")), None
 
 
 def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
-    """Returns the layers that do the same inside a graph, for raw images of one shape."""
+    """Returns layers that do the same inside a graph, for raw images of one shape."""
     height, width, channels = settings["image_shape"]
     rule = f"a raw image must be (height, width, {channels}), all known"
     whole = all(isinstance(size, int) and size > 0 for size in raw_shape)
@@ -47,7 +47,7 @@ def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[kera
         checks.refuse(rule, raw_shape)
     low, high = (np.asarray(bound, float) for bound in settings["scale"])
     layers = [keras.layers.Rescaling(((high - low) / 255.0).tolist(), offset=low.tolist(), name="rescale")]
-    # Bilinear resizing alone skips pixels where it shrinks; whole blocks are averaged first.
+    # Bilinear resizing skips pixels when it shrinks, so whole blocks are averaged first.
     block = (max(1, raw_shape[0] // height), max(1, raw_shape[1] // width))
     if block != (1, 1):
         layers.append(keras.layers.AveragePooling2D(block, name="shrink"))
