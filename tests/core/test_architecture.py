@@ -1,6 +1,7 @@
-"""Who may import whom, and how long files and functions may be: read from the source, file by file."""
+"""Import rules between packages and rooms, and limits on the length of files and functions, read from the source."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,20 @@ def test_every_room_is_in_the_table_and_no_arrow_returns():
         assert set(rooms) == there
         for room, reached in rooms.items():
             assert not any(room in rooms[each] for each in reached), f"{package}: {room} and back"
+
+
+def test_both_tables_of_the_design_page_are_these():
+    page = (ROOT.parent / "docs" / "design.md").read_text()
+    levels = {
+        name: int(level) for level, names in re.findall(r"^L(\d) (\S.*?)  ", page, re.M) for name in names.split(", ")
+    }
+    assert levels == {name: level for name, level in LEVELS.items() if (ROOT / name).is_dir()}
+    rows = re.findall(r"^(\w+)/(\w+)(?:\.py)? +([\w ,]+?)(?::.*)?$", page, re.M)
+    written = {(package, room): set(reached.split(", ")) for package, room, reached in rows}
+    for (package, room), reached in written.items():
+        assert reached == (set(ROOMS[package][room]) or {f"nothing of {package}"}), f"{package}/{room}"
+    folders = {(package, room) for package in ROOMS for room in ROOMS[package] if (ROOT / package / room).is_dir()}
+    assert folders - {("bundles", "embedded")} <= set(written)
 
 
 def test_the_table_of_rooms_sees_a_wrong_arrow():

@@ -49,6 +49,18 @@ def test_links_in_the_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_glossary_is_short_sorted_and_linked():
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"][2:]
+    terms = [term.lower() for term, _, _ in rows]
+    assert 20 <= len(terms) <= 40
+    assert terms == sorted(set(terms))
+    for term, meaning, home in rows:
+        assert re.fullmatch(r"[A-Z`](?:(?!\. ).)*[^.]\.", meaning), f"{term}: one sentence"
+        assert re.fullmatch(r"\[[^\]]+\]\([^)]+\)", home), f"{term}: a link to the file or page that defines it"
+    assert "(glossary.md)" in (ROOT / "docs" / "index.md").read_text()
+
+
 def test_the_matrix_names_every_full_size_model():
     page = (ROOT / "docs" / "exporting.md").read_text()
     for name in importlib.import_module("cases").FULL_SIZE:
