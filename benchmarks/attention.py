@@ -1,4 +1,4 @@
-"""What attention in a convolutional net costs: `python benchmarks/attention.py`, two minutes.
+"""Cost of attention in a convolutional net: `python benchmarks/attention.py`, two minutes.
 
 ResNet-50 with squeeze-and-excitation, CBAM or non-local blocks beside the plain one: weights, multiply-accumulates, and
 the seconds of a training step and of inference over the plain net's, in turns in one process.
@@ -20,7 +20,7 @@ SHAPE, BATCH, ROUNDS = (160, 160, 3), 8, 7
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table of the page."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(BATCH, *SHAPE)).astype("float32"), rng.integers(0, 10, BATCH)
     nets = {name: kerasdl.build(name, image_shape=SHAPE, classes=10) for name in NETS}

@@ -1,4 +1,4 @@
-"""Our RandAugment in tf.data beside Keras's layer on the same images: `python benchmarks/augment.py`, three minutes.
+"""RandAugment of kerasdl in tf.data compared with Keras's layer: `python benchmarks/augment.py`, three minutes.
 
 Photographs of 224 pixels, batches of 32, two operations at the same strength; ratios of seconds measured in turns,
 above 1 ours is faster. Ours maps single images in parallel; the layer is mapped over batches, as its pages show, and
@@ -21,7 +21,7 @@ COUNT, BATCH, SIDE, ROUNDS = 256, 32, 224, 5
 
 
 def pipelines() -> dict[str, tf.data.Dataset]:
-    """Returns the batches that each way gives of the same images."""
+    """Returns the pipelines over the same images, by name."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (COUNT, 14, 14, 3)).astype("float32")
     images = tf.data.Dataset.from_tensor_slices(tf.image.resize(coarse, (SIDE, SIDE), "bicubic").numpy().clip(0, 255))

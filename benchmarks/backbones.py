@@ -1,4 +1,4 @@
-"""Our nets beside the same ones of keras.applications and KerasHub: `python benchmarks/backbones.py`, 25 minutes.
+"""Speed of the nets compared with keras.applications and KerasHub: `python benchmarks/backbones.py`, 25 minutes.
 
 Building, a training step and inference, in turns in one process; ratios of their seconds to ours, so that above 1 ours
 is faster. `python benchmarks/backbones.py --nets mobilenet_v2 swin_tiny` chooses. KerasHub takes part where it is
@@ -23,7 +23,7 @@ SIDES = {"vgg16": 224, "swin_tiny": 224}
 
 
 def peers() -> dict[str, Callable]:
-    """Returns, by our name of a net, what builds the peer's for an image shape."""
+    """Returns, by name of a kerasdl net, the function that builds the other library's net for an image shape."""
     applications = {
         "mobilenet": "MobileNet",
         "mobilenet_v2": "MobileNetV2",
@@ -83,13 +83,13 @@ def compare(name: str, peer: Callable) -> None:
 
 
 def afresh(make: Callable) -> None:
-    """Builds a net in a fresh session."""
+    """Builds a net in a new session."""
     keras.backend.clear_session()
     make()
 
 
 def in_turns(runs: dict[str, Callable], rounds: int) -> list[float]:
-    """Returns the ratio of their seconds to ours in each round; the first round, which traces, does not count."""
+    """Returns the time of the other net divided by that of kerasdl in each round, without the first, which traces."""
     ratios = []
     for number in range(rounds + 1):
         seconds = {}
@@ -108,7 +108,7 @@ def shown(ratios: list[float] | None) -> str:
 
 
 def main() -> None:
-    """Compares what was asked for."""
+    """Compares the nets that the command line names."""
     found = peers()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=found, default=list(found))

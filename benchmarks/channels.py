@@ -19,7 +19,7 @@ MODELS, SHARE, PAIRS, RUNS = ("mobilenet_v2", "resnet18"), 0.5, 15, 10
 
 
 def compare(name: str, folder: Path) -> None:
-    """Prunes one model and prints what it gained."""
+    """Prunes one model and prints the gain."""
     keras.utils.set_random_seed(0)
     model = kerasdl.build(name)
     smaller = prune_channels(model, macs=SHARE)

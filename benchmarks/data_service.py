@@ -1,4 +1,4 @@
-"""What data servers gain where training waits for its input: `python benchmarks/data_service.py`, about three minutes.
+"""Gain of data servers if training waits for its input: `python benchmarks/data_service.py`, about three minutes.
 
 JPEG files of 384 pixels are decoded and resized for a small net at 48 pixels. Three forms take turns, each in a process
 of its own, best epoch of each: one core that trains and decodes; one core that trains beside a data server on another
@@ -27,7 +27,7 @@ FORMS = ("one core", "one core and a server", "two cores")
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Seconds of each epoch."""
+    """Callback that records the seconds of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def trained(data) -> float:
 
 
 def measured(form: str, folder: Path) -> float:
-    """Returns the seconds of a form's best epoch."""
+    """Returns the seconds of the best epoch of one form of input."""
     first, second, *_ = sorted(os.sched_getaffinity(0))
     paths = np.array(sorted(map(str, folder.glob("*.jpg"))))
     labels = (np.arange(FILES) % 4).astype("int32")
@@ -80,7 +80,7 @@ def measured(form: str, folder: Path) -> float:
 
 
 def main() -> None:
-    """Writes the files and lets the forms take turns."""
+    """Writes the files and measures all forms in alternation."""
     if len(sys.argv) > 1:
         print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]))))
         return

@@ -1,4 +1,4 @@
-"""What zeros and shared values cost in accuracy and save on disk: nets trained on digits, judged on the test images.
+"""Cost in accuracy and gain in size of pruning and clustering: nets trained on digits, measured on the test images.
 
 python benchmarks/pruning.py [--nets resnet18 mobilenet_v2]
 """
@@ -26,7 +26,7 @@ WAYS = {
 
 
 def main(nets: list[str]) -> None:
-    """Prints a row for each net and way."""
+    """Prints a row for each net and method."""
     train, validation, test = digits()
     print(f"{'net':14} {'way':12} {'before':>7} {'after':>7} {'gzip':>5} {'latency':>7}")
     for name in nets:
@@ -46,7 +46,7 @@ def main(nets: list[str]) -> None:
 
 
 def accuracy(model: keras.Model, data) -> float:
-    """Returns the share of examples that a model labels rightly."""
+    """Returns the accuracy of a model."""
     inputs, labels = data.arrays()
     return float(np.mean(model.predict(inputs, verbose=0).argmax(-1) == labels))
 

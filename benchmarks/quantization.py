@@ -1,4 +1,4 @@
-"""What int8 costs in accuracy: float, post-training int8 and quantisation-aware int8 files of the same nets on digits.
+"""Cost of int8 in accuracy: float, post-training int8 and quantisation-aware int8 files of the same nets on digits.
 
 Each net is trained once a seed in float; all three files come from it and are judged on the same test images.
 
@@ -59,7 +59,7 @@ def measure(name: str, seed: int) -> list[float]:
 
 
 def small(name: str, own: dict) -> keras.Model:
-    """Returns a net for digits, enlarged to 32 by 32: the tiny preset with settings of one's own."""
+    """Returns a net for digits, enlarged to 32 by 32: the tiny preset with further settings."""
     return kerasdl.build(name, **{**kerasdl.spec(name).tiny, "classes": 10, **own})
 
 
@@ -69,7 +69,7 @@ def digits() -> list[kerasdl.data.Dataset]:
 
 
 def accuracy(path: Path, data: kerasdl.data.Dataset) -> float:
-    """Returns the share of examples that a file labels rightly."""
+    """Returns the accuracy of a file."""
     inputs, labels = data.arrays()
     (logits,) = run_exported(path, inputs).values()
     return float(np.mean(logits.argmax(-1) == labels))

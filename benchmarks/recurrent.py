@@ -1,4 +1,4 @@
-"""An LSTM classifier in every TFLite form: a loop, a row of steps, and TFLite's fused kernel by way of tf_keras.
+"""LSTM classifier in every TFLite form: a loop, unrolled steps, and TFLite's fused kernel by way of tf_keras.
 
 Size, error over 100 random sequences and time of one; the fused kernel keeps its state from call to call, so its error
 is shown with the interpreter reset before every call and without.
@@ -42,7 +42,7 @@ def main(steps: int, units: int) -> None:
 
 
 def fused(model: keras.Model, steps: int, units: int, inputs: np.ndarray) -> Iterator[tuple[str | None, bytes]]:
-    """Yields the files of the tf_keras twin with a batch of 1."""
+    """Yields the files of the tf_keras counterpart with a batch of 1."""
     x = tf_keras.Input((steps, WIDTH), batch_size=1)
     twin = tf_keras.Model(x, tf_keras.layers.Dense(CLASSES)(tf_keras.layers.LSTM(units)(x)))
     twin.set_weights(model.get_weights())

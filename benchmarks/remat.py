@@ -46,7 +46,7 @@ NETS = {
 
 
 def main() -> None:
-    """Runs the nets, or one part of one where this is a child."""
+    """Runs all nets, or one part of a net in a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--jit", action="store_true", help="compile by XLA")
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def child(name: str, part: str, jit: bool) -> str:
-    """Returns the last line that a process for one part prints."""
+    """Returns the last line of a child process for one part."""
     command = [sys.executable, __file__, "--nets", name, "--child", part, *(["--jit"] if jit else [])]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
 
 
 def peak(options: argparse.Namespace) -> float:
-    """Returns by how many MiB training steps raise the peak of this process."""
+    """Returns the rise of this process's peak memory during training steps, in MiB."""
     model, images, labels = made(options.nets[0])
     step = make_step(model, rematerialized(model) if options.child == "lean" else model, options.jit)
     before = peak_memory()

@@ -1,4 +1,4 @@
-"""What it costs to go on with a run rather than to begin one: `python benchmarks/resume.py`, four minutes.
+"""Cost of a resume compared with a new start: `python benchmarks/resume.py`, four minutes.
 
 ResNet-18 at 64 px with AdamW, 135 MB of weights and optimizer state. Each start is a process of its own; its time is
 that from the call of `fit` to the end of the first update. Starts and resumes take turns.
@@ -18,7 +18,7 @@ STEPS = 4  # updates before the checkpoint from which a run goes on
 
 
 def main() -> None:
-    """Prints the seconds of each start and resume, and the median of what a resume takes more."""
+    """Prints the seconds of each start and resume, and the median of the additional time of a resume."""
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
         child(run, "killed")
@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def child(folder: Path, end: str = "whole") -> float:
-    """Returns the seconds to the first update of a run in a process of its own."""
+    """Returns the seconds to the first update of a run in a child process."""
     command = [sys.executable, __file__, str(folder), end]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def train(folder: str, end: str) -> None:
-    """Makes the updates that are left of a run, and prints the seconds to the first; a killed one ends after a save."""
+    """Makes the remaining updates of a run, and prints the seconds to the first; a killed run ends after a save."""
     import kerasdl
 
     # isort: split

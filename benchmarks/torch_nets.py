@@ -1,11 +1,11 @@
-"""The nets of train.py in PyTorch, layer for layer."""
+"""PyTorch versions of the nets of train.py, layer by layer."""
 
 import torch
 from torch import nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Residual block of two 3x3 convolutions and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -38,7 +38,7 @@ def mlp() -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """A vision transformer of 4 blocks, width 128, on 32x32 images in patches of 4."""
+    """Vision transformer of 4 blocks, width 128, on 32x32 images in patches of 4."""
 
     def __init__(self):
         super().__init__()

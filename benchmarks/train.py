@@ -1,4 +1,4 @@
-"""Our `fit` beside Keras's own and PyTorch, and two workers beside one: `python benchmarks/train.py`, 15 minutes.
+"""Speed of `fit` against Keras and PyTorch, of two workers against one: `python benchmarks/train.py`, 15 minutes.
 
 Prints ratios measured in turns, each with its median: above 1 ours is faster. PyTorch takes part where it is installed.
 `python benchmarks/train.py mlp resnet18 transformer scaling bfloat16` chooses.
@@ -26,7 +26,7 @@ WORKER_STEPS = 8
 
 @dataclass(frozen=True)
 class Case:
-    """A net and its data."""
+    """Net and data of one comparison."""
 
     model: str
     """Its name in the registry."""
@@ -54,7 +54,7 @@ CASES = {
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Seconds of each epoch."""
+    """Callback that records the seconds of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -123,7 +123,7 @@ def pytorch(name: str, case: Case, x, y) -> float:
 
 
 def compare(name: str) -> None:
-    """Prints our speed over Keras's and PyTorch's on one net."""
+    """Prints the speed of kerasdl relative to Keras and PyTorch on one net."""
     case = CASES[name]
     x, y = data(case)
     peers = {"Keras fit": lambda: keras_fit(case, x, y)}
@@ -146,7 +146,7 @@ def compare(name: str) -> None:
 
 
 def bfloat16() -> None:
-    """Prints how much faster the nets train in bfloat16."""
+    """Prints the speed-up of training in bfloat16."""
     for name, case in CASES.items():
         x, y = data(case)
         runs = [(ours(case, x, y), ours(case, x, y, mixed_precision="bfloat16")) for _ in range(PAIRS)]
@@ -205,7 +205,7 @@ def rate(process: subprocess.Popen) -> float:
 
 
 def main(*names: str) -> None:
-    """Runs what was asked for."""
+    """Runs the parts that the command line names."""
     for name in names or (*CASES, "scaling", "bfloat16"):
         {"scaling": scaling, "bfloat16": bfloat16, "worker": worker}.get(name, lambda name=name: compare(name))()
 

@@ -1,4 +1,4 @@
-"""Measures in child processes, one after another: a crash or a hang costs one figure, and a run can be resumed."""
+"""Measurements in child processes, one after another: a crash or a hang costs one figure, and a run can be resumed."""
 
 import importlib.metadata
 import json
@@ -39,7 +39,7 @@ def measured_in_children(script: Path, name: str, columns: Sequence[str], limit:
 
 
 def in_child(arguments: Sequence[str], measure: Callable[[str, str], dict]) -> None:
-    """Prints what `measure` gives for a name and each column of the command line."""
+    """Prints the result of `measure` for a name and each column of the command line."""
     _, name, *columns = arguments
     for column in columns:
         print(MARK + json.dumps([column, measure(name, column)]), flush=True)
@@ -51,16 +51,16 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 
 def taken_up(path: Path, versions: dict[str, str], fresh: bool) -> dict[str, dict]:
-    """Returns what was measured before with the same versions."""
+    """Returns earlier measurements with the same versions."""
     record = json.loads(path.read_text()) if path.exists() and not fresh else {}
     return record["measured"] if record.get("versions") == versions else {}
 
 
 def keep(path: Path, versions: dict[str, str], measured: dict[str, dict]) -> None:
-    """Writes what was measured, and with which versions."""
+    """Writes the measurements and the versions of packages."""
     files.write_json(path, {"versions": versions, "measured": measured})
 
 
 def without_paths(text: str) -> str:
-    """Takes the folders off whatever looks like the path of a file on this machine."""
+    """Returns a text with the folders removed from file paths of this machine."""
     return re.sub(r"(?<![\w.])/(?:[\w.\-]+/)+", "", text)

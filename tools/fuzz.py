@@ -1,4 +1,4 @@
-"""Random inputs for the promises of the library: right, or refused by name. `make fuzz` runs it for half an hour.
+"""Fuzzing of the library: each random input gives a right result or a refusal. `make fuzz` runs it for half an hour.
 
 `exports` draws small nets of every built-in layer, writes them as TFLite and ONNX and runs the files on hostile
 input; `folders` draws folders of images and reads them; `training` draws nets, labels, pipelines and settings and
@@ -22,7 +22,7 @@ FUZZERS = {"exports": fuzz_exporting.run, "folders": fuzz_folders.run, "training
 
 
 def main() -> None:
-    """Runs the fuzzers one after another; ends with 1 where one has found something."""
+    """Runs the fuzzers one after another; ends with 1 if one has found a fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fuzzers", nargs="*", metavar="FUZZER", help=f"of {', '.join(FUZZERS)}; all by default")
     parser.add_argument("--seconds", type=float, default=600.0, help="for each of them")

@@ -1,4 +1,4 @@
-"""Exports every distinct tiny net of the registry in every format, and lists what is refused, and why: `make refusals`.
+"""Refused exports with their reasons, over every distinct tiny net of the registry and every format: `make refusals`.
 
 docs/awkward.md has its count.
 
@@ -37,7 +37,7 @@ LIMIT = 900.0
 
 @cache
 def prepared(name: str, seed: int) -> tuple:
-    """Returns a tiny net and samples, once a process."""
+    """Returns a tiny net and samples, cached for the process."""
     spec = kerasdl.spec(name)
     model = filling.fill_weights(kerasdl.build(name, **spec.tiny), seed)
     samples, _ = get_task(spec.task).example(model, SAMPLES, seed)
@@ -60,7 +60,7 @@ def measure(name: str, column: str) -> dict:
 
 
 def main() -> None:
-    """Measures what is not measured yet, and prints what is refused by its reason."""
+    """Measures missing entries, and prints the refusals by reason."""
     formats = [each for each in sys.argv[1:] if each in FORMATS] or FORMATS
     versions = versions_of(PACKAGES)
     measured = taken_up(RECORD, versions, "--fresh" in sys.argv)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def section(measured: dict) -> str:
-    """Returns the part of docs/awkward.md in Markdown: how many files, which are refused, and for which reason."""
+    """Returns the section of docs/awkward.md: number of files, refusals and reasons."""
     reasons, held = defaultdict(list), Counter()
     for name, cells in measured.items():
         for column, cell in cells.items():

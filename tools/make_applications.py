@@ -1,4 +1,4 @@
-"""Takes nets of keras.applications over the bridge, to TFLite and to ONNX, and writes docs/applications.md.
+"""Generator of docs/applications.md: nets of keras.applications through bridge, TFLite and ONNX.
 
 `make applications`: every family's smallest net and some larger ones, without pretrained weights: random weights, and
 batch-norm statistics that fit them but for a random tenth. Each is measured in a process of its own; about half an hour
@@ -30,7 +30,7 @@ LIMIT = 1200.0
 
 @cache
 def prepared(name: str) -> tuple:
-    """Returns a net and images, once a process."""
+    """Returns a net and images, cached for the process."""
     return applications.make(name)
 
 
@@ -88,7 +88,7 @@ def page(measured: dict, versions: dict) -> str:
 
 
 def main() -> None:
-    """Measures what is not measured yet, and writes the page."""
+    """Measures missing entries, and writes the page."""
     versions = versions_of(PACKAGES)
     measured = taken_up(MEASURED, versions, "--fresh" in sys.argv)
     again = [name for name in sys.argv[1:] if not name.startswith("-")]

@@ -1,4 +1,4 @@
-"""Draws every augmentation on a photograph: docs/pictures/augment.png. `make pictures`."""
+"""Picture of every augmentation on a photograph: docs/pictures/augment.png. `make pictures`."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs small awkward models through Keras's exporters and ours, and writes docs/awkward.md: `make awkward`.
+"""Generator of docs/awkward.md: difficult small models through the exporters of Keras and kerasdl: `make awkward`.
 
 Each model is measured in a process of its own, with a time limit; about a quarter of an hour on two cores, and half an
 hour more for the layers of tools/measure_extremes.py. What is measured is kept in docs/awkward.json and
@@ -76,7 +76,7 @@ def write_ours(model: keras.Model, path: Path, arrays: list) -> list[str]:
 
 
 def write_stock(model: keras.Model, path: Path, arrays: list) -> list[str]:
-    """Writes a file with Keras's own exporter, as it comes; returns its outputs' names."""
+    """Writes a file with Keras's own exporter, unchanged; returns its outputs' names."""
     with third_party():
         if path.suffix == ".onnx":
             model.export(str(path), format="onnx", verbose=False, opset_version=18)
@@ -96,12 +96,12 @@ def run(model: keras.Model, path: Path, arrays: list, outputs: list[str]) -> lis
 
 
 def said(error: Exception) -> str:
-    """The first line of an error, without what belongs to this machine."""
+    """Returns the first line of an error, without paths of this machine."""
     return without_paths(first_line(error))[:240]
 
 
 def page(measured: dict, versions: dict) -> str:
-    """Returns the table of models in Markdown, and below it why a format cannot hold a model."""
+    """Returns the table of models in Markdown, followed by the reasons of refusals."""
     held = [name for name, cells in measured.items() if all(right(cells, column) for column in COLUMNS)]
     broken = [name for name, cells in measured.items() if any(not right(cells, f"stock_{each}") for each in FORMATS)]
     counts = {by: sum(right(cells, f"{by}_{each}") for cells in measured.values() for each in FORMATS) for by in BY}
@@ -130,7 +130,7 @@ def page(measured: dict, versions: dict) -> str:
 
 
 def right(cells: dict, column: str) -> bool:
-    """Tells whether a file is right."""
+    """Returns whether a file is right."""
     return cells[column]["outcome"] == "right"
 
 
@@ -145,7 +145,7 @@ def show(cell: dict, is_ours: bool, reasons: dict[str, int]) -> str:
 
 
 def main() -> None:
-    """Measures what is not measured yet, and writes the page after each model."""
+    """Measures missing entries, and writes the page after each model."""
     versions = versions_of(PACKAGES)
     measured = taken_up(MEASURED, versions, "--fresh" in sys.argv)
     again = [name for name in sys.argv[1:] if not name.startswith("-")]

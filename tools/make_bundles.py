@@ -1,4 +1,4 @@
-"""Makes the embedded bundles from a fixed seed: `make bundles`, about forty minutes on two cores.
+"""Builder of the embedded bundles from a fixed seed: `make bundles`, about forty minutes on two cores.
 
 `glyphs_mobilenet`, `glyphs_resnet` and `glyphs_vit` are small nets for 32-pixel images, trained on rendered letters;
 `digits_mobilenet` is fine-tuned from the first on real handwritten digits. Names as arguments make those alone.
@@ -45,7 +45,7 @@ DIGIT_EPOCHS = 30
 
 
 def make_glyphs(name: str) -> Bundle:
-    """Trains on letters rendered on the spot."""
+    """Trains on synthetic letters."""
     builder, arguments, settings = GLYPHS[name]
     kerasdl.set_seed(SEED)
     train = kerasdl.data.load("glyphs", "train", size=LETTERS, image_shape=(32, 32, 3))
@@ -83,14 +83,14 @@ def make_digits(glyphs: Bundle) -> Bundle:
 
 
 def save(bundle: Bundle) -> Path:
-    """Writes an embedded bundle, with the card it makes of its figures."""
+    """Writes an embedded bundle, with its figures on the card."""
     path = bundle.save(EMBEDDED / f"{bundle.name}.zip")
     print(bundle.name, f"{path.stat().st_size:,} bytes", bundle.manifest.metrics)
     return path
 
 
 def main(*names: str) -> None:
-    """Makes the bundles named, or all."""
+    """Builds the named bundles, or all."""
     for name in names or (*GLYPHS, "digits_mobilenet"):
         save(make_glyphs(name) if name in GLYPHS else make_digits(kerasdl.load_bundle("glyphs_mobilenet")))
 

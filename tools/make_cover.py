@@ -1,4 +1,4 @@
-"""Chooses the nets that rows of exporters, bridge and QAT run for, by their graphs: `make cover`.
+"""Choice of the nets for the contract rows of exporters, bridge and QAT, by their graphs: `make cover`.
 
 tests/contract/cover.json holds each net with those of its features that no net before it holds.
 """
@@ -16,7 +16,7 @@ from kerasdl.core import files  # noqa: E402
 
 
 def main() -> None:
-    """Writes the cover and says how large it is."""
+    """Writes the cover and prints its size."""
     features = {name: features_of_net(name) for name in DISTINCT}
     nets, held = {}, set()
     for name in cover_of(features):

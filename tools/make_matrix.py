@@ -1,4 +1,4 @@
-"""Measures every model in every format and writes the matrix into docs/exporting.md: `make matrix`.
+"""Generator of the matrix in docs/exporting.md, every model in every format: `make matrix`.
 
 Full-size nets with randomised weights and batch-norm statistics; about half an hour on two cores. What is measured is
 kept in docs/matrix.json after each model, so an interrupted run goes on where it stopped; `--fresh` starts anew.
@@ -26,7 +26,7 @@ START, END = "<!-- matrix -->", "<!-- end of matrix -->"
 
 
 def measure(name: str) -> dict:
-    """Exports one model in every format; gives size and worst difference of each, or why it was refused."""
+    """Returns size and worst difference of one model in every format, or the reason of its refusal."""
     spec = kerasdl.spec(name)
     model = fill_weights(kerasdl.build(name))
     samples, _ = get_task(spec.task).example(model, 24, 0)
@@ -46,7 +46,7 @@ def measure(name: str) -> dict:
 
 
 def table(measured: dict) -> str:
-    """Returns the matrix in Markdown, and below it the reasons of what was refused."""
+    """Returns the matrix in Markdown, followed by the reasons of refusals."""
     head = "| model | " + " | ".join(EXPORT_FORMATS) + " |\n|---" + "|---" * len(EXPORT_FORMATS) + "|\n"
     rows, reasons = [], {}
     for name, cells in measured.items():
@@ -63,7 +63,7 @@ def table(measured: dict) -> str:
 
 
 def main() -> None:
-    """Measures what is not measured yet, and writes the page after each model."""
+    """Measures missing entries, and writes the page after each model."""
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() and "--fresh" not in sys.argv else {}
     for position, name in enumerate(FULL_SIZE, start=1):
         if name not in measured:

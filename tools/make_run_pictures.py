@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/understanding_runs.md, and prints what it quotes: about a minute on two cores.
+"""Pictures and figures of docs/understanding_runs.md: about a minute on two cores.
 
 python tools/make_run_pictures.py
 """
@@ -21,13 +21,13 @@ DEPTH, WIDTH = 16, 32
 
 
 def small_net() -> keras.Model:
-    """Returns the net whose rate and batch size are looked for."""
+    """Returns the net for the search of learning rate and batch size."""
     small = {**kerasdl.spec("mobilenet_v2").tiny, "image_shape": (32, 32, 1), "classes": 10}
     return kerasdl.build("mobilenet_v2", **small)
 
 
 def deep_net(activation: str) -> keras.Model:
-    """Returns a deep net of plain layers, through which gradients may not come."""
+    """Returns a deep net of plain layers, in which gradients may vanish."""
     tensor = keras.Input((32, 32, 1))
     x = keras.layers.Flatten()(tensor)
     for number in range(1, DEPTH + 1):
@@ -36,7 +36,7 @@ def deep_net(activation: str) -> keras.Model:
 
 
 def main() -> None:
-    """Draws and prints."""
+    """Draws the pictures and prints the figures."""
     keras.utils.set_random_seed(0)
     digits = kerasdl.data.load("digits")
     model = small_net()

@@ -1,4 +1,4 @@
-"""Draws docs/pictures/schedules.png: `python tools/make_schedules.py`."""
+"""Picture docs/pictures/schedules.png of all schedules: `python tools/make_schedules.py`."""
 
 import sys
 from pathlib import Path

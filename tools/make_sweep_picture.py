@@ -1,4 +1,4 @@
-"""Compares four ways to train a small ResNet on digits, and draws docs/pictures/sweep.png.
+"""Comparison of four ways to train a small ResNet on digits, with docs/pictures/sweep.png.
 
 `python tools/make_sweep_picture.py`: three seeds, about a minute on two cores; prints the table of docs/tracking.md. A
 number of seeds may follow.
@@ -23,7 +23,7 @@ SETTINGS = [
 
 
 def run(setting: dict, seed: int) -> dict:
-    """Trains once and returns the figures of the last epoch: the best would be chosen on the data that judge it."""
+    """Trains once and returns the figures of the last epoch, since validation data would choose the best."""
     train, validation = (kerasdl.data.load("digits", split) for split in ("train", "validation"))
     model = kerasdl.build("resnet18", image_shape=(32, 32, 1), stages=(1, 1), channels=8, classes=10)
     config = RunConfig(epochs=8, batch_size=32, seed=seed, restore_best=False, progress="off", **setting)

@@ -1,4 +1,4 @@
-"""Measures layers and activations of Keras at magnitudes from 1e-30 to 1e30 in every format, for docs/awkward.md.
+"""Measurement of Keras layers and activations at magnitudes from 1e-30 to 1e30 in every format, for docs/awkward.md.
 
 `make awkward` calls it; half an hour on two cores. What is measured is kept in docs/extremes.json.
 """
@@ -35,7 +35,7 @@ def measure(_: str, column: str) -> dict:
 
 
 def measured_all(again: list[str], fresh: bool) -> dict[str, dict]:
-    """Measures what is not measured yet, group by group, and returns all of it."""
+    """Measures missing entries, group by group, and returns all."""
     versions = versions_of(PACKAGES)
     measured = taken_up(MEASURED, versions, fresh)
     for group, models in extremes.GROUPS.items():
@@ -75,7 +75,7 @@ def _refusal(text: str) -> str:
 
 
 def section(measured: dict) -> str:
-    """Returns the part of the page in Markdown."""
+    """Returns the section of the page in Markdown."""
     shown = {name: [show(cells[each]) for each in COLUMNS] for name, cells in measured.items()}
     whole = [f"`{name}`" for name, cells in shown.items() if set(cells) == {"right"}]
     rows = [f"| `{name}` | {' | '.join(cells)} |\n" for name, cells in shown.items() if set(cells) != {"right"}]

@@ -1,4 +1,4 @@
-"""Ten photos with free licences, named by the embedded ImageNet net: `python tools/named_photos.py [FOLDER]`.
+"""Predictions of the embedded ImageNet net for ten photos with free licences: `python tools/named_photos.py [FOLDER]`.
 
 The photos, at most 320 pixels a side, stand in tests/bundles/photos beside the list of their classes, authors, licences
 and sources; they were chosen before the net had seen them. With FOLDER, which holds their packages unpacked, they are
@@ -27,7 +27,7 @@ def listed() -> list[dict]:
 
 
 def make(folder: Path) -> None:
-    """Writes the photos, made smaller, from the files of their packages."""
+    """Writes the photos, reduced in size, from the files of their packages."""
     for each in listed():
         with Image.open(folder / each["file"]) as image, files.writing(PHOTOS / f"{each['name']}.jpg") as path:
             upright = ImageOps.exif_transpose(image).convert("RGB")
@@ -42,7 +42,7 @@ def pixels(name: str, *, square: bool = False) -> np.ndarray:
 
 
 def main(*folders: str) -> None:
-    """Prints the five best classes of each photo, and how many photos are named."""
+    """Prints the five best classes of each photo, and the number of right ones."""
     for folder in folders:
         make(Path(folder))
     bundle = kerasdl.load_bundle(NAME)

@@ -1,4 +1,4 @@
-"""Runs every row of the contract for chosen, changed or all nets: exporters, bridge and QAT too.
+"""Runner of all rows of the contract, exporters, bridge and QAT included, for chosen, changed or all nets.
 
     make prove NAMES="resnet18 vit_tiny"    these
     make prove SINCE=v1.2                   those whose code, tiny preset or promises changed since a commit
@@ -27,7 +27,7 @@ ROWS = ("tests/contract", "tests/contract/full_size.py", "tests/deploy/keras2/te
 
 
 def changed_nets(since: str) -> list[str]:
-    """Returns the nets whose entry in the index, or whose builder or what it imports, changed since a commit."""
+    """Returns the nets with a changed index entry, builder or import since a commit."""
     files = set(_git("diff", "--name-only", since).splitlines())
     files |= set(_git("ls-files", "--others", "--exclude-standard").splitlines())
     before = json.loads(_git("show", f"{since}:{INDEX}"))["models"]
@@ -40,7 +40,7 @@ def changed_nets(since: str) -> list[str]:
 
 
 def _modules(module: str) -> frozenset[str]:
-    """Returns the files of a module and of all of ours that it imports, directly or not."""
+    """Returns the files of a module and of all kerasdl modules that it imports, directly or not."""
     found, left = set(), {module}
     while left:
         path = _file_of(left.pop())
@@ -52,7 +52,7 @@ def _modules(module: str) -> frozenset[str]:
 
 @cache
 def _imports(path: str) -> frozenset[str]:
-    """Returns the modules that a file imports; a name that a package offers stands for the module that has it."""
+    """Returns the modules that a file imports; a name of a package is replaced by the module that defines it."""
     found = set()
     for module, name in _imported(path):
         if _file_of(f"{module}.{name}"):
@@ -106,7 +106,7 @@ def _git(*arguments: str) -> str:
 
 
 def main() -> None:
-    """Runs pytest over the nets that are asked for; its exit code says how it went."""
+    """Runs pytest over the requested nets; returns its exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--names", default="", help="names of nets, with spaces between")
     parser.add_argument("--since", default="", help="a commit")

@@ -1,4 +1,4 @@
-"""What sharded weights and optimizer state come to on TensorFlow: `python tools/sharding_probe.py`, two minutes.
+"""Probe of sharded weights and optimizer state on TensorFlow: `python tools/sharding_probe.py`, two minutes.
 
 Each part runs in a process of its own on two logical CPUs and prints what it finds; docs/scaling.md tells what follows.
 
@@ -31,7 +31,7 @@ STEPS, EXAMPLES = 5, 8
 
 
 def main() -> None:
-    """Runs all parts, or the one that is named."""
+    """Runs all parts, or the named one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=PARTS)
     part = parser.parse_args().part
@@ -58,7 +58,7 @@ def mesh() -> dtensor.Mesh:
 
 
 def spread(value: tf.Tensor, axis: int | None = None) -> tf.Tensor:
-    """Returns a tensor on both devices: whole, or cut along an axis."""
+    """Returns a tensor on both devices, replicated or cut along an axis."""
     devices, rank = mesh(), len(value.shape)
     whole = dtensor.copy_to_mesh(tf.convert_to_tensor(value), dtensor.Layout.replicated(devices, rank))
     if axis is None:
@@ -68,13 +68,13 @@ def spread(value: tf.Tensor, axis: int | None = None) -> tf.Tensor:
 
 
 def gathered(tensor: tf.Tensor) -> np.ndarray:
-    """Returns a spread tensor whole."""
+    """Returns a spread tensor as one array."""
     whole = dtensor.relayout(tensor, dtensor.Layout.replicated(mesh(), len(tensor.shape)))
     return dtensor.unpack(whole)[0].numpy()
 
 
 def order() -> None:
-    """Momentum by hand: the weight must move by the momentum of this step, not by that of the one before."""
+    """Checks the order of updates with momentum by hand: the weight must move by the momentum of this step."""
     momentum, weight = (dtensor.DVariable(spread(tf.zeros(2))) for _ in range(2))
     x = spread(tf.ones((2, 2)), 0)
 
@@ -132,7 +132,7 @@ def nets(part: str) -> None:
 
 
 def trained(build: Callable, for_weights: Callable, for_state: Callable) -> tuple[list[np.ndarray], str]:
-    """Returns the weights after some steps, and how much of them and of the optimizer's state one device holds."""
+    """Returns the weights after some steps, and the share of weights and optimizer state on one device."""
     keras.utils.set_random_seed(0)
     on_mesh = for_weights() is not None
     with tf.variable_creator_scope(for_weights() or passing):
@@ -160,12 +160,12 @@ def trained(build: Callable, for_weights: Callable, for_state: Callable) -> tupl
 
 
 def passing(next_creator: Callable, **settings: Any) -> tf.Variable:
-    """Makes a variable as always."""
+    """Returns an ordinary variable."""
     return next_creator(**settings)
 
 
 def creator(cut: bool) -> Callable:
-    """Returns what makes variables on the mesh, large ones cut along their last even axis where `cut` is true."""
+    """Returns a creator of variables on the mesh; with `cut`, large ones are cut along their last even axis."""
 
     def make(next_creator: Callable, **settings: Any) -> tf.Variable:
         with tf.init_scope():
@@ -188,7 +188,7 @@ def share(variables: Sequence[keras.Variable]) -> str:
 
 
 def model_parallel() -> None:
-    """Shows where the weights of a model under keras.distribution lie."""
+    """Prints the placement of the weights of a model under keras.distribution."""
     devices = keras.distribution.DeviceMesh((1, 2), ["batch", "model"], ["cpu:0", "cpu:1"])
     layout = keras.distribution.LayoutMap(devices)
     layout["dense.*kernel"] = (None, "model")
@@ -200,7 +200,7 @@ def model_parallel() -> None:
 
 
 def partitions() -> None:
-    """Asks strategies for partitioned variables."""
+    """Creates partitioned variables under strategies."""
     sharded = tf.distribute.experimental.partitioners.FixedShardsPartitioner(2)
     for name, strategy in (
         ("MirroredStrategy", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])),

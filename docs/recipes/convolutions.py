@@ -1,4 +1,4 @@
-"""Kinds of convolution, what each sees and costs: `python docs/recipes/convolutions.py`."""
+"""Receptive field and cost of kinds of convolution: `python docs/recipes/convolutions.py`."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ GROWN = {
 
 
 def seen(dilations: tuple[int, ...]) -> np.ndarray:
-    """Returns on how many ways each pixel reaches the middle of the output, (SIDE, SIDE)."""
+    """Returns the number of paths from each pixel to the middle of the output, (SIDE, SIDE)."""
     image = tf.Variable(tf.zeros((1, SIDE, SIDE, 1)))
     with tf.GradientTape() as tape:
         x = image
@@ -35,7 +35,7 @@ def seen(dilations: tuple[int, ...]) -> np.ndarray:
 
 
 def grown(layers: list) -> np.ndarray:
-    """Returns what an even image becomes, its rim left out."""
+    """Returns a uniform image after a transposed convolution, without its border."""
     x = tf.ones((1, 12, 12, 1))
     for layer in layers:
         x = layer(x)
@@ -60,7 +60,7 @@ def costs() -> dict[str, tuple[int, int]]:
 
 
 def main(picture: str = "docs/pictures/convolutions.png") -> dict[str, tuple[int, int]]:
-    """Draws what each kind sees and makes; prints and returns what it costs."""
+    """Draws both pictures; prints and returns the cost of each kind."""
     maps = {**{name: seen(dilations) for name, dilations in SEEN.items()}, **{n: grown(g) for n, g in GROWN.items()}}
     figure = Figure(figsize=(12, 2.7), dpi=110, layout="constrained")
     backend_agg.FigureCanvasAgg(figure)

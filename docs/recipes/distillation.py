@@ -1,4 +1,4 @@
-"""A ResNet teaches a net of a tenth of its size: `python docs/recipes/distillation.py`."""
+"""Distillation of a ResNet into a net of a tenth of its size: `python docs/recipes/distillation.py`."""
 
 import sys
 
@@ -10,12 +10,12 @@ CHANGES = augment.Affine(rotate=12, shear=0.1, zoom=0.1, translate=0.06, fill=-1
 
 
 def net(channels: int):
-    """Returns ResNet-18 with so many channels in its first stage."""
+    """Returns ResNet-18 with a given number of channels in its first stage."""
     return kerasdl.build("resnet18", image_shape=(32, 32, 1), channels=channels, stages=(1, 1, 1), classes=10)
 
 
 def accuracy(model, data) -> float:
-    """Returns the share of the images that a net is right on."""
+    """Returns the accuracy of a net."""
     images, labels = data.arrays()
     return float((model.predict(images, verbose=0).argmax(1) == labels).mean())
 

@@ -1,4 +1,4 @@
-"""Letters on images that grow, and on large ones throughout: `python docs/recipes/growing_images.py`."""
+"""Progressive resizing of letters, compared with large images throughout: `python docs/recipes/growing_images.py`."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ SIZES, EPOCHS = (32, 48, 64), 9
 
 
 def compare(seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Returns test accuracy and seconds of training for each way."""
+    """Returns test accuracy and seconds of training for each method."""
     shape = (SIZES[-1], SIZES[-1], 1)
     train = kerasdl.data.load("glyphs", "train", size=5200, image_shape=shape)
     images, labels = kerasdl.data.load("glyphs", "test", size=5200, image_shape=shape).arrays()

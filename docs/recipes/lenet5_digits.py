@@ -1,4 +1,4 @@
-"""LeNet-5 learns handwritten digits from scratch: `python docs/recipes/lenet5_digits.py`."""
+"""LeNet-5 trained on handwritten digits from scratch: `python docs/recipes/lenet5_digits.py`."""
 
 import sys
 
@@ -10,7 +10,7 @@ CHANGES = augment.Affine(rotate=12, shear=0.1, zoom=0.1, translate=0.06, fill=-1
 
 
 def train(seed: int = 0, epochs: int = 80) -> float:
-    """Returns the share of the test images that the net is right on."""
+    """Returns the test accuracy."""
     kerasdl.set_seed(seed)
     train, validation, test = (kerasdl.data.load("digits", split) for split in ("train", "validation", "test"))
     model = kerasdl.build("lenet5", image_shape=(32, 32, 1), classes=10)

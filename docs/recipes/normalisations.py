@@ -1,4 +1,4 @@
-"""Batch, layer, instance and group normalisation where each is at home: `python docs/recipes/normalisations.py`."""
+"""Comparison of batch, layer, instance and group normalisation: `python docs/recipes/normalisations.py`."""
 
 import keras
 import numpy as np

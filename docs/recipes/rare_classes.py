@@ -1,4 +1,4 @@
-"""Three digits of ten are rare: weights, repetition and the focal loss. `python docs/recipes/rare_classes.py`."""
+"""Rare classes, three of ten digits: class weights, oversampling, focal loss. `python docs/recipes/rare_classes.py`."""
 
 import sys
 
@@ -15,7 +15,7 @@ WAYS = ("plain", "class weights", "oversampling", "focal loss")
 
 
 def unbalanced(seed: int):
-    """Returns the training digits with a few of each rare one."""
+    """Returns the training digits with few examples of each rare class."""
     data = kerasdl.data.load("digits", "train")
     images, labels = data.arrays()
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -25,7 +25,7 @@ def unbalanced(seed: int):
 
 
 def compare(way: str, seed: int) -> tuple[float, float]:
-    """Returns the share of the rare and of the other digits that are found in the test images."""
+    """Returns the recall of the rare and of the other digits in the test images."""
     data = unbalanced(seed)
     kerasdl.set_seed(seed)
     model = kerasdl.build("lenet5", image_shape=(32, 32, 1), classes=10)

@@ -1,4 +1,4 @@
-"""ResNet-18 in full learns handwritten digits from scratch: `python docs/recipes/resnet18_digits.py`."""
+"""ResNet-18 in full size trained on handwritten digits from scratch: `python docs/recipes/resnet18_digits.py`."""
 
 import sys
 
@@ -10,7 +10,7 @@ CHANGES = augment.Affine(rotate=12, shear=0.1, zoom=0.1, translate=0.06, fill=-1
 
 
 def train(seed: int = 0, epochs: int = 20) -> float:
-    """Returns the share of the test images that the net is right on."""
+    """Returns the test accuracy."""
     kerasdl.set_seed(seed)
     train, validation, test = (kerasdl.data.load("digits", split) for split in ("train", "validation", "test"))
     model = kerasdl.build("resnet18", image_shape=(32, 32, 1), classes=10)

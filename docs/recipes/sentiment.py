@@ -1,4 +1,4 @@
-"""Good or bad, from sentences of reviews: words to ids, then a GRU. `python docs/recipes/sentiment.py`."""
+"""Sentiment classification of sentences: words to ids, then a GRU. `python docs/recipes/sentiment.py`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Two digits in an image, both to be named: `python docs/recipes/several_digits.py`."""
+"""Multi-label classification of two digits in an image: `python docs/recipes/several_digits.py`."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from kerasdl.train import RunConfig, fit
 
 
 def pairs(split: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images 32 by 64 with two digits each, and which digits are there."""
+    """Returns images 32 by 64 with two digits each, and their labels."""
     images, labels = kerasdl.data.load("digits", split).arrays()
     chosen = np.random.default_rng(seed).integers(0, len(labels), (count, 2))
     wanted = np.zeros((count, 10), "float32")
@@ -24,7 +24,7 @@ def f1(scores: np.ndarray, labels: np.ndarray, thresholds) -> float:
 
 
 def compare(count: int, epochs: int, seed: int = 0, picture: str | None = None) -> tuple[float, float]:
-    """Trains on so many pairs; returns F1 on test data at one half and at thresholds chosen on validation data."""
+    """Returns F1 on test data after training on pairs, at 0.5 and at thresholds chosen on validation data."""
     kerasdl.set_seed(seed)
     train, validation, test = (
         pairs(split, size, 3 * seed + place)
@@ -42,7 +42,7 @@ def compare(count: int, epochs: int, seed: int = 0, picture: str | None = None) 
 
 
 def main(picture: str = "docs/pictures/precision_recall.png") -> None:
-    """Prints what thresholds do for a net that has seen few pairs, and for one that has seen enough."""
+    """Prints the effect of thresholds for a net trained on few pairs, and for one trained on many."""
     for count, epochs, path in ((400, 12, picture), (3000, 6, None)):
         plain, tuned = compare(count, epochs, picture=path)
         print(f"{count} pairs: F1 {plain:.4f} at one half, {tuned:.4f} at thresholds chosen on validation data")

@@ -1,4 +1,4 @@
-"""From letters to digits, five nets: pretrained against from scratch. `python docs/recipes/transfer.py`."""
+"""Transfer from letters to digits for five nets, against training from scratch. `python docs/recipes/transfer.py`."""
 
 import sys
 
