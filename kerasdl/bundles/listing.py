@@ -88,5 +88,5 @@ def _entries() -> dict[str, metadata.EntryPoint]:
         other = entries.setdefault(entry.name, entry)
         if (other.dist.name, other.value) != (entry.dist.name, entry.value):
             both = sorted((other.dist.name, entry.dist.name))
-            raise BundleError(f"a bundle's name must be new; {both[0]} and {both[1]} both bring {entry.name!r}.")
+            raise BundleError(f"a bundle's name must be new; {both[0]} and {both[1]} both declare {entry.name!r}.")
     return {name: entry for name, entry in entries.items() if name not in _embedded()}

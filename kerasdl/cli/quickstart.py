@@ -51,7 +51,7 @@ def run_quickstart(out: str | Path, *, seed: int = 0, quiet: bool = False) -> di
     """
     out, started = Path(out), time.perf_counter()
     if out.exists() and not out.is_dir():
-        checks.refuse("out must be a folder, or nothing yet", str(out), "A file stands there.")
+        checks.refuse("out must be a folder or a new path", str(out), "It is a file.")
     console = Console(quiet=quiet)
     set_seed(seed)
     bundle = load_bundle(START)

@@ -372,7 +372,7 @@ class Dataset:
             (64, 64, 3)
         """
         if not self.images:
-            checks.refuse("only raw uint8 images can be resized and scaled anew", f"{self.name} ({self.input_dtype})")
+            checks.refuse("only raw uint8 images can be resized and scaled", f"{self.name} ({self.input_dtype})")
         shape = self.input_shape if image_shape is None else check_image_shape(image_shape)
         labels = self.source.labels if self.any_order else None
         moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []

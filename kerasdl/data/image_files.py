@@ -78,7 +78,7 @@ def decode_image(path: str | os.PathLike, *, levels: int | None = None) -> np.nd
         if levels is not None and largest > levels:
             raise UnreadableError(f"its largest value is {largest}, above levels={levels}")
     except UnreadableError as error:
-        remedy = f"Convert it to PNG or JPEG{HOW_TO_CONVERT}." if error.kind else "Mend or remove the file."
+        remedy = f"Convert it to PNG or JPEG{HOW_TO_CONVERT}." if error.kind else "Repair or remove the file."
         raise DataError(f"cannot read the image {one_line(path)}: {error}. {remedy}") from error
     return pixels
 
@@ -128,7 +128,7 @@ def of_pillow(image: Image.Image) -> np.ndarray:
         deep = image.mode.startswith(("I", "F"))
         return np.asarray(image) if deep else _to_array(ImageOps.exif_transpose(image))
     except (OSError, ValueError) as error:  # Pillow reads the file late, on first use
-        raise DataError(f"cannot read the Pillow image: {one_line(error)}. Mend or remove its file.") from error
+        raise DataError(f"cannot read the Pillow image: {one_line(error)}. Repair or remove its file.") from error
 
 
 def check_levels(value: int | None) -> int | None:

@@ -120,9 +120,9 @@ def load(
     scale = check_scale(scale)
     kind, _, rest = str(name).partition(":")
     if data_dir is not None and kind != "tfds":
-        checks.refuse("data_dir is for tfds:NAME alone", name)
+        checks.refuse("data_dir is for tfds:NAME only", name)
     if check_levels(levels) is not None and kind != "folder":
-        checks.refuse("levels is for folder:PATH alone", name)
+        checks.refuse("levels is for folder:PATH only", name)
     if kind == "folder" and rest:
         settings = {"size": size, "image_shape": image_shape, "on_bad": on_bad, "seed": seed, "levels": levels}
         dataset = read_folder(Path(rest), split, **settings)
@@ -133,7 +133,7 @@ def load(
     if dataset.images:
         return dataset.prepared(image_shape, scale)
     if image_shape is not None:
-        checks.refuse("image_shape is for images alone", name)
+        checks.refuse("image_shape is for images only", name)
     return dataset
 
 

@@ -29,7 +29,7 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
     try:
         builder = tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description makes tfds raise errors of any kind
-        raise DataError(f"{folder} is no whole tfds dataset: {error}. Prepare or copy it again.") from error
+        raise DataError(f"{folder} is not a complete tfds dataset: {error}. Prepare or copy it again.") from error
     task, class_names, shape = _describe(builder.info, name)
     base = re.split(r"[\[+]", split)[0]
     checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")

@@ -70,6 +70,6 @@ def bundle_from(
 
 def _ours(source: str) -> str:
     if not source.startswith(PREFIX):
-        checks.refuse("model= must name our net where the source does not tell it", source)
+        checks.refuse("model= must name the kerasdl net for this source", source)
     peers = {spec(name).weights[KIND]: name for name in list_models() if KIND in spec(name).weights}
     return peers[checks.known_name("net of keras.applications that kerasdl has", source.removeprefix(PREFIX), peers)]

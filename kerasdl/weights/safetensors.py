@@ -42,7 +42,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             checked = {name: _checked(entry, size - 8 - length) for name, entry in entries.items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise WeightsError(f"{path} must be safetensors with a sound header; got: {error}") from error
+            raise WeightsError(f"{path} must be safetensors with a valid header; got: {error}") from error
     return {
         name: _floats(
             np.memmap(path, dtype, "r", 8 + length + start, shape) if math.prod(shape) else np.zeros(shape), kind

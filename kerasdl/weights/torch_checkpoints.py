@@ -116,7 +116,7 @@ def _preprocess(place: Path) -> dict[str, Any] | None:
         )
         bounds = tuple(((255 * factor * level - mean) / deviation).tolist() for level in (0, 1))
     except (ValueError, TypeError, KeyError) as error:
-        raise WeightsError(f"{file} must say image_mean and image_std; got: {error!r}") from error
+        raise WeightsError(f"{file} must hold image_mean and image_std; got: {error!r}") from error
     return {"scale": bounds if isinstance(bounds[0], list) else tuple(map(float, bounds))}
 
 

@@ -86,9 +86,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except WeightsError as error:
         raise WeightsError(f"{path} {error}") from None
     except RecursionError:
-        raise WeightsError(f"{path} must be a sound PyTorch checkpoint; its records are nested too deep.") from None
+        raise WeightsError(f"{path} must be a valid PyTorch checkpoint; its records are nested too deep.") from None
     except Exception as error:  # a stranger's pickle can fail in any way
-        raise WeightsError(f"{path} must be a sound PyTorch checkpoint; got: {str(error)[:200]}") from error
+        raise WeightsError(f"{path} must be a valid PyTorch checkpoint; got: {str(error)[:200]}") from error
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         root = records[0].filename.removesuffix("data.pkl")
         order = f"{root}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
-            raise WeightsError("must hold its numbers low byte first; save it anew on a common machine.")
+            raise WeightsError("must be little-endian; save it again on a little-endian machine.")
         with archive.open(records[0]) as file:
             state = _unpickled(file)
 
@@ -113,7 +113,7 @@ def _read_row(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     if _unpickled(file) != MAGIC or _unpickled(file) != PROTOCOL:
         raise WeightsError("must be written by torch.save.")
     if not _unpickled(file).get("little_endian"):
-        raise WeightsError("must hold its numbers low byte first; save it anew on a common machine.")
+        raise WeightsError("must be little-endian; save it again on a little-endian machine.")
     reader = Reader(file)
     state, keys = reader.load(), _unpickled(file)
     content = {}

@@ -44,7 +44,7 @@ def test_two_packages_with_one_name_are_refused_and_embedded_names_win(install):
     assert kerasdl.bundles.package_of("digits_mobilenet") == "kerasdl"
     assert len(load_bundle("digits_mobilenet").labels) == 10
     install("park")
-    with pytest.raises(BundleError, match="garden and park both bring 'flowers'"):
+    with pytest.raises(BundleError, match="garden and park both declare 'flowers'"):
         kerasdl.bundles.list_bundles()
 
 

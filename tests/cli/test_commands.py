@@ -103,7 +103,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
         (("nonsense",), 2, "No such command"),
-        (("quickstart", "--out", __file__), 2, "A file stands there"),
+        (("quickstart", "--out", __file__), 2, "It is a file"),
         (
             ("finetune", "digits", "--from", "keras-applications:MobileNet", "--weights", "none.h5", "--out", "x.zip"),
             3,
@@ -186,7 +186,7 @@ def test_a_file_where_a_folder_must_be_is_named_before_training(photos, tmp_path
     done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "file" / "mine.zip")
     assert (done.exit_code, "file is a file" in done.output) == (3, True)
     done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "m.zip", "--folder", tmp_path / "file")
-    assert (done.exit_code, "A file stands there" in done.output) == (2, True)
+    assert (done.exit_code, "It is a file" in done.output) == (2, True)
 
 
 def test_what_stands_at_out_is_looked_at_before_training(photos, tmp_path):

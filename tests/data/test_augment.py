@@ -209,7 +209,7 @@ def test_policies_leave_no_box_behind(policy):
     image, seed = np.zeros((8, 8, 3), "float32"), tf.constant([0, 1])
     assert list(policy.with_targets(image, seed)) == ["image"]
     for targets in ({"boxes": [[0, 0, 4, 4]]}, {"masks": np.zeros((8, 8), int)}):
-        with pytest.raises(ArgumentError, match="transforms that move them along"):
+        with pytest.raises(ArgumentError, match="transforms that move them"):
             augment.Chain((augment.Flip(), policy)).with_targets(image, seed, **targets)
 
 

@@ -147,7 +147,7 @@ def test_files_that_end_early_are_named(tmp_path, kind, share):
     path.write_bytes(whole[: int(share * len(whole))])
     text = refused(path)
     assert str(path) in text
-    assert "Mend or remove the file" in text
+    assert "Repair or remove the file" in text
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_files_that_end_early_are_named(tmp_path, kind, share):
         (b"\0\0\0\x18ftypavif" + bytes(50), "a.avif", "a file of the kind AVIF"),
         (b"noise", "a.HEIC", "a file of the kind HEIC"),
         (b"MM\0*" + bytes(50), "a", "a file of the kind TIFF"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(8), "a.png", "Mend or remove the file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(8), "a.png", "Repair or remove the file"),
     ],
 )
 def test_files_without_an_image_say_what_they_are(tmp_path, content, name, text):

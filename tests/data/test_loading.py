@@ -96,7 +96,7 @@ def test_unknown_names_name_their_neighbours(name, near):
     ("arguments", "text"),
     [
         ({"name": "digits", "split": "val"}, "split must be one of"),
-        ({"name": "iris", "image_shape": (8, 8, 1)}, "image_shape is for images alone"),
+        ({"name": "iris", "image_shape": (8, 8, 1)}, "image_shape is for images only"),
         ({"name": "digits", "image_shape": (8, 8)}, "image_shape must be"),
         ({"name": "digits", "image_shape": (8, 8, 2)}, "channels of image_shape"),
         ({"name": "digits", "on_bad": "ignore"}, "on_bad must be one of"),

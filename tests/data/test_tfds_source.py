@@ -184,7 +184,7 @@ def test_one_configuration_is_taken_and_several_are_named(home, tmp_path):
         (tmp_path / "coco").mkdir(exist_ok=True)
         tf.io.gfile.makedirs(str(tmp_path / "coco" / config / "1.0.0"))
         (tmp_path / "coco" / config / "1.0.0" / "dataset_info.json").write_text("{}")
-    with pytest.raises(DataError, match="no whole tfds dataset"):
+    with pytest.raises(DataError, match="not a complete tfds dataset"):
         load("tfds:coco/big", data_dir=tmp_path)
     with pytest.raises(DataError, match=r"configurations \['big', 'small'\]"):
         load("tfds:coco", data_dir=tmp_path)

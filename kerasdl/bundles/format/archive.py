@@ -85,7 +85,7 @@ def open_zip(
                 _check_entry(entry)
             total = sum(entry.file_size for entry in entries)
             if total > min(max_bytes, MAX_RATIO * size + FREE_BYTES):
-                refuse(f"{size} packed bytes may not unpack to so many", total)
+                refuse(f"{size} packed bytes must unpack to fewer bytes", total)
             entries = [entry for entry in entries if not entry.is_dir()]
             _check_names(entry.filename for entry in entries)
             yield archive, entries
@@ -131,7 +131,7 @@ def read(path: str | os.PathLike, digest: str | None = None) -> Iterator[Path]:
                     for entry in entries:
                         unpack(archive, entry, folder / entry.filename)
             else:
-                refuse("a bundle must be a folder or a .zip", str(path), "Look whether the path exists.")
+                refuse("a bundle must be a folder or a .zip", str(path), "Check that the path exists.")
             _verify(folder, digest)
         yield folder
 
@@ -185,7 +185,9 @@ def check_replaceable(path: str | os.PathLike) -> None:
     if path.is_dir() == (path.suffix.lower() != ".zip"):
         with suppress(BundleError), read(path):
             return
-    refuse("a new bundle may replace only a bundle", str(path), "Choose another path, or remove what stands there.")
+    refuse(
+        "a new bundle may replace only a bundle", str(path), "Choose another path, or remove the file or folder there."
+    )
 
 
 def digest_of(path: str | os.PathLike) -> str:
@@ -213,7 +215,7 @@ def _check_directory(file: IO[bytes], size: int) -> None:
             "Fetch it again from a source that you trust."
         )
     if tail[:-_END_OF_ZIP][:4] == b"PK\6\7":
-        refuse("a zipped bundle has no use for the zip64 form", "a zip64 directory")
+        refuse("a zipped bundle must not use zip64", "a zip64 directory")
     directory = int.from_bytes(end[12:16], "little")
     if directory > MAX_DIRECTORY:
         refuse(f"the directory of a zipped bundle may take at most {MAX_DIRECTORY} bytes", directory)
@@ -245,7 +247,7 @@ def _check_names(names: Iterable[str]) -> None:
         lower_names.add(name)
     for name in lower_names:
         if any(str(parent) in lower_names for parent in Path(name).parents):
-            refuse("no file of a bundle may stand where another's folder is", name)
+            refuse("no file of a bundle may have the name of another's folder", name)
 
 
 def _list_files(folder: Path) -> list[str]:

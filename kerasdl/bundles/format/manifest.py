@@ -152,7 +152,7 @@ def _no_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         keys = [key for key, _ in pairs]
-        refuse("no key may stand twice in a JSON object", next(key for key in keys if keys.count(key) > 1))
+        refuse("keys of a JSON object must differ", next(key for key in keys if keys.count(key) > 1))
     return values
 
 

@@ -299,7 +299,7 @@ def _stored_shapes(path: Path) -> Counter:
                     continue
                 total += _check_dataset(entry, name)
                 if total > size:
-                    refuse(f"{WEIGHTS} must hold every byte of its {size} in the plain", f"{total} declared by {name}")
+                    refuse(f"{WEIGHTS} must hold every byte of its {size} uncompressed", f"{total} declared by {name}")
                 if not name.startswith(f"/{OPTIMIZER}/"):
                     shapes[entry.shape] += 1
     return shapes

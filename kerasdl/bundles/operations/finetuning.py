@@ -35,10 +35,10 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
     claim = Path(folder) / "bundle.sha256"
     if Path(folder).exists() and not Path(folder).is_dir():
-        checks.refuse("the folder of a run must be none yet, or a folder", str(folder), "A file stands there.")
+        checks.refuse("the folder of a run must be a folder or a new path", str(folder), "It is a file.")
     if resume and claim.exists() and claim.read_text() != digest:
         rule = f"the run in {folder} must have been started from the same bundle"
-        checks.refuse(rule, model.name, "Choose another folder, or pass resume=False to start anew.")
+        checks.refuse(rule, model.name, "Choose another folder, or pass resume=False to start again.")
     files.write_text(claim, digest)
 
 

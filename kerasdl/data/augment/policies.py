@@ -36,7 +36,7 @@ class Policy(Transform):
         """
         if boxes is not None or masks is not None:
             hint = "Take a Chain of Flip, Crop, Affine and Colour."
-            checks.refuse("boxes and masks need transforms that move them along", type(self).__name__, hint)
+            checks.refuse("boxes and masks need transforms that move them", type(self).__name__, hint)
         return super().with_targets(image, seed)
 
 

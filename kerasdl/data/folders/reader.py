@@ -22,7 +22,7 @@ from ..splits import SPLITS
 from .duplicates import equal_files
 from .layout import SHOWN, Layout, Picture, listed, read_layout
 
-REMEDY = "Mend or remove the files."
+REMEDY = "Repair or remove the files."
 TWELVE_BITS = 4095
 
 
@@ -173,7 +173,7 @@ def _refuse_bare_classes(
 ) -> None:
     """Refuses a split without readable files, or with a class that has none."""
     if not decoded:
-        reason = _listing(path, bad) if bad else "no file stands there"
+        reason = _listing(path, bad) if bad else "no file is there"
         place = f"split {split!r} in {one_line(path)}"
         raise DataError(f"no image for {place}: {reason}. {REMEDY} Or take another split, or 'all'.")
     faults, files = dict(bad), defaultdict(list)

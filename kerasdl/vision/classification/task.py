@@ -22,7 +22,7 @@ def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
         checks.refuse(f"image_shape must fit the model's input {input_shape}, sides known, up to {MAX_SIDE}", shape)
     scale = settings.get("scale")
     if not isinstance(scale, (list, tuple)) or len(scale) != 2:
-        checks.refuse("scale must be what the pixel levels 0 and 255 become", scale, "Such as (-1, 1).")
+        checks.refuse("scale must be the values of the pixel levels 0 and 255", scale, "Such as (-1, 1).")
     for bound in scale:
         values = bound if isinstance(bound, (list, tuple)) else [bound]
         if len(values) not in (1, shape[2]):

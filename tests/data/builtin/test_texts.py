@@ -180,7 +180,7 @@ def test_names_and_arguments_that_are_refused():
     for name in ("sentiment:scores", "verses:score", "austin"):
         with pytest.raises(UnknownNameError, match="Did you mean"):
             load(name)
-    with pytest.raises(ArgumentError, match="image_shape is for images alone"):
+    with pytest.raises(ArgumentError, match="image_shape is for images only"):
         load("austen", image_shape=(8, 8, 1))
 
 
