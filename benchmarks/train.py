@@ -31,7 +31,7 @@ class Case:
     model: str
     """Its name in the registry."""
     settings: dict
-    """What it is built with."""
+    """Arguments of its builder."""
     shape: tuple[int, ...]
     """The shape of an input."""
     batch: int

@@ -1,4 +1,4 @@
-"""What every test has: one seed, Keras's own dtype policy, and tiny models by name."""
+"""Fixtures of every test: one seed, Keras's own dtype policy, and tiny models by name."""
 
 import functools
 import gc

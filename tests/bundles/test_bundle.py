@@ -256,7 +256,7 @@ def test_a_run_kept_for_other_data_or_another_bundle_is_not_taken_up(small, tmp_
 
 
 def test_a_run_killed_between_its_stages_goes_on_to_the_same_weights(small, tmp_path):
-    """What a kill leaves after the first stage: that stage's folder, and nothing of the second."""
+    """Folder of a run killed after the first stage: that stage's folder, and nothing of the second."""
     images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
     data, config = (images, np.arange(12) % 3), dataclasses.replace(QUIET, folder=tmp_path / "run")
     weights = []

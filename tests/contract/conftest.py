@@ -1,4 +1,4 @@
-"""What every row of the contract has: the same seeds, and tiny nets that are built once."""
+"""Fixtures of the contract: the same seeds, and tiny nets that are built once."""
 
 import random
 

@@ -62,7 +62,7 @@ def _of_layer(node: Any) -> Iterator[str]:
 
 
 def _of_sizes(node: Any) -> Iterator[str]:
-    """What padding depends on: the sizes that a window meets, modulo its stride or the number of windows."""
+    """Yields the features that padding depends on: sizes modulo the stride or the number of windows."""
     config, inputs = node.operation.get_config(), node.input_tensors[0]
     steps = config.get("output_size", config.get("strides", config.get("window")))
     steps = [steps] * (len(inputs.shape) - 2) if isinstance(steps, int) else steps

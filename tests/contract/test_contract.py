@@ -1,4 +1,4 @@
-"""What every registered model must do, from building to learning. Nobody escapes: the names come from the registry."""
+"""Contract of every registered model, from building to learning; the names come from the registry."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ def test_forward_is_finite_and_depends_on_the_input(name, net):
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_free_sizes(name, net):
-    """Where a size may be None, the free net equals the fixed one and takes another size too."""
+    """Nets with free sizes equal the fixed ones, and take another size too."""
     spec, model = net(name).spec, net(name).model
     free = {"image_shape": (None, None, 3)} if "image_shape" in spec.tiny else {"length": None}
     if next(iter(free)) not in spec.tiny:
@@ -133,7 +133,7 @@ def test_every_weight_gets_a_gradient_and_the_loss_falls(name, net):
 
 @pytest.mark.slow
 def test_a_saved_model_loads_in_a_process_that_knows_only_kerasdl(net, tmp_path):
-    """What is loaded by `import kerasdl` alone: no custom_objects, no building of ours; the cover has all classes."""
+    """Saved models load after `import kerasdl` alone, without custom_objects; the cover has all classes."""
     expected = {}
     for name in EXPORTED:
         net(name).model.save(tmp_path / f"{name}.keras")

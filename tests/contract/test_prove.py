@@ -1,4 +1,4 @@
-"""Which nets `make prove` takes: by name, by what changed since a commit, and at full size."""
+"""Choice of nets in `make prove`: by name, by changes since a commit, and at full size."""
 
 import importlib.util
 import json

@@ -40,7 +40,7 @@ class Net:
     """Four examples."""
     targets: np.ndarray
     outputs: np.ndarray
-    """What the model gives for the inputs."""
+    """Outputs of the model for the inputs."""
     initial: list[np.ndarray]
     """The weights with which it was built."""
 

@@ -11,7 +11,7 @@ Arrays = list[np.ndarray]
 
 
 def outputs_of(model: keras.Model, arrays: Arrays) -> Arrays:
-    """What a model computes in inference, example by example, from zero states on, in its own order."""
+    """Returns a model's outputs in inference, example by example, from zero states, in its own order."""
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False) and layer.built:
             layer.reset_state()

@@ -1,4 +1,4 @@
-"""Which operations of a TFLite file run on integers."""
+"""Integer operations of a TFLite file."""
 
 from collections import Counter
 

@@ -9,7 +9,7 @@ from keras.src.backend.common import global_state  # Keras has no public name fo
 
 @contextmanager
 def unallocated() -> Iterator[None]:
-    """What is built inside has no values; Keras is kept from giving them some once the scope is left."""
+    """Context in which models are built without values; Keras does not initialise them afterwards either."""
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield

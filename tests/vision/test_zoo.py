@@ -1,4 +1,4 @@
-"""What single nets of the zoo promise beyond the contract: counts by the papers' tables, forms, heads, any size."""
+"""Tests of single vision nets beyond the contract: counts by the papers' tables, forms, heads, any size."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a bundle exports: options by format, the report beside the file, labels and preprocessing inside it."""
+"""Exports of a bundle: options by format, the report beside the file, labels and preprocessing inside it."""
 
 import io
 import json
