@@ -43,7 +43,7 @@ from .trainer import Trainer as Trainer
 from .distribute.strategies import strategy as strategy
 from .evaluation.sweeps import sweep as sweep
 from .distribute.replicas import TrainingWarning as TrainingWarning
-from .loop.hooks import Inspection as Inspection
-from .loop.hooks import Occasion as Occasion
-from .loop.hooks import Watcher as Watcher
+from .loop.hooks import UpdateTrace as UpdateTrace
+from .loop.hooks import RunInfo as RunInfo
+from .loop.hooks import RunCallback as RunCallback
 from .evaluation.test_time_augmentation import predict_transformed as predict_transformed

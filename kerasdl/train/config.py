@@ -120,10 +120,10 @@ class RunConfig(LoopConfig):
         if isinstance(self.class_weights, str):
             checks.one_of("class_weights", self.class_weights, ("balanced",), "Or pass a dict from class to weight.")
 
-    def bound_to_length(self) -> str | None:
+    def why_length_is_fixed(self) -> str | None:
         """Returns why a finished run cannot go on for more epochs; None where it can, as if they had been given."""
         if self.swa is not None:
             return "swa begins at a share of the run"
         if schedules.follows_length(self.schedule):
             return "its schedule follows from the length of the run"
-        return super().bound_to_length()
+        return super().why_length_is_fixed()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules under their public name, `kerasdl.train.schedules`; the room optim holds them."""
+"""Learning-rate schedules under their public name, `kerasdl.train.schedules`, from `kerasdl.train.optim.schedules`."""
 
 from .optim.schedules import (
     SCHEDULES,

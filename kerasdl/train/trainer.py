@@ -200,7 +200,7 @@ class Trainer(keras.Model):
         look(self._given)
         return list(found.values())
 
-    def rebuilt(self, again: Mapping[int, keras.Model]) -> "Trainer":
+    def rebuild_in_scope(self, again: Mapping[int, keras.Model]) -> "Trainer":
         """Returns a second trainer from what the constructor was given, in the scope that the caller is in.
 
         Args:
@@ -225,7 +225,7 @@ class Trainer(keras.Model):
             checks.refuse("a trainer made again must share no variable", f"{len(shared)} of {twin.name}", hint)
         return twin
 
-    def compile_as(self, other: "Trainer") -> None:
+    def compile_like(self, other: "Trainer") -> None:
         """Compiles it with fresh objects of what another is compiled with.
 
         Raises:

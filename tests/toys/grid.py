@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasdl.train import LoopConfig, State, Watcher, run_steps
+from kerasdl.train import LoopConfig, RunCallback, State, run_steps
 
 SIDE, GOAL, LONGEST = 3, 8, 12
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
@@ -73,11 +73,11 @@ class Agent:
             large={"replay": self.kept},
             stream=lambda epoch, batch: None,
             steps_per_epoch=steps_per_epoch,
-            watchers=[Return(self.network)],
+            run_callbacks=[Return(self.network)],
         )
 
 
-class Return(Watcher):
+class Return(RunCallback):
     """Measures the discounted return of greedy play from every cell."""
 
     def __init__(self, network):

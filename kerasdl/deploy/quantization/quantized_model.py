@@ -24,7 +24,7 @@ from kerasdl.data import as_dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.train import Run
 from kerasdl.train.objectives.input_checks import check_inputs, only_finite
-from kerasdl.train.objectives.label_checks import check_labels, saying_what_labels_lack
+from kerasdl.train.objectives.label_checks import check_labels, label_errors_reported
 from kerasdl.train.objectives.loss_and_metrics import check_outputs, check_scales, objective_of, task_of
 
 from ..export import saved_model
@@ -141,7 +141,7 @@ class QuantizedModel:
         check_scales(loss, metrics, self.source, self.source)
         data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding makes numbers of NaN
         self.model.compile(loss=loss, metrics=metrics)
-        with saying_what_labels_lack():
+        with label_errors_reported():
             found = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
         if not found:
             raise DataError("data to evaluate hold no batches. Check their size, and filters in the pipeline.")

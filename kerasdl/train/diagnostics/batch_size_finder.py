@@ -25,7 +25,7 @@ from kerasdl.core.plotting import FAINT, GREY, TRAIN, VALIDATION, dress, keep, m
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.data.model_fit import check_dataset_fits
 
-from ..engine.mixed_precision import computing_in
+from ..engine.mixed_precision import mixed_precision_scope
 from ..objectives.label_checks import check_labels
 from ..objectives.loss_and_metrics import objective_of, task_of
 from .batch_size_worker import step_seconds
@@ -170,7 +170,7 @@ def find_batch_size(
     if train.size is not None:
         largest = max(smallest, min(largest, train.size))
     settings = {"optimizer": optimizer, "loss": loss, "task": task}
-    with computing_in(model, mixed_precision):
+    with mixed_precision_scope(model, mixed_precision):
         if tf.config.list_logical_devices("GPU"):
             with on_trial(model, train, **settings) as trial:
                 examples = _few(train)

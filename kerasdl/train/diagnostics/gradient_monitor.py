@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from kerasdl.core import checks
 from kerasdl.core.plotting import keep
 
-from ..loop.hooks import Inspection, Occasion, Watcher
+from ..loop.hooks import RunCallback, RunInfo, UpdateTrace
 from .gradient_monitor_plots import monitor_figure
 
 MEASURES = ("gradient_norm", "weight_norm", "update_ratio", "zero_share", "dead_share")
@@ -37,7 +37,7 @@ class Finding:
     """What was seen, and what helps."""
 
 
-class GradientMonitor(Watcher):
+class GradientMonitor(RunCallback):
     """Follows gradients, updates and dead units of each layer, and says once of each kind what is wrong.
 
     It goes among the callbacks of `fit`, looks at the first update and at every `every`-th, and changes nothing about
@@ -118,17 +118,17 @@ class GradientMonitor(Watcher):
 
     # The hooks of a run
 
-    def meet(self, occasion: Occasion) -> None:
+    def setup(self, run_info: RunInfo) -> None:
         """Gets to know the model, and where histograms go; what another run showed is forgotten."""
         self._forget()
-        self._say, self._run_folder = occasion.say, occasion.folder
-        self._rectified = rectified_units(occasion.model)
+        self._say, self._run_folder = run_info.say, run_info.folder
+        self._rectified = rectified_units(run_info.model)
 
     def wants(self, step: int) -> bool:
         """Returns whether a step is the first or an `every`-th."""
         return step == 1 or step % self.every == 0
 
-    def inspect(self, seen: Inspection) -> None:
+    def inspect(self, seen: UpdateTrace) -> None:
         """Takes an update into the history, the histograms and the findings."""
         self.steps.append(seen.step)
         for layer, names in by_layer(seen.before).items():
@@ -194,7 +194,7 @@ class GradientMonitor(Watcher):
         table = self.history[measure]
         table.setdefault(layer, [np.nan] * (len(self.steps) - 1)).append(value)
 
-    def _write_histograms(self, seen: Inspection) -> None:
+    def _write_histograms(self, seen: UpdateTrace) -> None:
         folder = self.folder or (self._run_folder and Path(self._run_folder) / "gradients")
         if folder is None or self._say is None:
             return
@@ -210,7 +210,7 @@ class GradientMonitor(Watcher):
 
     # What is wrong
 
-    def _judge(self, seen: Inspection) -> None:
+    def _judge(self, seen: UpdateTrace) -> None:
         layers = by_layer(seen.before).items()
         judged = [layer for layer, names in layers if any(seen.before[name].ndim > 1 for name in names)]
         self._find(
@@ -293,7 +293,7 @@ def by_layer(weights: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def measured(seen: Inspection, names: list[str]) -> dict[str, float]:
+def measured(seen: UpdateTrace, names: list[str]) -> dict[str, float]:
     """Returns the figures of the weights with these paths, taken together; NaN where there is no gradient."""
     before, after = (np.concatenate([_flat(each[name]) for name in names]) for each in (seen.before, seen.after))
     slopes = [_flat(seen.gradients[name]) for name in names if seen.gradients.get(name) is not None]

@@ -14,7 +14,7 @@ from kerasdl.core.errors import TrainingError
 from kerasdl.core.plotting import FAINT, GREY, INK, TRAIN, VALIDATION, dress, keep, mark, new_figure
 from kerasdl.data import as_dataset
 
-from ..engine.mixed_precision import computing_in
+from ..engine.mixed_precision import mixed_precision_scope
 from .dry_run import Endless, on_trial
 
 DIVERGED = 4.0  # times the lowest smoothed loss
@@ -146,7 +146,7 @@ def find_learning_rate(
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
     train = as_dataset(train)
     with (
-        computing_in(model, mixed_precision),
+        mixed_precision_scope(model, mixed_precision),
         on_trial(model, train, optimizer=optimizer, loss=loss, task=task) as trial,
     ):
         batches, losses, smoothed, ended = Endless(train, batch_size, seed), [], [], "finished"

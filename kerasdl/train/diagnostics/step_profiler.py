@@ -15,7 +15,7 @@ from kerasdl.core import checks
 from kerasdl.core.plotting import FADED, INK, TRAIN, VALIDATION, dress, keep, new_figure
 from kerasdl.data import Dataset, as_dataset
 
-from ..engine.mixed_precision import computing_in
+from ..engine.mixed_precision import mixed_precision_scope
 from .dry_run import Endless, Trial, on_trial
 
 IN_ONE_CALL = 10
@@ -151,7 +151,7 @@ def profile_step(
     checks.one_of("mixed_precision", mixed_precision, (None, "bfloat16", "float16"))
     train = as_dataset(train)
     with (
-        computing_in(model, mixed_precision),
+        mixed_precision_scope(model, mixed_precision),
         on_trial(model, train, optimizer=optimizer, loss=loss, task=task) as trial,
     ):
         waiting, running = (Endless(train, batch_size, augment=augment) for _ in range(2))

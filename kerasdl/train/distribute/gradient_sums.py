@@ -18,16 +18,16 @@ from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
 
 from ..optim.optimizers import innermost
-from ..optim.sparse_gradients import folded
+from ..optim.sparse_gradients import sum_repeated_rows
 
 _SUMMING = "_all_reduce_sum_gradients"
 # One buffer for all gradients at once took 280 MiB more in a run of 135 MB of weights, and no less time.
-PACKS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=16 * 2**20)
+COMMUNICATION = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=16 * 2**20)
 _CURRENT = threading.local()  # each replica of a MirroredStrategy traces in a thread of its own
 
 
 @contextmanager
-def summed_by_us(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
+def reductions_by_engine(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
     """Lets optimizers take gradients that are sums over all replicas already.
 
     Raises:
@@ -48,29 +48,29 @@ def summed_by_us(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[N
             delattr(optimizer, _SUMMING)
 
 
-def summed(values: Sequence[Any]) -> list[Any]:
+def all_reduce_sum(values: Sequence[Any]) -> list[Any]:
     """Returns the sums over all replicas, None where a value is None; one collective operation for each type."""
     sums, context = list(values), tf.distribute.get_replica_context()
     for dtype in dict.fromkeys(value.dtype for value in values if value is not None):
         places = [place for place, value in enumerate(values) if value is not None and value.dtype == dtype]
         # The identity gives a captured tensor the device of the replica, which the reduction asks for.
         mine = [tf.nest.map_structure(tf.identity, values[place], expand_composites=True) for place in places]
-        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, mine, PACKS)
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, mine, COMMUNICATION)
         for place, value in zip(places, reduced, strict=True):
             sums[place] = value
     return sums
 
 
-def times(gradient: Any, factor: tf.Tensor | None) -> Any:
+def scale_gradient(gradient: Any, factor: tf.Tensor | None) -> Any:
     """Returns a gradient times a number; None stays None, and slices stay slices."""
     if gradient is None or factor is None:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(times(gradient.values, factor), gradient.indices, gradient.dense_shape)
+        return tf.IndexedSlices(scale_gradient(gradient.values, factor), gradient.indices, gradient.dense_shape)
     return gradient * tf.cast(factor, gradient.dtype)
 
 
-def plus(first: Sequence[Any] | None, second: Sequence[Any]) -> list[Any]:
+def add_gradients(first: Sequence[Any] | None, second: Sequence[Any]) -> list[Any]:
     """Returns the sums of two lists of gradients, of which the first may be missing."""
     if first is None:
         return list(second)
@@ -78,7 +78,7 @@ def plus(first: Sequence[Any] | None, second: Sequence[Any]) -> list[Any]:
     return [b if a is None else a if b is None else tf.convert_to_tensor(a) + tf.convert_to_tensor(b) for a, b in pairs]
 
 
-class Collector:
+class GradientAccumulator:
     """Takes the gradients that a model's own `train_step` applies, part after part, and applies their sums."""
 
     def __init__(self, parts: int, over_replicas: bool, gradients_first: bool = False):
@@ -91,11 +91,11 @@ class Collector:
         """Takes what is applied inside the block as the gradients of one part, times a factor."""
         self.number, self.factor = number, factor
         self.applied.clear()
-        _CURRENT.collector = self
+        _CURRENT.accumulator = self
         try:
             yield
         finally:
-            _CURRENT.collector = None
+            _CURRENT.accumulator = None
 
     def take(self, optimizer: keras.optimizers.Optimizer, apply: Any, gradients: Sequence, variables: Any) -> None:
         """Adds gradients up; applies the sum once the last part is in."""
@@ -108,12 +108,12 @@ class Collector:
             hint = "If it does, make the model a Trainer with gradients_first = True in its class."
             checks.refuse(rule, f"a second one, by {type(optimizer).__name__}", hint)
         self.applied.add(key)
-        total = plus(self.totals.get(key), [times(gradient, self.factor) for gradient in gradients])
+        total = add_gradients(self.totals.get(key), [scale_gradient(gradient, self.factor) for gradient in gradients])
         if self.number < self.parts - 1:
             self.totals[key] = total
         else:
-            total = summed(total) if self.over_replicas else total
-            apply([folded(each) for each in total], variables)
+            total = all_reduce_sum(total) if self.over_replicas else total
+            apply([sum_repeated_rows(each) for each in total], variables)
 
     @property
     def pending(self) -> list[Any]:
@@ -122,10 +122,10 @@ class Collector:
 
 
 @contextmanager
-def collected(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
-    """Sends what a `train_step` applies through the `Collector` at work, for the time of the block."""
+def accumulating_gradients(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
+    """Sends what a `train_step` applies through the `GradientAccumulator` at work, for the time of the block."""
     for optimizer in optimizers:
-        optimizer.apply = _collecting(optimizer, optimizer.apply)
+        optimizer.apply = _accumulating_apply(optimizer, optimizer.apply)
     try:
         yield
     finally:
@@ -133,11 +133,11 @@ def collected(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None
             del optimizer.apply
 
 
-def _collecting(optimizer: keras.optimizers.Optimizer, apply: Any) -> Any:
+def _accumulating_apply(optimizer: keras.optimizers.Optimizer, apply: Any) -> Any:
     def take(grads, trainable_variables=None):
-        collector = getattr(_CURRENT, "collector", None)
-        if collector is None:
+        accumulator = getattr(_CURRENT, "accumulator", None)
+        if accumulator is None:
             return apply(grads, trainable_variables)
-        return collector.take(optimizer, apply, grads, trainable_variables)
+        return accumulator.take(optimizer, apply, grads, trainable_variables)
 
     return take

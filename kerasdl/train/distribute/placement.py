@@ -12,11 +12,13 @@ from kerasdl.core.errors import ArgumentError
 from ..trainer import Trainer, functional_model, owned_by_optimizers
 from . import strategies
 
-OWN_WAY = "Build the model inside `with kerasdl.train.strategy(...).scope():`, or pass strategy=None."
+SCOPE_HINT = "Build the model inside `with kerasdl.train.strategy(...).scope():`, or pass strategy=None."
 
 
 @contextmanager
-def placed(model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool = False) -> Iterator[keras.Model]:
+def model_in_scope(
+    model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool = False
+) -> Iterator[keras.Model]:
     """Yields the model in the scope of a strategy, itself where it lives there; at the end it has what was learnt.
 
     Args:
@@ -30,11 +32,11 @@ def placed(model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool 
     if strategy is strategies.plain() or model.distribute_strategy is strategy:
         yield model
         return
-    twin = rebuilt(model, strategy)
+    twin = rebuild_in_scope(model, strategy)
     if compiled:
         with strategy.scope():
             if isinstance(model, Trainer):
-                twin.compile_as(model)
+                twin.compile_like(model)
             else:
                 twin.compile_from_config(model.get_compile_config())
             copy_optimizers(model, twin)
@@ -46,20 +48,20 @@ def placed(model: keras.Model, strategy: tf.distribute.Strategy, compiled: bool 
             copy_optimizers(twin, model)
 
 
-def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
+def rebuild_in_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
     """Returns the same model built in the scope of a strategy, with its weights, statistics and random state.
 
     Raises:
         ArgumentError: the model has no weights yet, or no `get_config` that builds it again.
     """
     if not model.built:
-        checks.refuse("a model must be built before it moves into the scope of a strategy", model.name, OWN_WAY)
+        checks.refuse("a model must be built before it moves into the scope of a strategy", model.name, SCOPE_HINT)
     given = model.models_given() if isinstance(model, Trainer) else ()
-    again = {id(net): net if net.distribute_strategy is strategy else rebuilt(net, strategy) for net in given}
+    again = {id(net): net if net.distribute_strategy is strategy else rebuild_in_scope(net, strategy) for net in given}
     with strategy.scope():
         try:
             if isinstance(model, Trainer):
-                twin = model.rebuilt(again)
+                twin = model.rebuild_in_scope(again)
             elif hasattr(model, "built_again"):  # a model that no config describes
                 twin = model.built_again()
             elif type(model) in (keras.Sequential, functional_model()):
@@ -72,7 +74,7 @@ def rebuilt(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model
             raise
         except (NotImplementedError, TypeError, ValueError) as error:
             problem = f"{type(model).__name__} ({type(error).__name__}: {error})".splitlines()[0]
-            checks.refuse("a model must be one that can be built again from its config", problem, OWN_WAY)
+            checks.refuse("a model must be one that can be built again from its config", problem, SCOPE_HINT)
         copy_values(_state(model), _state(twin))
     return twin
 
@@ -90,7 +92,7 @@ def copy_values(sources: Sequence, targets: Sequence) -> None:
     """
     shapes = [[tuple(variable.shape) for variable in variables] for variables in (sources, targets)]
     if shapes[0] != shapes[1]:
-        checks.refuse("a model built from its config must have the variables of the first", "others", OWN_WAY)
+        checks.refuse("a model built from its config must have the variables of the first", "others", SCOPE_HINT)
     for source, target in zip(sources, targets, strict=True):
         target.assign(source.numpy())
 

@@ -13,10 +13,10 @@ from kerasdl.core.errors import DataError, TrainingError
 from kerasdl.data import Dataset
 from kerasdl.data.batching.sharding import Share
 
-from ..loop.coordination import Crew
+from ..loop.coordination import Coordinator
 from ..trainer import Trainer, has_call, has_own_train_step
 from . import strategies
-from .workers import Workers, spread
+from .workers import Workers, broadcast_variables
 
 
 class TrainingWarning(UserWarning):
@@ -28,16 +28,16 @@ class TrainingWarning(UserWarning):
     """
 
 
-class Team:
+class ReplicaContext:
     """What a strategy means for a run; `strategy` is None where one device computes."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = None if strategy is strategies.plain() else strategy
-        self.replicas = strategy.num_replicas_in_sync
+        self.num_replicas = strategy.num_replicas_in_sync
         resolver = getattr(strategy, "cluster_resolver", None)
         of_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         self.workers = Workers(strategy) if of_workers and len(resolver.cluster_spec().jobs) else None
-        self.crew = self.workers or Crew()
+        self.coordinator = self.workers or Coordinator()
 
     def scope(self) -> AbstractContextManager:
         """Returns the scope in which variables are made."""
@@ -47,12 +47,12 @@ class Team:
         """Refuses a batch that leaves replicas without an example."""
         sizes = data.sizes(batch_size)
         least = batch_size if sizes is None or data.sampler is None else int(sizes.min())
-        if self.replicas > least and not data.foreign:
-            checks.refuse(f"batch_size must be at least {self.replicas}, the number of replicas", least)
+        if self.num_replicas > least and not data.foreign:
+            checks.refuse(f"batch_size must be at least {self.num_replicas}, the number of replicas", least)
 
     def check_lengths(self, length: int | None) -> None:
         """Refuses data of which one worker has more batches than another: they would wait for each other."""
-        lengths = self.crew.everyones(-1 if length is None else length)
+        lengths = self.coordinator.all_gather(-1 if length is None else length)
         if len(set(lengths)) > 1:
             raise DataError(f"all workers must have as many batches; they have {lengths}. Cut the longer ones.")
 
@@ -65,10 +65,10 @@ class Team:
         """Returns which parts of each batch of some data this process computes; None for whole batches."""
         if self.strategy is None:
             return None
-        local = self.replicas if self.workers is None else self.workers.local
+        local = self.num_replicas if self.workers is None else self.workers.local_replicas
         if self.workers is None or _is_sharded_already(data):
             return Share(0, local, local)
-        return Share(self.workers.index * local, local, self.replicas)
+        return Share(self.workers.index * local, local, self.num_replicas)
 
     def build(self, model: keras.Model, element_spec: Any) -> None:
         """Makes the variables of metrics and losses in the scope, where a step could not."""
@@ -84,14 +84,16 @@ class Team:
             if loss is not None or is_trainer:
                 model.compute_metrics(x, y, outputs, weight)
 
-    def spread(self, weights: Sequence, extras: Sequence) -> None:
+    def broadcast_variables(self, weights: Sequence, extras: Sequence) -> None:
         """Lets all workers start from the chief's values."""
         if self.workers is not None:
             values = [variable.value for variable in [*weights, *extras]]
-            spread(self.strategy, [value for value in values if value.aggregation != tf.VariableAggregation.SUM])
+            broadcast_variables(
+                self.strategy, [value for value in values if value.aggregation != tf.VariableAggregation.SUM]
+            )
 
     @contextmanager
-    def watching_the_others(self) -> Iterator[None]:
+    def reporting_lost_workers(self) -> Iterator[None]:
         """Says in our words that another worker is gone, for which a collective operation fails.
 
         Raises:
@@ -107,9 +109,9 @@ class Team:
                 "folder goes on from its last checkpoint; `kerasdl launch` does so by itself."
             ) from error
 
-    def warn_of_norms(self, model: keras.Model) -> None:
+    def warn_about_batch_norms(self, model: keras.Model) -> None:
         """Warns once of batch norms that each replica computes for itself."""
-        if self.replicas == 1:
+        if self.num_replicas == 1:
             return
         norms = [
             layer.name

@@ -1,4 +1,4 @@
-"""Compilation of a model from the settings of a run: its optimizer, and metrics in the scope of a strategy."""
+"""Compilation of a model from the settings of a run: optimizer, and metrics in the scope of a strategy."""
 
 import weakref
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ..distribute.placement import copy_optimizers
 from ..optim import schedules
 from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
 
-_MADE: weakref.WeakSet = weakref.WeakSet()
+_COMPILED_BY_FIT: weakref.WeakSet = weakref.WeakSet()
 
 
 def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model) -> keras.optimizers.Optimizer:
@@ -34,30 +34,30 @@ def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model
     optimizer = make_optimizer(plain, {"learning_rate": rate, **clipping, **own, **averaging})
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)
-    _MADE.add(optimizer)
+    _COMPILED_BY_FIT.add(optimizer)
     return optimizer
 
 
 def is_compiled_by_fit(model: keras.Model) -> bool:
-    """Returns whether an earlier call of `fit` gave a model its optimizer, rather than its user."""
-    return getattr(model, "optimizer", None) in _MADE
+    """Returns whether an earlier call of `fit` compiled a model, rather than its user."""
+    return getattr(model, "optimizer", None) in _COMPILED_BY_FIT
 
 
-def in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
-    """Returns metrics with variables of their own in the scope that the caller is in."""
+def metrics_in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Sequence:
+    """Returns copies of metrics with new variables in the current scope."""
     if strategy is strategies.plain():
         return metrics
 
-    def here(metric):
+    def copied(metric):
         return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
 
-    return keras.tree.map_structure(here, metrics)
+    return keras.tree.map_structure(copied, metrics)
 
 
-def compile_as(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
-    """Compiles a model as the one that was trained in its place, with its optimizer's state."""
+def compile_like(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
+    """Compiles a model like its trained copy `inner`, with the state of the optimizer."""
     optimizer = type(inner.optimizer).from_config(inner.optimizer.get_config())
-    _MADE.add(optimizer)
+    _COMPILED_BY_FIT.add(optimizer)
     model.compile(optimizer, loss=loss, metrics=metrics)
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)

@@ -1,4 +1,4 @@
-"""Plan of a call of `fit`: model, data, loss and settings, checked against one another before anything is computed."""
+"""Plan of a call of `fit`: model, data, loss and settings, checked against each other before training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from ..distribute import strategies
 from ..distribute.placement import optimizers_of
 from ..objectives.input_checks import check_inputs
 from ..objectives.label_checks import check_labelled, check_labels
-from ..objectives.label_forms import output_shape, spelled_out
+from ..objectives.label_forms import output_shape, resolved_crossentropy
 from ..objectives.loss_and_metrics import (
     check_outputs,
     check_parts,
     check_scales,
     monitor_of,
     objective_of,
-    taking_shares,
     task_of,
+    with_soft_labels,
 )
 from ..objectives.model_outputs import outputs_of
 from ..objectives.weight_checks import check_weights
@@ -35,84 +35,84 @@ from ..trainer import Trainer, has_call, has_own_train_step
 from .compilation import is_compiled_by_fit
 
 DEFAULTS = RunConfig()
-OF_OPTIMIZERS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "decay_exempt", *CLIPPING)
-"""Settings that a compiled model with its own `train_step` would leave unread: its optimizers have their own."""
+OPTIMIZER_SETTINGS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "decay_exempt", *CLIPPING)
+"""Settings without effect on a compiled model with its own `train_step`, whose optimizers have their own values."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `fit` does."""
+class FitPlan:
+    """Checked arguments of a call of `fit`."""
 
     model: keras.Model
-    """What is trained: the model, or the trainer that its task puts around it."""
+    """The model in training: the model of the call, or the trainer that its task builds around it."""
     train: Dataset
     validation: Dataset | None
     loss: Any
     """As in `compile`; None where the model computes its own."""
     metrics: Any
     config: RunConfig
-    """The settings, with the figure that picks the best epoch."""
+    """The settings, including the figure that selects the best epoch."""
     strategy: tf.distribute.Strategy
-    own: bool
+    as_compiled: bool
     """Whether the model trains as its user compiled it."""
-    own_step: bool
-    """Whether its class has its own `train_step`."""
+    own_train_step: bool
+    """Whether the class of the model overrides `train_step`."""
     length: int | None
-    """Updates in an epoch, where that is known."""
+    """Updates in an epoch; None where unknown."""
 
     @property
     def updates(self) -> int | None:
-        """Updates of the run, where that is known."""
+        """Updates of the run; None where unknown."""
         return self.config.steps or (self.length and self.length * self.config.epochs)
 
 
-def planned(
+def make_plan(
     model: keras.Model, train: Any, validation: Any, loss: Any, metrics: Any, task: Task | str | None, config: RunConfig
-) -> Plan:
-    """Returns the plan of a call of `fit`, whose arguments it takes.
+) -> FitPlan:
+    """Returns the plan of a call of `fit`, from the arguments of that call.
 
     Raises:
-        ArgumentError: they do not fit together.
+        ArgumentError: the arguments do not fit together.
         DataError: the data are empty, not finite, or hold labels that the loss does not take.
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     config = _with_validation_steps(config, validation)
     if task is not None and get_task(task).trainer is not None and not isinstance(model, Trainer):
         model = get_task(task).trainer({"model": model})
-    own_step, lossless = has_own_train_step(model), isinstance(model, Trainer) and model.objective_is_own
-    net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # what the data go into
-    _check_data(model, net, train, validation, own_step or lossless)
-    seen = model if own_step or lossless else outputs_of(net, train)
-    task = task_of(task, train, loss, seen)
+    own_train_step, own_objective = has_own_train_step(model), isinstance(model, Trainer) and model.objective_is_own
+    net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # the model that receives the inputs
+    _check_data(model, net, train, validation, own_train_step or own_objective)
+    model_outputs = model if own_train_step or own_objective else outputs_of(net, train)
+    task = task_of(task, train, loss, model_outputs)
     length, strategy = _steps_per_epoch(train, config), strategies.strategy_for(model, config.strategy)
-    own = _keeps_its_own(model, config, loss, metrics)
-    if own:
+    as_compiled = _trains_as_compiled(model, config, loss, metrics)
+    if as_compiled:
         _check_loss_scaling(model, config)
-    if own or (lossless and loss is None):
+    if as_compiled or (own_objective and loss is None):
         metrics = metrics or []
     else:
         sample = train.spec[0]
         loss, metrics = objective_of(task, net, loss, metrics, config.label_smoothing, sample)
-        loss = taking_shares(loss) if config.mix else loss
-        loss = spelled_out(loss, output_shape(seen), keras.tree.flatten(train.spec[1])[0])
-        check_outputs(loss, metrics, seen)
-        check_scales(loss, metrics, net, seen, sample)
+        loss = with_soft_labels(loss) if config.mix else loss
+        loss = resolved_crossentropy(loss, output_shape(model_outputs), keras.tree.flatten(train.spec[1])[0])
+        check_outputs(loss, metrics, model_outputs)
+        check_scales(loss, metrics, net, model_outputs, sample)
         for data in (train, *([] if validation is None else [validation])):
-            check_weights(data, seen)
-    check_parts(loss, strategy, config, None if own or lossless else seen)
-    if own_step:
+            check_weights(data, model_outputs)
+    check_parts(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
+    if own_train_step:
         _check_own_step(model, config, loss, validation)
-    elif not lossless:
+    elif not own_objective:
         train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)
         validation = None if validation is None else check_labels(loss, metrics, model, validation)
     config = dataclasses.replace(config, monitor=monitor_of(config, task, metrics, validation))
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
-    return Plan(model, train, validation, loss, metrics, config, strategy, own, own_step, length)
+    return FitPlan(model, train, validation, loss, metrics, config, strategy, as_compiled, own_train_step, length)
 
 
 def _with_validation_steps(config: RunConfig, validation: Dataset | None) -> RunConfig:
-    """Returns settings that measure one pass of validation data that repeat it, and refuses other endless ones."""
+    """Returns settings that validate on one pass of repeated data; refuses other endless validation data."""
     if config.validation_steps is None and validation is not None and is_endless(validation):
         config = dataclasses.replace(config, validation_steps=batches_of_pass(validation))
     if config.validation_steps is None:
@@ -123,8 +123,8 @@ def _with_validation_steps(config: RunConfig, validation: Dataset | None) -> Run
 def _check_data(
     model: keras.Model, net: keras.Model, train: Dataset, validation: Dataset | None, own_objective: bool
 ) -> None:
-    """Refuses data that do not fit what they go into, or lack the labels that a loss compares."""
-    check_dataset_fits(net, train)  # NaN in it stops the run, which names the step
+    """Refuses data that do not fit the model, or lack the labels that the loss needs."""
+    check_dataset_fits(net, train)  # NaN in the data stops the run, which names the step
     if validation is not None:
         check_inputs(net, dataclasses.replace(validation, name=f"validation {validation.name}"))
     own_loss = own_objective or type(model).compute_loss is not keras.Model.compute_loss
@@ -141,18 +141,18 @@ def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:
     return config.steps_per_epoch
 
 
-def _keeps_its_own(model: keras.Model, config: RunConfig, loss: Any, metrics: Any) -> bool:
-    """Returns whether a model trains as its user compiled it, and refuses settings that would then be unread."""
-    is_trainer, own_step = isinstance(model, Trainer), has_own_train_step(model)
-    if loss is not None and is_trainer and model.objective_is_own and not own_step:
+def _trains_as_compiled(model: keras.Model, config: RunConfig, loss: Any, metrics: Any) -> bool:
+    """Returns whether a model trains as its user compiled it; refuses settings that would then have no effect."""
+    is_trainer, own_train_step = isinstance(model, Trainer), has_own_train_step(model)
+    if loss is not None and is_trainer and model.objective_is_own and not own_train_step:
         hint = "Leave loss= out, or set takes_loss = True in the class and call super().compute_loss."
-        checks.refuse("a trainer that computes its own loss must not be given another", type(model).__name__, hint)
-    if not model.compiled or loss is not None or not (own_step or (is_trainer and model.objective_is_own)):
+        checks.refuse("a trainer that computes its own loss must not be given another loss", type(model).__name__, hint)
+    if not model.compiled or loss is not None or not (own_train_step or (is_trainer and model.objective_is_own)):
         return False
     if is_trainer and is_compiled_by_fit(model):
         return False
-    unread = ("ema", "swa", "label_smoothing", *(() if is_compiled_by_fit(model) else OF_OPTIMIZERS))
-    given = [name for name in unread if getattr(config, name) != getattr(DEFAULTS, name)]
+    unused = ("ema", "swa", "label_smoothing", *(() if is_compiled_by_fit(model) else OPTIMIZER_SETTINGS))
+    given = [name for name in unused if getattr(config, name) != getattr(DEFAULTS, name)]
     given += [] if metrics is None else ["metrics"]
     if given:
         rule = "a compiled model with its own train_step must leave these settings out"
@@ -161,7 +161,7 @@ def _keeps_its_own(model: keras.Model, config: RunConfig, loss: Any, metrics: An
 
 
 def _check_loss_scaling(model: keras.Model, config: RunConfig) -> None:
-    """Refuses float16 where an optimizer of the user's does not scale the loss: small gradients would become zero."""
+    """Refuses float16 where an optimizer of the user does not scale the loss: small gradients would become zero."""
     plain = [
         role
         for role, optimizer in optimizers_of(model).items()
@@ -182,7 +182,7 @@ def _check_own_step(model: keras.Model, config: RunConfig, loss: Any, validation
     if config.swa is not None and isinstance(model, Trainer):
         checks.refuse("swa needs a trainer that leaves train_step to Keras", type(model).__name__, "Pass ema=.")
     measures |= type(model).compute_loss is not keras.Model.compute_loss and has_call(model)
-    lossless = isinstance(model, Trainer) and loss is None and model.loss is None
-    if validation is not None and not measures and (lossless or not has_call(model)):
+    own_objective = isinstance(model, Trainer) and loss is None and model.loss is None
+    if validation is not None and not measures and (own_objective or not has_call(model)):
         rule = "a model that trains by its own train_step must have a test_step of its own to validate"
         checks.refuse(rule, type(model).__name__, "Or leave validation= out.")

@@ -1,4 +1,4 @@
-"""`fit`: trains a Keras model on the loop, from the settings of a run."""
+"""Training of a Keras model: `fit`, with the settings of a `RunConfig`."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ import keras
 from kerasdl.core.registry.tasks import Task
 
 from ..config import RunConfig
-from ..distribute.placement import placed
-from ..loop.hooks import Watcher
+from ..distribute.placement import model_in_scope
+from ..loop.hooks import RunCallback
 from ..loop.state import Run
-from ..objectives.label_checks import saying_what_labels_lack
+from ..objectives.label_checks import label_errors_reported
 from ..trainer import Trainer
-from .compilation import compile_as, in_scope, optimizer_of
-from .fit_plan import planned
-from .fit_state import Training
-from .mixed_precision import computing_in
+from .compilation import compile_like, metrics_in_scope, optimizer_of
+from .fit_plan import make_plan
+from .fit_state import FitState
+from .mixed_precision import mixed_precision_scope
 
 DEFAULTS = RunConfig()
 
@@ -29,55 +29,58 @@ def fit(
     validation: Any = None,
     loss: Any = None,
     metrics: Sequence | Mapping | None = None,
-    callbacks: Sequence[keras.callbacks.Callback | Watcher] = (),
+    callbacks: Sequence[keras.callbacks.Callback | RunCallback] = (),
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
     """Trains a model in place and returns the run.
 
-    With `config.folder` the run is kept: killed at any moment, the same call goes on and ends with the very weights
-    of an undisturbed run. A model whose class has its own `train_step` trains by it; if it is compiled already and no
-    loss is given, it keeps its own losses and optimizers, and so does a `Trainer` whose loss is its own.
+    With `config.folder` the run is saved: killed at any moment, the same call continues and ends with exactly the
+    weights of an uninterrupted run. A model whose class has its own `train_step` trains by it. If it is compiled and no
+    loss is given, it keeps its losses and optimizers; so does a `Trainer` that computes its own loss.
 
     Args:
-        model: a Keras model or a `Trainer`; it is left compiled with what it was trained with.
+        model: a Keras model or a `Trainer`; afterwards it is compiled with the loss and optimizer of the run.
         train: a `kerasdl.data.Dataset`, arrays (x, y), (x, y, weights) or x alone, nested in dicts and tuples where
             there are several, or a `tf.data.Dataset` of batches of the same forms; see `kerasdl.data.as_dataset`.
-        validation: the same, measured after each epoch.
+        validation: data of the same forms, evaluated after each epoch.
         loss: as in `compile`; None takes that of the task.
         metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
             of the task.
-        callbacks: Keras callbacks and watchers (trackers, `GradientMonitor`).
-        task: a `kerasdl.core.Task` or its name; None takes that of the training data. A task with a trainer of its own
-            puts that around the model.
+        callbacks: Keras callbacks and `RunCallback`s (trackers, `GradientMonitor`).
+        task: a `kerasdl.core.Task` or its name; None takes that of the training data. A task with a trainer
+            builds it around the model.
         config: all other settings.
 
     Returns:
-        The Run, with history, best epoch and the model: of a `Trainer` its main network, beside `Run.trainer`.
+        The Run, with history, best epoch and model; for a `Trainer`, `Run.model` is its main network.
 
     Raises:
         ArgumentError: settings, model and data do not fit together, or the folder holds another run.
         DataError: the data are empty, not finite, or hold labels that the loss does not take.
-        TrainingError: the loss or its gradient is not finite any more.
+        TrainingError: the loss or its gradient is no longer finite.
 
     Example:
         >>> run = fit(model, (x, y), validation=(x_val, y_val), config=RunConfig(epochs=2, progress="off"))
         >>> len(run.history["val_loss"])
         2
     """
-    plan = planned(model, train, validation, loss, metrics, task, config)
+    plan = make_plan(model, train, validation, loss, metrics, task, config)
     model, config, strategy, metrics = plan.model, plan.config, plan.strategy, plan.metrics
-    with placed(model, strategy, compiled=plan.own) as inner, computing_in(inner, config.mixed_precision):
-        if not plan.own:
+    with (
+        model_in_scope(model, strategy, compiled=plan.as_compiled) as inner,
+        mixed_precision_scope(inner, config.mixed_precision),
+    ):
+        if not plan.as_compiled:
             with strategy.scope():
                 optimizer = optimizer_of(config, plan.updates, inner)
-                inner.compile(optimizer, loss=plan.loss, metrics=in_scope(metrics, strategy) or None)
+                inner.compile(optimizer, loss=plan.loss, metrics=metrics_in_scope(metrics, strategy) or None)
         try:
-            with saying_what_labels_lack():
-                training = Training(inner, plan.train, plan.validation, config, strategy, plan.own_step)
+            with label_errors_reported():
+                training = FitState(inner, plan.train, plan.validation, config, strategy, plan.own_train_step)
                 run = training.run(callbacks, plan.length)
         finally:
-            if inner is not model and not plan.own:
-                compile_as(inner, model, plan.loss, metrics, config)
+            if inner is not model and not plan.as_compiled:
+                compile_like(inner, model, plan.loss, metrics, config)
     parts = {"model": model.main, "trainer": model} if isinstance(model, Trainer) else {"model": model}
     return dataclasses.replace(run, **parts)

@@ -1,4 +1,4 @@
-"""Keras callbacks on our loop: called in Keras's order, and with their counters kept in checkpoints."""
+"""Keras callbacks on the training loop: called in Keras's order, with their counters saved in checkpoints."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from kerasdl.core import checks
 
 from ..config import RunConfig
-from ..loop.hooks import Watcher
+from ..loop.hooks import RunCallback
 
 BASE = keras.callbacks.Callback
 WRITERS = (
@@ -21,11 +21,11 @@ WRITERS = (
 )
 
 
-class KerasCallbacks(Watcher):
-    """Passes the hooks of a run on to Keras callbacks.
+class KerasCallbacks(RunCallback):
+    """Adapter that calls Keras callbacks from the hooks of a run.
 
-    Their plain numbers (`EarlyStopping.wait` and the like) go into the checkpoints; weights that they hold do not,
-    so a callback with `restore_best_weights` is refused where a run is kept in a folder.
+    Checkpoints hold their plain numbers, such as `EarlyStopping.wait`, but not the weights that they hold; so a
+    callback with `restore_best_weights` is refused in a run with a folder.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class KerasCallbacks(Watcher):
 
 
 class KerasCallbacksWithSteps(KerasCallbacks):
-    """The same where some callback looks at single steps, which costs a look at the figures in each."""
+    """Adapter for Keras callbacks with hooks on single steps, for which the figures are read at every step."""
 
     def begin_step(self, batch: int) -> None:
         self.list.on_train_batch_begin(batch)
@@ -116,11 +116,11 @@ def keras_callbacks(
     figures: Callable[[], dict[str, float]],
     writes: bool = True,
 ) -> KerasCallbacks:
-    """Returns the watcher for the Keras callbacks among these, with hooks on single steps only where one has such.
+    """Returns the adapter of the Keras callbacks among these, with step hooks only where one of them has such hooks.
 
-    Of several workers, those that write files are called on the chief alone.
+    With several workers, only the chief calls callbacks that write files.
     """
-    callbacks = [each for each in callbacks if not isinstance(each, Watcher)]
+    callbacks = [each for each in callbacks if not isinstance(each, RunCallback)]
     in_steps = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     kind = KerasCallbacksWithSteps if _some_override(callbacks, *in_steps) else KerasCallbacks
     return kind(callbacks, model, config, length, figures, writes)
@@ -131,10 +131,10 @@ def _some_override(callbacks: Sequence[keras.callbacks.Callback], *hooks: str) -
 
 
 def _numbers_of(callback: keras.callbacks.Callback) -> dict[str, float | None]:
-    # What the constructor was given is the caller's to give again; Keras turns the sign of its min_delta in between.
-    given = inspect.signature(type(callback)).parameters
-    found = {name: value for name, value in vars(callback).items() if _is_number(value) and name not in given}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+    # Constructor arguments come from the caller on every call; Keras changes the sign of min_delta in between.
+    parameters = inspect.signature(type(callback)).parameters
+    numbers = {name: value for name, value in vars(callback).items() if _is_number(value) and name not in parameters}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in numbers.items()}
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Mixed precision for a model that was built in float32 (Micikevicius et al. 2018): switched on for a run, then off."""
+"""Mixed precision for a model built in float32, on for one run (Micikevicius et al. 2018)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from ..trainer import Trainer
 
 
 @contextmanager
-def computing_in(model: keras.Model, precision: str | None) -> Iterator[None]:
-    """Lets the layers of a model compute in 16 bits inside the block; variables and output layers stay float32.
+def mixed_precision_scope(model: keras.Model, precision: str | None) -> Iterator[None]:
+    """Context manager in which the layers of a model compute in 16 bits; variables and output layers stay float32.
 
-    Layers that were built with another policy than float32 are left as they are.
+    Layers built with a policy other than float32 keep it.
 
     Args:
         model: a built model.
-        precision: `"bfloat16"`, `"float16"` (with a GPU alone), or None for nothing at all.
+        precision: `"bfloat16"`, `"float16"` (with a GPU alone), or None for no change.
     """
     if precision is None:
         yield
@@ -30,8 +30,8 @@ def computing_in(model: keras.Model, precision: str | None) -> Iterator[None]:
     outputs = [layer for network in networks for layer in _output_layers(network)]
     # Keras has no public way to the layers inside a layer, such as the projections of an attention.
     inner = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
-    kept = {id(part) for output in outputs for part in output._flatten_layers()}
-    changed = [layer for layer in inner if id(layer) not in kept and layer.dtype_policy.name == "float32"]
+    output_ids = {id(part) for output in outputs for part in output._flatten_layers()}
+    changed = [layer for layer in inner if id(layer) not in output_ids and layer.dtype_policy.name == "float32"]
     policies = [layer.dtype_policy for layer in changed]
     try:
         for layer in changed:
@@ -40,13 +40,13 @@ def computing_in(model: keras.Model, precision: str | None) -> Iterator[None]:
     finally:
         for layer, policy in zip(changed, policies, strict=True):
             layer.dtype_policy = policy
-        # What was traced in 16 bits would go on computing so.
+        # Functions traced in 16 bits would stay in 16 bits.
         for each in (model, *networks):
             each.train_function = each.test_function = each.predict_function = None
 
 
 def _networks_of(model: keras.Model) -> list[keras.Model]:
-    """Returns a model with a graph itself, and of one that stands around others those with a graph."""
+    """Returns the networks of a trainer or wrapper model that have a graph, or the model itself."""
     if isinstance(model, Trainer):
         return list(model.networks.values())
     parts = [model] if getattr(model, "inputs", None) else model.layers

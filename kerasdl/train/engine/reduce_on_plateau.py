@@ -1,4 +1,4 @@
-"""Learning rate lowered on a plateau."""
+"""Reduction of the learning rate on a plateau."""
 
 import keras
 
@@ -7,7 +7,7 @@ from ..optim import schedules
 
 
 class LowerOnPlateau(Patience):
-    """Lowers the learning rate of an optimizer each time the run stops improving."""
+    """Callback that lowers the learning rate of an optimizer each time the run stops improving."""
 
     def __init__(self, monitor: tuple[str, str], optimizer: keras.optimizers.Optimizer, plateau: schedules.Plateau):
         super().__init__(monitor, plateau.patience, plateau.min_delta)

@@ -1,4 +1,4 @@
-"""Description of a run: what tells it from another, and its start-up message on devices, precision and XLA."""
+"""Description of a run: the identity that distinguishes it from others, and its start-up message."""
 
 import hashlib
 import json
@@ -13,25 +13,25 @@ import tensorflow as tf
 from kerasdl.data import Dataset
 
 from ..config import RunConfig
-from ..distribute.replicas import Team
+from ..distribute.replicas import ReplicaContext
 from ..loop.settings import plain_values
 from ..trainer import Trainer
-from .train_steps import Way
+from .train_steps import StepOptions
 
 
-def identity_of(
+def run_identity_of(
     model: keras.Model,
     train: Dataset,
     validation: Dataset | None,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> dict[str, Any]:
-    """Returns plain values that differ where model, data, loss, metrics or callbacks do."""
+    """Returns plain values that differ where model, data, loss, metrics or callbacks differ."""
     metrics = [getattr(metric, "name", str(metric)) for metric in model.metrics]
     own = {}
     if isinstance(model, Trainer):
-        optimizers = model.by_role  # one for all is among the settings, or as the user has it
+        optimizers = model.by_role  # a single optimizer is in the settings, or set by the user
         own = {"trainer": {**model.identity(), **({"optimizers": plain_values(optimizers)} if optimizers else {})}}
-    elif hasattr(model, "run_identity"):  # a tf_keras model that stands in for a Keras 3 one
+    elif hasattr(model, "run_identity"):  # an adapter of a tf_keras model
         own = {"trainer": model.run_identity()}
     return {
         **own,
@@ -67,7 +67,7 @@ def _digest(model: keras.Model) -> str:
 
 
 def _layers_of(model: keras.Model) -> list[keras.Layer]:
-    """Returns the layers of a model and of those inside it, whose configs hold automatic names of other layers."""
+    """Returns the layers of a model and of its nested models, whose own configs hold automatic layer names."""
     parts = [_layers_of(each) if isinstance(each, keras.Model) else [each] for each in model.layers]
     return [layer for part in parts for layer in part]
 
@@ -75,12 +75,12 @@ def _layers_of(model: keras.Model) -> list[keras.Layer]:
 def _config(layer: keras.Layer) -> dict[str, Any]:
     try:
         return layer.get_config()
-    except NotImplementedError:  # a layer that Keras cannot save is known by its class alone
+    except NotImplementedError:  # a layer that Keras cannot save is identified by its class alone
         return {}
 
 
 def _without_names(value: Any) -> Any:
-    # Automatic names count up in a process, so that a model built again there has others.
+    # Automatic names count up in a process, so they differ for a model that is built twice.
     if isinstance(value, dict):
         return {str(key): _without_names(part) for key, part in value.items() if key not in ("name", "dtype")}
     return [_without_names(part) for part in value] if isinstance(value, (list, tuple)) else value
@@ -90,15 +90,16 @@ def _name(value: Any) -> str:
     return getattr(value, "__name__", type(value).__name__) if not isinstance(value, str) else value
 
 
-def choices_of(way: Way, config: RunConfig, team: Team) -> list[str]:
-    """Returns a line on devices, threads and precision, and one on XLA."""
+def computation_notes(options: StepOptions, config: RunConfig, replica_context: ReplicaContext) -> list[str]:
+    """Returns the start-up message: devices, threads, precision and XLA."""
     accelerators = [device.device_type for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
-    place = accelerators[0] if accelerators else f"{_threads()} CPU threads"
-    if team.replicas > 1:
-        workers = "" if team.workers is None else f" in {team.workers.size} workers"
-        place = f"{team.replicas} replicas{workers}, {config.batch_size / team.replicas:g} examples each, on {place}"
+    devices = accelerators[0] if accelerators else f"{_threads()} CPU threads"
+    if replica_context.num_replicas > 1:
+        count, workers = replica_context.num_replicas, replica_context.workers
+        processes = "" if workers is None else f" in {workers.size} workers"
+        devices = f"{count} replicas{processes}, {config.batch_size / count:g} examples each, on {devices}"
     precision = config.mixed_precision or "float32"
-    return [f"computes on {place} in {precision}; {_xla(way, config, bool(accelerators))}"]
+    return [f"computes on {devices} in {precision}; {_xla(options, config, bool(accelerators))}"]
 
 
 def _threads() -> int:
@@ -106,10 +107,10 @@ def _threads() -> int:
     return chosen or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
-def _xla(way: Way, config: RunConfig, has_accelerator: bool) -> str:
-    if way.jit:
+def _xla(options: StepOptions, config: RunConfig, has_accelerator: bool) -> str:
+    if options.jit_compile:
         return "XLA compiles the update"
-    if way.strategy is not None:
+    if options.strategy is not None:
         return "no XLA, which does not compile updates of several replicas"
     if config.jit_compile == "auto" and not has_accelerator:
         return "no XLA, which is slower on CPUs for most nets"

@@ -1,4 +1,4 @@
-"""Averages of weights: of the ends of epochs (https://arxiv.org/abs/1803.05407), and those that an optimizer keeps."""
+"""Weight averaging: SWA over the ends of epochs (https://arxiv.org/abs/1803.05407), and EMA kept by an optimizer."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,22 +12,22 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.data.pipelines import refuse_endless
 
-from ..loop.hooks import Watcher
+from ..loop.hooks import RunCallback
 from ..optim.optimizers import innermost
 
 
-class WeightAverage(Watcher):
-    """The mean of the weights at the ends of the last epochs of a run (stochastic weight averaging, SWA).
+class WeightAverage(RunCallback):
+    """Mean of the weights at the ends of the last epochs of a run (stochastic weight averaging, SWA).
 
-    Averaging begins with the end of the first epoch by which `share` of the run is over. Under a strategy the object is
-    made inside its scope. Batch norms need `estimate_statistics` once the model has the mean.
+    Averaging begins at the end of the first epoch by which `share` of the run is over. Under a strategy the object must
+    be made inside its scope. Batch norms need `estimate_statistics` once the model has the mean.
 
     Source: https://arxiv.org/abs/1803.05407, algorithm 1.
 
     Args:
         model: a built model.
-        share: of the run that goes by before, from 0 to 1.
-        epochs: of the whole run; None averages from the first.
+        share: share of the run before averaging begins, from 0 to 1.
+        epochs: epochs of the whole run; None averages from the first.
 
     Raises:
         ArgumentError: a setting is out of its range, or the model is not built.
@@ -42,7 +42,7 @@ class WeightAverage(Watcher):
         share = checks.within("share", share, 0.0, 1.0)
         if not model.built:
             checks.refuse("a model must be built before its weights are averaged", model.name)
-        # Rounded, since 0.7 * 10 need not be 7.
+        # Rounded, since 0.7 * 10 need not be exactly 7.
         self.first_epoch = 1 if epochs is None else max(1, math.ceil(round(share * epochs, 6)))
         self.weights = list(model.trainable_weights)
         settings = {"initializer": "zeros", "trainable": False}
@@ -54,18 +54,18 @@ class WeightAverage(Watcher):
 
     @property
     def variables(self) -> Mapping[str, keras.Variable]:
-        """What a checkpoint must hold, by stable names."""
+        """Variables for a checkpoint, by stable names."""
         return {"count": self.count, **{f"mean/{index:04d}": mean for index, mean in enumerate(self.means)}}
 
-    def take_in(self) -> None:
-        """Takes the weights of the model into the mean."""
+    def update(self) -> None:
+        """Adds the current weights of the model to the mean."""
         self.count.assign_add(1)
         for mean, weight in zip(self.means, self.weights, strict=True):
-            taken = tf.cast(self.count.value, mean.dtype)
-            mean.assign_add((tf.convert_to_tensor(weight) - mean) / taken)
+            count = tf.cast(self.count.value, mean.dtype)
+            mean.assign_add((tf.convert_to_tensor(weight) - mean) / count)
 
-    def give(self) -> bool:
-        """Gives the model the mean; returns whether there was one."""
+    def assign_to_model(self) -> bool:
+        """Assigns the mean to the model; returns whether there is one."""
         if not int(self.count.numpy()):
             return False
         for mean, weight in zip(self.means, self.weights, strict=True):
@@ -74,25 +74,25 @@ class WeightAverage(Watcher):
 
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
         if epoch + 1 >= self.first_epoch:
-            self.take_in()
+            self.update()
 
 
 @contextmanager
 def averaged(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Gives a model the averages of its weights that an optimizer keeps, for the time of the block.
+    """Context manager under which a model holds the averages of its weights that an optimizer keeps.
 
     After the block the model has its own weights again, bit for bit; `keras.callbacks.SwapEMAWeights` adds and
     subtracts, which rounds them.
 
     Args:
         model: the model that the optimizer was built for.
-        optimizer: one with `use_ema=True`, inside a LossScaleOptimizer or a wrapper too.
+        optimizer: an optimizer with `use_ema=True`, also inside a LossScaleOptimizer or a wrapper.
 
     Returns:
         A context manager.
 
     Raises:
-        ArgumentError: the optimizer keeps no averages, or has made none yet.
+        ArgumentError: the optimizer keeps no averages, or has made no update yet.
 
     Example:
         >>> optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
@@ -105,39 +105,39 @@ def averaged(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Itera
         checks.refuse("an optimizer must keep averages of the weights", "use_ema=False", "Pass RunConfig(ema=0.999).")
     if not inner.built:
         checks.refuse("an optimizer must have made an update before its averages are used", inner.name)
-    with averages_in(list(model.trainable_weights), optimizer):
+    with holding_averages(list(model.trainable_weights), optimizer):
         yield
 
 
 @contextmanager
-def averages_in(weights: Sequence[keras.Variable], optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Gives the weights that an optimizer was built for the averages that it keeps, for the time of the block."""
-    kept = [tf.identity(weight.value) for weight in weights]
+def holding_averages(weights: Sequence[keras.Variable], optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Context manager under which weights hold the averages that their optimizer keeps."""
+    before = [tf.identity(weight.value) for weight in weights]
     try:
-        # What Keras calls at the end of its fit to the same effect; it goes through wrappers.
+        # The method that Keras calls at the end of its fit; wrappers pass it on.
         optimizer.finalize_variable_values(weights)
         yield
     finally:
-        for weight, value in zip(weights, kept, strict=True):
+        for weight, value in zip(weights, before, strict=True):
             weight.assign(value)
 
 
 def estimate_statistics(model: keras.Model, batches: Iterable, steps: int | None = None) -> int:
-    """Gives batch norms the statistics that belong to the weights, by one pass over data; all else stays as it is.
+    """Estimates the statistics of batch norms for the current weights, by one pass over data; nothing else changes.
 
-    Moving mean and variance become the plain means of those of the batches, computed as in training. Norms that are
-    frozen keep theirs; of a norm that a model calls several times, the last call counts. Under a strategy each process
-    computes whole batches, so that all have the same result where they get the same batches.
+    Moving mean and variance become the plain means over the batches, computed as in training. Frozen norms keep theirs;
+    for a norm that a model calls several times, the last call counts. Under a strategy each process computes whole
+    batches, so that the same batches give all of them the same result.
 
     Source: https://arxiv.org/abs/1803.05407, section 3.2.
 
     Args:
         model: a built model.
-        batches: as the model trains on: x, (x, y) or (x, y, weights).
-        steps: how many batches at most; None takes all.
+        batches: batches as in training: x, (x, y) or (x, y, weights).
+        steps: the most batches to read; None reads all.
 
     Returns:
-        The number of batches seen; 0 where the model has no batch norm to estimate.
+        The number of batches read; 0 where the model has no batch norm to estimate.
 
     Raises:
         ArgumentError: there are no batches, or they never end.
@@ -153,8 +153,8 @@ def estimate_statistics(model: keras.Model, batches: Iterable, steps: int | None
     if steps is None:
         refuse_endless("batches to estimate statistics from", batches, "Pass steps=.")
     means, seen = [tf.zeros(each.shape, each.dtype) for each in statistics], 0
-    with _undone(model.variables), _without_memory(norms):
-        _forget(statistics)
+    with _restoring(model.variables), _without_momentum(norms):
+        _reset(statistics)
         take = _compiled(model, statistics)
         for batch in islice(batches, steps):
             seen += 1
@@ -170,8 +170,8 @@ def _estimates(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
 
 
-def _forget(statistics: Sequence[keras.Variable]) -> None:
-    """Clears what a norm without memory would multiply by 0, which leaves NaN as it is."""
+def _reset(statistics: Sequence[keras.Variable]) -> None:
+    """Sets statistics to 0, since a momentum of 0 would keep their NaN."""
     for each in statistics:
         each.assign(tf.zeros(each.shape, each.dtype))
 
@@ -186,18 +186,18 @@ def _compiled(model: keras.Model, statistics: Sequence[keras.Variable]) -> Any:
 
 
 @contextmanager
-def _undone(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    kept = [tf.identity(variable.value) for variable in variables]
+def _restoring(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    before = [tf.identity(variable.value) for variable in variables]
     try:
         yield
     finally:
-        for variable, value in zip(variables, kept, strict=True):
+        for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
 
 
 @contextmanager
-def _without_memory(norms: Sequence[keras.layers.BatchNormalization]) -> Iterator[None]:
-    """Lets the moving statistics of norms be those of the last batch alone."""
+def _without_momentum(norms: Sequence[keras.layers.BatchNormalization]) -> Iterator[None]:
+    """Context manager in which the moving statistics of norms are those of the last batch alone."""
     momenta = [layer.momentum for layer in norms]
     try:
         for layer in norms:

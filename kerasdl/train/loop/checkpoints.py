@@ -1,4 +1,4 @@
-"""Checkpoints of a run: folders that appear whole, are verified before they are read, and take turns.
+"""Checkpoints of a run: folders that are written whole, verified before they are read, and rotated.
 
 `step_00000120/` holds variables.npz, state.json and SHA256SUMS, and a file large_0000.npy for each large variable;
 `best_00000100/` holds the weights of the best epoch.
@@ -21,26 +21,26 @@ Arrays = dict[str, np.ndarray]
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds."""
+    """Contents of a checkpoint."""
 
     arrays: Arrays
-    """Its variables by name."""
-    note: dict[str, Any]
-    """Its plain values."""
+    """The variables by name."""
+    state: dict[str, Any]
+    """The plain values, such as position and history."""
     large: Arrays
-    """Its large variables by name, read from disk where they are looked at."""
+    """The large variables by name, memory-mapped: read from disk on access."""
 
 
 class Checkpoints:
-    """The checkpoints in one folder; the last two are kept, and the best weights that they point to.
+    """Checkpoints in one folder: the last two, and the best weights that they refer to.
 
-    Of several workers one writes; the others read.
+    With several workers, one writes and the others read.
     """
 
     def __init__(self, folder: Path, keep: int = 2, writes: bool = True):
         self.folder, self.keep, self.writes = folder, keep, writes
         if writes:
-            for stray in folder.glob(".writing-*"):  # what a kill left half-written
+            for stray in folder.glob(".writing-*"):  # files that a killed process left half-written
                 shutil.rmtree(stray, ignore_errors=True)
 
     def save(
@@ -50,19 +50,19 @@ class Checkpoints:
         state: Mapping[str, Any],
         large: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Writes a checkpoint, large variables one by one, then removes what it makes superfluous."""
+        """Writes a checkpoint, large variables one at a time, then removes checkpoints no longer needed."""
         if not self.writes:
             return
         with files.writing_folder(self.folder / f"step_{step:08d}") as folder:
             np.savez(folder / "variables.npz", **arrays)
-            for place, variable in enumerate(large.values()):
-                np.save(folder / _large_file(place), variable.numpy())
+            for index, variable in enumerate(large.values()):
+                np.save(folder / _large_file(index), variable.numpy())
             files.write_json(folder / "state.json", {**state, "large": list(large)})
             _seal(folder)
         self._rotate()
 
     def save_best(self, step: int, arrays: Mapping[str, np.ndarray]) -> str:
-        """Writes the weights of the best epoch so far; returns the name under which `load_best` finds them."""
+        """Writes the weights of the best epoch so far; returns the name that `load_best` takes."""
         name = f"best_{step:08d}"
         if self.writes:
             with files.writing_folder(self.folder / name) as folder:
@@ -76,25 +76,25 @@ class Checkpoints:
         return int(steps[-1].name.removeprefix("step_")) if steps else None
 
     def latest(self, say: Callable[[str], None]) -> Checkpoint | None:
-        """Returns the newest checkpoint that is undamaged, or None where there is none.
+        """Returns the newest undamaged checkpoint, or None where there is none.
 
         Raises:
             TrainingError: there are checkpoints, and all are damaged.
         """
-        found = self._steps()
-        for folder in reversed(found):
+        folders = self._steps()
+        for folder in reversed(folders):
             try:
-                arrays = _read(folder)
+                arrays = _await_values(folder)
                 state = json.loads(_verify(folder, "state.json").read_text(encoding="utf-8"))
                 if state["best_file"]:
                     self.load_best(state["best_file"])
-                names = enumerate(state.get("large", ()))  # runs of old have none
-                files_of = {name: _verify(folder, _large_file(place)) for place, name in names}
+                names = enumerate(state.get("large", ()))  # older runs have none
+                files_of = {name: _verify(folder, _large_file(index)) for index, name in names}
                 large = {name: np.load(file, "r", allow_pickle=False) for name, file in files_of.items()}
                 return Checkpoint(arrays, state, large)
             except _DAMAGE as error:
                 say(f"checkpoint {folder} is damaged ({error}); falling back to the one before it")
-        if found:
+        if folders:
             raise TrainingError(
                 f"every checkpoint in {self.folder} is damaged. Pass resume=False to start anew, or another folder."
             )
@@ -102,7 +102,7 @@ class Checkpoints:
 
     def load_best(self, name: str) -> Arrays:
         """Returns the weights that `save_best` wrote under this name."""
-        return _read(self.folder / name)
+        return _await_values(self.folder / name)
 
     def clear(self) -> None:
         """Removes every checkpoint."""
@@ -116,23 +116,23 @@ class Checkpoints:
         steps = self._steps()
         for folder in steps[: -self.keep]:
             shutil.rmtree(folder)
-        wanted = {_best_file(folder) for folder in steps[-self.keep :]}
+        referenced = {_best_file(folder) for folder in steps[-self.keep :]}
         for folder in self.folder.glob("best_*"):
-            if folder.name not in wanted:
+            if folder.name not in referenced:
                 shutil.rmtree(folder)
 
 
 _DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
 
-def _large_file(place: int) -> str:
-    return f"large_{place:04d}.npy"
+def _large_file(index: int) -> str:
+    return f"large_{index:04d}.npy"
 
 
 def _best_file(folder: Path) -> str | None:
     try:
         return json.loads((folder / "state.json").read_text(encoding="utf-8"))["best_file"]
-    except _DAMAGE:  # a damaged older checkpoint points nowhere
+    except _DAMAGE:  # a damaged older checkpoint refers to none
         return None
 
 
@@ -148,6 +148,6 @@ def _verify(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _read(folder: Path) -> Arrays:
+def _await_values(folder: Path) -> Arrays:
     with np.load(_verify(folder, "variables.npz"), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

@@ -5,40 +5,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-class Wish(enum.IntFlag):
-    """What a worker may ask of all."""
+class Request(enum.IntFlag):
+    """Actions that one process can ask all processes of a run to take after the same step."""
 
     SAVE = 1
-    """A checkpoint, now."""
+    """Write a checkpoint now."""
     INTERRUPT = 2
-    """A stop as on Ctrl-C: save and leave."""
+    """Stop as on Ctrl-C: save and leave."""
     PREEMPT = 4
-    """A stop as on SIGTERM: save and leave with an exit code of its own."""
+    """Stop as on SIGTERM: save and leave with its own exit code."""
     END = 8
-    """The end of the run, as a callback may ask for it."""
+    """End the run, as a callback may ask."""
 
 
-NONE = Wish(0)
+NO_REQUEST = Request(0)
 
 
-class Crew:
-    """One process, which agrees with itself."""
+class Coordinator:
+    """Coordination of a run in one process; `distribute.workers.Workers` is the one for several."""
 
     chief = True
     """Whether this process writes files."""
 
-    def heard(self, values: Mapping[str, Any], own: Wish) -> Wish:
-        """Takes what a step returned and this process's wishes; returns what all do now."""
+    def requests_after_step(self, values: Mapping[str, Any], own: Request) -> Request:
+        """Returns the requests on which all processes act now.
+
+        Args:
+            values: the values that the step returned.
+            own: the requests of this process.
+        """
         return own
 
-    def vote(self, own: Wish) -> Wish:
-        """Returns what anyone wishes; called by all at the same place, between steps."""
+    def all_reduce_requests(self, own: Request) -> Request:
+        """Returns the requests of all processes; all of them call it at the same place between two steps."""
         return own
 
-    def everyones(self, number: float) -> Sequence[float]:
-        """Returns the number of each process; called by all at the same place."""
+    def all_gather(self, number: float) -> Sequence[float]:
+        """Returns the number of each process; all of them call it at the same place."""
         return [number]
 
-    def chiefs(self, value: Any) -> Any:
-        """Returns the chief's value, plain and fit for JSON; called by all at the same place, others' do not count."""
+    def broadcast_from_chief(self, value: Any) -> Any:
+        """Returns the chief's value in every process; all of them call it at the same place.
+
+        Args:
+            value: plain values for JSON; only the chief's is used.
+        """
         return value

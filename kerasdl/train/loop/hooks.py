@@ -1,4 +1,4 @@
-"""Hooks of a run and early stopping."""
+"""Callbacks of a run: hooks, the run and update records that they receive, and early stopping."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from kerasdl.core import checks
 
 
 @dataclass(frozen=True)
-class Occasion:
-    """What a run is, as a watcher gets to know it."""
+class RunInfo:
+    """Description of a run, given to its callbacks before it starts."""
 
     model: Any
-    """What is trained."""
+    """The model in training."""
     settings: Mapping[str, Any]
     """The settings and the identity of the run, as plain values for JSON."""
     folder: Path | None
-    """Where the run is kept, if it is."""
+    """The folder of the run; None where it has none."""
     say: Any
-    """Called with a line to show it, in step with the progress display."""
+    """Function that prints a line without disturbing the progress display."""
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """One update, looked at closely."""
+class UpdateTrace:
+    """Inputs, gradients and weights of one update."""
 
     step: int
-    """Which update, counted from 1."""
+    """Number of the update, counted from 1."""
     inputs: Any
     """The inputs of its batch (those of the first replica), as tensors nested as the model takes them."""
     gradients: Mapping[str, np.ndarray]
@@ -40,28 +40,28 @@ class Inspection:
     """Each trainable weight by its path, after the update."""
 
 
-class Watcher:
-    """Hooks of a run; a subclass overrides what it needs, and the loop calls no others.
+class RunCallback:
+    """Callback of a run, with hooks that a subclass overrides; the loop calls only the overridden ones inside a step.
 
-    `fit` takes watchers among its callbacks. Of several workers each has its own; what it writes belongs on the chief
-    alone, which `writes` says.
+    `fit` takes these among its callbacks, beside those of Keras. With several workers each process has its own; set
+    `writes` where the hooks write files, so that only the chief calls them.
     """
 
     writes = False
-    """Whether the hooks write files or talk to a server: of several workers, they are called on the chief alone."""
+    """Whether the hooks write files or send data; with several workers, only the chief then calls them."""
 
-    def meet(self, occasion: Occasion) -> None:
-        """Called once, before all else."""
+    def setup(self, run_info: RunInfo) -> None:
+        """Called once, before all other hooks."""
 
     def wants(self, step: int) -> bool:
-        """Called before an update, counted from 1, where `inspect` is overridden: whether to inspect that one."""
+        """Returns whether to trace update `step`, counted from 1; called before it where `inspect` is overridden."""
         return False
 
-    def inspect(self, seen: Inspection) -> None:
-        """Called after an update that was wanted."""
+    def inspect(self, trace: UpdateTrace) -> None:
+        """Called after an update for which `wants` returned True."""
 
     def begin(self) -> None:
-        """Called before the first epoch, or before a resumed run goes on."""
+        """Called before the first epoch, or before a resumed run continues."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before an epoch, counted from 0, and again when a run is resumed inside it."""
@@ -70,68 +70,69 @@ class Watcher:
         """Called before a step on batch `batch` of the epoch, counted from 0."""
 
     def end_step(self, batch: int) -> bool:
-        """Called after a step; a true answer stops the run."""
+        """Called after a step; returning True stops the run."""
         return False
 
     def measure(self, epoch: int) -> Mapping[str, float]:
-        """Returns figures of an epoch that no metric can give, such as an FID or the return of an agent.
+        """Returns figures of an epoch that no Keras metric computes, such as an FID or the return of an agent.
 
-        Called after validation, before the best epoch is noted, under the weights that are validated (averages, say).
-        They stand beside the figures of the epoch, may be monitored, and may be missing in some epochs: those have NaN
-        in the history. Of several workers all call it (with `writes` the chief alone), and all take the chief's.
+        Called after validation and before the best epoch is chosen, while the model holds its evaluation weights
+        (for example an average). The figures join those of the epoch and may be monitored. Epochs without a figure
+        have NaN in the history. With several workers all call it (with `writes`, only the chief), and all use the
+        chief's figures.
         """
         return {}
 
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
-        """Called with the figures of an epoch; an answer stops the run, and says why."""
+        """Called with the figures of an epoch; returning a text stops the run, and the text is the reason."""
 
     def end(self) -> None:
         """Called after the last epoch."""
 
     def fail(self, error: BaseException) -> None:
-        """Called where a run ends by an error, Ctrl-C and SIGTERM included."""
+        """Called when a run ends by an error, Ctrl-C or SIGTERM."""
 
     def saved(self) -> dict[str, Any]:
-        """Returns what a checkpoint must hold of this watcher, as plain values."""
+        """Returns the state of this callback for a checkpoint, as plain values."""
         return {}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes back what `saved` returned."""
+        """Restores the state that `saved` returned."""
 
 
-def overrides(watcher: Watcher, hook: str) -> bool:
-    """Returns whether a watcher has a hook of its own, so that the others cost nothing in a step."""
-    return getattr(type(watcher), hook) is not getattr(Watcher, hook)
+def overrides(callback: RunCallback, hook: str) -> bool:
+    """Returns whether the class of a callback overrides a hook."""
+    return getattr(type(callback), hook) is not getattr(RunCallback, hook)
 
 
-def figures_of(watcher: Watcher, epoch: int, known: Collection[str]) -> dict[str, float]:
-    """Returns what a watcher measures in an epoch.
+def measured_figures(callback: RunCallback, epoch: int, known: Collection[str]) -> dict[str, float]:
+    """Returns the figures that a callback measures in an epoch.
 
     Args:
-        watcher: one that overrides `measure`.
+        callback: a callback that overrides `measure`.
         epoch: counted from 0.
         known: the names of figures that the epoch has already.
 
     Raises:
-        ArgumentError: it gives something else than numbers by name, or a name that is taken.
+        ArgumentError: `measure` returns something other than numbers by name, or a name already taken.
     """
-    name, measured = type(watcher).__name__, watcher.measure(epoch)
+    name, measured = type(callback).__name__, callback.measure(epoch)
     rule = f"measure of {name} must return a dict of numbers by name"
     if not isinstance(measured, Mapping):
-        checks.refuse(rule, measured, "Return {} where an epoch has none.")
+        checks.refuse(rule, measured, "Return {} for an epoch without figures.")
     figures = {}
     for key, value in measured.items():
-        single = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-        if not isinstance(key, str) or not single:
+        is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+        if not isinstance(key, str) or not is_number:
             checks.refuse(rule, f"{key!r}: {value!r}")
         if key in known:
-            checks.refuse(f"measure of {name} must give its figures names of their own", key, f"Taken: {tuple(known)}.")
+            checks.refuse(f"measure of {name} must return names that are not taken", key, f"Taken: {tuple(known)}.")
         figures[key] = float(value)
     return figures
 
 
-def better(value: float, best: float | None, mode: str, min_delta: float = 0.0) -> bool:
-    """Returns whether `value` improves on `best` by more than `min_delta`; no number never does."""
+def is_improvement(value: float, best: float | None, mode: str, min_delta: float = 0.0) -> bool:
+    """Returns whether `value` improves on `best` by more than `min_delta`; NaN never does."""
     if value != value:
         return False
     if best is None:
@@ -139,22 +140,22 @@ def better(value: float, best: float | None, mode: str, min_delta: float = 0.0) 
     return value > best + min_delta if mode == "max" else value < best - min_delta
 
 
-class Patience(Watcher):
-    """Counts epochs without improvement."""
+class Patience(RunCallback):
+    """Base class of callbacks that count epochs without improvement."""
 
     def __init__(self, monitor: tuple[str, str], patience: int, min_delta: float):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.best, self.waited = None, 0
 
     def exhausted(self, figures: dict[str, float]) -> bool:
-        """Takes in the figures of an epoch; returns whether `patience` epochs have gone by without improvement.
+        """Returns whether `patience` epochs have passed without improvement, this epoch included.
 
         An epoch without the figure does not count.
         """
         name, mode = self.monitor
         if name not in figures:
             return False
-        if better(figures[name], self.best, mode, self.min_delta):
+        if is_improvement(figures[name], self.best, mode, self.min_delta):
             self.best, self.waited = figures[name], 0
         else:
             self.waited += 1
@@ -168,7 +169,7 @@ class Patience(Watcher):
 
 
 class EarlyStopping(Patience):
-    """Stops a run that no longer improves."""
+    """Early stopping: ends a run whose monitored figure no longer improves."""
 
     def end_epoch(self, epoch: int, figures: dict[str, float]) -> str | None:
         if self.exhausted(figures):

@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a live display on a terminal, plain lines elsewhere, or nothing."""
+"""Progress display of a run: a live bar on a terminal, plain lines elsewhere, or nothing."""
 
 import math
 import time
@@ -14,10 +14,10 @@ LIVE_SECONDS = 0.25
 
 
 class Progress:
-    """Shows nothing; the base of those that show something."""
+    """Silent progress display, and base class of the others."""
 
-    seconds = math.inf
-    """Least time between two looks at the figures inside an epoch."""
+    interval_seconds = math.inf
+    """Shortest time between two readings of the figures inside an epoch."""
 
     def __init__(self):
         self.epochs: int | None = None
@@ -36,31 +36,31 @@ class Progress:
     def begin(
         self, epochs: int | None, steps: int | None, batch_size: int | None, figures: Callable[[], Figures]
     ) -> None:
-        """Takes the length of the run, of its epochs and batches (None: unknown), and where the figures come from."""
+        """Sets the epochs, steps in an epoch and examples in a batch (None: unknown), and the source of the figures."""
         self.epochs, self.steps, self.batch_size, self.figures = epochs, steps, batch_size, figures
 
     def begin_epoch(self, epoch: int, batch: int) -> None:
         """Marks the start of an epoch, counted from 0, at a batch of it."""
         now = time.monotonic()
         self._mark = (now, batch)
-        self.due = now + self.seconds
-        self.started(epoch, batch)
+        self.due = now + self.interval_seconds
+        self.show_start(epoch, batch)
 
     def step(self, epoch: int, batch: int) -> None:
-        """Called after each step; looks at the figures when it is time to."""
+        """Called after each step; reads and shows the figures once the interval has passed."""
         now = time.monotonic()
         if now >= self.due:
-            self.due = now + self.seconds
-            self.moved(epoch, batch, self.figures())
+            self.due = now + self.interval_seconds
+            self.show_progress(epoch, batch, self.figures())
 
     def end_steps(self, batch: int) -> None:
-        """Called when an epoch has trained, and validates next: the speed shown is that of training."""
+        """Called between training and validation of an epoch, so that the speed shown is that of training."""
         self._speed = self.speed(batch)
 
     def end_epoch(self, epoch: int, figures: Figures, best: bool) -> None:
-        """Shows what an epoch came to."""
+        """Shows the figures of a finished epoch."""
         seconds = time.monotonic() - self._mark[0]
-        parts = [self.title(epoch), f"{seconds:.1f} s", self._speed, text_of(figures), "best" if best else ""]
+        parts = [self.title(epoch), f"{seconds:.1f} s", self._speed, format_figures(figures), "best" if best else ""]
         self.say("  ".join(part for part in parts if part))
 
     def title(self, epoch: int) -> str:
@@ -78,8 +78,8 @@ class Progress:
         rate = self.rate(batch) * (self.batch_size or 1)
         return f"{rate:,.0f} {unit}" if rate >= 10 else f"{rate:.2g} {unit}"
 
-    def left(self, epoch: int, batch: int) -> str:
-        """Returns the time left for the whole run, `-` where that is unknown."""
+    def time_left(self, epoch: int, batch: int) -> str:
+        """Returns the time left for the whole run, `-` where it is unknown."""
         rate = self.rate(batch)
         if not (self.epochs and self.steps and rate > 0):
             return "-"
@@ -91,35 +91,41 @@ class Progress:
     def say(self, line: str) -> None:
         """Shows one line."""
 
-    def started(self, epoch: int, batch: int) -> None:
+    def show_start(self, epoch: int, batch: int) -> None:
         """Shows that an epoch begins."""
 
-    def moved(self, epoch: int, batch: int, figures: Figures) -> None:
-        """Shows how far an epoch is."""
+    def show_progress(self, epoch: int, batch: int, figures: Figures) -> None:
+        """Shows the progress inside an epoch."""
 
     def close(self) -> None:
-        """Takes the display down."""
+        """Removes the display."""
 
 
 class LineProgress(Progress):
-    """Plain lines for logs and pipes: one an epoch, and one every few seconds inside a long one."""
+    """Plain lines for logs and pipes: one for each epoch, and one every 10 seconds inside a long epoch."""
 
-    seconds = LINE_SECONDS
+    interval_seconds = LINE_SECONDS
 
     def say(self, line: str) -> None:
         print(line, flush=True)
 
-    def moved(self, epoch: int, batch: int, figures: Figures) -> None:
-        place = f"step {batch}" + (f"/{self.steps}" if self.steps else "")
-        left = self.left(epoch, batch)
-        parts = [self.title(epoch), place, self.speed(batch), "" if left == "-" else f"{left} left", text_of(figures)]
+    def show_progress(self, epoch: int, batch: int, figures: Figures) -> None:
+        position = f"step {batch}" + (f"/{self.steps}" if self.steps else "")
+        left = self.time_left(epoch, batch)
+        parts = [
+            self.title(epoch),
+            position,
+            self.speed(batch),
+            "" if left == "-" else f"{left} left",
+            format_figures(figures),
+        ]
         self.say("  ".join(part for part in parts if part))
 
 
 class LiveProgress(Progress):
-    """A bar that moves, on a terminal or in a notebook."""
+    """Live progress bar on a terminal or in a notebook."""
 
-    seconds = LIVE_SECONDS
+    interval_seconds = LIVE_SECONDS
 
     def __init__(self, console: rich_console.Console):
         super().__init__()
@@ -138,7 +144,7 @@ class LiveProgress(Progress):
     def say(self, line: str) -> None:
         self.bar.console.print(line, highlight=False, markup=False)
 
-    def started(self, epoch: int, batch: int) -> None:
+    def show_start(self, epoch: int, batch: int) -> None:
         if self.task is not None:
             self.bar.remove_task(self.task)
         self.bar.start()
@@ -146,16 +152,16 @@ class LiveProgress(Progress):
             self.title(epoch), total=self.steps, completed=batch, speed="", left="-", figures=""
         )
 
-    def moved(self, epoch: int, batch: int, figures: Figures) -> None:
-        shown = {"speed": self.speed(batch), "left": self.left(epoch, batch), "figures": text_of(figures)}
-        self.bar.update(self.task, completed=batch, **shown)
+    def show_progress(self, epoch: int, batch: int, figures: Figures) -> None:
+        fields = {"speed": self.speed(batch), "left": self.time_left(epoch, batch), "figures": format_figures(figures)}
+        self.bar.update(self.task, completed=batch, **fields)
 
     def close(self) -> None:
         self.bar.stop()
 
 
 def make_progress(mode: str) -> Progress:
-    """Returns what `progress=` asks for: `"auto"` or `"off"`."""
+    """Returns the progress display for `progress=`: `"auto"` or `"off"`."""
     if mode == "off":
         return Progress()
     console = rich_console.Console()
@@ -163,6 +169,6 @@ def make_progress(mode: str) -> Progress:
     return LiveProgress(console) if live else LineProgress()
 
 
-def text_of(figures: Figures) -> str:
+def format_figures(figures: Figures) -> str:
     """Returns `loss 0.4321  accuracy 0.8765`."""
     return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

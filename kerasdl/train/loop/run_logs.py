@@ -1,4 +1,4 @@
-"""What a run leaves to look at: the figures of each epoch as CSV, as a picture, and for TensorBoard."""
+"""Logs of a run: the figures of each epoch as CSV, as a picture, and for TensorBoard."""
 
 import csv
 import io
@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from kerasdl.core import files
 from kerasdl.core.plotting import FAINT, INK, TRAIN, VALIDATION
 
-from .hooks import Watcher
+from .hooks import RunCallback
 
 History = Mapping[str, Sequence[float]]
 
 
 def write_csv(path: Path, history: History) -> None:
-    """Writes one row an epoch; the whole file each time, so that a resumed run leaves no row twice.
+    """Writes one row for each epoch, the whole file each time, so that a resumed run repeats no row.
 
-    A figure that an epoch does not have, NaN in the history, is left empty.
+    A figure that is missing in an epoch, NaN in the history, is left empty.
     """
     names = list(history)
     text = io.StringIO()
@@ -51,15 +51,15 @@ def curves_figure(history: History, monitor: str | None, best_epoch: int | None)
 
 def _panels(history: History, monitor: str | None) -> list[str]:
     figures = [name for name in history if not name.startswith("val_") and name != "learning_rate"]
-    watched = (monitor or "").removeprefix("val_")
-    second = [watched] if watched in figures else figures
+    monitored = (monitor or "").removeprefix("val_")
+    second = [monitored] if monitored in figures else figures
     return [*[name for name in figures if name == "loss"], *[name for name in second if name != "loss"][:1]]
 
 
 def _draw_panel(axes, history: History, name: str, best_epoch: int | None) -> None:
     epochs = range(1, len(history[name]) + 1)
     lines = [("training", history[name], TRAIN), ("validation", history.get(f"val_{name}"), VALIDATION)]
-    # Dots tell single epochs apart; on a long run they would only thicken the line.
+    # Dots tell single epochs apart; on a long run they would only make the line thicker.
     marker = "o" if len(epochs) <= 30 else None
     if best_epoch:
         axes.axvline(best_epoch, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=0)
@@ -88,8 +88,8 @@ def _draw_panel(axes, history: History, name: str, best_epoch: int | None) -> No
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
-class TensorBoardLog(Watcher):
-    """Writes the figures of each epoch as scalars, training and validation as two runs side by side."""
+class TensorBoardLog(RunCallback):
+    """TensorBoard scalars of each epoch, training and validation as two runs side by side."""
 
     def __init__(self, folder: Path):
         self.folder = folder

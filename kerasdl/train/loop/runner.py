@@ -1,6 +1,6 @@
-"""The loop over a step and a state: progress, checkpoints, resume, logs, interruption, and a stop when numbers fail.
+"""Training loop over a step and a state: progress, checkpoints, resume, logs, interruption and NaN guard.
 
-It knows nothing of models and losses: `fit` runs on it, and whatever else learns step by step can.
+It knows nothing of models and losses: `fit` runs on it, and so can any other training that goes step by step.
 """
 
 import dataclasses
@@ -17,36 +17,36 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError, TrainingError
 
 from . import run_logs
-from .coordination import NONE, Wish
-from .hooks import EarlyStopping, Occasion, Watcher, better, figures_of, overrides
-from .nan_guard import NumberWatch
+from .coordination import NO_REQUEST, Request
+from .hooks import EarlyStopping, RunCallback, RunInfo, is_improvement, measured_figures, overrides
+from .nan_guard import NanGuard
 from .progress import make_progress
 from .run_folder import RunFolder
 from .settings import LoopConfig
-from .signals import Preempted, listening
+from .signals import Preempted, listen_for_signals
 from .state import Best, Figures, Run, State
-from .steps_per_execution import Pace, timed
+from .steps_per_execution import StepsPerExecution, timed
 
-LEAVE = Wish.INTERRUPT | Wish.PREEMPT
+LEAVE_REQUESTS = Request.INTERRUPT | Request.PREEMPT
 
 
 def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: LoopConfig) -> Run:
-    """Calls `step(stream)` until the run is over; kept in `config.folder`, it goes on there after any kill.
+    """Calls `step(stream)` until the run is over; with `config.folder`, the run continues after it was killed.
 
     Args:
-        step: makes one update from a stream and returns scalars by name, those in `state.watched` among them. It
-            raises StopIteration or tf.errors.OutOfRangeError where the stream ends.
-        state: what the step changes, and where its figures come from.
+        step: makes one update from a stream and returns scalars by name, including those in
+            `state.must_be_finite`. It raises StopIteration or tf.errors.OutOfRangeError where the stream ends.
+        state: the variables that the step changes, and the functions that return its figures.
         config: the settings of the run.
 
     Returns:
         The finished Run.
 
     Raises:
-        TrainingError: a watched value is not finite, or the checkpoints are of no use.
+        TrainingError: a value that must be finite is not, or no checkpoint can be used.
         ArgumentError: the folder holds another run.
         KeyboardInterrupt: on Ctrl-C, after the state was saved.
-        Preempted: on SIGTERM where the run is kept in a folder, after the state was saved.
+        Preempted: on SIGTERM where the run has a folder, after the state was saved.
 
     Example:
         >>> weight = tf.Variable(4.0)
@@ -58,14 +58,14 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Lo
         (2, 1.0)
     """
     loop = _Loop(step, state, config)
-    with loop.progress, listening(can_be_preempted=config.folder is not None) as loop.ears:
+    with loop.progress, listen_for_signals(can_be_preempted=config.folder is not None) as loop.listener:
         try:
             loop.begin()
             while loop.stopped is None:
                 loop.run_epoch()
-            state.settle(loop.restore_best())
+            state.on_finish(loop.restore_best())
             loop.check_monitored()
-            loop.leave_if_asked()
+            loop.leave_if_requested()
         except BaseException as error:
             loop.fail(error)
             raise
@@ -73,7 +73,7 @@ def run_steps(step: Callable[[Any], Mapping[str, Any]], state: State, config: Lo
 
 
 @dataclass
-class _Place:
+class _Position:
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -82,31 +82,35 @@ class _Place:
 class _Loop:
     def __init__(self, step: Callable, state: State, config: LoopConfig):
         self.step, self.state, self.config = step, state, config
-        self.place, self.history = _Place(), {}
+        self.position, self.history = _Position(), {}
         self.best: Best | None = None
         self.best_file: str | None = None
         self.stopped: str | None = None
-        self.heard = NONE
+        self.requests = NO_REQUEST
         self.resumed = False
         self.seconds = 0.0
         self.started = time.monotonic()
-        self.crew, self.folder = state.crew, RunFolder(state, config)
-        self.numbers = NumberWatch(state)
-        self.progress = make_progress(config.progress if self.crew.chief else "off")
-        self.watchers = [*state.watchers, *self._own_watchers()]
-        self.called = [each for each in self.watchers if self.crew.chief or not each.writes]
-        self.before_step = [each.begin_step for each in self.called if overrides(each, "begin_step")]
-        self.after_step = [each.end_step for each in self.called if overrides(each, "end_step")]
-        self.inspectors = [each for each in self.watchers if overrides(each, "inspect")]
-        self.measuring = [each for each in self.watchers if overrides(each, "measure")]
-        by_step = any(overrides(each, hook) for each in self.watchers for hook in ("begin_step", "end_step"))
-        self.pace = Pace(config.steps_per_execution, possible=state.several is not None and not by_step)
+        self.coordinator, self.folder = state.coordinator, RunFolder(state, config)
+        self.nan_guard = NanGuard(state)
+        self.progress = make_progress(config.progress if self.coordinator.chief else "off")
+        self.run_callbacks = [*state.run_callbacks, *self._built_in_callbacks()]
+        self.active_callbacks = [each for each in self.run_callbacks if self.coordinator.chief or not each.writes]
+        self.before_step = [each.begin_step for each in self.active_callbacks if overrides(each, "begin_step")]
+        self.after_step = [each.end_step for each in self.active_callbacks if overrides(each, "end_step")]
+        self.tracing_callbacks = [each for each in self.run_callbacks if overrides(each, "inspect")]
+        self.measuring_callbacks = [each for each in self.run_callbacks if overrides(each, "measure")]
+        by_step = any(overrides(each, hook) for each in self.run_callbacks for hook in ("begin_step", "end_step"))
+        self.execution = StepsPerExecution(
+            config.steps_per_execution, supported=state.run_many is not None and not by_step
+        )
 
-    def _own_watchers(self) -> Iterator[Watcher]:
+    def _built_in_callbacks(self) -> Iterator[RunCallback]:
         config = self.config
         if config.patience is not None:
             if config.monitor is None:
-                checks.refuse("patience needs a figure to watch", None, 'Give validation=, or monitor=("loss", "min").')
+                checks.refuse(
+                    "patience needs a figure to monitor", None, 'Give validation=, or monitor=("loss", "min").'
+                )
             yield EarlyStopping(config.monitor, config.patience, config.min_delta)
         if config.tensorboard:
             if self.folder.path is None:
@@ -116,178 +120,180 @@ class _Loop:
     # The run
 
     def begin(self) -> None:
-        """Takes up the run in the folder, if there is one."""
+        """Restores the run in the folder, if there is one, and starts the callbacks."""
         config, state = self.config, self.state
         epochs, steps = config.epochs, state.steps_per_epoch
         if config.steps is not None:
             epochs = math.ceil(config.steps / steps) if steps else None
-        self.progress.begin(epochs, steps, state.batch_size, state.glance or state.figures)
-        note = self.folder.open(self.progress.say)
-        finished = note is not None and self._is_over(note)
-        for watcher in self.called:
-            watcher.meet(self._occasion())
+        self.progress.begin(epochs, steps, state.batch_size, state.quick_metrics or state.figures)
+        saved = self.folder.open(self.progress.say)
+        finished = saved is not None and self._is_over(saved)
+        for callback in self.active_callbacks:
+            callback.setup(self._run_info())
         if not finished:
             for line in state.notes:
                 self.progress.say(line)
-            for watcher in self.called:
-                watcher.begin()
-        if note is not None:
-            self._take_up(note)
+            for callback in self.active_callbacks:
+                callback.begin()
+        if saved is not None:
+            self._restore(saved)
             self._write_logs()
         if finished:
             self.progress.say(f"the run in {self.folder.path} is finished; this is its result")
 
-    def _is_over(self, note: Mapping[str, Any]) -> bool:
-        if note["stopped"] != "finished" or self.config.steps is not None:
-            return note["stopped"] is not None
-        return note["place"]["epoch"] >= self.config.epochs  # else this call has more epochs than the last
+    def _is_over(self, saved: Mapping[str, Any]) -> bool:
+        if saved["stopped"] != "finished" or self.config.steps is not None:
+            return saved["stopped"] is not None
+        return saved["place"]["epoch"] >= self.config.epochs  # otherwise this call has more epochs than the last one
 
-    def _occasion(self) -> Occasion:
+    def _run_info(self) -> RunInfo:
         settings = {**self.config.describe(), **self.state.identity}
-        return Occasion(self.state.model, settings, self.folder.path, self.progress.say)
+        return RunInfo(self.state.model, settings, self.folder.path, self.progress.say)
 
     def check_monitored(self) -> None:
-        """Refuses a finished run in which no epoch had the monitored figure, which a watcher was to measure."""
+        """Refuses a finished run in which no epoch has the monitored figure, which a callback should have measured."""
         monitor = self.config.monitor
         if monitor is not None and self.history and monitor[0] not in self.history:
             hint = "The model holds the weights of the last epoch; no epoch is the best."
             checks.refuse(f"monitor must name one of {tuple(self.history)}, the figures of the run", monitor[0], hint)
 
-    def leave_if_asked(self) -> None:
-        """Leaves after a run that was over just when the process was asked to go."""
-        if self.heard & LEAVE:
+    def leave_if_requested(self) -> None:
+        """Leaves the process where it was asked to stop while the run finished."""
+        if self.requests & LEAVE_REQUESTS:
             self.progress.say("the run is finished; leaving as asked")
-            raise Preempted if self.heard & Wish.PREEMPT else KeyboardInterrupt
+            raise Preempted if self.requests & Request.PREEMPT else KeyboardInterrupt
 
     def fail(self, error: BaseException) -> None:
-        """Tells the watchers that the run ends by an error."""
-        for watcher in self.called:
-            watcher.fail(error)
+        """Calls `fail` of the callbacks where the run ends by an error."""
+        for callback in self.active_callbacks:
+            callback.fail(error)
 
     def run_epoch(self) -> None:
-        """Runs what is left of the current epoch, and closes it."""
-        place = self.place
-        if place.batch == 0:
+        """Runs the rest of the current epoch, validates and saves."""
+        position = self.position
+        if position.batch == 0:
             self.state.reset()
-        for watcher in self.called:
-            watcher.begin_epoch(place.epoch)
-        self.progress.begin_epoch(place.epoch, place.batch)
-        told_to_stop = self._run_batches(self.state.stream(place.epoch, place.batch))
-        self.numbers.check(self._give_up)
-        self.progress.end_steps(place.batch)
-        with self.state.judged():
+        for callback in self.active_callbacks:
+            callback.begin_epoch(position.epoch)
+        self.progress.begin_epoch(position.epoch, position.batch)
+        stop_reason = self._run_batches(self.state.stream(position.epoch, position.batch))
+        self.nan_guard.check(self._stop_on_failure)
+        self.progress.end_steps(position.batch)
+        with self.state.evaluation_weights():
             figures = self._figures()
-            for name in {**self.history, **figures}:  # an epoch may lack a figure that others have
-                self.history.setdefault(name, [math.nan] * place.epoch).append(figures.get(name, math.nan))
+            for name in {**self.history, **figures}:  # an epoch may lack a figure of other epochs
+                self.history.setdefault(name, [math.nan] * position.epoch).append(figures.get(name, math.nan))
             is_best = self._note_best(figures)
-        reasons = [watcher.end_epoch(place.epoch, dict(figures)) for watcher in self.called]
-        self.progress.end_epoch(place.epoch, figures, is_best)
-        self._close_epoch(next(filter(None, reasons), None) or told_to_stop)
+        reasons = [callback.end_epoch(position.epoch, dict(figures)) for callback in self.active_callbacks]
+        self.progress.end_epoch(position.epoch, figures, is_best)
+        self._close_epoch(next(filter(None, reasons), None) or stop_reason)
 
     def _figures(self) -> Figures:
         figures = {**self.state.figures(), **self.state.evaluate()}
         measured: Figures = {}
-        for watcher in self.measuring:
-            if watcher in self.called:
-                measured |= figures_of(watcher, self.place.epoch, {**figures, **measured})
-        return {**figures, **self.crew.chiefs(measured)} if self.measuring else figures
+        for callback in self.measuring_callbacks:
+            if callback in self.active_callbacks:
+                measured |= measured_figures(callback, self.position.epoch, {**figures, **measured})
+        return {**figures, **self.coordinator.broadcast_from_chief(measured)} if self.measuring_callbacks else figures
 
     def _run_batches(self, stream: Any) -> str | None:
-        place, limit = self.place, self._batches_of_epoch()
-        while limit is None or place.batch < limit:
-            count = self.pace.count(self._room(limit))
+        position, limit = self.position, self._batches_of_epoch()
+        while limit is None or position.batch < limit:
+            count = self.execution.next_count(self._updates_before_event(limit))
             for hook in self.before_step:
-                hook(place.batch)
+                hook(position.batch)
             try:
                 values = self._advance(stream, count)
             except (StopIteration, tf.errors.OutOfRangeError):
                 if count > 1:
                     raise DataError("the data ended before their stated length. Pass steps_per_execution=1.") from None
                 break
-            place.batch += count
-            place.step += count
-            self.numbers.add(place.step, values, self._give_up)
-            self.progress.step(place.epoch, place.batch)
-            heard = self.crew.heard(values, self._wishes())
-            if heard & Wish.END:
+            position.batch += count
+            position.step += count
+            self.nan_guard.add(position.step, values, self._stop_on_failure)
+            self.progress.step(position.epoch, position.batch)
+            requests = self.coordinator.requests_after_step(values, self._own_requests())
+            if requests & Request.END:
                 return "a callback asked to"
-            if place.batch != limit:  # the end of the epoch saves by itself
-                if heard & LEAVE:
-                    self._interrupt(heard)
-                if heard & Wish.SAVE or self.folder.is_due(place.step):
+            if position.batch != limit:  # the end of the epoch saves by itself
+                if requests & LEAVE_REQUESTS:
+                    self._interrupt(requests)
+                if requests & Request.SAVE or self.folder.is_due(position.step):
                     self._save()
-        if place.batch == 0:
+        if position.batch == 0:
             raise DataError("the training data hold no batches. Check their size, and filters in the pipeline.")
         return None
 
     def _advance(self, stream: Any, count: int) -> Mapping[str, Any]:
-        """Makes the next updates and returns their values."""
-        step = self.place.step + 1
-        wanting = [each for each in self.inspectors if each.wants(step)]
-        if wanting:
-            values, seen = self.state.inspected(stream, step)
-            for watcher in wanting:
-                watcher.inspect(seen)
+        """Makes the next `count` updates and returns their values."""
+        step = self.position.step + 1
+        tracing = [each for each in self.tracing_callbacks if each.wants(step)]
+        if tracing:
+            values, trace = self.state.run_traced(stream, step)
+            for callback in tracing:
+                callback.inspect(trace)
             return values
         if count > 1:
-            return self.state.several(stream, count)
-        if not self.pace.measuring:
+            return self.state.run_many(stream, count)
+        if not self.execution.measuring:
             return self.step(stream)
-        values, seconds = timed(lambda: _read(self.step(stream)))
-        choice = self.pace.note(seconds, self._steps_left(), self.state.tracing_seconds)
+        values, seconds = timed(lambda: _await_values(self.step(stream)))
+        choice = self.execution.record(seconds, self._steps_left(), self.state.tracing_seconds)
         if choice:
             self.progress.say(choice)
         return values
 
-    def _room(self, limit: int | None) -> int | None:
-        """Returns how many updates there are before something must happen between two of them."""
-        if limit is None or self.pace.chosen in (None, 1):
+    def _updates_before_event(self, limit: int | None) -> int | None:
+        """Returns the number of updates before the next event between two of them: a save, a trace, the epoch's end."""
+        if limit is None or self.execution.chosen in (None, 1):
             return limit
-        place, every, room = self.place, self.config.save_every, limit - self.place.batch
+        position, every, room = self.position, self.config.save_every, limit - self.position.batch
         if every is not None:
-            room = min(room, every - place.step % every)
-        steps = range(1, min(room, self.pace.chosen) + 1)
-        wanted = (ahead for ahead in steps if any(each.wants(place.step + ahead) for each in self.inspectors))
-        return min(room, max(1, next(wanted, room + 1) - 1))
+            room = min(room, every - position.step % every)
+        steps = range(1, min(room, self.execution.chosen) + 1)
+        traced = (ahead for ahead in steps if any(each.wants(position.step + ahead) for each in self.tracing_callbacks))
+        return min(room, max(1, next(traced, room + 1) - 1))
 
     def _steps_left(self) -> int | None:
         config, per_epoch = self.config, self.state.steps_per_epoch
         total = config.steps if config.steps is not None else per_epoch and per_epoch * config.epochs
-        return total and total - self.place.step
+        return total and total - self.position.step
 
-    def _wishes(self) -> Wish:
-        asked = any([hook(self.place.batch - 1) for hook in self.after_step])
-        wishes = self.ears.wish | (Wish.END if asked else NONE)
-        if self.crew.chief and self.folder.time_is_up():
-            wishes |= Wish.SAVE
-        return wishes
+    def _own_requests(self) -> Request:
+        end_requested = any([hook(self.position.batch - 1) for hook in self.after_step])
+        requests = self.listener.requested | (Request.END if end_requested else NO_REQUEST)
+        if self.coordinator.chief and self.folder.time_is_up():
+            requests |= Request.SAVE
+        return requests
 
     def _batches_of_epoch(self) -> int | None:
-        per_epoch, steps, place = self.state.steps_per_epoch, self.config.steps, self.place
+        per_epoch, steps, position = self.state.steps_per_epoch, self.config.steps, self.position
         if steps is None:
             return per_epoch
-        left = steps - place.step + place.batch
+        left = steps - position.step + position.batch
         return left if per_epoch is None else min(left, per_epoch)
 
     def _close_epoch(self, reason: str | None) -> None:
-        place, config = self.place, self.config
-        place.epoch, place.batch = place.epoch + 1, 0
-        over = place.epoch >= config.epochs if config.steps is None else place.step >= config.steps
+        position, config = self.position, self.config
+        position.epoch, position.batch = position.epoch + 1, 0
+        over = position.epoch >= config.epochs if config.steps is None else position.step >= config.steps
         if over:
             self.stopped = "finished"
-        heard = self.crew.vote(self.ears.wish | (Wish.END if reason else NONE))
-        if heard & Wish.END and not self.stopped:
+        requests = self.coordinator.all_reduce_requests(
+            self.listener.requested | (Request.END if reason else NO_REQUEST)
+        )
+        if requests & Request.END and not self.stopped:
             self.stopped = "early"
-            self.progress.say(f"stopped after epoch {place.epoch}: {reason or 'another worker asked to'}")
-        self._write_logs()  # before the watchers, of which some keep a copy
+            self.progress.say(f"stopped after epoch {position.epoch}: {reason or 'another worker asked to'}")
+        self._write_logs()  # before the callbacks, some of which keep a copy
         if self.stopped:
-            for watcher in self.called:
-                watcher.end()
+            for callback in self.active_callbacks:
+                callback.end()
         if self.folder.path is not None:
             self._save(at_epoch_end=True)
-        self.heard = heard
-        if heard & LEAVE and not self.stopped:
-            self._interrupt(heard)
+        self.requests = requests
+        if requests & LEAVE_REQUESTS and not self.stopped:
+            self._interrupt(requests)
 
     # The best epoch
 
@@ -295,26 +301,26 @@ class _Loop:
         if self.config.monitor is None:
             return False
         name, mode = self.config.monitor
-        if name not in figures and (name in self.history or self.measuring):
-            return False  # what is measured may first appear in a later epoch
+        if name not in figures and (name in self.history or self.measuring_callbacks):
+            return False  # a measured figure may first appear in a later epoch
         if name not in figures:
             checks.refuse(f"monitor must name one of {tuple(figures)}, the figures of the first epoch", name)
         best, loss = self.best, figures.get("val_loss")
-        breaks_tie = best and figures[name] == best.value and better(loss or math.nan, best.loss, "min")
-        if not better(figures[name], best.value if best else None, mode) and not breaks_tie:
+        breaks_tie = best and figures[name] == best.value and is_improvement(loss or math.nan, best.loss, "min")
+        if not is_improvement(figures[name], best.value if best else None, mode) and not breaks_tie:
             return False
-        self.best = Best(figures[name], self.place.epoch + 1, loss)
-        self.best_file = self.folder.keep_best(self.place.step)
+        self.best = Best(figures[name], self.position.epoch + 1, loss)
+        self.best_file = self.folder.save_best(self.position.step)
         return True
 
     def restore_best(self) -> bool:
-        """Gives the model the weights of its best epoch, if there is one and the settings want it."""
+        """Restores the weights of the best epoch where the settings ask for it; returns whether it did."""
         if self.best is None or not self.config.restore_best:
             return False
         self.folder.restore_best(self.best_file)
         return True
 
-    def _give_up(self, problem: str) -> NoReturn:
+    def _stop_on_failure(self, problem: str) -> NoReturn:
         advice = "Lower the learning rate, or pass clip_norm=; at a first step, look for NaN in the data."
         if self.restore_best():
             advice = f"The model holds the weights of its best epoch, {self.best.epoch}. {advice}"
@@ -324,50 +330,50 @@ class _Loop:
 
     def _save(self, at_epoch_end: bool = False) -> None:
         if not at_epoch_end:
-            self.numbers.check(self._give_up)  # a checkpoint never holds what a failed step left
-        note = {
-            "place": dataclasses.asdict(self.place),
+            self.nan_guard.check(self._stop_on_failure)  # a checkpoint never holds the weights of a failed step
+        saved = {
+            "place": dataclasses.asdict(self.position),
             "history": self.history,
             "best": self.best,
             "best_file": self.best_file,
             "stopped": self.stopped,
             "seconds": self._seconds(),
-            "last_finite": self.numbers.last,
-            "watchers": [watcher.saved() for watcher in self.watchers],
+            "last_finite": self.nan_guard.last_finite,
+            "watchers": [callback.saved() for callback in self.run_callbacks],
         }
-        self.folder.save(self.place.step, note)
+        self.folder.save(self.position.step, saved)
 
-    def _take_up(self, saved: Mapping[str, Any]) -> None:
-        self.place = _Place(**saved["place"])
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        self.position = _Position(**saved["place"])
         self.history, self.seconds = saved["history"], saved["seconds"]
         self.stopped = saved["stopped"] if self._is_over(saved) else None
         self.best = Best(*saved["best"]) if saved["best"] else None
-        self.best_file, self.numbers.last = saved["best_file"], saved["last_finite"]
+        self.best_file, self.nan_guard.last_finite = saved["best_file"], saved["last_finite"]
         self.resumed = True
-        # Not strict: the log for TensorBoard, which stands last, may come or go between two calls.
-        for watcher, state in zip(self.watchers, saved["watchers"], strict=False):
-            watcher.restore(state)
+        # Not strict: the TensorBoard log, which is last, may be added or removed between two calls.
+        for callback, state in zip(self.run_callbacks, saved["watchers"], strict=False):
+            callback.restore(state)
         if self.stopped is None:
-            place = f"epoch {self.place.epoch + 1}, step {self.place.batch}"
+            start = f"epoch {self.position.epoch + 1}, step {self.position.batch}"
             if not self.state.seekable:
-                place = f"the start of epoch {self.place.epoch + 1}: this pipeline cannot start inside one"
-            self.progress.say(f"going on in {self.folder.path} from {place}")
+                start = f"the start of epoch {self.position.epoch + 1}: this pipeline cannot start inside one"
+            self.progress.say(f"going on in {self.folder.path} from {start}")
 
-    def _interrupt(self, heard: Wish) -> NoReturn:
+    def _interrupt(self, requests: Request) -> NoReturn:
         if self.folder.path is None:
-            how = "nothing was saved; pass folder= to be able to go on"
-        elif self.place.batch and not self.folder.keeps_places:
-            how = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
+            outcome = "nothing was saved; pass folder= to be able to go on"
+        elif self.position.batch and not self.folder.saves_inside_epochs:
+            outcome = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
         else:
-            if self.place.batch:
+            if self.position.batch:
                 self._save()
-            how = f"saved in {self.folder.path}; the same call goes on from here"
-        self.progress.say(f"interrupted after step {self.place.step}: {how}")
-        raise Preempted if heard & Wish.PREEMPT else KeyboardInterrupt
+            outcome = f"saved in {self.folder.path}; the same call goes on from here"
+        self.progress.say(f"interrupted after step {self.position.step}: {outcome}")
+        raise Preempted if requests & Request.PREEMPT else KeyboardInterrupt
 
     def _write_logs(self) -> None:
         best_epoch = self.best.epoch if self.best else None
-        self.folder.write_logs(self.place.step, self.history, best_epoch, final=bool(self.stopped))
+        self.folder.write_logs(self.position.step, self.history, best_epoch, final=bool(self.stopped))
 
     # The result
 
@@ -375,15 +381,15 @@ class _Loop:
         return self.seconds + time.monotonic() - self.started
 
     def result(self) -> Run:
-        """Returns the Run."""
+        """Returns the finished Run."""
         seconds = self._seconds()
         path = self.folder.path
         return Run(
-            self.state.model, self.history, self.best, seconds, self.place.step, path, self.resumed, self.stopped
+            self.state.model, self.history, self.best, seconds, self.position.step, path, self.resumed, self.stopped
         )
 
 
-def _read(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _await_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
     for value in values.values():  # a step is over once its values can be read
         np.asarray(value)
     return values

@@ -1,4 +1,4 @@
-"""Settings of the loop: length, monitoring, the folder of the run and the display."""
+"""Settings of the training loop: length, monitoring, the folder of the run and the display."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from kerasdl.core import checks
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """Length of a run, monitoring, the folder where it is kept and its display: what `run_steps` reads.
+    """Settings that `run_steps` reads: length of a run, monitoring, folder and display.
 
     Example:
         >>> LoopConfig(epochs=5, patience=2).restore_best
@@ -32,26 +32,26 @@ class LoopConfig:
     )
 
     epochs: int = 10
-    """How often the run goes through the data, unless `steps` says how long it lasts. A run kept in a folder goes on
-    where it is given more of them."""
+    """Number of passes through the data, unless `steps` sets the length. A finished run in a folder continues when this
+    number is raised."""
     steps: int | None = None
-    """How many updates the run makes in all; takes the place of `epochs`."""
+    """Number of updates in the whole run; replaces `epochs`."""
     steps_per_execution: int | None = None
-    """Updates in one compiled call; None measures a few and takes several where Python's share would be large."""
+    """Updates in one compiled call; None times a few and chooses several where Python overhead would be large."""
     monitor: tuple[str, str] | None = None
-    """The figure that says which epoch is best, and `"max"` or `"min"`; None takes the task's, where data validates."""
+    """The figure that selects the best epoch, and `"max"` or `"min"`; None takes the task's, with validation."""
     patience: int | None = None
-    """Stops early after so many epochs without improvement; None never does."""
+    """Epochs without improvement after which the run stops early; None never stops it."""
     min_delta: float = 0.0
     """Smallest change of the monitored figure that early stopping counts as improvement."""
     restore_best: bool = True
     """Whether the model ends with the weights of its best epoch rather than of its last."""
     folder: str | Path | None = None
-    """Where the run is kept so that it can go on after a kill; None writes nothing."""
+    """Folder of the run, from which it continues after it was killed; None writes nothing."""
     resume: bool = True
-    """Whether a run found in the folder goes on; False starts anew and removes it."""
+    """Whether a run in the folder continues; False removes it and starts a new one."""
     save_every: int | None = None
-    """Updates between checkpoints inside an epoch, beside the one that closes each epoch."""
+    """Updates between checkpoints inside an epoch, in addition to the one at the end of each epoch."""
     save_seconds: float | None = 300.0
     """Seconds between checkpoints inside an epoch; None leaves them to `save_every`."""
     tensorboard: bool = False
@@ -75,18 +75,18 @@ class LoopConfig:
             if self.monitor[1] not in ("max", "min"):
                 checks.refuse(rule, self.monitor, 'The second part is "max" or "min".')
 
-    def bound_to_length(self) -> str | None:
-        """Returns why a finished run cannot go on for more epochs; None where it can, as if they had been given."""
-        return None if self.steps is None else "steps tells its length"
+    def why_length_is_fixed(self) -> str | None:
+        """Returns the reason why a finished run cannot continue for more epochs; None where it can."""
+        return None if self.steps is None else "steps sets its length"
 
     def describe(self) -> dict[str, Any]:
-        """Returns, as plain values for JSON, the settings on which the result of the run depends."""
+        """Returns the settings on which the result of the run depends, as plain values for JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: plain_values(value) for name, value in fields.items() if name not in self.NOT_PART_OF_THE_RESULT}
 
 
 def plain_values(value: Any) -> Any:
-    """Returns settings as plain values for JSON: optimizers, schedules, functions and nested ones too."""
+    """Returns settings as plain values for JSON, optimizers, schedules, functions and nested settings included."""
     if isinstance(value, (keras.optimizers.Optimizer, keras.optimizers.schedules.LearningRateSchedule)):
         inner = {"inner_optimizer": value.inner_optimizer} if hasattr(value, "inner_optimizer") else {}
         settings = {key: plain_values(part) for key, part in {**value.get_config(), **inner}.items() if key != "name"}

@@ -1,19 +1,19 @@
-"""How a run is asked to stop from outside: Ctrl-C and SIGTERM, heard between two steps."""
+"""Signal handling of a run: Ctrl-C and SIGTERM stop it between two steps."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .coordination import NONE, Wish
+from .coordination import NO_REQUEST, Request
 
 PREEMPTED = 75
 
 
 class Preempted(SystemExit):
-    """Raised after SIGTERM, once the state is saved; uncaught, it ends the process with the code 75.
+    """Exit after SIGTERM, raised once the state is saved; uncaught, it ends the process with code 75.
 
-    The code is that of a temporary failure (EX_TEMPFAIL): the same call goes on where this one stopped.
+    75 is the code of a temporary failure (EX_TEMPFAIL): the same call continues where this one stopped.
 
     Example:
         >>> Preempted().code
@@ -24,37 +24,37 @@ class Preempted(SystemExit):
         super().__init__(PREEMPTED)
 
 
-class Ears:
-    """What was heard so far."""
+class SignalListener:
+    """Stop requests from signals received so far."""
 
-    wish: Wish = NONE
+    requested: Request = NO_REQUEST
 
 
 @contextmanager
-def listening(can_be_preempted: bool) -> Iterator[Ears]:
-    """Yields what notes the first Ctrl-C, so that a run stops between two steps; the second stops at once.
+def listen_for_signals(can_be_preempted: bool) -> Iterator[SignalListener]:
+    """Yields a listener that records the first Ctrl-C, so that a run stops between two steps; the second stops at once.
 
     Args:
-        can_be_preempted: whether SIGTERM is heard too; if not it ends the process, as it does by itself.
+        can_be_preempted: whether SIGTERM is recorded too; otherwise it ends the process, as by default.
     """
-    ears = Ears()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
-        yield ears
+    listener = SignalListener()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield listener
         return
 
     def interrupt(number, frame):
-        if ears.wish & Wish.INTERRUPT:
+        if listener.requested & Request.INTERRUPT:
             raise KeyboardInterrupt
-        ears.wish |= Wish.INTERRUPT
+        listener.requested |= Request.INTERRUPT
 
     def preempt(number, frame):
-        ears.wish |= Wish.PREEMPT
+        listener.requested |= Request.PREEMPT
 
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, interrupt)}
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, interrupt)}
     if can_be_preempted:
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, preempt)
+        previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, preempt)
     try:
-        yield ears
+        yield listener
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What a loop is given, and what it hands back."""
+"""State and result of a training loop: the `State` that it takes and the `Run` that it returns."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,68 +7,68 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .coordination import Crew
-from .hooks import Inspection, Watcher
+from .coordination import Coordinator
+from .hooks import RunCallback, UpdateTrace
 
 Figures = dict[str, float]
 
 
 @dataclass(eq=False, repr=False)
 class State:
-    """What a loop needs of the thing it trains: an interface with defaults, and the plain record that implements it.
+    """Interface between the training loop and the model, data and optimizer that it trains.
 
-    Whoever has all of it at hand makes one from its parts. A class with a state of its own, as that of `fit`, derives
-    from it, sets the values that have no default and defines the functions as methods; it has a constructor of its own.
+    Pass the parts to the constructor, or derive a class that sets the values without default and defines the functions
+    as methods, as the one of `fit` does.
     """
 
     model: Any
-    """What is trained; handed back in `Run.model`."""
+    """The model in training; returned as `Run.model`."""
     weights: Mapping[str, Any]
-    """Variables that a best checkpoint holds, by a stable name; each has a `shape`, `numpy()` and `assign()`."""
+    """Variables in the checkpoint of the best epoch, by a stable name; each has `shape`, `numpy()` and `assign()`."""
     extras: Mapping[str, Any]
-    """Variables that a run needs besides, to go on: of optimizers, metrics, generators of random numbers."""
+    """Other variables that a resumed run needs: of optimizers, metrics and random generators."""
     stream: Callable[[int, int], Any]
-    """Called with an epoch and a batch of it, both from 0: gives what the step takes, from there on."""
+    """Function from an epoch and a batch, both counted from 0, to the stream that the step reads from there on."""
     steps_per_epoch: int | None
-    """Steps in an epoch; None where only the stream's end tells."""
+    """Steps in an epoch; None where only the end of the stream shows it."""
     seekable: bool = True
-    """Whether a stream can start inside an epoch; if not, a run resumes where an epoch starts."""
+    """Whether a stream can start inside an epoch; otherwise a run resumes at the start of an epoch."""
     batch_size: int | None = None
-    """Examples in a step, for the speed shown."""
+    """Examples in a step, for the display of the speed."""
     reset: Callable[[], None] = lambda: None
-    """Called where an epoch starts, to clear what `figures` accumulates."""
+    """Called at the start of an epoch to clear the values that `figures` accumulates."""
     figures: Callable[[], Figures] = dict
-    """Gives the figures of the epoch so far."""
-    glance: Callable[[], Figures] | None = None
-    """Gives the figures shown inside an epoch; None for `figures`. Workers must not wait for each other in it."""
+    """Returns the figures of the epoch so far."""
+    quick_metrics: Callable[[], Figures] | None = None
+    """Returns the figures shown inside an epoch; None takes `figures`. It must not contain collective operations."""
     evaluate: Callable[[], Figures] = dict
-    """Gives the figures of validation; called once an epoch, after `figures`."""
+    """Returns the figures of validation; called once in each epoch, after `figures`."""
     learning_rate: Callable[[int], float] = lambda step: math.nan
-    """Gives the learning rate of a step, counted from 1."""
-    watched: Sequence[str] = ("loss",)
-    """What must stay finite in the values that the step returns."""
-    watchers: Sequence[Watcher] = ()
-    """What else looks on, in the order in which it is called."""
-    several: Callable[[Any, int], Mapping[str, Any]] | None = None
-    """Makes so many updates from a stream in one call; returns the values of all, stacked."""
+    """Returns the learning rate of a step, counted from 1."""
+    must_be_finite: Sequence[str] = ("loss",)
+    """Names of the values returned by the step that must stay finite."""
+    run_callbacks: Sequence[RunCallback] = ()
+    """Callbacks of the run, in the order of their calls."""
+    run_many: Callable[[Any, int], Mapping[str, Any]] | None = None
+    """Makes a given number of updates from a stream in one call; returns the values of all, stacked."""
     tracing_seconds: float = 0.0
-    """Time that it takes to make `several` ready."""
-    inspected: Callable[[Any, int], tuple[Mapping[str, Any], Inspection]] | None = None
-    """Makes one update (counted from 1) and gives a close look at it, where watchers want one."""
-    judged: Callable[[], AbstractContextManager] = nullcontext
-    """Inside what it gives, the weights are those to validate and to keep as best, such as averages."""
-    settle: Callable[[bool], None] = lambda restored: None
-    """Called at the end of a run, with whether the weights of the best epoch were restored."""
+    """Time to compile `run_many`."""
+    run_traced: Callable[[Any, int], tuple[Mapping[str, Any], UpdateTrace]] | None = None
+    """Makes one update, counted from 1, and returns its values and trace; called where a callback `wants` it."""
+    evaluation_weights: Callable[[], AbstractContextManager] = nullcontext
+    """Returns a context manager under which the model holds its evaluation weights (for example EMA)."""
+    on_finish: Callable[[bool], None] = lambda restored: None
+    """Called at the end of a run; its argument says whether the weights of the best epoch were restored."""
     notes: Sequence[str] = ()
-    """Lines shown before the first step: what was chosen for this run, and why."""
+    """Lines shown before the first step: choices made for this run, and their reasons."""
     large: Mapping[str, Any] = field(default_factory=dict)
-    """Variables too large to be written every few minutes or held twice in memory, such as a replay buffer: written one
-    by one, where an epoch ends and nowhere else. A run with such is saved at the ends of epochs alone, and goes on from
-    there. Each has a `shape`, `numpy()` and `assign()`; neither the best epoch nor `weights` holds them."""
-    crew: Crew = field(default_factory=Crew)
-    """The processes that train together."""
+    """Variables too large to be written every few minutes or held twice in memory, such as a replay buffer. They are
+    written one at a time at the end of an epoch; a run with such variables has checkpoints at the ends of epochs only.
+    Each has `shape`, `numpy()` and `assign()`; neither `weights` nor the best epoch includes them."""
+    coordinator: Coordinator = field(default_factory=Coordinator)
+    """Coordination of the processes that train together."""
     identity: Mapping[str, Any] = field(default_factory=dict)
-    """Plain values that tell this run from others; a folder with another identity is refused."""
+    """Plain values that distinguish this run from others; a folder with another identity is refused."""
 
 
 class Best(NamedTuple):
@@ -84,23 +84,23 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to."""
+    """Result of a run."""
 
     model: Any
-    """What was trained, with the weights of the best epoch where the run restores them."""
+    """The trained model, with the weights of the best epoch where the run restores them."""
     history: dict[str, list[float]]
     """The figures of each epoch."""
     best: Best | None
     """The best epoch by the monitored figure; None where nothing was monitored."""
     seconds: float
-    """Time spent training, that before a resume included."""
+    """Training time, including the time before a resume."""
     steps: int
-    """Updates made in all."""
+    """Number of updates."""
     folder: Path | None
-    """Where the run is kept."""
+    """Folder of the run; None where it has none."""
     resumed: bool
-    """Whether this call went on from a checkpoint, or found the run finished."""
+    """Whether this call continued from a checkpoint, or found the run finished."""
     stopped: str
     """`"finished"`, or `"early"` where patience or a callback ended it."""
     trainer: Any = None
-    """The trainer where one trained the model, its main network; it gives access to the others."""
+    """The `Trainer` of the run, which holds the other networks; None where the model trained without one."""

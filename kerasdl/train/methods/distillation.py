@@ -16,7 +16,7 @@ from kerasdl.data import as_dataset
 
 from ..config import RunConfig
 from ..distribute import strategies
-from ..distribute.placement import placed
+from ..distribute.placement import model_in_scope
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..trainer import Trainer
@@ -134,7 +134,7 @@ def distill(
     check_logits(teacher, "teacher", spec)
     check_fits(teacher, spec, name=f"{train.name}, for the teacher,")
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
-    with placed(teacher, strategies.strategy_for(student, config.strategy)) as master:
+    with model_in_scope(teacher, strategies.strategy_for(student, config.strategy)) as master:
         model = Distiller(student, master, float(temperature), float(alpha))
         return fit(model, train, validation=validation, **settings)
 

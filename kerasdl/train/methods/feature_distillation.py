@@ -13,7 +13,7 @@ from kerasdl.core import checks
 
 from ..config import RunConfig
 from ..distribute import strategies
-from ..distribute.placement import placed
+from ..distribute.placement import model_in_scope
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..trainer import Trainer
@@ -110,7 +110,7 @@ def distill_features(
         checks.refuse("a teacher must share no weight with the student", student.name, "Clone it.")
     strategy = strategies.strategy_for(student, config.strategy)
     settings = {"validation": validation, "callbacks": callbacks, "config": config, "metrics": []}
-    with placed(student, strategy) as pupil, placed(teacher, strategy) as master, strategy.scope():
+    with model_in_scope(student, strategy) as pupil, model_in_scope(teacher, strategy) as master, strategy.scope():
         model = FeatureDistiller(pupil, master, guided, hint)
         run = fit(model, train, loss=keras.losses.MeanSquaredError(), **settings)
     return dataclasses.replace(run, model=student)

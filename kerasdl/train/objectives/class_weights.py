@@ -13,7 +13,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
 
-from .label_forms import Labels, form_of, is_one_number, only_loss, output_shape
+from .label_forms import LabelForm, form_of, is_one_number, only_loss, output_shape
 from .model_outputs import outputs_of
 
 
@@ -23,7 +23,7 @@ class ClassWeights:
 
     table: np.ndarray
     """The weight of each class or label, float32 (K,)."""
-    form: Labels
+    form: LabelForm
     """The form of labels that the loss takes."""
     outputs: tuple | None
     """The shape of what the model gives, the batch first; None where it is not known."""
@@ -31,7 +31,7 @@ class ClassWeights:
     @property
     def by_label(self) -> bool:
         """Whether each label of an example has a weight of its own, which weighs its term in the loss."""
-        return self.form is Labels.YES_OR_NO and _has_several(self.outputs)
+        return self.form is LabelForm.YES_OR_NO and _has_several(self.outputs)
 
     def with_last_axis(self, labels: tf.Tensor) -> tf.Tensor:
         """Returns labels of steps (B, T) for outputs (B, T, 1) as (B, T, 1), others as they are."""
@@ -44,18 +44,18 @@ class ClassWeights:
         """
         (labels,) = keras.tree.flatten(labels)
         form = self.form
-        if form is Labels.EITHER:
-            form = Labels.NUMBERS if is_one_number(labels, self.outputs) else Labels.SHARES
-        if form is Labels.YES_OR_NO and not self.by_label:
+        if form is LabelForm.EITHER:
+            form = LabelForm.NUMBERS if is_one_number(labels, self.outputs) else LabelForm.SHARES
+        if form is LabelForm.YES_OR_NO and not self.by_label:
             yes = tf.cast(_squeezed(labels, self.outputs), tf.float32)
             return self.table[0] * (1 - yes) + self.table[1] * yes
-        if form in (Labels.NUMBERS, Labels.FIGURES, Labels.OTHER):
+        if form in (LabelForm.NUMBERS, LabelForm.FIGURES, LabelForm.OTHER):
             numbers = tf.cast(_squeezed(labels, self.outputs), tf.int32)
             last = len(self.table) - 1
             known = tf.gather(
                 self.table, tf.clip_by_value(numbers, 0, last)
             )  # one that the loss ignores counts nowhere
-            return known if form is Labels.NUMBERS else tf.where((numbers >= 0) & (numbers <= last), known, 1.0)
+            return known if form is LabelForm.NUMBERS else tf.where((numbers >= 0) & (numbers <= last), known, 1.0)
         weighed = tf.cast(labels, tf.float32) * self.table
         return tf.ones_like(weighed) * self.table if self.by_label else tf.reduce_sum(weighed, -1)
 
@@ -109,10 +109,10 @@ def _labels_of(loss: Any, model: Any, data: Dataset) -> tf.TensorSpec:
     return specs[0]
 
 
-def _check_form(form: Labels, labels: tf.TensorSpec, outputs: tuple | None, loss: Any) -> None:
+def _check_form(form: LabelForm, labels: tf.TensorSpec, outputs: tuple | None, loss: Any) -> None:
     shape, name = tuple(labels.shape), getattr(loss, "name", getattr(loss, "__name__", loss))
-    foreign = form in (Labels.FIGURES, Labels.OTHER)
-    one = is_one_number(labels, outputs) or (outputs is None and form is Labels.NUMBERS)
+    foreign = form in (LabelForm.FIGURES, LabelForm.OTHER)
+    one = is_one_number(labels, outputs) or (outputs is None and form is LabelForm.NUMBERS)
     one = one or (foreign and (outputs is None or is_one_number(labels, None)))
     whole = labels.dtype.is_integer or labels.dtype == tf.bool
     hint = "Pass class numbers (B,) or one-hot (B, K) with a cross-entropy of keras.losses."
@@ -120,11 +120,11 @@ def _check_form(form: Labels, labels: tf.TensorSpec, outputs: tuple | None, loss
         checks.refuse("class_weights need labels that are numbers", "strings", hint)
     if foreign and not (one and whole):
         checks.refuse(f"class_weights need labels that tell classes to the loss {name}", _said(labels), hint)
-    several = form in (Labels.SHARES, Labels.YES_OR_NO, Labels.EITHER) and not one
+    several = form in (LabelForm.SHARES, LabelForm.YES_OR_NO, LabelForm.EITHER) and not one
     fits = shape[-1] if outputs is None else len(shape) == len(outputs) and shape[-1] in (outputs[-1], None)
-    if (form is Labels.NUMBERS and not one) or (several and not fits) or (form is Labels.SHARES and one):
+    if (form is LabelForm.NUMBERS and not one) or (several and not fits) or (form is LabelForm.SHARES and one):
         checks.refuse(f"class_weights and the loss {name} need {form.value}", _said(labels), hint)
-    if form is Labels.YES_OR_NO and _has_several(outputs) and one:
+    if form is LabelForm.YES_OR_NO and _has_several(outputs) and one:
         rule = f"class_weights and the loss {name} need 0 or 1 for each of {outputs[-1]} labels"
         checks.refuse(rule, _said(labels), hint)
 
@@ -133,11 +133,11 @@ def _said(labels: tf.TensorSpec) -> str:
     return f"{labels.dtype.name} {tuple(labels.shape)}"
 
 
-def _classes(form: Labels, labels: tf.TensorSpec, outputs: tuple | None) -> int | None:
+def _classes(form: LabelForm, labels: tf.TensorSpec, outputs: tuple | None) -> int | None:
     """Returns how many classes there are; None where neither model nor labels tell."""
-    if form is Labels.YES_OR_NO and not _has_several(outputs or tuple(labels.shape)):
+    if form is LabelForm.YES_OR_NO and not _has_several(outputs or tuple(labels.shape)):
         return 2
-    if form in (Labels.FIGURES, Labels.OTHER):
+    if form in (LabelForm.FIGURES, LabelForm.OTHER):
         return None
     many = not is_one_number(labels, outputs)
     return outputs[-1] if outputs else labels.shape[-1] if many else None
@@ -155,7 +155,7 @@ def _given(weights: Mapping[int, float], classes: int | None, names: int) -> np.
     return table
 
 
-def _counts(data: Dataset, form: Labels, outputs: tuple | None, ignored: int | None, classes: int) -> np.ndarray:
+def _counts(data: Dataset, form: LabelForm, outputs: tuple | None, ignored: int | None, classes: int) -> np.ndarray:
     """Returns how many examples each class has, float64 (K,)."""
     refuse_endless('class_weights="balanced" needs data that end: they', data, "Pass a dict from class to weight.")
     if data.steps(1) is None:
@@ -166,10 +166,10 @@ def _counts(data: Dataset, form: Labels, outputs: tuple | None, ignored: int | N
     counts = np.zeros(classes)
     for y in batches:
         labels = np.asarray(keras.tree.flatten(y)[0])
-        if form is Labels.YES_OR_NO and classes == 2 and not _has_several(outputs or labels.shape):
+        if form is LabelForm.YES_OR_NO and classes == 2 and not _has_several(outputs or labels.shape):
             yes = labels.sum(dtype=np.float64)
             found = np.array([labels.size - yes, yes])
-        elif form is Labels.SHARES or not is_one_number(labels, outputs):
+        elif form is LabelForm.SHARES or not is_one_number(labels, outputs):
             found = labels.reshape(-1, labels.shape[-1]).sum(0, dtype=np.float64)
         else:
             numbers = labels.ravel().astype(np.int64)

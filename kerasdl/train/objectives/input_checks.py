@@ -61,7 +61,7 @@ def check_finite(batches: tf.data.Dataset, limit: int | None, name: str) -> None
 
 
 def only_finite(data: Dataset) -> Dataset:
-    """Returns a foreign pipeline that stops at NaN and infinity, within `saying_what_labels_lack`; others as they are.
+    """Returns a foreign pipeline that stops at NaN and infinity, within `label_errors_reported`; others as they are.
 
     Args:
         data: the dataset.

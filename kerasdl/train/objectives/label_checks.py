@@ -18,23 +18,23 @@ from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Stream
 
-from .label_forms import Labels, by_output, form_of, form_of_metric, is_one_number
+from .label_forms import LabelForm, by_output, form_of, form_of_metric, is_one_number
 from .model_outputs import outputs_of
 
 BEGIN, END = "[labels: ", "[end]"
 SUM_TOLERANCE = 1e-2  # shares of 16 bits add up to about 1
-ONE_BY_ONE = (Labels.YES_OR_NO, Labels.FIGURES)
+ONE_BY_ONE = (LabelForm.YES_OR_NO, LabelForm.FIGURES)
 
 
 @dataclass(frozen=True)
-class Target:
+class OutputTarget:
     """One output of a model, its loss, and what is known of its labels."""
 
     output: str
     """The name of the output, in front of a noun; empty where there is one alone."""
     loss: str
     """The name of the loss."""
-    form: Labels
+    form: LabelForm
     """The form of labels that the loss takes."""
     outputs: tuple
     """The shape of the output, the batch first."""
@@ -45,7 +45,7 @@ class Target:
 
     def check(self, labels: Any) -> None:
         """Refuses labels, or a spec of them, whose shape or dtype the loss would take for something else."""
-        if self.form is Labels.OTHER:
+        if self.form is LabelForm.OTHER:
             return
         shape = getattr(labels, "shape", None)
         if getattr(shape, "rank", 0) is None:
@@ -64,16 +64,16 @@ class Target:
         """Returns what the labels should be, and the way out; None where they fit."""
         classes, own = self.outputs[-1], tuple(labels.shape)
         one, batch = is_one_number(labels, self.outputs), ", ".join(["B", *map(str, self.outputs[1:-1])])
-        if self.form in (Labels.NUMBERS, Labels.SHARES, Labels.EITHER) and classes == 1:
+        if self.form in (LabelForm.NUMBERS, LabelForm.SHARES, LabelForm.EITHER) and classes == 1:
             return "those of 2 classes or more, each with an output", "Pass a binary cross-entropy for one output."
         shares = _fit(own, self.outputs)
-        if self.form is Labels.NUMBERS and not one:
+        if self.form is LabelForm.NUMBERS and not one:
             hint = "For one-hot labels pass CategoricalCrossentropy, or labels.argmax(-1)." if shares else ""
             return f"class numbers, one for each prediction of {classes} classes", hint
-        if self.form is Labels.SHARES and not shares:
+        if self.form is LabelForm.SHARES and not shares:
             hint = "For class numbers pass SparseCategoricalCrossentropy, or keras.ops.one_hot(labels, classes)."
             return f"shares of {classes} classes, ({batch}, {classes})", hint if one else ""
-        if self.form is Labels.EITHER and not (one or shares):
+        if self.form is LabelForm.EITHER and not (one or shares):
             return f"class numbers or shares of {classes} classes", ""
         if self.form in ONE_BY_ONE and not _fit(*_same_rank(own, self.outputs)):
             hint = "One would be spread over the other; reshape the labels, or give the model as many outputs."
@@ -83,23 +83,23 @@ class Target:
     @property
     def limits(self) -> tuple[float, float] | None:
         """The lowest and the highest value of right labels; None where any figure is."""
-        if self.form is Labels.NUMBERS:
+        if self.form is LabelForm.NUMBERS:
             return None if self.outputs[-1] is None else (0, self.outputs[-1] - 1)
-        return (0, 1) if self.form in (Labels.SHARES, Labels.YES_OR_NO) else None
+        return (0, 1) if self.form in (LabelForm.SHARES, LabelForm.YES_OR_NO) else None
 
     def rule(self) -> str:
         """Returns the rule for the values of labels."""
         low, high = self.limits
-        if self.form is Labels.NUMBERS:
+        if self.form is LabelForm.NUMBERS:
             return (
                 f"labels{self.output} must be whole numbers from {low} to {high}, as the model has {high + 1} outputs"
             )
-        summed = ", and the shares of a prediction sum to 1" if self.form is Labels.SHARES else ""
+        summed = ", and the shares of a prediction sum to 1" if self.form is LabelForm.SHARES else ""
         return f"labels{self.output} for {self.loss} must lie between 0 and 1{summed}"
 
     def check_values(self, labels: np.ndarray) -> None:
         """Refuses values that the loss would take for something else."""
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all() and self.form is not Labels.OTHER:
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all() and self.form is not LabelForm.OTHER:
             count = int((~np.isfinite(labels)).sum())
             raise DataError(f"labels{self.output} must be finite; {count} of {labels.size} are NaN or infinite.")
         target = self.of_values(labels)
@@ -107,10 +107,10 @@ class Target:
             return
         kept = labels if self.ignored is None else labels[labels != self.ignored]
         low, high = target.limits
-        whole = target.form is not Labels.NUMBERS or labels.dtype.kind != "f" or (kept % 1 == 0).all()
+        whole = target.form is not LabelForm.NUMBERS or labels.dtype.kind != "f" or (kept % 1 == 0).all()
         if kept.size and not (low <= float(kept.min()) and float(kept.max()) <= high and whole):
             checks.refuse(target.rule(), [kept.min().item(), kept.max().item()])
-        if target.form is Labels.SHARES:
+        if target.form is LabelForm.SHARES:
             sums = labels.sum(-1, dtype=np.float64)
             if not target._are_whole(sums).all():
                 found = f"sums from {sums.min():g} to {sums.max():g}"
@@ -119,24 +119,24 @@ class Target:
     def _are_whole(self, sums: Any) -> Any:
         return (abs(sums - 1) < SUM_TOLERANCE) | ((sums == 0) & self.masked)
 
-    def of_values(self, labels: Any) -> "Target":
+    def of_values(self, labels: Any) -> "OutputTarget":
         """Returns the target with the form that labels have where the loss takes two."""
-        if self.form is not Labels.EITHER:
+        if self.form is not LabelForm.EITHER:
             return self
         one = is_one_number(labels, self.outputs)
-        return dataclasses.replace(self, form=Labels.NUMBERS if one else Labels.SHARES)
+        return dataclasses.replace(self, form=LabelForm.NUMBERS if one else LabelForm.SHARES)
 
     def assertion(self, labels: tf.Tensor) -> Any:
         """Returns the operation that stops a pipeline at a wrong value; None where there is nothing to look at."""
         target = self.of_values(labels)
-        shares = target.form is Labels.SHARES
+        shares = target.form is LabelForm.SHARES
         if target.limits is None or (labels.dtype == tf.bool and not shares):
             return None
         labels = tf.cast(labels, tf.int32) if labels.dtype == tf.bool else labels
         low, high = target.limits
         values = tf.cast(labels, tf.float64 if labels.dtype.is_floating else tf.int64)
         right = (values >= low) & (values <= high)
-        if target.form is Labels.NUMBERS and labels.dtype.is_floating:
+        if target.form is LabelForm.NUMBERS and labels.dtype.is_floating:
             right &= tf.equal(values, tf.floor(values))
         if self.ignored is not None:
             right |= tf.equal(values, tf.cast(self.ignored, values.dtype))
@@ -149,7 +149,7 @@ class Target:
         return tf.debugging.Assert(tf.reduce_all(right), got)
 
 
-def targets_of(loss: Any, model: Any, labels: Any) -> list[tuple[Target, Any]] | None:
+def targets_of(loss: Any, model: Any, labels: Any) -> list[tuple[OutputTarget, Any]] | None:
     """Returns each output's Target with its labels or their spec; None where model or nesting do not tell.
 
     Raises:
@@ -177,7 +177,7 @@ def targets_of(loss: Any, model: Any, labels: Any) -> list[tuple[Target, Any]] |
         label = f" of {name!r}" if several else ""
         masked = getattr(output, "_keras_mask", None) is not None  # Keras has no public name for it
         form = form_of(each, shape, part)
-        found.append((Target(label, said, form, shape, config.get("ignore_class"), masked), part))
+        found.append((OutputTarget(label, said, form, shape, config.get("ignore_class"), masked), part))
     return found
 
 
@@ -204,11 +204,11 @@ def check_labels(loss: Any, metrics: Any, model: keras.Model, data: Dataset, mix
     if targets is None:
         return data
     if type(model).compute_loss is not keras.Model.compute_loss:  # which may give the loss other labels
-        targets = [(each, part) for each, part in targets if each.form in (Labels.NUMBERS, Labels.EITHER)]
+        targets = [(each, part) for each, part in targets if each.form in (LabelForm.NUMBERS, LabelForm.EITHER)]
     if not targets:
         return data
     if mixed:
-        taking = {Labels.SHARES: Labels.EITHER, Labels.YES_OR_NO: Labels.EITHER}
+        taking = {LabelForm.SHARES: LabelForm.EITHER, LabelForm.YES_OR_NO: LabelForm.EITHER}
         targets = [(dataclasses.replace(each, form=taking.get(each.form, each.form)), part) for each, part in targets]
     for target, part in targets:
         target.check(part)
@@ -247,7 +247,7 @@ def _names(model: Any) -> list[str]:
     return list(getattr(model, "output_names", None) or [])
 
 
-def _checked(targets: list[Target], names: list[str]) -> Callable:
+def _checked(targets: list[OutputTarget], names: list[str]) -> Callable:
 
     @tf.autograph.experimental.do_not_convert
     def check(inputs, labels, *weights):
@@ -260,7 +260,7 @@ def _checked(targets: list[Target], names: list[str]) -> Callable:
 
 
 @contextmanager
-def saying_what_labels_lack() -> Iterator[None]:
+def label_errors_reported() -> Iterator[None]:
     """Turns TensorFlow's report of a wrong label in a pipeline into one line.
 
     Raises:
@@ -275,10 +275,10 @@ def saying_what_labels_lack() -> Iterator[None]:
         raise DataError(text.partition(END)[0].strip().replace("] [", " ").rstrip("] ") + ".") from None
 
 
-def _check_metrics(metrics: list, target: Target, labels: Any) -> None:
+def _check_metrics(metrics: list, target: OutputTarget, labels: Any) -> None:
     for metric in metrics:
         form = form_of_metric(metric)
-        if form in (*ONE_BY_ONE, Labels.NUMBERS, Labels.SHARES):
+        if form in (*ONE_BY_ONE, LabelForm.NUMBERS, LabelForm.SHARES):
             name = getattr(metric, "name", None) or getattr(metric, "__name__", str(metric))
             dataclasses.replace(target, form=form, loss=f"the metric {name}").check(labels)
 

@@ -9,7 +9,7 @@ import keras
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 
-class Labels(enum.Enum):
+class LabelForm(enum.Enum):
     """The form of the labels that a loss takes."""
 
     NUMBERS = "class numbers"
@@ -31,12 +31,12 @@ def _functions(*names: str) -> list[Any]:
 
 
 FORMS = {
-    **dict.fromkeys(_functions("sparse_categorical_crossentropy"), Labels.NUMBERS),
+    **dict.fromkeys(_functions("sparse_categorical_crossentropy"), LabelForm.NUMBERS),
     **dict.fromkeys(
-        _functions("categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge"), Labels.SHARES
+        _functions("categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge"), LabelForm.SHARES
     ),
-    **dict.fromkeys(_functions("kl_divergence"), Labels.SHARES),
-    **dict.fromkeys(_functions("binary_crossentropy", "binary_focal_crossentropy"), Labels.YES_OR_NO),
+    **dict.fromkeys(_functions("kl_divergence"), LabelForm.SHARES),
+    **dict.fromkeys(_functions("binary_crossentropy", "binary_focal_crossentropy"), LabelForm.YES_OR_NO),
     **dict.fromkeys(
         _functions(
             "mean_squared_error",
@@ -49,32 +49,32 @@ FORMS = {
             "hinge",
             "squared_hinge",
         ),
-        Labels.FIGURES,
+        LabelForm.FIGURES,
     ),
 }
 
 
 METRIC_FORMS = {
     **dict.fromkeys(
-        (keras.metrics.sparse_categorical_accuracy, keras.metrics.sparse_top_k_categorical_accuracy), Labels.NUMBERS
+        (keras.metrics.sparse_categorical_accuracy, keras.metrics.sparse_top_k_categorical_accuracy), LabelForm.NUMBERS
     ),
-    **dict.fromkeys((keras.metrics.categorical_accuracy, keras.metrics.top_k_categorical_accuracy), Labels.SHARES),
-    keras.metrics.binary_accuracy: Labels.YES_OR_NO,
+    **dict.fromkeys((keras.metrics.categorical_accuracy, keras.metrics.top_k_categorical_accuracy), LabelForm.SHARES),
+    keras.metrics.binary_accuracy: LabelForm.YES_OR_NO,
 }
 
 
-def form_of_metric(metric: Any) -> Labels:
+def form_of_metric(metric: Any) -> LabelForm:
     """Returns the form of the labels that a metric takes; that of `"accuracy"` follows from the labels."""
     if isinstance(metric, str):
         try:
             metric = keras.metrics.get(metric)
         except ValueError:  # compile names it
-            return Labels.OTHER
+            return LabelForm.OTHER
     function = getattr(metric, "_fn", metric)  # Keras has no public name for what a metric wraps
     try:
         return METRIC_FORMS.get(function) or form_of(function)
     except TypeError:  # what cannot be hashed is none of them
-        return Labels.OTHER
+        return LabelForm.OTHER
 
 
 def by_output(given: Any, names: list[str], count: int) -> list[list]:
@@ -94,7 +94,7 @@ def only_loss(loss: Any) -> Any:
     return nested[0] if len(nested) == 1 else loss
 
 
-def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labels:
+def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> LabelForm:
     """Returns the form of the labels that a loss takes.
 
     Args:
@@ -109,19 +109,19 @@ def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labe
         try:
             loss = keras.losses.get(loss)
         except ValueError:  # compile names it
-            return Labels.OTHER
+            return LabelForm.OTHER
     if isinstance(loss, SmoothedCrossEntropy):
-        return Labels.EITHER
+        return LabelForm.EITHER
     if isinstance(loss, Focal):
-        return Labels.NUMBERS
+        return LabelForm.NUMBERS
     function = getattr(loss, "fn", loss)
     try:
-        return FORMS.get(function, Labels.OTHER)
+        return FORMS.get(function, LabelForm.OTHER)
     except TypeError:  # what cannot be hashed is none of them
-        return Labels.OTHER
+        return LabelForm.OTHER
 
 
-def spelled_out(loss: Any, outputs: tuple | None, labels: Any) -> Any:
+def resolved_crossentropy(loss: Any, outputs: tuple | None, labels: Any) -> Any:
     """Returns the cross-entropy for which `"crossentropy"` stands, by name; other losses as they are.
 
     Args:
@@ -129,17 +129,17 @@ def spelled_out(loss: Any, outputs: tuple | None, labels: Any) -> Any:
     """
     if not isinstance(loss, str) or loss.lower() not in ("crossentropy", "ce"):
         return loss
-    names = {Labels.YES_OR_NO: "binary_crossentropy", Labels.NUMBERS: "sparse_categorical_crossentropy"}
-    names |= {Labels.SHARES: "categorical_crossentropy"}
+    names = {LabelForm.YES_OR_NO: "binary_crossentropy", LabelForm.NUMBERS: "sparse_categorical_crossentropy"}
+    names |= {LabelForm.SHARES: "categorical_crossentropy"}
     return names.get(_cross_entropy(outputs, labels), loss)
 
 
-def _cross_entropy(outputs: tuple | None, labels: Any) -> Labels:
+def _cross_entropy(outputs: tuple | None, labels: Any) -> LabelForm:
     if not outputs or labels is None:
-        return Labels.OTHER
+        return LabelForm.OTHER
     if outputs[-1] == 1:
-        return Labels.YES_OR_NO
-    return Labels.NUMBERS if is_one_number(labels, outputs) else Labels.SHARES
+        return LabelForm.YES_OR_NO
+    return LabelForm.NUMBERS if is_one_number(labels, outputs) else LabelForm.SHARES
 
 
 def is_one_number(labels: Any, outputs: tuple | None) -> bool:

@@ -14,7 +14,7 @@ from kerasdl.data.augment.mixing import is_one_class
 from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 from ..config import RunConfig
-from .label_forms import Labels, by_output, form_of, output_shape
+from .label_forms import LabelForm, by_output, form_of, output_shape
 
 
 def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any = None) -> Task | None:
@@ -27,10 +27,10 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any
     if loss is None:
         return found
     wanted, outputs = form_of(found.loss()), None if model is None else output_shape(model)
-    if wanted is Labels.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
+    if wanted is LabelForm.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
         return None
     given = form_of(loss, outputs, data.spec[1])
-    return found if given in (wanted, Labels.EITHER, Labels.OTHER) else None
+    return found if given in (wanted, LabelForm.EITHER, LabelForm.OTHER) else None
 
 
 def objective_of(
@@ -81,7 +81,7 @@ def _keys(model: Any) -> tuple[str, ...]:
     return tuple(nested) if isinstance(nested, Mapping) else ()
 
 
-def taking_shares(loss: Any) -> Any:
+def with_soft_labels(loss: Any) -> Any:
     """Returns a loss of whole-number labels that takes shares of the classes too; others as they are.
 
     Raises:

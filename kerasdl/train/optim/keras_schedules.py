@@ -1,7 +1,7 @@
-"""Learning rates over the steps of a run that Keras has no class for, or none that is exact.
+"""Learning-rate schedules in Keras's form: those that Keras lacks, or computes inexactly.
 
-Steps count from 0, as the iterations of an optimizer do before an update. They are cast to float32, which holds every
-step up to 16 million; float64 stays float64.
+Steps are counted from 0, like the iterations of an optimizer before an update. They are cast to float32, which is exact
+up to step 16 million; float64 stays float64.
 """
 
 import math
@@ -16,11 +16,11 @@ LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
 
 @keras.saving.register_keras_serializable("kerasdl")
 class WarmedRate(LearningRateSchedule):
-    """A straight rise to where another schedule starts, then that schedule.
+    """Linear warm-up to the first rate of another schedule, then that schedule.
 
     Args:
-        then: a learning rate or a Keras schedule, which counts its steps from the end of the rise.
-        rising: steps of the rise, 0 or more.
+        then: a learning rate or a Keras schedule, whose steps are counted from the end of the warm-up.
+        rising: steps of the warm-up, 0 or more.
     """
 
     def __init__(self, then: float | LearningRateSchedule, rising: int):
@@ -28,13 +28,13 @@ class WarmedRate(LearningRateSchedule):
 
     def __call__(self, step):
         step = ops.convert_to_tensor(step)
-        gone = _float(step)
-        highest, later = self.after(ops.zeros_like(step), gone.dtype), ops.maximum(step - self.rising, 0)
-        risen = highest * (gone + 1) / (self.rising + 1)
-        return ops.where(step < self.rising, risen, self.after(later, gone.dtype))
+        number = _float(step)
+        highest, later = self.after(ops.zeros_like(step), number.dtype), ops.maximum(step - self.rising, 0)
+        risen = highest * (number + 1) / (self.rising + 1)
+        return ops.where(step < self.rising, risen, self.after(later, number.dtype))
 
     def after(self, step: Any, dtype: str) -> Any:
-        """Returns the rate of a step that is counted from the end of the rise."""
+        """Returns the rate of a step counted from the end of the warm-up."""
         return ops.cast(self.then(step), dtype) if callable(self.then) else ops.array(self.then, dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -50,11 +50,11 @@ class WarmedRate(LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class ShiftedRate(LearningRateSchedule):
-    """Another schedule from one of its steps on.
+    """Another schedule, started at one of its later steps.
 
     Args:
         whole: a Keras schedule.
-        begin: its step that is step 0 here.
+        begin: step of `whole` that is step 0 here.
     """
 
     def __init__(self, whole: LearningRateSchedule, begin: int):
@@ -73,17 +73,17 @@ class ShiftedRate(LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class RestartingCosineRate(LearningRateSchedule):
-    """Half a cosine down, again and again.
+    """Cosine decay with warm restarts, each at an exact step.
 
-    `keras.optimizers.schedules.CosineDecayRestarts` finds the cycle by a float32 logarithm, which puts some restarts a
-    step late; here each cycle has its first step.
+    `keras.optimizers.schedules.CosineDecayRestarts` computes the cycle from a float32 logarithm, so that some restarts
+    come a step late; here the first step of each cycle is given.
 
     Args:
-        learning_rate: of the first step of the first cycle.
+        learning_rate: rate of the first step of the first cycle.
         starts: the first step of each cycle; 0, then rising.
-        steps: where the last cycle ends.
-        shrink: what the rate of a restart is multiplied by, from one cycle to the next.
-        floor: what each cycle falls to, as a share of what it started with.
+        steps: end of the last cycle.
+        shrink: factor of the highest rate from one cycle to the next.
+        floor: last rate of each cycle as a share of its first.
     """
 
     def __init__(self, learning_rate: float, starts: Sequence[int], steps: int, shrink: float, floor: float):
@@ -92,14 +92,14 @@ class RestartingCosineRate(LearningRateSchedule):
 
     def __call__(self, step):
         step = ops.convert_to_tensor(step)
-        gone = _float(step)
+        number = _float(step)
         later = [ops.cast(step >= start, "int32") for start in self.starts[1:]]
         cycle = sum(later, ops.zeros((), "int32"))
         ends = [*self.starts[1:], self.steps]
         lengths = [max(1, end - start) for start, end in zip(self.starts, ends, strict=True)]
         highest = [self.learning_rate * self.shrink**number for number in range(len(ends))]
-        end, length, rate = (ops.take(ops.array(row, gone.dtype), cycle) for row in (ends, lengths, highest))
-        return rate * (self.floor + (1 - self.floor) * _fallen((end - gone) / length))
+        end, length, rate = (ops.take(ops.array(row, number.dtype), cycle) for row in (ends, lengths, highest))
+        return rate * (self.floor + (1 - self.floor) * _half_cosine((end - number) / length))
 
     def get_config(self) -> dict[str, Any]:
         names = ("learning_rate", "starts", "steps", "shrink", "floor")
@@ -108,11 +108,11 @@ class RestartingCosineRate(LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class NoamRate(LearningRateSchedule):
-    """`width ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)` at the n-th step, counted from 1.
+    """Noam schedule: `width ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)` at the n-th step, counted from 1.
 
     Args:
-        width: of the model.
-        warmup: steps of the rise.
+        width: width of the model.
+        warmup: steps of the warm-up.
     """
 
     def __init__(self, width: int, warmup: int):
@@ -128,13 +128,13 @@ class NoamRate(LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("kerasdl")
 class OneCycleRate(LearningRateSchedule):
-    """Half a cosine up, then half a longer one down.
+    """One-cycle schedule: half a cosine up, then a longer half down.
 
     Args:
         first: learning rate of step 0.
         highest: learning rate at the peak.
         last: learning rate of the last step, and of all after it.
-        peak: steps from the first to the peak; it need not be whole.
+        peak: steps from the first to the peak, whole or not.
         end: the last step, counted from 0.
     """
 
@@ -142,14 +142,14 @@ class OneCycleRate(LearningRateSchedule):
         self.first, self.highest, self.last, self.peak, self.end = first, highest, last, peak, end
 
     def __call__(self, step):
-        gone = _float(step)
-        down = _fallen((self.end - gone) / max(self.end - self.peak, 1))
+        number = _float(step)
+        down = _half_cosine((self.end - number) / max(self.end - self.peak, 1))
         falling = self.highest * down + self.last * (1 - down)
         if self.peak <= 0:
             return falling
-        down = _fallen((self.peak - gone) / self.peak)
+        down = _half_cosine((self.peak - number) / self.peak)
         rising = self.first * down + self.highest * (1 - down)
-        return ops.where(gone <= self.peak, rising, falling)
+        return ops.where(number <= self.peak, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("first", "highest", "last", "peak", "end")}
@@ -159,9 +159,9 @@ def _float(step: Any) -> Any:
     return ops.cast(step, "float64" if keras.config.floatx() == "float64" else "float32")
 
 
-def _fallen(left: Any) -> Any:
-    """Returns half a cosine, from 1 where all is left to 0 where nothing is.
+def _half_cosine(remaining: Any) -> Any:
+    """Returns half a cosine of the remaining share, from 1 at the start (1) to 0 at the end (0).
 
-    The square of a sine: 1 + cos keeps no digit near the end.
+    Computed as the square of a sine, since 1 + cos loses all digits near the end.
     """
-    return ops.square(ops.sin(math.pi / 2 * ops.clip(left, 0, 1)))
+    return ops.square(ops.sin(math.pi / 2 * ops.clip(remaining, 0, 1)))

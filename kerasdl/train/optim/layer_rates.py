@@ -1,4 +1,4 @@
-"""Learning rates by layer: any optimizer, with its updates made smaller for some weights."""
+"""Learning rates by layer: a wrapper that scales the updates of any optimizer for some weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from .wrapper import OptimizerWrapper
 
 @keras.saving.register_keras_serializable("kerasdl")
 class LayerRates(OptimizerWrapper):
-    """Multiplies the updates that an optimizer makes, and so its learning rate, by a factor for each layer.
+    """Optimizer wrapper that multiplies updates, and so the learning rate, by a factor for each layer.
 
-    The update is made smaller, not the gradient: Adam and its kin divide by the size of gradients, and would undo that.
+    It scales the update and not the gradient: Adam and similar optimizers divide by the size of the gradients.
 
     Source: discriminative fine-tuning, https://arxiv.org/abs/1801.06146, section 3.2.
 
     Args:
         inner_optimizer: a name or an optimizer.
-        factors: by the name of a layer, from 0 to 1; layers that are not named have 1.
-        name: of the optimizer.
+        factors: factor by layer name, from 0 to 1; layers without an entry have 1.
+        name: name of the optimizer.
 
     Raises:
         ArgumentError: a factor is out of its range, or the inner optimizer scales the loss or accumulates gradients.
@@ -45,16 +45,16 @@ class LayerRates(OptimizerWrapper):
         }
 
     def factor_of(self, variable: keras.Variable) -> float:
-        """Returns the factor of the layer that a weight belongs to."""
+        """Returns the factor of the layer of a weight."""
         named = [part for part in variable.path.split("/") if part in self.factors]
         return self.factors[named[0]] if named else 1.0
 
     def apply(self, grads: Sequence, trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         variables = self._ready(trainable_variables)
-        slowed = [(variable, self.factor_of(variable)) for variable in variables if self.factor_of(variable) < 1]
-        before = [tf.identity(variable.value) for variable, _ in slowed]
+        scaled = [(variable, self.factor_of(variable)) for variable in variables if self.factor_of(variable) < 1]
+        before = [tf.identity(variable.value) for variable, _ in scaled]
         self.inner_optimizer.apply(grads, variables)
-        for (variable, factor), old in zip(slowed, before, strict=True):
+        for (variable, factor), old in zip(scaled, before, strict=True):
             new = old + factor * (variable - old)
             if variable.constraint is not None:
                 new = variable.constraint(new)

@@ -27,7 +27,7 @@ NORMS = (
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
-# By name, since training knows no layers of ours, and other libraries call theirs so too.
+# By class name, since train may not import layers, and other libraries use the same names.
 TOKENS = ("ClassToken", "PositionEmbedding")
 
 
@@ -42,18 +42,19 @@ def make_optimizer(source: str | keras.optimizers.Optimizer, settings: Mapping[s
     """Returns a fresh optimizer.
 
     Args:
-        source: a name in `OPTIMIZERS`, or an optimizer whose settings are taken over; those of a wrapper
-            (`Lookahead`, `SharpnessAware`) are those of the optimizer inside it.
-        settings: constructor arguments that replace its own; those that are None do not.
+        source: a name in `OPTIMIZERS`, or an optimizer whose settings are copied; a wrapper (`Lookahead`,
+            `SharpnessAware`) takes new settings for the optimizer inside it.
+        settings: constructor arguments that replace those of the source; None keeps them.
 
     Raises:
-        ArgumentError: the optimizer has no such setting, clips in two ways, or keeps an average of the weights of its
-            own accord.
+        ArgumentError: the optimizer has no such setting, clips in two ways, or is set to average the weights itself.
     """
     pattern = OPTIMIZERS[source]() if isinstance(source, str) else source
     if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
         checks.refuse(
-            "optimizer must be a plain one", type(pattern).__name__, 'Pass the inner one and mixed_precision="float16".'
+            "optimizer must not scale the loss",
+            type(pattern).__name__,
+            'Pass the inner one and mixed_precision="float16".',
         )
     config = pattern.get_config()
     if "inner_optimizer" in config:
@@ -68,15 +69,15 @@ def make_optimizer(source: str | keras.optimizers.Optimizer, settings: Mapping[s
             checks.refuse(f"{name} must be None for {type(pattern).__name__}, which has no such setting", value)
         config[name] = value
     if settings.get("weight_decay") is not None and "adam_weight_decay" in config:
-        config["adam_weight_decay"] = config["weight_decay"]  # Muon's, for what it leaves to AdamW
+        config["adam_weight_decay"] = config["weight_decay"]  # of the weights that Muon updates by AdamW
     clipping = {name: config[name] for name in CLIPPING if config.get(name) is not None}
     if len(clipping) > 1:
-        checks.refuse(f"at most one of {CLIPPING} must be given", clipping, "Keras clips in one way.")
+        checks.refuse(f"at most one of {CLIPPING} must be given", clipping, "Keras clips in one way only.")
     return type(pattern).from_config(config)
 
 
 def schedule_of(model_or_optimizer: Any) -> keras.optimizers.schedules.LearningRateSchedule | None:
-    """Returns the schedule in an optimizer, or in that of a compiled model; None where the rate is a number."""
+    """Returns the schedule of an optimizer or a compiled model; None where the rate is a number."""
     optimizer = innermost(getattr(model_or_optimizer, "optimizer", model_or_optimizer))
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
@@ -85,23 +86,23 @@ def schedule_of(model_or_optimizer: Any) -> keras.optimizers.schedules.LearningR
 
 
 def exempt_from_decay(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> list[keras.Variable]:
-    """Leaves norms, biases, other vectors, and position and class tokens out of an optimizer's weight decay.
+    """Exempts norms, biases, other vectors, and position and class tokens from an optimizer's weight decay.
 
-    Exempt is a trainable weight
+    Exempt are trainable weights
     - of fewer than 2 dimensions;
     - whose name ends in "bias": those of attention and of a GRU have 2 dimensions;
     - of a normalisation layer or a PReLU;
     - of a layer of the class `ClassToken` or `PositionEmbedding`.
 
-    All others decay, kernels and tables of word vectors among them. The optimizer does not keep the rule in its config:
-    call this again for a copy of it, or of the model, and before a training step is compiled.
+    All others decay, including kernels and embedding tables. The optimizer does not keep the rule in its config: call
+    this again for a copy of the optimizer or the model, and before a training step is compiled.
 
     Args:
         optimizer: any Keras optimizer, wrapped or not.
         model: a built model.
 
     Returns:
-        The weights that are left out.
+        The exempt weights.
 
     Raises:
         ArgumentError: the model is not built.
@@ -113,13 +114,15 @@ def exempt_from_decay(optimizer: keras.optimizers.Optimizer, model: keras.Model)
         ['beta', 'bias', 'gamma']
     """
     if not model.built:
-        checks.refuse("a model must be built to tell which weights decay", model.name, "Call it on one batch first.")
+        checks.refuse(
+            "a model must be built before weights are exempted from decay", model.name, "Call it on one batch first."
+        )
     vectors = [weight for weight in model.trainable_weights if len(weight.shape) < 2 or weight.name.endswith("bias")]
     # Keras has no public way to the layers inside a layer, such as the projections of an attention.
     layers = [layer for layer in model._flatten_layers() if _is_exempt(layer)]
-    found = {id(weight): weight for weight in [*vectors, *(w for layer in layers for w in layer.trainable_weights)]}
-    innermost(optimizer).exclude_from_weight_decay(var_list=list(found.values()))
-    return list(found.values())
+    exempt = {id(weight): weight for weight in [*vectors, *(w for layer in layers for w in layer.trainable_weights)]}
+    innermost(optimizer).exclude_from_weight_decay(var_list=list(exempt.values()))
+    return list(exempt.values())
 
 
 def _is_exempt(layer: keras.layers.Layer) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures of schedules: the learning rate over the steps of a run, a panel for each."""
+"""Plots of learning-rate schedules over the steps of a run, one panel for each."""
 
 import math
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ POINTS = 400
 
 
 def plot_schedules(schedules: Mapping[str, Any], *, steps: int, learning_rate: float) -> Figure:
-    """Returns a picture of schedules, each in a panel of its own, all to one scale.
+    """Returns a figure of schedules, one panel for each, all with the same axes.
 
-    A plateau is drawn as it starts, since it falls where the run stops improving.
+    A plateau is drawn as a constant, since its drops depend on the run.
 
     Args:
-        schedules: by label, what `RunConfig(schedule=...)` takes.
+        schedules: values for `RunConfig(schedule=...)` by label.
         steps: length of the run.
-        learning_rate: of the run.
+        learning_rate: learning rate of the run.
 
     Returns:
         A matplotlib Figure; `figure.savefig(path)` writes it.
 
     Raises:
-        ArgumentError: no schedules, or one that is none.
+        ArgumentError: there is no schedule, or a value that is none.
 
     Example:
         >>> figure = plot_schedules({"cosine": "cosine", "step": "step"}, steps=1000, learning_rate=0.1)
@@ -50,7 +50,7 @@ def plot_schedules(schedules: Mapping[str, Any], *, steps: int, learning_rate: f
         _draw(axes, label, as_schedule(source).over(learning_rate, steps), steps)
         axes.set_ylabel("learning rate" if place % columns == 0 else "")
         axes.set_xlabel("step" if place + columns >= len(schedules) else "")
-        # Shared axes show their numbers in the last row alone, which may have gaps.
+        # Shared axes show tick labels in the last row alone, which may be incomplete.
         axes.xaxis.set_tick_params(labelbottom=place + columns >= len(schedules))
     for axes in grid[len(schedules) :]:
         axes.remove()

@@ -1,7 +1,7 @@
-"""How the learning rate goes over a run: the closed forms as Keras schedules, and the plateau, which watches the run.
+"""Learning-rate schedules over a run: closed forms as Keras schedules, and the plateau, which depends on the run.
 
 Each schedule is a frozen dataclass in shares of the run, so that one setting fits a run of any length;
-`schedule.over(learning_rate, steps)` gives what a Keras optimizer takes.
+`schedule.over(learning_rate, steps)` returns the rate or Keras schedule for an optimizer.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 @dataclass(frozen=True)
 class Constant:
-    """The same learning rate from first to last."""
+    """Constant learning rate."""
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
         """Returns `learning_rate`."""
@@ -27,7 +27,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """A straight rise, then half a cosine down (Loshchilov and Hutter 2017, section 3, without restarts).
+    """Cosine decay after an optional linear warm-up (Loshchilov and Hutter 2017, section 3, without restarts).
 
     With w = warmup * steps: `rate * (step + 1) / (w + 1)` while step < w, then
     `rate * (floor + (1 - floor) * (1 + cos(pi * (step - w) / (steps - w))) / 2)`.
@@ -39,7 +39,7 @@ class Cosine:
     """
 
     warmup: float = 0.0
-    """Share of the run that rises, from 0 to below 1."""
+    """Share of the run for the warm-up, from 0 to below 1."""
     floor: float = 0.0
     """Learning rate at the end as a share of the highest, from 0 to 1."""
 
@@ -48,7 +48,7 @@ class Cosine:
         checks.within("floor", self.floor, 0.0, 1.0)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `keras.optimizers.schedules.CosineDecay` for a run of so many steps."""
+        """Returns a `keras.optimizers.schedules.CosineDecay` for a run of `steps` steps."""
         rising = round(self.warmup * _known(steps, "cosine"))
         falling = max(1, steps - rising)
         if not rising:
@@ -60,12 +60,12 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Step:
-    """A drop by a factor at each of some places: `rate * factor ** (number of places reached)`."""
+    """Step decay: a drop by a factor at given points, `rate * factor ** (number of points reached)`."""
 
     at: tuple[float, ...] = (0.5, 0.75)
-    """Where it drops, as rising shares of the run between 0 and 1."""
+    """Points of the drops, as rising shares of the run between 0 and 1."""
     factor: float = 0.1
-    """What it is multiplied by, from 0 to 1."""
+    """Factor of the rate at each drop, from 0 to 1."""
 
     def __post_init__(self):
         checks.within("factor", self.factor, 0.0, 1.0)
@@ -73,8 +73,8 @@ class Step:
             checks.refuse("at must be rising shares of the run between 0 and 1", self.at)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `keras.optimizers.schedules.PiecewiseConstantDecay` for a run of so many steps."""
-        # Keras holds a value up to and including its boundary; the drop belongs to the step at the boundary.
+        """Returns a `keras.optimizers.schedules.PiecewiseConstantDecay` for a run of `steps` steps."""
+        # Keras keeps a value up to and including its boundary; here the step at the boundary has the lower rate.
         last = [max(0, round(share * _known(steps, "step")) - 1) for share in self.at]
         values = [learning_rate * self.factor**count for count in range(len(last) + 1)]
         return keras.optimizers.schedules.PiecewiseConstantDecay(last, values)
@@ -82,9 +82,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A fall by a power of what is left: `rate * (floor + (1 - floor) * (1 - step / steps) ** power)`.
+    """Polynomial decay: `rate * (floor + (1 - floor) * (1 - step / steps) ** power)`.
 
-    Power 1 is a straight line.
+    Power 1 is linear.
 
     Example:
         >>> schedule = Polynomial(floor=0.1).over(1.0, steps=100)
@@ -93,7 +93,7 @@ class Polynomial:
     """
 
     power: float = 1.0
-    """The power, from 0 (no fall) to 100."""
+    """The power, from 0 (no decay) to 100."""
     floor: float = 0.0
     """Learning rate at the end as a share of the first, from 0 to 1."""
 
@@ -102,7 +102,7 @@ class Polynomial:
         checks.within("floor", self.floor, 0.0, 1.0)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `keras.optimizers.schedules.PolynomialDecay` for a run of so many steps."""
+        """Returns a `keras.optimizers.schedules.PolynomialDecay` for a run of `steps` steps."""
         return keras.optimizers.schedules.PolynomialDecay(
             learning_rate, _known(steps, "polynomial"), self.floor * learning_rate, float(self.power)
         )
@@ -110,7 +110,7 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Exponential:
-    """A fall by the same factor at every step: `rate * floor ** (step / steps)`.
+    """Exponential decay, by the same factor at every step: `rate * floor ** (step / steps)`.
 
     Example:
         >>> schedule = Exponential(floor=0.01).over(1.0, steps=100)
@@ -125,17 +125,17 @@ class Exponential:
         checks.within("floor", self.floor, 1e-12, 1.0)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `keras.optimizers.schedules.ExponentialDecay` for a run of so many steps."""
+        """Returns a `keras.optimizers.schedules.ExponentialDecay` for a run of `steps` steps."""
         steps = _known(steps, "exponential")
         return keras.optimizers.schedules.ExponentialDecay(learning_rate, steps, float(self.floor))
 
 
 @dataclass(frozen=True)
 class CosineRestarts:
-    """Half a cosine down, several times, each cycle longer than the one before (SGDR).
+    """Cosine decay with warm restarts, each cycle longer than the one before (SGDR).
 
     Cycle c, from step s, lasts T steps: `r * (floor + (1 - floor) * (1 + cos(pi * (step - s) / T)) / 2)` with
-    `r = rate * shrink ** c`. The cycles fill the run, so that it ends at the foot of the last one.
+    `r = rate * shrink ** c`. The cycles fill the run, so that it ends with the lowest rate of the last one.
 
     Source: https://arxiv.org/abs/1608.03983, section 3.
 
@@ -148,11 +148,11 @@ class CosineRestarts:
     cycles: int = 3
     """Cycles in the run."""
     growth: float = 2.0
-    """How many times longer each cycle is than the one before, from 1 to 100."""
+    """Length of each cycle as a multiple of the one before, from 1 to 100."""
     shrink: float = 1.0
-    """What the rate of a restart is multiplied by, from one cycle to the next, from 0 to 1."""
+    """Factor of the highest rate from one cycle to the next, from 0 to 1."""
     floor: float = 0.0
-    """What each cycle falls to, as a share of what it started with, from 0 to 1."""
+    """Last rate of each cycle as a share of its first, from 0 to 1."""
 
     def __post_init__(self):
         checks.at_least("cycles", self.cycles, 1)
@@ -162,7 +162,7 @@ class CosineRestarts:
         checks.within("floor", self.floor, 0.0, 1.0)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `RestartingCosineRate` for a run of so many steps."""
+        """Returns a `RestartingCosineRate` for a run of `steps` steps."""
         steps = _known(steps, "cosine_restarts")
         lengths = [float(self.growth) ** (cycle - self.cycles) for cycle in range(self.cycles)]
         starts = [round(steps * sum(lengths[:cycle]) / sum(lengths)) for cycle in range(self.cycles)]
@@ -171,7 +171,7 @@ class CosineRestarts:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up and down once, far below where it started (1cycle).
+    """One-cycle schedule: up once, then down to far below the start (1cycle).
 
     Half a cosine from rate / start up to the rate, then half a cosine down to rate / start / end, which is the rate of
     the last step. The peak is at step peak * steps - 1.
@@ -186,11 +186,11 @@ class OneCycle:
     """
 
     peak: float = 0.3
-    """Share of the run that rises, from 0 to below 1."""
+    """Share of the run for the warm-up, from 0 to below 1."""
     start: float = 25.0
-    """How many times lower than the highest the learning rate starts, 1 or more."""
+    """Highest rate divided by the first rate, 1 or more."""
     end: float = 1e4
-    """How many times lower than at the start the learning rate ends, 1 or more."""
+    """First rate divided by the last rate, 1 or more."""
 
     def __post_init__(self):
         checks.within("peak", self.peak, 0.0, 0.999)
@@ -198,7 +198,7 @@ class OneCycle:
         checks.within("end", self.end, 1.0, 1e12)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `OneCycleRate` for a run of so many steps."""
+        """Returns a `OneCycleRate` for a run of `steps` steps."""
         steps = _known(steps, "one_cycle")
         first = learning_rate / self.start
         peak = max(0.0, self.peak * steps - 1)
@@ -207,10 +207,10 @@ class OneCycle:
 
 @dataclass(frozen=True)
 class Noam:
-    """The Transformer's: a straight rise, then a fall by the inverse square root of the step.
+    """Noam schedule of the Transformer: linear warm-up, then decay by the inverse square root of the step.
 
-    At the n-th step, counted from 1: `width ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`. It sets the learning rate
-    by itself, whatever the run's; the highest is `(width * warmup) ** -0.5`. The paper trains with Adam(beta_2=0.98).
+    At the n-th step, counted from 1: `width ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`. It replaces the
+    learning rate of the run; the highest is `(width * warmup) ** -0.5`. The paper trains with Adam(beta_2=0.98).
 
     Source: https://arxiv.org/abs/1706.03762, section 5.3.
 
@@ -223,29 +223,29 @@ class Noam:
     width: int = 512
     """Width of the model, D."""
     warmup: int = 4000
-    """Steps of the rise."""
+    """Steps of the warm-up."""
 
     def __post_init__(self):
         checks.at_least("width", self.width, 1)
         checks.at_least("warmup", self.warmup, 1)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `NoamRate`; neither the learning rate nor the length of the run counts."""
+        """Returns a `NoamRate`, which depends neither on the learning rate nor on the length of the run."""
         return keras_schedules.NoamRate(int(self.width), int(self.warmup))
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """A drop by a factor whenever the monitored figure has not improved for some epochs."""
+    """Drop by a factor each time the monitored figure has not improved for some epochs."""
 
     factor: float = 0.5
-    """What the learning rate is multiplied by, from 0 to 1."""
+    """Factor of the learning rate at each drop, from 0 to 1."""
     patience: int = 3
     """Epochs without improvement before a drop."""
     min_delta: float = 0.0
     """Smallest change that counts as improvement."""
     floor: float = 0.0
-    """The learning rate goes no lower than this."""
+    """Lowest learning rate."""
 
     def __post_init__(self):
         checks.within("factor", self.factor, 0.0, 1.0)
@@ -254,15 +254,15 @@ class Plateau:
         checks.within("floor", self.floor, 0.0, 1e6)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns `learning_rate`, where the run begins."""
+        """Returns `learning_rate`, the rate of the first epochs."""
         return learning_rate
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """A straight rise before any other schedule, which has the rest of the run.
+    """Linear warm-up before any other schedule, which takes the rest of the run.
 
-    With w = share * steps and h the rate with which the other starts: `h * (step + 1) / (w + 1)` while step < w.
+    With w = share * steps and h the first rate of the other schedule: `h * (step + 1) / (w + 1)` while step < w.
 
     Source: https://arxiv.org/abs/1706.02677, section 2.2.
 
@@ -273,9 +273,9 @@ class Warmup:
     """
 
     share: float = 0.05
-    """Share of the run that rises, from 0 to below 1."""
+    """Share of the run for the warm-up, from 0 to below 1."""
     then: Any = "constant"
-    """What follows: a name, an object of this module or a Keras schedule, but no plateau."""
+    """The schedule after the warm-up: a name, an object of this module or a Keras schedule, but no plateau."""
 
     def __post_init__(self):
         checks.within("share", self.share, 0.0, 0.999)
@@ -283,7 +283,7 @@ class Warmup:
             checks.refuse("Warmup must stand before a schedule with a closed form", self.then)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `WarmedRate` for a run of so many steps, or what follows where nothing rises."""
+        """Returns a `WarmedRate` for a run of so many steps, or the rate of `then` where the warm-up has no step."""
         rising = round(self.share * _known(steps, "warmup"))
         then = as_schedule(self.then).over(learning_rate, max(1, steps - rising))
         return keras_schedules.WarmedRate(then, rising) if rising else then
@@ -291,7 +291,7 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a longer run, for a run that is made in stages: each takes up where the one before ends.
+    """Section of a schedule, for training in stages: each stage continues where the one before ended.
 
     With n the steps of the whole run: `whole(step + begin * n)`.
 
@@ -304,9 +304,9 @@ class Stretch:
     whole: Any = "cosine"
     """The schedule of the whole run: a name, an object of this module or a Keras schedule, but no plateau."""
     begin: float = 0.0
-    """Where the stretch begins, as a share of the whole run."""
+    """Start of the section as a share of the whole run."""
     end: float = 1.0
-    """Where it ends."""
+    """End of the section as a share of the whole run."""
 
     def __post_init__(self):
         checks.within("begin", self.begin, 0.0, 1.0)
@@ -317,10 +317,10 @@ class Stretch:
             checks.refuse("Stretch must cut a schedule with a closed form", self.whole)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `ShiftedRate` for a stretch of so many steps."""
-        in_all = round(_known(steps, "stretch") / (self.end - self.begin))
-        whole = as_schedule(self.whole).over(learning_rate, in_all)
-        begin = round(self.begin * in_all)
+        """Returns a `ShiftedRate` for a section of `steps` steps."""
+        whole_steps = round(_known(steps, "stretch") / (self.end - self.begin))
+        whole = as_schedule(self.whole).over(learning_rate, whole_steps)
+        begin = round(self.begin * whole_steps)
         return keras_schedules.ShiftedRate(whole, begin) if begin and callable(whole) else whole
 
 
@@ -338,7 +338,7 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True)
-class _Given:
+class _KerasSchedule:
     rate: keras.optimizers.schedules.LearningRateSchedule
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
@@ -346,19 +346,19 @@ class _Given:
 
 
 def as_schedule(source: Any) -> Any:
-    """Returns the schedule that a name, an object of this module or a Keras schedule stands for."""
+    """Returns the schedule for a name, an object of this module or a Keras schedule."""
     if isinstance(source, str):
         return SCHEDULES[checks.known_name("schedule", source, SCHEDULES)]()
     if isinstance(source, keras.optimizers.schedules.LearningRateSchedule):
-        return _Given(source)
-    if not isinstance(source, (*SCHEDULES.values(), Stretch, Warmup, _Given)):
+        return _KerasSchedule(source)
+    if not isinstance(source, (*SCHEDULES.values(), Stretch, Warmup, _KerasSchedule)):
         checks.refuse(f"schedule must be one of {tuple(SCHEDULES)}, an object of train.schedules or of Keras", source)
     return source
 
 
 def follows_length(source: Any) -> bool:
-    """Returns whether a schedule is another one for a run of another length."""
-    return not isinstance(as_schedule(source), (Constant, Noam, Plateau, _Given))
+    """Returns whether a schedule depends on the length of the run."""
+    return not isinstance(as_schedule(source), (Constant, Noam, Plateau, _KerasSchedule))
 
 
 def _known(steps: int | None, name: str) -> int:

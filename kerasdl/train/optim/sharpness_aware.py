@@ -1,7 +1,7 @@
-"""Sharpness-aware minimisation: the gradient of where the loss is highest nearby (https://arxiv.org/abs/2010.01412).
+"""Sharpness-aware minimisation: gradients at the highest loss nearby (https://arxiv.org/abs/2010.01412).
 
-ASAM (https://arxiv.org/abs/2102.11600) measures "nearby" by the size of each weight. Deviation: it does so for every
-weight, as the paper's formulas do; the authors' program leaves biases out.
+ASAM (https://arxiv.org/abs/2102.11600) scales the neighbourhood by the size of each weight. Deviation: here it scales
+every weight, as the paper's formulas do; the authors' program leaves biases out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,19 @@ from kerasdl.core import checks
 
 from .wrapper import OptimizerWrapper
 
-ETA = 0.01  # of ASAM: it keeps a weight of 0 from standing still
+ETA = 0.01  # of ASAM: without it a weight of 0 would not be displaced
 Tensors = list[tf.Tensor | None]
 
 
 @keras.saving.register_keras_serializable("kerasdl")
 class SharpnessAware(OptimizerWrapper):
-    """Gives an optimizer the gradients from the top of the neighbourhood rather than from where the weights are.
+    """Optimizer wrapper that applies the gradients at displaced weights, where the loss nearby is highest.
 
-    An update costs two gradients: g at the weights w; then, at w + e, the one that the inner optimizer gets.
+    An update costs two gradients: g at the weights w, and the one at w + e, which the inner optimizer applies.
     e = rho * g / |g|, with |g| the norm of all gradients together; with `adaptive`,
     e = rho * t^2 * g / |t * g| with t = |w| + 0.01, element by element.
 
-    `fit` does so by itself where the model leaves the update to it. A loop of your own does
+    `fit` does this where the model has no own `train_step`. In your own loop, write
     `with optimizer.displaced(gradients, variables): gradients = ...` before `optimizer.apply(gradients, variables)`.
 
     Source: https://arxiv.org/abs/2010.01412, algorithm 1; https://arxiv.org/abs/2102.11600, algorithm 1.
@@ -35,8 +35,8 @@ class SharpnessAware(OptimizerWrapper):
     Args:
         inner_optimizer: a name or an optimizer.
         rho: radius of the neighbourhood, above 0. The papers take 0.05, and 0.5 to 2 with `adaptive`.
-        adaptive: whether each weight's part of the neighbourhood grows with the weight.
-        name: of the optimizer.
+        adaptive: whether the displacement of each weight is scaled by its size (ASAM).
+        name: name of the optimizer.
 
     Raises:
         ArgumentError: a setting is out of its range, or the inner optimizer scales the loss or accumulates gradients.
@@ -62,11 +62,11 @@ class SharpnessAware(OptimizerWrapper):
         self.rho = checks.within("rho", rho, 1e-12, 1e6)
         self.adaptive = bool(adaptive)
 
-    def climb(self, gradients: Sequence, variables: Sequence[keras.Variable]) -> Tensors:
-        """Returns how far each variable goes to the top; a common factor of the gradients changes nothing.
+    def displacements(self, gradients: Sequence, variables: Sequence[keras.Variable]) -> Tensors:
+        """Returns the displacement e of each variable; a common factor of the gradients does not change it.
 
         Args:
-            gradients: of the whole batch, one for each variable, None where there is none.
+            gradients: gradients of the whole batch, one for each variable, or None.
             variables: the weights.
 
         Returns:
@@ -85,33 +85,33 @@ class SharpnessAware(OptimizerWrapper):
         return [step if step is None or size is None else size * step for step, size in zip(steps, sizes, strict=True)]
 
     def move(self, variables: Sequence[keras.Variable], displacements: Tensors) -> list[tf.Tensor]:
-        """Adds displacements to variables; returns the values before, for `back`."""
-        kept = [tf.identity(variable.value) for variable in variables]
+        """Adds displacements to variables; returns the values before, for `restore`."""
+        saved = [tf.identity(variable.value) for variable in variables]
         for variable, displacement in zip(variables, displacements, strict=True):
             if displacement is not None:
                 variable.assign_add(displacement)
-        return kept
+        return saved
 
-    def back(self, variables: Sequence[keras.Variable], kept: Sequence[tf.Tensor]) -> None:
-        """Gives variables the values that `move` returned, bit for bit."""
-        for variable, value in zip(variables, kept, strict=True):
+    def restore(self, variables: Sequence[keras.Variable], saved: Sequence[tf.Tensor]) -> None:
+        """Assigns the values that `move` returned, bit for bit."""
+        for variable, value in zip(variables, saved, strict=True):
             variable.assign(value)
 
     @contextmanager
     def displaced(self, gradients: Sequence, variables: Sequence[keras.Variable]) -> Iterator[None]:
-        """Holds variables at the top to which their gradients lead, for the time of the block."""
-        kept = self.move(variables, self.climb(gradients, variables))
+        """Context manager under which variables are displaced along their gradients."""
+        saved = self.move(variables, self.displacements(gradients, variables))
         try:
             yield
         finally:
-            self.back(variables, kept)
+            self.restore(variables, saved)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rho": self.rho, "adaptive": self.adaptive}
 
 
 def sharpness_of(optimizer: keras.optimizers.Optimizer) -> SharpnessAware | None:
-    """Returns the `SharpnessAware` among an optimizer and those inside it, if there is one."""
+    """Returns the `SharpnessAware` among an optimizer and its inner ones; None where there is none."""
     while optimizer is not None and not isinstance(optimizer, SharpnessAware):
         optimizer = getattr(optimizer, "inner_optimizer", None)
     return optimizer

@@ -1,4 +1,4 @@
-"""What optimizers around another optimizer have in common: all that is not the wrapper's own is the inner one's."""
+"""Base class of optimizers that wrap another optimizer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from .optimizers import OPTIMIZERS, innermost, make_optimizer
 
 
 class OptimizerWrapper(keras.optimizers.Optimizer):
-    """An optimizer that lets another one make the updates.
+    """Base class of optimizers whose inner optimizer makes the updates.
 
-    Learning rate, iterations, clipping, weight decay, averages of weights and loss scale are the inner one's.
+    Learning rate, iterations, clipping, weight decay, averages of weights and loss scale belong to the inner optimizer.
     """
 
     def __init__(self, inner_optimizer: str | keras.optimizers.Optimizer, name: str | None = None):
         if isinstance(inner_optimizer, str):
             checks.known_name("optimizer", inner_optimizer, OPTIMIZERS)
-            # Keras would number the name, and a run that goes on would seem to be another one.
+            # Otherwise Keras numbers the name, and a resumed run would not match its folder.
             inner_optimizer = make_optimizer(inner_optimizer, {"name": inner_optimizer})
         self._check(inner_optimizer)
         super().__init__(learning_rate=0.0, name=name)
@@ -32,7 +32,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         if not isinstance(inner, keras.optimizers.Optimizer):
             checks.refuse(rule, inner)
         if isinstance(inner, keras.optimizers.LossScaleOptimizer):
-            checks.refuse(rule, type(inner).__name__, "Loss scaling goes around it, not inside.")
+            checks.refuse(rule, type(inner).__name__, "Put the loss scaling around it, not inside.")
         if innermost(inner).gradient_accumulation_steps:
             checks.refuse(rule, "one that accumulates gradients", "Use RunConfig(accumulation=...).")
 
@@ -46,7 +46,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         self.inner_optimizer.apply(grads, self._ready(trainable_variables))
 
     def _ready(self, variables: Sequence[keras.Variable] | None) -> list[keras.Variable]:
-        """Returns the variables to update; builds the optimizer for them where it is not built."""
+        """Returns the variables to update, and builds the optimizer for them where it is not built."""
         if self.built:
             return list(self._trainable_variables if variables is None else variables)
         if variables is None:
@@ -55,14 +55,14 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             self.build(list(variables))
         return list(variables)
 
-    def _correct_average(self, variable: keras.Variable, move: Any) -> None:
-        """Lets an average of the weights see them as the wrapper leaves them, not as the inner optimizer did."""
+    def _correct_average(self, variable: keras.Variable, change: Any) -> None:
+        """Corrects an average of the weights for the change that the wrapper made after the inner optimizer."""
         inner = innermost(self)
         if inner.use_ema:
             average = inner._model_variables_moving_average[inner._get_variable_index(variable)]
-            # Keras begins the average as a copy of the weights after the first update.
+            # Keras starts the average as a copy of the weights after the first update.
             share = tf.where(tf.convert_to_tensor(inner.iterations) == 1, 1.0, 1 - inner.ema_momentum)
-            average.assign_add(tf.cast(share, average.dtype) * move)
+            average.assign_add(tf.cast(share, average.dtype) * change)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -82,7 +82,7 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     @property
     def loss_scale_factor(self) -> float | None:
-        inner = vars(self).get("inner_optimizer")  # Keras's constructor asks before there is one
+        inner = vars(self).get("inner_optimizer")  # read by Keras's constructor before it is set
         return inner and inner.loss_scale_factor
 
     @loss_scale_factor.setter

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..loop.hooks import Occasion, Watcher
+from ..loop.hooks import RunCallback, RunInfo
 
 RETRY_SECONDS = 60.0
 ARTIFACTS = ("log.csv", "curves.png")
@@ -25,7 +25,7 @@ class Ending:
     """What the error said."""
 
 
-class Tracker(Watcher):
+class Tracker(RunCallback):
     """Sends settings, the figures of each epoch and the end of a run somewhere; a subclass says how.
 
     It keeps all figures and, each time that it connects, asks what has arrived, so that a run which was killed and
@@ -39,9 +39,9 @@ class Tracker(Watcher):
     def __init__(self):
         self._start(None)
 
-    def _start(self, occasion: Occasion | None) -> None:
-        self.occasion = occasion
-        self.settings = {} if occasion is None else flat(occasion.settings)
+    def _start(self, run_info: RunInfo | None) -> None:
+        self.run_info = run_info
+        self.settings = {} if run_info is None else flat(run_info.settings)
         self.id: str | None = None
         self.history: list[tuple[int, dict[str, float]]] = []
         self.arrived: Places = set()
@@ -72,8 +72,8 @@ class Tracker(Watcher):
 
     # The hooks
 
-    def meet(self, occasion: Occasion) -> None:
-        self._start(occasion)
+    def setup(self, run_info: RunInfo) -> None:
+        self._start(run_info)
 
     def begin_epoch(self, epoch: int) -> None:
         self.begun = True
@@ -118,7 +118,7 @@ class Tracker(Watcher):
     def _finish(self, ending: Ending) -> None:
         if not self.begun:
             return
-        folder = self.occasion.folder
+        folder = self.run_info.folder
         files = [] if folder is None else [folder / name for name in ARTIFACTS if (folder / name).exists()]
 
         def finish():
@@ -129,7 +129,7 @@ class Tracker(Watcher):
         if not self._try(finish, now=True):
             missing = [epoch for epoch, names in self.history if any(not self._has(name, epoch) for name in names)]
             lost = f"{len(missing)} of {len(self.history)} epochs" if missing else "the end of the run"
-            self.occasion.say(f"{self.title} never got {lost}")
+            self.run_info.say(f"{self.title} never got {lost}")
 
     def _try(self, action: Callable[[], None], now: bool = False) -> bool:
         if not now and time.monotonic() < self.quiet_until:
@@ -139,7 +139,7 @@ class Tracker(Watcher):
         except Exception as error:  # whatever a foreign package raises, the run is worth more than its log
             self.quiet_until = time.monotonic() + RETRY_SECONDS
             if not self.complained:
-                self.occasion.say(f"{self.title} failed, and the run goes on without it: {_told(error)}")
+                self.run_info.say(f"{self.title} failed, and the run goes on without it: {_told(error)}")
             self.complained = True
             return False
         return True

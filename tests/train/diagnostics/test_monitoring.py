@@ -11,7 +11,7 @@ from kerasdl.core.errors import ArgumentError
 from kerasdl.train import RunConfig, fit
 from kerasdl.train.diagnostics import gradient_monitor
 from kerasdl.train.diagnostics.gradient_monitor import GradientMonitor
-from kerasdl.train.loop.hooks import Inspection, Occasion
+from kerasdl.train.loop.hooks import RunInfo, UpdateTrace
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -31,7 +31,7 @@ def by_path(model):
 def watched(model, monitor, steps=4, optimizer=None, folder=None, saved=None):
     """Trains on a rule that can be learnt, and shows the monitor the steps that it wants; gives what it said."""
     said = []
-    monitor.meet(Occasion(model, {}, folder, said.append))
+    monitor.setup(RunInfo(model, {}, folder, said.append))
     if saved is not None:
         monitor.restore(saved)
     rng, optimizer = np.random.default_rng(0), optimizer or keras.optimizers.Adam(1e-3)
@@ -50,7 +50,7 @@ def watched(model, monitor, steps=4, optimizer=None, folder=None, saved=None):
         gradients = update(tf.constant(x), tf.constant(np.abs(x[:, :3]).argmax(axis=1)))
         if monitor.wants(step):
             named = {path: each.numpy() for path, each in zip(before, gradients, strict=True)}
-            monitor.inspect(Inspection(step, tf.constant(x), named, before, by_path(model)))
+            monitor.inspect(UpdateTrace(step, tf.constant(x), named, before, by_path(model)))
     return said
 
 
@@ -65,7 +65,7 @@ def test_figures_are_those_of_numpy():
     slope["first/kernel"][:2] = 0
     monitor = GradientMonitor()
     after = {name: before[name] - 1e-3 * change[name] for name in shapes}
-    monitor.inspect(Inspection(7, None, slope, before, after))
+    monitor.inspect(UpdateTrace(7, None, slope, before, after))
     for layer, names in {"first": ["first/kernel", "first/bias"], "block/query": ["block/query/kernel"]}.items():
         joined = [np.concatenate([part[name].ravel() for name in names]) for part in (slope, before, change)]
         norms = [np.sqrt((part**2).sum()) for part in joined]
@@ -162,7 +162,7 @@ def shown(monitor, ratios, layer="a"):
     weights = {f"{layer}/kernel": np.full((2, 2), 0.5)}
     for step, ratio in enumerate(ratios, 1):
         after = {name: (1 + ratio) * value for name, value in weights.items()}
-        monitor.inspect(Inspection(step, None, weights, weights, after))
+        monitor.inspect(UpdateTrace(step, None, weights, weights, after))
     return kinds(monitor)
 
 
@@ -180,7 +180,7 @@ def test_updates_that_become_small_with_the_rate_are_in_order():
 
 def test_vectors_are_not_judged():
     monitor, weights = GradientMonitor(patience=1), {"norm/gamma": np.ones(4)}
-    monitor.inspect(Inspection(1, None, {"norm/gamma": np.full(4, 1e9)}, weights, {"norm/gamma": np.full(4, 9.0)}))
+    monitor.inspect(UpdateTrace(1, None, {"norm/gamma": np.full(4, 1e9)}, weights, {"norm/gamma": np.full(4, 9.0)}))
     assert monitor.findings == []
     assert monitor.history["update_ratio"]["norm"] == [8]
 
@@ -188,10 +188,10 @@ def test_vectors_are_not_judged():
 def test_what_is_not_finite_or_missing_raises_nothing(tmp_path):
     said, weights = [], {"a/kernel": np.ones((2, 2)), "b/kernel": np.zeros((2, 2)), "c/kernel": np.ones((2, 2))}
     monitor = GradientMonitor(patience=1)
-    monitor.meet(Occasion(net((4,)), {}, tmp_path, said.append))
+    monitor.setup(RunInfo(net((4,)), {}, tmp_path, said.append))
     slopes = {"a/kernel": np.full((2, 2), np.nan), "b/kernel": np.ones((2, 2))}
     monitor._rectified = None
-    monitor.inspect(Inspection(1, None, slopes, weights, weights))
+    monitor.inspect(UpdateTrace(1, None, slopes, weights, weights))
     assert monitor.history["gradient_norm"]["a"] == [np.inf]
     assert np.isnan(monitor.history["gradient_norm"]["c"]).all()
     assert np.isnan(monitor.history["update_ratio"]["b"]).all()

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasdl
-from kerasdl.train import RunConfig, Trainer, Watcher, fit
+from kerasdl.train import RunCallback, RunConfig, Trainer, fit
 
 BATCH, STEPS, EXAMPLES = 16, 50, 80
 LOSS = {"from_logits": True}
@@ -95,7 +95,7 @@ def data(examples, permuted):
     return x, y
 
 
-class Whose(Watcher):
+class Whose(RunCallback):
     """Measures which worker this is: all must have the chief's figure, which is that of a run alone."""
 
     def measure(self, epoch):

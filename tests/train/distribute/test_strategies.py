@@ -15,8 +15,8 @@ from kerasdl.data import as_dataset
 from kerasdl.data.batching import sharding
 from kerasdl.train import RunConfig, distill, fit
 from kerasdl.train.distribute import strategies
-from kerasdl.train.distribute.placement import placed
-from kerasdl.train.distribute.replicas import Team, TrainingWarning
+from kerasdl.train.distribute.placement import model_in_scope
+from kerasdl.train.distribute.replicas import ReplicaContext, TrainingWarning
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
 SIZES = [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5), (25, 13, 8)]
@@ -61,9 +61,9 @@ def test_a_setting_is_checked_before_anything_runs():
     with pytest.raises(ArgumentError, match=r"a name, a tf\.distribute\.Strategy or None"):
         RunConfig(strategy=3)
     with pytest.raises(ArgumentError, match="batch_size must be at least 8"):
-        team = Team(ONE)
-        team.replicas = 8
-        team.check(4, as_dataset((np.zeros((4, 2)), np.zeros(4))))
+        replica_context = ReplicaContext(ONE)
+        replica_context.num_replicas = 8
+        replica_context.check(4, as_dataset((np.zeros((4, 2)), np.zeros(4))))
 
 
 def test_keras_distribution_is_refused_since_it_shards_nothing(toy, task):
@@ -203,7 +203,7 @@ def test_a_trainer_without_a_config_is_told_where_to_build_it(toy):
 
 def test_what_was_learnt_comes_back_even_if_the_block_fails(toy):
     model = toy.model()
-    with pytest.raises(ZeroDivisionError), placed(model, ONE) as twin:
+    with pytest.raises(ZeroDivisionError), model_in_scope(model, ONE) as twin:
         twin.weights[0].assign(twin.weights[0] + 1)
         kept = twin.weights[0].numpy()
         raise ZeroDivisionError
@@ -222,12 +222,12 @@ def test_distillation_moves_both_models(toy, task):
 
 
 def test_norms_that_normalise_by_replica_are_warned_of_once(toy):
-    team = Team(ONE)
-    team.replicas = 2
+    replica_context = ReplicaContext(ONE)
+    replica_context.num_replicas = 2
     with pytest.warns(TrainingWarning, match="synchronized=True") as warned:
-        team.warn_of_norms(toy.model(norm=True))
+        replica_context.warn_about_batch_norms(toy.model(norm=True))
     assert len(warned) == 1
-    team.warn_of_norms(toy.model())  # nothing to say, and a warning would be an error
+    replica_context.warn_about_batch_norms(toy.model())  # nothing to say, and a warning would be an error
 
 
 # Parts of batches

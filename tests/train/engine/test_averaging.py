@@ -32,9 +32,9 @@ def test_the_mean_is_that_of_the_weights_taken_in(toy):
     taken = [[], []]
     for seed in range(5):
         taken[0].append(shake(model, seed))
-        average.take_in()
+        average.update()
     others = [each.numpy() for each in model.non_trainable_variables]
-    assert average.give()
+    assert average.assign_to_model()
     for weight, *values in zip(model.trainable_weights, *taken[0], strict=True):
         np.testing.assert_allclose(weight.numpy(), np.mean(values, axis=0), rtol=1e-5, atol=1e-6)
     for variable, value in zip(model.non_trainable_variables, others, strict=True):
@@ -45,7 +45,7 @@ def test_the_mean_is_that_of_the_weights_taken_in(toy):
 def test_nothing_taken_in_gives_nothing(toy):
     model = toy.model()
     before = toy.digest(model)
-    assert not WeightAverage(model).give()
+    assert not WeightAverage(model).assign_to_model()
     assert toy.digest(model) == before
 
 
@@ -54,8 +54,8 @@ def test_its_variables_are_all_it_needs_to_go_on(toy):
     whole, first, second = WeightAverage(model), WeightAverage(model), WeightAverage(model)
     for seed in range(4):
         shake(model, seed)
-        whole.take_in()
-        (first if seed < 2 else second).take_in()
+        whole.update()
+        (first if seed < 2 else second).update()
         if seed == 1:
             for name, variable in second.variables.items():
                 variable.assign(first.variables[name].numpy())
@@ -82,8 +82,8 @@ def test_float64_weights_are_averaged_in_float64():
     average, kernel = WeightAverage(model), model.layers[0].kernel
     for value in (1.0, 1.0 + 1e-12):
         kernel.assign(np.full((2, 1), value))
-        average.take_in()
-    average.give()
+        average.update()
+    average.assign_to_model()
     assert kernel.numpy()[0, 0] - 1.0 == pytest.approx(5e-13, rel=1e-3)
 
 
@@ -91,9 +91,9 @@ def test_float64_weights_are_averaged_in_float64():
 
 OPTIMIZERS = {
     "plain": lambda inner: inner,
-    "lookahead": lambda inner: Lookahead(inner, every=2),
+    "lookahead": lambda inner: Lookahead(inner, sync_period=2),
     "loss scale": lambda inner: keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0),
-    "both": lambda inner: keras.optimizers.LossScaleOptimizer(Lookahead(inner, every=2), initial_scale=4.0),
+    "both": lambda inner: keras.optimizers.LossScaleOptimizer(Lookahead(inner, sync_period=2), initial_scale=4.0),
 }
 
 

@@ -9,13 +9,13 @@ from tensorflow.python.framework.config import disable_op_determinism  # it has 
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import as_dataset
 from kerasdl.data.pipelines import is_endless, reshuffles
-from kerasdl.train import RunConfig, Watcher, fit
+from kerasdl.train import RunCallback, RunConfig, fit
 
 BATCHES, SIZE = 5, 4
 QUIET = {"progress": "off", "strategy": None, "batch_size": SIZE, "steps_per_execution": 1}
 
 
-class Seen(Watcher):
+class Seen(RunCallback):
     """Notes the number of each batch: its first input, as all examples of a batch have the same."""
 
     def __init__(self, stop=None):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, TrainingError
-from kerasdl.train import Lookahead, Preempted, RunConfig, SharpnessAware, Watcher, fit
+from kerasdl.train import Lookahead, Preempted, RunCallback, RunConfig, SharpnessAware, fit
 from kerasdl.train.distribute import workers
 from kerasdl.train.loop import steps_per_execution
 
@@ -98,7 +98,7 @@ def test_data_whose_end_is_not_known_go_step_by_step(toy, task, settings):
 
 
 def test_a_run_that_is_over_when_it_is_asked_to_go_goes(toy, task, tmp_path):
-    class Late(Watcher):
+    class Late(RunCallback):
         def end_step(self, batch):
             if batch == 7:
                 signal.raise_signal(signal.SIGTERM)
@@ -115,7 +115,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(toy, task):
     model, _ = pair(toy)
     averages = [weight.numpy() for weight in model.trainable_weights]
 
-    class Follow(Watcher):
+    class Follow(RunCallback):
         def end_step(self, batch):
             for place, weight in enumerate(model.trainable_weights):
                 share = 0.9 if self.seen else 0.0
@@ -141,7 +141,7 @@ def test_the_mean_of_the_last_epochs_is_what_a_run_ends_with(toy, task):
     model, _ = pair(toy, norm=True)
     ends = []
 
-    class Follow(Watcher):
+    class Follow(RunCallback):
         def end_epoch(self, epoch, figures):
             ends.append([weight.numpy() for weight in model.trainable_weights])
 
@@ -157,10 +157,10 @@ def test_the_mean_of_the_last_epochs_is_what_a_run_ends_with(toy, task):
 
 @pytest.mark.parametrize("steps", [2, 3, 100])
 def test_several_updates_a_call_change_no_bit(toy, task, steps):
-    single, several = pair(toy, dropout=0.3)
+    single, run_many = pair(toy, dropout=0.3)
     first = trained(single, toy, task, steps_per_execution=1)
-    second = trained(several, toy, task, steps_per_execution=steps)
-    assert toy.digest(single) == toy.digest(several)
+    second = trained(run_many, toy, task, steps_per_execution=steps)
+    assert toy.digest(single) == toy.digest(run_many)
     assert first.history == second.history
 
 
@@ -187,7 +187,7 @@ def test_the_second_pass_of_activations_changes_nothing(toy, task):
             pytest.param(settings, marks=pytest.mark.slow)
             for settings in (
                 {"swa": 0.3},
-                {"optimizer": Lookahead("adam", every=3)},
+                {"optimizer": Lookahead("adam", sync_period=3)},
                 {"optimizer": SharpnessAware("sgd")},
                 {"accumulation": 2, "remat": True},
             )
@@ -196,7 +196,7 @@ def test_the_second_pass_of_activations_changes_nothing(toy, task):
     ids=list,
 )
 def test_a_run_broken_off_goes_on_as_if_nothing_had_been(toy, task, tmp_path, settings):
-    class StopAt(Watcher):
+    class StopAt(RunCallback):
         def __init__(self, step):
             self.step = step
 
@@ -224,7 +224,7 @@ def test_a_run_broken_off_goes_on_as_if_nothing_had_been(toy, task, tmp_path, se
 
 
 def test_sigterm_saves_and_raises_an_exit_of_its_own(toy, task, tmp_path):
-    class Preempt(Watcher):
+    class Preempt(RunCallback):
         def end_step(self, batch):
             if batch == 2:
                 signal.raise_signal(signal.SIGTERM)
@@ -257,21 +257,26 @@ def test_a_disk_without_room_is_said_with_the_checkpoint_that_is_left(toy, task,
 
 
 def test_updates_are_joined_where_they_are_short_and_many():
-    pace = steps_per_execution.Pace(None, possible=True)
-    said = [pace.note(0.001, steps_left=10_000, tracing=0.5) for _ in range(8)]
+    execution = steps_per_execution.StepsPerExecution(None, supported=True)
+    said = [execution.record(0.001, steps_left=10_000, tracing=0.5) for _ in range(8)]
     assert said[:7] == [None] * 7
     assert said[7] == "50 steps a call, as one takes 1.0 ms"
-    assert [pace.count(room) for room in (None, 7, 200)] == [1, 7, 50]
+    assert [execution.next_count(room) for room in (None, 7, 200)] == [1, 7, 50]
 
 
 @pytest.mark.parametrize(("seconds", "left", "tracing"), [(0.1, 10_000, 0.5), (0.001, 100, 0.5), (0.001, None, 0.5)])
 def test_updates_stay_single_where_joining_would_not_pay(seconds, left, tracing):
-    pace = steps_per_execution.Pace(None, possible=True)
-    assert [pace.note(seconds, left, tracing) for _ in range(8)] == [None] * 8
-    assert pace.count(200) == 1
-    assert steps_per_execution.Pace(10, possible=False).count(200) == 1
+    execution = steps_per_execution.StepsPerExecution(None, supported=True)
+    assert [execution.record(seconds, left, tracing) for _ in range(8)] == [None] * 8
+    assert execution.next_count(200) == 1
+    assert steps_per_execution.StepsPerExecution(10, supported=False).next_count(200) == 1
 
 
 def test_wishes_survive_the_way_through_a_vector():
-    for wish in (workers.NONE, workers.Wish.SAVE, workers.Wish.SAVE | workers.Wish.PREEMPT, workers.Wish(15)):
-        assert workers._flags(workers._vector(wish)) == wish
+    for request in (
+        workers.NO_REQUEST,
+        workers.Request.SAVE,
+        workers.Request.SAVE | workers.Request.PREEMPT,
+        workers.Request(15),
+    ):
+        assert workers._to_request(workers._to_vector(request)) == request

@@ -5,7 +5,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from kerasdl.train.distribute.gradient_sums import summed_by_us
+from kerasdl.train.distribute.gradient_sums import reductions_by_engine
 
 
 def test_the_keras_is_one_whose_inside_is_known():
@@ -21,7 +21,7 @@ def test_an_optimizer_sums_gradients_over_replicas_by_one_method():
 def test_the_summing_is_off_for_the_time_of_a_run_alone():
     optimizer = keras.optimizers.SGD(1.0)
     pairs = [(tf.constant(1.0), tf.Variable(2.0))]
-    with summed_by_us([keras.optimizers.LossScaleOptimizer(optimizer)]):
+    with reductions_by_engine([keras.optimizers.LossScaleOptimizer(optimizer)]):
         assert optimizer._all_reduce_sum_gradients(pairs) == pairs
         assert "_all_reduce_sum_gradients" in vars(optimizer)
     assert "_all_reduce_sum_gradients" not in vars(optimizer)

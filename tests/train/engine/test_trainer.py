@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core.errors import ArgumentError
-from kerasdl.train import RunConfig, Trainer, Watcher, distill, fit
-from kerasdl.train.distribute.placement import placed
+from kerasdl.train import RunCallback, RunConfig, Trainer, distill, fit
+from kerasdl.train.distribute.placement import model_in_scope
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
 WIDTH, LATENT = 6, 3
@@ -149,7 +149,7 @@ def test_the_gan_of_the_documentation_runs(tmp_path, monkeypatch):
 # What `fit` asks of it
 
 
-class Break(Watcher):
+class Break(RunCallback):
     def __init__(self, step):
         self.left = step
 
@@ -245,7 +245,7 @@ def test_averages_that_its_optimizers_keep_are_what_is_kept():
     variables = trainer.networks["generator"].trainable_variables
     seen = []
 
-    class Look(Watcher):
+    class Look(RunCallback):
         def measure(self, epoch):
             averages = averaging._model_variables_moving_average
             seen.extend(np.array_equal(a.numpy(), v.numpy()) for a, v in zip(averages, variables, strict=True))
@@ -394,7 +394,7 @@ def test_what_cannot_be_made_again_is_told_where_to_be_made():
     trainer = Layered(mlp("generator", LATENT, WIDTH), mlp("discriminator", WIDTH, 1), layer)
     with (
         pytest.raises(ArgumentError, match=r"made again must share no variable; got '2 of .*strategy.scope"),
-        placed(trainer, ONE),
+        model_in_scope(trainer, ONE),
     ):
         pass
 

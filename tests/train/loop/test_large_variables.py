@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import TrainingError
-from kerasdl.train import LoopConfig, Preempted, State, Watcher, run_steps
+from kerasdl.train import LoopConfig, Preempted, RunCallback, State, run_steps
 
 LENGTH = 5
 
@@ -32,7 +32,7 @@ class Buffer:
         self.filled = int(np.count_nonzero(self.values))
 
 
-class At(Watcher):
+class At(RunCallback):
     """Does something after so many steps of this call."""
 
     def __init__(self, step, action):
@@ -58,7 +58,7 @@ def run(folder, step=99, action=fail, epochs=4, **parts):
     def stream(epoch, batch):
         return iter(np.arange(batch, LENGTH) + 10.0 * epoch + 1)
 
-    parts = {"steps_per_epoch": LENGTH, "watchers": [At(step, action)], **parts}
+    parts = {"steps_per_epoch": LENGTH, "run_callbacks": [At(step, action)], **parts}
     state = State(None, {"total": total}, {}, stream, large={"replay": buffer, "spare": Buffer(3)}, **parts)
     config = LoopConfig(epochs=epochs, folder=folder, save_every=2, monitor=("total", "max"), progress="off")
     state.figures = lambda: {"total": float(total.numpy())}

@@ -9,11 +9,11 @@ import tensorflow as tf
 from rich.console import Console
 
 from kerasdl.core.errors import TrainingError
-from kerasdl.train import RunConfig, State, Watcher, run_steps
+from kerasdl.train import RunCallback, RunConfig, State, run_steps
 from kerasdl.train.loop import progress, run_logs
 
 
-def counting(weight, watchers=(), length=5):
+def counting(weight, run_callbacks=(), length=5):
     """A loop that adds each number of its stream to a variable; an epoch streams 0, 1, ..., length - 1."""
 
     def step(stream):
@@ -28,7 +28,7 @@ def counting(weight, watchers=(), length=5):
         stream=lambda epoch, batch: iter(np.arange(batch, length, dtype=np.float32)),
         steps_per_epoch=None,
         figures=lambda: {"sum": float(weight.numpy())},
-        watchers=watchers,
+        run_callbacks=run_callbacks,
     )
     return step, state
 
@@ -42,7 +42,7 @@ def test_runs_anything_that_steps(tmp_path):
 
 
 def test_goes_on_where_a_watcher_broke_it_off(tmp_path):
-    class Break(Watcher):
+    class Break(RunCallback):
         def end_step(self, batch):
             if batch == 3:
                 raise ZeroDivisionError
@@ -105,7 +105,7 @@ def test_live_display_shows_the_bar_and_keeps_the_lines(monkeypatch):
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=140)
     monkeypatch.setattr(progress, "LIVE_SECONDS", 0.0)
-    monkeypatch.setattr(progress.LiveProgress, "seconds", 0.0)
+    monkeypatch.setattr(progress.LiveProgress, "interval_seconds", 0.0)
     with progress.LiveProgress(console) as shown:
         shown.begin(2, 4, 8, lambda: {"loss": 0.25})
         shown.begin_epoch(1, 0)

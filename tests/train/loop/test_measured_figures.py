@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError
-from kerasdl.train import LoopConfig, RunConfig, State, Watcher, fit, run_steps
+from kerasdl.train import LoopConfig, RunCallback, RunConfig, State, fit, run_steps
 from kerasdl.train.distribute import workers
-from kerasdl.train.loop.coordination import Crew
+from kerasdl.train.loop.coordination import Coordinator
 
 
-class Measured(Watcher):
+class Measured(RunCallback):
     """Gives the figures that it was made with, one dict an epoch."""
 
     def __init__(self, *figures):
@@ -22,24 +22,28 @@ class Measured(Watcher):
         return self.figures[epoch]
 
 
-def run(watchers, epochs=4, monitor=("fid", "min"), crew=None, **settings):
+def run(run_callbacks, epochs=4, monitor=("fid", "min"), coordinator=None, **settings):
     weight = tf.Variable(0.0)
 
     def step(stream):
         weight.assign_add(next(stream))
         return {"loss": 1.0}
 
-    parts = {"figures": lambda: {"loss": 1.0}, "watchers": watchers, "crew": crew or Crew()}
+    parts = {
+        "figures": lambda: {"loss": 1.0},
+        "run_callbacks": run_callbacks,
+        "coordinator": coordinator or Coordinator(),
+    }
     state = State(None, {"weight": weight}, {}, lambda epoch, batch: iter([1.0]), 1, **parts)
     config = LoopConfig(epochs=epochs, monitor=monitor, progress="off", **settings)
     return run_steps(step, state, config), float(weight)
 
 
 def test_they_stand_in_history_and_log_and_say_which_epoch_is_best(tmp_path):
-    watcher = Measured({}, {"fid": 7.0}, {}, {"fid": np.float32(9.0), "count": 3})
-    found, weight = run([watcher], folder=tmp_path)
+    callback = Measured({}, {"fid": 7.0}, {}, {"fid": np.float32(9.0), "count": 3})
+    found, weight = run([callback], folder=tmp_path)
     np.testing.assert_array_equal(found.history["fid"], [np.nan, 7.0, np.nan, 9.0])
-    assert (found.best[:2], weight, watcher.epochs) == ((7.0, 2), 2.0, [0, 1, 2, 3])
+    assert (found.best[:2], weight, callback.epochs) == ((7.0, 2), 2.0, [0, 1, 2, 3])
     assert (tmp_path / "log.csv").read_text().splitlines()[-2:] == ["3,1.0,,", "4,1.0,9.0,3.0"]
     again, weight = run([Measured()], folder=tmp_path)
     assert (again.best[:2], weight) == ((7.0, 2), 2.0)
@@ -57,45 +61,45 @@ def test_a_figure_that_no_epoch_had_is_refused_at_the_end():
 
 
 @pytest.mark.parametrize(
-    ("watchers", "text"),
+    ("run_callbacks", "text"),
     [
         ([Measured({"fid": "low"})], "measure of Measured must return a dict of numbers by name; got \"'fid': 'low'"),
         ([Measured({"fid": [1.0]})], "numbers by name"),
         ([Measured({"fid": None})], "numbers by name"),
         ([Measured({"fid": True})], "numbers by name"),
         ([Measured({3: 1.0})], "numbers by name"),
-        ([Measured(None)], "Return {} where an epoch has none"),
-        ([Measured({"loss": 1.0})], r"names of their own; got 'loss'"),
-        ([Measured({"fid": 1.0}), Measured({"fid": 2.0})], r"names of their own; got 'fid'"),
+        ([Measured(None)], "Return {} for an epoch without figures"),
+        ([Measured({"loss": 1.0})], r"names that are not taken; got 'loss'"),
+        ([Measured({"fid": 1.0}), Measured({"fid": 2.0})], r"names that are not taken; got 'fid'"),
     ],
     ids=["text", "list", "none", "truth", "number as name", "nothing", "loss", "twice"],
 )
-def test_what_is_no_figure_is_refused_by_name(watchers, text):
+def test_what_is_no_figure_is_refused_by_name(run_callbacks, text):
     with pytest.raises(ArgumentError, match=text):
-        run(watchers, epochs=1)
+        run(run_callbacks, epochs=1)
 
 
-class Second(Crew):
+class Second(Coordinator):
     """One of two workers, not the chief, who hears that the chief measured 5."""
 
     chief = False
 
-    def chiefs(self, value):
+    def broadcast_from_chief(self, value):
         self.own = value
         return {"fid": 5.0}
 
 
 def test_all_workers_measure_and_take_the_chiefs_figures():
-    crew = Second()
-    found, _ = run([Measured({"fid": 6.0})], epochs=1, crew=crew)
-    assert (crew.own, found.history["fid"]) == ({"fid": 6.0}, [5.0])
+    coordinator = Second()
+    found, _ = run([Measured({"fid": 6.0})], epochs=1, coordinator=coordinator)
+    assert (coordinator.own, found.history["fid"]) == ({"fid": 6.0}, [5.0])
 
 
 def test_a_watcher_that_writes_measures_on_the_chief_alone():
-    crew, watcher = Second(), Measured()
-    watcher.writes = True
-    found, _ = run([watcher], epochs=1, crew=crew)
-    assert (crew.own, watcher.epochs, found.history["fid"]) == ({}, [], [5.0])
+    coordinator, callback = Second(), Measured()
+    callback.writes = True
+    found, _ = run([callback], epochs=1, coordinator=coordinator)
+    assert (coordinator.own, callback.epochs, found.history["fid"]) == ({}, [], [5.0])
 
 
 @pytest.mark.parametrize("value", [{}, {"fid": 0.1 + 0.2, "mAP@50": 1e-300, "gap": float("nan"), "bleu π": -3.0}])
@@ -104,7 +108,7 @@ def test_what_travels_between_workers_arrives_bit_for_bit(value):
     chief.chief, other.chief = True, False
     lengths, sent = [], []
 
-    def everyones(number):
+    def all_gather(number):
         lengths.append(number)
         return [lengths[0], 0.0]
 
@@ -113,15 +117,15 @@ def test_what_travels_between_workers_arrives_bit_for_bit(value):
         return tf.constant(2 * sum(sent))
 
     for each in (chief, other):
-        each.local, each.everyones, each._sum = 2, everyones, total
-    np.testing.assert_equal(chief.chiefs(value), value)
-    np.testing.assert_equal(other.chiefs({"fid": 9.0}), value)
+        each.local_replicas, each.all_gather, each._sum = 2, all_gather, total
+    np.testing.assert_equal(chief.broadcast_from_chief(value), value)
+    np.testing.assert_equal(other.broadcast_from_chief({"fid": 9.0}), value)
 
 
 def test_fit_measures_under_the_weights_that_are_validated(toy, task):
     model = toy.model()
 
-    class Norm(Watcher):
+    class Norm(RunCallback):
         def measure(self, epoch):
             return {"norm": float(keras.ops.norm(model.get_layer("head").kernel))}
 

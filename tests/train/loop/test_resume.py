@@ -111,11 +111,11 @@ def test_resumes_exactly_wherever_it_broke_off(toy, task, tmp_path, at):
 
 
 def test_resumes_plateau_patience_and_the_numbers_of_callbacks(toy, task, tmp_path):
-    def watcher():
+    def callback():
         return keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=1, min_delta=10.0)
 
     more = {"schedule": "plateau", "patience": 3, "min_delta": 0.5, "epochs": 6, "learning_rate": 1e-4}
-    (made,), (again,) = crash_and_resume(toy, task, tmp_path, 10, callbacks=[watcher], **more)
+    (made,), (again,) = crash_and_resume(toy, task, tmp_path, 10, callbacks=[callback], **more)
     assert (again.wait, again.best) == (made.wait, made.best)
     assert made.best != float("inf")
 

@@ -13,16 +13,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasdl.train.distribute.gradient_sums import summed_by_us
+from kerasdl.train.distribute.gradient_sums import reductions_by_engine
 from kerasdl.train.engine.weight_averaging import WeightAverage, averaged, estimate_statistics
 from kerasdl.train.optim.lookahead import Lookahead
 from kerasdl.train.optim.sharpness_aware import SharpnessAware
 
 OPTIMIZERS = {
-    "lookahead": lambda: Lookahead(keras.optimizers.Adam(0.1), every=2),
-    "averages": lambda: Lookahead(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), every=2),
-    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(Lookahead("adamw", every=2), initial_scale=4.0),
-    "sharpness aware": lambda: SharpnessAware(Lookahead("sgd", every=2), rho=0.5),
+    "lookahead": lambda: Lookahead(keras.optimizers.Adam(0.1), sync_period=2),
+    "averages": lambda: Lookahead(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), sync_period=2),
+    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(Lookahead("adamw", sync_period=2), initial_scale=4.0),
+    "sharpness aware": lambda: SharpnessAware(Lookahead("sgd", sync_period=2), rho=0.5),
 }
 STATE = np.random.default_rng(0)
 INPUTS = STATE.normal(size=(6, 3)).astype(np.float32)
@@ -56,17 +56,17 @@ def train(strategy, make):
         optimizer.apply(list(gradients), weights)
 
     step = tf.function(lambda *gradients: strategy.run(update, args=gradients), autograph=False)
-    with summed_by_us([optimizer]):
+    with reductions_by_engine([optimizer]):
         for gradients in GRADIENTS:
             step(*map(tf.constant, gradients))
-            average.take_in()
+            average.update()
     found = {"weights": local(model.trainable_weights, strategy), "state": local(optimizer.variables, strategy)}
     innermost = getattr(optimizer.inner_optimizer, "inner_optimizer", optimizer.inner_optimizer)
     if innermost.use_ema:
         with averaged(model, optimizer):
             found["averaged"] = local(model.trainable_weights, strategy)
         found["after"] = local(model.trainable_weights, strategy)
-    average.give()
+    average.assign_to_model()
     found["mean"] = local(model.trainable_weights, strategy)
     estimate_statistics(model, [INPUTS, INPUTS[:4]])
     found["statistics"] = local(model.variables, strategy)

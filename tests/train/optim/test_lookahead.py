@@ -144,12 +144,17 @@ def test_a_loss_scale_of_the_inner_optimizer_counts_once():
 def test_a_model_comes_back_from_a_file_with_its_state(toy, tmp_path):
     x, y = toy.data(32)
     model = toy.model()
-    model.compile(Lookahead("adam", every=4, share=0.2), "sparse_categorical_crossentropy")
+    model.compile(Lookahead("adam", sync_period=4, slow_step_size=0.2), "sparse_categorical_crossentropy")
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     found = again.optimizer
-    assert (type(found), found.every, found.share, found.inner_optimizer.name) == (Lookahead, 4, 0.2, "adam")
+    assert (type(found), found.sync_period, found.slow_step_size, found.inner_optimizer.name) == (
+        Lookahead,
+        4,
+        0.2,
+        "adam",
+    )
     for ours, theirs in zip(model.optimizer.variables, found.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
@@ -176,7 +181,7 @@ def test_a_run_that_is_broken_off_ends_with_the_weights_of_an_undisturbed_one(to
     def run(folder, callbacks=()):
         model = toy.model()
         model.set_weights(start)
-        optimizer = Lookahead("adam", every=4)
+        optimizer = Lookahead("adam", sync_period=4)
         schedule = schedules.Warmup(0.1, "cosine")
         settings = {"learning_rate": 0.02, "schedule": schedule, "save_every": 3, "folder": folder, "progress": "off"}
         config = RunConfig(epochs=3, batch_size=8, optimizer=optimizer, **settings)
@@ -208,8 +213,8 @@ def test_a_plateau_lowers_the_rate_inside(toy, task):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Lookahead("adam", every=1), "every must be an integer of 2"),
-        (lambda: Lookahead("adam", share=0.0), "share must be a number from 1e-06"),
+        (lambda: Lookahead("adam", sync_period=1), "sync_period must be an integer of 2"),
+        (lambda: Lookahead("adam", slow_step_size=0.0), "slow_step_size must be a number from 1e-06"),
         (lambda: Lookahead("adan"), "unknown optimizer 'adan'"),
         (lambda: Lookahead(0.1), "Lookahead must be given a name or a Keras optimizer; got 0.1"),
         (lambda: Lookahead(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())), "Loss scaling goes around"),

@@ -10,7 +10,7 @@ from kerasdl.layers import ClassToken, PositionEmbedding
 from kerasdl.train.optim.lookahead import Lookahead
 from kerasdl.train.optim.optimizers import OPTIMIZERS, exempt_from_decay, make_optimizer, schedule_of
 from kerasdl.train.optim.sharpness_aware import SharpnessAware
-from kerasdl.train.optim.sparse_gradients import folded
+from kerasdl.train.optim.sparse_gradients import sum_repeated_rows
 
 WRAPPERS = {"lookahead": lambda: Lookahead("adamw"), "sharpness_aware": lambda: SharpnessAware(Lookahead("sgd"))}
 DECAYED = {
@@ -79,7 +79,7 @@ def test_the_rule_holds_in_a_compiled_step(net):
 
 
 def test_the_rule_needs_a_model_that_is_built():
-    with pytest.raises(ArgumentError, match="must be built to tell which weights decay"):
+    with pytest.raises(ArgumentError, match="must be built before weights are exempted from decay"):
         exempt_from_decay(keras.optimizers.AdamW(), keras.Sequential([keras.layers.Dense(2)]))
 
 
@@ -121,7 +121,7 @@ def test_an_id_that_occurs_twice_counts_by_the_sum_of_its_slices(name, way):
             )
         return table.numpy()
 
-    np.testing.assert_allclose(after(folded), after(tf.convert_to_tensor), rtol=1e-5)
+    np.testing.assert_allclose(after(sum_repeated_rows), after(tf.convert_to_tensor), rtol=1e-5)
     if name == "adam" or way:
         assert np.abs(after(lambda slices: slices) - after(tf.convert_to_tensor)).max() > 1e-3
 
@@ -145,12 +145,17 @@ def test_wrong_settings_are_refused(source, settings, text):
 
 
 def test_settings_reach_the_optimizer_inside():
-    source = SharpnessAware(Lookahead("adamw", every=3, share=0.25), rho=0.1, adaptive=True)
+    source = SharpnessAware(Lookahead("adamw", sync_period=3, slow_step_size=0.25), rho=0.1, adaptive=True)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
     settings = {"learning_rate": schedule, "global_clipnorm": 1.5, "use_ema": True, "ema_momentum": 0.9}
     made = make_optimizer(source, settings)
     inner = made.inner_optimizer.inner_optimizer
-    assert (made.rho, made.adaptive, made.inner_optimizer.every, made.inner_optimizer.share) == (0.1, True, 3, 0.25)
+    assert (made.rho, made.adaptive, made.inner_optimizer.sync_period, made.inner_optimizer.slow_step_size) == (
+        0.1,
+        True,
+        3,
+        0.25,
+    )
     assert (inner.global_clipnorm, inner.use_ema, inner.ema_momentum) == (1.5, True, 0.9)
     assert schedule_of(made).initial_learning_rate == 0.1
     assert schedule_of(keras.optimizers.LossScaleOptimizer(made)).decay_steps == 10

@@ -1,4 +1,4 @@
-"""SAM and ASAM against their closed forms: where they climb, what an update is, and that weights come back."""
+"""SAM and ASAM against their closed forms: their displacement, what an update is, and that weights come back."""
 
 import keras
 import numpy as np
@@ -41,9 +41,9 @@ def test_updates_on_a_quadratic(adaptive, scale):
     @tf.function
     def step():
         first = gradients()
-        kept = optimizer.move(weights, optimizer.climb(first, weights))
+        kept = optimizer.move(weights, optimizer.displacements(first, weights))
         second = gradients()
-        optimizer.back(weights, kept)
+        optimizer.restore(weights, kept)
         optimizer.apply(second, weights)
 
     x, velocity = start, 0.0
@@ -86,10 +86,10 @@ def test_an_error_inside_brings_the_weights_back_too():
 def test_gradients_of_zero_none_and_rows():
     weights = [keras.Variable([1.0, 2.0]), keras.Variable(np.ones((3, 1), np.float32)), keras.Variable([1.0])]
     optimizer = SharpnessAware("sgd", rho=1.0)
-    steps = optimizer.climb([tf.zeros(2), tf.zeros((3, 1)), tf.zeros(1)], weights)
+    steps = optimizer.displacements([tf.zeros(2), tf.zeros((3, 1)), tf.zeros(1)], weights)
     assert all(not step.numpy().any() for step in steps)
     rows = tf.IndexedSlices(tf.constant([[1.0], [2.0]]), tf.constant([2, 2]), tf.constant([3, 1]))
-    first, second, third = optimizer.climb([tf.constant([0.0, 4.0]), rows, None], weights)
+    first, second, third = optimizer.displacements([tf.constant([0.0, 4.0]), rows, None], weights)
     assert third is None
     np.testing.assert_allclose(first.numpy(), [0.0, 0.8], rtol=1e-6)
     np.testing.assert_allclose(second.numpy().ravel(), [0.0, 0.0, 0.6], rtol=1e-6)

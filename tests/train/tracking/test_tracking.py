@@ -22,7 +22,7 @@ from tracked_run import EPOCHS, config, counting, trackers
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError, MissingPackageError, TrainingError
-from kerasdl.train import RunConfig, Watcher, fit, run_steps, tracking
+from kerasdl.train import RunCallback, RunConfig, fit, run_steps, tracking
 from kerasdl.train.tracking import tracker as base
 from kerasdl.train.tracking import wandb_runs
 
@@ -44,7 +44,7 @@ def expected(sums=SUMS):
     }
 
 
-class Break(Watcher):
+class Break(RunCallback):
     """Raises at the end of an epoch, counted from 1, after all watchers before it and before the checkpoint."""
 
     def __init__(self, epoch, error):
@@ -207,7 +207,7 @@ def test_what_wandb_online_has_is_not_sent_again(tmp_path):
     tracker = tracking.WandB("toys", "online", tmp_path)
     given = {}
     tracker.wandb = types.SimpleNamespace(Settings=dict, init=lambda **more: given.update(more) or Online())
-    tracker.meet(base.Occasion(None, {"a": {"b": 1}}, None, print))
+    tracker.setup(base.RunInfo(None, {"a": {"b": 1}}, None, print))
     tracker.restore({"id": "known", "history": [[1, {"sum": 3.0}], [2, {"sum": 6.0}]]})
     tracker.begin_epoch(1)
     tracker.end_epoch(1, {"sum": 6.0, "val_sum": 12.0})
@@ -298,7 +298,7 @@ def test_long_settings_and_many_of_them(tmp_path):
 def test_the_history_of_wandb_is_read_across_blocks(tmp_path):
     """Records that lie in two or more blocks of 32 kB come back whole: what was sent is known, and not sent twice."""
     tracker = tracking.WandB("toys", folder=tmp_path)
-    tracker.meet(base.Occasion(None, {"note": "x" * 70_000}, None, print))
+    tracker.setup(base.RunInfo(None, {"note": "x" * 70_000}, None, print))
     tracker.begin_epoch(0)
     for epoch in range(300):
         tracker.end_epoch(epoch, {"sum": float(epoch), "note": epoch / 7})

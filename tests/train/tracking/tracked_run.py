@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasdl.train import RunConfig, State, Watcher, run_steps, tracking
+from kerasdl.train import RunCallback, RunConfig, State, run_steps, tracking
 
 EPOCHS = 4
 
 
-class Killer(Watcher):
+class Killer(RunCallback):
     """Kills the process at the end of an epoch, before its checkpoint is written."""
 
     def __init__(self, epoch):
@@ -35,7 +35,7 @@ def trackers(folder):
     }
 
 
-def counting(watchers, length=3, step=None):
+def counting(run_callbacks, length=3, step=None):
     """Returns a step and a state: each epoch adds 0, 1, ... to a sum; its figures are sum and val_sum."""
     total = tf.Variable(0.0)
 
@@ -51,7 +51,7 @@ def counting(watchers, length=3, step=None):
         steps_per_epoch=length,
         figures=lambda: {"sum": float(total.numpy())},
         evaluate=lambda: {"val_sum": 2 * float(total.numpy())},
-        watchers=watchers,
+        run_callbacks=run_callbacks,
         identity={"data": {"name": "numbers", "shape": [3, 1]}},
     )
     return step or add, state
@@ -65,5 +65,5 @@ def config(folder, **more):
 
 if __name__ == "__main__":
     folder, epoch = Path(sys.argv[1]), int(sys.argv[2])
-    watchers = [*trackers(folder).values(), Killer(epoch)]
-    run_steps(*counting(watchers), config(folder / "run"))
+    run_callbacks = [*trackers(folder).values(), Killer(epoch)]
+    run_steps(*counting(run_callbacks), config(folder / "run"))
