@@ -1,4 +1,4 @@
-"""The engine: one loop over a step and a state, and `fit` built on it."""
+"""Training: `fit` and `run_steps`, optimizers and schedules, strategies, diagnostics, tracking and sweeps."""
 
 import lazy_loader
 

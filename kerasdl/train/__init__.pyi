@@ -4,7 +4,7 @@ from .engine.weight_averaging import WeightAverage as WeightAverage
 from .engine.weight_averaging import averaged as averaged
 from .engine.weight_averaging import estimate_statistics as estimate_statistics
 from .diagnostics.batch_size_finder import BatchSearch as BatchSearch
-from .diagnostics.batch_size_finder import BatchTrial as BatchTrial
+from .diagnostics.batch_size_finder import BatchMeasurement as BatchMeasurement
 from .diagnostics.batch_size_finder import find_batch_size as find_batch_size
 from .evaluation.sweep_results import SweepResult as SweepResult
 from .config import RunConfig as RunConfig

@@ -1,4 +1,4 @@
-"""The settings of a training run."""
+"""Settings of a training run: `RunConfig`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CLIPPING = ("clip_norm", "clip_each_norm", "clip_value")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(LoopConfig):
-    """How a run trains, stops and is kept.
+    """Settings of a run of `fit`: optimizer, schedule, data order, averages, precision, strategy, length and folder.
 
     Example:
         >>> RunConfig(epochs=5, schedule="cosine", clip_norm=1.0).batch_size
@@ -28,59 +28,59 @@ class RunConfig(LoopConfig):
     NOT_PART_OF_THE_RESULT: ClassVar = (*LoopConfig.NOT_PART_OF_THE_RESULT, "strategy", "remat")
 
     steps_per_epoch: int | None = None
-    """How many updates make an epoch, at most a pass through the data; the next epoch goes on where this one stopped.
-    None takes the length of the data, and endless data need a number."""
+    """Updates in an epoch, at most a pass through the data; the next epoch continues where this one stopped. None takes
+    the length of the data; endless data need a number."""
     validation_steps: int | None = None
-    """How many batches of the validation data are measured, the first ones; None takes all, of data that end in
-    `repeat()` one pass, and other endless data need a number."""
+    """Number of validation batches, from the first one; None takes all, or one pass of data that end in `repeat()`.
+    Other endless data need a number."""
     batch_size: int = 32
-    """Examples in a batch, for data that comes unbatched."""
+    """Examples in a batch, for unbatched data."""
     shuffle: bool = True
-    """Whether each epoch draws the training data in an order of its own."""
+    """Whether the training data are shuffled anew in each epoch."""
     seed: int = 0
     """Seed of the order and of the augmentation."""
     augment: Callable | None = None
-    """A function from (image, seed) to an image, applied to training data alone."""
+    """Function from (image, seed) to an image, applied to training data only."""
     mix: Callable | None = None
-    """A function from (images, labels, seed) to a blended batch, such as `data.augment.Mixup(classes=10)`, applied to
-    training data alone. Labels become shares of the classes, which the loss takes beside whole numbers."""
+    """Function from (images, labels, seed) to a mixed batch, such as `data.augment.Mixup(classes=10)`, applied to
+    training data only. Labels become probabilities of the classes, and the loss is adapted to them."""
     optimizer: str | keras.optimizers.Optimizer = "adamw"
-    """A name, or a Keras optimizer whose settings are taken over (its state is not)."""
+    """A name, or a Keras optimizer whose settings are copied (its state is not)."""
     learning_rate: float | None = None
-    """The highest learning rate of the run; None takes the optimizer's own."""
+    """Highest learning rate of the run; None takes the optimizer's own."""
     momentum: float | None = None
     """Momentum of the optimizers that have it (sgd, rmsprop); None takes the optimizer's own."""
     weight_decay: float | None = None
     """Decoupled weight decay; None takes the optimizer's own."""
     schedule: Any = "constant"
-    """A name or an object of `kerasdl.train.schedules` (`"cosine"`, `"one_cycle"`, ...; `"noam"` sets the rate by
-    itself), or a Keras schedule."""
+    """A name or an object of `kerasdl.train.schedules` (`"cosine"`, `"one_cycle"`, ...; `"noam"` replaces
+    the rate), or a Keras schedule."""
     decay_exempt: bool = False
-    """Whether norms, biases and other vectors are left out of weight decay; see `exempt_from_decay`."""
+    """Whether norms, biases and other vectors are exempt from weight decay; see `exempt_from_decay`."""
     clip_norm: float | None = None
-    """Highest norm of all gradients together; larger ones are scaled down to it."""
+    """Highest global norm of the gradients; larger gradients are scaled down to it."""
     clip_each_norm: float | None = None
-    """Highest norm of the gradient of each single weight; larger ones are scaled down to it."""
+    """Highest norm of the gradient of each weight; larger ones are scaled down to it."""
     clip_value: float | None = None
-    """Largest absolute value in a gradient; what lies beyond is cut."""
+    """Largest absolute value in a gradient; larger values are clipped."""
     label_smoothing: float = 0.0
-    """Share of the probability spread evenly over all classes, from 0 to below 1, in training and validation loss."""
+    """Share of the label probability spread evenly over all classes, from 0 to below 1, in both losses."""
     class_weights: Mapping[int, float] | str | None = None
     """Weight of each class in the loss, or `"balanced"` for examples / (classes * examples of the class)."""
     accumulation: int = 1
-    """Parts into which a batch is cut; one is in memory at a time, and their gradients together make one update."""
+    """Gradient accumulation: micro-batches into which each batch is cut; their summed gradients make one update."""
     ema: float | None = None
-    """Decay of an average of the weights over the updates, such as 0.999; that average is validated, kept, returned."""
+    """Decay of an exponential moving average of the weights, such as 0.999; it is validated, saved and returned."""
     swa: float | None = None
-    """Share of the run after which the weights of each epoch's end are averaged; the run ends with that average."""
+    """Share of the run after which the weights at the end of each epoch are averaged; the run ends with the average."""
     remat: bool | int = False
-    """Whether the forward pass is computed again in the backward pass, in so many segments, to save memory."""
+    """Gradient checkpointing: whether, or in how many segments, activations are recomputed to save memory."""
     strategy: Any = "auto"
-    """Where it computes: a name or an object of `kerasdl.train.strategy`; None for one device."""
+    """Distribution strategy: a name for `kerasdl.train.strategy`, or a strategy; None for one device."""
     jit_compile: bool | str = "auto"
-    """Whether XLA compiles the update; `"auto"` leaves it to Keras, which does so on one GPU and not on CPUs."""
+    """Whether XLA compiles the update; `"auto"` leaves the choice to Keras, which does on one GPU and not on CPUs."""
     mixed_precision: str | None = None
-    """`"bfloat16"` or `"float16"` (GPU alone) computes in 16 bits; weights and outputs stay float32."""
+    """`"bfloat16"` or `"float16"` (GPU only): layers compute in 16 bits; weights and outputs stay float32."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -121,7 +121,7 @@ class RunConfig(LoopConfig):
             checks.one_of("class_weights", self.class_weights, ("balanced",), "Or pass a dict from class to weight.")
 
     def why_length_is_fixed(self) -> str | None:
-        """Returns why a finished run cannot go on for more epochs; None where it can, as if they had been given."""
+        """Returns the reason why a finished run cannot continue for more epochs; None where it can."""
         if self.swa is not None:
             return "swa begins at a share of the run"
         if schedules.follows_length(self.schedule):

@@ -1,4 +1,4 @@
-"""Base class of trainers: one or several functional networks under a loss or a training step of their own."""
+"""Base class of trainers: one or several functional networks with their own loss or training step."""
 
 import functools
 import inspect
@@ -17,24 +17,23 @@ PLAIN = (str, bool, int, float, type(None))
 
 
 class Trainer(keras.Model):
-    """Networks that train together, such as the two of a GAN or encoder and decoder; a thin Keras model around them.
+    """Thin Keras model around networks that train together, such as the two of a GAN, or encoder and decoder.
 
     A subclass names its networks and overrides one of two methods. `compute_loss(x, y, y_pred, sample_weight,
-    training)` gives a loss of its own, of what `call` returns, and leaves the update to Keras: one optimizer for all
-    weights. `train_step(data)` makes the updates itself, each by `minimize`, and returns figures by name; what it calls
-    `loss` or `..._loss` is a loss. `fit` does the rest: checkpoints, resume, averages, parts of batches, mixed
-    precision, strategies. `Run.model` is the main network and `Run.trainer` the trainer; what is saved and exported is
-    the networks.
+    training)` returns a loss of the outputs of `call` and leaves the update to Keras, with one optimizer for all
+    weights. `train_step(data)` makes the updates itself, each by `minimize`, and returns figures by name; those named
+    `loss` or `..._loss` are losses. `fit` adds checkpoints, resume, averages, accumulation, mixed precision and
+    strategies. `Run.model` is the main network and `Run.trainer` the trainer; the networks are saved and exported.
 
-    Under a strategy the trainer is made again from what its constructor was given, with models cloned. Losses of
-    `keras.losses` are then parts of the mean over all replicas; a mean taken by hand is divided by their number.
+    Under a strategy the trainer is built again from its constructor arguments, with cloned models. Losses of
+    `keras.losses` are then parts of the mean over all replicas; a mean of your own must be divided by their number.
 
     Args:
         networks: functional or Sequential models by role, the main one first.
-        name: of the trainer; None takes the main network's.
+        name: name of the trainer; None takes that of the main network.
 
     Raises:
-        ArgumentError: there is no network, or one is not functional or not built, or they live in different scopes.
+        ArgumentError: there is no network, one is not functional or not built, or their scopes differ.
 
     Example:
         >>> class Pair(Trainer):
@@ -50,15 +49,17 @@ class Trainer(keras.Model):
     """
 
     takes_loss: ClassVar[bool] = False
-    """Whether a `compute_loss` of its own builds on a loss of the labels, that of `fit` or of its task."""
+    """Whether its `compute_loss` uses a loss of the labels, from `fit` or the task."""
 
     gradients_first: ClassVar[bool] = False
-    """Whether a `train_step` of several updates computes what they need before it makes the first, on one tape: a batch
-    in parts (`accumulation`) needs it, since parts before the last do not see an update."""
+    """Whether a `train_step` with several updates computes all gradients on one tape before the first update.
+    `accumulation` needs this, since only the last micro-batch makes updates."""
 
     def __new__(cls, *args: Any, **kwargs: Any):
         trainer = super().__new__(cls, *args, **kwargs)
-        object.__setattr__(trainer, "_given", (args, kwargs))  # Keras would track the models in it, a teacher too
+        object.__setattr__(
+            trainer, "_constructor_arguments", (args, kwargs)
+        )  # not an ordinary attribute: Keras would track models in it, such as a teacher
         return trainer
 
     def __init__(self, networks: Mapping[str, keras.Model], *, name: str | None = None):
@@ -77,27 +78,27 @@ class Trainer(keras.Model):
 
     @property
     def main(self) -> keras.Model:
-        """The main network: what is called, and what `Run.model` is."""
+        """The main network, which `call` and `Run.model` use."""
         return next(iter(self.networks.values()))
 
     @property
     def feeds_main(self) -> bool:
-        """Whether inputs of the data go into the main network, and its outputs alone into the loss."""
+        """Whether the main network takes the inputs of the data, and the loss only its outputs."""
         return not has_own_train_step(self) and type(self).call is Trainer.call
 
     @property
     def objective_is_own(self) -> bool:
-        """Whether it needs no loss of the labels."""
+        """Whether it computes its loss without a loss of the labels."""
         return has_own_objective(self) and not self.takes_loss
 
     @property
     def output_names(self) -> list[str] | None:
-        """The names of the main network's outputs, where they are its own."""
+        """The output names of the main network; None where its outputs are not those of the trainer."""
         return getattr(self.main, "output_names", None) if self.feeds_main else None
 
     @property
     def distribute_strategy(self) -> tf.distribute.Strategy:
-        """The strategy in whose scope the networks live."""
+        """The strategy in whose scope the networks were built."""
         return self.main.distribute_strategy
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -106,12 +107,12 @@ class Trainer(keras.Model):
     # Optimizers
 
     def compile(self, optimizer: Optimizers = "rmsprop", loss: Any = None, **settings: Any) -> None:
-        """Compiles as Keras does.
+        """Compiles the trainer like a Keras model.
 
         Args:
-            optimizer: one for all weights, or one for each network, by role.
+            optimizer: one for all weights, or one for each network by role.
             loss: as in Keras.
-            settings: the others of Keras.
+            settings: other arguments of Keras.
 
         Raises:
             ArgumentError: the roles are not those of the networks.
@@ -122,12 +123,12 @@ class Trainer(keras.Model):
             checks.refuse(f"optimizers must be given by the roles {tuple(self.networks)}", sorted(unknown))
         by_role = {role: keras.optimizers.get(each) for role, each in optimizer.items()} if several else {}
         super().compile(None if several else optimizer, loss=loss, **settings)
-        self.by_role = MappingProxyType(by_role)  # of a kind that Keras does not track
+        self.by_role = MappingProxyType(by_role)  # a type that Keras does not track
         self.compiled_with = MappingProxyType({"loss": loss, **settings})
 
     @property
     def optimizers(self) -> Owned:
-        """Each optimizer with the variables it changes, by role; `"all"` where one changes all of them."""
+        """Each optimizer with its variables, by role; the role is `"all"` where one optimizer changes all variables."""
         if not self.compiled:
             return {}
         if self.by_role:
@@ -138,9 +139,9 @@ class Trainer(keras.Model):
         """Makes one update of the variables of a role; called once for each role in a step, after the tape's block.
 
         Args:
-            loss: a number that the tape saw.
-            tape: what recorded it.
-            role: whose variables; None where one optimizer changes all.
+            loss: a scalar recorded by the tape.
+            tape: the tape that recorded the loss.
+            role: role of the variables; None where one optimizer changes all.
 
         Raises:
             ArgumentError: there is no optimizer of that role.
@@ -155,10 +156,10 @@ class Trainer(keras.Model):
         optimizer.apply(tape.gradient(loss, variables, output_gradients=scale), variables)
 
     def check_optimizers(self) -> None:
-        """Refuses optimizers that leave trainable variables out, share one, or are more than the update takes.
+        """Refuses optimizers that miss a trainable variable, share one, or are too many for the update of Keras.
 
         Raises:
-            ArgumentError: they do.
+            ArgumentError: the optimizers do not fit.
         """
         owned = self.optimizers
         owners: dict[int, list[str]] = {}
@@ -169,67 +170,67 @@ class Trainer(keras.Model):
         for variable in self.trainable_variables:
             roles = owners.get(id(variable), [])
             if len(roles) != 1:
-                found = f"in {roles}" if roles else "in none"
+                place = f"in {roles}" if roles else "in none"
                 rule = (
                     f"each trainable variable of {type(self).__name__} must be in one of its optimizers {tuple(owned)}"
                 )
-                checks.refuse(rule, f"{variable.path!r} {found}", hint)
+                checks.refuse(rule, f"{variable.path!r} {place}", hint)
         if len(owned) > 1 and not has_own_train_step(self):
             checks.refuse("several optimizers need a trainer with its own train_step", tuple(owned))
 
-    # What tells it from others, and a second one
+    # Identity, and copies in another scope
 
     def identity(self) -> dict[str, Any]:
-        """Returns plain values that tell a run of it from others: its class, its roles and its plain settings."""
-        args, kwargs = self._given
+        """Returns plain values that distinguish its runs from others: class, roles and plain constructor arguments."""
+        args, kwargs = self._constructor_arguments
         given = inspect.signature(type(self).__init__).bind(self, *args, **kwargs).arguments
         settings = {name: value for name, value in given.items() if _is_plain(value) and name != "name"}
         return {"class": type(self).__name__, "networks": list(self.networks), **settings}
 
-    def models_given(self) -> list[keras.Model]:
-        """Returns the models that the constructor was given, each once, a teacher too that is no network of it."""
-        found: dict[int, keras.Model] = {}
+    def constructor_models(self) -> list[keras.Model]:
+        """Returns the models among the constructor arguments, each once, such as a teacher that is not a network."""
+        models: dict[int, keras.Model] = {}
 
-        def look(value: Any) -> None:
+        def collect(value: Any) -> None:
             if isinstance(value, keras.Model):
-                found[id(value)] = value
+                models[id(value)] = value
             elif isinstance(value, (Mapping, list, tuple)):
                 for part in value.values() if isinstance(value, Mapping) else value:
-                    look(part)
+                    collect(part)
 
-        look(self._given)
-        return list(found.values())
+        collect(self._constructor_arguments)
+        return list(models.values())
 
-    def rebuild_in_scope(self, again: Mapping[int, keras.Model]) -> "Trainer":
-        """Returns a second trainer from what the constructor was given, in the scope that the caller is in.
+    def rebuild_in_scope(self, copies: Mapping[int, keras.Model]) -> "Trainer":
+        """Returns a copy of the trainer from its constructor arguments, in the current scope.
 
         Args:
-            again: by the id of each model in `models_given`, the one that takes its place.
+            again: by the id of each model in `constructor_models`, its copy.
 
         Raises:
-            ArgumentError: something else that it was given holds variables, which both would share.
+            ArgumentError: another constructor argument holds variables, which both would share.
         """
 
-        def renewed(value: Any) -> Any:
+        def copied(value: Any) -> Any:
             if isinstance(value, keras.Model):
-                return again[id(value)]
+                return copies[id(value)]
             if isinstance(value, Mapping):
-                return {key: renewed(part) for key, part in value.items()}
-            return type(value)(map(renewed, value)) if type(value) in (list, tuple) else value
+                return {key: copied(part) for key, part in value.items()}
+            return type(value)(map(copied, value)) if type(value) in (list, tuple) else value
 
-        args, kwargs = self._given
-        twin = type(self)(*renewed(args), **renewed(kwargs))
-        shared = {id(variable) for variable in self.variables} & {id(variable) for variable in twin.variables}
+        args, kwargs = self._constructor_arguments
+        copy = type(self)(*copied(args), **copied(kwargs))
+        shared = {id(variable) for variable in self.variables} & {id(variable) for variable in copy.variables}
         if shared:
             hint = "Make its layers inside the constructor, or the trainer inside `with strategy.scope():`."
-            checks.refuse("a trainer made again must share no variable", f"{len(shared)} of {twin.name}", hint)
-        return twin
+            checks.refuse("a trainer made again must share no variable", f"{len(shared)} of {copy.name}", hint)
+        return copy
 
     def compile_like(self, other: "Trainer") -> None:
-        """Compiles it with fresh objects of what another is compiled with.
+        """Compiles the trainer with new copies of the optimizers, losses and metrics of another.
 
         Raises:
-            ArgumentError: the class has a `compile` of its own.
+            ArgumentError: the class overrides `compile`.
         """
         if type(self).compile is not Trainer.compile:
             hint = "Give its losses to the constructor, or make it inside `with strategy.scope():`."
@@ -238,13 +239,13 @@ class Trainer(keras.Model):
         self.compile(optimizer, **keras.tree.map_structure(_fresh, dict(other.compiled_with)))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Refuses: what is saved is the networks.
+        """Refuses to save the trainer; save its networks instead.
 
         Raises:
             ArgumentError: always.
         """
         hint = f"Save trainer.networks[{next(iter(self.networks))!r}]."
-        checks.refuse("a trainer is not saved, its networks are", type(self).__name__, hint)
+        checks.refuse("a trainer cannot be saved, but its networks can", type(self).__name__, hint)
 
 
 def has_own_train_step(model: keras.Model) -> bool:
@@ -253,17 +254,17 @@ def has_own_train_step(model: keras.Model) -> bool:
 
 
 def has_own_objective(model: keras.Model) -> bool:
-    """Returns whether the class of a model has a `train_step` or a `compute_loss` of its own."""
+    """Returns whether the class of a model overrides `train_step` or `compute_loss`."""
     return has_own_train_step(model) or type(model).compute_loss is not keras.Model.compute_loss
 
 
 def has_call(model: keras.Model) -> bool:
-    """Returns whether a model can be called on inputs; those of Keras's guides to GANs and VAEs cannot."""
+    """Returns whether a model can be called on inputs; the GAN and VAE of Keras's guides cannot."""
     return type(model).call is not keras.Model.call
 
 
 def owned_by_optimizers(model: keras.Model) -> Owned:
-    """Returns the optimizers that a model holds, by role or attribute, each with variables it may change."""
+    """Returns the optimizers of a model by role or attribute, each with the variables that it may change."""
     if isinstance(model, Trainer):
         return model.optimizers
     held = {name: each for name, each in vars(model).items() if isinstance(each, keras.optimizers.Optimizer)}
@@ -272,7 +273,7 @@ def owned_by_optimizers(model: keras.Model) -> Owned:
 
 @functools.cache
 def functional_model() -> type:
-    """Returns the class of functional models, for which Keras has no public name."""
+    """Returns the class of functional models, which has no public name in Keras."""
     tensor = keras.Input((1,))
     return type(keras.Model(tensor, tensor))
 

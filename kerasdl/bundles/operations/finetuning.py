@@ -128,6 +128,6 @@ def finetune_networks(
             fit(model, train, validation=validation, task=task, config=config)
         return
     probe = 1.0 if freeze == "features" else max(HEAD_SHARE, 1 / config.epochs)
-    stages = {"head": find_head(model).name, "probe": probe, "groups": 1, "decay": GENTLER, "train_norms": True}
+    stages = {"head": find_head(model).name, "probe": probe, "groups": 1, "layer_decay": GENTLER, "train_norms": True}
     with plain_label_errors():
         finetune(model, train, validation=validation, task=task, config=config, **stages)

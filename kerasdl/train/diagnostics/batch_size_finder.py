@@ -1,4 +1,4 @@
-"""A batch size found by trying: how fast each size trains, how much memory it takes, and which one to take."""
+"""Batch size finder: speed and memory of training with rising batch sizes, and a suggested size."""
 
 import json
 import os
@@ -28,8 +28,8 @@ from kerasdl.data.model_fit import check_dataset_fits
 from ..engine.mixed_precision import mixed_precision_scope
 from ..objectives.label_checks import check_labels
 from ..objectives.loss_and_metrics import objective_of, task_of
-from .batch_size_worker import step_seconds
-from .dry_run import OPTIMIZER, Endless, fresh_optimizer, has_own_objective, on_trial
+from .batch_size_worker import seconds_per_update
+from .dry_run import OPTIMIZER, EpochStream, dry_run, fresh_optimizer, has_own_objective
 
 EXAMPLES = 32
 NEAR_BEST = 0.95
@@ -40,33 +40,33 @@ PROC, GROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class BatchTrial:
-    """What training with one batch size takes."""
+class BatchMeasurement:
+    """Speed and memory of training with one batch size."""
 
     batch_size: int
     """Examples in a batch."""
     examples_per_second: float | None
     """Speed of the fastest update on a batch held in memory; None where it did not fit."""
     memory: int | None
-    """The most bytes held meanwhile: by the process, TensorFlow included, or on the GPU; None where it did not fit."""
+    """Peak memory in bytes, of the process with TensorFlow or of the GPU; None where it did not fit."""
     fits: bool
-    """Whether it trained within the memory."""
+    """Whether training stayed within the memory."""
     why: str
-    """Why it did not fit; empty where it did."""
+    """Reason why it did not fit; empty where it fits."""
 
 
 @dataclass(frozen=True)
 class BatchSearch:
-    """What training with rising batch sizes takes."""
+    """Speed and memory of training with rising batch sizes."""
 
-    rows: tuple[BatchTrial, ...]
-    """One for each size, rising; the last may not have fitted."""
+    rows: tuple[BatchMeasurement, ...]
+    """One measurement for each size, in rising order; the last one may not fit."""
     memory: int | None
-    """The limit in bytes; None where it was the GPU's own."""
+    """Memory limit in bytes; None for all of the GPU."""
 
     @property
     def suggestion(self) -> int | None:
-        """The smallest size with 95 % of the best speed; None where none fitted."""
+        """The smallest size with 95 % of the best speed; None where no size fits."""
         fitting = [row for row in self.rows if row.fits]
         best = max((row.examples_per_second for row in fitting), default=0.0)
         return next((row.batch_size for row in fitting if row.examples_per_second >= NEAR_BEST * best), None)
@@ -83,7 +83,7 @@ class BatchSearch:
         return "\n".join([*lines, f"batch size {self.suggestion}: the smallest with 95 % of the best speed"])
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
-        """Returns speed and memory over the batch size; with a path, written there too, such as a .png."""
+        """Returns a figure of speed and memory over the batch size; with a path, writes it there too, as .png."""
         figure = new_figure(9.6, 3.4)
         fitting = [row for row in self.rows if row.fits]
         sizes = [row.batch_size for row in fitting]
@@ -121,27 +121,27 @@ def find_batch_size(
     task: Any = None,
     mixed_precision: str | None = None,
 ) -> BatchSearch:
-    """Trains for a moment with rising batch sizes, and says which is the smallest that is about as fast as any.
+    """Measures training with rising batch sizes, and suggests the smallest one with about the best speed.
 
     The size doubles until one does not fit, until `largest` or the size of the data, or until two doublings in a row
-    bring less than 5 %. Each makes real updates on a batch held in memory (`profile_step` looks at the pipeline), made
-    of a few training examples again and again. On a CPU this happens in a process of its own, to which a copy of the
-    model goes as a .keras file: over the memory, that process is ended and this one goes on. (On Linux its memory is
-    looked at every hundredth of a second; elsewhere the system's own limit ends it.) On a GPU it happens here,
-    TensorFlow raises where memory is short, and the model is afterwards what it was.
+    gain less than 5 %. Each size makes real updates on a batch held in memory, which repeats a few training examples
+    (`profile_step` measures the pipeline). On a CPU another process makes them with a copy of the model from a .keras
+    file; above the memory limit that process is killed, and this one continues. (On Linux its memory is read every
+    hundredth of a second; elsewhere the limit of the system ends it.) On a GPU the updates run in this process,
+    TensorFlow raises where memory is short, and the model is restored afterwards.
 
-    A larger batch makes fewer updates an epoch, and wants another learning rate: see `scale_learning_rate`.
+    A larger batch makes fewer updates in an epoch and needs another learning rate: see `scale_learning_rate`.
 
     Args:
-        model: a built Keras model. On a CPU it must go into a file and come back in another process, so its own
-            classes belong into a module that can be imported, and one with its own `train_step` must be compiled and
-            bring its losses and optimizers back from its file.
+        model: a built Keras model. On a CPU it is saved and loaded in another process, so its
+            classes belong in a module that can be imported; one with its own `train_step` must be compiled, and its
+            file must restore its losses and optimizers.
         train: as in `fit`.
-        memory: bytes that training may take, TensorFlow's own 0.5 to 1 GB on a CPU included; None takes nine tenths of
-            what the machine has free, or all of the GPU.
+        memory: limit in bytes, including 0.5 to 1 GB of TensorFlow itself on a CPU; None takes nine tenths of the free
+            memory of the machine, or all of the GPU.
         smallest: the first batch size, 1 or more.
-        largest: the last batch size at most.
-        seconds: time spent on each size, after a first update; three updates are timed in any case.
+        largest: the largest batch size.
+        seconds: time spent on each size, after a first update; at least three updates are timed.
         optimizer: a name or a Keras optimizer, whose state counts; None takes `"adamw"`, or the model's own where it
             has a `train_step`.
         loss: as in `fit`.
@@ -152,7 +152,7 @@ def find_batch_size(
         The BatchSearch: `suggestion`, `rows`, `plot(path)`; printed, it is a table.
 
     Raises:
-        ArgumentError: settings, model and data do not fit together, or the model cannot go into another process.
+        ArgumentError: settings, model and data do not fit together, or the model cannot be loaded in another process.
         TrainingError: an update failed for another reason than memory.
 
     Example:
@@ -172,21 +172,25 @@ def find_batch_size(
     settings = {"optimizer": optimizer, "loss": loss, "task": task}
     with mixed_precision_scope(model, mixed_precision):
         if tf.config.list_logical_devices("GPU"):
-            with on_trial(model, train, **settings) as trial:
-                examples = _few(train)
-                rows = rising(lambda size: _on_gpu(trial.step, examples, size, seconds, memory), smallest, largest)
+            with dry_run(model, train, **settings) as session:
+                examples = _sample_batch(train)
+                rows = measure_rising_sizes(
+                    lambda size: _on_gpu(session.step, examples, size, seconds, memory), smallest, largest
+                )
             return BatchSearch(rows, memory)
         limit = memory or int(SHARE_OF_FREE * free_memory())
-        with tempfile.TemporaryDirectory() as folder, _process(limit) as child:
-            child.start({**_sent(model, train, Path(folder), **settings), "seconds": seconds})
-            return BatchSearch(rising(child.try_size, smallest, largest), limit)
+        with tempfile.TemporaryDirectory() as folder, _measuring_process(limit) as child:
+            child.start({**_write_for_child(model, train, Path(folder), **settings), "seconds": seconds})
+            return BatchSearch(measure_rising_sizes(child.measure_size, smallest, largest), limit)
 
 
-def rising(try_size: Callable[[int], BatchTrial], smallest: int, largest: int) -> tuple[BatchTrial, ...]:
-    """Tries doubled sizes until one does not fit, the largest is reached, or two in a row bring less than 5 %."""
+def measure_rising_sizes(
+    measure_size: Callable[[int], BatchMeasurement], smallest: int, largest: int
+) -> tuple[BatchMeasurement, ...]:
+    """Returns measurements of doubled sizes, until one does not fit or two in a row gain less than 5 %."""
     rows, best, flat, size = [], 0.0, 0, smallest
     while size <= largest and flat < 2:
-        row = try_size(size)
+        row = measure_size(size)
         rows.append(row)
         if not row.fits:
             break
@@ -196,11 +200,11 @@ def rising(try_size: Callable[[int], BatchTrial], smallest: int, largest: int) -
 
 
 def free_memory() -> int:
-    """Returns the bytes that processes here can still take, of the machine and of the control group."""
+    """Returns the free memory in bytes, within the machine and the control group."""
     try:
         fields = dict(line.split(":", 1) for line in (PROC / "meminfo").read_text().splitlines())
         free = 1024 * int(fields["MemAvailable"].split()[0])
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit, used = ((GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
@@ -209,32 +213,34 @@ def free_memory() -> int:
     return free if limit == "max" else max(0, min(free, int(limit) - int(used)))
 
 
-def _few(train: Dataset) -> Any:
-    return Endless(train, EXAMPLES).step(lambda stream: stream.get_next())
+def _sample_batch(train: Dataset) -> Any:
+    return EpochStream(train, EXAMPLES).step(lambda stream: stream.get_next())
 
 
-def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss: Any, task: Any) -> dict[str, Any]:
-    """Writes what the process needs, and returns the settings that name it."""
+def _write_for_child(
+    model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss: Any, task: Any
+) -> dict[str, Any]:
+    """Writes model, loss and examples for the worker process, and returns the settings that name them."""
     own, objective = has_own_objective(model), None
     if own and not (model.compiled and loss is None and optimizer is None):
         rule = "a model with its own train_step or compute_loss must be compiled, and loss and optimizer None"
         checks.refuse(rule, "others" if model.compiled else "not compiled", "Compile it with its losses.")
     if not model.built:
-        checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
+        checks.refuse("a model to measure must be built", model.name, "Call it once on a batch of inputs.")
     check_dataset_fits(model, train)
     if not own:
         objective = [fresh_optimizer(optimizer or OPTIMIZER), objective_of(task_of(task, train), model, loss, ())[0]]
         check_labels(objective[1], (), model, train)
     try:
-        with warnings.catch_warnings(action="ignore"):  # a lambda is no danger in a file that nobody else writes
+        with warnings.catch_warnings(action="ignore"):  # a lambda is safe in a file that nobody else writes
             objective = keras.saving.serialize_keras_object(objective)
             json.dumps(objective)
             model.save(folder / "model.keras")
         with zipfile.ZipFile(folder / "model.keras") as file:
             modules = sorted(_modules([objective, json.loads(file.read("config.json"))]))
     except (TypeError, ValueError, NotImplementedError) as error:
-        _cannot_go(str(error))
-    tf.data.Dataset.from_tensors(_few(train)).save(str(folder / "examples"))
+        _refuse_transfer(str(error))
+    tf.data.Dataset.from_tensors(_sample_batch(train)).save(str(folder / "examples"))
     threads = tf.config.threading
     return {
         "model": str(folder / "model.keras"),
@@ -247,7 +253,7 @@ def _sent(model: keras.Model, train: Dataset, folder: Path, optimizer: Any, loss
 
 
 def _modules(config: Any) -> set[str]:
-    """Returns the modules that a configuration names, loaded here already, that are neither Keras's nor ours."""
+    """Returns the loaded modules that a configuration names, except those of Keras and kerasdl."""
     if isinstance(config, list):
         return set().union(*map(_modules, config))
     if not isinstance(config, dict):
@@ -258,7 +264,7 @@ def _modules(config: Any) -> set[str]:
     return _modules(list(config.values())) | ({name} if own else set())
 
 
-def _cannot_go(reason: str) -> None:
+def _refuse_transfer(reason: str) -> None:
     checks.refuse(
         "find_batch_size needs a model and a loss that can be loaded in another process",
         reason.strip().partition("\n")[0],
@@ -266,65 +272,65 @@ def _cannot_go(reason: str) -> None:
     )
 
 
-def _on_gpu(step: Callable, examples: Any, size: int, seconds: float, memory: int | None) -> BatchTrial:
+def _on_gpu(step: Callable, examples: Any, size: int, seconds: float, memory: int | None) -> BatchMeasurement:
     tf.config.experimental.reset_memory_stats("GPU:0")
     try:
-        taken = step_seconds(step, examples, size, seconds)
+        taken = seconds_per_update(step, examples, size, seconds)
     except tf.errors.ResourceExhaustedError as error:
-        return _full(size, error.message)
+        return _too_large(size, error.message)
     peak = tf.config.experimental.get_memory_info("GPU:0")["peak"]
     if memory is not None and peak > memory:
-        return _full(size, f"it took {peak / 1e6:,.0f} MB")
-    return BatchTrial(size, size / taken, peak, True, "")
+        return _too_large(size, f"it took {peak / 1e6:,.0f} MB")
+    return BatchMeasurement(size, size / taken, peak, True, "")
 
 
-def _full(size: int, reason: str) -> BatchTrial:
-    return BatchTrial(size, None, None, False, f"does not fit: {reason.strip().partition(chr(10))[0]}")
+def _too_large(size: int, reason: str) -> BatchMeasurement:
+    return BatchMeasurement(size, None, None, False, f"does not fit: {reason.strip().partition(chr(10))[0]}")
 
 
-class _Child:
-    """The process that makes the updates (batch_size_worker), and a thread here that ends it once it takes too much."""
+class _MeasuringProcess:
+    """Worker process that makes the updates, and a thread that kills it above the memory limit."""
 
     def __init__(self, child: ChildProcess, limit: int):
         self.child, self.process, self.limit = child, child.process, limit
         self.over, self.done = 0, threading.Event()
-        self.watch = threading.Thread(target=self._look, daemon=True)
+        self.memory_thread = threading.Thread(target=self._watch_memory, daemon=True)
 
     def start(self, settings: Mapping[str, Any]) -> None:
-        self.watch.start()
+        self.memory_thread.start()
         answer = self.child.ask(json.dumps(settings))
         if answer is None:
             raise TrainingError(f"training needs more memory than there is before the first batch: {self._end()}")
         if "refused" in answer:
-            _cannot_go(answer["refused"])
+            _refuse_transfer(answer["refused"])
 
-    def try_size(self, size: int) -> BatchTrial:
+    def measure_size(self, size: int) -> BatchMeasurement:
         answer = self.child.ask(str(size))
         if answer is None:
-            return _full(size, self._end())
+            return _too_large(size, self._end())
         if "full" in answer:
-            return _full(size, answer["full"])
+            return _too_large(size, answer["full"])
         if answer["memory"] > self.limit:
-            return _full(size, f"it took {answer['memory'] / 1e6:,.0f} MB")
-        return BatchTrial(size, size / answer["seconds"], answer["memory"], True, "")
+            return _too_large(size, f"it took {answer['memory'] / 1e6:,.0f} MB")
+        return BatchMeasurement(size, size / answer["seconds"], answer["memory"], True, "")
 
     def _end(self) -> str:
-        """Returns how the process ended, if memory was why."""
+        """Returns the reason for the end of the process where it is memory; raises for others."""
         lines, code = self.child.last_words(), self.process.returncode
         if self.over:
             return f"it took {self.over / 1e6:,.0f} MB"
-        told = next((line for line in lines if "bad_alloc" in line or line.startswith("MemoryError")), None)
-        if told is not None or code == -signal.SIGKILL:
-            return told or "the system ended the process"
+        memory_error = next((line for line in lines if "bad_alloc" in line or line.startswith("MemoryError")), None)
+        if memory_error is not None or code == -signal.SIGKILL:
+            return memory_error or "the system ended the process"
         last = (lines or [f"the process ended with {code}"])[-1][:300]
         raise TrainingError(f"an update failed in the process that tries batch sizes: {last}")
 
-    def _look(self) -> None:
+    def _watch_memory(self) -> None:
         page = os.sysconf("SC_PAGE_SIZE")
         while not self.done.wait(LOOK_SECONDS):
             try:
                 held = page * int((PROC / str(self.process.pid) / "statm").read_text().split()[1])
-            except (OSError, IndexError):  # it has ended, or this is no Linux
+            except (OSError, IndexError):  # the process has ended, or the system is not Linux
                 return
             if held > self.limit:
                 self.over = held
@@ -333,9 +339,9 @@ class _Child:
 
 
 @contextmanager
-def _process(limit: int) -> Iterator[_Child]:
+def _measuring_process(limit: int) -> Iterator[_MeasuringProcess]:
     with child_process("kerasdl.train.diagnostics.batch_size_worker") as process:
-        child = _Child(process, limit)
+        child = _MeasuringProcess(process, limit)
         try:
             yield child
         finally:

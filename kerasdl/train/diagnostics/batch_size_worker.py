@@ -1,8 +1,8 @@
-"""Training steps in a process of its own: what `find_batch_size` starts, so that too large a batch ends this one alone.
+"""Worker process of `find_batch_size`: runs training steps, so that a batch beyond the memory ends this process alone.
 
-It reads one JSON line of settings and answers `{}` once the model is loaded; then it reads a batch size a line and
-answers `{"seconds": ..., "memory": ...}`, or `{"full": reason}` where TensorFlow found no memory. What is wrong with
-the model is answered as `{"refused": reason}`.
+It reads one JSON line of settings and answers `{}` once the model is loaded. Then it reads one batch size for each line
+and answers `{"seconds": ..., "memory": ...}`, or `{"full": reason}` where TensorFlow found no memory. A model that
+cannot be loaded is answered with `{"refused": reason}`.
 """
 
 import importlib
@@ -30,8 +30,8 @@ PROCESS = Path("/proc/self")
 def main() -> None:
     """Serves the requests on standard input."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what layers print goes elsewhere
-    _offer_to_the_kernel()
+    os.dup2(2, 1)  # printed text of layers must not mix with the answers
+    _prefer_oom_kill()
     settings = json.loads(sys.stdin.readline())
 
     def answer(value: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(settings["inter"])
     try:
         model = _load(settings)
-    except Exception as error:  # whatever the user's classes raise
+    except Exception as error:  # any error of the user's classes
         answer({"refused": _reason(error)})
         return
     answer({})
@@ -50,20 +50,20 @@ def main() -> None:
     for line in sys.stdin:
         forget_peak()
         try:
-            seconds = step_seconds(step, examples, int(line), settings["seconds"])
+            seconds = seconds_per_update(step, examples, int(line), settings["seconds"])
             answer({"seconds": seconds, "memory": peak_memory()})
         except tf.errors.ResourceExhaustedError as error:
             answer({"full": error.message.partition("\n")[0]})
 
 
-def step_seconds(step: Callable, examples: Any, batch_size: int, seconds: float) -> float:
-    """Returns the shortest time of an update on a batch held in memory, made of a few examples again and again.
+def seconds_per_update(step: Callable, examples: Any, batch_size: int, seconds: float) -> float:
+    """Returns the shortest time of an update on a batch held in memory, which repeats a few examples.
 
     Args:
-        step: as `make_train_step` makes it.
+        step: the result of `make_train_step`.
         examples: a batch.
-        batch_size: how many examples the batch to time has.
-        seconds: time to spend; three updates are timed in any case, and 50 at most.
+        batch_size: examples in the batch to time.
+        seconds: time to spend; at least 3 and at most 50 updates are timed.
     """
     count = keras.tree.flatten(examples)[0].shape[0]
     size = tf.constant(batch_size)  # captured, so that one trace serves all sizes
@@ -82,28 +82,28 @@ def step_seconds(step: Callable, examples: Any, batch_size: int, seconds: float)
 
 
 def _load(settings: Mapping[str, Any]) -> keras.Model:
-    for name in settings["modules"]:  # Keras does not look for registered classes where they are
+    for name in settings["modules"]:  # Keras does not import the modules of registered classes
         with suppress(ImportError):
             importlib.import_module(name)
-    # Not in safe mode: the file was written just now from a model of the same user.
+    # Not in safe mode: the file was just written from a model of the same user.
     model = keras.models.load_model(settings["model"], compile=settings["objective"] is None, safe_mode=False)
     if settings["objective"] is not None:
         optimizer, loss = keras.saving.deserialize_keras_object(settings["objective"], safe_mode=False)
         model.compile(optimizer, loss=loss)
     elif not (model.compiled and has_own_objective(model)):
-        raise ValueError("its file does not bring back what it was compiled with; see get_compile_config")
+        raise ValueError("its file does not restore its loss and optimizer; see get_compile_config")
     return model
 
 
 def _reason(error: Exception) -> str:
-    # Keras tells the cause in the middle of a long text.
+    # Keras names the cause in the middle of a long text.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if "Could not" in line] or lines or [type(error).__name__]
     return lines[0].partition(" Full object config")[0][:300]
 
 
-def _offer_to_the_kernel() -> None:
-    # Where memory runs out for good, the kernel ends this process rather than the user's.
+def _prefer_oom_kill() -> None:
+    # Where memory runs out, the kernel kills this process rather than the user's.
     try:
         (PROCESS / "oom_score_adj").write_text("1000")
     except OSError:

@@ -1,7 +1,7 @@
-"""A model on trial: real training steps, after which it is what it was.
+"""Dry run of training: real training steps whose effect on the model is undone afterwards.
 
-The layers are trained themselves and their values put back. A clone would not do: `keras.models.clone_model` with
-`set_weights` loses what `Normalization.adapt` found, and computes something else without a word.
+The layers themselves are trained and their values restored. A clone would be wrong: `keras.models.clone_model` with
+`set_weights` loses the statistics of `Normalization.adapt`, and then computes something else without a message.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,22 +29,22 @@ OPTIMIZER = "adamw"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What is trained on trial, and how."""
+class DryRun:
+    """Model and compiled step of a dry run."""
 
     model: keras.Model
-    """Compiled; over the same variables as the user's, or the user's own where it has a `train_step`."""
+    """Compiled model over the variables of the user's model, or that model itself where it has its own `train_step`."""
     step: Callable[[Any], dict[str, tf.Tensor]]
-    """One compiled update from an iterator of batches, as `steps.make_train_step` makes it."""
+    """One compiled update from an iterator of batches, from `train_steps.make_train_step`."""
 
     def set_rate(self, rate: float) -> None:
-        """Gives the optimizers another learning rate; without, it is 0."""
+        """Sets the learning rate of the optimizers, which is 0 before the first call."""
         for _, each in optimizers_of(self.model):
             getattr(each, "inner_optimizer", each).learning_rate = rate
 
 
-class _Stand(keras.Model):
-    """A model whose `call` is its own, under another loss and optimizer."""
+class _CallWrapper(keras.Model):
+    """Wrapper of a model with its own `call`, to compile it with another loss and optimizer."""
 
     def __init__(self, model: keras.Model):
         super().__init__(name=model.name)
@@ -55,9 +55,9 @@ class _Stand(keras.Model):
 
 
 @contextmanager
-def on_trial(
+def dry_run(
     model: keras.Model, train: Dataset, *, optimizer: Any = None, loss: Any = None, task: Any = None
-) -> Iterator[Trial]:
+) -> Iterator[DryRun]:
     """Yields a Trial over the variables of a model; when the block ends, even by Ctrl-C, they are as they were.
 
     The model itself is not compiled: a second one stands over its layers. One whose class has its own `train_step` or
@@ -65,7 +65,7 @@ def on_trial(
 
     Args:
         model: a built Keras model; with a `train_step` or `compute_loss` of its own, compiled.
-        train: what it is trained on.
+        train: the training data.
         optimizer: a name or a Keras optimizer; None takes `"adamw"`, or the model's own where it has a `train_step`.
         loss: as in `fit`.
         task: as in `fit`.
@@ -79,10 +79,10 @@ def on_trial(
     if own:
         _check_own(model, loss)
     elif not model.built:
-        checks.refuse("a model to try must be built", model.name, "Call it once on a batch of inputs.")
+        checks.refuse("a model for a dry run must be built", model.name, "Call it once on a batch of inputs.")
     check_dataset_fits(model, train)
     replaced = dict(optimizers_of(model)) if own else {}
-    subject = model if own else _second(model)
+    trained = model if own else _model_over_same_layers(model)
     try:
         for name, each in replaced.items():
             setattr(model, name, fresh_optimizer(each if optimizer is None else optimizer))
@@ -90,14 +90,14 @@ def on_trial(
             objective, _ = objective_of(task_of(task, train), model, loss, ())
             check_labels(objective, (), model, train)
             check_from_logits(objective, model, train.spec[0])
-            subject.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
-        step = train_steps.make_train_step(subject, None)
-        # Tracing makes every variable that a step changes, without a step.
+            trained.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
+        step = train_steps.make_train_step(trained, None)
+        # Tracing creates every variable that a step changes, without a step.
         step.get_concrete_function(tf.data.IteratorSpec(train.batches(1).element_spec))
-        if not subject.trainable_weights:
+        if not trained.trainable_weights:
             checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
-        with _restoring([*subject.variables, *subject.metrics_variables]):
-            yield Trial(subject, step)
+        with _restoring_variables([*trained.variables, *trained.metrics_variables]):
+            yield DryRun(trained, step)
     finally:
         for name, each in replaced.items():
             setattr(model, name, each)
@@ -108,8 +108,8 @@ def optimizers_of(model: keras.Model) -> Iterator[tuple[str, keras.optimizers.Op
     yield from ((name, each) for name, each in vars(model).items() if isinstance(each, keras.optimizers.Optimizer))
 
 
-class Endless:
-    """Batches of one epoch after the other, as a run gets them."""
+class EpochStream:
+    """Batches of one epoch after another, in the order of a run."""
 
     def __init__(self, train: Dataset, batch_size: int, seed: int = 0, augment: Callable | None = None):
         self.settings = {"batch_size": batch_size, "seed": seed, "shuffle": True, "augment": augment}
@@ -117,23 +117,23 @@ class Endless:
         self._open()
 
     def step(self, step: Callable[[Any], Any]) -> Any:
-        """Returns what `step` makes of the next batch.
+        """Returns the result of `step` on the next batch.
 
         Raises:
             DataError: an epoch holds no batches.
         """
-        # Where the length is known the end is not run into: a step may change variables before it comes to the data.
+        # A known length avoids the end of the data: a step may change variables before it reads its batch.
         if self.read == self.length:
             self._open()
         try:
-            made = step(self.stream)
+            result = step(self.stream)
         except tf.errors.OutOfRangeError:
             if not self.read:
                 raise DataError("the data hold no batches. Check their size, and filters in the pipeline.") from None
             self._open()
             return self.step(step)
         self.read += 1
-        return made
+        return result
 
     def _open(self) -> None:
         self.stream, self.read = iter(self.train.batches(epoch=self.epoch, **self.settings)), 0
@@ -141,7 +141,7 @@ class Endless:
 
 
 @contextmanager
-def _restoring(variables: list[Any]) -> Iterator[None]:
+def _restoring_variables(variables: list[Any]) -> Iterator[None]:
     before = [np.array(each.numpy()) for each in variables]
     try:
         yield
@@ -150,17 +150,17 @@ def _restoring(variables: list[Any]) -> Iterator[None]:
             each.assign(value)
 
 
-def _second(model: keras.Model) -> keras.Model:
+def _model_over_same_layers(model: keras.Model) -> keras.Model:
     call = next(each for each in type(model).__mro__ if "call" in vars(each))
     if not call.__module__.startswith("keras."):
-        return _Stand(model)
+        return _CallWrapper(model)
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def fresh_optimizer(pattern: Any) -> keras.optimizers.Optimizer:
-    """Returns an optimizer with the settings of another, or of a name, and a learning rate of 0 that can be set."""
+    """Returns a new optimizer with the settings of another one or of a name, and a settable learning rate of 0."""
     if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
         return keras.optimizers.LossScaleOptimizer(fresh_optimizer(pattern.inner_optimizer), pattern.initial_scale)
     return make_optimizer(pattern, {"learning_rate": 0.0, "use_ema": False})

@@ -1,4 +1,4 @@
-"""The picture of a `GradientMonitor`: maps of layers over steps."""
+"""Plot of a `GradientMonitor`: maps of layers over steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ FEWEST_DECADES, MOST_DECADES = 3, 12
 
 
 def monitor_figure(steps: Sequence[int], history: Mapping[str, Table], updates: tuple[float, float]) -> Figure:
-    """Returns gradient norm, update ratio and, where units are rectified, dead units, of each layer over the steps.
+    """Returns a figure of gradient norm, update ratio and, with rectifiers, dead units of each layer over the steps.
 
     Args:
-        steps: the updates inspected.
-        history: by measure and layer, a number for each of them.
-        updates: lowest and highest update ratio that are in order; the colours turn at their geometric mean.
+        steps: the inspected updates.
+        history: by measure and layer, a number for each update.
+        updates: lowest and highest healthy update ratio; their geometric mean is the middle of the colours.
     """
     low, high = (max(bound, 1e-12) for bound in updates)
     middle, reach = np.sqrt(low * high), max(10 * np.sqrt(high / low), 10.0)
@@ -46,7 +46,7 @@ def _log_norm(table: Table) -> LogNorm:
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
         return LogNorm(1e-3, 1.0)
-    # Whole decades, and some of them, so that what hardly changes looks so.
+    # Several whole decades, so that small changes look small.
     high = np.ceil(np.log10(values.max()))
     low = np.clip(np.floor(np.log10(values.min())), high - MOST_DECADES, high - FEWEST_DECADES)
     return LogNorm(10.0**low, 10.0**high)
@@ -56,7 +56,7 @@ def _draw(figure: Figure, axes: Axes, steps: Sequence[int], table: Table, panel:
     title, _, norm, colours = panel
     names = list(table)
     values = np.array([table[name] for name in names], np.float64)
-    if isinstance(norm, LogNorm):  # zeros have no logarithm, and are the worst of all
+    if isinstance(norm, LogNorm):  # zeros have no logarithm, and are the worst values
         values = np.clip(values, norm.vmin, norm.vmax)
     image = axes.imshow(values, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
     every = -(-len(names) // MOST_NAMES)

@@ -1,4 +1,4 @@
-"""A learning rate found by trying: one short run in which it rises (Smith 2017, section 3.3)."""
+"""Learning-rate finder: one short run with a rising learning rate (Smith 2017, section 3.3)."""
 
 import math
 import os
@@ -15,29 +15,29 @@ from kerasdl.core.plotting import FAINT, GREY, INK, TRAIN, VALIDATION, dress, ke
 from kerasdl.data import as_dataset
 
 from ..engine.mixed_precision import mixed_precision_scope
-from .dry_run import Endless, on_trial
+from .dry_run import EpochStream, dry_run
 
 DIVERGED = 4.0  # times the lowest smoothed loss
 HALF_WINDOW = 0.25  # decades of the rate
 ENDS = {
     "diverged": "the loss rose to 4 times its lowest",
-    "not finite": "the loss was not finite any more",
+    "not finite": "the loss was no longer finite",
     "finished": "the loss did not rise to 4 times its lowest",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class RateSearch:
-    """What a short run with a rising learning rate showed."""
+    """Loss over the learning rate in a short run, and suggested rates."""
 
     rates: np.ndarray
-    """The rates that were tried, rising, float64 (S,)."""
+    """The rates of the run, rising, float64 (S,)."""
     losses: np.ndarray
     """The loss of each step's batch, float64 (S,)."""
     smoothed: np.ndarray
-    """Its exponential mean, corrected for its start, float64 (S,)."""
+    """Exponential mean of the losses with bias correction, float64 (S,)."""
     steepest: float | None
-    """Where the loss falls fastest over the logarithm of the rate; None where it does not fall."""
+    """Rate at which the loss falls fastest over the logarithm of the rate; None where it does not fall."""
     tenth_of_lowest: float | None
     """A tenth of the rate at which the smoothed loss is lowest; None where it does not fall."""
     ended: str
@@ -45,7 +45,7 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to start with: `steepest`."""
+        """The suggested rate: `steepest`."""
         return self.steepest
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class RateSearch:
         )
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
-        """Returns the loss over the rate, the figures marked; with a path, written there too, such as a .png."""
+        """Returns a figure of the loss over the rate, both rates marked; with a path, writes it there too, as .png."""
         figure = new_figure(6.4, 3.8)
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, ".", color=FAINT, markersize=5, label="single batches")
@@ -69,7 +69,7 @@ class RateSearch:
         if self.steepest is not None:
             mark(axes, self.steepest, f"steepest: {self.steepest:.2g}", VALIDATION)
             mark(axes, self.tenth_of_lowest, f"tenth of lowest: {self.tenth_of_lowest:.2g}", GREY, 0.08)
-        # The rise at the end would press flat what comes before it.
+        # The steep rise at the end would flatten the part before it.
         before = slice(0, int(self.smoothed.argmin()) + 1)
         low, high = self.losses[before].min(), max(self.smoothed[before].max(), self.losses[before].max())
         room = max(high - low, 1e-9)
@@ -95,27 +95,27 @@ def find_learning_rate(
     mixed_precision: str | None = None,
     seed: int = 0,
 ) -> RateSearch:
-    """Trains for some steps while the learning rate rises, and says which rate to train with.
+    """Trains for some steps with a rising learning rate, and suggests a rate to train with.
 
     The rate of step i is `low * (high / low) ** (i / (steps - 1))`. The run ends early where the smoothed loss is over
-    4 times its lowest, or a loss is not finite. Afterwards the model is what it was: weights, statistics of batch
-    norms, random state and what it is compiled with, also after Ctrl-C.
+    4 times its lowest, or a loss is not finite. Afterwards the model is restored, also after Ctrl-C: weights,
+    statistics of batch norms, random state, loss and optimizer.
 
     `steepest` is the middle of the half decade of rates over which a straight line through the smoothed loss falls
-    fastest, looked for up to where the smoothed loss is lowest, less the steps by which the smoothed loss comes late.
-    Both figures are None where the smoothed loss falls by less than single batches differ from it.
+    fastest, up to its lowest point, moved back by the steps by which smoothing delays the loss. Both rates are None
+    where the smoothed loss falls by less than single batches differ from it.
 
-    Source: Smith 2017, https://arxiv.org/abs/1506.01186, section 3.3; the rise by powers, the smoothing and the end at
-    4 times the lowest loss are fastai's practice.
+    Source: Smith 2017, https://arxiv.org/abs/1506.01186, section 3.3; the exponential rise, the smoothing and the end
+    at 4 times the lowest loss are fastai's practice.
 
     Args:
         model: a built Keras model; one whose class has its own `train_step` is compiled, and trains by it.
         train: as in `fit`.
         low: the first rate, above 0.
         high: the last rate, up to 1e6.
-        steps: how many rates, 10 or more.
+        steps: number of rates, 10 or more.
         smoothing: weight of the past in the smoothed loss, from 0 to below 1.
-        batch_size: examples in a batch, for data that comes unbatched; the rate found is one for this size.
+        batch_size: examples in a batch, for data that comes unbatched; the result holds for this size.
         optimizer: a name or a Keras optimizer; None takes `"adamw"`, or those of a model with its own `train_step`.
         loss: as in `fit`.
         task: as in `fit`.
@@ -147,12 +147,12 @@ def find_learning_rate(
     train = as_dataset(train)
     with (
         mixed_precision_scope(model, mixed_precision),
-        on_trial(model, train, optimizer=optimizer, loss=loss, task=task) as trial,
+        dry_run(model, train, optimizer=optimizer, loss=loss, task=task) as session,
     ):
-        batches, losses, smoothed, ended = Endless(train, batch_size, seed), [], [], "finished"
+        batches, losses, smoothed, ended = EpochStream(train, batch_size, seed), [], [], "finished"
         for rate in rates:
-            trial.set_rate(float(rate))
-            value = _loss_of(batches.step(trial.step))
+            session.set_rate(float(rate))
+            value = _loss_of(batches.step(session.step))
             if not math.isfinite(value):
                 ended = "not finite"
                 break
@@ -164,21 +164,21 @@ def find_learning_rate(
     if not losses:
         raise TrainingError("the loss is not finite before any update. Look for NaN in the data and the weights.")
     losses, smoothed, rates = np.array(losses), np.array(smoothed), rates[: len(losses)]
-    return RateSearch(rates, losses, smoothed, *suggested(rates, losses, smoothed, smoothing), ended)
+    return RateSearch(rates, losses, smoothed, *suggested_rates(rates, losses, smoothed, smoothing), ended)
 
 
 def scale_learning_rate(rate: float, batch_size: int, new_batch_size: int, *, rule: str = "linear") -> float:
     """Returns the learning rate for another batch size.
 
     `"linear"` is `rate * new / old`, for SGD with or without momentum (Goyal et al. 2017,
-    https://arxiv.org/abs/1706.02677, section 2.1); with a warm-up, and up to some thousand examples a batch.
-    `"sqrt"` is `rate * sqrt(new / old)`, for Adam and its kin (Malladi et al. 2022, https://arxiv.org/abs/2205.10287,
+    https://arxiv.org/abs/1706.02677, section 2.1); with a warm-up, up to a few thousand examples in a batch.
+    `"sqrt"` is `rate * sqrt(new / old)`, for Adam and similar optimizers (Malladi et al. 2022, https://arxiv.org/abs/2205.10287,
     section 4; Krizhevsky 2014, https://arxiv.org/abs/1404.5997, section 5, has it for the variance of SGD).
 
     Args:
-        rate: what serves `batch_size`, 0 or more.
+        rate: learning rate for `batch_size`, 0 or more.
         batch_size: examples in a batch, 1 or more.
-        new_batch_size: the same for the rate wanted.
+        new_batch_size: examples in a batch for the new rate, 1 or more.
         rule: `"linear"` or `"sqrt"`.
 
     Returns:
@@ -203,10 +203,10 @@ def has_diverged(smoothed: list[float]) -> bool:
     return smoothed[-1] > lowest + (DIVERGED - 1) * abs(lowest)
 
 
-def suggested(
+def suggested_rates(
     rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, smoothing: float
 ) -> tuple[float | None, float | None]:
-    """Returns where the loss falls fastest, and a tenth of the rate where it is lowest; None twice if it does not fall.
+    """Returns the steepest rate, and a tenth of the rate of the lowest loss; None twice where the loss does not fall.
 
     Args:
         rates: (S,), rising.
@@ -221,14 +221,14 @@ def suggested(
         return None, None
     logs = np.log10(rates)
     slopes = []
-    for place in range(lowest + 1):
-        near = np.abs(logs - logs[place]) <= HALF_WINDOW
-        near[max(0, place - 1) : place + 2] = True
+    for index in range(lowest + 1):
+        near = np.abs(logs - logs[index]) <= HALF_WINDOW
+        near[max(0, index - 1) : index + 2] = True
         slopes.append(np.polyfit(logs[near], smoothed[near], 1)[0])
-    place = int(np.argmin(slopes))
-    ages = np.arange(place + 1)
-    late = np.average(ages, weights=smoothing**ages)
-    return float(rates[max(0, round(place - late))]), float(rates[lowest] / 10)
+    index = int(np.argmin(slopes))
+    ages = np.arange(index + 1)
+    delay = np.average(ages, weights=smoothing**ages)
+    return float(rates[max(0, round(index - delay))]), float(rates[lowest] / 10)
 
 
 def _exponential_mean(losses: list[float], smoothing: float) -> float:

@@ -1,4 +1,4 @@
-"""What a training step waits for: its input, the computation, or the host that starts it."""
+"""Step profiler: time of a training step spent on input, on computation and on the host."""
 
 import os
 import time
@@ -16,9 +16,9 @@ from kerasdl.core.plotting import FADED, INK, TRAIN, VALIDATION, dress, keep, ne
 from kerasdl.data import Dataset, as_dataset
 
 from ..engine.mixed_precision import mixed_precision_scope
-from .dry_run import Endless, Trial, on_trial
+from .dry_run import DryRun, EpochStream, dry_run
 
-IN_ONE_CALL = 10
+STEPS_PER_CALL = 10
 ROUNDS = 5
 LARGE_SHARE = 0.25
 SHORT_EPOCH = 10
@@ -33,45 +33,45 @@ COMPUTE_ADVICE = (
 
 @dataclass(frozen=True)
 class StepProfile:
-    """Where the time of a training step goes, in seconds; the best of five rounds taken in turns."""
+    """Times of the parts of a training step in seconds, the best of five alternating rounds."""
 
     batch_size: int
     """Examples in a batch."""
     input_seconds: float
-    """One batch out of the pipeline, with nothing else to do."""
+    """Time of one batch from the pipeline alone."""
     compute_seconds: float
-    """One update on a batch held in memory, one update a call."""
+    """Time of one update on a batch held in memory, with one update in each call."""
     looped_seconds: float
-    """The same with 10 updates in one compiled call: what is left once the host is out of the way."""
+    """Time of one update with 10 updates in one compiled call, that is, with little overhead of the host."""
     step_seconds: float
-    """One update on a batch from the pipeline, as a run makes it."""
+    """Time of one update on a batch from the pipeline, as in a run."""
     verdict: str
     """`"input-bound"`, `"overhead-bound"` or `"compute-bound"`."""
     advice: tuple[str, ...]
-    """What may make it faster, the most promising first."""
+    """Ways to a faster step, the most promising first."""
     bfloat16_gain: float | None
-    """How many times faster this machine multiplies matrices in bfloat16; None where its CPU has no such operation."""
+    """Speed of matrix products in bfloat16 as a multiple of float32; None where the CPU has no such operation."""
 
     @property
     def examples_per_second(self) -> float:
-        """Examples a second, pipeline included."""
+        """Examples per second, pipeline included."""
         return self.batch_size / self.step_seconds
 
     @property
     def input_share(self) -> float:
-        """What a step waits for its input, as a share of the step, from 0 to 1."""
+        """Time that a step waits for its input, as a share of the step, from 0 to 1."""
         return max(0.0, 1 - self.compute_seconds / self.step_seconds)
 
     @property
     def overhead_share(self) -> float:
-        """What the host takes to start each step, as a share of the step, from 0 to 1."""
+        """Time of the host to start a step, as a share of the step, from 0 to 1."""
         return min(1.0, max(0.0, (self.compute_seconds - self.looped_seconds) / self.step_seconds))
 
     def __str__(self) -> str:
         rows = [
             ("input alone", self.input_seconds, ""),
             ("computation alone", self.compute_seconds, ""),
-            (f"  {IN_ONE_CALL} in one call", self.looped_seconds, f"overhead {self.overhead_share:.0%} of a step"),
+            (f"  {STEPS_PER_CALL} in one call", self.looped_seconds, f"overhead {self.overhead_share:.0%} of a step"),
             ("both together", self.step_seconds, f"waiting for input {self.input_share:.0%} of a step"),
         ]
         lines = [f"{name:<20}{1000 * seconds:>10.3g} ms  {note}".rstrip() for name, seconds, note in rows]
@@ -79,7 +79,7 @@ class StepProfile:
         return "\n".join([head, *lines, *(f"- {each}" for each in self.advice)])
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
-        """Returns the times as bars; with a path, written there too, such as a .png."""
+        """Returns a bar chart of the times; with a path, writes it there too, such as a .png."""
         figure = new_figure(7.2, 2.6)
         axes = figure.add_subplot()
         looped = min(self.looped_seconds, self.compute_seconds)
@@ -111,23 +111,23 @@ def profile_step(
     augment: Callable | None = None,
     mixed_precision: str | None = None,
 ) -> StepProfile:
-    """Measures where the time of a training step goes, and says what to do about it.
+    """Measures the parts of a training step, names the bottleneck and suggests remedies.
 
-    Input alone, computation alone and both together are timed in five rounds, in turns, and the best round of each
-    counts, so that other work on the machine disturbs little.
+    Input alone, computation alone and both together are timed in five alternating rounds, and the best round of each
+    counts, which reduces the effect of other work on the machine.
 
-    The verdict is the larger of two shares of a step, if it is a quarter or more: what the step takes beyond
-    computation alone is waiting for input (input-bound); what computation takes beyond the same in calls of ten steps
-    is the host's (overhead-bound). Else the step is compute-bound. On a CPU, preparing the input takes time from the
-    computation even where both go on side by side; that counts as waiting.
+    The verdict is the larger of two shares of a step, where it is a quarter or more. Input-bound: the time of the step
+    beyond computation alone, which is waiting for input. Overhead-bound: the time of computation beyond that in calls
+    of ten steps, which the host takes. Otherwise the step is compute-bound. On a CPU, preparing the input slows the
+    computation even where both run at the same time; that counts as waiting.
 
-    The learning rate is 0, and the model is afterwards what it was, also after Ctrl-C.
+    The learning rate is 0, and the model is restored afterwards, also after Ctrl-C.
 
     Args:
         model: a built Keras model; one whose class has its own `train_step` is compiled, and trains by it.
         train: as in `fit`.
         batch_size: examples in a batch, for data that comes unbatched.
-        steps: how many steps each of the five rounds takes for each figure, 1 or more.
+        steps: steps for each figure in each of the five rounds, 1 or more.
         optimizer: a name or a Keras optimizer; None takes `"adamw"`, or those of a model with its own `train_step`.
         loss: as in `fit`.
         task: as in `fit`.
@@ -152,19 +152,19 @@ def profile_step(
     train = as_dataset(train)
     with (
         mixed_precision_scope(model, mixed_precision),
-        on_trial(model, train, optimizer=optimizer, loss=loss, task=task) as trial,
+        dry_run(model, train, optimizer=optimizer, loss=loss, task=task) as session,
     ):
-        waiting, running = (Endless(train, batch_size, augment=augment) for _ in range(2))
-        size = int(keras.tree.flatten(waiting.step(_next_batch))[0].shape[0])
+        input_stream, step_stream = (EpochStream(train, batch_size, augment=augment) for _ in range(2))
+        size = int(keras.tree.flatten(input_stream.step(_next_batch))[0].shape[0])
         same = iter(train.batches(batch_size).take(1).cache().repeat())
-        times = _measured(_tasks(trial, waiting, running, same), steps)
+        times = _measure_rounds(_tasks(session, input_stream, step_stream, same), steps)
     gain, verdict = bfloat16_gain(), verdict_of(**times)
     advice = _advice(verdict, train, train.steps(batch_size), mixed_precision, gain)
     return StepProfile(size, **times, verdict=verdict, advice=advice, bfloat16_gain=gain)
 
 
 def verdict_of(*, input_seconds: float, compute_seconds: float, looped_seconds: float, step_seconds: float) -> str:
-    """Returns what a step waits for, by the rule that `profile_step` states."""
+    """Returns the bottleneck of a step, by the rule in `profile_step`."""
     waiting = (step_seconds - compute_seconds) / step_seconds
     overhead = (compute_seconds - looped_seconds) / step_seconds
     if max(waiting, overhead) < LARGE_SHARE:
@@ -173,9 +173,9 @@ def verdict_of(*, input_seconds: float, compute_seconds: float, looped_seconds: 
 
 
 def bfloat16_gain() -> float | None:
-    """Returns how many times faster matrices are multiplied in bfloat16 than in float32 on the default device.
+    """Returns the speed of matrix products in bfloat16 as a multiple of float32, on the default device.
 
-    None where the default device is a CPU that has no instruction for it: there it is slower.
+    None where the default device is a CPU without an instruction for it, on which bfloat16 is slower.
     """
     has_gpu = bool(tf.config.list_logical_devices("GPU"))
     if not has_gpu and not {"amx_bf16", "avx512_bf16"} & set(_cpu_flags()):
@@ -191,24 +191,26 @@ def bfloat16_gain() -> float | None:
     return min(times["float32"][1:]) / min(times["bfloat16"][1:])
 
 
-def _tasks(trial: Trial, waiting: Endless, running: Endless, same: Any) -> dict[str, tuple[Callable[[], Any], int]]:
-    """Returns what is timed, and how many steps each call of it makes."""
-    several = _several(trial.step)
+def _tasks(
+    session: DryRun, input_stream: EpochStream, step_stream: EpochStream, same: Any
+) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Returns the functions to time by name, each with the number of steps in one call."""
+    many = _steps_in_one_call(session.step)
     return {
-        "input": (lambda: waiting.step(_next_batch), 1),
-        "compute": (lambda: trial.step(same), 1),
-        "looped": (lambda: several(same), IN_ONE_CALL),
-        "step": (lambda: running.step(trial.step), 1),
+        "input": (lambda: input_stream.step(_next_batch), 1),
+        "compute": (lambda: session.step(same), 1),
+        "looped": (lambda: many(same), STEPS_PER_CALL),
+        "step": (lambda: step_stream.step(session.step), 1),
     }
 
 
-def _measured(tasks: dict[str, tuple[Callable[[], Any], int]], steps: int) -> dict[str, float]:
+def _measure_rounds(tasks: dict[str, tuple[Callable[[], Any], int]], steps: int) -> dict[str, float]:
     rounds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(ROUNDS):
-        for name, (once, made) in tasks.items():
-            calls = -(-steps // made)
-            _timed(once, max(2, calls // 2))  # takes what the pipeline had prepared while the others had their turn
-            rounds[name].append(_timed(once, calls) / (calls * made))
+        for name, (once, steps_per_call) in tasks.items():
+            calls = -(-steps // steps_per_call)
+            _timed(once, max(2, calls // 2))  # uses up the batches prepared while the others were timed
+            rounds[name].append(_timed(once, calls) / (calls * steps_per_call))
     return {f"{name}_seconds": min(times) for name, times in rounds.items()}
 
 
@@ -216,13 +218,13 @@ def _next_batch(stream: Any) -> Any:
     return stream.get_next()
 
 
-def _several(step: Callable) -> Callable:
+def _steps_in_one_call(step: Callable) -> Callable:
     def several(stream):
         def body(count):
             step(stream)
             return (count + 1,)
 
-        return tf.while_loop(lambda count: count < IN_ONE_CALL, body, (tf.constant(0),))
+        return tf.while_loop(lambda count: count < STEPS_PER_CALL, body, (tf.constant(0),))
 
     return tf.function(several, autograph=False, reduce_retracing=True)
 
@@ -230,8 +232,8 @@ def _several(step: Callable) -> Callable:
 def _timed(once: Callable[[], Any], calls: int) -> float:
     started = time.perf_counter()
     for _ in range(calls):
-        made = once()
-    keras.tree.flatten(made)[0].numpy()  # a GPU computes on while the host goes on; reading a value waits for it
+        result = once()
+    keras.tree.flatten(result)[0].numpy()  # reading a value waits for the GPU
     return time.perf_counter() - started
 
 
@@ -265,10 +267,10 @@ def _on_bfloat16(precision: str | None, gain: float | None) -> str:
         return f"It computes in {precision} already."
     if gain is None:
         return "This CPU cannot multiply in bfloat16: mixed precision would slow it down."
-    measured = f"Matrices of {SIDE} are multiplied {gain:.2g} times as fast in bfloat16 here"
+    gain_text = f"Matrices of {SIDE} are multiplied {gain:.2g} times as fast in bfloat16 here"
     if gain < WORTHWHILE:
-        return f"{measured}: mixed precision brings little."
-    return f'{measured}: profile again with mixed_precision="bfloat16".'
+        return f"{gain_text}: mixed precision brings little."
+    return f'{gain_text}: profile again with mixed_precision="bfloat16".'
 
 
 def _cpu_flags() -> list[str]:

@@ -1,9 +1,9 @@
-"""Who trains together, read from the environment that a scheduler gives each process; needs no TensorFlow.
+"""Cluster of workers, read from the environment that a scheduler sets for each process; needs no TensorFlow.
 
 TensorFlow's own resolvers are not used where they fail: `SlurmClusterResolver` divides by the number of GPUs (none on a
-CPU node), sorts hosts by name so that node10 gets the rank of node9, and knows one pair of brackets a name;
+CPU node), sorts hosts by name so that node10 gets the rank of node9, and reads only one pair of brackets in a name;
 `KubernetesClusterResolver` needs the kubernetes package and the right to list pods, and does not know its own index.
-What is found here is written as TF_CONFIG, which `TFConfigClusterResolver` reads.
+The result is written as TF_CONFIG, which `TFConfigClusterResolver` reads.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from kerasdl.core.startup.worker_startup import MULTI_WORKER, VARIABLE
 PORT = 2222
 NO_PROXY = "no_grpc_proxy"
 MOST_HOSTS = 1_000_000
-# Below the ports that systems hand out for outgoing connections. Jobs that share a node have near numbers, and
-# each gets ports of its own for 16 tasks on a node.
+# Below the ports that systems hand out for outgoing connections. Jobs that share a node have similar numbers, and
+# each gets its own ports for 16 tasks on a node.
 JOB_PORTS = range(10_000, 30_000, 16)
 REFUSED_TASKS = {
     "ps": "Parameter servers do not train Keras 3 models. List every process as a worker.",
@@ -30,7 +30,7 @@ REFUSED_TASKS = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers that train together, and which of them this process is.
+    """Addresses of the workers of a cluster, and the index of this process.
 
     Example:
         >>> Cluster(("10.0.0.1:2222", "10.0.0.2:2222"), 1).size
@@ -40,15 +40,15 @@ class Cluster:
     addresses: tuple[str, ...]
     """`host:port` of each worker; the first is the chief."""
     index: int
-    """The place of this process among them."""
+    """Index of this process among them."""
 
     @property
     def size(self) -> int:
-        """How many workers there are."""
+        """Number of workers."""
         return len(self.addresses)
 
     def tf_config(self) -> str:
-        """Returns the text of TF_CONFIG, as TensorFlow reads it.
+        """Returns the text of TF_CONFIG for TensorFlow.
 
         Example:
             >>> Cluster(("10.0.0.1:2222",), 0).tf_config()
@@ -59,9 +59,9 @@ class Cluster:
 
 
 def scheduler_of(environ: Mapping[str, str]) -> str | None:
-    """Returns what placed this process: `"tf_config"`, `"kubernetes"`, `"slurm"`, `"tpu"`, or None for nothing.
+    """Returns the scheduler of this process: `"tf_config"`, `"kubernetes"`, `"slurm"`, `"tpu"`, or None.
 
-    TF_CONFIG comes first, since whoever writes it means it.
+    TF_CONFIG comes first, since it is set on purpose.
 
     Args:
         environ: the environment of the process, such as `os.environ`.
@@ -74,7 +74,7 @@ def scheduler_of(environ: Mapping[str, str]) -> str | None:
         return "tf_config"
     if "KERASDL_WORKERS" in environ:
         return "kubernetes"
-    # A batch script has SLURM_JOB_NODELIST and a PROCID of 0 too, but is alone: only srun makes a step.
+    # A batch script also has SLURM_JOB_NODELIST and a PROCID of 0, but is a single process: only srun starts a step.
     if "SLURM_STEP_NODELIST" in environ and "SLURM_PROCID" in environ:
         return "slurm"
     if environ.get("TPU_NAME") or environ.get("TPU_WORKER_HOSTNAMES"):
@@ -83,7 +83,7 @@ def scheduler_of(environ: Mapping[str, str]) -> str | None:
 
 
 def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
-    """Returns the workers that the environment names; None where it names none, or a TPU.
+    """Returns the cluster in the environment; None where there is none, or a TPU.
 
     Args:
         environ: the environment of the process, such as `os.environ`: TF_CONFIG; or KERASDL_WORKERS,
@@ -91,7 +91,7 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
             KERASDL_PORT chooses the (first) port.
 
     Raises:
-        ArgumentError: the environment contradicts itself, or names tasks that are no workers.
+        ArgumentError: the environment contradicts itself, or names tasks that are not workers.
 
     Example:
         >>> cluster_from({"SLURM_STEP_NODELIST": "gpu[1-2]", "SLURM_PROCID": "1", "KERASDL_PORT": "5000"}).addresses
@@ -103,15 +103,15 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
 
 
 def environment_of(cluster: Cluster, environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns what a process of the cluster needs in its environment beside what it has.
+    """Returns the additional environment variables for a process of the cluster.
 
-    That is TF_CONFIG (left as it is where it is given), the word by which `import kerasdl` joins the others, and
-    the exception of the workers from a proxy: gRPC sends even loopback through `http_proxy`, and workers behind one
-    wait for each other without end.
+    These are TF_CONFIG (unchanged where it is set), the variable that makes `import kerasdl` join the other workers,
+    and a list of hosts reached without a proxy: gRPC sends even loopback through `http_proxy`, and workers behind a proxy
+    wait for each other forever.
 
     Args:
         cluster: the workers.
-        environ: what the process has.
+        environ: the environment of the process.
 
     Example:
         >>> sorted(environment_of(Cluster(("10.0.0.1:2222",), 0), {}))
@@ -125,17 +125,17 @@ def environment_of(cluster: Cluster, environ: Mapping[str, str]) -> dict[str, st
 
 
 def outside_proxy(addresses: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Returns the value of no_grpc_proxy by which gRPC reaches the hosts of some addresses without a proxy."""
+    """Returns the value of no_grpc_proxy with which gRPC reaches the hosts of these addresses without a proxy."""
     excepted = environ.get(NO_PROXY) or environ.get("no_proxy") or ""
     hosts = [address.rpartition(":")[0].strip("[]") for address in addresses]
     return ",".join(dict.fromkeys(filter(None, [*excepted.split(","), *hosts])))
 
 
 def expand_hosts(text: str) -> list[str]:
-    """Returns the names in a SLURM node list, in its order.
+    """Returns the host names in a SLURM node list, in its order.
 
     Args:
-        text: such as `"gpu[001-003,7],rack[0-1]n[2,4],login1"`.
+        text: a node list such as `"gpu[001-003,7],rack[0-1]n[2,4],login1"`.
 
     Raises:
         ArgumentError: a bracket or a range is wrong, or there are more than a million names.
@@ -158,8 +158,8 @@ def expand_hosts(text: str) -> list[str]:
 
 
 def _numbers(text: str, rule: str) -> list[str]:
-    """Expands what stands between brackets; a range has as many digits as its first number."""
-    found: list[str] = []
+    """Returns the numbers between two brackets; a range has as many digits as its first number."""
+    numbers: list[str] = []
     for part in text.split(","):
         ends = part.split("-")
         if len(ends) > 2 or not all(ends):
@@ -167,8 +167,8 @@ def _numbers(text: str, rule: str) -> list[str]:
         first, last = int(ends[0]), int(ends[-1])
         if last < first or last - first >= MOST_HOSTS:
             checks.refuse(rule, f"[{text}]", "A range goes up, over a million numbers at most.")
-        found += [str(number).zfill(len(ends[0])) for number in range(first, last + 1)]
-    return found
+        numbers += [str(number).zfill(len(ends[0])) for number in range(first, last + 1)]
+    return numbers
 
 
 def _tasks_per_node(text: str) -> list[int]:
@@ -192,7 +192,7 @@ def _from_slurm(environ: Mapping[str, str]) -> Cluster:
     if first + max(counts) > 65_536:
         checks.refuse(f"KERASDL_PORT must leave room for {max(counts)} tasks a node below 65536", first)
     addresses = [f"{host}:{first + local}" for host, count in zip(hosts, counts, strict=True) for local in range(count)]
-    cluster = _placed(addresses, environ["SLURM_PROCID"], "SLURM_PROCID")
+    cluster = _cluster_at(addresses, environ["SLURM_PROCID"], "SLURM_PROCID")
     _check_order(environ, cluster, counts)
     return cluster
 
@@ -201,12 +201,12 @@ def _slurm_port(environ: Mapping[str, str]) -> int:
     if "KERASDL_PORT" in environ:
         return _port(environ["KERASDL_PORT"])
     job, step = (_whole(name, environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
-    # Steps of one job that run at once are kept apart by a stride without common divisor.
+    # Simultaneous steps of one job get different ports by a stride without common divisor.
     return JOB_PORTS[(job + 611 * step) % len(JOB_PORTS)]
 
 
 def _check_order(environ: Mapping[str, str], cluster: Cluster, counts: Sequence[int]) -> None:
-    """Refuses a distribution in which a task does not stand where its number says."""
+    """Refuses a distribution in which a task runs on another node than its number says."""
     if "SLURM_NODEID" not in environ:
         return
     node = _whole("SLURM_NODEID", environ["SLURM_NODEID"])
@@ -229,7 +229,7 @@ def _from_kubernetes(environ: Mapping[str, str]) -> Cluster:
         advice = "Set both: the headless Service is the pods' subdomain. See docs/scaling.md."
         checks.refuse("pods find each other as JOB-INDEX.SERVICE, so both names must be known", found, advice)
     port = _port(environ.get("KERASDL_PORT", str(PORT)))
-    return _placed([f"{job}-{worker}.{service}:{port}" for worker in range(workers)], index, "JOB_COMPLETION_INDEX")
+    return _cluster_at([f"{job}-{worker}.{service}:{port}" for worker in range(workers)], index, "JOB_COMPLETION_INDEX")
 
 
 def _from_tf_config(environ: Mapping[str, str]) -> Cluster:
@@ -256,7 +256,7 @@ def _from_tf_config(environ: Mapping[str, str]) -> Cluster:
 
 
 def _tf_config(environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """Returns TF_CONFIG as a dict; None where it is absent or names no cluster, as platforms set it for single jobs."""
+    """Returns TF_CONFIG as a dict; None where it is absent or has no cluster, as for single jobs on some platforms."""
     text = environ.get("TF_CONFIG", "").strip()
     if not text:
         return None
@@ -274,11 +274,11 @@ def _tf_config(environ: Mapping[str, str]) -> dict[str, Any] | None:
     return config if parts[0] else None
 
 
-def _placed(addresses: Sequence[str], index: str, name: str) -> Cluster:
-    place = _whole(name, index)
-    if place >= len(addresses):
-        checks.refuse(f"{name} must be below {len(addresses)}, the number of workers", place)
-    return Cluster(tuple(addresses), place)
+def _cluster_at(addresses: Sequence[str], index: str, name: str) -> Cluster:
+    position = _whole(name, index)
+    if position >= len(addresses):
+        checks.refuse(f"{name} must be below {len(addresses)}, the number of workers", position)
+    return Cluster(tuple(addresses), position)
 
 
 def _whole(name: str, text: Any) -> int:

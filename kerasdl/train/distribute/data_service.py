@@ -1,11 +1,11 @@
-"""Data whose examples other processes decode: tf.data's service, in the order that a seed fixes.
+"""Data service: other processes decode and augment examples, by tf.data's service, in an order fixed by a seed.
 
-As TensorFlow offers it (`tf.data.experimental.service.distribute`), the service gives examples in an order that depends
-on which worker is faster, and sharding by elements lets each worker compute all of them. Here batch b of an epoch is
-always computed by server b mod n, each server has a dispatcher of its own and its answers are taken in turn: what comes
-out are the batches of `Dataset.batches`, bit for bit, whatever the number of servers, also from the middle of an epoch.
+In TensorFlow's own form (`tf.data.experimental.service.distribute`) the order of examples depends on the speed of the
+workers, and sharding by elements makes each worker compute all of them. Here server b mod n always computes batch b of
+an epoch, each server has its own dispatcher, and the client reads the servers in turn. The result is the batches of
+`Dataset.batches`, bit for bit, for any number of servers, also from the middle of an epoch.
 
-The functions that decode and augment travel as a graph, so they must be made of TensorFlow operations.
+The functions that decode and augment are sent as a graph, so they must consist of TensorFlow operations.
 """
 
 import contextlib
@@ -37,22 +37,22 @@ PROTOCOL = "grpc"
 LOOPBACK = "127.0.0.1"
 AHEAD = 2  # batches that each server has ready
 READY = "serving data at "
-# What makes a process a worker of the training, which a data server is not.
+# Variables that make a process a training worker, which a data server is not.
 NOT_INHERITED = (VARIABLE, "TF_CONFIG")
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """Examples that servers decode."""
+    """Inputs, labels and decoder of examples that servers decode."""
 
     inputs: np.ndarray
-    """What `decode` takes, one an example."""
+    """Arguments of `decode`, one for each example."""
     labels: np.ndarray
-    """One label an example."""
+    """One label for each example."""
     decode: Callable
-    """From one of the inputs to an input of the model."""
+    """Function from one of the inputs to an input of the model."""
     addresses: tuple[str, ...]
-    """The servers."""
+    """Addresses of the servers."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +73,7 @@ class ServedDataset(Dataset):
         mix: Callable | None = None,
         share: Share | None = None,
     ) -> tf.data.Dataset:
-        """Returns what `Dataset.batches` returns; decoding and augmenting are the servers' work, mixing is not."""
+        """Returns the batches of `Dataset.batches`; servers decode and augment them, and mixing is done here."""
         checks.at_least("batch_size", batch_size, 1)
         for name, value in {"seed": seed, "epoch": epoch, "start": start}.items():
             checks.at_least(name, value, 0)
@@ -114,15 +114,15 @@ class ServedDataset(Dataset):
             picked = order[mine]
             examples = tf.data.Dataset.from_tensor_slices((source.inputs[picked], source.labels[picked], seeds[mine]))
             decoded = examples.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            _check_travels(decoded, "augment")
+            _check_tensorflow_only(decoded, "augment")
             parts.append(decoded.batch(batch_size).prefetch(AHEAD).apply(_from_server(address)).prefetch(AHEAD))
         turns = tf.data.Dataset.range(servers).repeat()
         merged = tf.data.Dataset.choose_from_datasets(parts, turns, stop_on_empty_dataset=False)
-        # Counted, since a client hears of the end of a server's data only once a second.
+        # Counted, since a client checks for the end of a server's data only once a second.
         return merged.take(-(-len(order) // batch_size))
 
     def fingerprint(self) -> str:
-        """Returns a short digest of labels and a few inputs, by which a run knows its data."""
+        """Returns a short digest of labels and a few inputs, by which a run recognises its data."""
         few = np.unique(np.linspace(0, self.size - 1, FINGERPRINT_EXAMPLES).astype(int))
         parts = [self.source.labels.tobytes(), np.ascontiguousarray(self.source.inputs[few]).tobytes()]
         return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
@@ -143,27 +143,27 @@ def served(
 ) -> Dataset:
     """Returns a dataset whose examples other processes decode and augment, for training that waits for its input.
 
-    `fit` takes it like any `Dataset`: the order of an epoch follows from the seed alone, a killed run goes on in the
-    middle of an epoch, and of several training workers each has its own part of every batch computed, once.
+    `fit` takes it like any `Dataset`: the order of an epoch depends on the seed alone, a killed run continues in the
+    middle of an epoch, and with several training workers each part of a batch is computed once.
 
     Source: https://www.tensorflow.org/api_docs/python/tf/data/experimental/service.
 
     Args:
-        inputs: what `decode` takes, an array with one entry an example, such as paths of files. The servers must
-            reach the files under the same paths. An epoch's entries travel to the servers, up to 2 GB each.
-        labels: an array with one label an example.
-        decode: a function from one entry to an input of the model, of TensorFlow operations alone.
+        inputs: arguments of `decode`, an array with one entry for each example, such as paths of files. The servers
+            must find the files under the same paths. The entries of an epoch are sent to each server, at most 2 GB.
+        labels: an array with one label for each example.
+        decode: function from one entry to an input of the model, made of TensorFlow operations.
         addresses: `host:port` of each server, from `data_servers` or `kerasdl data-service`.
-        name: what messages call it.
-        task: what the labels mean, as in `Dataset.task`.
+        name: name of the data in messages.
+        task: meaning of the labels, as in `Dataset.task`.
         class_names: the name of each class, in the order of the labels.
 
     Returns:
         A Dataset with batches (inputs (B, *shape of a decoded input), labels (B, ...)).
 
     Raises:
-        ArgumentError: an argument breaks its rule, or `decode` holds Python code that cannot travel.
-        DataError: there are no examples, or not as many labels.
+        ArgumentError: an argument breaks its rule, or `decode` contains Python code, which cannot be sent.
+        DataError: there are no examples, or inputs and labels differ in number.
 
     Example:
         >>> data = served(np.arange(6), np.arange(6) % 2, lambda k: tf.one_hot(k, 6), ["node7:5050", "node8:5050"])
@@ -195,18 +195,18 @@ def served(
 
 
 def serve_data(port: int = 5050, host: str | None = None) -> None:
-    """Serves data until the process is ended; prints its address first.
+    """Serves data until the process ends; prints its address first.
 
-    The service has no authentication and listens on every network of the machine: anyone who reaches the ports can have
-    graphs computed. Run it on private networks alone.
+    The service has no authentication and listens on every network of the machine: anyone who reaches the ports can run
+    graphs there. Use it on private networks only.
 
     Args:
-        port: the TCP port, 1024 to 65534; the next one is taken too.
+        port: the TCP port, 1024 to 65534; the next one is used too.
         host: the name under which trainers reach this machine; None takes the machine's own.
 
     Raises:
         ArgumentError: `port` breaks its rule.
-        DataError: a port is taken.
+        DataError: a port is in use.
 
     Example:
         >>> serve_data(80)
@@ -222,16 +222,16 @@ def serve_data(port: int = 5050, host: str | None = None) -> None:
 
 @contextlib.contextmanager
 def data_servers(count: int = 1) -> Iterator[tuple[str, ...]]:
-    """Starts data servers on this machine for the length of a `with` block.
+    """Starts data servers on this machine for the duration of a `with` block.
 
-    If a server dies the process ends with exit code 1 and one line: TensorFlow would wait for it without end. Under
-    `kerasdl launch` and in a folder, training goes on.
+    If a server dies, the process ends with exit code 1 and one line, since TensorFlow would wait for it forever. Under
+    `kerasdl launch`, a run with a folder then continues.
 
     Args:
-        count: how many processes, 1 or more.
+        count: number of processes, 1 or more.
 
     Returns:
-        A context manager that gives `host:port` of each.
+        A context manager that yields `host:port` of each server.
 
     Raises:
         ArgumentError: `count` breaks its rule.
@@ -260,7 +260,7 @@ def data_servers(count: int = 1) -> Iterator[tuple[str, ...]]:
 
 
 def serve_until_orphaned() -> None:
-    """Serves data as a child of `data_servers`: until its parent closes the pipe, or is gone."""
+    """Serves data as a child process of `data_servers`, until the parent closes the pipe or ends."""
     for address in _serving(0, LOOPBACK):
         print(READY + address, flush=True)
         sys.stdin.read()
@@ -268,21 +268,21 @@ def serve_until_orphaned() -> None:
 
 
 def _from_server(address: str) -> Callable:
-    # One server alone and no sharding: the only mode in which the service keeps the order.
+    # One server and no sharding: the only mode in which the service keeps the order.
     service = tf.data.experimental.service
     return service.distribute(service.ShardingPolicy.OFF, f"{PROTOCOL}://{address}", max_outstanding_requests=AHEAD)
 
 
 def _spec_of(decode: Callable, inputs: np.ndarray) -> tf.TensorSpec:
     traced = tf.data.Dataset.from_tensor_slices(inputs[:1]).map(decode)
-    _check_travels(traced, "decode")
+    _check_tensorflow_only(traced, "decode")
     spec = traced.element_spec
     if not isinstance(spec, tf.TensorSpec) or not spec.shape.is_fully_defined():
         checks.refuse("decode must give one tensor of a known shape", spec, "Call tf.ensure_shape at its end.")
     return spec
 
 
-def _check_travels(mapped: tf.data.Dataset, name: str) -> None:
+def _check_tensorflow_only(mapped: tf.data.Dataset, name: str) -> None:
     graph = mapped._map_func.function.graph.as_graph_def()  # no public way to the operations of a pipeline
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     if any("PyFunc" in node.op for node in nodes):
@@ -291,7 +291,7 @@ def _check_travels(mapped: tf.data.Dataset, name: str) -> None:
 
 
 def _serving(port: int, host: str) -> Iterator[str]:
-    """Yields the address of a dispatcher and its one worker, and holds both."""
+    """Yields the address of a dispatcher with one worker, and keeps both alive."""
     service = tf.data.experimental.service
     os.environ[NO_PROXY] = outside_proxy([f"{LOOPBACK}:{port}"], os.environ)
     try:
@@ -313,7 +313,7 @@ def _serving(port: int, host: str) -> Iterator[str]:
 
 def _start_server() -> subprocess.Popen:
     environ = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    environ |= {"CUDA_VISIBLE_DEVICES": ""}  # memory of GPUs is the trainer's
+    environ |= {"CUDA_VISIBLE_DEVICES": ""}  # GPU memory belongs to the training process
     code = "from kerasdl.train.distribute.data_service import serve_until_orphaned as serve; serve()"
     return subprocess.Popen(
         [sys.executable, "-c", code], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

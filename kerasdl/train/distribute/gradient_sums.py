@@ -1,8 +1,8 @@
-"""What stands between gradients and `optimizer.apply` under a strategy: sums over replicas and over parts of a batch.
+"""Gradient sums over replicas and micro-batches, before `optimizer.apply`.
 
-Keras clips before it sums over replicas, knows no uneven parts and accumulates in a way that strategies refuse. So each
-replica weighs its gradients, the sums over replicas are taken here, and the optimizer gets the gradients of the whole
-batch. Its own summing is switched off, by a method of Keras that is not public
+Keras clips before it sums over replicas, does not support uneven parts, and accumulates in a way that strategies
+refuse. So each replica weighs its gradients, they are summed over replicas here, and the optimizer gets the gradients
+of the whole batch. Its own reduction is switched off, by a method of Keras that is not public
 (tests/train/engine/test_keras_internals.py).
 """
 
@@ -21,17 +21,17 @@ from ..optim.optimizers import innermost
 from ..optim.sparse_gradients import sum_repeated_rows
 
 _SUMMING = "_all_reduce_sum_gradients"
-# One buffer for all gradients at once took 280 MiB more in a run of 135 MB of weights, and no less time.
+# A single buffer for all gradients took 280 MiB more in a run of 135 MB of weights, and no less time.
 COMMUNICATION = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=16 * 2**20)
-_CURRENT = threading.local()  # each replica of a MirroredStrategy traces in a thread of its own
+_CURRENT = threading.local()  # each replica of a MirroredStrategy traces in its own thread
 
 
 @contextmanager
 def reductions_by_engine(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
-    """Lets optimizers take gradients that are sums over all replicas already.
+    """Context manager in which optimizers do not reduce gradients over replicas, since the engine did.
 
     Raises:
-        TrainingError: this Keras sums in another way than the one known.
+        TrainingError: this version of Keras reduces in another way.
     """
     inner = [innermost(optimizer) for optimizer in optimizers]
     for optimizer in inner:
@@ -49,20 +49,20 @@ def reductions_by_engine(optimizers: Sequence[keras.optimizers.Optimizer]) -> It
 
 
 def all_reduce_sum(values: Sequence[Any]) -> list[Any]:
-    """Returns the sums over all replicas, None where a value is None; one collective operation for each type."""
+    """Returns the sums over all replicas, None where a value is None, by one collective operation for each dtype."""
     sums, context = list(values), tf.distribute.get_replica_context()
     for dtype in dict.fromkeys(value.dtype for value in values if value is not None):
-        places = [place for place, value in enumerate(values) if value is not None and value.dtype == dtype]
-        # The identity gives a captured tensor the device of the replica, which the reduction asks for.
-        mine = [tf.nest.map_structure(tf.identity, values[place], expand_composites=True) for place in places]
+        indices = [index for index, value in enumerate(values) if value is not None and value.dtype == dtype]
+        # The identity places a captured tensor on the device of the replica, as the reduction requires.
+        mine = [tf.nest.map_structure(tf.identity, values[index], expand_composites=True) for index in indices]
         reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, mine, COMMUNICATION)
-        for place, value in zip(places, reduced, strict=True):
-            sums[place] = value
+        for index, value in zip(indices, reduced, strict=True):
+            sums[index] = value
     return sums
 
 
 def scale_gradient(gradient: Any, factor: tf.Tensor | None) -> Any:
-    """Returns a gradient times a number; None stays None, and slices stay slices."""
+    """Returns a gradient times a number; None stays None, and IndexedSlices stay slices."""
     if gradient is None or factor is None:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
@@ -71,7 +71,7 @@ def scale_gradient(gradient: Any, factor: tf.Tensor | None) -> Any:
 
 
 def add_gradients(first: Sequence[Any] | None, second: Sequence[Any]) -> list[Any]:
-    """Returns the sums of two lists of gradients, of which the first may be missing."""
+    """Returns the sums of two lists of gradients; the first may be None."""
     if first is None:
         return list(second)
     pairs = zip(first, second, strict=True)
@@ -88,7 +88,7 @@ class GradientAccumulator:
 
     @contextmanager
     def part(self, number: int, factor: tf.Tensor | None) -> Iterator[None]:
-        """Takes what is applied inside the block as the gradients of one part, times a factor."""
+        """Context manager that collects the gradients applied inside it as those of one part, times a factor."""
         self.number, self.factor = number, factor
         self.applied.clear()
         _CURRENT.accumulator = self
@@ -97,14 +97,14 @@ class GradientAccumulator:
         finally:
             _CURRENT.accumulator = None
 
-    def take(self, optimizer: keras.optimizers.Optimizer, apply: Any, gradients: Sequence, variables: Any) -> None:
-        """Adds gradients up; applies the sum once the last part is in."""
+    def add(self, optimizer: keras.optimizers.Optimizer, apply: Any, gradients: Sequence, variables: Any) -> None:
+        """Adds gradients of an optimizer; applies the sum after the last part."""
         key = id(optimizer)
         if self.parts > 1 and key in self.applied:
             checks.refuse("accumulation needs a train_step that applies each optimizer once", type(optimizer).__name__)
         if self.parts > 1 and self.applied and not self.gradients_first:
-            # Sums are applied in the last part alone: the gradients of earlier parts would not see the first update.
-            rule = "accumulation needs a train_step that makes one update, or takes all gradients before the first"
+            # Sums are applied in the last part only: the gradients of earlier parts would not include the first update.
+            rule = "accumulation needs a train_step that makes one update, or computes all gradients before the first"
             hint = "If it does, make the model a Trainer with gradients_first = True in its class."
             checks.refuse(rule, f"a second one, by {type(optimizer).__name__}", hint)
         self.applied.add(key)
@@ -117,13 +117,13 @@ class GradientAccumulator:
 
     @property
     def pending(self) -> list[Any]:
-        """What the parts so far came to, for the next part to wait for."""
+        """Sums of the parts so far, for which the next part waits."""
         return [value for total in self.totals.values() for value in total if value is not None]
 
 
 @contextmanager
 def accumulating_gradients(optimizers: Sequence[keras.optimizers.Optimizer]) -> Iterator[None]:
-    """Sends what a `train_step` applies through the `GradientAccumulator` at work, for the time of the block."""
+    """Context manager in which `optimizer.apply` passes gradients to the current `GradientAccumulator`."""
     for optimizer in optimizers:
         optimizer.apply = _accumulating_apply(optimizer, optimizer.apply)
     try:
@@ -134,10 +134,10 @@ def accumulating_gradients(optimizers: Sequence[keras.optimizers.Optimizer]) -> 
 
 
 def _accumulating_apply(optimizer: keras.optimizers.Optimizer, apply: Any) -> Any:
-    def take(grads, trainable_variables=None):
+    def accumulate(grads, trainable_variables=None):
         accumulator = getattr(_CURRENT, "accumulator", None)
         if accumulator is None:
             return apply(grads, trainable_variables)
-        return accumulator.take(optimizer, apply, grads, trainable_variables)
+        return accumulator.add(optimizer, apply, grads, trainable_variables)
 
-    return take
+    return accumulate

@@ -1,4 +1,4 @@
-"""The replicas and workers of one run: whose part of the data, what is built in the scope, what all start from."""
+"""Replicas and workers of one run: shares of the data, variables in the scope, and initial values from the chief."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from .workers import Workers, broadcast_variables
 
 
 class TrainingWarning(UserWarning):
-    """Says that a run does not do what is expected of it, though it can go on.
+    """Warning that a run differs from what its user may expect, though it can continue.
 
     Example:
         >>> issubclass(TrainingWarning, UserWarning)
@@ -29,7 +29,7 @@ class TrainingWarning(UserWarning):
 
 
 class ReplicaContext:
-    """What a strategy means for a run; `strategy` is None where one device computes."""
+    """Replicas, workers and scope of a strategy in one run; `strategy` is None where one device computes."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = None if strategy is strategies.plain() else strategy
@@ -40,29 +40,29 @@ class ReplicaContext:
         self.coordinator = self.workers or Coordinator()
 
     def scope(self) -> AbstractContextManager:
-        """Returns the scope in which variables are made."""
+        """Returns the scope in which variables must be created."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def check(self, batch_size: int, data: Dataset) -> None:
-        """Refuses a batch that leaves replicas without an example."""
+    def check_batch_size(self, batch_size: int, data: Dataset) -> None:
+        """Refuses a batch size with fewer examples than replicas."""
         sizes = data.sizes(batch_size)
         least = batch_size if sizes is None or data.sampler is None else int(sizes.min())
         if self.num_replicas > least and not data.foreign:
             checks.refuse(f"batch_size must be at least {self.num_replicas}, the number of replicas", least)
 
     def check_lengths(self, length: int | None) -> None:
-        """Refuses data of which one worker has more batches than another: they would wait for each other."""
+        """Refuses data with unequal numbers of batches on the workers, which would then wait for each other."""
         lengths = self.coordinator.all_gather(-1 if length is None else length)
         if len(set(lengths)) > 1:
             raise DataError(f"all workers must have as many batches; they have {lengths}. Cut the longer ones.")
 
     def check_callbacks(self, callbacks: Sequence) -> None:
-        """Refuses what would give one worker other weights than the rest."""
+        """Refuses callbacks that would give one worker other weights than the rest."""
         if self.workers is not None and any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
-            checks.refuse("several workers go on by RunConfig(folder=...)", "BackupAndRestore", "Leave it out.")
+            checks.refuse("several workers resume by RunConfig(folder=...)", "BackupAndRestore", "Leave it out.")
 
     def share(self, data: Dataset) -> Share | None:
-        """Returns which parts of each batch of some data this process computes; None for whole batches."""
+        """Returns the parts of each batch that this process computes; None for whole batches."""
         if self.strategy is None:
             return None
         local = self.num_replicas if self.workers is None else self.workers.local_replicas
@@ -70,11 +70,11 @@ class ReplicaContext:
             return Share(0, local, local)
         return Share(self.workers.index * local, local, self.num_replicas)
 
-    def build(self, model: keras.Model, element_spec: Any) -> None:
-        """Makes the variables of metrics and losses in the scope, where a step could not."""
+    def build_metrics(self, model: keras.Model, element_spec: Any) -> None:
+        """Creates the variables of metrics and losses in the scope, which a step under a strategy cannot."""
         loss, is_trainer = getattr(model, "loss", None), isinstance(model, Trainer)
         if not has_call(model) or (is_trainer and loss is None and has_own_train_step(model)):
-            return  # a model that trains by its step alone makes them itself
+            return  # the step of such a model creates them itself
         batch = tf.nest.map_structure(_zeros, element_spec[0][0])
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         with self.scope(), keras.StatelessScope():
@@ -85,7 +85,7 @@ class ReplicaContext:
                 model.compute_metrics(x, y, outputs, weight)
 
     def broadcast_variables(self, weights: Sequence, extras: Sequence) -> None:
-        """Lets all workers start from the chief's values."""
+        """Assigns the chief's values to the variables of all workers."""
         if self.workers is not None:
             values = [variable.value for variable in [*weights, *extras]]
             broadcast_variables(
@@ -94,10 +94,10 @@ class ReplicaContext:
 
     @contextmanager
     def reporting_lost_workers(self) -> Iterator[None]:
-        """Says in our words that another worker is gone, for which a collective operation fails.
+        """Context manager that reports the loss of another worker, for which a collective operation fails.
 
         Raises:
-            TrainingError: one is.
+            TrainingError: another worker is gone.
         """
         try:
             yield
@@ -106,11 +106,11 @@ class ReplicaContext:
                 raise
             raise TrainingError(
                 f"another worker is gone ({str(error.message).splitlines()[0]}). Start all workers again: a run with a "
-                "folder goes on from its last checkpoint; `kerasdl launch` does so by itself."
+                "folder continues from its last checkpoint; `kerasdl launch` restarts them itself."
             ) from error
 
     def warn_about_batch_norms(self, model: keras.Model) -> None:
-        """Warns once of batch norms that each replica computes for itself."""
+        """Warns once about batch norms without synchronisation over replicas."""
         if self.num_replicas == 1:
             return
         norms = [
@@ -128,7 +128,7 @@ class ReplicaContext:
 
 
 def _is_sharded_already(data: Dataset) -> bool:
-    """Returns whether a foreign pipeline gives each worker its own batches, which TensorFlow's option says."""
+    """Returns whether TensorFlow's options of a foreign pipeline say that each worker gets its own batches."""
     if not data.foreign:
         return False
     policy = data.source.options().experimental_distribute.auto_shard_policy

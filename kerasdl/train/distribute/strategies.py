@@ -1,4 +1,4 @@
-"""Where a run computes: one device, several in a process, several processes, a TPU, all of tf.distribute."""
+"""Distribution strategies by name: one device, several in a process, several processes, or a TPU (tf.distribute)."""
 
 import functools
 import os
@@ -16,35 +16,35 @@ from .clusters import cluster_from, environment_of, scheduler_of
 
 REFUSED = {
     "parameter_server": "Keras 3 does not train under ParameterServerStrategy. Use 'multi_worker'.",
-    "central_storage": "CentralStorageStrategy is an experiment that TensorFlow left. Use 'mirrored'.",
+    "central_storage": "CentralStorageStrategy is an experiment that TensorFlow abandoned. Use 'mirrored'.",
 }
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
-    """Returns the tf.distribute strategy of a name, the same one each time.
+    """Returns the tf.distribute strategy of a name, the same object on every call.
 
-    `fit` takes names and strategies alike, in `RunConfig(strategy=...)`; models may be built in its `scope()` or not.
+    `fit` takes names and strategies in `RunConfig(strategy=...)`; models may be built inside or outside its `scope()`.
 
-    | name | what |
+    | name | devices |
     |---|---|
     | `"auto"` | the workers of this process's cluster; else all GPUs, where there are 2 or more; else one device |
     | `"cpu"`, `"gpu"` | that one device |
     | `"mirrored"` | all GPUs of this process, or all logical CPUs where there is no GPU |
     | `"multi_worker"` | all workers of TF_CONFIG, SLURM or a Kubernetes indexed Job (see docs/scaling.md) |
-    | `"tpu"` | the TPU that the environment names; tested against fakes alone |
+    | `"tpu"` | the TPU that the environment names; tested only against fakes |
 
     Source: https://www.tensorflow.org/guide/distributed_training.
 
     Args:
-        name: one of those.
+        name: a name of the table.
 
     Returns:
-        The strategy; tf.distribute's default one where one device is all there is.
+        The strategy; tf.distribute's default one where there is one device.
 
     Raises:
-        ArgumentError: one of TensorFlow's that is not trained under here, or not the devices for it.
-        UnknownNameError: no such strategy.
-        TrainingError: it is too late for this process to join others.
+        ArgumentError: the strategy is one that is not supported, or its devices are missing.
+        UnknownNameError: there is no such strategy.
+        TrainingError: it is too late for this process to join the other workers.
 
     Example:
         >>> strategy("cpu").num_replicas_in_sync
@@ -56,11 +56,11 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 
 def check_strategy(source: Any) -> Any:
-    """Returns a name or a strategy that `fit` can train under.
+    """Returns a name or a strategy that `fit` supports.
 
     Raises:
-        ArgumentError: it is none.
-        UnknownNameError: it is a name of none.
+        ArgumentError: the value is neither, or a strategy that is not supported.
+        UnknownNameError: there is no strategy of this name.
     """
     if source is None:
         return source
@@ -80,7 +80,7 @@ def check_strategy(source: Any) -> Any:
 
 
 def strategy_for(model: keras.Model, source: Any) -> tf.distribute.Strategy:
-    """Returns the strategy under which a model trains: that in whose scope it was built, else the one asked for.
+    """Returns the strategy for a model: the one in whose scope it was built, else the requested one.
 
     Raises:
         ArgumentError: the two differ, or keras.distribution is on.
@@ -94,15 +94,15 @@ def strategy_for(model: keras.Model, source: Any) -> tf.distribute.Strategy:
     own = model.distribute_strategy
     if own is plain():
         return plain() if source is None else strategy(source) if isinstance(source, str) else source
-    given = source if isinstance(source, tf.distribute.Strategy) else None
-    if given not in (None, own):
-        checks.refuse("a model that was built in the scope of a strategy must train under it", type(given).__name__)
+    requested = source if isinstance(source, tf.distribute.Strategy) else None
+    if requested not in (None, own):
+        checks.refuse("a model that was built in the scope of a strategy must train under it", type(requested).__name__)
     return check_strategy(own)
 
 
 @functools.cache
 def plain() -> tf.distribute.Strategy:
-    """Returns tf.distribute's default strategy, which changes nothing, whatever scope the caller is in."""
+    """Returns tf.distribute's default strategy for one device, whatever scope the caller is in."""
     with futures.ThreadPoolExecutor(1) as elsewhere:  # a scope belongs to a thread
         return elsewhere.submit(tf.distribute.get_strategy).result()
 
@@ -150,7 +150,7 @@ def _multi_worker() -> tf.distribute.Strategy:
         advice = "Start the program with `kerasdl launch --workers 2 -- python train.py`, or set TF_CONFIG."
         checks.refuse("strategy 'multi_worker' needs a cluster in the environment", None, advice)
     os.environ.update(environment_of(cluster, os.environ))
-    os.environ.pop(worker_startup.VARIABLE, None)  # the processes that this one starts are no workers
+    os.environ.pop(worker_startup.VARIABLE, None)  # child processes of a worker are not workers
     return worker_startup.joined()
 
 

@@ -1,7 +1,8 @@
-"""The processes that train together, as the loop sees them: who writes, and what all of them do at the same step.
+"""Coordination of the workers of a MultiWorkerMirroredStrategy: reduced requests, gathered and broadcast values.
 
-Workers must call the same collective operations in the same order. What one alone knows (a signal, the time, what a
-callback answered) is a wish: it travels with the sums of the next step, and all act on it after the same step.
+Workers must call the same collective operations in the same order. An event in one worker (a signal, the time, the
+answer of a callback) becomes a `Request`: it is reduced with the gradients of the next step, and all workers act on it
+after the same step.
 """
 
 import functools
@@ -21,7 +22,7 @@ _ALL = tuple(Request)
 class Workers(Coordinator):
     """One of the workers of a MultiWorkerMirroredStrategy."""
 
-    KEY = "wishes"
+    KEY = "worker_requests"
 
     def __init__(self, strategy: tf.distribute.Strategy):
         resolver = strategy.cluster_resolver
@@ -35,53 +36,53 @@ class Workers(Coordinator):
         self._sum = tf.function(functools.partial(self._summed), autograph=False)
 
     def requests_after_step(self, values: Mapping[str, Any], own: Request) -> Request:
-        requests_after_step = _to_request(np.max(np.atleast_2d(values[self.KEY].numpy()), axis=0))
-        pending = own & ~requests_after_step
+        requests = _to_request(np.max(np.atleast_2d(values[self.KEY].numpy()), axis=0))
+        pending = own & ~requests
         if pending != self.pending:
             self.request_vector.assign(_to_vector(pending))
             self.pending = pending
-        return requests_after_step
+        return requests
 
     def all_reduce_requests(self, own: Request) -> Request:
-        requests_after_step = _to_request(self._sum(tf.constant(_to_vector(own | self.pending), tf.float64)).numpy())
+        requests = _to_request(self._sum(tf.constant(_to_vector(own | self.pending), tf.float64)).numpy())
         self.request_vector.assign(_to_vector(NO_REQUEST))
         self.pending = NO_REQUEST
-        return requests_after_step
+        return requests
 
     def all_gather(self, number: float) -> Sequence[float]:
-        mine = np.zeros(self.size)
-        mine[self.index] = number
-        return (self._sum(tf.constant(mine)).numpy() / self.local_replicas).tolist()
+        own_values = np.zeros(self.size)
+        own_values[self.index] = number
+        return (self._sum(tf.constant(own_values)).numpy() / self.local_replicas).tolist()
 
     def broadcast_from_chief(self, value: Any) -> Any:
         text = json.dumps(value).encode() if self.chief else b""
-        letters = np.zeros(round(max(self.all_gather(len(text)))))
-        letters[: len(text)] = list(text)
-        total = self._sum(tf.constant(letters)).numpy() / self.local_replicas
+        encoded = np.zeros(round(max(self.all_gather(len(text)))))
+        encoded[: len(text)] = list(text)
+        total = self._sum(tf.constant(encoded)).numpy() / self.local_replicas
         return json.loads(bytes(np.rint(total).astype(np.uint8)))
 
     def _summed(self, value: tf.Tensor) -> tf.Tensor:
-        total = self.strategy.run(lambda mine: all_reduce_sum([mine])[0], args=(value,))
+        total = self.strategy.run(lambda own_values: all_reduce_sum([own_values])[0], args=(value,))
         return self.strategy.experimental_local_results(total)[0]
 
 
 def broadcast_variables(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> None:
-    """Gives the variables of all replicas the values that the first replica of the chief has."""
+    """Assigns the values of the first replica of the chief to the variables of all replicas."""
 
-    def take():
+    def receive():
         context = tf.distribute.get_replica_context()
         is_first = tf.equal(tf.convert_to_tensor(context.replica_id_in_sync_group), 0)
-        mine = [tf.cast(variable, _carrier(variable)) for variable in variables]
-        sent = [tf.where(is_first, value, tf.zeros_like(value)) for value in mine]
+        own_values = [tf.cast(variable, _reduction_dtype(variable)) for variable in variables]
+        sent = [tf.where(is_first, value, tf.zeros_like(value)) for value in own_values]
         for variable, value in zip(variables, all_reduce_sum(sent), strict=True):
             variable.assign(tf.cast(value, variable.dtype))
 
     if variables:
-        tf.function(functools.partial(strategy.run, take), autograph=False)()
+        tf.function(functools.partial(strategy.run, receive), autograph=False)()
 
 
-def _carrier(variable: tf.Variable) -> tf.DType:
-    # Collectives know no unsigned and no 16-bit numbers; float64 holds every count and seed exactly.
+def _reduction_dtype(variable: tf.Variable) -> tf.DType:
+    # Collectives have no unsigned and no 16-bit types; float64 holds every count and seed exactly.
     return variable.dtype if variable.dtype in (tf.float32, tf.float64) else tf.float64
 
 
@@ -90,7 +91,7 @@ def _to_vector(wishes: Request) -> np.ndarray:
 
 
 def _to_request(vector: np.ndarray) -> Request:
-    found = NO_REQUEST
+    requests = NO_REQUEST
     for request, value in zip(_ALL, vector, strict=True):
-        found |= request if value > 0 else NO_REQUEST
-    return found
+        requests |= request if value > 0 else NO_REQUEST
+    return requests

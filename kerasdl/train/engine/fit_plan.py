@@ -21,8 +21,8 @@ from ..objectives.label_checks import check_labelled, check_labels
 from ..objectives.label_forms import output_shape, resolved_crossentropy
 from ..objectives.loss_and_metrics import (
     check_outputs,
-    check_parts,
     check_scales,
+    check_split_batches,
     monitor_of,
     objective_of,
     task_of,
@@ -99,7 +99,7 @@ def make_plan(
         check_scales(loss, metrics, net, model_outputs, sample)
         for data in (train, *([] if validation is None else [validation])):
             check_weights(data, model_outputs)
-    check_parts(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
+    check_split_batches(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
     if own_train_step:
         _check_own_step(model, config, loss, validation)
     elif not own_objective:

@@ -22,7 +22,7 @@ from ..loop.state import Figures, Run, State
 from ..loop.steps_per_execution import timed
 from ..objectives.class_weights import class_weights_of
 from ..objectives.input_checks import check_finite
-from ..objectives.loss_and_metrics import mixes_classes
+from ..objectives.loss_and_metrics import makes_soft_labels
 from ..optim import schedules
 from ..optim.optimizers import innermost, schedule_of
 from ..trainer import Trainer, has_call, owned_by_optimizers
@@ -51,7 +51,7 @@ class FitState(State):
         self.model, self.train, self.validation, self.config = model, train, validation, config
         self.replica_context = ReplicaContext(strategy)
         self.coordinator, self.large, self.seekable = self.replica_context.coordinator, {}, train.seekable
-        self.replica_context.check(config.batch_size, train)
+        self.replica_context.check_batch_size(config.batch_size, train)
         self.validation_batches = None
         if validation is not None:
             self.validation_batches = validation.batches(
@@ -77,7 +77,7 @@ class FitState(State):
         optimizers = [optimizer for optimizer, _ in self.optimizers_by_role.values()]
         with contextlib.ExitStack() as stack:
             if self.replica_context.strategy is not None:
-                self.replica_context.build(self.model, self.batches(0, 0).element_spec)
+                self.replica_context.build_metrics(self.model, self.batches(0, 0).element_spec)
                 stack.enter_context(reductions_by_engine(optimizers))
             self._build_optimizers()
             self._make_averages()
@@ -133,7 +133,7 @@ class FitState(State):
         return train_steps.StepOptions(
             class_weights=class_weights_of(config.class_weights, getattr(model, "loss", None), model, self.train),
             own_train_step=self.own_train_step,
-            soft_labels=mixes_classes(config, self.train),
+            soft_labels=makes_soft_labels(config, self.train),
             micro_batches=config.accumulation,
             jit_compile=bool(jit) and self.replica_context.strategy is None,
             forward=self.forward,
@@ -266,7 +266,7 @@ class FitState(State):
         return {f"val_{name}": value for name, value in figures.items()}
 
     def _averaging(self) -> list[tuple[keras.optimizers.Optimizer, Sequence]]:
-        """Returns the optimizers whose weight averages are the evaluation weights; a trainer's by their own settings."""
+        """Returns the optimizers whose weight averages are the evaluation weights; a trainer's by own settings."""
         if isinstance(self.model, Trainer):
             return [pair for pair in self.optimizers_by_role.values() if innermost(pair[0]).use_ema]
         return [(self.model.optimizer, self.model.trainable_weights)] if self.config.ema else []

@@ -1,4 +1,4 @@
-"""Cross-validation: a run for each fold, and what all examples got while they were held out."""
+"""Cross-validation: one run for each fold, and predictions for all examples while they were held out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What the folds came to."""
+    """Figures and predictions of all folds."""
 
     figures: tuple[Mapping[str, float], ...]
     """The figures of each fold."""
     predictions: np.ndarray | None
-    """What each example got while it was held out, in the order of the data; None where runs predict nothing."""
+    """Predictions for held-out examples in the order of the data; None where the runs return none."""
 
     def interval(self, name: str, confidence: float = 0.95) -> Interval:
         """Returns the mean of a figure over the folds, with Student's interval.
 
-        Folds share training data, so that the interval is too narrow (Bengio and Grandvalet 2004): read it as spread.
+        Folds share training data, so the interval is too narrow (Bengio and Grandvalet 2004): use it as a spread.
 
         Raises:
             ArgumentError: there is no such figure.
@@ -44,25 +44,25 @@ def cross_validate(
     stratified: bool = True,
     seed: int = 0,
 ) -> CrossValidation:
-    """Calls `run` once for each fold, with the data outside and inside it.
+    """Calls `run` once for each fold, with the data outside and inside the fold.
 
-    The folds are scikit-learn's own, shuffled by the seed.
+    scikit-learn makes the folds, shuffled by the seed.
 
     Args:
-        run: takes (x, y) to train on, (x, y) held out, and the fold's number; gives a dict of figures, or a pair of
-            a dict and an array of predictions for what was held out. It makes its model anew; before each call
-            `kerasdl.set_seed(seed)` is called.
+        run: function of (x, y) for training, (x, y) held out, and the number of the fold. It builds a new model and
+            returns a dict of figures, or a pair of a dict and an array of predictions for the held-out examples.
+            `kerasdl.set_seed(seed)` is called before each call.
         data: inputs and labels, arrays of one length.
         folds: 2 or more.
-        stratified: whether each fold has the classes in the shares of the whole; labels are then whole numbers.
-        seed: of the folds and of each run.
+        stratified: whether each fold has the class shares of all data; labels must then be integers.
+        seed: seed of the folds and of each run.
 
     Returns:
         The figures of each fold, and the predictions in the order of the data.
 
     Raises:
-        ArgumentError: an argument breaks its range, the folds give different figures, or predictions for only some of
-            the examples.
+        ArgumentError: an argument breaks its range, the folds return different figures, or only some
+            return predictions.
 
     Example:
         >>> x, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
@@ -78,24 +78,26 @@ def cross_validate(
     for fold, (rest, held) in enumerate(split(labels, folds, stratified, seed)):
         set_seed(seed)
         result = run((inputs[rest], labels[rest]), (inputs[held], labels[held]), fold)
-        found, given = result if isinstance(result, tuple) else (result, None)
-        figures.append({name: float(value) for name, value in found.items()})
+        fold_figures, fold_predictions = result if isinstance(result, tuple) else (result, None)
+        figures.append({name: float(value) for name, value in fold_figures.items()})
         if figures[0].keys() != figures[-1].keys():
             checks.refuse(f"every fold must give the figures {tuple(figures[0])}", tuple(figures[-1]))
-        if given is not None and len(given) != len(held):
-            checks.refuse(f"fold {fold} must give a prediction for each of its {len(held)} examples", len(given))
-        predictions.append((held, given))
+        if fold_predictions is not None and len(fold_predictions) != len(held):
+            checks.refuse(
+                f"fold {fold} must give a prediction for each of its {len(held)} examples", len(fold_predictions)
+            )
+        predictions.append((held, fold_predictions))
     return CrossValidation(tuple(figures), _in_order(predictions))
 
 
 def _in_order(predictions: Sequence[tuple[np.ndarray, Any]]) -> np.ndarray | None:
-    places, given = zip(*predictions, strict=True)
-    missing = [fold for fold, each in enumerate(given) if each is None]
-    if len(missing) == len(given):
+    indices, parts = zip(*predictions, strict=True)
+    missing = [fold for fold, each in enumerate(parts) if each is None]
+    if len(missing) == len(parts):
         return None
     if missing:
         checks.refuse("where one fold gives predictions, all must", dict.fromkeys(missing))
-    return np.concatenate([np.asarray(each) for each in given])[np.argsort(np.concatenate(places))]
+    return np.concatenate([np.asarray(each) for each in parts])[np.argsort(np.concatenate(indices))]
 
 
 def split(labels: np.ndarray, folds: int, stratified: bool, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The picture of a sweep: a row a setting, with its mean, its interval and its single seeds."""
+"""Plot of a sweep: one row for each setting, with mean, interval and single seeds."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ WIDEST, MOST_LINES = 38, 3
 
 
 def sweep_figure(name: str, confidence: float, cells: Sequence[Any]) -> Figure:
-    """Returns mean, interval and seeds of each cell, the mean of the first as an upright line.
+    """Returns a figure of mean, interval and seeds of each cell, with the mean of the first as a vertical line.
 
     Args:
-        name: what was measured.
-        confidence: of the intervals.
+        name: name of the measured figure.
+        confidence: confidence of the intervals.
         cells: `Cell`s, drawn from top to bottom.
     """
     labels = [_wrapped(cell.label) for cell in cells]
@@ -52,7 +52,7 @@ def _draw(axes, row: int, cell: Any) -> None:
             "every run failed", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=GREY, fontsize=9
         )
         return
-    # Below the mean, so that it hides none.
+    # Below the mean, which would hide some.
     axes.plot(values, np.full(len(values), row + 0.22), "o", color=FADED, markersize=4.5, zorder=2)
     interval = cell.interval
     if interval.low is not None:

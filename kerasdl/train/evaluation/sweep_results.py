@@ -1,4 +1,4 @@
-"""What a sweep came to: means over seeds, how sure they are, and the differences to the first cell."""
+"""Sweep results: means over seeds with confidence intervals, and differences to the first cell."""
 
 import json
 import math
@@ -19,28 +19,28 @@ from .sweep_plots import sweep_figure
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and where Student's t puts the true one."""
+    """Mean with its confidence interval by Student's t."""
 
     mean: float
     """The mean."""
     deviation: float | None
     """Standard deviation of the values, with n - 1; None for a single one."""
     low: float | None
-    """Lower end of the interval; None for a single value, of which nothing is known."""
+    """Lower end of the interval; None for a single value."""
     high: float | None
-    """Upper end."""
+    """Upper end of the interval; None for a single value."""
     n: int
-    """How many values there are."""
+    """Number of values."""
 
 
 def interval_of(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Returns the mean of values and its interval, mean -+ t(n - 1) * deviation / sqrt(n); None for no values.
+    """Returns the mean of values with its interval, mean -+ t(n - 1) * deviation / sqrt(n); None for no values.
 
     Source: Student 1908, The probable error of a mean.
 
     Args:
-        values: independent measurements of one thing.
-        confidence: share of such intervals that hold the true mean where the values are normally distributed.
+        values: independent measurements of one quantity.
+        confidence: share of such intervals that contain the true mean, for normally distributed values.
     """
     n = len(values)
     if n == 0:
@@ -55,50 +55,50 @@ def interval_of(values: Sequence[float], confidence: float = 0.95) -> Interval |
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting, over its seeds."""
+    """Results of one setting over its seeds."""
 
     label: str
-    """What tells this setting from the others."""
+    """Text that distinguishes this setting from the others."""
     setting: Mapping[str, Any]
     """The setting."""
     values: Mapping[int, float]
-    """The figure by seed, of the runs that ended well."""
+    """The figure by seed, of the runs that succeeded."""
     failures: Mapping[int, str]
-    """What went wrong, by seed."""
+    """Error by seed, of the runs that failed."""
     interval: Interval | None
     """Mean and interval of the values; None where every run failed."""
     difference: Interval | None
     """Mean and interval of the differences to the first cell, seed by seed; None for the first cell itself."""
     verdict: str
-    """`"first"`; `"better"` or `"worse"` where the interval of the difference leaves out zero; else `"unclear"`."""
+    """`"first"`; `"better"` or `"worse"` where the interval of the difference excludes zero; else `"unclear"`."""
     seconds: float
-    """Time that its runs took together."""
+    """Total time of its runs."""
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A table of settings, measured over the same seeds."""
+    """Comparison of settings over the same seeds."""
 
     figure: str
-    """What was measured."""
+    """Name of the measured figure."""
     mode: str
-    """Whether the `"max"` or the `"min"` of it is wanted."""
+    """`"max"` where higher is better, else `"min"`."""
     confidence: float
     """Confidence of the intervals."""
     seeds: tuple[int, ...]
     """The seeds of every cell."""
     cells: tuple[Cell, ...]
-    """The settings in the order in which they were given; the first is what the others are compared with."""
+    """The settings in the order of the call; the others are compared with the first."""
 
     @cached_property
     def best(self) -> Cell | None:
         """The cell with the best mean; None where every run failed."""
-        there = [cell for cell in self.cells if cell.interval is not None]
+        successful = [cell for cell in self.cells if cell.interval is not None]
         sign = 1 if self.mode == "max" else -1
-        return max(there, key=lambda cell: sign * cell.interval.mean, default=None)
+        return max(successful, key=lambda cell: sign * cell.interval.mean, default=None)
 
     def table(self) -> str:
-        """Returns the result as text for people."""
+        """Returns the result as a text table."""
         percent = f"{100 * self.confidence:g} %"
         head = [
             "setting",
@@ -125,36 +125,36 @@ class SweepResult:
         n = f"{total}" if not cell.failures else f"{len(cell.values)} of {total}"
         verdict = "" if cell.verdict == "first" else cell.verdict
         deviation = None if cell.interval is None else cell.interval.deviation
-        mean, reach = _told(cell.interval)
-        difference, its_reach = _told(cell.difference, signed=True)
+        mean, reach = _interval_text(cell.interval)
+        difference, its_reach = _interval_text(cell.difference, signed=True)
         return [cell.label, mean, reach, _number(deviation), n, difference, its_reach, verdict]
 
     def to_json(self) -> str:
-        """Returns the result as JSON text; what is unknown is null."""
+        """Returns the result as JSON text, with null for unknown values."""
         return json.dumps(asdict(self), indent=2, default=_plain)
 
     def plot(self, path: str | os.PathLike | None = None) -> Figure:
-        """Returns mean, interval and single seeds of each cell as a picture; with a path, written there too."""
+        """Returns a figure of mean, interval and single seeds of each cell; with a path, writes it there too."""
         return keep(sweep_figure(self.figure, self.confidence, self.cells), path)
 
 
-def compared(
+def compare_cells(
     figure: str,
     mode: str,
     confidence: float,
     seeds: Sequence[int],
     cells: Sequence[tuple[str, Mapping[str, Any], Mapping[int, float], Mapping[int, str], float]],
 ) -> SweepResult:
-    """Returns the result of cells that are given as label, setting, values and failures by seed, and seconds."""
+    """Returns the result of cells, each a tuple of label, setting, values and failures by seed, and seconds."""
     first = cells[0][2]
-    made = []
+    results = []
     for index, (label, setting, values, failures, seconds) in enumerate(cells):
         pairs = [values[seed] - first[seed] for seed in seeds if seed in values and seed in first]
         difference = interval_of(pairs, confidence) if index else None
         verdict = _verdict(difference, mode) if index else "first"
         interval = interval_of(list(values.values()), confidence)
-        made.append(Cell(label, setting, values, failures, interval, difference, verdict, seconds))
-    return SweepResult(figure, mode, confidence, tuple(seeds), tuple(made))
+        results.append(Cell(label, setting, values, failures, interval, difference, verdict, seconds))
+    return SweepResult(figure, mode, confidence, tuple(seeds), tuple(results))
 
 
 def _verdict(difference: Interval | None, mode: str) -> str:
@@ -163,7 +163,7 @@ def _verdict(difference: Interval | None, mode: str) -> str:
     return "better" if (difference.low > 0) == (mode == "max") else "worse"
 
 
-def _told(interval: Interval | None, signed: bool = False) -> tuple[str, str]:
+def _interval_text(interval: Interval | None, signed: bool = False) -> tuple[str, str]:
     if interval is None:
         return "", ""
     ends = "unknown" if interval.low is None else f"{_number(interval.low, signed)} to {_number(interval.high, signed)}"

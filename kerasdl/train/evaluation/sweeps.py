@@ -1,4 +1,4 @@
-"""Controlled experiments: the same seeds for every setting, and what can be said of the differences."""
+"""Sweeps: controlled experiments with the same seeds for every setting, and intervals of the differences."""
 
 import hashlib
 import itertools
@@ -19,7 +19,7 @@ from kerasdl.core.errors import DataError, TrainingError
 
 from ..loop.progress import make_progress
 from ..loop.state import Run
-from .sweep_results import SweepResult, compared
+from .sweep_results import SweepResult, compare_cells
 
 Outcome = Run | Mapping[str, float] | float
 
@@ -37,22 +37,22 @@ def sweep(
 ) -> SweepResult:
     """Runs every setting with every seed, and compares the settings with the first.
 
-    Before each run, Python, NumPy, TensorFlow and Keras are seeded with its seed; pass it to `RunConfig(seed=)` too,
-    for the order of the data. A run that raises TrainingError, or whose figure is not finite, is kept as failed, and
-    the others go on. With a folder, each finished run is kept there at once; after a kill or Ctrl-C the same call goes
-    on with those that are missing, and a call with more seeds makes those alone.
+    Python, NumPy, TensorFlow and Keras are seeded with the seed of each run; pass it to `RunConfig(seed=)` too, for the
+    order of the data. A run that raises TrainingError, or whose figure is not finite, counts as failed, and the others
+    continue. With a folder, each finished run is saved at once: after a kill or Ctrl-C the same call makes the missing
+    runs, and a call with more seeds makes only those.
 
     Args:
-        run: called with a setting and a seed; returns the figure, figures by name, or a Run, of which the figure at
-            its best epoch counts, or at the last where nothing was monitored.
-        settings: from name to values, of which every combination is run; or a list of settings. The values are plain:
-            text, numbers, booleans, None, and lists and dicts of them.
+        run: function of a setting and a seed that returns the figure, figures by name, or a Run, whose figure at the
+            best epoch counts, or at the last epoch without a monitored figure.
+        settings: values by name, of which every combination is run, or a list of settings. Values are text, numbers,
+            booleans, None, and lists and dicts of them.
         seeds: different integers from 0 to 2**32 - 1.
-        folder: where finished runs are kept; None keeps nothing.
+        folder: folder of the finished runs; None saves nothing.
         figure: the name of the figure.
-        mode: `"max"` or `"min"`: what is better.
-        confidence: of the intervals, between 0 and 1.
-        progress: `"auto"` prints a line a run; `"off"` prints nothing.
+        mode: `"max"` where higher is better, or `"min"`.
+        confidence: confidence of the intervals, between 0 and 1.
+        progress: `"auto"` prints a line for each run; `"off"` prints nothing.
 
     Returns:
         The SweepResult, with `cells`, `best`, `table()`, `to_json()` and `plot(path)`.
@@ -74,43 +74,45 @@ def sweep(
         checks.refuse("confidence must lie between 0 and 1", confidence, "0.95 is usual.")
     cells, seeds = _cells(settings), _seeds(seeds)
     labels = _labels(cells)
-    kept = _Kept(
+    store = _SweepFolder(
         folder, {"figure": figure, "mode": mode, "run": _identity(run), "cells": [_plain(each) for each in cells]}
     )
-    # By seed first: a sweep that is stopped early has compared all settings on some seeds.
+    # Seeds in the outer loop: a sweep stopped early has run all settings on some seeds.
     work = [(index, seed) for seed in seeds for index in range(len(cells))]
     with make_progress(progress) as display:
-        done = {place: found for place in work if (found := kept.read(*place)) is not None}
+        done = {pair: result for pair in work if (result := store.read(*pair)) is not None}
         if done:
-            display.say(f"{len(done)} of {len(work)} runs were found in {kept.path}")
-        started, missing = time.monotonic(), [place for place in work if place not in done]
+            display.say(f"{len(done)} of {len(work)} runs were found in {store.path}")
+        started, missing = time.monotonic(), [pair for pair in work if pair not in done]
         for count, (index, seed) in enumerate(missing, 1):
             try:
-                found = _made(run, cells[index], seed, figure)
+                result = _run_once(run, cells[index], seed, figure)
             except KeyboardInterrupt:
-                how = f"kept in {kept.path}; the same call goes on" if kept.path else "nothing was kept; pass folder="
-                display.say(f"interrupted after {len(done)} of {len(work)} runs: {how}")
+                outcome = (
+                    f"kept in {store.path}; the same call goes on" if store.path else "nothing was kept; pass folder="
+                )
+                display.say(f"interrupted after {len(done)} of {len(work)} runs: {outcome}")
                 raise
-            done[index, seed] = found
-            kept.write(index, seed, found)
+            done[index, seed] = result
+            store.write(index, seed, result)
             left = (time.monotonic() - started) / count * (len(missing) - count)
-            told = f"{figure} {found.value:.4g}" if found.error is None else f"failed: {found.error}"
-            place = f"{len(done)}/{len(work)}  {labels[index]}  seed {seed}"
-            display.say(f"{place}  {told}  {found.seconds:.1f} s" + (f"  {_clock(left)} left" if left else ""))
-    return compared(
+            outcome = f"{figure} {result.value:.4g}" if result.error is None else f"failed: {result.error}"
+            title = f"{len(done)}/{len(work)}  {labels[index]}  seed {seed}"
+            display.say(f"{title}  {outcome}  {result.seconds:.1f} s" + (f"  {_clock(left)} left" if left else ""))
+    return compare_cells(
         figure, mode, confidence, seeds, [_row(done, index, labels, cells, seeds) for index in range(len(cells))]
     )
 
 
 @dataclass(frozen=True)
-class _Found:
+class _SeedResult:
     value: float | None
     error: str | None
     seconds: float
 
 
-def _made(run: Callable, setting: Mapping[str, Any], seed: int, figure: str) -> _Found:
-    # Not core.set_seed: it makes all of the process deterministic, which some operations on GPUs refuse.
+def _run_once(run: Callable, setting: Mapping[str, Any], seed: int, figure: str) -> _SeedResult:
+    # Not core.set_seed, which makes the process deterministic: some operations on GPUs have no deterministic form.
     keras.utils.set_random_seed(seed)
     started = time.monotonic()
     try:
@@ -119,7 +121,7 @@ def _made(run: Callable, setting: Mapping[str, Any], seed: int, figure: str) -> 
             value, error = None, f"{figure} is {value}"
     except TrainingError as problem:
         value, error = None, str(problem)
-    return _Found(value, error, time.monotonic() - started)
+    return _SeedResult(value, error, time.monotonic() - started)
 
 
 def _figure(outcome: Outcome, figure: str) -> float:
@@ -138,15 +140,17 @@ def _figure(outcome: Outcome, figure: str) -> float:
     return float(figures[figure])
 
 
-def _row(done: Mapping[tuple[int, int], _Found], index: int, labels: list, cells: list, seeds: Sequence[int]) -> tuple:
-    found = {seed: done[index, seed] for seed in seeds}
-    values = {seed: each.value for seed, each in found.items() if each.error is None}
-    failures = {seed: each.error for seed, each in found.items() if each.error is not None}
-    return labels[index], cells[index], values, failures, sum(each.seconds for each in found.values())
+def _row(
+    done: Mapping[tuple[int, int], _SeedResult], index: int, labels: list, cells: list, seeds: Sequence[int]
+) -> tuple:
+    results = {seed: done[index, seed] for seed in seeds}
+    values = {seed: each.value for seed, each in results.items() if each.error is None}
+    failures = {seed: each.error for seed, each in results.items() if each.error is not None}
+    return labels[index], cells[index], values, failures, sum(each.seconds for each in results.values())
 
 
-class _Kept:
-    """The folder of a sweep: plan.json, and a file a run in runs/."""
+class _SweepFolder:
+    """Folder of a sweep: plan.json, and one file for each run in runs/."""
 
     def __init__(self, folder: str | os.PathLike | None, plan: Mapping[str, Any]):
         self.path = None if folder is None else Path(folder)
@@ -158,27 +162,29 @@ class _Kept:
         stored = _read(file)
         differing = [name for name in plan if stored.get(name) != plan[name]]
         if differing:
-            told = "; ".join(f"{name} is {stored.get(name)!r} there, {plan[name]!r} here" for name in differing)
+            differences = "; ".join(f"{name} is {stored.get(name)!r} there, {plan[name]!r} here" for name in differing)
             checks.refuse(
-                f"the sweep in {self.path} must have the same settings, figure and run", told, "Choose another folder."
+                f"the sweep in {self.path} must have the same settings, figure and run",
+                differences,
+                "Choose another folder.",
             )
 
-    def read(self, index: int, seed: int) -> _Found | None:
-        """Returns what is known of a run."""
+    def read(self, index: int, seed: int) -> _SeedResult | None:
+        """Returns the stored result of a run; None where there is none."""
         if self.path is None or not self._file(index, seed).exists():
             return None
         file = self._file(index, seed)
         stored = _read(file)
         try:
             value = None if stored["value"] is None else float(stored["value"])
-            return _Found(value, stored["error"] if value is None else None, float(stored["seconds"]))
+            return _SeedResult(value, stored["error"] if value is None else None, float(stored["seconds"]))
         except (KeyError, TypeError, ValueError):
             raise DataError(_damaged(file)) from None
 
-    def write(self, index: int, seed: int, found: _Found) -> None:
-        """Keeps what came of a run."""
+    def write(self, index: int, seed: int, result: _SeedResult) -> None:
+        """Stores the result of a run."""
         if self.path is not None:
-            files.write_json(self._file(index, seed), {"cell": index, "seed": seed, **vars(found)})
+            files.write_json(self._file(index, seed), {"cell": index, "seed": seed, **vars(result)})
 
     def _file(self, index: int, seed: int) -> Path:
         return self.path / "runs" / f"{index:03d}_seed_{seed}.json"
@@ -195,7 +201,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _damaged(file: Path) -> str:
-    return f"{file} is damaged. Remove it; what it stood for is then made again."
+    return f"{file} is damaged. Remove it; its run is then repeated."
 
 
 def _cells(settings: Any) -> list[dict[str, Any]]:
@@ -212,15 +218,15 @@ def _cells(settings: Any) -> list[dict[str, Any]]:
         checks.refuse(rule, settings)
     texts = [json.dumps(_plain(cell), sort_keys=True) for cell in cells]
     if not cells or len(set(texts)) < len(texts):
-        checks.refuse("there must be settings, and no two of them the same", settings)
+        checks.refuse("settings must hold at least one, and no two equal ones", settings)
     return cells
 
 
 def _seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    found = tuple(checks.at_least("a seed", seed, 0) for seed in seeds)
-    if not found or len(set(found)) < len(found) or max(found) >= 2**32:
-        checks.refuse("seeds must be different integers from 0 to 2**32 - 1, and at least one", found)
-    return found
+    values = tuple(checks.at_least("a seed", seed, 0) for seed in seeds)
+    if not values or len(set(values)) < len(values) or max(values) >= 2**32:
+        checks.refuse("seeds must be different integers from 0 to 2**32 - 1, and at least one", values)
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -249,7 +255,7 @@ def _identity(run: Callable) -> str:
 
 
 def _code(code: CodeType) -> str:
-    # A set of texts has another order in another process.
+    # The order of a set of texts differs between processes.
     constants = [sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in code.co_consts]
     inner = [_code(each) if isinstance(each, CodeType) else repr(each) for each in constants]
     return " ".join([code.co_code.hex(), *code.co_names, *inner])

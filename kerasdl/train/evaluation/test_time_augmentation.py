@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean answer to several views of each input."""
+"""Test-time augmentation: mean predictions over several views of each input."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from kerasdl.core.outputs.activation import gives_probabilities
 def predict_transformed(
     model: keras.Model, inputs: np.ndarray, views: Sequence[Callable[[Any], Any]], *, batch_size: int = 128
 ) -> np.ndarray:
-    """Returns the mean probabilities that a classifier gives several views of each input.
+    """Returns the mean probabilities of a classifier over several views of each input.
 
     Source: https://papers.nips.cc/paper/4824, section 4.1, which averages ten crops.
 
@@ -40,16 +40,18 @@ def predict_transformed(
         checks.refuse("views must hold at least one function", views)
     if not len(inputs):
         checks.refuse("inputs must hold at least one example", np.shape(inputs))
-    answers, as_they_are = [], None
+    predictions, has_probabilities = [], None
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
-        seen = []
+        outputs_of_views = []
         for view in views:
-            shown = view(batch)
-            check_fits(model, shown, name="a view of the inputs")
-            outputs = model(shown, training=False)
-            if as_they_are is None:  # now a subclassed model is built too
-                as_they_are = gives_probabilities(model, shown)
-            seen.append(keras.ops.convert_to_numpy(outputs if as_they_are else keras.ops.softmax(outputs)))
-        answers.append(np.mean(seen, axis=0))
-    return np.concatenate(answers)
+            transformed = view(batch)
+            check_fits(model, transformed, name="a view of the inputs")
+            outputs = model(transformed, training=False)
+            if has_probabilities is None:  # by now a subclassed model is built too
+                has_probabilities = gives_probabilities(model, transformed)
+            outputs_of_views.append(
+                keras.ops.convert_to_numpy(outputs if has_probabilities else keras.ops.softmax(outputs))
+            )
+        predictions.append(np.mean(outputs_of_views, axis=0))
+    return np.concatenate(predictions)

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student that learns from a teacher's outputs (https://arxiv.org/abs/1503.02531)."""
+"""Knowledge distillation: training a student on the outputs of a teacher (https://arxiv.org/abs/1503.02531)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,27 +23,27 @@ from ..trainer import Trainer
 
 
 class Distiller(Trainer):
-    """A student under the loss of distillation; the teacher is asked, and no part of it.
+    """Trainer of a student under the distillation loss; the teacher is not tracked.
 
-    `distill` makes one and trains it. `keras.distillation.Distiller` runs under `fit` too, but drops sample weights
-    (and so class weights), judges validation by the teacher, writes the teacher into every checkpoint and leaves it
-    frozen.
+    `distill` makes and trains one. `keras.distillation.Distiller` also runs under `fit`, but it ignores sample weights
+    (and so class weights), includes the teacher in the validation loss, saves the teacher in every checkpoint and
+    leaves it frozen.
 
     Source: https://arxiv.org/abs/1503.02531, section 2.
 
     Args:
         student: a functional or Sequential model with one output, logits (B, ..., K).
-        teacher: a model that takes the same inputs and gives logits of the same shape; it is asked, never trained.
+        teacher: a model that takes the same inputs and gives logits of the same shape; it is not trained.
         temperature: T, above 0.
         alpha: share of the teacher in the loss, from 0 to 1.
 
     Raises:
-        ArgumentError: one of them ends in a softmax or sigmoid, so that it gives no logits.
+        ArgumentError: one of the models ends in a softmax or sigmoid, so that it gives no logits.
 
     Example:
-        >>> pupil = Distiller(model, keras.models.clone_model(model), temperature=2.0, alpha=0.7)
-        >>> pupil.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        >>> pupil.count_params() == model.count_params()
+        >>> distiller = Distiller(model, keras.models.clone_model(model), temperature=2.0, alpha=0.7)
+        >>> distiller.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> distiller.count_params() == model.count_params()
         True
     """
 
@@ -53,24 +53,24 @@ class Distiller(Trainer):
         check_logits(student, "student")
         check_logits(teacher, "teacher")
         super().__init__({"student": student})
-        # A function, since Keras would track a model: its weights would be trained, counted and kept in checkpoints.
+        # A function, since Keras would track a model and train, count and save its weights.
         self.ask_teacher = lambda x: teacher(x, training=False)
         self.temperature, self.alpha = temperature, alpha
         self.teacher_digest = digest_of(teacher)
 
     def identity(self) -> dict[str, Any]:
-        """Tells this run from those with another teacher or another share of it."""
+        """Returns temperature, alpha and a digest of the teacher, which distinguish this run from others."""
         return {"temperature": self.temperature, "alpha": self.alpha, "teacher": self.teacher_digest}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if not training:  # validation judges the student alone
+        if not training:  # validation measures the student alone
             return loss
         divergence = softened_divergence(self.ask_teacher(x), y_pred, self.temperature)
         if sample_weight is not None:
             axes = tuple(range(len(sample_weight.shape), len(divergence.shape)))  # a weight of a whole sequence
             divergence *= ops.cast(ops.expand_dims(sample_weight, axes), divergence.dtype)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each of which gives its part of the mean
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each gives its part of the mean
         penalties = sum(self.losses) / replicas  # the student's own, which count in full
         return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) / replicas + penalties
 
@@ -89,12 +89,12 @@ def distill(
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
-    """Trains a student in place on labels and on what a teacher answers to the same inputs, and returns the run.
+    """Trains a student in place on labels and on the outputs of a teacher, and returns the run.
 
     The loss is (1 - alpha) * loss(labels) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)), of logits,
     and the student's own penalties.
-    Validation measures the student alone, with `loss` and `metrics`. The run is one of `fit`: it is kept in a folder,
-    resumed, watched and stopped as there. The teacher is left as it is.
+    Validation measures the student alone, with `loss` and `metrics`. The run is one of `fit`, with folder, resume,
+    callbacks and early stopping. The teacher does not change.
 
     Source: https://arxiv.org/abs/1503.02531, section 2.
 
@@ -103,7 +103,7 @@ def distill(
         teacher: a model that takes the same inputs and gives logits of the same shape.
         train: as in `fit`.
         validation: as in `fit`.
-        temperature: T, above 0; the higher, the more the small outputs of the teacher count.
+        temperature: T, above 0; the higher it is, the more the small outputs of the teacher count.
         alpha: share of the teacher in the loss, from 0 (labels alone) to 1 (the teacher alone).
         loss: of the labels, as in `fit`.
         metrics: as in `fit`.
@@ -117,7 +117,7 @@ def distill(
     Raises:
         ArgumentError: settings, models and data do not fit together, a model ends in a softmax or sigmoid, or the
             folder holds another run.
-        TrainingError: the loss or its gradient is not finite any more.
+        TrainingError: the loss or its gradient is no longer finite.
 
     Example:
         >>> teacher = keras.models.clone_model(model)
@@ -134,8 +134,8 @@ def distill(
     check_logits(teacher, "teacher", spec)
     check_fits(teacher, spec, name=f"{train.name}, for the teacher,")
     settings = {"loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task, "config": config}
-    with model_in_scope(teacher, strategies.strategy_for(student, config.strategy)) as master:
-        model = Distiller(student, master, float(temperature), float(alpha))
+    with model_in_scope(teacher, strategies.strategy_for(student, config.strategy)) as teacher_in_scope:
+        model = Distiller(student, teacher_in_scope, float(temperature), float(alpha))
         return fit(model, train, validation=validation, **settings)
 
 
@@ -150,17 +150,17 @@ def softened_divergence(teacher: Any, student: Any, temperature: float) -> Any:
         temperature: T, above 0.
     """
     soft = ops.cast(teacher, "float32") / temperature
-    wanted = ops.log_softmax(soft, axis=-1)
-    given = ops.log_softmax(ops.cast(student, "float32") / temperature, axis=-1)
-    return temperature**2 * ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
+    targets = ops.log_softmax(soft, axis=-1)
+    outputs = ops.log_softmax(ops.cast(student, "float32") / temperature, axis=-1)
+    return temperature**2 * ops.sum(ops.exp(targets) * (targets - outputs), axis=-1)
 
 
 def check_logits(model: keras.Model, role: str, sample: Any = None) -> None:
-    """Refuses a student or teacher that gives probabilities, rescaled or not, as far as its graph or a sample tells.
+    """Refuses a student or teacher that gives probabilities, as far as its graph or a sample shows.
 
     Args:
         model: the model.
-        role: what messages call it.
+        role: name of the model in messages.
         sample: as in `kerasdl.core.output_activation.output_activations`.
     """
     end = output_activations(model, sample)[0]
@@ -176,9 +176,9 @@ def _check_outputs(student: keras.Model, teacher: keras.Model) -> None:
         checks.refuse("a student must be functional or Sequential and have one output", len(outputs or ()))
     if outputs[0].shape[-1] in (None, 1):
         checks.refuse("a student must give logits of 2 classes or more", outputs[0].shape)
-    theirs = getattr(teacher, "outputs", None)
-    if theirs and [each.shape for each in theirs] != [outputs[0].shape]:
-        shapes = [tuple(each.shape) for each in theirs]
+    teacher_outputs = getattr(teacher, "outputs", None)
+    if teacher_outputs and [each.shape for each in teacher_outputs] != [outputs[0].shape]:
+        shapes = [tuple(each.shape) for each in teacher_outputs]
         checks.refuse(f"a teacher must give what the student gives, {tuple(outputs[0].shape)}", shapes)
     own, shared = {id(weight) for weight in student.weights}, {id(weight) for weight in teacher.weights}
     if own & shared:
@@ -186,7 +186,7 @@ def _check_outputs(student: keras.Model, teacher: keras.Model) -> None:
 
 
 def digest_of(model: keras.Model) -> str:
-    """Returns a short digest of a model's weights, by which a run knows its teacher."""
+    """Returns a short digest of a model's weights, by which a run recognises its teacher."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(ops.convert_to_numpy(weight).tobytes())

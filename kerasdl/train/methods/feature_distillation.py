@@ -1,6 +1,6 @@
-"""Hints: a student's middle layer learns to say what a teacher's says (FitNets), https://arxiv.org/abs/1412.6550.
+"""FitNets: train a student's middle layer to match a teacher's (feature distillation), https://arxiv.org/abs/1412.6550.
 
-Deviation from the paper: the regressor sees single positions, so that both maps must have the same height and width.
+Deviation from the paper: the regressor works on single positions, so both maps must have the same height and width.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ from .distillation import digest_of
 
 
 class FeatureDistiller(Trainer):
-    """A student up to one of its layers, and a regressor from there to the width of a teacher's layer.
+    """Trainer of a student up to one of its layers, with a regressor to the width of a teacher's layer.
 
-    It shares the student's layers, and the teacher is none of them. Labels do not count. `distill_features` makes one
-    and trains it.
+    It shares the layers of the student; the teacher is not tracked. Labels are not used. `distill_features` makes and
+    trains one.
 
     Source: https://arxiv.org/abs/1412.6550, section 2.2.
 
     Args:
         student: a functional or Sequential model.
-        teacher: a functional model that takes the same inputs; it is asked, never trained.
+        teacher: a functional model that takes the same inputs; it is not trained.
         guided: the name of the student's layer that learns, with outputs (B, ..., C).
         hint: the name of the teacher's layer, of the same shape but for the last axis.
 
@@ -38,30 +38,30 @@ class FeatureDistiller(Trainer):
         ArgumentError: a model has no such layer, or the shapes do not fit.
 
     Example:
-        >>> pupil = FeatureDistiller(model, keras.models.clone_model(model), "stem_conv", "stem_conv")
-        >>> pupil.main.output_shape == model.get_layer("stem_conv").output.shape
+        >>> distiller = FeatureDistiller(model, keras.models.clone_model(model), "stem_conv", "stem_conv")
+        >>> distiller.main.output_shape == model.get_layer("stem_conv").output.shape
         True
     """
 
     takes_loss = True
 
     def __init__(self, student: keras.Model, teacher: keras.Model, guided: str, hint: str):
-        own, wanted = _output_of(student, guided, "guided"), _output_of(teacher, hint, "hint")
-        if own.shape[:-1] != wanted.shape[:-1]:
-            rule = f"guided must have the shape of hint {tuple(wanted.shape)} but for the last axis"
+        own, target = _output_of(student, guided, "guided"), _output_of(teacher, hint, "hint")
+        if own.shape[:-1] != target.shape[:-1]:
+            rule = f"guided must have the shape of hint {tuple(target.shape)} but for the last axis"
             checks.refuse(rule, tuple(own.shape))
-        regressor = keras.layers.Dense(wanted.shape[-1], name="hint_regressor")
+        regressor = keras.layers.Dense(target.shape[-1], name="hint_regressor")
         super().__init__({"student": keras.Model(student.inputs[0], regressor(own), name=student.name)})
-        asked = keras.Model(teacher.inputs, wanted)
-        self.ask_teacher = lambda x: asked(x, training=False)  # a function, since Keras would track a model
-        self.layers_asked, self.teacher_digest = (guided, hint), digest_of(teacher)
+        hint_model = keras.Model(teacher.inputs, target)
+        self.ask_teacher = lambda x: hint_model(x, training=False)  # a function, since Keras would track a model
+        self.layer_names, self.teacher_digest = (guided, hint), digest_of(teacher)
 
     def identity(self) -> dict[str, Any]:
-        """Tells this run from those with another teacher or other layers."""
-        return {"layers": self.layers_asked, "teacher": self.teacher_digest}
+        """Returns layer names and a digest of the teacher, which distinguish this run from others."""
+        return {"layers": self.layer_names, "teacher": self.teacher_digest}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if sample_weight is not None:  # one for each example, whose map has a loss at each place
+        if sample_weight is not None:  # one for each example, whose map has a loss at each position
             sample_weight = keras.ops.reshape(sample_weight, (-1, *[1] * (len(y_pred.shape) - 2)))
         return super().compute_loss(x, self.ask_teacher(x), y_pred, sample_weight, training)
 
@@ -77,10 +77,10 @@ def distill_features(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     config: RunConfig = DEFAULTS,
 ) -> Run:
-    """Trains a student in place up to one of its layers on what a teacher's layer says, and returns the run.
+    """Trains a student in place, up to one of its layers, on the outputs of a teacher's layer, and returns the run.
 
-    The loss is the mean squared difference after a linear regressor, which is dropped at the end. `distill` goes on
-    from there with the whole student.
+    The loss is the mean squared difference after a linear regressor, which is dropped at the end. Train the whole
+    student with `distill` afterwards.
 
     Source: https://arxiv.org/abs/1412.6550, section 2.2.
 
@@ -89,7 +89,7 @@ def distill_features(
         teacher: a functional model that takes the same inputs.
         guided: the name of the student's layer that learns, with outputs (B, ..., C).
         hint: the name of the teacher's layer, of the same shape but for the last axis.
-        train: as in `fit`; its labels do not count.
+        train: as in `fit`; its labels are not used.
         validation: as in `fit`.
         callbacks: as in `fit`.
         config: as in `fit`.
@@ -110,8 +110,12 @@ def distill_features(
         checks.refuse("a teacher must share no weight with the student", student.name, "Clone it.")
     strategy = strategies.strategy_for(student, config.strategy)
     settings = {"validation": validation, "callbacks": callbacks, "config": config, "metrics": []}
-    with model_in_scope(student, strategy) as pupil, model_in_scope(teacher, strategy) as master, strategy.scope():
-        model = FeatureDistiller(pupil, master, guided, hint)
+    with (
+        model_in_scope(student, strategy) as student_in_scope,
+        model_in_scope(teacher, strategy) as teacher_in_scope,
+        strategy.scope(),
+    ):
+        model = FeatureDistiller(student_in_scope, teacher_in_scope, guided, hint)
         run = fit(model, train, loss=keras.losses.MeanSquaredError(), **settings)
     return dataclasses.replace(run, model=student)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning of a trained net: the head first, then layer groups from the head down, each at a rate of its own."""
+"""Fine-tuning of a pretrained net: the head first, then layer groups from the head down, each at its own rate."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -26,17 +26,17 @@ def finetune(
     groups: int = 3,
     probe: float = 0.25,
     gradual: bool = False,
-    decay: float = 0.4,
+    layer_decay: float = 0.4,
     train_norms: bool = False,
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
     """Trains a pretrained model in place in stages, and returns the run of the last one.
 
-    First the head alone (a linear probe), then all groups of layers at once, or one more of them in each stage. A group
-    learns at `decay` times the rate of the one above it. Batch norms stay in inference mode: statistics and factors
-    are those of the pretraining. Layers that were frozen before stay frozen throughout. Each stage is a
-    run of its own: it looks for the best epoch among its own, and reads the data from their start.
+    First the head alone is trained (a linear probe), then all groups of layers, or one more group in each stage. A
+    group learns at `layer_decay` times the rate of the group above it. Batch norms stay in inference mode, with statistics
+    and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run: it selects
+    its own best epoch and reads the data from their start.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the
     probe first, https://arxiv.org/abs/2202.10054.
@@ -45,17 +45,17 @@ def finetune(
         model: a functional model whose head is new.
         train: as in `fit`.
         validation: as in `fit`.
-        head: the name of the layer that answers.
-        groups: into how many groups the layers below the head fall, by depth.
-        probe: share of the epochs in which the head alone learns, from 0 to 1.
-        gradual: whether groups are set free one after another, from the head down, in the epochs that are left.
-        decay: what a group's rate is to that of the one above it, above 0 to 1.
+        head: name of the output layer.
+        groups: number of groups, by depth, of the layers below the head.
+        probe: share of the epochs in which only the head learns, from 0 to 1.
+        gradual: whether the groups are unfrozen one after another, from the head down, in the remaining epochs.
+        layer_decay: rate of a group divided by that of the group above it, above 0 to 1.
         train_norms: whether batch norms learn too.
         task: as in `fit`.
-        config: epochs in all, the head's learning rate, and all else; with a folder, each stage is kept in one inside.
+        config: total epochs, learning rate of the head, and other settings; with a folder, each stage has a subfolder.
 
     Returns:
-        The run of the last stage, its model the one given.
+        The run of the last stage, whose model is `model`.
 
     Raises:
         ArgumentError: an argument breaks its range, or the model has no such layer.
@@ -66,46 +66,47 @@ def finetune(
         True
     """
     checks.within("probe", probe, 0.0, 1.0)
-    checks.within("decay", decay, 1e-6, 1.0)
+    checks.within("decay", layer_decay, 1e-6, 1.0)
     if config.steps is not None:
-        checks.refuse("fine-tuning is told its length by epochs", f"steps={config.steps}")
+        checks.refuse("the length of fine-tuning must be set by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
-    answering = [layer for layer in _layers_of(model) if layer.name == head]
-    optimizer = _slower_below([*layered, answering], decay, config.optimizer)
+    head_layers = [layer for layer in _layers_of(model) if layer.name == head]
+    optimizer = _layer_rates_by_depth([*layered, head_layers], layer_decay, config.optimizer)
     stages = [*_stages(layered, config.epochs, probe, gradual)]
     open_stages(config, {name: epochs for name, epochs, _ in stages})
     run = None
     for number, (name, epochs, free) in enumerate(stages):
-        with _only(model, [*answering, *free], train_norms):
+        with _trainable_only(model, [*head_layers, *free], train_norms):
             stage = stage_config(config, number, name, epochs=epochs, optimizer=optimizer)
             run = fit(model, train, validation=validation, task=task, config=stage)
     return run
 
 
-def _slower_below(groups: Sequence[Sequence[keras.layers.Layer]], decay: float, optimizer: Any) -> LayerRates:
-    """Returns an optimizer in which each group learns at `decay` times the rate of the one above it.
+def _layer_rates_by_depth(
+    groups: Sequence[Sequence[keras.layers.Layer]], layer_decay: float, optimizer: Any
+) -> LayerRates:
+    """Returns an optimizer in which each group learns at `layer_decay` times the rate of the group above it.
 
-    Layers inside others are named too: in a cloned or loaded model their weights no longer bear the outer name.
+    Inner layers are named too: in a cloned or loaded model the paths of their weights no longer hold the outer name.
     """
-    factors = [(layer, decay**depth) for depth, group in enumerate(reversed(groups)) for layer in group]
+    factors = [(layer, layer_decay**depth) for depth, group in enumerate(reversed(groups)) for layer in group]
     inner = {each.name: factor for layer, factor in factors for each in layer._flatten_layers()}
     rates = LayerRates(optimizer, inner | {layer.name: factor for layer, factor in factors})
-    lost = [w.path for layer, factor in factors for w in layer.weights if rates.factor_of(w) != factor]
-    if lost:
-        checks.refuse("layers of different depth must be told apart by the names in their weights' paths", lost[0])
+    mismatched = [w.path for layer, factor in factors for w in layer.weights if rates.factor_of(w) != factor]
+    if mismatched:
+        checks.refuse("layers of different depth must differ by the names in their weights' paths", mismatched[0])
     return rates
 
 
 def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[list[keras.layers.Layer]]:
     """Returns the layers with weights below the head in groups of about equal length, from the input up.
 
-    Blocks, as their layers' names tell them (`stage2_block1_...`), are not cut. The layers of a model inside the model
-    count each for itself.
+    Blocks, as named by their layers (`stage2_block1_...`), are not split. Layers of a nested model count singly.
 
     Args:
         model: a functional model.
-        count: groups, 1 or more; fewer where there are fewer blocks.
-        head: the name of the layer that answers.
+        count: number of groups, 1 or more; fewer where there are fewer blocks.
+        head: name of the output layer.
 
     Returns:
         Lists of layers.
@@ -139,15 +140,15 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
 
 
 def _layers_of(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the layers of a model, with those of a model inside it in its place."""
+    """Returns the layers of a model, with nested models replaced by their layers."""
     return [
         each for layer in model.layers for each in (_layers_of(layer) if isinstance(layer, keras.Model) else [layer])
     ]
 
 
 def _block(name: str) -> str:
-    found = re.match(r"\w*?block\d+", name)
-    return found.group() if found else re.sub(r"_(conv|bn|norm)$", "", name)
+    match = re.match(r"\w*?block\d+", name)
+    return match.group() if match else re.sub(r"_(conv|bn|norm)$", "", name)
 
 
 def _stages(
@@ -166,16 +167,16 @@ def _stages(
 
 
 @contextmanager
-def _only(model: keras.Model, free: Sequence[keras.layers.Layer], train_norms: bool) -> Iterator[None]:
-    """Freezes all layers of a model but these, and its batch norms unless they are to learn."""
-    # Outer layers first, since what is said of one holds for all inside.
+def _trainable_only(model: keras.Model, free: Sequence[keras.layers.Layer], train_norms: bool) -> Iterator[None]:
+    """Context manager that freezes all layers of a model but these, and batch norms unless `train_norms`."""
+    # Outer layers first, since setting one sets all inner layers.
     inside = {id(layer): [*layer._flatten_layers()] for layer in _layers_of(model)}
     before = [(layer, layer.trainable) for layers in inside.values() for layer in layers]
-    wanted = {id(inner) for layer in free for inner in inside[id(layer)]}
+    trained = {id(inner) for layer in free for inner in inside[id(layer)]}
     try:
         for layer, was in before:
             norm = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = was and id(layer) in wanted and (train_norms or not norm)
+            layer.trainable = was and id(layer) in trained and (train_norms or not norm)
         yield
     finally:
         for layer, was in before:

@@ -1,6 +1,6 @@
-"""Training on images that grow (progressive resolution), https://arxiv.org/abs/2104.00298, section 4.
+"""Progressive resizing: training on images of growing size, https://arxiv.org/abs/2104.00298, section 4.
 
-Deviation from the paper: dropout does not grow with the images, since a rate is part of a model.
+Deviation from the paper: dropout does not grow with the images, since its rate is part of a model.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,28 +29,28 @@ def fit_progressively(
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
-    """Trains a model in place on small images first and ever larger ones, and returns the run of the last stage.
+    """Trains a model in place on images of growing size, and returns the run of the last stage.
 
-    The epochs are shared out evenly, one stage a size, under one schedule of the learning rate. Small images are quick
-    to learn from, and want less augmentation. Validation sees images of the last size throughout. The best epoch is
-    looked for in each stage by itself.
+    The epochs are divided evenly, one stage for each size, under one learning-rate schedule. Small images train fast
+    and need less augmentation. Validation uses images of the last size in all stages. Each stage selects its own best
+    epoch.
 
     Source: https://arxiv.org/abs/2104.00298, section 4.
 
     Args:
-        model: one that takes images of any size, built with `image_shape=(None, None, channels)`.
+        model: a model for images of any size, built with `image_shape=(None, None, channels)`.
         train: as in `fit`, images that can be resized: `kerasdl.data.load(...)`.
-        sizes: height and width in pixels, each larger than the one before; 2 or more, at most one an epoch.
-        validation: the same kind, or None.
-        augment: from a size to the augmentation for it; None takes that of the config for all.
+        sizes: height and width in pixels, each larger than the one before; 2 or more, and at most one for each epoch.
+        validation: data of the same kind, or None.
+        augment: function from a size to its augmentation; None takes that of the config for all sizes.
         task: as in `fit`.
-        config: epochs in all, and all else; with a folder, each stage is kept in one inside.
+        config: total epochs and other settings; with a folder, each stage has a subfolder.
 
     Returns:
-        The run of the last stage, its model the one given.
+        The run of the last stage, whose model is `model`.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or the model takes images of one size alone.
+        ArgumentError: an argument breaks its rule, or the model takes images of one size only.
 
     Example:
         >>> net = kerasdl.build("resnet18", image_shape=(None, None, 1), channels=4, stages=(1, 1), classes=10)
@@ -62,11 +62,11 @@ def fit_progressively(
     if list(sizes) != sorted(set(sizes)) or not 2 <= len(sizes) <= config.epochs:
         checks.refuse(f"sizes must grow, and be 2 to {config.epochs}, the epochs", tuple(sizes))
     if config.steps is not None:
-        checks.refuse("training on growing images is told its length by epochs", f"steps={config.steps}")
+        checks.refuse("the length of training on growing images must be set by epochs", f"steps={config.steps}")
     if model.input_shape[1:3] != (None, None):
         hint = "Build it with image_shape=(None, None, 3)."
         checks.refuse("a model for growing images must take images of any size", model.input_shape, hint)
-    held = None if validation is None else _resized(validation, sizes[-1])
+    resized_validation = None if validation is None else _resized(validation, sizes[-1])
     ends = [round(config.epochs * (stage + 1) / len(sizes)) for stage in range(len(sizes))]
     names = [f"size{size}" for size in sizes]
     lengths = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
@@ -81,7 +81,7 @@ def fit_progressively(
             schedule=schedules.Stretch(config.schedule, begin / config.epochs, end / config.epochs),
             augment=config.augment if augment is None else augment(size),
         )
-        run = fit(model, _resized(train, size), validation=held, task=task, config=stage)
+        run = fit(model, _resized(train, size), validation=resized_validation, task=task, config=stage)
     return run
 
 

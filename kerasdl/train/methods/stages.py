@@ -1,4 +1,4 @@
-"""What the stages of one call have in common: draws of their own, and folders inside that of the call."""
+"""Stages of one call: a seed for each, and subfolders of the folder of the call."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,30 +16,31 @@ SEEDS_APART = 1_000
 def stage_config(config: RunConfig, number: int, name: str, **changes: Any) -> RunConfig:
     """Returns the settings of a stage.
 
-    Its seed is its own, since orders and augmentation follow from seed and epoch, and every stage begins at epoch 0.
+    Each stage has its own seed, since orders and augmentation depend on seed and epoch, and every stage starts at
+    epoch 0.
     """
     folder = None if config.folder is None else Path(config.folder) / name
     return dataclasses.replace(config, seed=config.seed + SEEDS_APART * number, folder=folder, **changes)
 
 
 def open_stages(config: RunConfig, epochs: Mapping[str, int]) -> None:
-    """Makes ready the folder of a call that trains in stages.
+    """Prepares the folder of a call that trains in stages.
 
-    Where all are to start anew, what earlier calls left of the stages is removed. The first one clears its own folder;
-    the others would only when they begin, and till then a call that goes on after a kill would take up their old runs.
+    With `resume=False` the stages of earlier calls are removed. The first stage clears its own folder; later stages
+    would do so only when they begin, and a call resumed before that would continue their old runs.
 
     Args:
         config: the settings of the call.
-        epochs: how many each stage has, by its name.
+        epochs: epochs of each stage by its name.
 
     Raises:
-        ArgumentError: a stage in the folder had other epochs. It would go on, but the next began where it ended then.
+        ArgumentError: a stage in the folder has another number of epochs, while the next stage began after that number.
     """
     if config.folder is None:
         return
-    for place, (name, count) in enumerate(epochs.items()):
+    for index, (name, count) in enumerate(epochs.items()):
         folder = Path(config.folder) / name
-        if not config.resume and place:
+        if not config.resume and index:
             remove_run(folder)
         before = epochs_of_run(folder) if config.resume and len(epochs) > 1 else None
         if before not in (None, count):

@@ -1,1 +1,1 @@
-"""Losses, metrics, labels and class weights of a run, checked against the model and the data."""
+"""Objectives of a run: losses, metrics, labels and class weights, checked against the model and the data."""

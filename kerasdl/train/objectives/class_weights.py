@@ -1,4 +1,4 @@
-"""Class weights in the loss: the weight of each example, or of each label where an example may have several."""
+"""Class weights in the loss: a weight for each example, or for each label where an example has several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ from .model_outputs import outputs_of
 
 @dataclass(frozen=True)
 class ClassWeights:
-    """The weight of each class, and how a batch's labels tell their classes."""
+    """Table of class weights, and the form of the labels that they apply to."""
 
     table: np.ndarray
     """The weight of each class or label, float32 (K,)."""
     form: LabelForm
     """The form of labels that the loss takes."""
     outputs: tuple | None
-    """The shape of what the model gives, the batch first; None where it is not known."""
+    """The output shape of the model, batch included; None where unknown."""
 
     @property
     def by_label(self) -> bool:
-        """Whether each label of an example has a weight of its own, which weighs its term in the loss."""
+        """Whether each label of an example has a separate weight for its term in the loss."""
         return self.form is LabelForm.YES_OR_NO and _has_several(self.outputs)
 
     def with_last_axis(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns labels of steps (B, T) for outputs (B, T, 1) as (B, T, 1), others as they are."""
+        """Returns labels of steps (B, T) for outputs (B, T, 1) as (B, T, 1), other labels unchanged."""
         lacks = self.outputs and self.outputs[-1] == 1 and 1 < labels.shape.rank < len(self.outputs)
         return labels[..., None] if lacks else labels
 
     def of(self, labels: Any) -> tf.Tensor:
         """Returns the weights of a batch, float32: (B, ...) for class numbers (B, ...) or (B, ..., 1), shares
-        (B, ..., K) and yes or no (B, 1); (B, ..., K) for yes or no to K labels, `by_label`.
+        (B, ..., K) and binary labels (B, 1); (B, ..., K) for K binary labels, `by_label`.
         """
         (labels,) = keras.tree.flatten(labels)
         form = self.form
@@ -54,7 +54,7 @@ class ClassWeights:
             last = len(self.table) - 1
             known = tf.gather(
                 self.table, tf.clip_by_value(numbers, 0, last)
-            )  # one that the loss ignores counts nowhere
+            )  # a class number that the loss ignores has no effect
             return known if form is LabelForm.NUMBERS else tf.where((numbers >= 0) & (numbers <= last), known, 1.0)
         weighed = tf.cast(labels, tf.float32) * self.table
         return tf.ones_like(weighed) * self.table if self.by_label else tf.reduce_sum(weighed, -1)
@@ -66,21 +66,21 @@ def class_weights_of(
     """Returns the class weights of a run; None for None.
 
     Args:
-        weights: from class to weight (1 where a class is missing), or `"balanced"`, which reads the labels once and
-            gives each class that occurs `examples / (classes that occur * examples of the class)`; shares and several
-            labels an example count as often as they add up to.
-        loss: as in `compile`; it says what the labels are.
-        model: what is trained.
+        weights: weight by class (1 where a class is missing), or `"balanced"`, which reads the labels once and gives
+            each occurring class `examples / (occurring classes * examples of the class)`; soft labels and several
+            labels of an example count by their sums.
+        loss: as in `compile`; it determines the form of the labels.
+        model: the model in training.
         data: the training data.
 
     Raises:
-        ArgumentError: the labels tell no classes, the model has several outputs, or there is no end to the data.
+        ArgumentError: the labels are not classes, the model has several outputs, or the data are endless.
     """
     if weights is None:
         return None
-    seen = model if type(model).train_step is not keras.Model.train_step else outputs_of(model, data)
-    labels = _labels_of(loss, seen, data)
-    outputs, loss = output_shape(seen), only_loss(loss)
+    model_outputs = model if type(model).train_step is not keras.Model.train_step else outputs_of(model, data)
+    labels = _labels_of(loss, model_outputs, data)
+    outputs, loss = output_shape(model_outputs), only_loss(loss)
     form = form_of(loss, outputs, labels)
     _check_form(form, labels, outputs, loss)
     ignored = loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
@@ -89,12 +89,12 @@ def class_weights_of(
         table = _balanced(_counts(data, form, outputs, ignored, classes or 0))
     else:
         table = _given(weights, classes, len(data.class_names))
-    found = ClassWeights(table, form, outputs)
+    class_weights = ClassWeights(table, form, outputs)
     own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
-    if found.by_label and own:
+    if class_weights.by_label and own:
         rule = "weights of several labels need a model that leaves train_step and compute_loss to Keras"
         checks.refuse(rule, type(model).__name__, "Weigh them in its own loss.")
-    return found
+    return class_weights
 
 
 def _labels_of(loss: Any, model: Any, data: Dataset) -> tf.TensorSpec:
@@ -119,22 +119,22 @@ def _check_form(form: LabelForm, labels: tf.TensorSpec, outputs: tuple | None, l
     if labels.dtype == tf.string:
         checks.refuse("class_weights need labels that are numbers", "strings", hint)
     if foreign and not (one and whole):
-        checks.refuse(f"class_weights need labels that tell classes to the loss {name}", _said(labels), hint)
+        checks.refuse(f"class_weights need labels that are classes for the loss {name}", _spec_text(labels), hint)
     several = form in (LabelForm.SHARES, LabelForm.YES_OR_NO, LabelForm.EITHER) and not one
     fits = shape[-1] if outputs is None else len(shape) == len(outputs) and shape[-1] in (outputs[-1], None)
     if (form is LabelForm.NUMBERS and not one) or (several and not fits) or (form is LabelForm.SHARES and one):
-        checks.refuse(f"class_weights and the loss {name} need {form.value}", _said(labels), hint)
+        checks.refuse(f"class_weights and the loss {name} need {form.value}", _spec_text(labels), hint)
     if form is LabelForm.YES_OR_NO and _has_several(outputs) and one:
         rule = f"class_weights and the loss {name} need 0 or 1 for each of {outputs[-1]} labels"
-        checks.refuse(rule, _said(labels), hint)
+        checks.refuse(rule, _spec_text(labels), hint)
 
 
-def _said(labels: tf.TensorSpec) -> str:
+def _spec_text(labels: tf.TensorSpec) -> str:
     return f"{labels.dtype.name} {tuple(labels.shape)}"
 
 
 def _classes(form: LabelForm, labels: tf.TensorSpec, outputs: tuple | None) -> int | None:
-    """Returns how many classes there are; None where neither model nor labels tell."""
+    """Returns the number of classes; None where neither model nor labels show it."""
     if form is LabelForm.YES_OR_NO and not _has_several(outputs or tuple(labels.shape)):
         return 2
     if form in (LabelForm.FIGURES, LabelForm.OTHER):
@@ -156,7 +156,7 @@ def _given(weights: Mapping[int, float], classes: int | None, names: int) -> np.
 
 
 def _counts(data: Dataset, form: LabelForm, outputs: tuple | None, ignored: int | None, classes: int) -> np.ndarray:
-    """Returns how many examples each class has, float64 (K,)."""
+    """Returns the number of examples of each class, float64 (K,)."""
     refuse_endless('class_weights="balanced" needs data that end: they', data, "Pass a dict from class to weight.")
     if data.steps(1) is None:
         checks.refuse('class_weights="balanced" needs data of known length', data.name, "Pass a dict.")
@@ -168,17 +168,17 @@ def _counts(data: Dataset, form: LabelForm, outputs: tuple | None, ignored: int 
         labels = np.asarray(keras.tree.flatten(y)[0])
         if form is LabelForm.YES_OR_NO and classes == 2 and not _has_several(outputs or labels.shape):
             yes = labels.sum(dtype=np.float64)
-            found = np.array([labels.size - yes, yes])
+            class_counts = np.array([labels.size - yes, yes])
         elif form is LabelForm.SHARES or not is_one_number(labels, outputs):
-            found = labels.reshape(-1, labels.shape[-1]).sum(0, dtype=np.float64)
+            class_counts = labels.reshape(-1, labels.shape[-1]).sum(0, dtype=np.float64)
         else:
             numbers = labels.ravel().astype(np.int64)
             numbers = numbers if ignored is None else numbers[numbers != ignored]
             if numbers.size and numbers.min() < 0:
                 checks.refuse("classes must be whole numbers of 0 or more", int(numbers.min()))
-            found = np.bincount(numbers)
-        longest = max(len(counts), len(found))
-        counts = np.pad(counts, (0, longest - len(counts))) + np.pad(found, (0, longest - len(found)))
+            class_counts = np.bincount(numbers)
+        longest = max(len(counts), len(class_counts))
+        counts = np.pad(counts, (0, longest - len(counts))) + np.pad(class_counts, (0, longest - len(class_counts)))
     return counts
 
 
@@ -195,7 +195,7 @@ def _has_several(shape: tuple | None) -> bool:
 
 
 def _squeezed(labels: tf.Tensor, outputs: tuple | None) -> tf.Tensor:
-    """Returns labels without a last axis of 1 that stands for none."""
+    """Returns labels without a superfluous last axis of 1."""
     rank, longest = labels.shape.rank, None if outputs is None else len(outputs)
-    spare = rank > 1 and labels.shape[-1] == 1 and (longest is None or rank == longest)
-    return tf.squeeze(labels, -1) if spare else labels
+    has_extra_axis = rank > 1 and labels.shape[-1] == 1 and (longest is None or rank == longest)
+    return tf.squeeze(labels, -1) if has_extra_axis else labels

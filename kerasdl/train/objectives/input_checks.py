@@ -1,4 +1,4 @@
-"""Inputs against a model before a run: their shapes and dtypes, and figures that are not finite."""
+"""Input checks before a run: shapes and dtypes against the model, and values that are not finite."""
 
 import dataclasses
 from typing import Any
@@ -15,9 +15,9 @@ from .label_checks import BEGIN, END
 
 
 def check_inputs(model: keras.Model, data: Dataset) -> None:
-    """Passes where a dataset's inputs can be fed to a model and, held in memory, are finite.
+    """Raises where the inputs of a dataset do not fit a model or, held in memory, are not finite.
 
-    NaN and infinity pass where the model makes finite figures of them, as one that fills gaps does.
+    NaN and infinity are accepted where the model turns them into finite outputs, as one that fills gaps does.
 
     Args:
         model: a Keras model.
@@ -35,24 +35,24 @@ def check_inputs(model: keras.Model, data: Dataset) -> None:
         dense = isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
         if dense and not np.isfinite(np.add.reduce(leaf, axis=None, dtype=np.float64)):
             wrong |= ~np.isfinite(leaf).reshape(len(leaf), -1).all(1)
-    places = np.flatnonzero(wrong)
-    if places.size and not (model.built and _gives_finite(model, trees.picked(inputs, places[:1]))):
-        count, first = f"{len(places)} of {len(wrong)} examples", places[0]
+    indices = np.flatnonzero(wrong)
+    if indices.size and not (model.built and _gives_finite(model, trees.picked(inputs, indices[:1]))):
+        count, first = f"{len(indices)} of {len(wrong)} examples", indices[0]
         raise DataError(
             f"{data.name} must be finite; {count} hold NaN or infinity, number {first} first. Fill or drop."
         )
 
 
 def check_finite(batches: tf.data.Dataset, limit: int | None, name: str) -> None:
-    """Passes where no batch of a pipeline holds NaN or infinity.
+    """Raises where a batch of a pipeline holds NaN or infinity.
 
     Args:
         batches: pairs (inputs, labels).
-        limit: how many are looked at; None for all.
-        name: what messages call the data.
+        limit: number of batches to check; None for all.
+        name: name of the data in messages.
 
     Raises:
-        DataError: one does.
+        DataError: a batch holds NaN or infinity.
     """
     for number, batch in enumerate(batches if limit is None else batches.take(limit)):
         floats = [each for each in tf.nest.flatten(batch) if each.dtype.is_floating]
@@ -61,7 +61,7 @@ def check_finite(batches: tf.data.Dataset, limit: int | None, name: str) -> None
 
 
 def only_finite(data: Dataset) -> Dataset:
-    """Returns a foreign pipeline that stops at NaN and infinity, within `label_errors_reported`; others as they are.
+    """Returns a foreign pipeline that stops at NaN and infinity, within `label_errors_reported`; other data unchanged.
 
     Args:
         data: the dataset.
@@ -73,8 +73,8 @@ def only_finite(data: Dataset) -> Dataset:
     def check(*batch):
         floats = [each for each in tf.nest.flatten(batch) if each.dtype.is_floating]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in floats])
-        told = f"{BEGIN}{data.name} must be finite; a batch holds NaN or infinity", END
-        with tf.control_dependencies([tf.debugging.Assert(finite, told)]):
+        message = f"{BEGIN}{data.name} must be finite; a batch holds NaN or infinity", END
+        with tf.control_dependencies([tf.debugging.Assert(finite, message)]):
             return tf.nest.map_structure(tf.identity, batch)
 
     return dataclasses.replace(data, source=data.source.map(check))

@@ -1,4 +1,4 @@
-"""Forms of labels that losses take: class numbers, shares of the classes, yes or no for each label, figures."""
+"""Forms of labels that losses take: class numbers, shares of the classes (soft labels), binary labels, figures."""
 
 import enum
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ from kerasdl.losses import Focal, SmoothedCrossEntropy
 
 
 class LabelForm(enum.Enum):
-    """The form of the labels that a loss takes."""
+    """Form of the labels that a loss takes."""
 
     NUMBERS = "class numbers"
     """One whole number for each prediction."""
     SHARES = "shares of the classes, such as one-hot"
     """One share for each class."""
     EITHER = "class numbers or shares"
-    """Whole numbers or shares, as their shape tells."""
+    """Class numbers or shares, distinguished by their shape."""
     YES_OR_NO = "0 to 1 for each output"
     """A number from 0 to 1 for each output."""
     FIGURES = "a figure for each output"
-    """Figures that are compared with the outputs one by one."""
+    """Any numbers, compared with the outputs one by one."""
     OTHER = "unknown"
-    """Whatever a foreign loss takes."""
+    """The unknown form of another loss."""
 
 
 def _functions(*names: str) -> list[Any]:
@@ -64,21 +64,21 @@ METRIC_FORMS = {
 
 
 def form_of_metric(metric: Any) -> LabelForm:
-    """Returns the form of the labels that a metric takes; that of `"accuracy"` follows from the labels."""
+    """Returns the form of the labels that a metric takes; for `"accuracy"` it depends on the labels."""
     if isinstance(metric, str):
         try:
             metric = keras.metrics.get(metric)
-        except ValueError:  # compile names it
+        except ValueError:  # compile reports it
             return LabelForm.OTHER
-    function = getattr(metric, "_fn", metric)  # Keras has no public name for what a metric wraps
+    function = getattr(metric, "_fn", metric)  # Keras has no public name for the wrapped function
     try:
         return METRIC_FORMS.get(function) or form_of(function)
-    except TypeError:  # what cannot be hashed is none of them
+    except TypeError:  # an unhashable object is none of them
         return LabelForm.OTHER
 
 
 def by_output(given: Any, names: list[str], count: int) -> list[list]:
-    """Returns the losses or metrics of each output; nothing where the nesting does not tell."""
+    """Returns the losses or metrics of each output; empty lists where the nesting does not show them."""
     if count == 1:
         return [keras.tree.flatten([] if given is None else given)]
     if isinstance(given, Mapping) and set(given) <= set(names):
@@ -89,7 +89,7 @@ def by_output(given: Any, names: list[str], count: int) -> list[list]:
 
 
 def only_loss(loss: Any) -> Any:
-    """Returns the one loss in a list or dict of one; others as they are."""
+    """Returns the loss in a list or dict of one; other losses unchanged."""
     nested = keras.tree.flatten(loss) if isinstance(loss, (list, tuple, Mapping)) else [loss]
     return nested[0] if len(nested) == 1 else loss
 
@@ -99,8 +99,8 @@ def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labe
 
     Args:
         loss: an object, a name or a function, as `compile` takes it.
-        outputs: the shape of what the model gives, the batch first; None where it is not known.
-        labels: the labels or their spec; they and `outputs` tell which cross-entropy `"crossentropy"` stands for.
+        outputs: the output shape of the model, batch included; None where unknown.
+        labels: the labels or their spec, which with `outputs` determine the meaning of `"crossentropy"`.
     """
     loss = only_loss(loss)
     if isinstance(loss, str):
@@ -108,7 +108,7 @@ def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labe
             return _cross_entropy(outputs, labels)
         try:
             loss = keras.losses.get(loss)
-        except ValueError:  # compile names it
+        except ValueError:  # compile reports it
             return LabelForm.OTHER
     if isinstance(loss, SmoothedCrossEntropy):
         return LabelForm.EITHER
@@ -117,12 +117,12 @@ def form_of(loss: Any, outputs: tuple | None = None, labels: Any = None) -> Labe
     function = getattr(loss, "fn", loss)
     try:
         return FORMS.get(function, LabelForm.OTHER)
-    except TypeError:  # what cannot be hashed is none of them
+    except TypeError:  # an unhashable object is none of them
         return LabelForm.OTHER
 
 
 def resolved_crossentropy(loss: Any, outputs: tuple | None, labels: Any) -> Any:
-    """Returns the cross-entropy for which `"crossentropy"` stands, by name; other losses as they are.
+    """Returns the name of the cross-entropy that `"crossentropy"` means here; other losses unchanged.
 
     Args:
         loss: as in `form_of`, like `outputs` and `labels`.
@@ -146,8 +146,8 @@ def is_one_number(labels: Any, outputs: tuple | None) -> bool:
     """Returns whether labels are one number for each prediction: (B, ...) or (B, ..., 1) for outputs (B, ..., K).
 
     Args:
-        labels: an array, a tensor or a spec, the batch first.
-        outputs: the shape of what the model gives; None where it is not known.
+        labels: an array, a tensor or a spec, batch included.
+        outputs: the output shape of the model; None where unknown.
     """
     shape = tuple(labels.shape)
     if outputs is None:
@@ -156,6 +156,6 @@ def is_one_number(labels: Any, outputs: tuple | None) -> bool:
 
 
 def output_shape(model: keras.Model) -> tuple | None:
-    """Returns the shape of a model's first output, the batch first; None where it is not known."""
+    """Returns the shape of a model's first output, batch included; None where unknown."""
     outputs = getattr(model, "outputs", None)
     return tuple(outputs[0].shape) if outputs else None

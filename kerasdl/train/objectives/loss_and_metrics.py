@@ -1,4 +1,4 @@
-"""What a model learns from its targets: loss and metrics, smoothed labels and weighted classes."""
+"""Loss and metrics of a run: defaults of the task, label smoothing, and checks against the model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,19 +18,19 @@ from .label_forms import LabelForm, by_output, form_of, output_shape
 
 
 def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any = None) -> Task | None:
-    """Returns the task given, or else that of the data where loss and model leave it open, or None."""
+    """Returns the given task, else that of the data where loss and model fit it, else None."""
     if task is not None:
         return get_task(task)
     if data.task == "unknown":
         return None
-    found = get_task(data.task)
+    data_task = get_task(data.task)
     if loss is None:
-        return found
-    wanted, outputs = form_of(found.loss()), None if model is None else output_shape(model)
-    if wanted is LabelForm.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score ranks no classes
+        return data_task
+    task_form, outputs = form_of(data_task.loss()), None if model is None else output_shape(model)
+    if task_form is LabelForm.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score is no class score
         return None
-    given = form_of(loss, outputs, data.spec[1])
-    return found if given in (wanted, LabelForm.EITHER, LabelForm.OTHER) else None
+    loss_form = form_of(loss, outputs, data.spec[1])
+    return data_task if loss_form in (task_form, LabelForm.EITHER, LabelForm.OTHER) else None
 
 
 def objective_of(
@@ -39,12 +39,12 @@ def objective_of(
     """Returns the loss, its labels smoothed, and the metrics: those given, or else those of the task for that model.
 
     Args:
-        task: what the data are for, or None.
-        model: what is trained.
+        task: the task of the data, or None.
+        model: the model in training.
         loss: as in `compile`; None takes that of the task.
-        metrics: the same.
-        smoothing: share of the probability that is spread evenly over the classes.
-        sample: as in `output_activations`, by which a subclassed model shows what it gives.
+        metrics: as in `compile`; None takes those of the task.
+        smoothing: share of the label probability spread evenly over the classes.
+        sample: as in `output_activations`, to find the outputs of a subclassed model.
 
     Raises:
         ArgumentError: there is neither a loss nor a task.
@@ -53,17 +53,17 @@ def objective_of(
         return None, metrics or []
     if loss is None:
         if task is None:
-            checks.refuse("loss must be given where the data do not tell their task", None, "Pass loss= or task=.")
+            checks.refuse("loss must be given where the data have no task", None, "Pass loss= or task=.")
         loss = task.loss_for(model, sample)
     if metrics is None:
         metrics = [] if task is None else task.metrics_for(model, sample)
     if not isinstance(metrics, (list, tuple, Mapping)):
         checks.refuse("metrics must be a list, or a dict by outputs", metrics, "Write metrics=[...].")
-    return smoothed(_unwrapped("loss", loss, model), smoothing), _unwrapped("metrics", metrics, model)
+    return with_label_smoothing(_unwrapped("loss", loss, model), smoothing), _unwrapped("metrics", metrics, model)
 
 
 def _unwrapped(kind: str, given: Any, model: Any) -> Any:
-    """Returns what stands in a dict of one output, whose name a model without a graph does not know."""
+    """Returns the value in a dict of one output, since a model without a graph does not know its name."""
     outputs = getattr(model, "outputs", None) or [None]
     if kind == "loss" and len(outputs) == 1 and isinstance(given, (list, tuple)) and len(given) == 1:
         return given[0]
@@ -82,10 +82,10 @@ def _keys(model: Any) -> tuple[str, ...]:
 
 
 def with_soft_labels(loss: Any) -> Any:
-    """Returns a loss of whole-number labels that takes shares of the classes too; others as they are.
+    """Returns a loss of class numbers in a form that also takes soft labels; other losses unchanged.
 
     Raises:
-        ArgumentError: the loss has no form for shares.
+        ArgumentError: the loss has no form for soft labels.
     """
     if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return SmoothedCrossEntropy(0.0, loss.get_config()["from_logits"], loss.reduction)
@@ -94,16 +94,16 @@ def with_soft_labels(loss: Any) -> Any:
     return loss
 
 
-def mixes_classes(config: RunConfig, data: Dataset) -> bool:
-    """Returns whether training batches hold shares of the classes where the data hold whole numbers."""
+def makes_soft_labels(config: RunConfig, data: Dataset) -> bool:
+    """Returns whether training batches hold soft labels while the data hold class numbers."""
     return config.mix is not None and is_one_class(data.spec[1])
 
 
-def smoothed(loss: Any, smoothing: float) -> Any:
-    """Returns a cross-entropy with its labels smoothed.
+def with_label_smoothing(loss: Any, smoothing: float) -> Any:
+    """Returns a cross-entropy with label smoothing.
 
     Raises:
-        ArgumentError: the loss is no cross-entropy.
+        ArgumentError: the loss is not a cross-entropy.
     """
     if not smoothing:
         return loss
@@ -117,14 +117,16 @@ def smoothed(loss: Any, smoothing: float) -> Any:
     checks.refuse("label_smoothing needs a cross-entropy as loss", name, hint)
 
 
-def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig, seen: Any = None) -> None:
-    """Refuses a loss that is no mean over all predictions where a batch is computed in parts, whose means are joined.
+def check_split_batches(
+    loss: Any, strategy: tf.distribute.Strategy, config: RunConfig, model_outputs: Any = None
+) -> None:
+    """Refuses a loss that is not a mean over all predictions where batches are split over replicas or micro-batches.
 
     Args:
         loss: as in `compile`.
-        strategy: whose replicas take parts.
-        config: `accumulation` makes parts too.
-        seen: the `outputs_of` a model; None where nothing is known of them.
+        strategy: the strategy, whose replicas split a batch.
+        config: the settings, whose `accumulation` splits a batch.
+        model_outputs: the result of `outputs_of`; None where unknown.
     """
     if strategy.num_replicas_in_sync == 1 and config.accumulation == 1:
         return
@@ -137,13 +139,15 @@ def check_parts(loss: Any, strategy: tf.distribute.Strategy, config: RunConfig, 
         if ignored is not None:
             checks.refuse("a batch in parts needs a loss that counts every prediction", f"ignore_class={ignored}", hint)
     # Keras has no public name for the mask of an output, by which a loss leaves predictions out.
-    masked = [each for each in getattr(seen, "outputs", None) or () if getattr(each, "_keras_mask", None) is not None]
+    masked = [
+        each for each in getattr(model_outputs, "outputs", None) or () if getattr(each, "_keras_mask", None) is not None
+    ]
     if masked:
         checks.refuse("a batch in parts needs outputs without a mask", tuple(masked[0].shape), hint)
 
 
 def check_outputs(loss: Any, metrics: Any, model: Any) -> None:
-    """Refuses losses and metrics that do not tell which of several outputs they belong to."""
+    """Refuses losses and metrics that do not show their outputs where a model has several."""
     outputs, names = len(getattr(model, "outputs", None) or [None]), list(getattr(model, "output_names", None) or [])
     if outputs == 1:
         return
@@ -161,18 +165,18 @@ def check_outputs(loss: Any, metrics: Any, model: Any) -> None:
             checks.refuse(f"{kind} of a model of {outputs} outputs must have {outputs} parts", len(given), hint)
 
 
-def check_scales(loss: Any, metrics: Any, model: keras.Model, seen: Any, sample: Any = None) -> None:
-    """Refuses losses and metrics that take the logits of a model for probabilities, or the other way round.
+def check_scales(loss: Any, metrics: Any, model: keras.Model, model_outputs: Any, sample: Any = None) -> None:
+    """Refuses losses and metrics that treat logits of a model as probabilities, or probabilities as logits.
 
     Args:
         loss: as in `compile`.
         metrics: as in `compile`.
-        model: what is trained.
-        seen: its `outputs_of`.
+        model: the model in training.
+        model_outputs: the result of `outputs_of`.
         sample: as in `output_activations`.
     """
     check_from_logits(loss, model, sample)
-    outputs, names = getattr(seen, "outputs", None), list(getattr(seen, "output_names", None) or [])
+    outputs, names = getattr(model_outputs, "outputs", None), list(getattr(model_outputs, "output_names", None) or [])
     if outputs:
         pairs = zip(outputs, *(by_output(each, names, len(outputs)) for each in (loss, metrics)), strict=True)
         for output, losses, judges in pairs:
@@ -182,7 +186,7 @@ def check_scales(loss: Any, metrics: Any, model: keras.Model, seen: Any, sample:
 def monitor_of(
     config: RunConfig, task: Task | None, metrics: Any, validation: Dataset | None
 ) -> tuple[str, str] | None:
-    """Returns the figure that says which epoch is best, and "max" or "min"; None without validation."""
+    """Returns the figure that selects the best epoch, and "max" or "min"; None without validation."""
     if config.monitor is not None or validation is None:
         return config.monitor
     flat = keras.tree.flatten(metrics or [])

@@ -1,4 +1,4 @@
-"""Outputs of a model before a run: their shapes and names, of a subclassed model too, which the data's form shows."""
+"""Shapes and names of a model's outputs before a run; those of a subclassed model are computed from the data's spec."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from kerasdl.data import Dataset
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model without a graph gives, under the names that a functional model has for it."""
+    """Outputs of a model without a graph, under the attribute names of a functional model."""
 
     name: str
     """The name of the model."""
     outputs: list[keras.KerasTensor] | None
-    """Its outputs, the batch first; None where they are not known."""
+    """The outputs, batch included; None where unknown."""
     output: Any
-    """The same, nested as the model gives them."""
+    """The outputs, nested as the model returns them."""
     output_names: tuple[str, ...] = ()
-    """Empty: they have none."""
+    """Empty: the outputs have no names."""
 
 
 def outputs_of(model: keras.Model, data: Dataset) -> Any:
-    """Returns what `outputs`, `output` and `output_names` can be asked of: the model itself where it has a graph.
+    """Returns an object with `outputs`, `output` and `output_names`: the model itself where it has a graph.
 
     A model that is not built yet is built for the data.
 
@@ -42,9 +42,9 @@ def outputs_of(model: keras.Model, data: Dataset) -> Any:
     symbols = tf.nest.map_structure(lambda spec: keras.KerasTensor((None, *spec.shape[1:]), spec.dtype.name), specs)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns first of what it raises then
+            warnings.simplefilter("ignore")  # Keras warns before it raises the same
             output = model(symbols, training=False)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        given = [f"{spec.dtype.name} {tuple(spec.shape)}" for spec in tf.nest.flatten(specs)]
-        checks.refuse(f"{data.name} must be batches that {model.name!r} takes", given, first_line(error))
+        specs_text = [f"{spec.dtype.name} {tuple(spec.shape)}" for spec in tf.nest.flatten(specs)]
+        checks.refuse(f"{data.name} must be batches that {model.name!r} takes", specs_text, first_line(error))
     return Outputs(model.name, keras.tree.flatten(output), output)

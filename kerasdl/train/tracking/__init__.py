@@ -1,6 +1,6 @@
 """Experiment trackers. Imports core and loop.
 
-They go into `fit(callbacks=[...])`; of several workers, the chief's alone do anything.
+Pass them in `fit(callbacks=[...])`; with several workers, only those of the chief are active.
 """
 
 import lazy_loader

@@ -7,19 +7,19 @@ from pathlib import Path
 from kerasdl.core import checks, files
 
 from ..loop import run_logs
-from .tracker import Ending, Places, Tracker
+from .tracker import FigureKeys, RunEnd, Tracker
 
 
 class CSVLog(Tracker):
-    """Keeps the figures of each epoch in a CSV file; settings and the state of the run stand in a JSON file beside it.
+    """Tracker that writes the figures of each epoch to a CSV file, and settings and state to a JSON file beside it.
 
-    Both are written whole after each epoch. The state is "running", "finished", "failed" or "killed".
+    Both files are written whole after each epoch. The state is "running", "finished", "failed" or "killed".
 
     Args:
-        path: the file; it must end in .csv, and the other takes its name with .json.
+        path: the CSV file, ending in .csv; the JSON file has the same name with .json.
 
     Raises:
-        ArgumentError: the path ends otherwise.
+        ArgumentError: the path does not end in .csv.
 
     Example:
         >>> config = RunConfig(epochs=2, progress="off")
@@ -36,7 +36,7 @@ class CSVLog(Tracker):
         if self.path.suffix != ".csv":
             checks.refuse("the path of a CSV log must end in .csv", str(path))
 
-    def open(self) -> Places:
+    def open(self) -> FigureKeys:
         self._state("running")
         self._write()
         return {(name, epoch) for epoch, figures in self.history for name in figures}
@@ -49,9 +49,9 @@ class CSVLog(Tracker):
         columns = {name: [each.get(name, "") for _, each in self.history] for name in names}
         run_logs.write_csv(self.path, columns)
 
-    def close(self, ending: Ending, artifacts: list[Path]) -> None:
+    def close(self, ending: RunEnd, artifacts: list[Path]) -> None:
         self._state(ending.state, ending.error)
 
     def _state(self, state: str, error: str = "") -> None:
-        told = {"error": error} if error else {}
-        files.write_json(self.path.with_suffix(".json"), {"state": state, **told, "settings": self.settings})
+        details = {"error": error} if error else {}
+        files.write_json(self.path.with_suffix(".json"), {"state": state, **details, "settings": self.settings})

@@ -1,4 +1,4 @@
-"""MLflow run: parameters, metrics and artifacts of a training run."""
+"""MLflow tracker: parameters, metrics and artifacts of a training run."""
 
 import os
 import re
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from kerasdl.core.startup.packages import optional
 
-from .tracker import Ending, Places, Tracker
+from .tracker import FigureKeys, RunEnd, Tracker
 
 
 class MLflow(Tracker):
-    """Logs a run to MLflow: settings as parameters, figures as metrics by epoch, log.csv and curves.png as artifacts.
+    """MLflow tracker: settings as parameters, figures as metrics by epoch, log.csv and curves.png as artifacts.
 
-    A resumed run goes on in the run that it had. MLflow's own reports of use are switched off.
+    A resumed run continues its MLflow run. MLflow's telemetry is switched off.
 
     Args:
-        uri: a folder, or any address that MLflow takes ("http://host:5000"); None takes what
-            `mlflow.set_tracking_uri` or MLFLOW_TRACKING_URI says, else the folder `mlruns` here.
-        experiment: the experiment to which the run belongs; made where it does not exist.
+        uri: a folder, or any address that MLflow takes ("http://host:5000"); None takes that of
+            `mlflow.set_tracking_uri` or MLFLOW_TRACKING_URI, else the folder `mlruns` in the working directory.
+        experiment: the experiment of the run; created where it does not exist.
         name: the name of the run; None leaves it to MLflow.
 
     Raises:
@@ -43,8 +43,8 @@ class MLflow(Tracker):
         self.uri = Path(uri).resolve().as_uri() if is_folder else uri
         self.experiment, self.name = experiment, name
 
-    def open(self) -> Places:
-        with _patience_of_mlflow():
+    def open(self) -> FigureKeys:
+        with _short_mlflow_timeouts():
             self.client = self.mlflow.MlflowClient(tracking_uri=self.uri)
             if self.id is None:
                 self.id = self.client.create_run(self._experiment_id(), run_name=self.name).info.run_id
@@ -55,7 +55,7 @@ class MLflow(Tracker):
             parameters = [
                 self.mlflow.entities.Param(_allowed(name), str(value)[:6000]) for name, value in self.settings.items()
             ]
-            for start in range(0, len(parameters), 100):  # so many go into a request
+            for start in range(0, len(parameters), 100):  # the limit of a request
                 self.client.log_batch(self.id, params=parameters[start : start + 100], synchronous=True)
             return {
                 (name, metric.step)
@@ -63,17 +63,19 @@ class MLflow(Tracker):
                 for metric in self.client.get_metric_history(self.id, name)
             }
 
-    def named(self, name: str) -> str:
+    def stored_name(self, name: str) -> str:
         return _allowed(name)
 
     def send(self, epoch: int, figures: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        metrics = [self.mlflow.entities.Metric(self.named(name), value, now, epoch) for name, value in figures.items()]
-        with _patience_of_mlflow():
+        metrics = [
+            self.mlflow.entities.Metric(self.stored_name(name), value, now, epoch) for name, value in figures.items()
+        ]
+        with _short_mlflow_timeouts():
             self.client.log_batch(self.id, metrics=metrics, synchronous=True)
 
-    def close(self, ending: Ending, artifacts: list[Path]) -> None:
-        with _patience_of_mlflow():
+    def close(self, ending: RunEnd, artifacts: list[Path]) -> None:
+        with _short_mlflow_timeouts():
             for path in artifacts:
                 self.client.log_artifact(self.id, str(path))
             if ending.error:
@@ -81,27 +83,27 @@ class MLflow(Tracker):
             self.client.set_terminated(self.id, ending.state.upper())
 
     def _experiment_id(self) -> str:
-        found = self.client.get_experiment_by_name(self.experiment)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(self.experiment)
+        if experiment is None:
             try:
                 return self.client.create_experiment(self.experiment)
-            except self.mlflow.MlflowException:  # another process may have made it meanwhile
-                found = self.client.get_experiment_by_name(self.experiment)
-                if found is None:
+            except self.mlflow.MlflowException:  # another process may have created it meanwhile
+                experiment = self.client.get_experiment_by_name(self.experiment)
+                if experiment is None:
                     raise
-        return found.experiment_id
+        return experiment.experiment_id
 
 
 @contextmanager
-def _patience_of_mlflow() -> Iterator[None]:
-    # By itself MLflow tries for minutes to reach a server, in which the run would stand still, and refuses folders.
-    wanted = {
+def _short_mlflow_timeouts() -> Iterator[None]:
+    # By default MLflow tries for minutes to reach a server, which would stop the run, and refuses folders.
+    defaults = {
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     }
-    ours = [name for name in wanted if name not in os.environ]
-    os.environ.update({name: wanted[name] for name in ours})
+    ours = [name for name in defaults if name not in os.environ]
+    os.environ.update({name: defaults[name] for name in ours})
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""TensorBoard log of a run: scalars and the HParams page."""
+"""TensorBoard tracker: scalars and the HParams page of a run."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,17 +7,17 @@ from pathlib import Path
 import tensorflow as tf
 
 from ..loop import run_logs
-from .tracker import Ending, Places, Tracker
+from .tracker import FigureKeys, RunEnd, Tracker
 
 
 class TensorBoard(Tracker):
-    """Writes the figures of each epoch as scalars, and the settings as hyperparameters of its HParams page.
+    """Tracker that writes the figures of each epoch as scalars, and the settings to TensorBoard's HParams page.
 
-    Training and validation are two runs side by side, as with `RunConfig(tensorboard=True)`. TensorBoard knows no
-    runs that were killed: they are shown as failed.
+    Training and validation are two runs side by side, as with `RunConfig(tensorboard=True)`. TensorBoard has no state
+    for killed runs: they are shown as failed.
 
     Args:
-        folder: where the run is written; a folder of its own for each run.
+        folder: folder of the run, a separate one for each run.
 
     Example:
         >>> config = RunConfig(epochs=1, progress="off")
@@ -30,21 +30,21 @@ class TensorBoard(Tracker):
         super().__init__()
         self.folder = Path(folder)
 
-    def open(self) -> Places:
-        # Imported here, since they take seconds.
+    def open(self) -> FigureKeys:
+        # Imported here, since the import takes seconds.
         from tensorboard.plugins.hparams import api
 
-        arrived = _scalars_in(self.folder) if self.resumed else set()
+        stored = _scalars_in(self.folder) if self.resumed else set()
         self.scalars = run_logs.TensorBoardLog(self.folder)
         self.hyperparameters = tf.summary.create_file_writer(str(self.folder))
         settings = {name: "None" if value is None else value for name, value in self.settings.items()}
         self._write(api.hparams_pb(settings, trial_id=self.folder.name))
-        return arrived
+        return stored
 
     def send(self, epoch: int, figures: Mapping[str, float]) -> None:
         self.scalars.end_epoch(epoch - 1, dict(figures))
 
-    def close(self, ending: Ending, artifacts: list[Path]) -> None:
+    def close(self, ending: RunEnd, artifacts: list[Path]) -> None:
         from tensorboard.plugins.hparams import api_pb2, summary
 
         status = api_pb2.STATUS_SUCCESS if ending.state == "finished" else api_pb2.STATUS_FAILURE
@@ -58,13 +58,13 @@ class TensorBoard(Tracker):
         self.hyperparameters.flush()
 
 
-def _scalars_in(folder: Path) -> Places:
-    found = set()
+def _scalars_in(folder: Path) -> FigureKeys:
+    keys = set()
     for part, prefix in (("train", ""), ("validation", "val_")):
         for path in (folder / part).glob("events.out.tfevents.*"):
             for event in _events(path):
-                found |= {(prefix + value.tag, event.step) for value in event.summary.value}
-    return {(name, int(step)) for name, step in found}
+                keys |= {(prefix + value.tag, event.step) for value in event.summary.value}
+    return {(name, int(step)) for name, step in keys}
 
 
 def _events(path: Path) -> Iterator[tf.compat.v1.Event]:

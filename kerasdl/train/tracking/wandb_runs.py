@@ -1,4 +1,4 @@
-"""Weights & Biases as a tracker, and what its file of a run on disk holds."""
+"""Weights & Biases tracker, and a reader of its run files."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from kerasdl.core import checks
 from kerasdl.core.startup.packages import optional
 
-from .tracker import Ending, Places, Tracker
+from .tracker import FigureKeys, RunEnd, Tracker
 
 EXIT_CODES = {"finished": 0, "failed": 1, "killed": 255}
 BLOCK, HEAD = 32768, 7
@@ -20,15 +20,15 @@ WRITTEN_SECONDS = 10.0
 
 
 class WandB(Tracker):
-    """Logs a run to Weights & Biases; offline, it writes what `wandb sync` sends later.
+    """Tracker that logs a run to Weights & Biases, online or to files for `wandb sync`.
 
-    Settings become its config, figures its history by epoch; log.csv and curves.png lie among its files. A resumed run
-    goes on under the id that it had: offline that makes another folder of that id, and `wandb sync` joins them.
+    Settings become the config of the W&B run, figures its history by epoch, and log.csv and curves.png its files. A
+    resumed run keeps its id; offline this makes another folder with that id, and `wandb sync` joins them.
 
     Args:
-        project: the project to which the run belongs.
+        project: the project of the run.
         mode: `"offline"` or `"online"`; online needs `wandb login` or WANDB_API_KEY.
-        folder: where the folder `wandb` is made; None is the working directory, or WANDB_DIR.
+        folder: parent of the folder `wandb`; None takes WANDB_DIR, or the working directory.
         name: the name of the run; None leaves it to W&B.
 
     Raises:
@@ -47,17 +47,17 @@ class WandB(Tracker):
     ):
         super().__init__()
         self.mode = checks.one_of("mode", mode, ("offline", "online"))
-        # Else it reports to its maker, offline too.
+        # Otherwise it sends error reports, offline too.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.wandb = optional("wandb", "track")
         self.project, self.name = project, name
-        # Whole, since W&B's own process stays where it was started.
+        # Absolute, since W&B's own process keeps its working directory.
         self.folder = Path(os.environ.get("WANDB_DIR", ".") if folder is None else folder).resolve()
 
-    def open(self) -> Places:
+    def open(self) -> FigureKeys:
         self.id = self.id or secrets.token_hex(4)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.folder, os.W_OK):  # W&B would go elsewhere without a word
+        if not os.access(self.folder, os.W_OK):  # W&B would use another folder without a message
             raise PermissionError(f"{self.folder} cannot be written")
         self.run = self.wandb.init(
             project=self.project,
@@ -71,7 +71,7 @@ class WandB(Tracker):
             settings=self.wandb.Settings(silent=True, console="off", init_timeout=30.0, finish_timeout=60.0),
         )
         if self.mode == "online":
-            # Not what it has of each epoch, but the first step that it still takes.
+            # W&B online gives no list of steps, only the first step that it still accepts.
             names = set(self.run.summary.keys())
             return {(name, epoch) for name in names for epoch in range(self.run.starting_step)}
         paths = Path(self.run.dir).parents[1].glob(f"offline-run-*-{self.id}/*.wandb")
@@ -80,7 +80,7 @@ class WandB(Tracker):
     def send(self, epoch: int, figures: Mapping[str, float]) -> None:
         self.run.log(dict(figures), step=epoch, commit=True)
 
-    def close(self, ending: Ending, artifacts: list[Path]) -> None:
+    def close(self, ending: RunEnd, artifacts: list[Path]) -> None:
         for path in artifacts:
             shutil.copy(path, self.run.dir)
         if ending.error:
@@ -91,7 +91,7 @@ class WandB(Tracker):
 
 
 def rows_in(path: Path) -> list[dict[str, float]]:
-    """Returns the rows of the history in a .wandb file, as far as a kill left it whole."""
+    """Returns the history rows in a .wandb file, up to the first damaged record."""
     return [
         {(each.key or ".".join(each.nested_key)): json.loads(each.value_json) for each in record.history.item}
         for record in _records_in(path)
@@ -100,7 +100,7 @@ def rows_in(path: Path) -> list[dict[str, float]]:
 
 
 def _await_end(folder: Path) -> None:
-    # W&B's own process writes the file, some milliseconds after the run is told to be finished.
+    # W&B's own process writes the file some milliseconds after the run is finished.
     deadline = time.monotonic() + WRITTEN_SECONDS
     while time.monotonic() < deadline:
         paths = list(folder.glob("*.wandb"))

@@ -12,17 +12,22 @@ import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, TrainingError
 from kerasdl.train.diagnostics import batch_size_finder, batch_size_worker
-from kerasdl.train.diagnostics.batch_size_finder import BatchSearch, BatchTrial, find_batch_size, rising
+from kerasdl.train.diagnostics.batch_size_finder import (
+    BatchMeasurement,
+    BatchSearch,
+    find_batch_size,
+    measure_rising_sizes,
+)
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def row(size, speed, memory=10**9):
-    return BatchTrial(size, speed, memory, True, "")
+    return BatchMeasurement(size, speed, memory, True, "")
 
 
 def too_large(size):
-    return BatchTrial(size, None, None, False, "does not fit: it took 9 MB")
+    return BatchMeasurement(size, None, None, False, "does not fit: it took 9 MB")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def test_nothing_fits():
 )
 def test_how_far_it_rises(speeds, largest, tried):
     speed = {8 * 2**k: each for k, each in enumerate(speeds)}
-    rows = rising(lambda size: row(size, speed[size]) if speed[size] else too_large(size), 8, largest)
+    rows = measure_rising_sizes(lambda size: row(size, speed[size]) if speed[size] else too_large(size), 8, largest)
     assert [each.batch_size for each in rows] == tried
 
 
@@ -65,7 +70,7 @@ def test_a_batch_is_made_of_the_examples_again_and_again():
         seen.append(stream.get_next())
         return {"loss": tf.constant(0.0)}
 
-    assert batch_size_worker.step_seconds(step, examples, 7, 0.0) > 0
+    assert batch_size_worker.seconds_per_update(step, examples, 7, 0.0) > 0
     assert len(seen) == 1 + batch_size_worker.FEWEST
     for x, y in seen:
         np.testing.assert_array_equal(x[:, 0], [1, 2, 3, 1, 2, 3, 1])
@@ -179,12 +184,12 @@ def test_on_a_gpu_it_trains_here_and_leaves_no_trace(toy, task, monkeypatch):
     found = find_batch_size(model, toy.data(), task=task, smallest=2, largest=8, seconds=0.0, memory=1500)
     assert [each.fits for each in found.rows] == [True, False]
 
-    def out_of_memory(step, examples, size, seconds, original=batch_size_worker.step_seconds):
+    def out_of_memory(step, examples, size, seconds, original=batch_size_worker.seconds_per_update):
         if size > 4:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
         return original(step, examples, size, seconds)
 
-    monkeypatch.setattr(batch_size_finder, "step_seconds", out_of_memory)
+    monkeypatch.setattr(batch_size_finder, "seconds_per_update", out_of_memory)
     found = find_batch_size(model, toy.data(), task=task, smallest=2, largest=8, seconds=0.0)
     assert [each.fits for each in found.rows] == [True, True, False]
     assert found.rows[-1].why == "does not fit: OOM when allocating tensor"

@@ -93,7 +93,7 @@ def test_dead_share_is_that_of_units_without_any_output(kind):
     x = keras.layers.LeakyReLU()(keras.layers.Dense(4, "tanh")(x))
     model = keras.Model(tensor, x)
     make.bias.assign(np.where(np.arange(8) < 3, -100.0, 100.0))
-    names, dead = gradient_monitor.rectified_units(model)
+    names, dead = gradient_monitor.dead_share_function(model)
     before = [np.array(each.numpy()) for each in model.variables]
     assert [float(each) for each in dead(rng.normal(size=(5, 6, 6, 2)).astype("float32"))] == [3 / 8]
     assert names == ["rectifier" if own is None else make.name]
@@ -106,7 +106,7 @@ def test_batch_norms_use_the_statistics_of_the_batch():
     tensor = keras.Input((8,))
     model = keras.Model(tensor, keras.layers.ReLU()(keras.layers.BatchNormalization()(tensor)))
     x = (np.random.default_rng(0).normal(size=(64, 8)) - 50).astype("float32")
-    assert gradient_monitor.rectified_units(model)[1](x)[0] == 0
+    assert gradient_monitor.dead_share_function(model)[1](x)[0] == 0
     assert np.all(model(x) == 0)
 
 
@@ -117,10 +117,10 @@ def test_models_without_units_to_look_at():
 
     own = Own()
     own(np.zeros((1, 3)))
-    assert gradient_monitor.rectified_units(own) is None
-    assert gradient_monitor.rectified_units(net((4,), "tanh")) is None
+    assert gradient_monitor.dead_share_function(own) is None
+    assert gradient_monitor.dead_share_function(net((4,), "tanh")) is None
     assert (
-        gradient_monitor.rectified_units(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "relu")]))
+        gradient_monitor.dead_share_function(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "relu")]))
         is not None
     )
 
@@ -229,7 +229,7 @@ def test_another_run_begins_anew():
 
 
 def test_a_long_run_is_thinned(monkeypatch):
-    monkeypatch.setattr(gradient_monitor, "KEPT", 8)
+    monkeypatch.setattr(gradient_monitor, "MAX_INSPECTIONS", 8)
     monitor = GradientMonitor()
     shown(monitor, [1e-3] * 20)
     assert len(monitor.steps) <= 8

@@ -55,7 +55,7 @@ def test_suggestions_lie_where_a_known_curve_is_steepest_and_lowest():
     logs = np.linspace(-7, 0, 141)
     curve = 2 - 1 / (1 + np.exp(-4 * (logs + 3)))  # steepest at 1e-3
     curve[logs > -1.5] += 3 * (logs[logs > -1.5] + 1.5)
-    steepest, tenth = learning_rate_finder.suggested(10**logs, curve, curve, smoothing=0.0)
+    steepest, tenth = learning_rate_finder.suggested_rates(10**logs, curve, curve, smoothing=0.0)
     assert np.log10(steepest) == pytest.approx(-3, abs=0.06)
     assert np.log10(tenth) == pytest.approx(logs[curve.argmin()] - 1)
 
@@ -64,7 +64,7 @@ def test_the_lag_of_the_smoothing_is_taken_off():
     logs = np.linspace(-7, 0, 141)
     curve = 2 - 1 / (1 + np.exp(-4 * (logs + 3)))
     mean = np.array([learning_rate_finder._exponential_mean(list(curve[: k + 1]), 0.9) for k in range(141)])
-    steepest, _ = learning_rate_finder.suggested(10**logs, curve, mean, smoothing=0.9)
+    steepest, _ = learning_rate_finder.suggested_rates(10**logs, curve, mean, smoothing=0.9)
     assert np.log10(steepest) == pytest.approx(-3, abs=0.15)  # 0.45 later without
 
 
@@ -72,7 +72,7 @@ def test_the_lag_of_the_smoothing_is_taken_off():
 def test_noise_alone_is_no_fall(seed):
     losses = 2 + 0.3 * np.random.default_rng(seed).normal(size=100)
     mean = np.array([learning_rate_finder._exponential_mean(list(losses[: k + 1]), 0.9) for k in range(100)])
-    assert learning_rate_finder.suggested(np.logspace(-7, 0, 100), losses, mean, 0.9) == (None, None)
+    assert learning_rate_finder.suggested_rates(np.logspace(-7, 0, 100), losses, mean, 0.9) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def test_ten_updates_in_one_call_are_ten(toy):
     twin = keras.models.clone_model(model)
     twin.set_weights(model.get_weights())
     twin.compile(keras.optimizers.SGD(0.1), loss=LOSS)
-    step_profiler._several(step)(stream)
-    assert int(model.optimizer.iterations) == step_profiler.IN_ONE_CALL
-    for _ in range(step_profiler.IN_ONE_CALL):
+    step_profiler._steps_in_one_call(step)(stream)
+    assert int(model.optimizer.iterations) == step_profiler.STEPS_PER_CALL
+    for _ in range(step_profiler.STEPS_PER_CALL):
         make_train_step(twin, None)(stream)
     for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -149,12 +149,12 @@ def test_mixed_precision_and_augmentation_are_those_of_the_run(task):
 
 
 @pytest.mark.parametrize(("flags", "measured"), [("fpu amx_bf16", True), ("fpu avx512_bf16", True), ("fpu sse", False)])
-def test_bfloat16_is_tried_where_the_cpu_has_it(tmp_path, monkeypatch, flags, measured):
+def test_bfloat16_is_tried_where_the_cpu_has_it(tmp_path, monkeypatch, flags, update_figures):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(step_profiler, "CPU", tmp_path / "cpuinfo")
     monkeypatch.setattr(step_profiler, "SIDE", 64)
     gain = step_profiler.bfloat16_gain()
-    assert (gain is not None) == measured
+    assert (gain is not None) == update_figures
 
 
 @pytest.mark.parametrize(

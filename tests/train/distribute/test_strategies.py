@@ -63,7 +63,7 @@ def test_a_setting_is_checked_before_anything_runs():
     with pytest.raises(ArgumentError, match="batch_size must be at least 8"):
         replica_context = ReplicaContext(ONE)
         replica_context.num_replicas = 8
-        replica_context.check(4, as_dataset((np.zeros((4, 2)), np.zeros(4))))
+        replica_context.check_batch_size(4, as_dataset((np.zeros((4, 2)), np.zeros(4))))
 
 
 def test_keras_distribution_is_refused_since_it_shards_nothing(toy, task):

@@ -266,7 +266,7 @@ def test_a_killed_sweep_ends_with_the_result_of_an_undisturbed_one(tmp_path):
     [
         ({"a": "xy"}, {}, "the values of 'a' must be a list; got 'xy'"),
         ({"a": 1}, {}, "the values of 'a' must be a list; got 1"),
-        ({"a": []}, {}, "there must be settings, and no two of them the same"),
+        ({"a": []}, {}, "settings must hold at least one, and no two equal ones"),
         ([{"a": 1}, {"a": 1}], {}, "no two of them the same"),
         (7, {}, "settings must be a mapping from names to values, or a list of mappings; got 7"),
         ({"a": [object()]}, {}, "a setting must hold text, numbers"),

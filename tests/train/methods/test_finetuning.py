@@ -138,10 +138,10 @@ def test_layers_are_set_free_from_the_head_down(net, monkeypatch):
 def test_lower_groups_learn_more_slowly(net):
     start = net.get_weights()
 
-    def distance(decay):
+    def distance(layer_decay):
         net.set_weights(start)
         before = values(net)
-        settings = dict(groups=3, decay=decay, task="image_classification")
+        settings = dict(groups=3, layer_decay=layer_decay, task="image_classification")
         finetune(
             net, (IMAGES, LABELS), probe=0.0, **settings, config=dataclasses.replace(QUIET, epochs=1, batch_size=24)
         )
@@ -208,7 +208,7 @@ def test_layers_inside_others_have_the_rate_of_their_group():
     before, rng = values(model), np.random.default_rng(0)
     data = rng.integers(1, 50, (16, 8)).astype("int32"), rng.integers(0, 2, 16).astype("int32")
     config = RunConfig(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adam", progress="off")
-    finetune(model, data, groups=1, probe=0.0, decay=1e-6, task=task, config=config)
+    finetune(model, data, groups=1, probe=0.0, layer_decay=1e-6, task=task, config=config)
     moves = {path: np.abs(value - before[path]).max() for path, value in values(model).items()}
     head = [move for path, move in moves.items() if path.startswith("head")]
     rest = [move for path, move in moves.items() if not path.startswith("head")]
@@ -223,7 +223,7 @@ def test_a_name_inside_another_layer_leaves_the_rates_of_outer_layers_alone():
     tensor = keras.Input((1, 4))
     features = keras.layers.Dense(4, name="mix")(keras.layers.TimeDistributed(layer("low", "mix"))(tensor))
     model = keras.Model(tensor, keras.layers.TimeDistributed(layer("top", "deep"), name="head")(features))
-    rates = finetuning._slower_below([*depth_groups(model, 2), [model.get_layer("head")]], 0.5, "sgd")
+    rates = finetuning._layer_rates_by_depth([*depth_groups(model, 2), [model.get_layer("head")]], 0.5, "sgd")
     assert rates.factors["mix"] == 0.5
     assert {rates.factor_of(weight) for weight in model.get_layer("head").weights} == {1.0}
 

@@ -157,8 +157,8 @@ def test_labels_that_tell_no_classes_are_refused_in_a_line():
         (NUMBERS, CATEGORICAL, "need shares of the classes"),
         (ONE_HOT[:, :2], CATEGORICAL, "need shares of the classes"),
         (NUMBERS, BINARY, "need 0 or 1 for each of 3 labels"),
-        (X[:, 0], "mse", "labels that tell classes"),
-        (ONE_HOT.astype(np.int64), lambda y, p: keras.ops.mean(p, -1), "labels that tell classes"),
+        (X[:, 0], "mse", "labels that are classes"),
+        (ONE_HOT.astype(np.int64), lambda y, p: keras.ops.mean(p, -1), "labels that are classes"),
     ]
     for labels, loss, words in cases:
         with pytest.raises(ArgumentError, match=words) as caught:

@@ -58,7 +58,7 @@ def client_of(folder):
     # Not imported at the top: the tracker switches its reports of use off first.
     import mlflow
 
-    with mlflow_runs._patience_of_mlflow():
+    with mlflow_runs._short_mlflow_timeouts():
         return mlflow.MlflowClient(tracking_uri=(folder / "mlruns").as_uri())
 
 

@@ -167,7 +167,7 @@ def test_a_server_that_refuses_does_not_hold_a_run_up(tmp_path, capsys):
     told = [line for line in lines_of(capsys) if "MLflow" in line]
     assert len(told) == 2
     assert told[0].startswith("MLflow failed, and the run goes on without it: ")
-    assert told[1] == "MLflow never got 4 of 4 epochs"
+    assert told[1] == "MLflow never received 4 of 4 epochs"
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
 
 
@@ -251,7 +251,7 @@ def test_what_a_server_missed_is_sent_later(away, capsys, monkeypatch):
     tracker = Flaky(away)
     run_steps(*counting([tracker]), config(None, progress="auto"))
     assert [(epoch, value) for epoch, name, value in tracker.rows if name == "sum"] == expected()["sum"]
-    assert tracker.ended == [tracking.Ending("finished")]
+    assert tracker.ended == [tracking.RunEnd("finished")]
     told = [line for line in lines_of(capsys) if "Flaky" in line]
     assert told == ["Flaky failed, and the run goes on without it: ConnectionError: nobody there"]
 
@@ -265,7 +265,7 @@ def test_it_is_not_tried_again_at_once_but_at_the_end(capsys):
 
 def test_the_end_alone_may_be_what_is_missing(capsys):
     run_steps(*counting([Flaky({1 + EPOCHS + 1})]), config(None, progress="auto"))
-    assert lines_of(capsys)[-1] == "Flaky never got the end of the run"
+    assert lines_of(capsys)[-1] == "Flaky never received the end of the run"
 
 
 def test_a_run_refused_before_its_first_epoch_opens_nothing(tmp_path):
