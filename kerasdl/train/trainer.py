@@ -64,7 +64,7 @@ class Trainer(keras.Model):
 
     def __init__(self, networks: Mapping[str, keras.Model], *, name: str | None = None):
         if not isinstance(networks, Mapping) or not networks:
-            checks.refuse("networks must be a mapping from roles to models", networks, "The main one stands first.")
+            checks.refuse("networks must be a mapping from roles to models", networks, "The main one comes first.")
         for role, network in networks.items():
             if not isinstance(network, (functional_model(), keras.Sequential)) or not network.built:
                 hint = "Build it from keras.Input; a subclassed model cannot be exported layer by layer."

@@ -58,10 +58,10 @@ class _CallWrapper(keras.Model):
 def dry_run(
     model: keras.Model, train: Dataset, *, optimizer: Any = None, loss: Any = None, task: Any = None
 ) -> Iterator[DryRun]:
-    """Yields a Trial over the variables of a model; when the block ends, even by Ctrl-C, they are as they were.
+    """Yields a DryRun over the variables of a model, whose values are restored after the block, even on Ctrl-C.
 
-    The model itself is not compiled: a second one stands over its layers. One whose class has its own `train_step` or
-    `compute_loss` trains by it, with fresh optimizers in the place of its own for the time being.
+    The model itself is not compiled, but a second model over its layers. One whose class has its own `train_step` or
+    `compute_loss` trains by it, with fresh optimizers in place of its own during the block.
 
     Args:
         model: a built Keras model; with a `train_step` or `compute_loss` of its own, compiled.

@@ -105,9 +105,9 @@ def cluster_from(environ: Mapping[str, str]) -> Cluster | None:
 def environment_of(cluster: Cluster, environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the additional environment variables for a process of the cluster.
 
-    These are TF_CONFIG (unchanged where it is set), the variable that makes `import kerasdl` join the other workers,
-    and a list of hosts reached without a proxy: gRPC sends even loopback through `http_proxy`, and workers behind a proxy
-    wait for each other forever.
+    These are TF_CONFIG (unchanged where it is set), the variable that lets `import kerasdl` join the other workers,
+    and a list of hosts reached without a proxy: gRPC sends even loopback through `http_proxy`, and workers behind a
+    proxy wait for each other forever.
 
     Args:
         cluster: the workers.

@@ -86,8 +86,8 @@ def _reduction_dtype(variable: tf.Variable) -> tf.DType:
     return variable.dtype if variable.dtype in (tf.float32, tf.float64) else tf.float64
 
 
-def _to_vector(wishes: Request) -> np.ndarray:
-    return np.array([float(bool(wishes & request)) for request in _ALL], np.float32)
+def _to_vector(requests: Request) -> np.ndarray:
+    return np.array([float(bool(requests & request)) for request in _ALL], np.float32)
 
 
 def _to_request(vector: np.ndarray) -> Request:

@@ -118,7 +118,7 @@ class FitState(State):
                 optimizer.build(variables)
 
     def _make_averages(self) -> None:
-        """Makes what stands beside the model: averages of its weights, and its leaner twin in the backward pass."""
+        """Creates the weight average and the rematerialized model, where the settings ask for them."""
         config, model = self.config, self.model
         with self.replica_context.scope():
             if config.swa is not None:

@@ -27,7 +27,7 @@ class CrossValidation:
     def interval(self, name: str, confidence: float = 0.95) -> Interval:
         """Returns the mean of a figure over the folds, with Student's interval.
 
-        Folds share training data, so the interval is too narrow (Bengio and Grandvalet 2004): use it as a spread.
+        Folds share training data, so the interval is too narrow (Bengio and Grandvalet 2004): read it as their spread.
 
         Raises:
             ArgumentError: there is no such figure.

@@ -34,8 +34,8 @@ def finetune(
     """Trains a pretrained model in place in stages, and returns the run of the last one.
 
     First the head alone is trained (a linear probe), then all groups of layers, or one more group in each stage. A
-    group learns at `layer_decay` times the rate of the group above it. Batch norms stay in inference mode, with statistics
-    and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run: it selects
+    group learns at `layer_decay` times the rate of the group above it. Batch norms stay in inference mode, with
+    statistics and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run: it selects
     its own best epoch and reads the data from their start.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the

@@ -96,10 +96,10 @@ def test_what_it_suggests_trains_well(toy, task):
     found = find_learning_rate(model, data, task=task)
     losses = {}
     for rate in (found.suggestion / 1000, found.suggestion, 100 * found.suggestion):
-        twin = keras.models.clone_model(model)
-        twin.set_weights(model.get_weights())
+        clone = keras.models.clone_model(model)
+        clone.set_weights(model.get_weights())
         config = RunConfig(epochs=4, learning_rate=rate, progress="off")
-        losses[rate] = fit(twin, data, task=task, config=config).history["loss"][-1]
+        losses[rate] = fit(clone, data, task=task, config=config).history["loss"][-1]
     assert losses[found.suggestion] == min(losses.values())
 
 
@@ -148,7 +148,7 @@ def test_it_leaves_no_trace_when_it_is_interrupted(toy, task, monkeypatch, error
 
 
 def test_an_adapted_normalization_is_kept(task):
-    """What a clone with the same weights would lose."""
+    """Statistics that a clone with the same weights would lose."""
     data = np.random.default_rng(0).normal(50, 9, (64, 4)).astype("float32")
     norm = keras.layers.Normalization()
     norm.adapt(data)

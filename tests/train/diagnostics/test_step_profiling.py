@@ -102,14 +102,14 @@ def test_ten_updates_in_one_call_are_ten(toy):
     model.compile(keras.optimizers.SGD(0.1), loss=LOSS)
     step = make_train_step(model, None)
     stream = iter(tf.data.Dataset.from_tensors(toy.data(8)).repeat())
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    twin.compile(keras.optimizers.SGD(0.1), loss=LOSS)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    clone.compile(keras.optimizers.SGD(0.1), loss=LOSS)
     step_profiler._steps_in_one_call(step)(stream)
     assert int(model.optimizer.iterations) == step_profiler.STEPS_PER_CALL
     for _ in range(step_profiler.STEPS_PER_CALL):
-        make_train_step(twin, None)(stream)
-    for ours, theirs in zip(model.get_weights(), twin.get_weights(), strict=True):
+        make_train_step(clone, None)(stream)
+    for ours, theirs in zip(model.get_weights(), clone.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 

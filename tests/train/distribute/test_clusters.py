@@ -1,4 +1,4 @@
-"""Who is in the cluster: TF_CONFIG, SLURM, Kubernetes and TPU environments, against TensorFlow's own resolvers."""
+"""Clusters: TF_CONFIG, SLURM, Kubernetes and TPU environments, against TensorFlow's own resolvers."""
 
 import json
 

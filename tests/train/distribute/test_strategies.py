@@ -203,9 +203,9 @@ def test_a_trainer_without_a_config_is_told_where_to_build_it(toy):
 
 def test_what_was_learnt_comes_back_even_if_the_block_fails(toy):
     model = toy.model()
-    with pytest.raises(ZeroDivisionError), model_in_scope(model, ONE) as twin:
-        twin.weights[0].assign(twin.weights[0] + 1)
-        kept = twin.weights[0].numpy()
+    with pytest.raises(ZeroDivisionError), model_in_scope(model, ONE) as copy:
+        copy.weights[0].assign(copy.weights[0] + 1)
+        kept = copy.weights[0].numpy()
         raise ZeroDivisionError
     np.testing.assert_array_equal(model.weights[0].numpy(), kept)
 

@@ -1,4 +1,4 @@
-"""What the engine does beside plain steps: parts of batches, averages, several updates a call, and failing disks."""
+"""The engine beyond plain steps: micro-batches, averages, several updates in one call, and failing disks."""
 
 import errno
 import signal
@@ -253,7 +253,7 @@ def test_a_disk_without_room_is_said_with_the_checkpoint_that_is_left(toy, task,
     assert not list((tmp_path / "checkpoints").glob(".writing-*"))
 
 
-# Pace
+# Steps per execution
 
 
 def test_updates_are_joined_where_they_are_short_and_many():
@@ -272,7 +272,7 @@ def test_updates_stay_single_where_joining_would_not_pay(seconds, left, tracing)
     assert steps_per_execution.StepsPerExecution(10, supported=False).next_count(200) == 1
 
 
-def test_wishes_survive_the_way_through_a_vector():
+def test_requests_survive_conversion_to_a_vector():
     for request in (
         workers.NO_REQUEST,
         workers.Request.SAVE,

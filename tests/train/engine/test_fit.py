@@ -89,11 +89,11 @@ def test_clip_norm_caps_the_update(toy):
 def test_weight_decay_shrinks_weights(toy):
     x, y = toy.data(16)
     model, _ = linear_model(x)
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
     kernel = model.get_weights()[0]
     plain = one_update(model, x, y, learning_rate=0.1)[0]
-    decayed = one_update(twin, x, y, learning_rate=0.1, weight_decay=0.5)[0]
+    decayed = one_update(clone, x, y, learning_rate=0.1, weight_decay=0.5)[0]
     np.testing.assert_allclose(decayed - plain, -0.1 * 0.5 * kernel, atol=1e-6)
 
 
@@ -120,9 +120,9 @@ def test_classes_without_a_weight_have_one(toy):
     x, _ = toy.data(30)
     y = (np.arange(30) % 3).astype(np.int32)
     model, _ = linear_model(x)
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    whole = history_loss(twin, x, y, class_weights={0: 1.0, 1: 3.0, 2: 1.0})
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    whole = history_loss(clone, x, y, class_weights={0: 1.0, 1: 3.0, 2: 1.0})
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     config = RunConfig(steps=1, batch_size=30, progress="off", class_weights={1: 3.0}, shuffle=False)
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(30)

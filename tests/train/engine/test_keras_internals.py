@@ -1,4 +1,4 @@
-"""What the engine takes of Keras beyond its public API, so that a new Keras says so here first."""
+"""Private API of Keras that the engine uses, so that a change in Keras fails here first."""
 
 import inspect
 

@@ -109,7 +109,7 @@ def examples(model, rng, count=4):
     return inputs if len(inputs) > 1 else inputs[0]
 
 
-def learnt(model, forward, x, compiled=True):
+def differentiable(model, forward, x, compiled=True):
     """Returns the loss, the gradients and all variables after a pass in training."""
 
     def gradients(x):
@@ -146,15 +146,15 @@ COMPILED = [pytest.param(net, True, marks=pytest.mark.slow) for net in NETS[:3]]
 def test_outputs_gradients_and_state_are_those_of_the_model(build, compiled, everywhere, monkeypatch):
     keras.config.set_dtype_policy("float64")
     if everywhere:
-        monkeypatch.setattr(gradient_checkpointing, "_cuts", cut_everywhere)
+        monkeypatch.setattr(gradient_checkpointing, "_cut_positions", cut_everywhere)
     plain, model, lean = both(build)
     assert len(lean.segments) > 1
     x = examples(model, np.random.default_rng(1))
     for _ in range(2):  # the second pass starts from moved statistics and random states
         keras.utils.set_random_seed(7)  # the generator that no layer owns
-        loss, wanted, state = learnt(plain, plain, x, compiled)
+        loss, wanted, state = differentiable(plain, plain, x, compiled)
         keras.utils.set_random_seed(7)
-        lean_loss, given, lean_state = learnt(model, lean, x, compiled)
+        lean_loss, given, lean_state = differentiable(model, lean, x, compiled)
         assert lean_loss == pytest.approx(loss, rel=1e-13)
         scale = max(np.abs(gradient).max() for gradient in wanted)
         for one, two in zip(wanted, given, strict=True):
@@ -173,7 +173,7 @@ def test_outputs_gradients_and_state_are_those_of_the_model(build, compiled, eve
 
 def test_the_mask_of_an_output(monkeypatch):
     """Losses leave out the masked steps of a sequence."""
-    monkeypatch.setattr(gradient_checkpointing, "_cuts", cut_everywhere)
+    monkeypatch.setattr(gradient_checkpointing, "_cut_positions", cut_everywhere)
     ids = keras.Input((6,), dtype="int32")
     x = layers.Embedding(10, 4, mask_zero=True)(ids)
     model = keras.Model(ids, layers.Dense(3)(layers.Dense(4, activation="tanh")(x)))
@@ -194,14 +194,14 @@ def test_every_number_of_segments_gives_the_same_gradients():
     plain, model, _ = both(residual_net)
     x = examples(model, np.random.default_rng(1))
     start = [variable.numpy() for variable in model.variables]
-    _, wanted, _ = learnt(plain, plain, x, compiled=False)
+    _, wanted, _ = differentiable(plain, plain, x, compiled=False)
     counts = []
     for segments in (2, 3, 5, 100):
         for variable, value in zip(model.variables, start, strict=True):
             variable.assign(value)
         lean = rematerialized(model, segments)
         counts.append(len(lean.segments))
-        for one, two in zip(wanted, learnt(model, lean, x, compiled=False)[1], strict=True):
+        for one, two in zip(wanted, differentiable(model, lean, x, compiled=False)[1], strict=True):
             np.testing.assert_allclose(two, one, rtol=1e-12, atol=1e-15)
     assert 1 < counts[0] <= 2 < counts[2] <= 5
     assert counts == sorted(counts)
@@ -218,8 +218,8 @@ def test_mixed_precision():
 
     plain, model, lean = both(build)
     x = examples(model, np.random.default_rng(1))
-    _, wanted, state = learnt(plain, plain, x)
-    _, given, lean_state = learnt(model, lean, x)
+    _, wanted, state = differentiable(plain, plain, x)
+    _, given, lean_state = differentiable(model, lean, x)
     for one, two in zip([*wanted, *state], [*given, *lean_state], strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 

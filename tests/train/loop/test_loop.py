@@ -41,7 +41,7 @@ def test_runs_anything_that_steps(tmp_path):
     assert (run.steps, run.best[:2], float(weight.numpy()), run.model) == (15, (10.0, 1), 10.0, "counter")
 
 
-def test_goes_on_where_a_watcher_broke_it_off(tmp_path):
+def test_goes_on_where_a_callback_broke_it_off(tmp_path):
     class Break(RunCallback):
         def end_step(self, batch):
             if batch == 3:

@@ -1,4 +1,4 @@
-"""Figures that watchers measure: in the history, as the monitored figure, with gaps, and what is refused."""
+"""Figures that callbacks measure: in the history, as the monitored figure, with gaps, and what is refused."""
 
 import keras
 import numpy as np
@@ -95,7 +95,7 @@ def test_all_workers_measure_and_take_the_chiefs_figures():
     assert (coordinator.own, found.history["fid"]) == ({"fid": 6.0}, [5.0])
 
 
-def test_a_watcher_that_writes_measures_on_the_chief_alone():
+def test_a_callback_that_writes_measures_on_the_chief_alone():
     coordinator, callback = Second(), Measured()
     callback.writes = True
     found, _ = run([callback], epochs=1, coordinator=coordinator)

@@ -67,7 +67,7 @@ def test_cosine_restarts(steps, cycles, growth, shrink, floor):
 
 
 def test_cycles_start_anew_on_their_first_step():
-    """Where the cycle is found by a float32 logarithm, as in Keras's class, step 21 of this one comes a cycle late."""
+    """With the cycle found by a float32 logarithm, as in Keras's class, step 21 of this one comes a cycle late."""
     ours = schedules.CosineRestarts(cycles=2, growth=1.1).over(1.0, 21)
     assert [round(float(ours(step)), 3) for step in (0, 9, 10, 20)] == [1.0, 0.024, 1.0, 0.02]
     theirs = keras.optimizers.schedules.CosineDecayRestarts(1.0, 10, t_mul=1.1)

@@ -1,4 +1,4 @@
-"""What trackers left, read back by the tools they write for: MLflow's client, TensorBoard's reader, W&B's records."""
+"""Records of trackers, read back by the tools they write for: MLflow's client, TensorBoard's reader, W&B's records."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from kerasdl.train.tracking import mlflow_runs, wandb_runs
 
 
 class Found:
-    """What a tracker left: figures as (epoch, value) by name, settings as text by key, state, and names of files."""
+    """Records of a tracker: figures as (epoch, value) by name, settings as text by key, state, and names of files."""
 
     def __init__(self, figures, settings, states, files=()):
         self.figures, self.states, self.files = figures, states, set(files)

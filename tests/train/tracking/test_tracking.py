@@ -45,7 +45,7 @@ def expected(sums=SUMS):
 
 
 class Break(RunCallback):
-    """Raises at the end of an epoch, counted from 1, after all watchers before it and before the checkpoint."""
+    """Raises at the end of an epoch, counted from 1, after all callbacks before it and before the checkpoint."""
 
     def __init__(self, epoch, error):
         self.epoch, self.error = epoch, error
