@@ -37,13 +37,13 @@ def test_a_drawn_call_is_right(endless):
 
 
 def test_a_wrong_gradient_is_a_find(monkeypatch):
-    gradients = train_steps.Steps._gradients
+    gradients = train_steps.CompiledSteps._gradients
 
     def doubled(*given, **settings):
         found, loss = gradients(*given, **settings)
         return [None if each is None else 2 * each for each in found], loss
 
-    monkeypatch.setattr(train_steps.Steps, "_gradients", doubled)
+    monkeypatch.setattr(train_steps.CompiledSteps, "_gradients", doubled)
     outcome, what = fuzz_training.examine(right_seed(container="pair"))
     assert outcome == "find"
     assert "a weight is off" in what or "loss" in what

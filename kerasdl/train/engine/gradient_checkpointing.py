@@ -106,9 +106,7 @@ class _Rematerialized(keras.Model):
         return keras.tree.pack_sequence_as(self.output, [values[id(tensor)] for tensor in self.outputs])
 
 
-def _run_segments(
-    segments: Sequence["_Segment"], values: Values, operation_fn: Callable, layer: "_FunctionLayer"
-) -> Values:
+def _run_segments(segments: Sequence["_Segment"], values: Values, operation_fn: Callable, layer: Any) -> Values:
     *recomputed, last = segments
     for segment in recomputed:
         outputs = _RecomputedSegment(segment, values, operation_fn, layer).run()

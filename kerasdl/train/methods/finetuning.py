@@ -35,8 +35,8 @@ def finetune(
 
     First the head alone is trained (a linear probe), then all groups of layers, or one more group in each stage. A
     group learns at `layer_decay` times the rate of the group above it. Batch norms stay in inference mode, with
-    statistics and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run: it selects
-    its own best epoch and reads the data from their start.
+    statistics and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run:
+    it selects its own best epoch and reads the data from their start.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the
     probe first, https://arxiv.org/abs/2202.10054.
