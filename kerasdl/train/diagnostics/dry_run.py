@@ -39,7 +39,7 @@ class DryRun:
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of the optimizers, which is 0 before the first call."""
-        for _, each in optimizers_of(self.model):
+        for _, each in optimizer_attributes(self.model):
             getattr(each, "inner_optimizer", each).learning_rate = rate
 
 
@@ -81,7 +81,7 @@ def dry_run(
     elif not model.built:
         checks.refuse("a model for a dry run must be built", model.name, "Call it once on a batch of inputs.")
     check_dataset_fits(model, train)
-    replaced = dict(optimizers_of(model)) if own else {}
+    replaced = dict(optimizer_attributes(model)) if own else {}
     trained = model if own else _model_over_same_layers(model)
     try:
         for name, each in replaced.items():
@@ -103,7 +103,7 @@ def dry_run(
             setattr(model, name, each)
 
 
-def optimizers_of(model: keras.Model) -> Iterator[tuple[str, keras.optimizers.Optimizer]]:
+def optimizer_attributes(model: keras.Model) -> Iterator[tuple[str, keras.optimizers.Optimizer]]:
     """Yields the optimizers of a model by the names of its attributes."""
     yield from ((name, each) for name, each in vars(model).items() if isinstance(each, keras.optimizers.Optimizer))
 
@@ -170,5 +170,5 @@ def _check_own(model: keras.Model, loss: Any) -> None:
     if not model.compiled or loss is not None:
         rule = "a model with its own train_step or compute_loss must be compiled, and loss None"
         checks.refuse(rule, "another loss" if model.compiled else "not compiled", "Compile it with its losses.")
-    if not any(optimizers_of(model)):
+    if not any(optimizer_attributes(model)):
         checks.refuse("a model with its own train_step must keep its optimizers as attributes", model.name)

@@ -22,6 +22,8 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
+from ..trainer import functional_model
+
 UNKNOWN_SIZE = 128
 """Size assumed for an unknown height, width or length where tensors are compared."""
 BOUNDS_TRIED = 48
@@ -290,18 +292,13 @@ class _Segment:
 
 
 def _check_graph(model: keras.Model) -> None:
-    graphs = (keras.Sequential, _functional())
+    graphs = (keras.Sequential, functional_model())
     if not isinstance(model, graphs) or not model.built or type(model).call not in [each.call for each in graphs]:
         checks.refuse(
             "a model must be functional or Sequential, built, and have no `call` of its own",
             f"{getattr(model, 'name', model)!r}, a {type(model).__name__}",
             "Build it from layers with keras.Input and keras.Model.",
         )
-
-
-def _functional() -> type:
-    tensor = keras.Input((1,))
-    return type(keras.Model(tensor, tensor))
 
 
 def _nodes(model: keras.Model) -> list:

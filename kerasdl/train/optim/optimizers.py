@@ -20,7 +20,7 @@ OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
-CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+KERAS_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 NORMS = (
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
@@ -70,9 +70,9 @@ def make_optimizer(source: str | keras.optimizers.Optimizer, settings: Mapping[s
         config[name] = value
     if settings.get("weight_decay") is not None and "adam_weight_decay" in config:
         config["adam_weight_decay"] = config["weight_decay"]  # of the weights that Muon updates by AdamW
-    clipping = {name: config[name] for name in CLIPPING if config.get(name) is not None}
+    clipping = {name: config[name] for name in KERAS_CLIPPING if config.get(name) is not None}
     if len(clipping) > 1:
-        checks.refuse(f"at most one of {CLIPPING} must be given", clipping, "Keras clips in one way only.")
+        checks.refuse(f"at most one of {KERAS_CLIPPING} must be given", clipping, "Keras clips in one way only.")
     return type(pattern).from_config(config)
 
 

@@ -72,17 +72,20 @@ class SharpnessAware(OptimizerWrapper):
         Returns:
             A tensor of each variable's shape and dtype, or None.
         """
-        known = [
-            None if gradient is None else tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        slopes = [
+            None
+            if gradient is None
+            else self._scaled(tf.cast(tf.convert_to_tensor(gradient), variable.dtype), variable)
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
-        sizes = [tf.abs(variable.value) + ETA if self.adaptive else None for variable in variables]
-        pairs = list(zip(known, sizes, strict=True))
-        slopes = [each if each is None or size is None else size * each for each, size in pairs]
         norm = tf.linalg.global_norm([slope for slope in slopes if slope is not None])
         factor = tf.math.divide_no_nan(tf.cast(self.rho, norm.dtype), norm)
-        steps = [None if slope is None else factor * slope for slope in slopes]
-        return [step if step is None or size is None else size * step for step, size in zip(steps, sizes, strict=True)]
+        pairs = zip(slopes, variables, strict=True)
+        return [None if slope is None else self._scaled(factor * slope, variable) for slope, variable in pairs]
+
+    def _scaled(self, tensor: tf.Tensor, variable: keras.Variable) -> tf.Tensor:
+        """Returns a tensor times t = |w| + 0.01 where the neighbourhood is adaptive, else the tensor."""
+        return (tf.abs(variable.value) + ETA) * tensor if self.adaptive else tensor
 
     def move(self, variables: Sequence[keras.Variable], displacements: Tensors) -> list[tf.Tensor]:
         """Adds displacements to variables; returns the values before, for `restore`."""
