@@ -36,7 +36,7 @@ class RunConfig(LoopConfig):
     batch_size: int = 32
     """Examples in a batch, for unbatched data."""
     shuffle: bool = True
-    """Whether the training data are shuffled anew in each epoch."""
+    """True if the training data are shuffled anew in each epoch."""
     seed: int = 0
     """Seed of the order and of the augmentation."""
     augment: Callable | None = None
@@ -56,7 +56,7 @@ class RunConfig(LoopConfig):
     """A name or an object of `kerasdl.train.schedules` (`"cosine"`, `"one_cycle"`, ...; `"noam"` replaces
     the rate), or a Keras schedule."""
     decay_exempt: bool = False
-    """Whether norms, biases and other vectors are exempt from weight decay; see `exempt_from_decay`."""
+    """True if norms, biases and other vectors are exempt from weight decay; see `exempt_from_decay`."""
     clip_norm: float | None = None
     """Highest global norm of the gradients; larger gradients are scaled down to it."""
     clip_each_norm: float | None = None
@@ -78,7 +78,7 @@ class RunConfig(LoopConfig):
     strategy: Any = "auto"
     """Distribution strategy: a name for `kerasdl.train.strategy`, or a strategy; None for one device."""
     jit_compile: bool | str = "auto"
-    """Whether XLA compiles the update; `"auto"` leaves the choice to Keras, which does on one GPU and not on CPUs."""
+    """True if XLA compiles the update; `"auto"` leaves the choice to Keras, which does on one GPU and not on CPUs."""
     mixed_precision: str | None = None
     """`"bfloat16"` or `"float16"` (GPU only): layers compute in 16 bits; weights and outputs stay float32."""
 

@@ -49,10 +49,10 @@ class Trainer(keras.Model):
     """
 
     takes_loss: ClassVar[bool] = False
-    """Whether its `compute_loss` uses a loss of the labels, from `fit` or the task."""
+    """True if its `compute_loss` uses a loss of the labels, from `fit` or the task."""
 
     gradients_first: ClassVar[bool] = False
-    """Whether a `train_step` with several updates computes all gradients on one tape before the first update.
+    """True if a `train_step` with several updates computes all gradients on one tape before the first update.
     `accumulation` needs this, since only the last micro-batch makes updates."""
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -83,12 +83,12 @@ class Trainer(keras.Model):
 
     @property
     def feeds_main(self) -> bool:
-        """Whether the main network takes the inputs of the data, and the loss only its outputs."""
+        """True if the main network takes the inputs of the data, and the loss only its outputs."""
         return not has_own_train_step(self) and type(self).call is Trainer.call
 
     @property
     def objective_is_own(self) -> bool:
-        """Whether it computes its loss without a loss of the labels."""
+        """True if it computes its loss without a loss of the labels."""
         return has_own_objective(self) and not self.takes_loss
 
     @property
@@ -183,8 +183,8 @@ class Trainer(keras.Model):
     def identity(self) -> dict[str, Any]:
         """Returns plain values that distinguish its runs from others: class, roles and plain constructor arguments."""
         args, kwargs = self._constructor_arguments
-        given = inspect.signature(type(self).__init__).bind(self, *args, **kwargs).arguments
-        settings = {name: value for name, value in given.items() if _is_plain(value) and name != "name"}
+        arguments = inspect.signature(type(self).__init__).bind(self, *args, **kwargs).arguments
+        settings = {name: value for name, value in arguments.items() if _is_plain(value) and name != "name"}
         return {"class": type(self).__name__, "networks": list(self.networks), **settings}
 
     def constructor_models(self) -> list[keras.Model]:

@@ -50,7 +50,7 @@ class BatchMeasurement:
     memory: int | None
     """Peak memory in bytes, of the process with TensorFlow or of the GPU; None where it did not fit."""
     fits: bool
-    """Whether training stayed within the memory."""
+    """True if training stayed within the memory."""
     why: str
     """Reason why it did not fit; empty where it fits."""
 

@@ -225,9 +225,9 @@ def _from_kubernetes(environ: Mapping[str, str]) -> Cluster:
     job = environ.get("KERASDL_JOB") or environ.get("HOSTNAME", "").partition(".")[0].removesuffix(f"-{index}")
     service = environ.get("KERASDL_SERVICE")
     if not job or not service:
-        found = {"KERASDL_SERVICE": service, "KERASDL_JOB": job or None}
+        names = {"KERASDL_SERVICE": service, "KERASDL_JOB": job or None}
         advice = "Set both: the headless Service is the pods' subdomain. See docs/scaling.md."
-        checks.refuse("pods find each other as JOB-INDEX.SERVICE, so both names must be known", found, advice)
+        checks.refuse("pods find each other as JOB-INDEX.SERVICE, so both names must be known", names, advice)
     port = _port(environ.get("KERASDL_PORT", str(PORT)))
     return _cluster_at([f"{job}-{worker}.{service}:{port}" for worker in range(workers)], index, "JOB_COMPLETION_INDEX")
 

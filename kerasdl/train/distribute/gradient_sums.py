@@ -79,7 +79,7 @@ def add_gradients(first: Sequence[Any] | None, second: Sequence[Any]) -> list[An
 
 
 class GradientAccumulator:
-    """Takes the gradients that a model's own `train_step` applies, part after part, and applies their sums."""
+    """Accumulator of the gradients of micro-batches, for a model's own `train_step`; applies the sums once."""
 
     def __init__(self, parts: int, over_replicas: bool, gradients_first: bool = False):
         self.parts, self.over_replicas, self.gradients_first = parts, over_replicas, gradients_first

@@ -54,9 +54,9 @@ class FitPlan:
     """The settings, including the figure that selects the best epoch."""
     strategy: tf.distribute.Strategy
     as_compiled: bool
-    """Whether the model trains as its user compiled it."""
+    """True if the model trains as its user compiled it."""
     own_train_step: bool
-    """Whether the class of the model overrides `train_step`."""
+    """True if the class of the model overrides `train_step`."""
     length: int | None
     """Updates in an epoch; None where unknown."""
 
@@ -152,11 +152,11 @@ def _trains_as_compiled(model: keras.Model, config: RunConfig, loss: Any, metric
     if is_trainer and is_compiled_by_fit(model):
         return False
     unused = ("ema", "swa", "label_smoothing", *(() if is_compiled_by_fit(model) else OPTIMIZER_SETTINGS))
-    given = [name for name in unused if getattr(config, name) != getattr(DEFAULTS, name)]
-    given += [] if metrics is None else ["metrics"]
-    if given:
+    ineffective = [name for name in unused if getattr(config, name) != getattr(DEFAULTS, name)]
+    ineffective += [] if metrics is None else ["metrics"]
+    if ineffective:
         rule = "a compiled model with its own train_step must leave these settings out"
-        checks.refuse(rule, given, "Give them to its optimizers and to compile.")
+        checks.refuse(rule, ineffective, "Give them to its optimizers and to compile.")
     return True
 
 

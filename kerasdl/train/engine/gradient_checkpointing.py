@@ -91,8 +91,8 @@ class _Rematerialized(keras.Model):
         segments = _segments(self, most)
         self.segments = tuple(tuple(node.operation.name for node in segment.nodes) for segment in segments)
         layer = _FunctionLayer(name="segments", dtype="float32", autocast=False)
-        self.segmented_call = lambda *given: layer(
-            function=lambda: _run_segments(segments, *given, layer), training=True
+        self.segmented_call = lambda *arguments: layer(
+            function=lambda: _run_segments(segments, *arguments, layer), training=True
         )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -320,10 +320,10 @@ def _segments(model: keras.Model, most: int | None) -> list[_Segment]:
     segments = []
     for low, high in zip([0, *cuts], [*cuts, len(nodes)], strict=True):
         inside = nodes[low:high]
-        made = [id(tensor) for node in inside for tensor in node.outputs]
+        produced = [id(tensor) for node in inside for tensor in node.outputs]
         used = dict.fromkeys(id(tensor) for node in inside for tensor in node.input_tensors)
-        input_keys = [key for key in used if key not in made]
-        output_keys = [key for key in made if last.get(key, -1) >= high]
+        input_keys = [key for key in used if key not in produced]
+        output_keys = [key for key in produced if last.get(key, -1) >= high]
         wanted = frozenset(key for key in [*inputs, *last] if last.get(key, -1) >= high)
         segments.append(_Segment(inside, input_keys, output_keys, wanted))
     return segments
@@ -332,9 +332,9 @@ def _segments(model: keras.Model, most: int | None) -> list[_Segment]:
 def _cut_positions(model: keras.Model, nodes: Sequence, most: int | None) -> list[int]:
     """Returns the indices of the nodes before which to cut, for the least memory in all."""
     bytes_of, last = _sizes(model, nodes), _last_uses(model, nodes)
-    made = [id(tensor) for node in nodes for tensor in node.outputs]
-    sizes = np.array([bytes_of[key] for key in made])
-    uses = np.array([last.get(key, -1) for key in made])
+    produced = [id(tensor) for node in nodes for tensor in node.outputs]
+    sizes = np.array([bytes_of[key] for key in produced])
+    uses = np.array([last.get(key, -1) for key in produced])
     first = np.cumsum([0, *(len(node.outputs) for node in nodes)])
     ends = np.concatenate([[0.0], np.cumsum(sizes)])[first]
     bounds = np.geomspace(max(np.diff(ends).max(), 1), max(ends[-1], 1) * 1.001, BOUNDS_TRIED)
@@ -356,19 +356,19 @@ def _best_cuts(
         bound: the most bytes of the tensors of a segment.
     """
     count = len(first) - 1
-    kept, before = np.zeros(count + 1), np.zeros(count + 1, int)
+    stored, before = np.zeros(count + 1), np.zeros(count + 1, int)
     for high in range(1, count + 1):
         low = min(int(np.searchsorted(ends, ends[high] - bound)), high - 1)
         inside = slice(first[low], first[high])
         crossing = np.where(uses[inside] >= high, sizes[inside], 0.0)  # earlier tensors are stored already
-        costs = kept[low:high] + np.cumsum(crossing[::-1])[::-1][first[low:high] - first[low]]
+        costs = stored[low:high] + np.cumsum(crossing[::-1])[::-1][first[low:high] - first[low]]
         choice = int(np.argmin(costs))
-        kept[high], before[high] = costs[choice], low + choice
+        stored[high], before[high] = costs[choice], low + choice
     cuts, place = [], int(before[count])
     while place:
         cuts.insert(0, place)
         place = int(before[place])
-    return cuts, kept[count] + np.diff(ends[[0, *cuts, count]]).max()
+    return cuts, stored[count] + np.diff(ends[[0, *cuts, count]]).max()
 
 
 def _sizes(model: keras.Model, nodes: Sequence) -> dict[int, float]:

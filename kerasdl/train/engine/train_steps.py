@@ -29,13 +29,13 @@ class StepOptions:
     class_weights: ClassWeights | None = None
     """The weight of each class in the loss."""
     own_train_step: bool = False
-    """Whether the class of the model overrides `train_step`, which then makes the update."""
+    """True if the class of the model overrides `train_step`, which then makes the update."""
     soft_labels: bool = False
-    """Whether training labels are probabilities of the classes, as after mixup; metrics take the largest one."""
+    """True if training labels are probabilities of the classes, as after mixup; metrics take the largest one."""
     micro_batches: int = 1
     """Parts into which each batch is cut; their gradients are computed in turn and summed for one update."""
     jit_compile: bool = False
-    """Whether XLA compiles the update."""
+    """True if XLA compiles the update."""
     forward: Callable | None = None
     """Function that computes the outputs in training, such as a rematerialized model; None for the model."""
     strategy: tf.distribute.Strategy | None = None

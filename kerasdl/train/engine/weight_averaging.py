@@ -152,18 +152,18 @@ def estimate_statistics(model: keras.Model, batches: Iterable, steps: int | None
         return 0
     if steps is None:
         refuse_endless("batches to estimate statistics from", batches, "Pass steps=.")
-    means, seen = [tf.zeros(each.shape, each.dtype) for each in statistics], 0
+    means, count = [tf.zeros(each.shape, each.dtype) for each in statistics], 0
     with _restoring(model.variables), _without_momentum(norms):
         _reset(statistics)
         take = _compiled(model, statistics)
         for batch in islice(batches, steps):
-            seen += 1
-            means = take(keras.utils.unpack_x_y_sample_weight(batch)[0], means, tf.constant(seen, tf.int64))
-    if not seen:
+            count += 1
+            means = take(keras.utils.unpack_x_y_sample_weight(batch)[0], means, tf.constant(count, tf.int64))
+    if not count:
         checks.refuse("statistics must be estimated from one batch or more", 0)
     for each, mean in zip(statistics, means, strict=True):
         each.assign(mean)
-    return seen
+    return count
 
 
 def _estimates(layer: keras.layers.Layer) -> bool:

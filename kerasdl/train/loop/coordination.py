@@ -25,7 +25,7 @@ class Coordinator:
     """Coordination of a run in one process; `distribute.workers.Workers` is the one for several."""
 
     chief = True
-    """Whether this process writes files."""
+    """True if this process writes files."""
 
     def requests_after_step(self, values: Mapping[str, Any], own: Request) -> Request:
         """Returns the requests on which all processes act now.

@@ -48,7 +48,7 @@ class RunCallback:
     """
 
     writes = False
-    """Whether the hooks write files or send data; with several workers, only the chief then calls them."""
+    """True if the hooks write files or send data; with several workers, only the chief then calls them."""
 
     def setup(self, run_info: RunInfo) -> None:
         """Called once, before all other hooks."""

@@ -95,7 +95,7 @@ class RunFolder:
 
     @property
     def saves_inside_epochs(self) -> bool:
-        """Whether checkpoints are written inside an epoch, from which the run can resume."""
+        """True if checkpoints are written inside an epoch, from which the run can resume."""
         return self.path is not None and self.state.seekable and not self.state.large
 
     def is_due(self, step: int) -> bool:

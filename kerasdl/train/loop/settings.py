@@ -45,17 +45,17 @@ class LoopConfig:
     min_delta: float = 0.0
     """Smallest change of the monitored figure that early stopping counts as improvement."""
     restore_best: bool = True
-    """Whether the model ends with the weights of its best epoch rather than of its last."""
+    """True if the model ends with the weights of its best epoch rather than of its last."""
     folder: str | Path | None = None
     """Folder of the run, from which it continues after it was killed; None writes nothing."""
     resume: bool = True
-    """Whether a run in the folder continues; False removes it and starts a new one."""
+    """True if a run in the folder continues; False removes it and starts a new one."""
     save_every: int | None = None
     """Updates between checkpoints inside an epoch, in addition to the one at the end of each epoch."""
     save_seconds: float | None = 300.0
     """Seconds between checkpoints inside an epoch; None leaves them to `save_every`."""
     tensorboard: bool = False
-    """Whether the figures of each epoch are written for TensorBoard too."""
+    """True if the figures of each epoch are written for TensorBoard too."""
     progress: str = "auto"
     """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
 

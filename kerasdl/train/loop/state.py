@@ -32,7 +32,7 @@ class State:
     steps_per_epoch: int | None
     """Steps in an epoch; None where only the end of the stream shows it."""
     seekable: bool = True
-    """Whether a stream can start inside an epoch; otherwise a run resumes at the start of an epoch."""
+    """True if a stream can start inside an epoch; otherwise a run resumes at the start of an epoch."""
     batch_size: int | None = None
     """Examples in a step, for the display of the speed."""
     reset: Callable[[], None] = lambda: None
@@ -99,7 +99,7 @@ class Run:
     folder: Path | None
     """Folder of the run; None where it has none."""
     resumed: bool
-    """Whether this call continued from a checkpoint, or found the run finished."""
+    """True if this call continued from a checkpoint, or found the run finished."""
     stopped: str
     """`"finished"`, or `"early"` where patience or a callback ended it."""
     trainer: Any = None

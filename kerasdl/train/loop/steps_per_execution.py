@@ -29,7 +29,7 @@ class StepsPerExecution:
 
     @property
     def measuring(self) -> bool:
-        """Whether single updates are still being timed."""
+        """True if single updates are still being timed."""
         return self.chosen is None
 
     def record(self, seconds: float, steps_left: int | None, tracing: float) -> str | None:

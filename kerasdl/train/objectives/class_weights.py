@@ -30,7 +30,7 @@ class ClassWeights:
 
     @property
     def by_label(self) -> bool:
-        """Whether each label of an example has a separate weight for its term in the loss."""
+        """True if each label of an example has a separate weight for its term in the loss."""
         return self.form is LabelForm.YES_OR_NO and _has_several(self.outputs)
 
     def with_last_axis(self, labels: tf.Tensor) -> tf.Tensor:

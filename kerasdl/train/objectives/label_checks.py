@@ -41,7 +41,7 @@ class OutputTarget:
     ignored: int | None
     """A class that the loss ignores."""
     masked: bool = False
-    """Whether the output has a mask, under which labels may be all zero."""
+    """True if the output has a mask, under which labels may be all zero."""
 
     def check(self, labels: Any) -> None:
         """Refuses labels, or their spec, whose shape or dtype does not fit the loss."""

@@ -77,14 +77,14 @@ def form_of_metric(metric: Any) -> LabelForm:
         return LabelForm.OTHER
 
 
-def by_output(given: Any, names: list[str], count: int) -> list[list]:
+def by_output(nested: Any, names: list[str], count: int) -> list[list]:
     """Returns the losses or metrics of each output; empty lists where the nesting does not show them."""
     if count == 1:
-        return [keras.tree.flatten([] if given is None else given)]
-    if isinstance(given, Mapping) and set(given) <= set(names):
-        return [keras.tree.flatten(given.get(name, [])) for name in names]
-    if isinstance(given, (list, tuple)) and len(given) == count:
-        return [[] if each is None else keras.tree.flatten(each) for each in given]
+        return [keras.tree.flatten([] if nested is None else nested)]
+    if isinstance(nested, Mapping) and set(nested) <= set(names):
+        return [keras.tree.flatten(nested.get(name, [])) for name in names]
+    if isinstance(nested, (list, tuple)) and len(nested) == count:
+        return [[] if each is None else keras.tree.flatten(each) for each in nested]
     return [[] for _ in range(count)]
 
 

@@ -62,14 +62,14 @@ def objective_of(
     return with_label_smoothing(_unwrapped("loss", loss, model), smoothing), _unwrapped("metrics", metrics, model)
 
 
-def _unwrapped(kind: str, given: Any, model: Any) -> Any:
+def _unwrapped(kind: str, nested: Any, model: Any) -> Any:
     """Returns the value in a dict of one output, since a model without a graph does not know its name."""
     outputs = getattr(model, "outputs", None) or [None]
-    if kind == "loss" and len(outputs) == 1 and isinstance(given, (list, tuple)) and len(given) == 1:
-        return given[0]
-    if len(outputs) > 1 or not isinstance(given, Mapping) or len(given) != 1:
-        return given
-    ((name, part),) = given.items()
+    if kind == "loss" and len(outputs) == 1 and isinstance(nested, (list, tuple)) and len(nested) == 1:
+        return nested[0]
+    if len(outputs) > 1 or not isinstance(nested, Mapping) or len(nested) != 1:
+        return nested
+    ((name, part),) = nested.items()
     names = [*(getattr(model, "output_names", None) or ()), *_keys(model)]
     if names:
         checks.one_of(f"the name of the output in {kind}", name, tuple(dict.fromkeys(names)))
@@ -155,14 +155,14 @@ def check_outputs(loss: Any, metrics: Any, model: Any) -> None:
         hint = "Pass loss=[...], and targets alike."
         checks.refuse(f"a model of {outputs} outputs must have a loss for each", getattr(loss, "name", loss), hint)
     keys = set(names) | set(_keys(model))
-    for kind, given in (("loss", loss), ("metrics", metrics)):
-        if isinstance(given, Mapping) and not set(given) <= keys:
-            checks.refuse(f"{kind} must name outputs of {model.name!r}, {tuple(names)}", tuple(given))
-        if isinstance(given, (list, tuple)) and given and _keys(model):
+    for kind, nested in (("loss", loss), ("metrics", metrics)):
+        if isinstance(nested, Mapping) and not set(nested) <= keys:
+            checks.refuse(f"{kind} must name outputs of {model.name!r}, {tuple(names)}", tuple(nested))
+        if isinstance(nested, (list, tuple)) and nested and _keys(model):
             checks.refuse(f"{kind} of a model with outputs in a dict must name them, {_keys(model)}", "a list")
-        if isinstance(given, (list, tuple)) and given and len(given) != outputs:
+        if isinstance(nested, (list, tuple)) and nested and len(nested) != outputs:
             hint = f"Pass {kind}=[...] with a part for each of {tuple(names)}, or a dict by these names."
-            checks.refuse(f"{kind} of a model of {outputs} outputs must have {outputs} parts", len(given), hint)
+            checks.refuse(f"{kind} of a model of {outputs} outputs must have {outputs} parts", len(nested), hint)
 
 
 def check_scales(loss: Any, metrics: Any, model: keras.Model, model_outputs: Any, sample: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Sample-weight checks against a model's outputs: refused are shapes that Keras would broadcast over wrong axes."""
+"""Sample-weight checks against a model's outputs: shapes that Keras would broadcast over wrong axes are refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +46,8 @@ def check_weights(data: Dataset, model_outputs: Any) -> None:
             checks.refuse(f"weights of {data.name} must have the shape {wanted}", weight_shape, hint)
 
 
-def _same(given: tuple, shape: tuple) -> bool:
-    return all(None in pair or pair[0] == pair[1] for pair in zip(given, shape, strict=False))
+def _same(weight_shape: tuple, shape: tuple) -> bool:
+    return all(None in pair or pair[0] == pair[1] for pair in zip(weight_shape, shape, strict=False))
 
 
 def _keys(labels: Any) -> tuple:

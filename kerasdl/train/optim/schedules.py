@@ -283,7 +283,7 @@ class Warmup:
             checks.refuse("Warmup must stand before a schedule with a closed form", self.then)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
-        """Returns a `WarmedRate` for a run of so many steps, or the rate of `then` where the warm-up has no step."""
+        """Returns a `WarmedRate` for a run of `steps` steps, or the rate of `then` where the warm-up has no step."""
         rising = round(self.share * _known(steps, "warmup"))
         then = as_schedule(self.then).over(learning_rate, max(1, steps - rising))
         return keras_schedules.WarmedRate(then, rising) if rising else then
