@@ -1,1 +1,1 @@
-"""`fit`. Imports core, data, losses, loop, optim and distribute; never the rooms that stand on it."""
+"""Training engine: `fit`. Imports core, data, losses, loop, optim and distribute; never the rooms built on it."""

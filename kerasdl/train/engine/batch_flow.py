@@ -17,7 +17,7 @@ from ..config import RunConfig
 
 Values = Mapping[str, tf.Tensor]
 UNSEEDED = (
-    "the pipeline shuffles without a seed: a run that goes on after a kill reads another order; "
+    "the pipeline shuffles without a seed: a run that resumes after a kill reads another order; "
     "shuffle(..., seed=...) makes it exact"
 )
 

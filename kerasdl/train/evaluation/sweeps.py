@@ -89,7 +89,7 @@ def sweep(
                 result = _run_once(run, cells[index], seed, figure)
             except KeyboardInterrupt:
                 outcome = (
-                    f"kept in {store.path}; the same call goes on" if store.path else "nothing was kept; pass folder="
+                    f"kept in {store.path}; the same call continues" if store.path else "nothing was kept; pass folder="
                 )
                 display.say(f"interrupted after {len(done)} of {len(work)} runs: {outcome}")
                 raise

@@ -160,7 +160,7 @@ class _Loop:
     def leave_if_requested(self) -> None:
         """Leaves the process where it was asked to stop while the run finished."""
         if self.requests & LEAVE_REQUESTS:
-            self.progress.say("the run is finished; leaving as asked")
+            self.progress.say("the run is finished; stopping as requested")
             raise Preempted if self.requests & Request.PREEMPT else KeyboardInterrupt
 
     def fail(self, error: BaseException) -> None:
@@ -357,17 +357,17 @@ class _Loop:
             start = f"epoch {self.position.epoch + 1}, step {self.position.batch}"
             if not self.state.seekable:
                 start = f"the start of epoch {self.position.epoch + 1}: this pipeline cannot start inside one"
-            self.progress.say(f"going on in {self.folder.path} from {start}")
+            self.progress.say(f"resuming in {self.folder.path} from {start}")
 
     def _interrupt(self, requests: Request) -> NoReturn:
         if self.folder.path is None:
-            outcome = "nothing was saved; pass folder= to be able to go on"
+            outcome = "nothing was saved; pass folder= to be able to resume"
         elif self.position.batch and not self.folder.saves_inside_epochs:
-            outcome = f"kept in {self.folder.path}; the same call goes on from the start of this epoch"
+            outcome = f"kept in {self.folder.path}; the same call continues from the start of this epoch"
         else:
             if self.position.batch:
                 self._save()
-            outcome = f"saved in {self.folder.path}; the same call goes on from here"
+            outcome = f"saved in {self.folder.path}; the same call continues from here"
         self.progress.say(f"interrupted after step {self.position.step}: {outcome}")
         raise Preempted if requests & Request.PREEMPT else KeyboardInterrupt
 

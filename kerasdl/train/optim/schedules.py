@@ -280,7 +280,7 @@ class Warmup:
     def __post_init__(self):
         checks.within("share", self.share, 0.0, 0.999)
         if isinstance(as_schedule(self.then), Plateau):
-            checks.refuse("Warmup must stand before a schedule with a closed form", self.then)
+            checks.refuse("Warmup must come before a schedule with a closed form", self.then)
 
     def over(self, learning_rate: float, steps: int | None) -> Rate:
         """Returns a `WarmedRate` for a run of `steps` steps, or the rate of `then` where the warm-up has no step."""

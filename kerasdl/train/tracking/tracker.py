@@ -139,7 +139,7 @@ class Tracker(RunCallback):
         except Exception as error:  # any error of the other package: the run matters more than its log
             self.quiet_until = time.monotonic() + RETRY_SECONDS
             if not self.failure_reported:
-                self.run_info.say(f"{self.title} failed, and the run goes on without it: {_error_text(error)}")
+                self.run_info.say(f"{self.title} failed, and the run continues without it: {_error_text(error)}")
             self.failure_reported = True
             return False
         return True

@@ -260,7 +260,7 @@ def test_updates_are_joined_where_they_are_short_and_many():
     execution = steps_per_execution.StepsPerExecution(None, supported=True)
     said = [execution.record(0.001, steps_left=10_000, tracing=0.5) for _ in range(8)]
     assert said[:7] == [None] * 7
-    assert said[7] == "50 steps a call, as one takes 1.0 ms"
+    assert said[7] == "50 steps a call, as one step takes 1.0 ms"
     assert [execution.next_count(room) for room in (None, 7, 200)] == [1, 7, 50]
 
 

@@ -368,8 +368,8 @@ def test_wrong_settings_are_refused(settings, error, text):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"patience": 2}, "patience needs a figure to watch"),
-        ({"schedule": "plateau"}, "'plateau' needs a figure to watch"),
+        ({"patience": 2}, "patience needs a figure to monitor"),
+        ({"schedule": "plateau"}, "'plateau' needs a figure to monitor"),
         ({"tensorboard": True}, "tensorboard=True needs a folder"),
         ({"optimizer": "adam", "momentum": 0.9}, "momentum must be None for Adam"),
         ({"monitor": ("val_loss", "min")}, "monitor must name one of"),

@@ -189,7 +189,7 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         sweep(run, {"height": [1.0, 2.0]}, **options)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f"interrupted after 2 of 4 runs: kept in {tmp_path}; the same call goes on"
+    assert lines[-1] == f"interrupted after 2 of 4 runs: kept in {tmp_path}; the same call continues"
     assert lines[0].startswith("1/4  height=1.0  seed 0  sum 1  0.0 s")
     stop = False
     result = sweep(run, {"height": [1.0, 2.0]}, **options)
@@ -267,7 +267,7 @@ def test_a_killed_sweep_ends_with_the_result_of_an_undisturbed_one(tmp_path):
         ({"a": "xy"}, {}, "the values of 'a' must be a list; got 'xy'"),
         ({"a": 1}, {}, "the values of 'a' must be a list; got 1"),
         ({"a": []}, {}, "settings must hold at least one, and no two equal ones"),
-        ([{"a": 1}, {"a": 1}], {}, "no two of them the same"),
+        ([{"a": 1}, {"a": 1}], {}, "no two equal ones"),
         (7, {}, "settings must be a mapping from names to values, or a list of mappings; got 7"),
         ({"a": [object()]}, {}, "a setting must hold text, numbers"),
         ([{}], {"seeds": []}, "seeds must be different integers"),

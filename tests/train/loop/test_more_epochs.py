@@ -40,7 +40,7 @@ def test_more_epochs_end_where_a_run_of_them_all_ends(toy, task, tmp_path, more)
     [
         ({"schedule": "cosine"}, "its schedule follows from the length"),
         ({"swa": 0.5}, "swa begins at a share"),
-        ({"steps": 4}, "steps tells its length"),
+        ({"steps": 4}, "steps sets its length"),
     ],
 )
 def test_a_run_that_follows_from_its_length_says_why_it_cannot_be_longer(toy, task, tmp_path, more, reason):

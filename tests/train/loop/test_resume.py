@@ -72,7 +72,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
     resumed = start(SCRIPT, tmp_path / "killed").communicate()[0]
     expected = undisturbed.communicate()[0].split("hash ")[1].split()
     found = resumed.split("hash ")[1].split()
-    assert "going on in" in resumed
+    assert "resuming in" in resumed
     assert "epoch 1/4" not in resumed
     assert (found[0], found[1], found[2]) == (expected[0], "240", "True")
     assert (tmp_path / "killed/log.csv").read_text() == (tmp_path / "whole/log.csv").read_text()
@@ -204,7 +204,7 @@ def test_a_foreign_pipeline_resumes_at_the_start_of_the_epoch(toy, task, tmp_pat
         run(tmp_path, StopAt(10))
     capsys.readouterr()
     again = run(tmp_path, StopAt(10**6))
-    expected = f"going on in {tmp_path} from the start of epoch 2: this pipeline cannot start inside one\n"
+    expected = f"resuming in {tmp_path} from the start of epoch 2: this pipeline cannot start inside one\n"
     assert expected in capsys.readouterr().out
     assert toy.digest(again.model) == toy.digest(whole.model)
 
@@ -218,7 +218,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(toy, task, tmp_path, capsys):
     config = settings(tmp_path, progress="auto", save_every=None)
     with pytest.raises(KeyboardInterrupt):
         fit(toy.model(), toy.data(), task=task, callbacks=[Interrupt()], config=config)
-    assert f"interrupted after step 5: saved in {tmp_path}; the same call goes on from here" in capsys.readouterr().out
+    assert (
+        f"interrupted after step 5: saved in {tmp_path}; the same call continues from here" in capsys.readouterr().out
+    )
     assert [path.name for path in tmp_path.glob("checkpoints/step_*")] == ["step_00000005"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

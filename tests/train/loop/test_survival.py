@@ -79,7 +79,7 @@ def test_kills_at_random_moments_and_as_many_resumes_change_nothing(tmp_path, un
     assert progress == sorted(progress)
     assert len({step % 60 for step in progress}) > min(5, kills // 2)  # they fell everywhere in an epoch
     output = start(tmp_path).communicate(timeout=200)[0]
-    assert "going on in" in output
+    assert "resuming in" in output
     assert hashes(output) == undisturbed
 
 
@@ -101,7 +101,7 @@ def test_a_killed_worker_ends_the_job_as_if_nothing_had_been(tmp_path, undisturb
     worker_of(process, victim).kill()
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    assert "going on in" in output
+    assert "resuming in" in output
     assert hashes(output) == undisturbed_pair
 
 
@@ -140,11 +140,11 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_of_use(tmp_pat
         output = process.communicate()[0]
         assert process.returncode == 1
         assert "could not be written after step" in output
-        assert "is whole. Make room or mend the folder; the same call then goes on." in output
+        assert "is whole. Free space or repair the folder; the same call then continues." in output
         (disk / "filler").unlink()
         assert not list((disk / "run/checkpoints").glob(".writing-*"))
         again = start(disk / "run").communicate(timeout=200)[0]
-        assert "going on in" in again
+        assert "resuming in" in again
         assert hashes(again) == undisturbed
     finally:
         subprocess.run(["umount", "-l", disk], check=True)

@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused():
         fit_progressively(net(16), DIGITS, (8, 16), config=CONFIG)
     with pytest.raises(ArgumentError, match="only raw uint8 images"):
         fit_progressively(net(), DIGITS.arrays(), (8, 16), config=CONFIG)
-    with pytest.raises(ArgumentError, match="told its length by epochs"):
+    with pytest.raises(ArgumentError, match="must be set by epochs"):
         fit_progressively(net(), DIGITS, (8, 16), config=RunConfig(steps=9))
     with pytest.raises(ArgumentError, match="begin must lie before end"):
         schedules.Stretch("cosine", 0.5, 0.5)

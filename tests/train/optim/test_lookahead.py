@@ -217,7 +217,7 @@ def test_a_plateau_lowers_the_rate_inside(toy, task):
         (lambda: Lookahead("adam", slow_step_size=0.0), "slow_step_size must be a number from 1e-06"),
         (lambda: Lookahead("adan"), "unknown optimizer 'adan'"),
         (lambda: Lookahead(0.1), "Lookahead must be given a name or a Keras optimizer; got 0.1"),
-        (lambda: Lookahead(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())), "Loss scaling goes around"),
+        (lambda: Lookahead(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())), "Put the loss scaling around"),
         (lambda: Lookahead(keras.optimizers.SGD(gradient_accumulation_steps=2)), "accumulation=..."),
         (lambda: Lookahead("sgd").apply([tf.ones(1)]), "must be given variables"),
     ],

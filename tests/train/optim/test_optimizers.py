@@ -134,7 +134,7 @@ def test_an_id_that_occurs_twice_counts_by_the_sum_of_its_slices(name, way):
         (Lookahead(keras.optimizers.SGD(clipnorm=1.0)), {"clipvalue": 1.0}, "at most one of"),
         (keras.optimizers.SGD(use_ema=True), {}, r"use_ema=False; got True. Use RunConfig\(ema=...\)"),
         (Lookahead(keras.optimizers.SGD(use_ema=True)), {}, "use_ema=False"),
-        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), {}, "must be a plain one"),
+        (keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), {}, "must not scale the loss"),
         ("adam", {"momentum": 0.9}, "momentum must be None for Adam"),
         (Lookahead("adam"), {"momentum": 0.9}, "momentum must be None for Adam"),
     ],

@@ -166,7 +166,7 @@ def test_a_server_that_refuses_does_not_hold_a_run_up(tmp_path, capsys):
     assert run.history["sum"] == SUMS
     told = [line for line in lines_of(capsys) if "MLflow" in line]
     assert len(told) == 2
-    assert told[0].startswith("MLflow failed, and the run goes on without it: ")
+    assert told[0].startswith("MLflow failed, and the run continues without it: ")
     assert told[1] == "MLflow never received 4 of 4 epochs"
     assert "MLFLOW_ALLOW_FILE_STORE" not in os.environ
 
@@ -176,7 +176,7 @@ def test_a_place_that_cannot_be_written_does_not_lose_the_run(tmp_path, capsys, 
     (tmp_path / "file").write_text("in the way")
     run = run_steps(*counting([trackers(tmp_path / "file")[kind]]), config(None, progress="auto"))
     assert run.history["sum"] == SUMS
-    told = [line for line in lines_of(capsys) if " failed, and the run goes on without it: " in line]
+    told = [line for line in lines_of(capsys) if " failed, and the run continues without it: " in line]
     assert len(told) == 1
 
 
@@ -253,7 +253,7 @@ def test_what_a_server_missed_is_sent_later(away, capsys, monkeypatch):
     assert [(epoch, value) for epoch, name, value in tracker.rows if name == "sum"] == expected()["sum"]
     assert tracker.ended == [tracking.RunEnd("finished")]
     told = [line for line in lines_of(capsys) if "Flaky" in line]
-    assert told == ["Flaky failed, and the run goes on without it: ConnectionError: nobody there"]
+    assert told == ["Flaky failed, and the run continues without it: ConnectionError: nobody there"]
 
 
 def test_it_is_not_tried_again_at_once_but_at_the_end(capsys):
