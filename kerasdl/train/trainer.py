@@ -205,7 +205,7 @@ class Trainer(keras.Model):
         """Returns a copy of the trainer from its constructor arguments, in the current scope.
 
         Args:
-            again: by the id of each model in `constructor_models`, its copy.
+            copies: by the id of each model in `constructor_models`, its copy.
 
         Raises:
             ArgumentError: another constructor argument holds variables, which both would share.
