@@ -112,7 +112,7 @@ class Trainer:
         if case.call == "fit":
             yield from [[rate] * count] * epochs
             return
-        decay, groups = case.options["decay"], min(case.options["groups"], case.hidden)
+        decay, groups = case.options["layer_decay"], min(case.options["groups"], case.hidden)
         alone = epochs_of_the_head(case)
         yield from [[0.0] * (count - 1) + [rate]] * alone
         depths = [2, 1] if groups == 2 else [1] * case.hidden

@@ -147,7 +147,7 @@ def test_why_tensorflows_slurm_resolver_is_not_used(monkeypatch):
     with pytest.raises(ValueError, match="must not be zero"):  # no GPU on the node
         tf.distribute.cluster_resolver.SlurmClusterResolver(gpus_per_node=0).cluster_spec()
     sorted_by_name = tf.distribute.cluster_resolver.SlurmClusterResolver(gpus_per_node=2, auto_set_gpu=False)
-    assert sorted_by_name.cluster_spec().as_dict()["worker"][2] == "n9:8889"  # task 2 stands on n10
+    assert sorted_by_name.cluster_spec().as_dict()["worker"][2] == "n9:8889"  # task 2 runs on n10
     assert cluster_from(environ).addresses[2] == "n10:8888"
 
 
