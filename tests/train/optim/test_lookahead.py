@@ -225,3 +225,10 @@ def test_a_plateau_lowers_the_rate_inside(toy, task):
 def test_wrong_settings_are_refused(make, text):
     with pytest.raises((ArgumentError, UnknownNameError), match=text):
         make()
+
+
+def test_configs_keep_the_keys_of_saved_models():
+    config = Lookahead("sgd", sync_period=3, slow_step_size=0.25).get_config()
+    assert (config["every"], config["share"]) == (3, 0.25)
+    loaded = Lookahead.from_config(config)
+    assert (loaded.sync_period, loaded.slow_step_size) == (3, 0.25)
