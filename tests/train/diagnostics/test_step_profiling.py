@@ -149,12 +149,12 @@ def test_mixed_precision_and_augmentation_are_those_of_the_run(task):
 
 
 @pytest.mark.parametrize(("flags", "measured"), [("fpu amx_bf16", True), ("fpu avx512_bf16", True), ("fpu sse", False)])
-def test_bfloat16_is_tried_where_the_cpu_has_it(tmp_path, monkeypatch, flags, update_figures):
+def test_bfloat16_is_tried_where_the_cpu_has_it(tmp_path, monkeypatch, flags, measured):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(step_profiler, "CPU", tmp_path / "cpuinfo")
     monkeypatch.setattr(step_profiler, "SIDE", 64)
     gain = step_profiler.bfloat16_gain()
-    assert (gain is not None) == update_figures
+    assert (gain is not None) == measured
 
 
 @pytest.mark.parametrize(

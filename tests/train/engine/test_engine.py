@@ -157,10 +157,10 @@ def test_the_mean_of_the_last_epochs_is_what_a_run_ends_with(toy, task):
 
 @pytest.mark.parametrize("steps", [2, 3, 100])
 def test_several_updates_a_call_change_no_bit(toy, task, steps):
-    single, run_many = pair(toy, dropout=0.3)
+    single, joined = pair(toy, dropout=0.3)
     first = trained(single, toy, task, steps_per_execution=1)
-    second = trained(run_many, toy, task, steps_per_execution=steps)
-    assert toy.digest(single) == toy.digest(run_many)
+    second = trained(joined, toy, task, steps_per_execution=steps)
+    assert toy.digest(single) == toy.digest(joined)
     assert first.history == second.history
 
 
