@@ -25,7 +25,7 @@ import keras  # noqa: E402
 
 from kerasdl.core import KerasdlError, files  # noqa: E402
 from kerasdl.deploy import export_onnx, export_tflite  # noqa: E402
-from kerasdl.deploy.export.tracing import first_line, third_party  # noqa: E402
+from kerasdl.deploy.export.tracing import first_line, silenced  # noqa: E402
 
 MEASURED, PAGE = ROOT / "docs" / "awkward.json", ROOT / "docs" / "awkward.md"
 PACKAGES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
@@ -77,7 +77,7 @@ def write_ours(model: keras.Model, path: Path, arrays: list) -> list[str]:
 
 def write_stock(model: keras.Model, path: Path, arrays: list) -> list[str]:
     """Writes a file with Keras's own exporter, unchanged; returns its outputs' names."""
-    with third_party():
+    with silenced():
         if path.suffix == ".onnx":
             model.export(str(path), format="onnx", verbose=False, opset_version=18)
         else:
@@ -90,7 +90,7 @@ def write_stock(model: keras.Model, path: Path, arrays: list) -> list[str]:
 
 def run(model: keras.Model, path: Path, arrays: list, outputs: list[str]) -> list:
     """Runs a file in its own runtime."""
-    with third_party():
+    with silenced():
         runtime = comparing.run_onnx if path.suffix == ".onnx" else comparing.run_lite
         return runtime(path, model, arrays, outputs)
 

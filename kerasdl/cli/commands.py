@@ -217,7 +217,7 @@ def export(
     raw_shape: Annotated[
         str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
     ] = None,
-    mixed: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
+    selective: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
     integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
     layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
     trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
@@ -230,7 +230,7 @@ def export(
     representative = None if data is None else _load(data, "train")
     options = kerasdl.bundles.ExportOptions(
         quantize=quantize,
-        mixed="auto" if mixed else None,
+        selective="auto" if selective else None,
         integer_io=integer_io,
         layer_report=layer_report,
         trainable=trainable,

@@ -7,13 +7,13 @@ import os
 
 import tensorflow as tf
 
-from .export.tracing import third_party
+from .export.tracing import silenced
 
 NAME = "TF_USE_LEGACY_KERAS"
 _before = os.environ.get(NAME)
 tf.keras.Model  # noqa: B018  settles which Keras `tf.keras` is, before the variable changes
 
-with third_party():
+with silenced():
     import tensorflow_model_optimization as tfmot
     from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
     from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude

@@ -23,7 +23,7 @@ class ExportOptions:
     """For .tflite None, "float16", "dynamic", "int8" or "int16x8"; for .onnx None, "dynamic" or "int8"."""
     tolerance: float | None = None
     """Largest drift allowed; None takes the default of the format."""
-    mixed: str | None = None
+    selective: str | None = None
     """For .tflite: "auto" keeps the layers of an int8 file that lose most in float."""
     integer_io: bool = False
     """For .tflite: whether inputs and outputs of an integer file are integers too."""
@@ -41,7 +41,7 @@ class ExportOptions:
 
 
 FORMATS = {
-    ".tflite": ("quantize", "tolerance", "mixed", "integer_io", "layer_report", "trainable"),
+    ".tflite": ("quantize", "tolerance", "selective", "integer_io", "layer_report", "trainable"),
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }

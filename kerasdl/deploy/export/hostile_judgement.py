@@ -14,7 +14,7 @@ from kerasdl.core.keras_graph import all_layers
 
 from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
 from .parity import Drift
-from .tracing import Program, first_line, in_batches, stateful_layers, third_party
+from .tracing import Program, first_line, in_batches, silenced, stateful_layers
 
 # A model that differs from itself by more than this share of the bound is too ill-conditioned there to judge a file.
 SHARE = 0.1
@@ -184,11 +184,11 @@ class HostileExamples:
                 yield self.compiled(moved)
 
     def _called(self, arrays: Arrays) -> Arrays:
-        with third_party():
+        with silenced():
             return self.program.run(arrays)
 
     def _compiled(self, arrays: Arrays) -> Arrays:
-        with third_party(), tf.device("/cpu:0"):
+        with silenced(), tf.device("/cpu:0"):
             outputs = self._function(**{name: tf.constant(array) for name, array in arrays.items()})
         return {name: np.atleast_1d(value.numpy()) for name, value in outputs.items()}
 

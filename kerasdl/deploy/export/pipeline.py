@@ -22,7 +22,7 @@ from .file_tensors import FileTensor
 from .hostile_judgement import Fault, HostileExamples
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
 from .second_look import second_look
-from .tracing import ONE_AT_A_TIME, Program, first_line, for_inference, plain_names, program_of, third_party
+from .tracing import TRACING_LOCK, Program, first_line, for_inference, graph_names, program_of, silenced
 
 RANDOM_EXAMPLES = 8
 FINITE = 1e30  # what is off by no more is a number
@@ -81,7 +81,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
     inputs, real = samples.inputs, samples.judgement
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
-    with ONE_AT_A_TIME, for_inference(model) as notes, plain_names(model) as renamed:
+    with TRACING_LOCK, for_inference(model) as notes, graph_names(model) as renamed:
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
         hostile = HostileExamples(program, real)
@@ -159,7 +159,7 @@ def _is_replaceable(path: Path) -> bool:
 
 
 def _model_outputs(program: Program, arrays: Arrays) -> Arrays:
-    with third_party():
+    with silenced():
         outputs = program.run(arrays)
     for name, value in outputs.items():
         if np.asarray(value).dtype.kind in "OSU":

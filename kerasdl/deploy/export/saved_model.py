@@ -24,7 +24,7 @@ from .file_tensors import FileTensor
 from .image_decoding import image_reader
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export
-from .tracing import Program, first_line, in_batches, third_party
+from .tracing import Program, first_line, in_batches, silenced
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
 FILES = "image_bytes"  # TensorFlow Serving decodes base64 for names that end in _bytes
@@ -100,7 +100,7 @@ def write(
 ) -> None:
     """Writes a program as a SavedModel for batches of one size (None: any), under the name of one signature."""
     try:
-        with third_party():
+        with silenced():
             archive = keras.export.ExportArchive()
             for layer in all_layers(program.model):
                 compared = isinstance(getattr(layer, "lookup_table", None), Compared)  # its table must stay behind
@@ -168,7 +168,7 @@ def _check_files(program: Program, folder: Path, settings: Mapping[str, Any]) ->
     for picture in (pixels, tall):
         arrays = {program.inputs[0].name: prepare_images([picture], (height, width, channels), settings["scale"])}
         expected = program.run({name: array.astype(program.inputs[0].dtype) for name, array in arrays.items()})
-        with third_party(), tf.device("/cpu:0"):
+        with silenced(), tf.device("/cpu:0"):
             serve = tf.saved_model.load(str(folder)).signatures[FROM_FILES]
             outputs = serve(**{FILES: tf.stack([tf.io.encode_png(picture)])})
         drift = worst(drifts_of("files", expected, {name: outputs[name].numpy() for name in expected}), "relative")
@@ -190,13 +190,13 @@ def _refusal(error: Exception) -> ExportError:
 
 def input_names(folder: Path) -> list[str]:
     """Returns the names of the inputs of a SavedModel."""
-    with third_party():
+    with silenced():
         return list(tf.saved_model.load(str(folder)).signatures[SIGNATURE].structured_input_signature[1])
 
 
 def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
     """Runs the signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
-    with third_party(), tf.device("/cpu:0"):
+    with silenced(), tf.device("/cpu:0"):
         serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
         sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
 
@@ -209,7 +209,7 @@ def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = No
 
 def file_tensors(folder: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
     """Returns the inputs and outputs of a SavedModel's signature."""
-    with third_party():
+    with silenced():
         serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
     ends = serve.structured_input_signature[1], serve.structured_outputs
     return tuple(
@@ -227,7 +227,7 @@ def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
 
 def graph_nodes(folder: Path) -> list:
     """Returns the nodes of a written SavedModel's graph, those of its functions included."""
-    with third_party():
+    with silenced():
         graph = tf.saved_model.load(str(folder)).signatures[SIGNATURE].graph.as_graph_def()
     return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 

@@ -124,7 +124,7 @@ def for_inference(model: keras.Model) -> Iterator[list[str]]:
 
 
 @contextmanager
-def plain_names(model: keras.Model) -> Iterator[list[str]]:
+def graph_names(model: keras.Model) -> Iterator[list[str]]:
     """Gives layers and variables other names inside the block where TensorFlow's graphs cannot hold theirs.
 
     A name there has letters of ASCII, digits and `_.>-` alone, and begins with a letter or a digit.
@@ -136,7 +136,7 @@ def plain_names(model: keras.Model) -> Iterator[list[str]]:
     taken, notes = {layer.name for layer in layers}, []
     with ExitStack() as stack:
         for layer in layers:
-            plain = plain_name(layer.name)
+            plain = graph_name(layer.name)
             if plain == layer.name:
                 continue
             while plain in taken:
@@ -148,14 +148,14 @@ def plain_names(model: keras.Model) -> Iterator[list[str]]:
         for weight in model.variables:
             variable = weight._value  # `value` may be a cast of it
             name = getattr(variable, "_handle_name", "")  # by which a SavedModel calls it
-            plain = "/".join(map(plain_name, name.removesuffix(":0").split("/"))) + ":0"
+            plain = "/".join(map(graph_name, name.removesuffix(":0").split("/"))) + ":0"
             if name and plain != name:
                 stack.callback(setattr, variable, "_handle_name", name)
                 variable._handle_name = plain
         yield notes
 
 
-def plain_name(name: str) -> str:
+def graph_name(name: str) -> str:
     """Returns a name that TensorFlow's graphs and signatures can hold; those that they can hold stay as they are."""
     plain = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
     return plain if re.match(r"[A-Za-z0-9]", plain) else f"layer{plain}"
@@ -172,11 +172,11 @@ def _start_from_zero(model: keras.Model) -> None:
 
 
 # Tracing for a file puts other things in the place of layers' settings and of Keras's functions, for the whole process.
-ONE_AT_A_TIME = threading.RLock()
+TRACING_LOCK = threading.RLock()
 
 
 @contextmanager
-def third_party() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keeps the warnings, logs and native noise of converters and runtimes from the user inside the block."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
     levels = [logger.level for logger in loggers]
@@ -196,7 +196,7 @@ def third_party() -> Iterator[None]:
         raise failure
 
 
-def owner(model: keras.Model, node: str) -> str | None:
+def layer_of(model: keras.Model, node: str) -> str | None:
     """Returns the layer in whose name scope a graph node or tensor stands, the innermost one that the model lists."""
     parts = node.partition(";")[0].split("/")  # TFLite joins the names of fused nodes by semicolons
     if parts[0] != model.name:  # then TensorFlow made each scope unique by a number behind it
@@ -205,9 +205,9 @@ def owner(model: keras.Model, node: str) -> str | None:
     return next((part for part in reversed(parts) if part in names), None)
 
 
-def told_owner(model: keras.Model, node: str) -> str:
+def layer_in_words(model: keras.Model, node: str) -> str:
     """Returns the layer of a graph node in words, for a message."""
-    layer = owner(model, node)
+    layer = layer_of(model, node)
     return f"layer {layer!r}" if layer else "a function outside any layer"
 
 

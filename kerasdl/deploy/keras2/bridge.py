@@ -15,7 +15,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, check_graph, replay
 
-from ..export.tracing import ONE_AT_A_TIME, first_line, for_inference, third_party
+from ..export.tracing import TRACING_LOCK, first_line, for_inference, silenced
 from ..samples.model_inputs import has_nan, structure
 from .conversion import Stand, candidates
 from .counterparts import NoTwin
@@ -93,7 +93,7 @@ def bridge(model: keras.Model, *, split: bool = False, place: Place | None = Non
     check_graph(model)
     if sick := [layer.name for layer in all_layers(model) if has_nan(layer)]:
         raise ExportError(f"the weights of a model must be numbers; those of {sick[0]!r} hold NaN. Train it again.")
-    with ONE_AT_A_TIME, third_party(), for_inference(model):
+    with TRACING_LOCK, silenced(), for_inference(model):
         builder = _Builder(model, split, place or (lambda layer: layer))
         made = builder.build()
         if place is None:

@@ -19,7 +19,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.layers.migrated import BearsMask
 
-from ..export.tracing import third_party
+from ..export.tracing import silenced
 from ..keras2.custom_layers import Carried, Product
 from ..keras2.masks import Both, is_both, pick
 from ..keras2.verification import TOLERANCE, Step, check_trail, fitting_samples, gap_between, steps
@@ -56,7 +56,7 @@ def from_tf_keras(
         >>> bool(np.allclose(again(images), model(images), atol=1e-5))
         True
     """
-    with third_party():
+    with silenced():
         if isinstance(model, (str, os.PathLike)):
             model = load_legacy(Path(model))
         if not isinstance(model, tf_keras.Model) or not getattr(model, "_is_graph_network", False):

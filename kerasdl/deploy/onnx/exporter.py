@@ -21,7 +21,7 @@ from kerasdl.core.errors import ExportError
 
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.tracing import Program, first_line, stateful_layers, third_party, told_owner
+from ..export.tracing import Program, first_line, layer_in_words, silenced, stateful_layers
 from ..formulas.layer_patches import for_export
 from ..samples.sampling import Samples, samples_of
 from .graph_rewrites import open_compiled_functions, rewrite_operations
@@ -138,7 +138,7 @@ def _write(
     program: Program, path: Path, opset: int, sizes: dict, quantize: str | None, ranges: dict[str, np.ndarray]
 ) -> None:
     try:
-        with third_party():
+        with silenced():
             proto = _convert(program, min(opset, WRITTEN), sizes)
     except ExportError:
         raise
@@ -155,7 +155,7 @@ def _write(
     onnx.save(proto, str(path))
     if quantize is not None:
         try:
-            with third_party():
+            with silenced():
                 quantize_file(path, quantize, ranges)
         except Exception as error:
             raise ExportError(
@@ -171,7 +171,7 @@ def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:
         except onnx.defs.SchemaError:
             later = f" at opset {opsets['']}" if onnx.defs.has(node.op_type, node.domain) else ""
             raise ExportError(
-                f"ONNX's operations must cover the model; {node.op_type} of {told_owner(program.model, node.name)} "
+                f"ONNX's operations must cover the model; {node.op_type} of {layer_in_words(program.model, node.name)} "
                 f"is not one of them{later}. "
                 "Write that layer with other operations, or export to TFLite or SavedModel."
             ) from None
@@ -184,7 +184,7 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
     frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
     open_compiled_functions(graph)
-    rewrite_operations(graph, partial(told_owner, program.model))
+    rewrite_operations(graph, partial(layer_in_words, program.model))
     inputs = {tensor.op.name: tensor for tensor in frozen.inputs}
     outputs = dict(zip(sorted(program.outputs), frozen.outputs, strict=True))  # TensorFlow sorts a dict by its keys
     names = {tensor.name: name for name, tensor in (inputs | outputs).items()}

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from ..export.file_tensors import FileTensor
-from ..export.tracing import in_batches, third_party
+from ..export.tracing import in_batches, silenced
 
 DTYPES = {"float": "float32", "double": "float64"}  # what ONNX calls otherwise than NumPy
 
@@ -26,7 +26,7 @@ def input_names(path: Path) -> list[str]:
 
 def run_file(path: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
     """Runs an ONNX file in onnxruntime on one thread, all examples at once or `batch` of them; returns its outputs."""
-    with third_party():
+    with silenced():
         loaded = session(path, threads=1)
         names = [output.name for output in loaded.get_outputs()]
         size = loaded.get_inputs()[0].shape[0]
@@ -39,7 +39,7 @@ def run_file(path: Path, arrays: dict[str, np.ndarray], batch: int | None = None
 
 def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
     """Returns the inputs and the outputs of an ONNX file."""
-    with third_party():
+    with silenced():
         loaded = session(path, threads=1)
     return tuple(
         tuple(

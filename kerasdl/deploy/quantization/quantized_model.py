@@ -30,7 +30,7 @@ from kerasdl.train.objectives.loss_and_metrics import check_outputs, check_scale
 from ..export import saved_model
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.tracing import Program, first_line, owner, third_party
+from ..export.tracing import Program, first_line, layer_of, silenced
 from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, owners_of_parts
 from ..keras2.training_adapter import LegacyTrainee
@@ -223,7 +223,7 @@ class QuantizedModel:
 
 
 def _rounding(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
-    with third_party():
+    with silenced():
         return fake_quantized(bridged.model, scheme, owners_of_parts(source))
 
 
@@ -275,7 +275,7 @@ def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str
         try:
             content = converter.convert(Path(folder), "dynamic", {})  # integers wherever ranges stand beside
             if integer_io:
-                content = converter.with_integer_ends(content, "int8")
+                content = converter.with_quantized_io(content, "int8")
         except OSError:
             raise  # a full disk, say: the way of every export names it
         except Exception as error:
@@ -287,22 +287,22 @@ def _reason(source: keras.Model, error: Exception) -> str:
     """Returns the operation that the converter names, the layer that it belongs to, and the converter's own words."""
     text = str(error)
     operation, place = re.search(r"'tfl?\.(\w+)' op", text), re.search(r'fused\["\w+:", "([^"@]+)@', text)
-    layer = _layer_of(source, place[1]) if place else None
+    layer = _source_layer_of(source, place[1]) if place else None
     words = re.search(r"'tfl?\.\w+' op [^\n]+", text)
     where = (f" the operation {operation[1]}" if operation else "") + (f" of layer {layer!r}" if layer else "")
     told = words[0] if words else first_line(error)
     return f"the quantised model does not convert to TFLite{':' if where else ''}{where} ({told}). Replace the layer."
 
 
-def _layer_of(source: keras.Model, node: str) -> str | None:
+def _source_layer_of(source: keras.Model, node: str) -> str | None:
     """Returns the Keras 3 layer of a graph node, which stands in the scope of the model in the scope of its trainee."""
     scopes = node.split("/")
     if source.name not in scopes:
-        return owner(source, node)
+        return layer_of(source, node)
     known, whole = {layer.name for layer in all_layers(source)}, owners_of_parts(source)
     inner = map(whole, reversed(scopes[scopes.index(source.name) + 1 :]))
     return next((name for name in inner if name in known), None)
 
 
 def _inspect(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    return flatbuffer.count_operations(path), tuple(runtime.integer_ends(path))
+    return flatbuffer.count_operations(path), tuple(runtime.quantized_io(path))

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
-from ..export.tracing import third_party
+from ..export.tracing import silenced
 from ..formulas.division_chains import division_chains
 from .calibrated_ranges import mend_ranges, widen_shared_grids
 from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
@@ -43,7 +43,7 @@ def convert(
         is_exact: tells of a tensor by its name whether what makes it must read float32, for "float16".
     """
     operations = tf.lite.OpsSet
-    with third_party():
+    with silenced():
         converter = _converter(folder)
         if quantize not in (None, "float16"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -78,7 +78,7 @@ class Calibrated:
             keep: tensors whose operations stay in float.
             verify: whether each tensor is followed by an operation that compares it with its float value.
         """
-        with third_party():
+        with silenced():
             return mlir_quantize(
                 self.content,
                 enable_numeric_verify=verify,
@@ -89,7 +89,7 @@ class Calibrated:
 
 def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
     """Runs examples through a SavedModel's float file and notes the range of every tensor."""
-    with third_party():
+    with silenced():
         converter = _converter(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: one_by_one(ranges)
@@ -103,7 +103,7 @@ def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
     return Calibrated(packed(model) if spared or mended or widened else content, frozenset(nodes))
 
 
-def with_integer_ends(content: bytes, quantize: str) -> bytes:
+def with_quantized_io(content: bytes, quantize: str) -> bytes:
     """Returns an integer file whose inputs and outputs are integers too; token ids and truth values stay as they are.
 
     Raises:
@@ -113,7 +113,7 @@ def with_integer_ends(content: bytes, quantize: str) -> bytes:
         name, operation = next(iter(reading.items()))
         raise ValueError(f"input {name!r} is read by {operation} in float.")
     dtype = tf.int8 if quantize == "int8" else tf.int16
-    with third_party():  # it warns of inputs that stay as they are
+    with silenced():  # it warns of inputs that stay as they are
         changed = modify_model_io_type(content, dtype, dtype)
     return packed(schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(changed))))
 

@@ -18,11 +18,11 @@ from kerasdl.core.keras_graph import all_layers
 from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export
-from ..export.tracing import Program, first_line, owner, told_owner
+from ..export.tracing import Program, first_line, layer_in_words, layer_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
-from .selective_quantization import layer_errors, mixed_file
+from .selective_quantization import layer_errors, selective_file
 
 # Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
 # file was off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); masked recurrent nets whose
@@ -48,7 +48,7 @@ def export_tflite(
     representative: Any = None,
     samples: Any = None,
     tolerance: float | None = None,
-    mixed: str | None = None,
+    selective: str | None = None,
     integer_io: bool = False,
     layer_report: bool = False,
     metadata: Mapping[str, Any] | None = None,
@@ -71,7 +71,8 @@ def export_tflite(
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
             3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
             int16x8) or 0.25 (int8, on real inputs).
-        mixed: "auto" keeps the layers of an "int8" file that lose most in float, as few as bring it within tolerance.
+        selective: "auto" keeps in float the layers of an "int8" file that lose most by integers, as few as bring the
+            file within the tolerance (TensorFlow's selective quantization).
         integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report tells
             how they stand for real numbers, and run_exported still takes and gives real numbers.
         layer_report: whether the report lists what each layer of an "int8" file loses.
@@ -95,7 +96,9 @@ def export_tflite(
         checks.refuse(
             f"quantize={quantize!r} needs representative data", None, "Pass representative= about 100 real inputs."
         )
-    checks.one_of("mixed", mixed, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'.")
+    checks.one_of(
+        "selective", selective, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'."
+    )
     for name, value, allowed in (
         ("integer_io", integer_io, calibrated),
         ("layer_report", layer_report, quantize == "int8"),
@@ -106,14 +109,14 @@ def export_tflite(
     drawn = samples_of(model, judging, representative if calibrated else None)
     measure, default = BOUNDS[quantize]
     bound = default if tolerance is None else tolerance
-    writer = _Writer(quantize, drawn.calibration, bound, mixed, integer_io, layer_report, metadata)
+    writer = _Writer(quantize, drawn.calibration, bound, selective, integer_io, layer_report, metadata)
     loops = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
     target = Target(
         format=f"tflite {quantize or 'float32'}",
         suffix=".tflite",
         measure=measure,
         tolerance=default,
-        remedy=_remedy(quantize, mixed),
+        remedy=_remedy(quantize, selective),
         write=writer.write,
         run=runtime.run_file,
         inspect=writer.inspect,
@@ -126,7 +129,7 @@ def export_tflite(
     return export(model, path, target, drawn, tolerance)
 
 
-def _remedy(quantize: str | None, mixed: str | None) -> str:
+def _remedy(quantize: str | None, selective: str | None) -> str:
     if quantize is None:
         return "Look for layers that keep state between calls or ignore training=False."
     if quantize == "float16":
@@ -134,7 +137,7 @@ def _remedy(quantize: str | None, mixed: str | None) -> str:
     if quantize == "dynamic":
         return "Export with quantize='float16'."
     advice = "Give representative data that looks like what the model will meet, or export with "
-    return advice + ("mixed='auto' or " if quantize == "int8" and not mixed else "") + "quantize='dynamic'."
+    return advice + ("selective='auto' or " if quantize == "int8" and not selective else "") + "quantize='dynamic'."
 
 
 class _Writer:
@@ -145,13 +148,13 @@ class _Writer:
         quantize: str | None,
         ranges: dict[str, np.ndarray],
         bound: float,
-        mixed: str | None,
+        selective: str | None,
         integer_io: bool,
         layer_report: bool,
         metadata: Mapping[str, Any] | None,
     ):
         self.quantize, self.ranges, self.bound, self.metadata = quantize, ranges, bound, metadata
-        self.mixed, self.integer_io, self.layer_report = mixed, integer_io, layer_report
+        self.selective, self.integer_io, self.layer_report = selective, integer_io, layer_report
         self.unrolled: dict[str, int] = {}
         self.rows: tuple[LayerError, ...] = ()
         self.notes: list[str] = []
@@ -175,14 +178,14 @@ class _Writer:
             except Exception as error:
                 raise _refusal(program, folder, self.quantize, error) from error
         if self.integer_io:
-            content = self._with_integer_ends(content)
+            content = self._with_quantized_io(content)
         path.write_bytes(flatbuffer.with_metadata(content, self.metadata))
 
     def _integers(self, program: Program, folder: Path, path: Path) -> bytes:
         calibrated = converter.calibrated(folder, self.ranges)
-        if self.mixed or self.layer_report:
+        if self.selective or self.layer_report:
             self.rows = layer_errors(program.model, calibrated, self.ranges)
-        if not self.mixed:
+        if not self.selective:
             return calibrated.quantized()
         arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
         expected = program.run(arrays)
@@ -191,15 +194,15 @@ class _Writer:
             path.write_bytes(content)
             return worst(drifts_of("real", expected, runtime.run_file(path, arrays)), "rmse")
 
-        chosen = mixed_file(calibrated, self.rows, drift, self.bound)
+        chosen = selective_file(calibrated, self.rows, drift, self.bound)
         if chosen.layers:
             kept = f"{len(chosen.layers)} of {len(self.rows)} layers in float to stay within {self.bound:g}"
             self.notes = [f"{kept}: {', '.join(chosen.layers)}"]
         return chosen.content
 
-    def _with_integer_ends(self, content: bytes) -> bytes:
+    def _with_quantized_io(self, content: bytes) -> bytes:
         try:
-            return converter.with_integer_ends(content, self.quantize)
+            return converter.with_quantized_io(content, self.quantize)
         except ValueError as error:
             raise ExportError(
                 f"integer_io needs inputs and outputs that are integers inside the file; {first_line(error)} "
@@ -212,7 +215,7 @@ class _Writer:
         if self.quantize in CALIBRATED:
             floats = {each.name for each in flatbuffer.operators(path.read_bytes()) if each.is_float}
             floats = ", ".join(sorted(floats - {"DEQUANTIZE"}))
-            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *runtime.integer_ends(path)]
+            notes += [*([f"in float: {floats}"] if floats else []), *self.notes, *runtime.quantized_io(path)]
         return flatbuffer.count_operations(path), tuple(notes)
 
 
@@ -220,7 +223,7 @@ def _exact_tensors(model: keras.Model) -> Callable[[str], bool]:
     """Tells tensors of spectrograms: where waves of half precision do not cancel, a logarithm shows it."""
     waves = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
     names = {layer.name for layer in all_layers(model) if isinstance(layer, waves)}
-    return lambda tensor: bool(names) and owner(model, tensor) in names
+    return lambda tensor: bool(names) and layer_of(model, tensor) in names
 
 
 def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
@@ -228,7 +231,7 @@ def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
     loops = [node.name for node in saved_model.graph_nodes(folder) if node.op in ("While", "StatelessWhile")]
     if loops:
         raise ExportError(
-            f"quantize={quantize!r} cannot hold a loop; got one in {told_owner(program.model, loops[0])}. "
+            f"quantize={quantize!r} cannot hold a loop; got one in {layer_in_words(program.model, loops[0])}. "
             "Write it with a fixed number of steps, or export with quantize='dynamic'."
         )
 
@@ -244,7 +247,7 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
         dtype = _foreign_dtype(text, operation)
         return ExportError(
             f"TFLite's built-in operations must cover the model; {operation}{dtype} of "
-            f"{told_owner(program.model, place[1] if place else nodes.get(operation, ''))} is not one of them. "
+            f"{layer_in_words(program.model, place[1] if place else nodes.get(operation, ''))} is not one of them. "
             "Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
         )
     if lacking := re.search(r"for op: '(\w+)'|to delegate (\w+) node|\((\w+)\) failed|for tensor (\S+)", text):
@@ -254,7 +257,7 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
             f"Export with quantize={'int8' if quantize == 'int16x8' else 'dynamic'!r}, or replace the layer."
         )
     reason, place = _compiler_error(text)
-    where = f" at {told_owner(program.model, place)}" if place else ""
+    where = f" at {layer_in_words(program.model, place)}" if place else ""
     return ExportError(
         f"the model does not convert to TFLite ({quantize or 'float32'}){where}: {reason or first_line(error)}"
     )
@@ -278,6 +281,6 @@ def _home(program: Program, folder: Path, wanted: str) -> str:
     """Names the first operation of the float file that is, or reads a tensor, called `wanted`; and its layer."""
     for operator in flatbuffer.operators(converter.convert(folder, None, {})):
         if wanted in (operator.name, *operator.inputs):
-            layer = next((name for tensor in operator.outputs if (name := owner(program.model, tensor))), None)
+            layer = next((name for tensor in operator.outputs if (name := layer_of(program.model, tensor))), None)
             return f"the operation {operator.name}" + (f" of layer {layer!r}" if layer else "")
     return f"the operation {wanted}"

@@ -20,7 +20,7 @@ from kerasdl.losses import SmoothedCrossEntropy
 
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
-from ..export.tracing import Program, first_line, plain_name, third_party
+from ..export.tracing import Program, first_line, graph_name, silenced
 from ..formulas.patching import functions
 from ..samples.model_inputs import NamedInput, random_arrays, structure
 from ..samples.sampling import samples_of
@@ -113,7 +113,7 @@ class _Step:
     def __init__(self, model: keras.Model, loss: Any, learning_rate: float, batch_size: int):
         self.model, self.loss, self.learning_rate, self.batch_size = model, loss, learning_rate, batch_size
         names = [
-            re.sub(r"\W", "_", plain_name(variable.path.replace("/", "_"))) for variable in model.trainable_variables
+            re.sub(r"\W", "_", graph_name(variable.path.replace("/", "_"))) for variable in model.trainable_variables
         ]
         self.names = [name if names.count(name) == 1 else f"{name}_{index}" for index, name in enumerate(names)]
         shape = (batch_size, *model.outputs[0].shape[1:])
@@ -161,7 +161,7 @@ class _Step:
 def _write(program: Program, path: Path, step: _Step, metadata: Any, tolerance: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with third_party():
+            with silenced():
                 module, signatures = _module(program, step)
                 refuse_foreign_gradients(signatures["train"].graph)
                 options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # ours are in the graph
@@ -235,7 +235,7 @@ def _check(path: Path, program: Program, step: _Step, tolerance: float) -> None:
     """Raises ExportError unless a few steps of the file, and their undoing, give what Keras gives."""
     arrays = step.examples(program.inputs)
     losses, weights = step.in_keras(arrays)
-    with third_party():
+    with silenced():
         interpreter = runtime.opened(path)
         train, save, restore = (interpreter.get_signature_runner(name) for name in ("train", "save", "restore"))
         first = {name: np.array(value) for name, value in save().items()}

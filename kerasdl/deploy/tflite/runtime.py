@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from ..export.tracing import in_batches, third_party
+from ..export.tracing import in_batches, silenced
 
 SIGNATURE = "serve"
 
@@ -28,7 +28,7 @@ def serving(interpreter: Interpreter) -> Any:
 
 def input_names(path: Path) -> list[str]:
     """Returns the names of the inputs of a TFLite file."""
-    with third_party():
+    with silenced():
         return list(serving(opened(path)).get_input_details())
 
 
@@ -37,7 +37,7 @@ def run_file(path: Path, arrays: Arrays, batch: int = 1) -> Arrays:
 
     Where the file takes or gives integers that stand for real numbers, real numbers are put on its grid and taken off.
     """
-    with third_party():
+    with silenced():
         serve = serving(opened(path))
         takes, gives = serve.get_input_details(), serve.get_output_details()
 
@@ -48,9 +48,9 @@ def run_file(path: Path, arrays: Arrays, batch: int = 1) -> Arrays:
         return in_batches(batch, arrays, run)
 
 
-def integer_ends(path: Path) -> list[str]:
+def quantized_io(path: Path) -> list[str]:
     """Says of each input and output that holds integers for real numbers, how they stand for them."""
-    with third_party():
+    with silenced():
         serve = serving(opened(path))
     ends = {**serve.get_input_details(), **serve.get_output_details()}
     return [

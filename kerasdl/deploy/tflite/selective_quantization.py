@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..export.parity import LayerError
-from ..export.tracing import owner, third_party
+from ..export.tracing import layer_of, silenced
 from .converter import Calibrated, one_by_one
 from .flatbuffer import operators, output_tensors
 
@@ -28,7 +28,7 @@ def layer_errors(model: keras.Model, calibrated: Calibrated, arrays: dict[str, n
     outputs = output_tensors(calibrated.content)  # named after the layers that give them
     rows = {}
     for tensor, error in _tensor_errors(calibrated, arrays, makers).items():
-        layer = owner(model, tensor) or outputs.get(tensor, tensor)
+        layer = layer_of(model, tensor) or outputs.get(tensor, tensor)
         row = LayerError(layer, tensor, makers[tensor], error)
         rows[layer] = max(row, rows.get(layer, row), key=lambda each: each.error)
     return tuple(sorted(rows.values(), key=lambda row: -row.error))
@@ -37,7 +37,7 @@ def layer_errors(model: keras.Model, calibrated: Calibrated, arrays: dict[str, n
 def _tensor_errors(calibrated: Calibrated, arrays: dict[str, np.ndarray], makers: Collection[str]) -> dict[str, float]:
     few = {name: array[:VERIFIED_EXAMPLES] for name, array in arrays.items()}
     squares: dict[str, list[Any]] = {}
-    with third_party():  # the operation that compares is in no other interpreter
+    with silenced():  # the operation that compares is in no other interpreter
         interpreter = tf.lite.Interpreter(
             model_content=calibrated.quantized(verify=True), experimental_preserve_all_tensors=True
         )
@@ -73,7 +73,7 @@ def _relative(gap: np.ndarray, value: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class SelectiveFile:
     """An int8 file with some layers in float."""
 
     content: bytes
@@ -83,9 +83,9 @@ class Mixture:
     """How far it is from the model."""
 
 
-def mixed_file(
+def selective_file(
     calibrated: Calibrated, rows: tuple[LayerError, ...], drift: Callable[[bytes], float], bound: float
-) -> Mixture:
+) -> SelectiveFile:
     """Keeps as few of the worst layers in float as bring the file's drift within a bound.
 
     Args:
@@ -94,13 +94,13 @@ def mixed_file(
         drift: measures a file.
         bound: what the drift may be; where it cannot be reached every layer is in float.
     """
-    tried: dict[int, Mixture] = {}
+    tried: dict[int, SelectiveFile] = {}
 
-    def with_float(count: int) -> Mixture:
+    def with_float(count: int) -> SelectiveFile:
         if count not in tried:
             keep = _around(calibrated, {row.tensor for row in rows[:count]})
             content = calibrated.quantized(keep)
-            tried[count] = Mixture(content, tuple(row.layer for row in rows[:count]), drift(content))
+            tried[count] = SelectiveFile(content, tuple(row.layer for row in rows[:count]), drift(content))
         return tried[count]
 
     few, many = 0, 0

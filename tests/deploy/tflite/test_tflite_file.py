@@ -113,7 +113,7 @@ def test_token_ids_stay_at_the_door(make, real, tmp_path):
     ("given", "message"),
     [
         ({"integer_io": True}, "integer_io must be one of"),
-        ({"quantize": "dynamic", "mixed": "auto"}, "mixed must be one of"),
+        ({"quantize": "dynamic", "selective": "auto"}, "selective must be one of"),
         ({"quantize": "float16", "layer_report": True}, "layer_report must be one of"),
     ],
 )

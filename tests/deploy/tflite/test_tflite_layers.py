@@ -54,9 +54,9 @@ def test_a_healthy_net_loses_little_anywhere(make, real, tmp_path):
 @pytest.mark.slow
 def test_the_worst_layers_stay_in_float_until_the_drift_is_within_the_bound(tmp_path):
     model, inputs, path = outlier(), images(), tmp_path / "m.tflite"
-    with pytest.raises(ExportError, match=r"within 0\.05.*mixed='auto'"):
+    with pytest.raises(ExportError, match=r"within 0\.05.*selective='auto'"):
         export_tflite(model, path, quantize="int8", representative=inputs, tolerance=0.05)
-    report = export_tflite(model, path, quantize="int8", representative=inputs, tolerance=0.05, mixed="auto")
+    report = export_tflite(model, path, quantize="int8", representative=inputs, tolerance=0.05, selective="auto")
     assert relative_rmse(model(inputs), run_lite(path, {"image": inputs})["head"]) < 0.05
     note = next(note for note in report.notes if "to stay within 0.05" in note)
     assert "conv2" in note or "conv3" in note
@@ -67,7 +67,7 @@ def test_the_worst_layers_stay_in_float_until_the_drift_is_within_the_bound(tmp_
 
 def test_nothing_stays_in_float_where_integers_do(make, real, tmp_path):
     model = make("conv_bn")
-    report = export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=real(model), mixed="auto")
+    report = export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=real(model), selective="auto")
     assert not any("float" in note for note in report.notes)
     plain = export_tflite(model, tmp_path / "n.tflite", quantize="int8", representative=real(model))
     assert (report.bytes, report.operations) == (plain.bytes, plain.operations)
@@ -76,6 +76,6 @@ def test_nothing_stays_in_float_where_integers_do(make, real, tmp_path):
 def test_a_bound_below_every_grid_leaves_no_integers(make, real, tmp_path):
     model = make("sequential")
     path = tmp_path / "m.tflite"
-    report = export_tflite(model, path, quantize="int8", representative=real(model), mixed="auto", tolerance=1e-5)
+    report = export_tflite(model, path, quantize="int8", representative=real(model), selective="auto", tolerance=1e-5)
     assert report.worst_relative <= 1e-5
     assert all(each.is_float for each in operators(path.read_bytes()) if each.name == "FULLY_CONNECTED")
