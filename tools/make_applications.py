@@ -42,8 +42,8 @@ def measure(name: str, column: str) -> dict:
     started = time.perf_counter()
     try:
         if column == "bridge":
-            gap, carried = applications.bridge_gap(model, images)
-            more, bound = {"carried": carried}, applications.BRIDGE
+            gap, wrapped = applications.bridge_gap(model, images)
+            more, bound = {"wrapped": wrapped}, applications.BRIDGE
         else:
             exporter, suffix = (export_tflite, ".tflite") if column == "tflite" else (export_onnx, ".onnx")
             with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +64,8 @@ def show(cell: dict) -> str:
     parts = [f"{cell['gap']:.1e}" if cell["outcome"] == "right" else f"**{cell['gap']:.1e}**"]
     if "megabytes" in cell:
         parts.append(f"{cell['megabytes']:.3g} MB")
-    if cell.get("carried"):
-        parts.append(f"{cell['carried']} carried")
+    if cell.get("wrapped"):
+        parts.append(f"{cell['wrapped']} wrapped")
     return ", ".join([*parts, f"{cell['seconds']:.0f} s"])
 
 
@@ -77,9 +77,9 @@ def page(measured: dict, versions: dict) -> str:
         "# keras.applications\n\n"
         "Each family's smallest net and some larger ones, with random weights, batch-norm statistics that fit them but "
         "for a random tenth, 10 classes and logits for outputs. The largest difference from the model over max(1, "
-        f"largest output): at most {applications.BRIDGE:g} for the net rebuilt in tf_keras (layers without a twin "
-        f"there are carried), at most {applications.FILE:g} for files. Seconds are for rebuilding or writing, and "
-        "for the check, on a machine that may have done other work too. "
+        f"largest output): at most {applications.BRIDGE:g} for the net rebuilt in tf_keras (layers without a "
+        f"counterpart there are wrapped), at most {applications.FILE:g} for files. Seconds are for rebuilding or "
+        "writing, and for the check, on a machine that may have done other work too. "
         "Batch-norm shifts are about 1, where activations are nearly linear: about 0, a random net "
         "magnifies rounding with its depth, and EfficientNetB1's files were off by 5e-4 to 8e-4, in both runtimes. "
         f"`make applications` measures it anew.\n\nMeasured with {used}.\n\n"

@@ -44,8 +44,8 @@ def measure(name: str, column: str) -> dict:
     """Exports one model one way, runs the file and compares."""
     by, _, file_format = column.partition("_")
     model, arrays = awkward.MODELS[name]()
-    twin, _ = awkward.TWINS.get(name, awkward.MODELS[name])()
-    expected = comparing.outputs_of(twin, arrays)
+    model_in_float32, _ = awkward.IN_FLOAT32.get(name, awkward.MODELS[name])()
+    expected = comparing.outputs_of(model_in_float32, arrays)
     comparing.outputs_of(model, arrays)  # Keras exports only what was called
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

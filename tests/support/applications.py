@@ -65,8 +65,8 @@ def _images(count: int, size: int) -> np.ndarray:
 
 
 def bridge_gap(model: keras.Model, images: np.ndarray) -> tuple[float, int]:
-    """Returns how far the net in tf_keras is off, over max(1, largest logit), and how many layers are carried."""
+    """Returns how far the net in tf_keras is off, over max(1, largest logit), and how many layers are wrapped."""
     made = bridge(model)
     expected = model(images, training=False).numpy()
     gap = np.abs(made.model(images, training=False).numpy() - expected).max() / max(1.0, np.abs(expected).max())
-    return float(gap), list(made.routes.values()).count("carried")
+    return float(gap), list(made.routes.values()).count("wrapped")

@@ -191,7 +191,7 @@ MODELS = {
 }
 
 # Files are compared with the model in float32, which rounds to more digits than one of reduced precision.
-TWINS = {"mixed_bfloat16": b.conv_net, "mixed_float16": b.conv_net, "mixed_bfloat16_encoder": b.encoder_block}
+IN_FLOAT32 = {"mixed_bfloat16": b.conv_net, "mixed_float16": b.conv_net, "mixed_bfloat16_encoder": b.encoder_block}
 ROUNDING = {"mixed_bfloat16": 0.03, "mixed_float16": 0.003, "mixed_bfloat16_encoder": 0.03}
 # What a format has no operation for, or no place.
 REFUSED = {

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kerasdl.deploy.export.tracing import for_inference
-from kerasdl.deploy.keras2.verification import samples_of
+from kerasdl.deploy.keras2.verification import random_inputs
 
 L = keras.layers
 IMAGE, VOLUME, SEQUENCE = (8, 8, 4), (5, 5, 5, 2), (10, 6)
@@ -12,7 +12,7 @@ IMAGE, VOLUME, SEQUENCE = (8, 8, 4), (5, 5, 5, 2), (10, 6)
 
 def numbers_for(model, seed=1):
     """Returns random inputs in the structure that the model takes."""
-    return keras.tree.pack_sequence_as(model._inputs_struct, samples_of(model, seed))
+    return keras.tree.pack_sequence_as(model._inputs_struct, random_inputs(model, seed))
 
 
 def gap(model, other, inputs=None):
@@ -51,7 +51,7 @@ def several(shape, count, call):
     return build
 
 
-TWINS = {
+WITH_COUNTERPART = {
     "dense": one((5,), lambda: L.Dense(4, activation="relu", kernel_regularizer="l2", bias_constraint="non_neg")),
     "dense_silu": one((5,), lambda: L.Dense(4, activation="silu")),
     "einsum_dense": one(SEQUENCE, lambda: L.EinsumDense("abc,cde->abde", (None, 3, 5), bias_axes="de")),
@@ -145,7 +145,7 @@ TWINS = {
     "conv_lstm2d": one((4, 8, 8, 3), lambda: L.ConvLSTM2D(2, 3, return_sequences=True)),
     "conv_lstm3d": one((3, 4, 4, 4, 2), lambda: L.ConvLSTM3D(2, 2)),
 }
-CARRIED = {
+WRAPPED = {
     "rms_norm": one(SEQUENCE, lambda: L.RMSNormalization()),
     "spectral_norm": one(IMAGE, lambda: L.SpectralNormalization(L.Conv2D(3, 2))),
     "normalization": one((2,), lambda: L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0])),

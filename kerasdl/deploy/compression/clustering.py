@@ -15,7 +15,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig
 
 from ..keras2.bridge import Bridge
-from ..keras2.layer_names import choice_of
+from ..keras2.layer_names import layer_filter
 from ..tfmot import ClusterWeights
 from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
 
@@ -65,7 +65,7 @@ def cluster(
     """
     checks.at_least("clusters", clusters, 3 if preserve_sparsity else 2)
 
-    wanted_by_name = choice_of(model, layers)
+    wanted_by_name = layer_filter(model, layers)
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         wanted = (

@@ -18,7 +18,7 @@ from kerasdl.data import Dataset, as_dataset
 from kerasdl.train import RunConfig
 
 from ..keras2.bridge import Bridge
-from ..keras2.layer_names import choice_of
+from ..keras2.layer_names import layer_filter
 from ..tfmot import PruneLowMagnitude, tfmot
 from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
 
@@ -94,7 +94,7 @@ def prune(
     growth = _growth(schedule, sparsity, _steps_of(train, config))
     shape = {"2:4": {"sparsity_m_by_n": (2, 4)}, "block": {"block_size": block_size}}.get(pattern, {})
 
-    wanted_by_name = choice_of(model, layers)
+    wanted_by_name = layer_filter(model, layers)
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         wanted = type(layer).__name__ in PATTERNS[pattern] and wanted_by_name(layer) and _fits(layer, shape)

@@ -74,7 +74,7 @@ def compression_report(
 ) -> CompressionReport:
     """Measures what compression did to a model.
 
-    Both are exported as float32 TFLite files, sized as they are and compressed with gzip, and timed in turns.
+    PairedTensor are exported as float32 TFLite files, sized as they are and compressed with gzip, and timed in turns.
 
     Args:
         before: the model before.

@@ -11,8 +11,8 @@ from kerasdl.core import checks
 from kerasdl.core.startup.worker_startup import has_joined
 from kerasdl.train import RunConfig, fit
 
-from ..keras2.bridge import Bridge, Place, bridge
-from ..keras2.training_adapter import LegacyTrainee, refuse_mixed_precision
+from ..keras2.bridge import Bridge, LayerWrapper, bridge
+from ..keras2.training_adapter import TFKerasAdapter, refuse_mixed_precision
 
 FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_norm=1.0)
 
@@ -20,7 +20,7 @@ FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_no
 def train_wrapped(
     model: keras.Model,
     train: Any,
-    wrap: Place,
+    wrap: LayerWrapper,
     start: Callable[[Bridge], None],
     finish: Callable[[Bridge], None],
     *,
@@ -43,10 +43,10 @@ def train_wrapped(
     refuse_mixed_precision(config.mixed_precision)
     if config.strategy == "auto" and not has_joined():
         config = dataclasses.replace(config, strategy=None)  # what wraps a layer knows one device
-    bridged = bridge(model, split=True, place=wrap)
+    bridged = bridge(model, split=True, wrap=wrap)
     start(bridged)
-    trainee = LegacyTrainee(bridged.model, model, identity)
-    fit(trainee, train, config=dataclasses.replace(config, restore_best=False), **settings)
+    adapter = TFKerasAdapter(bridged.model, model, identity)
+    fit(adapter, train, config=dataclasses.replace(config, restore_best=False), **settings)
     finish(bridged)
     return bridged.pull()
 

@@ -1,4 +1,4 @@
-"""The activations of Keras 3 in tf_keras, by name; what tf_keras lacks or defines otherwise is a layer of its own."""
+"""Activations of Keras 3 in tf_keras, by name; one that tf_keras lacks or defines otherwise becomes a layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tf_keras
 
-# What both compute alike; a test compares every name.
+# Activations that both compute alike; a test compares every name.
 SAME = (
     *("elu", "exponential", "gelu", "linear", "mish", "relu", "selu", "sigmoid", "softmax", "softplus", "softsign"),
     *("tanh", "silu"),
@@ -23,13 +23,13 @@ def _hard_silu(x: tf.Tensor) -> tf.Tensor:
 
 
 def _names() -> dict[Callable, str]:
-    """Returns the name of every built-in activation by its function; of two names of one function, the proper one."""
-    found = {}
+    """Returns the name of every built-in activation by its function; of two names, the one that the function bears."""
+    names = {}
     for name in dir(keras.activations):
         function = getattr(keras.activations, name)
         if callable(function) and name not in ("get", "serialize", "deserialize"):
-            found[function] = function.__name__ if hasattr(keras.activations, function.__name__) else name
-    return found
+            names[function] = function.__name__ if hasattr(keras.activations, function.__name__) else name
+    return names
 
 
 NAMES = _names()
@@ -43,7 +43,7 @@ FUNCTIONS = {
 class KerasActivation(tf_keras.layers.Activation):
     """An activation that tf_keras lacks or defines otherwise; `activation.__name__` is its name in Keras 3.
 
-    A function given to `tf_keras.layers.Activation` would not come back from an .h5 file.
+    A function inside `tf_keras.layers.Activation` cannot be read back from an .h5 file.
 
     Args:
         activation: a name in `keras.activations`.
@@ -65,8 +65,8 @@ class KerasActivation(tf_keras.layers.Activation):
         return {**tf_keras.layers.Layer.get_config(self), "activation": self.activation.__name__}
 
 
-def twin_activation(activation: Any) -> Callable | None:
-    """Returns the tf_keras function that computes the same as an activation of Keras 3; None if there is none."""
+def counterpart_activation(activation: Any) -> Callable | None:
+    """Returns the tf_keras function that computes the same as an activation of Keras 3; None where there is none."""
     if activation is None:
         return tf_keras.activations.linear
     name = NAMES.get(activation) if callable(activation) and activation.__hash__ else None
@@ -77,7 +77,7 @@ def twin_activation(activation: Any) -> Callable | None:
 
 def activation_layer(activation: Any, name: str) -> tf_keras.layers.Layer | None:
     """Returns a tf_keras layer that applies an activation of Keras 3; None for a function of the user's own."""
-    function = twin_activation(activation)
+    function = counterpart_activation(activation)
     if function is not None:
         return tf_keras.layers.Activation(function, name=name)
     return KerasActivation(NAMES[activation], name=name) if activation.__hash__ and activation in NAMES else None

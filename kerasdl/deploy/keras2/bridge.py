@@ -1,4 +1,4 @@
-"""Keras 3 models as tf_keras (Keras 2) models and back, layer by layer, each checked on numbers."""
+"""Bridge from a Keras 3 model to a tf_keras (Keras 2) model and back; each layer is checked on random inputs."""
 
 import re
 from collections.abc import Callable
@@ -17,13 +17,20 @@ from kerasdl.core.keras_graph import all_layers, check_graph, replay
 
 from ..export.tracing import TRACING_LOCK, first_line, for_inference, silenced
 from ..samples.model_inputs import has_nan, structure
-from .conversion import Stand, candidates
-from .counterparts import NoTwin
-from .custom_layers import Carried
-from .masks import Both, Call, Masks, is_both, pick
-from .verification import TOLERANCE, Step, check_trail, gap_between, samples_of, steps
+from .conversion import Replacement, WeightPairs, candidates
+from .counterparts import NoCounterpart
+from .custom_layers import WrappedKeras3Layer
+from .masks import Call, Masks, PairedTensor, is_paired, symbols_in, values_in
+from .verification import (
+    TOLERANCE,
+    LayerOutput,
+    check_layer_outputs,
+    largest_difference,
+    layer_outputs,
+    random_inputs,
+)
 
-Place = Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer]
+LayerWrapper = Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +42,12 @@ class Bridge:
     model: tf_keras.Model
     """The tf_keras model, functional and flat."""
     routes: dict[str, str]
-    """How each operation travelled, by name: "twin", "parts", "operation" or "carried"."""
+    """The kind of replacement of each operation, by name: "counterpart" (the tf_keras layer of the same kind), "parts"
+    (several layers), "operation" (a layer for a bare operation), or "wrapped" (the Keras 3 layer itself)."""
     reasons: dict[str, str]
-    """Why an operation has no twin, by name, where it is carried."""
-    pairs: list[tuple[keras.Variable, tf.Variable]]
-    """Every weight of the Keras 3 model with the tf_keras variable that stands for it."""
+    """The reason for which an operation has no counterpart, by name, where it is wrapped."""
+    pairs: WeightPairs
+    """Every weight of the Keras 3 model with the tf_keras variable that takes its place."""
 
     def push(self) -> None:
         """Copies the Keras 3 model's weights into the tf_keras model."""
@@ -49,7 +57,7 @@ class Bridge:
         """Copies the tf_keras model's weights into a Keras 3 model of the same structure and returns that.
 
         Args:
-            model: takes the weights; None makes a copy of `source`, which stays as it is.
+            model: the model that takes the weights; None makes a copy of `source`, which stays as it is.
 
         Raises:
             ArgumentError: `model` has another structure.
@@ -59,25 +67,25 @@ class Bridge:
         if len(model.weights) != len(self.source.weights):
             checks.refuse("model must have the structure of the bridged one", f"{len(model.weights)} weights")
         model.set_weights(self.source.get_weights())
-        at = {id(weight): index for index, weight in enumerate(self.source.weights)}
+        index_of = {id(weight): index for index, weight in enumerate(self.source.weights)}
         for weight, variable in self.pairs:
-            target = model.weights[at[id(weight)]]
+            target = model.weights[index_of[id(weight)]]
             target.assign(tf.reshape(tf.cast(tf.convert_to_tensor(variable), target.dtype), target.shape))
         return model
 
 
-def bridge(model: keras.Model, *, split: bool = False, place: Place | None = None) -> Bridge:
+def bridge(model: keras.Model, *, split: bool = False, wrap: LayerWrapper | None = None) -> Bridge:
     """Rebuilds a functional or Sequential model in tf_keras, layer by layer.
 
-    Every layer is run beside its twin on random numbers as it is made; one whose twin computes something else is
-    carried instead: a tf_keras layer that owns copies of the weights and calls the Keras 3 layer.
+    Every layer is compared with its counterpart on random inputs. A layer without a counterpart, or with one that
+    computes something else, is wrapped: a tf_keras layer owns copies of its weights and calls the Keras 3 layer.
 
     Args:
         model: the model, functional or Sequential and built.
         split: whether layers that do several things (an activation after a product, attention) become several layers,
             as quantisation needs it.
-        place: gets each new tf_keras layer once, built and with its weights, before it is called in the graph; what it
-            returns is called in the layer's stead.
+        wrap: a function that takes each new tf_keras layer once, built and with its weights, before the layer is called
+            in the graph; the layer that it returns is called in its place.
 
     Returns:
         The bridge, whose model computes in float32.
@@ -88,41 +96,41 @@ def bridge(model: keras.Model, *, split: bool = False, place: Place | None = Non
 
     Example:
         >>> bridge(model).routes["head"]
-        'twin'
+        'counterpart'
     """
     check_graph(model)
-    if sick := [layer.name for layer in all_layers(model) if has_nan(layer)]:
-        raise ExportError(f"the weights of a model must be numbers; those of {sick[0]!r} hold NaN. Train it again.")
+    if with_nan := [layer.name for layer in all_layers(model) if has_nan(layer)]:
+        raise ExportError(f"the weights of a model must be numbers; those of {with_nan[0]!r} hold NaN. Train it again.")
     with TRACING_LOCK, silenced(), for_inference(model):
-        builder = _Builder(model, split, place or (lambda layer: layer))
-        made = builder.build()
-        if place is None:
-            builder.compare(made.model)
-        for layer in builder.carried:
-            _push(layer.pairs)  # again: a stateful layer has moved on
-        return made
+        builder = _Builder(model, split, wrap or (lambda layer: layer))
+        bridged = builder.build()
+        if wrap is None:
+            builder.compare(bridged.model)
+        for layer in builder.wrapped:
+            _push(layer.pairs)  # again: the checks have changed the state of a stateful layer
+        return bridged
 
 
 def to_tf_keras(model: keras.Model) -> tf_keras.Model:
     """Returns a Keras 3 model as a tf_keras (Keras 2) model with the same weights and outputs.
 
-    Nested models are opened. Layers that tf_keras lacks, custom ones among them, are carried: such a layer of the
+    Nested models are opened. Layers that tf_keras lacks, custom ones among them, are wrapped: such a layer of the
     tf_keras model owns copies of the weights, trains them, and calls the Keras 3 layer.
 
     Args:
         model: a functional or Sequential model, built.
 
     Returns:
-        A functional tf_keras model that computes in float32. On the same numbers each of its layers gives what the
-        Keras 3 layer gives, within 1e-5 of the largest.
+        A functional tf_keras model that computes in float32. On the same inputs each of its layers computes what the
+        Keras 3 layer computes, within 1e-5 of the largest value.
 
     Raises:
         ArgumentError: the model is subclassed, so that it has no graph.
         ExportError: a layer computes something else in tf_keras; the text names it.
 
     Example:
-        >>> legacy = to_tf_keras(model)
-        >>> bool(np.allclose(legacy(images), model(images), atol=1e-5))
+        >>> keras2_model = to_tf_keras(model)
+        >>> bool(np.allclose(keras2_model(images), model(images), atol=1e-5))
         True
     """
     return bridge(model).model
@@ -130,120 +138,128 @@ def to_tf_keras(model: keras.Model) -> tf_keras.Model:
 
 @dataclass
 class _Builder:
-    """Runs a graph on numbers and on tf_keras symbols at once."""
+    """Builder of a bridge: runs a graph on values of Keras 3 and on tf_keras symbols at once."""
 
     source: keras.Model
     split: bool
-    place: Place
+    wrap: LayerWrapper
     masks: Masks = field(default_factory=Masks)
-    taken: set[str] = field(default_factory=set)
-    stands: dict[int, Stand] = field(default_factory=dict)
+    used_names: set[str] = field(default_factory=set)
+    replacements: dict[int, Replacement] = field(default_factory=dict)
     routes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    pairs: list[tuple[keras.Variable, tf.Variable]] = field(default_factory=list)
+    pairs: WeightPairs = field(default_factory=list)
     inputs: list[tf.Tensor] = field(default_factory=list)
-    trail: list[Step] = field(default_factory=list)
-    carried: list[Carried] = field(default_factory=list)
+    layer_outputs: list[LayerOutput] = field(default_factory=list)
+    wrapped: list[WrappedKeras3Layer] = field(default_factory=list)
 
     def build(self) -> Bridge:
-        self.inputs = samples_of(self.source)
+        self.inputs = random_inputs(self.source)
         symbols = [_input(tensor) for tensor in self.source.inputs]
-        self.taken.update(symbol.node.layer.name for symbol in symbols)
-        inputs = [Both(*both) for both in zip(self.inputs, symbols, strict=True)]
+        self.used_names.update(symbol.node.layer.name for symbol in symbols)
+        inputs = [PairedTensor(*pair) for pair in zip(self.inputs, symbols, strict=True)]
         with tf.device("/cpu:0"):  # a GPU rounds products more coarsely
             outputs = replay(self.source, inputs, partial(partial, self.run), self.masks.put)
         packed = keras.tree.pack_sequence_as(structure(self.source), symbols)
-        model = tf_keras.Model(packed, pick(outputs, "symbol"), name=_plain(self.source.name))
+        model = tf_keras.Model(packed, symbols_in(outputs), name=_plain(self.source.name))
         return Bridge(self.source, model, self.routes, self.reasons, self.pairs)
 
     def compare(self, model: tf_keras.Model) -> None:
-        """Runs the whole model; each layer was compared by itself, so that this finds what went astray between them."""
-        symbols = [step.output.symbol for step in self.trail]
+        """Compares the whole model; each layer was compared alone, so this finds faults between layers."""
+        symbols = [record.output.symbol for record in self.layer_outputs]
         with tf.device("/cpu:0"):
-            check_trail(self.trail, tf_keras.Model(model.inputs, symbols)(self.inputs))
+            check_layer_outputs(self.layer_outputs, tf_keras.Model(model.inputs, symbols)(self.inputs))
 
     def run(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """Runs one operation on the numbers, and what stands for it on the symbols."""
+        """Runs one operation on the values, and its replacement on the symbols."""
         kwargs.pop("training", None)  # a recorded True would augment at inference; the model's own call decides
         call = self.masks.call_of(operation, args, kwargs)
-        real = _run_real(operation, pick(args, "real"), pick(kwargs, "real"))
-        if id(operation) not in self.stands:
-            self.stands[id(operation)] = self.choose(operation, call, real)
-        symbol = self.stands[id(operation)](call, "symbol")
-        flat = zip(keras.tree.flatten(real), keras.tree.flatten(symbol), strict=True)
-        outputs = [Both(*both) for both in flat]
-        self.trail += steps(operation.name, (call.args, call.kwargs), outputs)
+        values = _run_keras3(operation, values_in(args), values_in(kwargs))
+        if id(operation) not in self.replacements:
+            self.replacements[id(operation)] = self.choose(operation, call, values)
+        symbols = self.replacements[id(operation)](call, symbols_in)
+        flat = zip(keras.tree.flatten(values), keras.tree.flatten(symbols), strict=True)
+        outputs = [PairedTensor(*pair) for pair in flat]
+        self.layer_outputs += layer_outputs(operation.name, (call.args, call.kwargs), outputs)
         if isinstance(operation, keras.layers.Layer):
-            self.masks.note(operation, call, outputs, partial(self.claim, f"{_plain(operation.name)}_mask"))
-        return keras.tree.pack_sequence_as(real, outputs)
+            self.masks.note(operation, call, outputs, partial(self.reserve_name, f"{_plain(operation.name)}_mask"))
+        return keras.tree.pack_sequence_as(values, outputs)
 
-    def choose(self, operation: keras.Operation, call: Call, real: Any) -> Stand:
-        """Returns the first that computes on the numbers what the operation computes, its weights paired."""
+    def choose(self, operation: keras.Operation, call: Call, values: Any) -> Replacement:
+        """Returns the first replacement that computes the same values as the operation, its weights paired."""
         reasons: list[str] = []
         for make in candidates(operation, self.split):
             try:
-                name, stand = self.named(operation.name, make, call)
-                pairs = _prepare(stand, call)
-                gap = gap_between(real, stand(call, "real"))
+                name, replacement = self.with_free_name(operation.name, make, call)
+                pairs = _prepare(replacement, call)
+                difference = largest_difference(values, replacement(call, values_in))
             except FAILURES as error:
                 reasons += [first_line(error)] if error.args else []
                 continue
-            if gap <= TOLERANCE:
-                self.take(name, stand, pairs, reasons)
-                return stand
-            reasons.append(f"off by {gap:.1e}")
+            if difference <= TOLERANCE:
+                self.add(name, replacement, pairs, reasons)
+                return replacement
+            reasons.append(f"off by {difference:.1e}")
         raise ExportError(
             f"layer {operation.name!r} ({type(operation).__name__}) must compute in tf_keras what it computes in "
             f"Keras 3; got {'; '.join(reasons)}. Is it random at inference, or does it call other libraries?"
         )
 
-    def named(self, name: str, make: Callable[[str, Call], Stand], call: Call) -> tuple[str, Stand]:
-        """Makes a stand whose layers' names are free: two nested models may have used the same."""
+    def with_free_name(
+        self, name: str, make: Callable[[str, Call], Replacement], call: Call
+    ) -> tuple[str, Replacement]:
+        """Returns a replacement whose layers' names are free, and its name: nested models may share names."""
         for copy in count():
             free = _plain(name) + (f"_{copy}" if copy else "")
-            stand = make(free, call)
-            if free not in self.routes and self.taken.isdisjoint(layer.name for layer in stand.layers):
+            replacement = make(free, call)
+            if free not in self.routes and self.used_names.isdisjoint(layer.name for layer in replacement.layers):
                 break
-        return free, stand
+        return free, replacement
 
-    def claim(self, name: str) -> str:
-        """Returns a free name for a layer that stands for no operation, and takes it."""
-        free = next(free for free in chain([name], (f"{name}_{copy}" for copy in count(1))) if free not in self.taken)
-        self.taken.add(free)
+    def reserve_name(self, name: str) -> str:
+        """Returns a free name for a layer that replaces no operation, and reserves it."""
+        free = next(
+            free for free in chain([name], (f"{name}_{copy}" for copy in count(1))) if free not in self.used_names
+        )
+        self.used_names.add(free)
         return free
 
-    def take(self, name: str, stand: Stand, pairs: list, reasons: list[str]) -> None:
-        """Gives the stand its place in the model."""
-        self.carried += [layer for layer in stand.layers if isinstance(layer, Carried)]
+    def add(self, name: str, replacement: Replacement, pairs: WeightPairs, reasons: list[str]) -> None:
+        """Records a replacement, and wraps its layers."""
+        self.wrapped += [layer for layer in replacement.layers if isinstance(layer, WrappedKeras3Layer)]
         self.pairs += pairs
-        self.routes[name] = stand.route
-        self.taken.update(layer.name for layer in stand.layers)
+        self.routes[name] = replacement.route
+        self.used_names.update(layer.name for layer in replacement.layers)
         if reasons:
             self.reasons[name] = "; ".join(dict.fromkeys(reasons))
-        stand.layers[:] = [self.place(layer) for layer in stand.layers]
+        replacement.layers[:] = [self.wrap(layer) for layer in replacement.layers]
 
 
-FAILURES = (NoTwin, ArithmeticError, TypeError, ValueError, NotImplementedError, AttributeError, tf.errors.OpError)
+FAILURES = (
+    *(NoCounterpart, ArithmeticError, TypeError, ValueError, NotImplementedError, AttributeError),
+    tf.errors.OpError,
+)
 
 
-def _prepare(stand: Stand, call: Call) -> list[tuple[keras.Variable, tf.Variable]]:
-    """Builds a stand's layers for the shapes of the symbols, copies the weights in and returns their pairs."""
-    if len(stand.layers) == len(call.args) == 1 and is_both(call.args[0]):
-        with tf.name_scope(stand.layers[0].name):  # the name that a variable has where a call builds its layer
-            stand.layers[0].build(call.args[0].symbol.shape)
+def _prepare(replacement: Replacement, call: Call) -> WeightPairs:
+    """Builds a replacement's layers for the shapes of the symbols, copies the weights in and returns their pairs."""
+    if len(replacement.layers) == len(call.args) == 1 and is_paired(call.args[0]):
+        (layer,) = replacement.layers
+        with tf.name_scope(layer.name):  # the name that a variable has where a call builds its layer
+            layer.build(call.args[0].symbol.shape)
     else:
-        stand(call, "real")
-    pairs = stand.weights()
+        replacement(call, values_in)
+    pairs = replacement.weights()
     _push(pairs)
     return pairs
 
 
-def _push(pairs: list[tuple[keras.Variable, tf.Variable]]) -> None:
+def _push(pairs: WeightPairs) -> None:
     for weight, variable in pairs:
         variable.assign(tf.reshape(tf.cast(weight.value, variable.dtype), variable.shape))
 
 
-def _run_real(operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
+def _run_keras3(operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
     if not isinstance(operation, keras.layers.Layer):
         return operation(*args, **kwargs)
     with keras.StatelessScope():  # a stateful layer stays as it is

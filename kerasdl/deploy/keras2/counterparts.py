@@ -1,4 +1,4 @@
-"""The tf_keras layer of the same kind for a built-in layer of Keras 3, renamed and dropped arguments seen to."""
+"""Counterparts in tf_keras of built-in Keras 3 layers: the layer of the same kind, with its arguments translated."""
 
 import inspect
 from collections.abc import Callable, Collection
@@ -7,13 +7,21 @@ from typing import Any
 import keras
 import tf_keras
 
-from .activations import activation_layer, twin_activation
+from .activations import activation_layer, counterpart_activation
 
-# What changes no value that the layer computes.
-HARMLESS = {"quantization_config", "use_cudnn", "flash_attention", "seed", "autocast", "data_format", "input_length"}
+# Arguments that change no value that a layer computes.
+WITHOUT_EFFECT = {
+    "quantization_config",
+    "use_cudnn",
+    "flash_attention",
+    "seed",
+    "autocast",
+    "data_format",
+    "input_length",
+}
 RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
-# Those whose tf_keras namesake keeps its state otherwise, or differs while it trains.
-WITHOUT_TWIN = {
+# Layers whose tf_keras namesake keeps its state in another form, or differs while it trains.
+WITHOUT_COUNTERPART = {
     *(
         "Lambda",
         "Masking",
@@ -28,57 +36,66 @@ WITHOUT_TWIN = {
     *("HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization", "SpectralNormalization", "CenterCrop"),
     *(name for name in dir(keras.layers) if name.startswith("Random")),
 }
-INNER = {"TimeDistributed": ("layer",), "Bidirectional": ("forward_layer", "backward_layer"), "RNN": ("cell",)}
+INNER_LAYERS = {"TimeDistributed": ("layer",), "Bidirectional": ("forward_layer", "backward_layer"), "RNN": ("cell",)}
 
 
-class NoTwin(Exception):  # noqa: N818  no error of anyone's: the next form is tried
-    """The layer has none; the text says why."""
+class NoCounterpart(Exception):  # noqa: N818  not an error: the next replacement is tried
+    """Signal that a layer has no counterpart in tf_keras; the text gives the reason."""
 
 
-def twin(layer: keras.layers.Layer, name: str | None = None, **changed: Any) -> tf_keras.layers.Layer:
+def counterpart(layer: keras.layers.Layer, name: str | None = None, **changed: Any) -> tf_keras.layers.Layer:
     """Returns an unbuilt tf_keras layer that computes what a Keras 3 layer computes.
 
     Args:
-        layer: a built-in layer, or one that wraps such.
-        name: another name for it.
-        changed: settings of the tf_keras layer that take the place of the layer's own.
+        layer: a built-in layer, or a built-in wrapper around one.
+        name: the name of the tf_keras layer; None takes that of the layer.
+        changed: settings of the tf_keras layer that replace the layer's own.
 
     Raises:
-        NoTwin: there is none.
+        NoCounterpart: tf_keras has no such layer.
     """
     kind = type(layer).__name__
-    if type(layer) is keras.layers.Activation and (made := activation_layer(layer.activation, name or layer.name)):
-        return made
-    if getattr(keras.layers, kind, None) is not type(layer) or kind in WITHOUT_TWIN:
-        raise NoTwin(f"{kind} is custom, or keeps its state otherwise in tf_keras")
+    if type(layer) is keras.layers.Activation and (
+        activation := activation_layer(layer.activation, name or layer.name)
+    ):
+        return activation
+    if getattr(keras.layers, kind, None) is not type(layer) or kind in WITHOUT_COUNTERPART:
+        raise NoCounterpart(f"{kind} is custom, or keeps its state otherwise in tf_keras")
     namesake = getattr(tf_keras.layers, kind, None)
     if namesake is None:
-        raise NoTwin(f"tf_keras has no {kind}")
+        raise NoCounterpart(f"tf_keras has no {kind}")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "stateful", False):
-        raise NoTwin(f"{kind} is quantised or keeps state from call to call")
+        raise NoCounterpart(f"{kind} is quantised or keeps state from call to call")
     if getattr(layer, "data_format", None) == "channels_first":
-        raise NoTwin("tf_keras computes channels_first on no CPU")
+        raise NoCounterpart("tf_keras computes channels_first on no CPU")
     settings = {**_settings(layer, namesake, skip=changed), **changed, "name": name or layer.name}
     try:
         return namesake(**settings)
     except (TypeError, ValueError) as error:
-        raise NoTwin(f"{kind}: {error}") from error
+        raise NoCounterpart(f"{kind}: {error}") from error
 
 
-def twin_arguments(layer: keras.layers.Layer, other: Callable, args: tuple, kwargs: dict) -> tuple[Any, dict]:
-    """Returns the first argument and the others by name, in the form in which the tf_keras layer takes them.
+def counterpart_arguments(
+    layer: keras.layers.Layer, tf_keras_call: Callable, args: tuple, kwargs: dict
+) -> tuple[Any, dict]:
+    """Returns the first argument of a call, and the others by name, as the tf_keras layer takes them.
+
+    Args:
+        layer: the Keras 3 layer.
+        tf_keras_call: the `call` method of the tf_keras layer.
+        args: the positional arguments of the Keras 3 layer's call.
+        kwargs: its named arguments.
 
     Raises:
-        NoTwin: an argument that matters is unknown to it.
+        NoCounterpart: the tf_keras layer does not take an argument that differs from its default.
     """
     signature = inspect.signature(layer.call)
-    given = signature.bind(*args, **kwargs).arguments
-    (_, first), *rest = given.items()
-    known = inspect.signature(other).parameters
+    (_, first), *rest = signature.bind(*args, **kwargs).arguments.items()
+    known = inspect.signature(tf_keras_call).parameters
     others = {name: value for name, value in rest if not _is_default(signature.parameters[name].default, value)}
     unknown = sorted(set(others) - set(known))
     if unknown:
-        raise NoTwin(f"{type(layer).__name__} of tf_keras takes no {unknown}")
+        raise NoCounterpart(f"{type(layer).__name__} of tf_keras takes no {unknown}")
     return first, others
 
 
@@ -86,22 +103,22 @@ def _settings(layer: keras.layers.Layer, namesake: type, skip: Collection[str]) 
     kind = type(layer).__name__
     known, defaults = parameters_of(namesake), parameters_of(type(layer))
     if issubclass(namesake, tf_keras.layers.RNN):
-        known["zero_output_for_mask"] = False  # taken from **kwargs
+        known["zero_output_for_mask"] = False  # which its class takes from **kwargs
     settings: dict[str, Any] = {}
     for key, value in layer.get_config().items():
         target = RENAMED.get((kind, key), key)
-        if key.endswith("_initializer") or key in INNER.get(kind, ()) or target in skip:
+        if key.endswith("_initializer") or key in INNER_LAYERS.get(kind, ()) or target in skip:
             continue
         if target in known or target in ("name", "trainable"):
             settings[target] = _converted(layer, target, value)
-        elif key not in HARMLESS and key in defaults and not _is_default(defaults[key], value):
-            raise NoTwin(f"{kind} of tf_keras has no {key}")
+        elif key not in WITHOUT_EFFECT and key in defaults and not _is_default(defaults[key], value):
+            raise NoCounterpart(f"{kind} of tf_keras has no {key}")
     settings["dtype"] = _dtype(layer)
     if kind == "BatchNormalization":
-        settings["fused"] = False  # else another rounding, and moving variances over n - 1
+        settings["fused"] = False  # the fused form rounds otherwise, and its moving variances divide by n - 1
     if kind == "Embedding":
-        settings["mask_zero"] = False  # the graph of Keras 3 hands masks on as arguments
-    for key in INNER.get(kind, ()):
+        settings["mask_zero"] = False  # a bridged graph passes masks as arguments
+    for key in INNER_LAYERS.get(kind, ()):
         settings["layer" if key == "forward_layer" else key] = _inner(getattr(layer, key))
     return settings
 
@@ -112,15 +129,15 @@ def _inner(layer: Any) -> Any:
     if isinstance(layer, keras.layers.StackedRNNCells):
         return tf_keras.layers.StackedRNNCells([_inner(each) for each in layer.cells])
     if isinstance(layer, keras.Model):
-        raise NoTwin("a wrapped model")
-    return twin(layer)
+        raise NoCounterpart("a wrapped model")
+    return counterpart(layer)
 
 
 def _converted(layer: keras.layers.Layer, key: str, value: Any) -> Any:
     if key.endswith("activation"):
-        function = twin_activation(getattr(layer, key))
+        function = counterpart_activation(getattr(layer, key))
         if function is None:
-            raise NoTwin(f"tf_keras has no such {key}")
+            raise NoCounterpart(f"tf_keras has no such {key}")
         return function
     if key.endswith(("_regularizer", "_constraint")) and value is not None:
         return _of_same_name(value)
@@ -129,29 +146,29 @@ def _converted(layer: keras.layers.Layer, key: str, value: Any) -> Any:
 
 def _of_same_name(config: dict) -> Any:
     kind = tf_keras.regularizers if hasattr(tf_keras.regularizers, config["class_name"]) else tf_keras.constraints
-    found = getattr(kind, config["class_name"], None)
-    if found is None or config.get("registered_name"):
-        raise NoTwin(f"{config['class_name']} is not in tf_keras")
-    return found(**config["config"])
+    namesake = getattr(kind, config["class_name"], None)
+    if namesake is None or config.get("registered_name"):
+        raise NoCounterpart(f"{config['class_name']} is not in tf_keras")
+    return namesake(**config["config"])
 
 
 def _dtype(layer: keras.layers.Layer) -> str:
-    # A bridged model computes in float32: reduced precision has no place in quantisation and pruning.
+    # A bridged model computes in float32: quantisation and pruning need full precision.
     return "float32" if layer.variable_dtype in ("float16", "bfloat16") else layer.variable_dtype
 
 
 def parameters_of(layer_class: type) -> dict[str, Any]:
-    """Returns the defaults of all that a class takes, by name: its own arguments, and its bases' where it hands on."""
-    found: dict[str, Any] = {}
+    """Returns the defaults of a layer class's arguments by name, with those of its bases where it takes **kwargs."""
+    defaults: dict[str, Any] = {}
     for each in layer_class.__mro__:
         if "__init__" not in vars(each) or each is object:
             continue
         parameters = inspect.signature(each.__init__).parameters
         for name, parameter in parameters.items():
-            found.setdefault(name, parameter.default)
+            defaults.setdefault(name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
-    return found
+    return defaults
 
 
 def _is_default(default: Any, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""tf_keras layers and activations that tf_keras lacks and a bridged model needs."""
+"""Layers that a bridged model needs and tf_keras lacks: a wrapped Keras 3 layer, the matrix product, masked scores."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ MARK = "<tensor {}>"
 
 
 def form_of(args: tuple, kwargs: dict, is_tensor: Any) -> tuple[tuple, list]:
-    """Takes a call apart: its (args, kwargs) with a mark in place of each tensor, and the tensors in order."""
+    """Returns the form of a call, (args, kwargs) with a mark in place of each tensor, and the tensors in order."""
     tensors: list = []
 
     def mark(value):
@@ -26,55 +26,57 @@ def form_of(args: tuple, kwargs: dict, is_tensor: Any) -> tuple[tuple, list]:
     return keras.tree.map_structure(mark, (args, kwargs)), tensors
 
 
-@tf_keras.utils.register_keras_serializable("kerasdl")
-class Carried(tf_keras.layers.Layer):
+@tf_keras.utils.register_keras_serializable("kerasdl", name="Carried")  # the name in files that were saved earlier
+class WrappedKeras3Layer(tf_keras.layers.Layer):
     """A Keras 3 layer, or a function of `keras.ops`, inside a tf_keras model; the weights belong to this layer.
 
     Args:
         operation: the built Keras 3 layer or operation. Its own weights are read once, by `build`, and never written.
-        forms: the ways in which it is called: (args, kwargs) with `MARK.format(i)` in place of tensor i, and, where
-            tensors bear masks, a dict from the tensor's number, as text, to the mark of its mask.
-        method: "__call__", or "compute_mask" for the mask that the layer puts on what it gives.
+        forms: the forms of its calls: (args, kwargs) with `MARK.format(i)` in place of tensor i, and, where tensors
+            have masks, a dict from the tensor's number, as text, to the mark of its mask.
+        method: "__call__", or "compute_mask" for the mask that the layer puts on its output.
 
     Input:
-        The tensor, or a list of the tensors, that fill the form; `form` is the index of the form.
+        The tensor, or a list of the tensors, of the call; `form` is the index of the call's form.
 
     Returns:
         What the Keras 3 layer returns.
 
     Example:
-        >>> layer = Carried(keras.layers.Rescaling(0.5), [((MARK.format(0),), {})])
+        >>> layer = WrappedKeras3Layer(keras.layers.Rescaling(0.5), [((MARK.format(0),), {})])
         >>> layer(tf.ones((1, 2))).numpy()
         array([[0.5, 0.5]], dtype=float32)
     """
 
     def __init__(self, operation: keras.Operation, forms: list[tuple], method: str = "__call__", **settings):
         super().__init__(autocast=False, **settings)
-        self._held = SimpleNamespace(operation=operation, forms=forms)  # tf_keras would track the layer's variables
+        self._untracked = SimpleNamespace(
+            operation=operation, forms=forms
+        )  # tf_keras would track the layer's variables
         self.method = method
         self.supports_masking = True
 
     @property
     def operation(self) -> keras.Operation:
         """The Keras 3 layer or operation."""
-        return self._held.operation
+        return self._untracked.operation
 
     @property
     def forms(self) -> list[tuple]:
-        """The ways in which it is called; a shared layer may get one more."""
-        return self._held.forms
+        """The forms of its calls; a shared layer may get one more."""
+        return self._untracked.forms
 
     def build(self, input_shape):
         """Copies the weights."""
-        called = self.method == "__call__" and isinstance(self.operation, keras.layers.Layer)
-        variables = self.operation.variables if called else []
-        self._held.pairs = [(variable, self._copy(variable, index)) for index, variable in enumerate(variables)]
+        has_weights = self.method == "__call__" and isinstance(self.operation, keras.layers.Layer)
+        variables = self.operation.variables if has_weights else []
+        self._untracked.pairs = [(variable, self._copy(variable, index)) for index, variable in enumerate(variables)]
         super().build(input_shape)
 
     @property
     def pairs(self) -> list[tuple[keras.Variable, tf.Variable]]:
-        """Each variable of the Keras 3 layer with the one of this layer that stands for it."""
-        return self._held.pairs
+        """Each variable of the Keras 3 layer with its copy in this layer."""
+        return self._untracked.pairs
 
     def call(self, inputs, training=None, form=0):
         """Calls the Keras 3 layer."""
@@ -82,21 +84,21 @@ class Carried(tf_keras.layers.Layer):
         if self.method == "compute_mask" or not isinstance(self.operation, keras.layers.Layer):
             return self.call_form(self.operation, tensors, form)
         run = partial(self._call_layer, training=bool(training))
-        return keras.tree.map_structure(_bare, self.call_form(run, tensors, form))
+        return keras.tree.map_structure(_without_mask, self.call_form(run, tensors, form))
 
-    def call_form(self, function: Any, tensors: list, form: int, bear: Any = None) -> Any:
-        """Calls a function, or the mask's computation of a layer, on tensors as a form says.
+    def call_form(self, function: Any, tensors: list, form: int, attach_mask: Any = None) -> Any:
+        """Calls a function, or its `compute_mask`, on tensors in the places that a form has for them.
 
         Args:
-            function: what is called in place of the Keras 3 layer.
-            tensors: what fills the form.
-            form: its index.
-            bear: returns a tensor that bears a mask; None leaves it on a copy.
+            function: the layer or function that is called.
+            tensors: the tensors of the call.
+            form: the index of the form.
+            attach_mask: a function that returns a tensor with a mask on it; None puts the mask on a copy.
         """
         args, kwargs, *masks = self.forms[form]
         for index, mark in (masks[0] if masks else {}).items():
             mask = tensors[int(mark.removeprefix("<tensor ").removesuffix(">"))]
-            tensors[int(index)] = (bear or _bearing)(tensors[int(index)], mask)
+            tensors[int(index)] = (attach_mask or _with_mask)(tensors[int(index)], mask)
         by_mark = {MARK.format(index): tensor for index, tensor in enumerate(tensors)}
         args, kwargs = keras.tree.map_structure(
             lambda leaf: by_mark.get(leaf, leaf) if isinstance(leaf, str) else leaf, (args, kwargs)
@@ -104,20 +106,20 @@ class Carried(tf_keras.layers.Layer):
         return function.compute_mask(*args) if self.method == "compute_mask" else function(*args, **kwargs)
 
     def compute_mask(self, inputs, mask=None):
-        """Returns None: a bridged model hands masks on as arguments."""
+        """Returns None: a bridged model passes masks as arguments."""
         return None
 
     def get_config(self):
         """Returns the Keras 3 layer, serialised, and the forms."""
-        held = keras.saving.serialize_keras_object({"operation": self.operation, "forms": self.forms})
-        return {**super().get_config(), "held": held, "method": self.method}
+        serialized = keras.saving.serialize_keras_object({"operation": self.operation, "forms": self.forms})
+        return {**super().get_config(), "held": serialized, "method": self.method}
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        held = keras.saving.deserialize_keras_object(config.pop("held"))
+        serialized = keras.saving.deserialize_keras_object(config.pop("held"))
         config.pop("autocast", None)
-        return cls(held["operation"], [tuple(form) for form in held["forms"]], **config)
+        return cls(serialized["operation"], [tuple(form) for form in serialized["forms"]], **config)
 
     def _copy(self, variable: keras.Variable, index: int) -> tf.Variable:
         copy = self.add_weight(
@@ -183,11 +185,11 @@ class Product(tf_keras.layers.Layer):
 
 @tf_keras.utils.register_keras_serializable("kerasdl")
 class MaskedScores(tf_keras.layers.Layer):
-    """Attention scores, with a very low one where a query may not look.
+    """Attention scores with a very low score in place of the masked ones.
 
     Args:
-        masks: what the masks are, in order: "query" (B, T), "key" (B, S), "attention" (B, T, S) or (B, N, T, S).
-        causal: whether a query may not look at what comes after it.
+        masks: the kinds of the masks, in order: "query" (B, T), "key" (B, S), "attention" (B, T, S) or (B, N, T, S).
+        causal: whether keys after the query are masked too.
         low: the very low score.
 
     Input:
@@ -207,14 +209,14 @@ class MaskedScores(tf_keras.layers.Layer):
         self.masks, self.causal, self.low, self.supports_masking = tuple(masks), causal, low, True
 
     def call(self, inputs):
-        """Masks."""
-        scores, *given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        seen = tf.ones(tf.shape(scores)[-2:], "bool")
+        """Replaces the masked scores."""
+        scores, *masks = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        visible = tf.ones(tf.shape(scores)[-2:], "bool")
         if self.causal:
-            seen = tf.linalg.band_part(seen, -1, 0)
-        for kind, mask in zip(self.masks, given, strict=True):
-            seen = tf.logical_and(seen, _over_scores(kind, tf.cast(mask, "bool")))
-        return tf.where(seen, scores, tf.cast(self.low, scores.dtype))
+            visible = tf.linalg.band_part(visible, -1, 0)
+        for kind, mask in zip(self.masks, masks, strict=True):
+            visible = tf.logical_and(visible, _over_scores(kind, tf.cast(mask, "bool")))
+        return tf.where(visible, scores, tf.cast(self.low, scores.dtype))
 
     def compute_mask(self, inputs, mask=None):
         """Returns None: queries and keys are no time steps."""
@@ -233,13 +235,13 @@ def _over_scores(kind: str, mask: tf.Tensor) -> tf.Tensor:
     return mask if len(mask.shape) == 4 else mask[:, None]
 
 
-def _bearing(tensor: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def _with_mask(tensor: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     tensor = tf.identity(tensor)
     tensor._keras_mask = mask
     return tensor
 
 
-def _bare(tensor: Any) -> Any:
+def _without_mask(tensor: Any) -> Any:
     if getattr(tensor, "_keras_mask", None) is not None:
-        del tensor._keras_mask  # tf_keras would hand it on
+        del tensor._keras_mask  # tf_keras would pass it on by itself
     return tensor

@@ -1,4 +1,4 @@
-"""Built-in tf_keras layers for bare operations of a Keras 3 graph, such as `x + y` or `keras.ops.reshape(x, ...)`."""
+"""Layers of tf_keras for bare operations of a Keras 3 graph, such as `x + y` or `keras.ops.reshape(x, ...)`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,9 @@ import keras
 import tf_keras
 
 from .activations import activation_layer
-from .counterparts import NoTwin
+from .counterparts import NoCounterpart
 from .custom_layers import Product
-from .masks import Both, is_both
+from .masks import PairedTensor, is_paired
 
 layers = tf_keras.layers
 MERGES = {
@@ -31,37 +31,37 @@ ACTIVATIONS = {
 
 
 def layer_for(operation: keras.Operation, name: str, args: tuple) -> tuple[tf_keras.layers.Layer, Callable]:
-    """Returns a layer that may compute what an operation computes on the given arguments, and how it is called.
+    """Returns a layer that probably computes the same as an operation, and the function that calls it.
 
-    It is a guess by name, which the caller checks on numbers.
+    The layer is chosen by the operation's name; the caller checks it on random values.
 
     Args:
         operation: the operation.
         name: the layer's name.
-        args: the operation's positional arguments, with `Both` for tensors.
+        args: the operation's positional arguments, with `PairedTensor` for tensors.
 
     Returns:
         The layer, and a function from it and the arguments to its output.
 
     Raises:
-        NoTwin: there is none.
+        NoCounterpart: no layer is known for the operation.
     """
     kind = type(operation).__name__
-    if kind in MERGES and _alike(args):
+    if kind in MERGES and _have_same_dtype_and_rank(args):
         return MERGES[kind](name=name), lambda layer, args: layer(list(args))
     if kind in ("Add", "Subtract", "Multiply", "Divide", "TrueDivide") and len(args) == 2:
-        return _with_number(kind, name, *args)
-    if kind == "Matmul" and all(map(is_both, args)):
+        return _rescaling(kind, name, *args)
+    if kind == "Matmul" and all(map(is_paired, args)):
         return Product(name=name), lambda layer, args: layer(list(args))
-    if kind == "Concatenate" and all(map(is_both, args[0])):
+    if kind == "Concatenate" and all(map(is_paired, args[0])):
         return layers.Concatenate(operation.axis, name=name), lambda layer, args: layer(args[0])
-    made = _on_one(operation, kind, name) if is_both(args[0]) else None
-    if made is None:
-        raise NoTwin(f"tf_keras has no layer for the operation {kind}")
-    return made, lambda layer, args: layer(args[0])
+    unary = _unary_layer(operation, kind, name) if is_paired(args[0]) else None
+    if unary is None:
+        raise NoCounterpart(f"tf_keras has no layer for the operation {kind}")
+    return unary, lambda layer, args: layer(args[0])
 
 
-def _on_one(operation: keras.Operation, kind: str, name: str) -> tf_keras.layers.Layer | None:
+def _unary_layer(operation: keras.Operation, kind: str, name: str) -> tf_keras.layers.Layer | None:
     if kind in ACTIVATIONS:
         return activation_layer(getattr(keras.activations, ACTIVATIONS[kind]), name)
     if kind == "Softmax":
@@ -73,20 +73,20 @@ def _on_one(operation: keras.Operation, kind: str, name: str) -> tf_keras.layers
     return None
 
 
-def _with_number(kind: str, name: str, left: Any, right: Any) -> tuple[tf_keras.layers.Layer, Callable]:
-    """Returns a sum or product with one number as Rescaling."""
-    at, number = (0, right) if is_both(left) else (1, left)
-    if not isinstance(number, (int, float)) or (at == 1 and kind not in ("Add", "Multiply", "Subtract")):
-        raise NoTwin(f"tf_keras has no layer for the operation {kind} with an array")
+def _rescaling(kind: str, name: str, left: Any, right: Any) -> tuple[tf_keras.layers.Layer, Callable]:
+    """Returns the sum or product of a tensor and a number as a Rescaling layer, and the function that calls it."""
+    tensor_index, number = (0, right) if is_paired(left) else (1, left)
+    if not isinstance(number, (int, float)) or (tensor_index == 1 and kind not in ("Add", "Multiply", "Subtract")):
+        raise NoCounterpart(f"tf_keras has no layer for the operation {kind} with an array")
     scale, offset = {
         "Add": (1.0, number),
-        "Subtract": (1.0, -number) if at == 0 else (-1.0, number),
+        "Subtract": (1.0, -number) if tensor_index == 0 else (-1.0, number),
         "Multiply": (number, 0.0),
     }.get(kind) or (1.0 / number, 0.0)
-    return layers.Rescaling(scale, offset, name=name), lambda layer, args: layer(args[at])
+    return layers.Rescaling(scale, offset, name=name), lambda layer, args: layer(args[tensor_index])
 
 
-def _alike(args: tuple) -> bool:
-    """Tells whether these are two tensors of one dtype and rank: tf_keras broadcasts unequal ranks in its own way."""
-    kinds = {(each.symbol.dtype, len(each.symbol.shape)) for each in args if isinstance(each, Both)}
-    return len(args) == 2 and all(map(is_both, args)) and len(kinds) == 1
+def _have_same_dtype_and_rank(args: tuple) -> bool:
+    """Tells whether arguments are two tensors of one dtype and rank: tf_keras broadcasts other ranks its own way."""
+    kinds = {(each.symbol.dtype, len(each.symbol.shape)) for each in args if isinstance(each, PairedTensor)}
+    return len(args) == 2 and all(map(is_paired, args)) and len(kinds) == 1

@@ -1,4 +1,4 @@
-"""A tf_keras model in the clothes of a Keras 3 one, so that the engine trains and the exporters write it."""
+"""Adapter that presents a tf_keras model as a Keras 3 model, so that `fit` trains it and the exporters write it."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -12,38 +12,39 @@ from kerasdl.core.outputs.activation import gives_probabilities
 from kerasdl.core.outputs.loss_scale import from_logits, over_probabilities
 
 
-class LegacyTrainee(keras.Model):
-    """A tf_keras model that `kerasdl.train.fit` trains as it trains any other, with Keras 3 optimizers and losses.
+class TFKerasAdapter(keras.Model):
+    """A Keras 3 model over a tf_keras model, which `kerasdl.train.fit` trains with Keras 3 optimizers and losses.
 
     Its weights are Keras 3 variables over the very TensorFlow variables of the tf_keras model.
 
     Args:
-        legacy: the tf_keras model.
-        source: the Keras 3 model that it stands for; inputs and outputs are named and nested as there.
-        settings: plain values that tell a run of it from others, such as a sparsity.
-        again: makes the tf_keras model a second time, for the scope of a strategy; None where that cannot be.
+        tf_keras_model: the tf_keras model.
+        source: the Keras 3 model that it replaces; inputs and outputs are named and nested as there.
+        settings: plain values, such as a sparsity, by which a run of this model differs from others.
+        rebuild: makes the tf_keras model a second time, for the scope of a strategy; None where that is not possible.
     """
 
     def __init__(
         self,
-        legacy: tf_keras.Model,
+        tf_keras_model: tf_keras.Model,
         source: keras.Model,
         settings: Mapping[str, Any],
-        again: Callable[[], tf_keras.Model] | None = None,
+        rebuild: Callable[[], tf_keras.Model] | None = None,
     ):
         super().__init__(name=source.name)
-        object.__setattr__(self, "legacy", legacy)  # Keras 3 would try to track its layers
+        object.__setattr__(self, "tf_keras_model", tf_keras_model)  # Keras 3 would try to track its layers
         object.__setattr__(self, "source", source)
         weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in source.weights))
         self.settings = {**settings, "weights": weights.hexdigest()[:16]}
-        self.again = again
-        trained = {id(variable) for variable in legacy.trainable_variables}  # a frozen layer's say they are trainable
-        self.held = [
+        self.rebuild = rebuild
+        # The variables of a frozen layer call themselves trainable; those of the model that are count.
+        trained = {id(variable) for variable in tf_keras_model.trainable_variables}
+        self.keras_variables = [
             keras.Variable(variable, trainable=id(variable) in trained, dtype=variable.dtype.name)
-            for variable in legacy.variables
+            for variable in tf_keras_model.variables
         ]
-        for held, variable in zip(self.held, legacy.variables, strict=True):
-            held.constraint = variable.constraint
+        for keras_variable, variable in zip(self.keras_variables, tf_keras_model.variables, strict=True):
+            keras_variable.constraint = variable.constraint
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -51,33 +52,34 @@ class LegacyTrainee(keras.Model):
         if isinstance(inputs, Mapping) and not isinstance(self.input, Mapping):
             inputs = [inputs[each.name] for each in self.source.inputs]
         values = keras.tree.flatten(inputs)
-        outputs = self.legacy(values if len(values) > 1 else values[0], training=training)
+        outputs = self.tf_keras_model(values if len(values) > 1 else values[0], training=training)
         return keras.tree.pack_sequence_as(self.output, keras.tree.flatten(outputs))
 
     def compile(self, *args: Any, loss: Any = None, **settings: Any) -> None:
         """Compiles as Keras does; a loss of logits takes probabilities where the model gives them.
 
-        Keras's own `fit` sees the softmax at the end of a model and looks behind it; rounded outputs hide it.
+        Keras's own `fit` sees the softmax at the end of a model and reads the logits before it; where outputs are
+        rounded, Keras does not see it.
         """
         if from_logits(loss) and gives_probabilities(self.source):
             loss = over_probabilities(loss)
         super().compile(*args, loss=loss, **settings)
 
-    def built_again(self) -> "LegacyTrainee":
+    def built_again(self) -> "TFKerasAdapter":
         """Returns the same model with variables of its own, in the scope that the caller is in."""
-        if self.again is None:
+        if self.rebuild is None:
             rule = "a model whose layers are wrapped for training must train on one device"
             checks.refuse(rule, self.source.name, "Pass RunConfig(strategy=None), and start one process.")
-        return LegacyTrainee(self.again(), self.source, self.settings, self.again)
+        return TFKerasAdapter(self.rebuild(), self.source, self.settings, self.rebuild)
 
     def run_identity(self) -> dict[str, Any]:
-        """Tells this run from those with other settings."""
+        """Returns the settings by which a run of this model differs from others."""
         return self.settings
 
     @property
     def losses(self) -> list[Any]:
         """The penalties of the tf_keras layers."""
-        return [*super().losses, *self.legacy.losses]
+        return [*super().losses, *self.tf_keras_model.losses]
 
     @property
     def inputs(self) -> list[keras.KerasTensor]:
@@ -106,6 +108,6 @@ class LegacyTrainee(keras.Model):
 
 
 def refuse_mixed_precision(mixed_precision: str | None) -> None:
-    """Refuses what tf_keras layers, made for float32, cannot do."""
+    """Refuses mixed precision: the tf_keras layers of a bridged model compute in float32."""
     if mixed_precision is not None:
         checks.refuse("training over the bridge computes in float32", f"mixed_precision={mixed_precision!r}")

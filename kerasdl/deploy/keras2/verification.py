@@ -14,17 +14,17 @@ from kerasdl.core.keras_graph import all_layers
 from ..export.parity import drifts_of, worst
 from ..export.tracing import first_line
 from ..samples.model_inputs import FREE_SIZE, structure
-from .masks import Both, is_both
+from .masks import PairedTensor, is_paired
 
-TOLERANCE = 1e-5  # on the largest difference over max(1, largest value), of one layer on the same numbers
-BATCH = 2  # more than one, so that a layer that mixes examples shows
-# What a free size may be: a net may need a large image, or have positions for a short sequence alone.
-SIZES = (FREE_SIZE, 32, 16, 8, 4, 2, 1, 128, 256)
+TOLERANCE = 1e-5  # bound on the largest difference over max(1, largest value), of one layer on the same inputs
+BATCH = 2  # more than one example, so that a layer that mixes examples is found out
+# Sizes tried for a free dimension: one net needs a large image, another has positions for a short sequence alone.
+FREE_SIZES = (FREE_SIZE, 32, 16, 8, 4, 2, 1, 128, 256)
 Spec = tuple[tuple[int | None, ...], str]  # shape and dtype
 
 
-def samples_of(model: keras.Model, seed: int = 0) -> list[tf.Tensor]:
-    """Returns a random value for each of the model's inputs: integers within the smallest table that reads any."""
+def random_inputs(model: keras.Model, seed: int = 0) -> list[tf.Tensor]:
+    """Returns a random tensor for each input of a model; integers stay below the rows of its smallest Embedding."""
     tables = [layer.input_dim for layer in all_layers(model) if isinstance(layer, keras.layers.Embedding)]
     specs = [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
 
@@ -32,24 +32,27 @@ def samples_of(model: keras.Model, seed: int = 0) -> list[tf.Tensor]:
         with keras.StatelessScope():
             model(keras.tree.pack_sequence_as(structure(model), values), training=False)
 
-    return fitting_samples(specs, min(tables, default=2), run, seed)
+    return random_inputs_for(specs, min(tables, default=2), run, seed)
 
 
-def fitting_samples(
+def random_inputs_for(
     specs: list[Spec], rows: int, run: Callable[[list[tf.Tensor]], None], seed: int = 0
 ) -> list[tf.Tensor]:
-    """Returns random values for inputs; where these have free sizes, `run` is tried on one size after the other.
+    """Returns random tensors of given shapes and dtypes; where sizes are free, the first size on which `run` passes.
 
     Args:
         specs: the shape and dtype of each input.
-        rows: integers stay below it.
-        run: raises where the sizes do not fit.
-        seed: of the values.
+        rows: the upper bound of integers, which stay below it.
+        run: runs the model; raises where the sizes do not fit.
+        seed: the seed of the random tensors.
+
+    Raises:
+        ExportError: `run` raises for every size that is tried.
     """
     if all(None not in shape[1:] for shape, _ in specs):
         return _draw(specs, rows, FREE_SIZE, seed)
     failure: Exception | None = None
-    for size in SIZES:
+    for size in FREE_SIZES:
         values = _draw(specs, rows, size, seed)
         try:
             run(values)
@@ -58,7 +61,8 @@ def fitting_samples(
         else:
             return values
     raise ExportError(
-        f"a model must run on inputs whose free sizes are one of {SIZES}; got {first_line(failure)}. Fix them in Input."
+        f"a model must run on inputs whose free sizes are one of {FREE_SIZES}; got {first_line(failure)}. "
+        "Fix them in Input."
     )
 
 
@@ -70,19 +74,19 @@ def _draw(specs: list[Spec], rows: int, free: int, seed: int) -> list[tf.Tensor]
     ]
 
 
-def gap_between(expected: Any, given: Any) -> float:
-    """Returns the largest difference over max(1, largest value) of two structures of tensors."""
-    expected, given = keras.tree.flatten(expected), keras.tree.flatten(given)
-    if [tuple(value.shape) for value in expected] != [tuple(value.shape) for value in given]:
+def largest_difference(expected: Any, actual: Any) -> float:
+    """Returns the largest difference over max(1, largest value) of two structures; infinity where shapes differ."""
+    expected, actual = keras.tree.flatten(expected), keras.tree.flatten(actual)
+    if [tuple(value.shape) for value in expected] != [tuple(value.shape) for value in actual]:
         return float("inf")
-    return max(map(_gap_of_one, expected, given), default=0.0)
+    return max(map(_difference_of_tensors, expected, actual), default=0.0)
 
 
-def _gap_of_one(expected: tf.Tensor, given: tf.Tensor) -> float:
-    expected, given = np.asarray(expected), np.asarray(given)
+def _difference_of_tensors(expected: tf.Tensor, actual: tf.Tensor) -> float:
+    expected, actual = np.asarray(expected), np.asarray(actual)
     if expected.dtype.kind not in "fiub":
-        return 0.0 if np.array_equal(expected, given) else float("inf")
-    return worst(drifts_of("real", {"": expected}, {"": given}), "relative") or 0.0
+        return 0.0 if np.array_equal(expected, actual) else float("inf")
+    return worst(drifts_of("real", {"": expected}, {"": actual}), "relative") or 0.0
 
 
 def _values(dtype: str, shape: tuple[int, ...], rows: int, generator: np.random.Generator) -> Any:
@@ -95,43 +99,44 @@ def _values(dtype: str, shape: tuple[int, ...], rows: int, generator: np.random.
     return generator.normal(0.0, 1.5, shape).astype("float32" if dtype in ("float16", "bfloat16") else dtype)
 
 
-SUDDEN = 1e-3  # rounding grows from layer to layer; what goes astray is there at once
+LEAST_JUMP = 1e-3  # rounding grows slowly from layer to layer; a layer that is wrong differs by more at once
 
 
 @dataclass(frozen=True)
-class Step:
-    """One output of one layer."""
+class LayerOutput:
+    """One output of one call of a layer."""
 
     name: str
     """The layer's name."""
-    sources: list[Both]
-    """What went in."""
-    output: Both
-    """What came out."""
+    sources: list[PairedTensor]
+    """The tensors that the call reads."""
+    output: PairedTensor
+    """The output."""
 
 
-def steps(name: str, arguments: Any, outputs: list[Both]) -> list[Step]:
-    """Returns the steps of one call of a layer."""
-    sources = [value for value in keras.tree.flatten(arguments) if is_both(value)]
-    return [Step(name, sources, output) for output in outputs]
+def layer_outputs(name: str, arguments: Any, outputs: list[PairedTensor]) -> list[LayerOutput]:
+    """Returns a record for each output of one call of a layer."""
+    sources = [value for value in keras.tree.flatten(arguments) if is_paired(value)]
+    return [LayerOutput(name, sources, output) for output in outputs]
 
 
-def check_trail(trail: list[Step], given: Any) -> None:
-    """Compares what each layer gave by itself with what it gives in the bridged model.
+def check_layer_outputs(recorded: list[LayerOutput], bridged: Any) -> None:
+    """Compares the outputs of each layer alone with its outputs inside the bridged model.
 
     Args:
-        trail: the steps, in the order of the graph.
-        given: what the bridged model gives for each.
+        recorded: the outputs of the layers, in the order of the graph.
+        bridged: the same outputs, computed by the bridged model.
 
     Raises:
-        ExportError: a layer's output is another, though its inputs are the same; the text names it.
+        ExportError: the output of a layer differs though its inputs agree; the text names the layer.
     """
-    gaps: dict[int, float] = {}
-    for step, value in zip(trail, keras.tree.flatten(given), strict=True):
-        gaps[id(step.output)] = gap = gap_between(step.output.real, value)
-        before = max((gaps.get(id(source), 0.0) for source in step.sources), default=0.0)
-        if gap > max(SUDDEN, SUDDEN / TOLERANCE * before):
+    differences: dict[int, float] = {}
+    for record, actual in zip(recorded, keras.tree.flatten(bridged), strict=True):
+        differences[id(record.output)] = difference = largest_difference(record.output.value, actual)
+        before = max((differences.get(id(source), 0.0) for source in record.sources), default=0.0)
+        if difference > max(LEAST_JUMP, LEAST_JUMP / TOLERANCE * before):
             raise ExportError(
-                f"layer {step.name!r} must give in the bridged model what it gives in the source; got a difference of "
-                f"{gap:.1e}, though not by itself. Are there masks that reach it by a way of their own?"
+                f"layer {record.name!r} must compute in the bridged model what it computes in the source; the outputs "
+                f"differ by {difference:.1e}, though the layer alone agrees. "
+                "Does a mask reach it inside the model only?"
             )

@@ -1,4 +1,4 @@
-"""The Keras 3 layer of the same kind for a tf_keras (Keras 2) layer, renamed and dropped arguments seen to."""
+"""Counterparts in Keras 3 of tf_keras (Keras 2) layers: the layer of the same kind, with its arguments translated."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from ..keras2.activations import SAME, KerasActivation
 from ..keras2.counterparts import parameters_of
 
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
-# By name in tf_keras; where both have a name and mean something else by it, a function of ours.
-ALIKE = {
+# Activations by their names in tf_keras; those whose name means something else in Keras 3 are not here.
+SAME_ACTIVATIONS = {
     **{name: name for name in SAME if name != "silu"},
     "swish": "silu",
     "relu6": "relu6",
@@ -35,7 +35,7 @@ def keras_layer(layer: tf_keras.layers.Layer, name: str, custom: Custom) -> kera
     """Returns an unbuilt Keras 3 layer that computes what a tf_keras layer computes.
 
     Raises:
-        ExportError: there is none.
+        ExportError: Keras 3 has no such layer.
     """
     kind = type(layer).__name__
     if isinstance(layer, KerasActivation):
@@ -43,20 +43,20 @@ def keras_layer(layer: tf_keras.layers.Layer, name: str, custom: Custom) -> kera
     if kind in custom:
         return custom[kind]({**layer.get_config(), "name": name})
     namesake = getattr(keras.layers, kind, None)
-    # Keras has two classes of many a name: the one of tf_keras.layers comes last.
-    ours = isinstance(getattr(tf_keras.layers, kind, None), type) and type(layer).__module__.startswith("tf_keras.")
-    if namesake is None or not ours or kind in ("Lambda", "Layer"):
+    # tf_keras has two classes of some names: the later one stands in tf_keras.layers.
+    built_in = isinstance(getattr(tf_keras.layers, kind, None), type) and type(layer).__module__.startswith("tf_keras.")
+    if namesake is None or not built_in or kind in ("Lambda", "Layer"):
         raise ExportError(
             f"layer {layer.name!r} must be of a kind that Keras 3 has; got {kind}. Pass custom_layers={{{kind!r}: ...}}"
             ", which gives the Keras 3 layer for its get_config()."
         )
     config = _settings(layer, kind, namesake, custom)
     try:
-        made = namesake(**{**config, "name": name})
+        keras3_layer = namesake(**{**config, "name": name})
     except (TypeError, ValueError) as error:
         raise ExportError(f"layer {layer.name!r} ({kind}) must be one that Keras 3 can make; got {error}.") from error
-    made.trainable = layer.trainable
-    return made
+    keras3_layer.trainable = layer.trainable
+    return keras3_layer
 
 
 def _settings(layer: tf_keras.layers.Layer, kind: str, namesake: type, custom: Custom) -> dict[str, Any]:
@@ -92,30 +92,30 @@ def _converted(layer: tf_keras.layers.Layer, key: str, value: Any) -> Any:
     if key.endswith("activation"):
         return _activation(getattr(layer, key))
     if key.endswith(("_regularizer", "_constraint")) and value is not None:
-        held = getattr(layer, key, None)
+        rule = getattr(layer, key, None)
         kind = keras.regularizers if key.endswith("_regularizer") else keras.constraints
-        made = getattr(kind, type(held).__name__, None)
-        if made is None:
-            raise ExportError(f"layer {layer.name!r} must have a {key} that Keras 3 has; got {type(held).__name__}.")
-        return made(**_plain(held.get_config()))
+        namesake = getattr(kind, type(rule).__name__, None)
+        if namesake is None:
+            raise ExportError(f"layer {layer.name!r} must have a {key} that Keras 3 has; got {type(rule).__name__}.")
+        return namesake(**_plain(rule.get_config()))
     return value
 
 
 def _activation(function: Callable) -> Any:
-    for name, ours in ALIKE.items():
+    for name, keras3_name in SAME_ACTIVATIONS.items():
         if function is tf_keras.activations.get(name):
-            return getattr(keras.activations, ours)
+            return getattr(keras.activations, keras3_name)
     if function is tf.nn.leaky_relu:
         return keras.activations.leaky_relu
     if function is tf.nn.silu:
         return keras.activations.silu
     if function is tf_keras.activations.hard_sigmoid:
         return legacy_hard_sigmoid
-    return function  # a user's own, of TensorFlow's functions
+    return function  # a user's own function of TensorFlow operations
 
 
 def _plain(value: Any) -> Any:
-    """Returns a setting without the list and dict classes that tf_keras tracks."""
+    """Returns a setting of plain lists and dicts in place of the tracked classes of tf_keras."""
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, tf.TensorShape):

@@ -1,4 +1,4 @@
-"""The `keras.ops` function for a TensorFlow function that a tf_keras graph calls outside any layer."""
+"""Counterparts in `keras.ops` of the TensorFlow functions that a tf_keras graph calls outside any layer."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from kerasdl.core.errors import ExportError
 
 BINARY, UNARY = ("x", "y"), ("x",)
 REDUCING = ("input_tensor", "axis", "keepdims")
-# TensorFlow's name: the function of Keras, and TensorFlow's names of what it takes, in order.
+# By TensorFlow's name: the Keras function, and TensorFlow's names of its arguments, in order.
 FUNCTIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     **{
         name: (function, BINARY)
@@ -78,7 +78,7 @@ FUNCTIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "split": (lambda x, sizes, axis=0: ops.split(x, _cuts(sizes), axis), ("value", "num_or_size_splits", "axis")),
     "einsum": (lambda equation, values: ops.einsum(equation, *values), ("equation", "inputs")),
     "linalg.matmul": (
-        lambda a, b, left=False, right=False: ops.matmul(_turned(a, left), _turned(b, right)),
+        lambda a, b, left=False, right=False: ops.matmul(_transposed(a, left), _transposed(b, right)),
         ("a", "b", "transpose_a", "transpose_b"),
     ),
     "__operators__.getitem": (
@@ -89,31 +89,33 @@ FUNCTIONS: dict[str, tuple[Callable, tuple[str, ...]]] = {
 
 
 def keras_function(layer: tf_keras.layers.Layer) -> Callable[..., Any]:
-    """Returns a function that does on Keras 3 tensors what a tf_keras graph has TensorFlow do.
+    """Returns the function on Keras 3 tensors that computes the same as a TensorFlow function in a tf_keras graph.
 
     Args:
         layer: a TFOpLambda or SlicingOpLambda, which holds the name of a TensorFlow function.
 
     Raises:
-        ExportError: the function is not known here.
+        ExportError: the function is not in `FUNCTIONS`.
     """
     symbol = layer.get_config()["function"]
     if symbol not in FUNCTIONS:
         raise ExportError(
-            f"layer {layer.name!r} calls tf.{symbol}, which is not among the TensorFlow functions that have a twin in "
-            "keras.ops. Put the call in a layer of your own, and pass that as custom_layers."
+            f"layer {layer.name!r} calls tf.{symbol}, which is not among the TensorFlow functions that have a "
+            "counterpart in keras.ops. Put the call in a layer of your own, and pass that as custom_layers."
         )
     function, names = FUNCTIONS[symbol]
     signature = inspect.signature(layer.function)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
-        unknown = {key for key, value in given.items() if key not in (*names, "name") and value not in (None, False)}
+        arguments = signature.bind(*args, **kwargs).arguments
+        unknown = {
+            key for key, value in arguments.items() if key not in (*names, "name") and value not in (None, False)
+        }
         if unknown:
             raise ExportError(
                 f"tf.{symbol} in layer {layer.name!r} must be called with {names}; got {sorted(unknown)}."
             )
-        values = [_value(given.get(key, signature.parameters[key].default)) for key in names]
+        values = [_value(arguments.get(key, signature.parameters[key].default)) for key in names]
         while values and values[-1] is None:
             values.pop()
         return function(*values)
@@ -122,12 +124,12 @@ def keras_function(layer: tf_keras.layers.Layer) -> Callable[..., Any]:
 
 
 def is_function(layer: tf_keras.layers.Layer) -> bool:
-    """Tells whether a layer stands for a TensorFlow function called in a graph."""
+    """Tells whether a layer is a call of a TensorFlow function in a graph."""
     return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
 
 
 def _value(value: Any) -> Any:
-    """Returns an argument without TensorFlow's classes: slices are stored as dicts, numbers as tensors."""
+    """Returns an argument as a Python value: tf_keras stores slices as dicts, and numbers as tensors."""
     if isinstance(value, dict) and set(value) == {"start", "stop", "step"}:
         return slice(value["start"], value["stop"], value["step"])
     if isinstance(value, (list, tuple)):
@@ -141,5 +143,5 @@ def _cuts(sizes: int | list[int]) -> int | list[int]:
     return sizes if isinstance(sizes, int) else list(accumulate(sizes))[:-1]
 
 
-def _turned(x: Any, transposed: bool) -> Any:
+def _transposed(x: Any, transposed: bool) -> Any:
     return ops.swapaxes(x, -1, -2) if transposed else x

@@ -1,4 +1,4 @@
-"""A Keras 2 model file (.h5, .keras) from a stranger: checked before anything of it is built, and never executed."""
+"""Safe loading of a Keras 2 model file (.h5, .keras): checked before anything of it is built, and never executed."""
 
 import json
 import math
@@ -22,13 +22,13 @@ from .op_counterparts import FUNCTIONS
 MAX_CONFIG = 4 * 2**20
 MAX_NUMBER = 2**24
 MAX_DEPTH = 60
-FREE_SIZE = 1024  # numbers in a variable that need not be in the file, such as the state of a random generator
-FREE_NUMBERS = ("seed", "shared_object_id")  # they size nothing
+MAX_UNSTORED = 1024  # numbers of a variable that the file need not hold, such as the state of a random generator
+UNBOUNDED_KEYS = ("seed", "shared_object_id")  # they set no size
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MODELS = {"Functional", "Model", "Sequential"}
-# Run code, or read files of their own.
+# Layers that run code, or read other files.
 REFUSED = {"Lambda", "DenseFeatures", "StringLookup", "IntegerLookup", "TextVectorization", "Layer"}
-FUNCTIONS_CALLED = {"TFOpLambda", "SlicingOpLambda"}
+FUNCTION_LAYERS = {"TFOpLambda", "SlicingOpLambda"}
 KINDS = (tf_keras.layers, tf_keras.initializers, tf_keras.regularizers, tf_keras.constraints, tf_keras.mixed_precision)
 LOAD_IT = "If you trust it, load it with tf_keras.models.load_model and pass the model."
 
@@ -37,8 +37,8 @@ def load_legacy(path: Path) -> tf_keras.Model:
     """Returns the model of an .h5 or Keras 2 .keras file, not compiled.
 
     Raises:
-        ArgumentError: there is no such file, or it is of another kind.
-        ExportError: it holds something that may not be loaded.
+        ArgumentError: there is no such file, or it is not of Keras 2.
+        ExportError: the file holds something that may not be loaded.
     """
     if not path.is_file():
         hint = "A SavedModel holds no layers: save the model as .h5 or .keras with the TensorFlow that made it."
@@ -53,8 +53,8 @@ def load_legacy(path: Path) -> tf_keras.Model:
             raise ExportError(f"{path.name} must hold a model; it holds weights alone. Build the model and load them.")
         _check_version(path, str(file.attrs.get("keras_version", "")))
         _check_config(config, path)
-        held = _held_sizes(file.get("model_weights", file), path)
-    return _loaded(path, held)
+        counts = _array_counts(file.get("model_weights", file), path)
+    return _loaded(path, counts)
 
 
 def _load_zip(path: Path) -> tf_keras.Model:
@@ -67,8 +67,8 @@ def _load_zip(path: Path) -> tf_keras.Model:
         _check_version(path, str(json.loads(archive.read(METADATA)).get("keras_version", "")))
         _check_config(archive.read(CONFIG), path)
         with h5py.File(archive.extract(WEIGHTS, folder), "r") as file:
-            held = _held_sizes(file, path)
-    return _loaded(path, held)
+            counts = _array_counts(file, path)
+    return _loaded(path, counts)
 
 
 def _check_version(path: Path, version: str) -> None:
@@ -102,14 +102,14 @@ def _parts(key: str, value: Any, depth: int, path: Path) -> Iterator[tuple[str, 
 
 
 def _check_part(key: str, part: Any, path: Path) -> None:
-    """Refuses one part of a configuration that is code, no plain class, or out of all proportion."""
-    if isinstance(part, int) and abs(part) > MAX_NUMBER and key not in FREE_NUMBERS:
+    """Refuses one part of a configuration that is code, not a built-in class, or a number beyond all sizes."""
+    if isinstance(part, int) and abs(part) > MAX_NUMBER and key not in UNBOUNDED_KEYS:
         raise ExportError(f"{key} in {path.name} may go up to {MAX_NUMBER}; got {part}. {LOAD_IT}")
     kind = part.get("class_name") if isinstance(part, dict) else None
     if kind is None:
         return
     modules = (part.get("module"), part.get("registered_name"))
-    plain = (
+    built_in = (
         isinstance(kind, str)
         and kind not in REFUSED
         and (kind in MODELS or any(isinstance(getattr(each, kind, None), type) for each in KINDS))
@@ -118,8 +118,8 @@ def _check_part(key: str, part: Any, path: Path) -> None:
         kind == "function" and isinstance(part.get("config"), str) and hasattr(tf_keras.activations, part["config"])
     )
     tensor = kind in ("__tuple__", "__ellipsis__", "TensorShape", "__keras_tensor__")
-    ours = (modules[0] or "keras").split(".")[0] in ("keras", "tf_keras", "builtins", "tensorflow")
-    if not (plain or function or tensor or _is_known_call(part)) or not ours or modules[1] not in (None, kind):
+    from_keras = (modules[0] or "keras").split(".")[0] in ("keras", "tf_keras", "builtins", "tensorflow")
+    if not (built_in or function or tensor or _is_known_call(part)) or not from_keras or modules[1] not in (None, kind):
         raise ExportError(
             f"{path.name} may hold plain layers of Keras 2 alone, no Lambda and no custom class; got {kind!r}"
             f" ({part.get('registered_name') or part.get('module') or 'no module'}). {LOAD_IT}"
@@ -128,33 +128,36 @@ def _check_part(key: str, part: Any, path: Path) -> None:
 
 def _is_known_call(part: dict[str, Any]) -> bool:
     config = part.get("config")
-    return part["class_name"] in FUNCTIONS_CALLED and isinstance(config, dict) and config.get("function") in FUNCTIONS
+    return part["class_name"] in FUNCTION_LAYERS and isinstance(config, dict) and config.get("function") in FUNCTIONS
 
 
-def _held_sizes(file: h5py.Group, path: Path) -> Counter:
+def _array_counts(file: h5py.Group, path: Path) -> Counter:
     """Returns how many arrays of each size a file of weights holds."""
-    held: Counter = Counter()
+    counts: Counter = Counter()
     size = path.stat().st_size
 
     def look(name: str, entry: Any) -> None:
         if isinstance(entry, h5py.Dataset) and not name.startswith("optimizer"):
             if entry.is_virtual or entry.external or math.prod(entry.shape) * entry.dtype.itemsize > size:
                 raise ExportError(f"{path.name} must hold its weights in the plain; got {name} of {entry.shape}.")
-            held[math.prod(entry.shape)] += 1
+            counts[math.prod(entry.shape)] += 1
 
     file.visititems(look)
-    return held
+    return counts
 
 
-def _loaded(path: Path, held: Counter) -> tf_keras.Model:
-    """Loads a checked file; a weight that it does not hold is refused before it is made: 12 kB could ask for 20 GB."""
-    left = held.copy()
+def _loaded(path: Path, counts: Counter) -> tf_keras.Model:
+    """Returns the model of a checked file; a weight that the file lacks is refused before memory is taken for it.
+
+    A file of 12 kB could ask for a weight of 20 GB.
+    """
+    left = counts.copy()
 
     def make(make_variable: Callable, **settings: Any) -> tf.Variable:
         shape = settings.get("shape")
         size = math.prod(tf.TensorShape(shape).as_list()) if shape is not None else 0
         left[size] -= 1
-        if size > FREE_SIZE and left[size] < 0:
+        if size > MAX_UNSTORED and left[size] < 0:
             raise ExportError(f"{path.name} must hold the weights of its model; it lacks one of {size} numbers.")
         return make_variable(**settings)
 

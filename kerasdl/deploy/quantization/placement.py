@@ -15,7 +15,7 @@ import tf_keras
 
 from kerasdl.core import checks
 
-from ..keras2.custom_layers import Carried, MaskedScores, Product
+from ..keras2.custom_layers import MaskedScores, Product, WrappedKeras3Layer
 from .fake_quant_layers import FIXED_RANGES, FakeQuantized, LeftInFloat, QuantizedKernel, Scaled, Shifted, kernel_name
 from .graph_rewriting import Node, nodes_of, rewire
 
@@ -37,7 +37,7 @@ COMPUTING_ACTIVATIONS = ("sigmoid", "softmax", "tanh", "gelu", "hard_silu", "lea
 FUSED_ACTIVATIONS = ("relu", "relu6")
 # The last operation of these may be one to which TFLite gives a range of its own (tanh, sigmoid, softmax, an L2 norm).
 # Left in float, they would hand that range on to all that is joined with them, and the converter fails.
-FIXED_ENDS = (layers.Softmax, layers.UnitNormalization, Carried)
+FIXED_ENDS = (layers.Softmax, layers.UnitNormalization, WrappedKeras3Layer)
 # The converter fails on these too, where they are joined or copied.
 FLOAT_ENDS = ("log_softmax", "elu")
 JOINING = (
@@ -49,7 +49,7 @@ JOINING = (
     layers.Minimum,
     layers.Concatenate,
 )
-OwnersOfParts = Callable[[str], str]
+LayerNameOfPart = Callable[[str], str]
 NO_KERNEL = "TFLite has no int8 kernel for it"
 
 
@@ -89,7 +89,7 @@ class LayerPrecision:
 
 
 def fake_quantized(
-    model: tf_keras.Model, scheme: QuantizationScheme, owners: OwnersOfParts
+    model: tf_keras.Model, scheme: QuantizationScheme, owners: LayerNameOfPart
 ) -> tuple[tf_keras.Model, tuple[LayerPrecision, ...]]:
     """Returns a model that computes as an int8 file of `model` will, and a row for each of its layers.
 
@@ -108,7 +108,7 @@ def fake_quantized(
 class _Placement:
     """The state of one pass over a graph: which tensors are rounded, and what reads them."""
 
-    def __init__(self, model: tf_keras.Model, scheme: QuantizationScheme, owners: OwnersOfParts):
+    def __init__(self, model: tf_keras.Model, scheme: QuantizationScheme, owners: LayerNameOfPart):
         self.scheme, self.owners = scheme, owners
         self.rows: dict[str, LayerPrecision] = {}
         self.readers: dict[int, list[Node]] = defaultdict(list)
@@ -225,7 +225,7 @@ class _Placement:
         layer = node.layer
         adds = isinstance(layer, layers.Add)
         reason = "it feeds a layer that stays in float" if adds else NO_KERNEL
-        if isinstance(layer, Carried):
+        if isinstance(layer, WrappedKeras3Layer):
             reason = "tf_keras has no such layer: it computes as a whole, as in Keras 3"
         self._note(node, "float", "as the scheme says" if self._is_kept_in_float(layer) else reason)
         if not (adds or isinstance(layer, (layers.Activation, layers.ELU))):  # these cannot go on in int8 anyhow

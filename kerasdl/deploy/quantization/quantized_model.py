@@ -32,8 +32,8 @@ from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, layer_of, silenced
 from ..keras2.bridge import Bridge, bridge
-from ..keras2.layer_names import check_names, owners_of_parts
-from ..keras2.training_adapter import LegacyTrainee
+from ..keras2.layer_names import check_names, layer_names_of_parts
+from ..keras2.training_adapter import TFKerasAdapter
 from ..samples.model_inputs import input_forms, structure
 from ..samples.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
 from ..tflite import converter, flatbuffer, runtime
@@ -70,7 +70,7 @@ class QuantizedModel:
         def again() -> tf_keras.Model:
             return _rounding(bridge(source, split=True), source, scheme)[0]
 
-        self.model = LegacyTrainee(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
+        self.model = TFKerasAdapter(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
         self.run: Run | None = None
         self.samples: Samples | None = None  # what set the ranges, and what the file is judged on
         self.loaded = False
@@ -98,7 +98,7 @@ class QuantizedModel:
         Raises:
             ArgumentError: the data do not fit the model.
         """
-        inner = self.model.legacy.layers
+        inner = self.model.tf_keras_model.layers
         activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
         for layer in inner:
             if isinstance(layer, QuantizedKernel):
@@ -149,7 +149,7 @@ class QuantizedModel:
 
     def to_keras(self) -> keras.Model:
         """Returns a float Keras 3 model of the source's structure with the trained weights."""
-        for layer in self.model.legacy.layers:
+        for layer in self.model.tf_keras_model.layers:
             if isinstance(layer, QuantizedKernel):
                 layer.kernel.assign(layer.effective_kernel())
         return self.bridge.pull()
@@ -214,7 +214,9 @@ class QuantizedModel:
             checks.refuse("the path of a quantised model must end in '.zip'", str(path))
         with tempfile.TemporaryDirectory() as folder, files.writing(path) as draft:
             self.to_keras().save(Path(folder, SOURCE))
-            weights = {f"{index:04d}": variable.numpy() for index, variable in enumerate(self.model.legacy.variables)}
+            weights = {
+                f"{index:04d}": variable.numpy() for index, variable in enumerate(self.model.tf_keras_model.variables)
+            }
             np.savez(Path(folder, WEIGHTS), **weights)
             Path(folder, SCHEME).write_text(json.dumps(dataclasses.asdict(self.scheme)))
             with zipfile.ZipFile(draft, "w") as archive:
@@ -224,7 +226,7 @@ class QuantizedModel:
 
 def _rounding(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
     with silenced():
-        return fake_quantized(bridged.model, scheme, owners_of_parts(source))
+        return fake_quantized(bridged.model, scheme, layer_names_of_parts(source))
 
 
 def load_quantized(path: str | os.PathLike) -> QuantizedModel:
@@ -261,7 +263,7 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
                 weights = [arrays[name] for name in sorted(arrays)]
             scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
             quantized = QuantizedModel(source, scheme)
-            for variable, value in zip(quantized.model.legacy.variables, weights, strict=True):
+            for variable, value in zip(quantized.model.tf_keras_model.variables, weights, strict=True):
                 variable.assign(value)
             quantized.loaded = True
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
@@ -299,7 +301,7 @@ def _source_layer_of(source: keras.Model, node: str) -> str | None:
     scopes = node.split("/")
     if source.name not in scopes:
         return layer_of(source, node)
-    known, whole = {layer.name for layer in all_layers(source)}, owners_of_parts(source)
+    known, whole = {layer.name for layer in all_layers(source)}, layer_names_of_parts(source)
     inner = map(whole, reversed(scopes[scopes.index(source.name) + 1 :]))
     return next((name for name in inner if name in known), None)
 

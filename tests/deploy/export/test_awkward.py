@@ -40,11 +40,11 @@ def test_files_compute_what_the_model_computes(name, file_format, tmp_path):
         return
     report = EXPORTERS[file_format](model, path, samples=samples, tolerance=BOUND)
     assert {drift.inputs for drift in report.drifts} == {"real", "random"}
-    twin, _ = awkward.TWINS.get(name, awkward.MODELS[name])()
+    model_in_float32, _ = awkward.IN_FLOAT32.get(name, awkward.MODELS[name])()
     outputs = list(dict.fromkeys(drift.output for drift in report.drifts))
     run = comparing.run_lite if file_format == "tflite" else comparing.run_onnx
     given = run(path, model, arrays, outputs)
-    assert comparing.gap(comparing.outputs_of(twin, arrays), given) <= BOUND
+    assert comparing.gap(comparing.outputs_of(model_in_float32, arrays), given) <= BOUND
 
 
 def test_the_record_holds_every_model_and_what_breaks_it():

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 from filling import fill_weights
-from legacy import CARRIED, TWINS, gap
+from legacy import WITH_COUNTERPART, WRAPPED, gap
 
 from kerasdl.deploy.keras2.activations import NAMES, SAME, activation_layer
 from kerasdl.deploy.keras2.bridge import bridge
@@ -53,27 +53,29 @@ SPLIT = {
 }
 
 
-@pytest.mark.parametrize("name", [*TWINS, *CARRIED])
+@pytest.mark.parametrize("name", [*WITH_COUNTERPART, *WRAPPED])
 def test_layer_travels_both_ways(name):
-    model = fill_weights({**TWINS, **CARRIED}[name]())
-    made = bridge(model)
-    assert gap(model, made.model) <= 1e-5
-    assert set(made.routes.values()) <= ({"carried"} if name in CARRIED else {"twin", "parts"}), made.reasons
-    assert [id(weight) for weight, _ in made.pairs] == [id(weight) for weight in model.weights]
-    assert len(made.model.trainable_variables) == len(model.trainable_variables)
-    again = from_tf_keras(made.model)
+    model = fill_weights({**WITH_COUNTERPART, **WRAPPED}[name]())
+    bridged = bridge(model)
+    assert gap(model, bridged.model) <= 1e-5
+    assert set(bridged.routes.values()) <= ({"wrapped"} if name in WRAPPED else {"counterpart", "parts"}), (
+        bridged.reasons
+    )
+    assert [id(weight) for weight, _ in bridged.pairs] == [id(weight) for weight in model.weights]
+    assert len(bridged.model.trainable_variables) == len(model.trainable_variables)
+    again = from_tf_keras(bridged.model)
     assert gap(model, again) <= 1e-5
     assert again.count_params() == model.count_params()
 
 
 @pytest.mark.parametrize(("name", "layers"), SPLIT.items())
 def test_layer_is_split_into_layers_of_one_operation(name, layers):
-    model = fill_weights(TWINS[name]())
-    made = bridge(model, split=True)
-    assert gap(model, made.model) <= 1e-5
-    kinds = [type(layer).__name__ for layer in made.model.layers]
+    model = fill_weights(WITH_COUNTERPART[name]())
+    bridged = bridge(model, split=True)
+    assert gap(model, bridged.model) <= 1e-5
+    kinds = [type(layer).__name__ for layer in bridged.model.layers]
     assert sorted(kind for kind in kinds if kind in KERNELS) == sorted(layers.split())
-    assert [weight.path for weight, _ in made.pairs] == [weight.path for weight in model.weights]
+    assert [weight.path for weight, _ in bridged.pairs] == [weight.path for weight in model.weights]
 
 
 def test_every_built_in_layer_has_a_case():
@@ -83,7 +85,7 @@ def test_every_built_in_layer_has_a_case():
         if name not in NO_CASE and not name.startswith(LIKE) and isinstance(getattr(keras.layers, name), type)
     }
     covered = set()
-    for build in {**TWINS, **CARRIED}.values():
+    for build in {**WITH_COUNTERPART, **WRAPPED}.values():
         for layer in build()._flatten_layers():
             covered.add(type(layer))
             covered.update(type(cell) for cell in getattr(getattr(layer, "cell", None), "cells", ()))
@@ -106,9 +108,9 @@ def test_activation_computes_the_same(name):
 def test_activation_inside_a_layer_travels_both_ways(name):
     inputs = keras.Input((6,))
     model = fill_weights(keras.Model(inputs, keras.layers.Dense(8, activation=name, name="dense")(inputs)))
-    made = bridge(model, split=True)
-    assert "carried" not in made.routes.values()
-    assert gap(model, made.model) <= 1e-5
+    bridged = bridge(model, split=True)
+    assert "wrapped" not in bridged.routes.values()
+    assert gap(model, bridged.model) <= 1e-5
     assert gap(model, from_tf_keras(bridge(model).model)) <= 1e-5
 
 

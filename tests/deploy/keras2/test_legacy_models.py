@@ -16,9 +16,9 @@ from legacy import gap, numbers_for
 import kerasdl
 from kerasdl.core import ArgumentError, ExportError, get_task
 from kerasdl.deploy.keras2.bridge import bridge, to_tf_keras
-from kerasdl.deploy.keras2.custom_layers import Carried
-from kerasdl.deploy.keras2.masks import Both
-from kerasdl.deploy.keras2.verification import check_trail, steps
+from kerasdl.deploy.keras2.custom_layers import WrappedKeras3Layer
+from kerasdl.deploy.keras2.masks import PairedTensor
+from kerasdl.deploy.keras2.verification import check_layer_outputs, layer_outputs
 from kerasdl.deploy.migration.from_keras2 import from_tf_keras
 from kerasdl.deploy.tfmot import tfmot
 
@@ -110,35 +110,35 @@ GRAPHS = (*(shared_and_nested, dicts, operators, masked, masked_attention, augme
 @pytest.mark.parametrize("make", GRAPHS)
 def test_graph_computes_the_same_and_back(make):
     model = fill_weights(make())
-    made = bridge(model)
-    assert gap(model, made.model) <= 1e-5
-    assert gap(model, from_tf_keras(made.model)) <= 1e-5
-    assert len(made.pairs) == len(model.weights)
+    bridged = bridge(model)
+    assert gap(model, bridged.model) <= 1e-5
+    assert gap(model, from_tf_keras(bridged.model)) <= 1e-5
+    assert len(bridged.pairs) == len(model.weights)
 
 
 @pytest.mark.parametrize("make", [shared_and_nested, operators, masked_attention, half, free_sizes])
 def test_split_graph_computes_the_same(make):
     model = fill_weights(make())
-    made = bridge(model, split=True)
-    assert gap(model, made.model) <= 1e-5
-    assert len(made.pairs) == len(model.weights)
-    assert len({layer.name for layer in made.model.layers}) == len(made.model.layers)
+    bridged = bridge(model, split=True)
+    assert gap(model, bridged.model) <= 1e-5
+    assert len(bridged.pairs) == len(model.weights)
+    assert len({layer.name for layer in bridged.model.layers}) == len(bridged.model.layers)
 
 
-def test_routes_say_how_each_operation_travelled():
-    made = bridge(fill_weights(masked_attention()))
-    assert made.routes["rnn"] == "twin"
-    assert made.routes["own"] == "carried"
-    assert "value_mask" in made.reasons["own"]
+def test_routes_name_the_kind_of_each_replacement():
+    bridged = bridge(fill_weights(masked_attention()))
+    assert bridged.routes["rnn"] == "counterpart"
+    assert bridged.routes["own"] == "wrapped"
+    assert "value_mask" in bridged.reasons["own"]
     assert set(bridge(operators()).routes.values()) == {"operation"}
 
 
 def test_a_mask_changes_what_comes_out():
     """The masks of the case above matter: with no zero among the tokens it gives something else."""
     model = fill_weights(masked())
-    made = to_tf_keras(model)
+    bridged = to_tf_keras(model)
     tokens = np.array([[1, 2, 0, 0, 0, 0]], "int32")
-    for first, second in zip(made(tokens), made(np.where(tokens, tokens, 4)), strict=True):
+    for first, second in zip(bridged(tokens), bridged(np.where(tokens, tokens, 4)), strict=True):
         assert np.abs(np.asarray(first) - np.asarray(second)).max() > 1e-3
 
 
@@ -160,8 +160,8 @@ def test_registered_model_computes_the_same(name, tiny):
 @pytest.mark.parametrize("name", EXPORTED)
 def test_registered_model_computes_the_same_split_and_back(name, tiny):
     model, inputs = settled(name, tiny)
-    made = bridge(model, split=True)
-    assert gap(model, made.model, inputs) <= 1e-5
+    bridged = bridge(model, split=True)
+    assert gap(model, bridged.model, inputs) <= 1e-5
     assert gap(model, from_tf_keras(bridge(model).model), inputs) <= 1e-5
 
 
@@ -169,7 +169,7 @@ def net():
     image = keras.Input((8, 8, 3))
     x = L.Conv2D(4, 3, name="conv")(image)
     x = L.BatchNormalization(name="norm")(x)
-    x = L.RMSNormalization(name="carried")(x)
+    x = L.RMSNormalization(name="wrapped")(x)
     x = L.SpectralNormalization(L.Dense(4), name="spectral")(L.ReLU()(x))
     return fill_weights(keras.Model(image, L.Dense(2, name="head")(L.GlobalAveragePooling2D()(x))))
 
@@ -177,18 +177,18 @@ def net():
 def test_training_moves_every_weight_that_keras_would_train_and_pull_brings_them_back():
     model = net()
     before = model.get_weights()
-    made = bridge(model)
-    made.model.compile(tf_keras.optimizers.SGD(0.1), "mse")
+    bridged = bridge(model)
+    bridged.model.compile(tf_keras.optimizers.SGD(0.1), "mse")
     images = np.asarray(numbers_for(model))
-    made.model.fit(images, np.ones((2, 2)), epochs=2, verbose=0)
-    pulled = made.pull()
+    bridged.model.fit(images, np.ones((2, 2)), epochs=2, verbose=0)
+    pulled = bridged.pull()
     for weight, old, new in zip(model.weights, before, pulled.get_weights(), strict=True):
         np.testing.assert_array_equal(weight.numpy(), old)
         assert not np.array_equal(old, new) or weight.path.endswith("seed_generator_state"), weight.path
-    assert gap(pulled, made.model) <= 1e-5
-    assert gap(model, made.model) > 1e-3
-    made.push()
-    assert gap(model, made.model) <= 1e-5
+    assert gap(pulled, bridged.model) <= 1e-5
+    assert gap(model, bridged.model) > 1e-3
+    bridged.push()
+    assert gap(model, bridged.model) <= 1e-5
 
 
 def test_bridged_model_trains_as_keras_does():
@@ -206,12 +206,12 @@ def test_bridged_model_trains_as_keras_does():
 
 
 @pytest.mark.slow
-def test_place_gets_each_layer_once_and_pairs_stay_those_of_the_inner_layer():
+def test_wrap_takes_each_layer_once_and_pairs_stay_those_of_the_inner_layer():
     registry = Default8BitQuantizeRegistry()
-    placed, names = [], []
+    layers_wrapped, names = [], []
 
     def wrap(layer):
-        placed.append(layer.name)
+        layers_wrapped.append(layer.name)
         quantized = registry.supports(layer)
         return QuantizeWrapperV2(layer, registry.get_quantize_config(layer)) if quantized else layer
 
@@ -220,45 +220,45 @@ def test_place_gets_each_layer_once_and_pairs_stay_those_of_the_inner_layer():
         schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0, frequency=1)
         return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule) if prunable else layer
 
-    for place in (wrap, prune):
+    for wrapper in (wrap, prune):
         model = net()
-        names += [layer.name for layer in model.layers[1:]] if place is wrap else []
-        made = bridge(model, place=place)
-        variables = {id(variable) for variable in made.model.variables}
-        assert all(id(variable) in variables for _, variable in made.pairs)
-        made.model.compile(tf_keras.optimizers.SGD(0.1), "mse")
-        callbacks = [tfmot.sparsity.keras.UpdatePruningStep()] if place is prune else []
-        made.model.fit(np.asarray(numbers_for(model)), np.ones((2, 2)), epochs=2, verbose=0, callbacks=callbacks)
-        pulled = made.pull()
+        names += [layer.name for layer in model.layers[1:]] if wrapper is wrap else []
+        bridged = bridge(model, wrap=wrapper)
+        variables = {id(variable) for variable in bridged.model.variables}
+        assert all(id(variable) in variables for _, variable in bridged.pairs)
+        bridged.model.compile(tf_keras.optimizers.SGD(0.1), "mse")
+        callbacks = [tfmot.sparsity.keras.UpdatePruningStep()] if wrapper is prune else []
+        bridged.model.fit(np.asarray(numbers_for(model)), np.ones((2, 2)), epochs=2, verbose=0, callbacks=callbacks)
+        pulled = bridged.pull()
         assert not np.array_equal(pulled.get_layer("conv").kernel, model.get_layer("conv").kernel)
-        if place is prune:
+        if wrapper is prune:
             assert np.mean(pulled.get_layer("conv").kernel.numpy() == 0) == pytest.approx(0.5, abs=0.01)
-    assert placed == names
+    assert layers_wrapped == names
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_bridged_model_is_saved_and_cloned_by_tf_keras(suffix, tmp_path):
     model = net()
-    made = bridge(model, split=True).model
-    made.save(tmp_path / f"model{suffix}")
+    bridged = bridge(model, split=True).model
+    bridged.save(tmp_path / f"model{suffix}")
     again = tf_keras.models.load_model(tmp_path / f"model{suffix}", compile=False)
     assert gap(model, again) <= 1e-5
-    clone = tf_keras.models.clone_model(made)
-    clone.set_weights(made.get_weights())
+    clone = tf_keras.models.clone_model(bridged)
+    clone.set_weights(bridged.get_weights())
     assert gap(model, clone) <= 1e-5
 
 
-def test_carried_state_moves_only_in_training():
+def test_state_of_a_wrapped_layer_moves_only_in_training():
     image = keras.Input((4,))
     model = fill_weights(keras.Model(image, L.SpectralNormalization(L.Dense(3), name="spectral")(image)))
-    made = bridge(model)
-    carried = made.model.get_layer("spectral")
-    assert isinstance(carried, Carried)
-    before = [variable.numpy() for variable in carried.non_trainable_variables]
-    made.model(numbers_for(model), training=False)
-    assert all(np.array_equal(a, b) for a, b in zip(before, carried.non_trainable_variables, strict=True))
-    made.model(numbers_for(model), training=True)
-    assert not all(np.array_equal(a, b) for a, b in zip(before, carried.non_trainable_variables, strict=True))
+    bridged = bridge(model)
+    wrapped = bridged.model.get_layer("spectral")
+    assert isinstance(wrapped, WrappedKeras3Layer)
+    before = [variable.numpy() for variable in wrapped.non_trainable_variables]
+    bridged.model(numbers_for(model), training=False)
+    assert all(np.array_equal(a, b) for a, b in zip(before, wrapped.non_trainable_variables, strict=True))
+    bridged.model(numbers_for(model), training=True)
+    assert not all(np.array_equal(a, b) for a, b in zip(before, wrapped.non_trainable_variables, strict=True))
 
 
 def test_losses_of_layers_travel_with_them():
@@ -267,13 +267,13 @@ def test_losses_of_layers_travel_with_them():
     x = L.Dense(4, kernel_regularizer="l1", activity_regularizer="l2", activation="hard_silu")(lstm(inputs))
     x = L.RMSNormalization(activity_regularizer="l1")(x)
     model = fill_weights(keras.Model(inputs, x))
-    made = bridge(model)
-    assert made.routes[lstm.name] == "carried"
+    bridged = bridge(model)
+    assert bridged.routes[lstm.name] == "wrapped"
     values = numbers_for(model)
     model(values, training=False)
     expected = float(sum(model.losses))
-    made.model(values, training=False)
-    np.testing.assert_allclose(sum(made.model.losses), expected, rtol=1e-5)
+    bridged.model(values, training=False)
+    np.testing.assert_allclose(sum(bridged.model.losses), expected, rtol=1e-5)
 
 
 class Noisy(L.Layer):
@@ -290,11 +290,11 @@ def test_what_does_not_compute_the_same_is_refused_by_name():
 
 
 def test_a_layer_that_goes_astray_in_the_whole_is_named_and_slow_growth_of_rounding_is_not():
-    x, y, z = (Both(np.full((2, 3), value, "float32"), None) for value in (1.0, 2.0, 3.0))
-    trail = [*steps("first", x, [y]), *steps("second", (y, 1), [z])]
-    check_trail(trail, [y.real + 1e-4, z.real + 5e-3])
+    x, y, z = (PairedTensor(np.full((2, 3), value, "float32"), None) for value in (1.0, 2.0, 3.0))
+    recorded = [*layer_outputs("first", x, [y]), *layer_outputs("second", (y, 1), [z])]
+    check_layer_outputs(recorded, [y.value + 1e-4, z.value + 5e-3])
     with pytest.raises(ExportError, match="'second'"):
-        check_trail(trail, [y.real, z.real + 5e-3])
+        check_layer_outputs(recorded, [y.value, z.value + 5e-3])
 
 
 def test_subclassed_model_is_refused():
@@ -341,9 +341,9 @@ def test_keras_application_computes_the_same(name):
     if name.startswith(("Efficient", "MobileNetV3", "ConvNeXt")):
         images = (images + 1) * 127.5  # they scale pixels themselves
     settle_statistics(fill_weights(model), images)
-    made = bridge(model)
-    assert gap(model, made.model, images[:4]) <= 1e-5
-    assert {made.routes[each] for each in made.reasons} <= {"carried", "operation"}
+    bridged = bridge(model)
+    assert gap(model, bridged.model, images[:4]) <= 1e-5
+    assert {bridged.routes[each] for each in bridged.reasons} <= {"wrapped", "operation"}
 
 
 @pytest.mark.slow
@@ -365,6 +365,6 @@ def test_keras_hub_backbone_computes_the_same():
         vocabulary_size=40, num_layers=2, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=12
     )
     for model in map(fill_weights, (resnet, vit, bert)):
-        made = bridge(model)
-        assert gap(model, made.model) <= 1e-5
-        assert len(made.pairs) == len(model.weights)
+        bridged = bridge(model)
+        assert gap(model, bridged.model) <= 1e-5
+        assert len(bridged.pairs) == len(model.weights)

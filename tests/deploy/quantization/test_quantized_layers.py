@@ -146,7 +146,7 @@ def test_one_range_a_kernel(body, tmp_path):
 
 def test_ranges_that_are_the_same_on_both_sides(tmp_path):
     quantized, inputs = quantised(functional(IMAGE, residual), QuantizationScheme(symmetric=True))
-    ranges = [layer.range for layer in quantized.model.legacy.layers if layer.name.endswith("_rounded")]
+    ranges = [layer.range for layer in quantized.model.tf_keras_model.layers if layer.name.endswith("_rounded")]
     assert all(float(each["min_var"]) == -float(each["max_var"]) != 0 for each in ranges)
     assert quantized.export_tflite(tmp_path / "net.tflite", samples=inputs).drifts[-1].rmse < 0.02
 
@@ -200,4 +200,4 @@ def test_a_rectifier_that_is_dead_still_makes_a_file(tmp_path):
 
 
 def kernels(quantized):
-    return [layer for layer in quantized.model.legacy.layers if layer.name.startswith("int8_")]
+    return [layer for layer in quantized.model.tf_keras_model.layers if layer.name.startswith("int8_")]
