@@ -39,9 +39,9 @@ def quantize_aware(
         model: a functional or Sequential Keras 3 model, trained; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
         epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
-        scheme: how tensors are rounded.
+        scheme: the settings of the rounding.
         config: the settings of the run; by default 3 epochs with AdamW at 3e-5, decaying by a cosine. With a folder, a
-            run that was killed goes on there.
+            run that was killed resumes there.
 
     Returns:
         The quantised model, with the run in `.run`.

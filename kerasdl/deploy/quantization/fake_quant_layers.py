@@ -1,4 +1,4 @@
-"""tf_keras layers that compute as an int8 file will: TFMOT's quantizers on kernels, activations and batch norms."""
+"""Fake-quantisation layers of tf_keras: TFMOT's quantizers on kernels, activations and batch norms."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ KERNELS = {
     tf_keras.layers.Dense: "kernel",
     tf_keras.layers.Embedding: "embeddings",
 }
-# What the TFLite kernels of these functions give in int8, whatever comes in.
+# Output ranges of the int8 kernels of TFLite that do not depend on the input.
 FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 
 
@@ -29,12 +29,13 @@ def kernel_name(layer: tf_keras.layers.Layer) -> str | None:
 
 
 class FakeQuantized(tf_keras.layers.Layer):
-    """Rounds a tensor to 8 bits, within a range that follows the batches, or a fixed one.
+    """Layer that rounds a tensor to 8 bits, within a moving range or a fixed one.
 
     Args:
         limits: the fixed range; None follows the data.
         symmetric: whether the range is the same on both sides of 0.
-        in_training: whether it rounds in training too; probabilities that a loss takes the logarithm of must not be 0.
+        in_training: whether it rounds in training too; not for probabilities whose logarithm a loss takes, as rounding
+            makes zeros.
     """
 
     def __init__(
@@ -52,18 +53,18 @@ class FakeQuantized(tf_keras.layers.Layer):
             if limits is None
             else quantizers.FixedQuantizer(BITS, *limits, narrow_range=False)
         )
-        self.watch(None)
+        self.record_ranges(None)
 
-    def watch(self, seen: list | None) -> None:
-        """Lets batches pass as they are and adds their least and greatest value to `seen`; None ends that."""
-        object.__setattr__(self, "seen", seen)  # tf_keras would track a list
+    def record_ranges(self, ranges: list | None) -> None:
+        """Appends the least and greatest value of each batch to a list, and rounds nothing; None ends that."""
+        object.__setattr__(self, "recorded_ranges", ranges)  # tf_keras would track a list
 
-    def settle(self) -> None:
-        """Takes the mean of the ranges seen as its range."""
-        if self.limits is None and self.seen:
-            lows, highs = zip(*self.seen, strict=True)
+    def set_range(self) -> None:
+        """Sets the range to the mean of the recorded ranges."""
+        if self.limits is None and self.recorded_ranges:
+            lows, highs = zip(*self.recorded_ranges, strict=True)
             low, high = min(0.0, sum(lows) / len(lows)), max(0.0, sum(highs) / len(highs))
-            high = high if high > low else 1.0  # nothing but zeros was seen: any range holds them
+            high = high if high > low else 1.0  # all values were zeros, which any range holds
             if self.symmetric:
                 low, high = -max(-low, high), max(-low, high)
             self.range["min_var"].assign(low)
@@ -75,10 +76,10 @@ class FakeQuantized(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Rounds the tensor, or only looks at it."""
-        if self.seen is not None:
+        """Rounds the tensor, or records its range."""
+        if self.recorded_ranges is not None:
             if tf.executing_eagerly():
-                self.seen.append((float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))))
+                self.recorded_ranges.append((float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))))
             return inputs
         if (training and not self.in_training) or not inputs.dtype.is_floating:  # whole numbers need no rounding
             return inputs
@@ -86,15 +87,15 @@ class FakeQuantized(tf_keras.layers.Layer):
 
 
 class QuantizedKernel(tf_keras.layers.Layer):
-    """A layer whose kernel is rounded to 8 bits, with the batch norm behind it folded in.
+    """Layer whose kernel is rounded to 8 bits, with the batch norm behind it folded in.
 
-    The statistics of that batch norm stand still: what is rounded in training is what the file holds.
+    The statistics of the batch norm do not change: the kernel rounded in training is the kernel of the file.
 
     Args:
         layer: a built layer with a kernel.
         norm: the built batch norm behind it, or None.
         per_channel: whether each output channel has a range of its own, where the layer allows it.
-        keep: what of the kernel training must leave as it is: "zeros", "clusters" (equal values stay equal).
+        keep: the structure of the kernel that training preserves: "zeros", "clusters" (equal values stay equal).
     """
 
     def __init__(
@@ -113,33 +114,33 @@ class QuantizedKernel(tf_keras.layers.Layer):
         per_axis = per_channel and type(layer) in (tf_keras.layers.Conv2D, tf_keras.layers.DepthwiseConv2D)
         self.quantizer = quantizers.LastValueQuantizer(BITS, per_axis=per_axis, symmetric=True, narrow_range=True)
         self.range = self.quantizer.build(self._channels_last(self.kernel).shape, "kernel", self)
-        self.kept = self._kept(keep)
+        self.preserved = self._preserved(keep)
 
     @property
     def kernel(self) -> tf.Variable:
         """The kernel of the layer, not rounded."""
         return getattr(self.layer, self.kernel_name)
 
-    def _kept(self, keep: Sequence[str]) -> dict[str, tf.Variable]:
-        kept = {}
+    def _preserved(self, keep: Sequence[str]) -> dict[str, tf.Variable]:
+        preserved = {}
         if "zeros" in keep:
-            kept["zeros"] = tf.cast(self.kernel != 0, tf.float32)
+            preserved["zeros"] = tf.cast(self.kernel != 0, tf.float32)
         if "clusters" in keep:
-            kept["clusters"] = tf.unique(tf.reshape(self.kernel, [-1])).idx
-        return {name: tf.Variable(value, trainable=False, name=name) for name, value in kept.items()}
+            preserved["clusters"] = tf.unique(tf.reshape(self.kernel, [-1])).idx
+        return {name: tf.Variable(value, trainable=False, name=name) for name, value in preserved.items()}
 
     def effective_kernel(self) -> tf.Tensor:
-        """Returns the kernel before rounding, with its zeros and clusters as they were."""
+        """Returns the kernel before rounding, with its zeros and clusters preserved."""
         kernel = tf.convert_to_tensor(self.kernel)
-        if "clusters" in self.kept:
-            members = self.kept["clusters"]
+        if "clusters" in self.preserved:
+            members = self.preserved["clusters"]
             count = tf.reduce_max(members) + 1
             means = tf.math.unsorted_segment_mean(tf.reshape(kernel, [-1]), members, count)
             kernel = tf.reshape(tf.gather(means, members), kernel.shape)
-        return kernel * self.kept["zeros"] if "zeros" in self.kept else kernel
+        return kernel * self.preserved["zeros"] if "zeros" in self.preserved else kernel
 
-    def settle(self) -> None:
-        """Takes the range of the kernel as it is."""
+    def set_range(self) -> None:
+        """Sets the range to that of the kernel."""
         self._rounded(self._folded()[0], True)
         self.kernel.assign(self.effective_kernel())
 
@@ -147,7 +148,7 @@ class QuantizedKernel(tf_keras.layers.Layer):
         """Runs the layer with the rounded kernel."""
         kernel, bias = self._folded()
         own = {self.kernel_name: self._rounded(kernel, bool(training))}
-        with _holding(self.layer, own if bias is None else own | {"bias": bias, "use_bias": True}):
+        with _temporary_attributes(self.layer, own if bias is None else own | {"bias": bias, "use_bias": True}):
             return self.layer.call(inputs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -198,10 +199,11 @@ class Shifted(Scaled):
         return tf.cast(inputs, shift.dtype) + _rounded(shift)
 
 
-class LeftInFloat(tf_keras.layers.Layer):
-    """Keeps the converter from going on in int8: it takes the int8 form of what follows only behind a rounded tensor.
+class FloatBarrier(tf_keras.layers.Layer):
+    """Barrier that keeps the converter from computing the following layers in int8.
 
-    Without it the mean in a layer norm is rounded to the range of its input, which is far too coarse.
+    The converter takes the int8 form of an operation only where its input is rounded. Without the barrier the mean in a
+    layer norm is rounded to the range of its input, which is far too coarse.
     """
 
     def __init__(self, **settings: Any):
@@ -209,13 +211,13 @@ class LeftInFloat(tf_keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Takes sign and size apart and together, where it is not training: TFLite has no sign in integers."""
+        """Returns sign times magnitude, outside training: TFLite has no integer kernel for the sign."""
         whole = not inputs.dtype.is_floating
         return inputs if training or whole else tf.sign(inputs) * tf.abs(inputs)
 
 
 def scale_and_shift(layer: tf_keras.layers.Layer) -> tuple[Any, Any]:
-    """Returns what a batch norm (with its moving statistics) or Rescaling multiplies by, and then adds."""
+    """Returns the factor and the offset that a batch norm (with its moving statistics) or Rescaling applies."""
     if isinstance(layer, tf_keras.layers.Rescaling):
         return tf.constant(layer.scale, tf.float32), tf.constant(layer.offset, tf.float32)
     scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon)
@@ -231,8 +233,11 @@ def _rounded(values: tf.Tensor) -> tf.Tensor:
 
 
 @contextmanager
-def _holding(layer: tf_keras.layers.Layer, values: dict[str, Any]) -> Iterator[None]:
-    """Lets attributes of a layer have other values inside the block, past tf_keras's tracking of them."""
+def _temporary_attributes(layer: tf_keras.layers.Layer, values: dict[str, Any]) -> Iterator[None]:
+    """Context manager that gives attributes of a layer other values inside the block.
+
+    It writes to the instance's dict: tf_keras's own `__setattr__` would track tensors and drop the layer's variables.
+    """
     before = {name: vars(layer)[name] for name in values}
     vars(layer).update(values)
     try:

@@ -1,4 +1,4 @@
-"""The graph of a tf_keras model, built once more over the same layers, with others put in."""
+"""Rewriting of the graph of a tf_keras model over the same layers, with other layers put in."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ def nodes_of(model: tf_keras.Model) -> list[Node]:
 
 
 def rewire(model: tf_keras.Model, call: Call) -> tf_keras.Model:
-    """Returns a model whose graph is that of `model`, each node replaced by what `call` makes of it.
+    """Returns a model with the graph of another, each node replaced by the outputs of a function.
 
     Args:
         model: a functional model.
@@ -33,12 +33,12 @@ def rewire(model: tf_keras.Model, call: Call) -> tf_keras.Model:
     ]
     tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
 
-    def renewed(value: Any) -> Any:
+    def replaced(value: Any) -> Any:
         return tensors.get(id(value), value)
 
     for node in nodes_of(model):
-        made = call(node, *tf.nest.map_structure(renewed, (node.call_args, node.call_kwargs)))
-        for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(made), strict=True):
+        new_outputs = call(node, *tf.nest.map_structure(replaced, (node.call_args, node.call_kwargs)))
+        for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(new_outputs), strict=True):
             tensors[id(old)] = new
     outputs = [tensors[id(each)] for each in model.outputs]
     return tf_keras.Model(inputs, outputs, name=model.name)

@@ -41,18 +41,18 @@ from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
 BATCH, CALIBRATION = 32, 128
-TOLERANCE = 0.25  # as for any int8 file: single roundings fall the other way, and deep nets carry them on
+TOLERANCE = 0.25  # as for any int8 file: single values round the other way, and deep nets add such differences up
 DEFAULT_SCHEME = QuantizationScheme()
 LARGEST = 8 * 2**30  # bytes of a part of a saved model
 SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
 
 
 class QuantizedModel:
-    """A model that computes as its int8 file does; `quantize_aware` makes it.
+    """A model that rounds as its int8 file does; `quantize_aware` makes it.
 
     Args:
         source: the Keras 3 model that it comes from.
-        scheme: how tensors are rounded.
+        scheme: the settings of the rounding.
 
     Example:
         >>> quantized = QuantizedModel(model, QuantizationScheme())
@@ -65,32 +65,32 @@ class QuantizedModel:
         self.source, self.scheme = source, scheme
         check_names("in_float", scheme.in_float, source)
         self.bridge = bridge(source, split=True)
-        legacy, self.report = _rounding(self.bridge, source, scheme)
+        fake_quant_model, self.report = _fake_quantized(self.bridge, source, scheme)
 
-        def again() -> tf_keras.Model:
-            return _rounding(bridge(source, split=True), source, scheme)[0]
+        def rebuild() -> tf_keras.Model:
+            return _fake_quantized(bridge(source, split=True), source, scheme)[0]
 
-        self.model = TFKerasAdapter(legacy, source, {"scheme": dataclasses.asdict(scheme)}, again)
+        self.model = TFKerasAdapter(fake_quant_model, source, {"scheme": dataclasses.asdict(scheme)}, rebuild)
         self.run: Run | None = None
-        self.samples: Samples | None = None  # what set the ranges, and what the file is judged on
+        self.samples: Samples | None = None  # the examples that set the ranges, and those that check the file
         self.loaded = False
 
     source: keras.Model
-    """The Keras 3 model that it comes from, with its weights from before."""
+    """The Keras 3 model that it comes from, with its weights from before the training."""
     scheme: QuantizationScheme
-    """How tensors are rounded."""
+    """The settings of the rounding."""
     model: keras.Model
-    """The model that rounds, for training and evaluation as any other."""
+    """The Keras model that rounds; it trains and evaluates as any other."""
     report: tuple[LayerPrecision, ...]
-    """In what each layer computes, and why."""
+    """The precision of each layer, and its reason."""
     run: Run | None
     """The training run, with its history; None for a model that was loaded or only calibrated."""
 
     def calibrate(self, data: Any) -> None:
-        """Sets the ranges of activations to those of up to 128 examples, drawn over the whole, and those of kernels.
+        """Sets the ranges of kernels, and those of activations from up to 128 examples drawn over all the data.
 
-        Others, up to 64, are kept to judge the exported file on; of fewer than 148 none, as every example is wanted for
-        the ranges, which the file shares with this model.
+        Up to 64 other examples are kept to check the exported file on. Of fewer than 148 examples none is kept apart,
+        as the ranges, which file and model share, need them all.
 
         Args:
             data: as `quantize_aware` takes it; a stream is read for 10,000 examples or 30 seconds.
@@ -98,27 +98,27 @@ class QuantizedModel:
         Raises:
             ArgumentError: the data do not fit the model.
         """
-        inner = self.model.tf_keras_model.layers
-        activations = [layer for layer in inner if isinstance(layer, FakeQuantized)]
-        for layer in inner:
+        layers = self.model.tf_keras_model.layers
+        activations = [layer for layer in layers if isinstance(layer, FakeQuantized)]
+        for layer in layers:
             if isinstance(layer, QuantizedKernel):
-                layer.settle()
+                layer.set_range()
         forms = input_forms(self.source)
         drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION, CALIBRATION + FEWEST)
         first = [drawn.calibration[form.name][:1] for form in forms]
         check_fits(self.source, keras.tree.pack_sequence_as(structure(self.source), first), name="calibration data")
         try:
             for layer in activations:
-                layer.watch([])
+                layer.record_ranges([])
             for start in range(0, drawn.calibrated_on.used, BATCH):
                 batch = [drawn.calibration[form.name][start : start + BATCH] for form in forms]
                 self.model(keras.tree.pack_sequence_as(structure(self.source), batch), training=False)
             for layer in activations:
-                layer.settle()
+                layer.set_range()
             self.samples = drawn
         finally:
             for layer in activations:
-                layer.watch(None)
+                layer.record_ranges(None)
 
     def predict(self, inputs: Any) -> Any:
         """Returns the outputs for arrays (B, ...), as arrays."""
@@ -139,13 +139,13 @@ class QuantizedModel:
         loss, metrics = objective_of(task_of(task, data, loss, self.source), self.source, loss, metrics)
         check_outputs(loss, metrics, self.source)
         check_scales(loss, metrics, self.source, self.source)
-        data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding makes numbers of NaN
+        data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding would turn NaN into numbers
         self.model.compile(loss=loss, metrics=metrics)
         with label_errors_reported():
-            found = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
-        if not found:
+            results = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
+        if not results:
             raise DataError("data to evaluate hold no batches. Check their size, and filters in the pipeline.")
-        return found
+        return results
 
     def to_keras(self) -> keras.Model:
         """Returns a float Keras 3 model of the source's structure with the trained weights."""
@@ -170,7 +170,7 @@ class QuantizedModel:
             integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
             metadata: what to store in the file, as in `export_tflite`.
             samples: real inputs to compare on besides random ones, in the forms that `export_tflite` takes; None takes
-                those that `calibrate` kept for it.
+                those that `calibrate` kept.
             tolerance: bound on the root mean squared difference over the model's root mean square; 0.25 if None.
 
         Returns:
@@ -182,10 +182,10 @@ class QuantizedModel:
         """
         if self.samples is None and not self.loaded:
             checks.refuse("a quantised model must know its ranges to be exported", None, "Call calibrate first.")
-        own = samples is None and self.samples is not None
-        judged = self.samples if own else samples_of(self.model, samples)
-        if self.samples is not None and not own:
-            judged = dataclasses.replace(judged, calibrated_on=self.samples.calibrated_on, held_out=True)
+        takes_own = samples is None and self.samples is not None
+        examples = self.samples if takes_own else samples_of(self.model, samples)
+        if self.samples is not None and not takes_own:
+            examples = dataclasses.replace(examples, calibrated_on=self.samples.calibrated_on, held_out=True)
         flatbuffer.checked_metadata(metadata)
         floats = [row.layer for row in self.report if row.precision == "float"]
         target = Target(
@@ -201,7 +201,7 @@ class QuantizedModel:
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
         )
-        return export(self.model, path, target, judged, tolerance)
+        return export(self.model, path, target, examples, tolerance)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a .zip file from which `load_quantized` makes the same model.
@@ -224,7 +224,7 @@ class QuantizedModel:
                     archive.write(Path(folder, name), name)
 
 
-def _rounding(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
+def _fake_quantized(bridged: Bridge, source: keras.Model, scheme: QuantizationScheme) -> tuple[tf_keras.Model, tuple]:
     with silenced():
         return fake_quantized(bridged.model, scheme, layer_names_of_parts(source))
 
@@ -275,34 +275,34 @@ def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str
     with tempfile.TemporaryDirectory() as folder:
         saved_model.write(program, Path(folder), batch=1, signature=runtime.SIGNATURE)
         try:
-            content = converter.convert(Path(folder), "dynamic", {})  # integers wherever ranges stand beside
+            content = converter.convert(Path(folder), "dynamic", {})  # integers wherever the graph states ranges
             if integer_io:
                 content = converter.with_quantized_io(content, "int8")
         except OSError:
-            raise  # a full disk, say: the way of every export names it
+            raise  # such as a full disk, which the export pipeline reports
         except Exception as error:
-            raise ExportError(_reason(program.model.source, error)) from error
+            raise ExportError(_conversion_error(program.model.source, error)) from error
     path.write_bytes(flatbuffer.with_metadata(content, metadata))
 
 
-def _reason(source: keras.Model, error: Exception) -> str:
-    """Returns the operation that the converter names, the layer that it belongs to, and the converter's own words."""
+def _conversion_error(source: keras.Model, error: Exception) -> str:
+    """Returns the message of a failed conversion: the operation, its layer, and the converter's own words."""
     text = str(error)
     operation, place = re.search(r"'tfl?\.(\w+)' op", text), re.search(r'fused\["\w+:", "([^"@]+)@', text)
     layer = _source_layer_of(source, place[1]) if place else None
     words = re.search(r"'tfl?\.\w+' op [^\n]+", text)
     where = (f" the operation {operation[1]}" if operation else "") + (f" of layer {layer!r}" if layer else "")
-    told = words[0] if words else first_line(error)
-    return f"the quantised model does not convert to TFLite{':' if where else ''}{where} ({told}). Replace the layer."
+    reason = words[0] if words else first_line(error)
+    return f"the quantised model does not convert to TFLite{':' if where else ''}{where} ({reason}). Replace the layer."
 
 
 def _source_layer_of(source: keras.Model, node: str) -> str | None:
-    """Returns the Keras 3 layer of a graph node, which stands in the scope of the model in the scope of its trainee."""
+    """Returns the Keras 3 layer of a graph node, whose name scope is: adapter, tf_keras model, layer."""
     scopes = node.split("/")
     if source.name not in scopes:
         return layer_of(source, node)
-    known, whole = {layer.name for layer in all_layers(source)}, layer_names_of_parts(source)
-    inner = map(whole, reversed(scopes[scopes.index(source.name) + 1 :]))
+    known, layer_name_of = {layer.name for layer in all_layers(source)}, layer_names_of_parts(source)
+    inner = map(layer_name_of, reversed(scopes[scopes.index(source.name) + 1 :]))
     return next((name for name in inner if name in known), None)
 
 

@@ -236,7 +236,11 @@ def test_data_that_fail_midway_leave_the_rounding_on(net, data):
     spec = (tf.TensorSpec((None, 12, 12, 3)), tf.TensorSpec((None,), tf.int64))
     with pytest.raises(Exception, match="disk gone"):
         quantized.calibrate(tf.data.Dataset.from_generator(broken, output_signature=spec))
-    assert all(layer.seen is None for layer in quantized.model.tf_keras_model.layers if layer.name.endswith("_rounded"))
+    assert all(
+        layer.recorded_ranges is None
+        for layer in quantized.model.tf_keras_model.layers
+        if layer.name.endswith("_rounded")
+    )
 
 
 def test_refusals(net, data, tmp_path):
