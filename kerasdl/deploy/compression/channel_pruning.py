@@ -16,30 +16,31 @@ from kerasdl.core.keras_graph import all_layers, replay
 
 from ..profiling.model_profile import measure
 from ..samples.model_inputs import structure
-from .channel_dependencies import Ties
-from .layer_channels import AXES, MIXING, SETTINGS
+from .channel_dependencies import ChannelDependencies
+from .layer_channels import AXES, CHANNEL_MAKING, SETTINGS
 
 CRITERIA = ("l1", "bn_gamma")
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that the same layers make, as in a residual stage: each goes from all of them or from none."""
+    """Channels that must be pruned together, since the same layers make them, as in a residual stage."""
 
     layers: tuple[str, ...]
-    """The layers that make them."""
+    """The layers that make the channels."""
     channels: int
-    """How many there are."""
-    whole: str | None
-    """What keeps them whole, such as "the output" or the layer that cannot lose any; None where they can be pruned."""
+    """The number of channels."""
+    fixed_by: str | None
+    """The reason for which no channel can be removed, such as "the output" or the name of a layer; None where channels
+    can be removed."""
 
 
 def channel_groups(model: keras.Model, *, keep: Sequence[str] = ()) -> tuple[ChannelGroup, ...]:
-    """Finds which channels of a functional model stand or fall together, and what keeps some of them whole.
+    """Returns the groups of channels of a functional model that must be pruned together.
 
-    Additions, products and shared layers tie channels; concatenations join them, flattening repeats them;
-    batch normalisation, depthwise convolution, pooling and activations pass them on. Grouped convolutions, attention,
-    recurrence, layer normalisation and custom layers keep all that they touch whole.
+    Additions, products and shared layers make channels depend on one another; concatenations join them, flattening
+    repeats them; batch normalisation, depthwise convolution, pooling and activations pass them on. Channels that a
+    grouped convolution, attention, recurrence, layer normalisation or a custom layer reads or makes cannot be removed.
 
     Source: dependency groups as in DepGraph, https://arxiv.org/abs/2301.12900, section 3.
 
@@ -55,9 +56,9 @@ def channel_groups(model: keras.Model, *, keep: Sequence[str] = ()) -> tuple[Cha
 
     Example:
         >>> channel_groups(model)[-1]
-        ChannelGroup(layers=('head',), channels=4, whole='the output')
+        ChannelGroup(layers=('head',), channels=4, fixed_by='the output')
     """
-    return tuple(group for group, _ in _groups(_ties(model, keep)))
+    return tuple(group for group, _ in _groups(_checked_dependencies(model, keep)))
 
 
 def prune_channels(
@@ -72,21 +73,21 @@ def prune_channels(
 ) -> keras.Model:
     """Removes whole channels and returns a smaller model of plain layers, which any runtime runs faster.
 
-    Inputs and outputs keep their shapes, layers their names, what is left its weights; train on to win back accuracy.
-    The model given is not changed; the new one is not compiled.
+    Inputs and outputs keep their shapes, layers their names, and the remaining channels their weights; train the result
+    to regain accuracy. The model given is not changed; the new one is not compiled.
 
     Source: https://arxiv.org/abs/1608.08710, section 3.1, for `"l1"`; network slimming, https://arxiv.org/abs/1708.06519,
-    section 3, for `"bn_gamma"`; tied channels by their mean, as in https://arxiv.org/abs/2301.12900, section 3.3.
+    section 3, for `"bn_gamma"`; dependent channels by their mean, as in https://arxiv.org/abs/2301.12900, section 3.3.
 
     Args:
         model: a functional or Sequential model; nested models are opened, and the result is flat.
         ratio: share of the channels removed from each group of `channel_groups`, above 0 and below 1; or None.
-        macs: what is left of the multiply-accumulates, above 0 and below 1, in place of `ratio`: the least important
-            channels go wherever they stand.
-        criterion: what makes a channel important: `"l1"`, the sum of its filter's absolute weights over the mean of
-            its layer; or `"bn_gamma"`, the scale of its batch normalisation, for nets trained with a penalty on it,
-            where channels without one stay.
-        divisor: what is left of a group is a multiple of this, 1 or more; no group goes below it.
+        macs: the share of the multiply-accumulates that remains, above 0 and below 1, in place of `ratio`: the least
+            important channels of the whole model are removed.
+        criterion: the importance of a channel: `"l1"`, the sum of its filter's absolute weights over the mean of
+            its layer; or `"bn_gamma"`, the scale of its batch normalisation, for nets trained with a penalty on it;
+            channels without one stay.
+        divisor: the number of channels left in a group is a multiple of this, 1 or more, and not below it.
         keep: names of layers that lose no channel; `*` and `?` stand for any characters.
         input_shape: as in `profile_model`, for `macs` where sizes are free.
 
@@ -108,92 +109,94 @@ def prune_channels(
             checks.refuse(f"{name} must be above 0 and below 1", value)
     checks.one_of("criterion", criterion, CRITERIA)
     checks.at_least("divisor", divisor, 1)
-    ties = _ties(model, keep)
-    plan = _Plan(ties, criterion, divisor)
+    dependencies = _checked_dependencies(model, keep)
+    plan = _Plan(dependencies, criterion, divisor)
     if not plan.groups:
-        _refuse_whole(model, ties, criterion)
+        _refuse_fixed(model, dependencies, criterion)
     chosen = plan.of_ratio(ratio) if macs is None else plan.of_macs(macs, _macs_by_layer(model, input_shape))
     if chosen.all():
         sizes = [len(labels) for labels in plan.groups]
         checks.refuse(f"some group must be larger than divisor={divisor} once pruned", sizes, "Lower divisor.")
-    return _smaller(model, ties, chosen)
+    return _smaller(model, dependencies, chosen)
 
 
 class _Plan:
-    """Chooses channels: an array that tells of each channel id whether it stays, (ids,)."""
+    """Choice of the channels that stay: a boolean array over channel ids, (ids,)."""
 
-    def __init__(self, ties: Ties, criterion: str, divisor: int):
-        self.ties, self.divisor = ties, divisor
-        self.scores = _scores(ties, criterion)
-        free = [labels for group, labels in _groups(ties) if group.whole is None]
+    def __init__(self, dependencies: ChannelDependencies, criterion: str, divisor: int):
+        self.dependencies, self.divisor = dependencies, divisor
+        self.scores = _scores(dependencies, criterion)
+        free = [labels for group, labels in _groups(dependencies) if group.fixed_by is None]
         self.groups = [labels for labels in free if not np.isnan(self.scores[labels]).any()]
 
     def of_ratio(self, ratio: float) -> np.ndarray:
-        """Keeps the best of each group."""
+        """Returns the choice of the most important channels of each group."""
         return self._best(lambda labels: (1 - ratio) * len(labels))
 
     def of_macs(self, share: float, macs: Mapping[keras.Operation, int]) -> np.ndarray:
-        """Keeps what scores most, wherever it stands, within a share of the multiply-accumulates of all layers."""
+        """Returns the choice of the most important channels of the model within a share of its multiply-accumulates."""
         allowed = share * sum(macs.values())
 
-        def left(threshold: float) -> float:
+        def remaining_macs(threshold: float) -> float:
             chosen = self._above(threshold)
-            return sum(count * _share(operation, self.ties, chosen) for operation, count in macs.items())
+            return sum(count * _share(operation, self.dependencies, chosen) for operation, count in macs.items())
 
         thresholds = [*np.unique(self.scores[np.concatenate(self.groups)]), math.inf]
-        if (least := left(math.inf)) > allowed:
+        if (least := remaining_macs(math.inf)) > allowed:
             rule = f"macs must be {least / sum(macs.values()):.3f} or more, as the rest cannot be removed"
-            checks.refuse(rule, share, "Lower divisor, or see channel_groups(model) for what is kept whole.")
-        first = bisect_left(thresholds, True, key=lambda threshold: left(threshold) <= allowed)
+            checks.refuse(
+                rule, share, "Lower divisor, or see channel_groups(model) for the channels that cannot be removed."
+            )
+        first = bisect_left(thresholds, True, key=lambda threshold: remaining_macs(threshold) <= allowed)
         return self._above(thresholds[first])
 
     def _above(self, threshold: float) -> np.ndarray:
         return self._best(lambda labels: np.count_nonzero(self.scores[labels] >= threshold))
 
     def _best(self, count_of: Callable[[np.ndarray], float]) -> np.ndarray:
-        stays = np.ones(len(self.ties.labels), bool)
+        stays = np.ones(len(self.dependencies.labels), bool)
         for labels in self.groups:
             ranked = labels[np.argsort(-self.scores[labels], kind="stable")]
             stays[ranked[self._rounded(count_of(labels), len(labels)) :]] = False
-        return stays[self.ties.labels]
+        return stays[self.dependencies.labels]
 
     def _rounded(self, count: float, size: int) -> int:
         nearest = math.floor(count / self.divisor + 0.5) * self.divisor
         return size if count >= size else min(size, max(self.divisor, nearest))
 
 
-def _ties(model: keras.Model, keep: Sequence[str]) -> Ties:
-    ties = Ties(model, keep)
+def _checked_dependencies(model: keras.Model, keep: Sequence[str]) -> ChannelDependencies:
+    dependencies = ChannelDependencies(model, keep)
     names = [layer.name for layer in all_layers(model)]
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in names):
             checks.refuse("a name in keep must fit a layer", pattern, f"Layers are called {', '.join(names[:5])}, ...")
-    return ties
+    return dependencies
 
 
-def _groups(ties: Ties) -> list[tuple[ChannelGroup, np.ndarray]]:
+def _groups(dependencies: ChannelDependencies) -> list[tuple[ChannelGroup, np.ndarray]]:
     """Returns each group with the labels of its channels."""
     makers: dict[int, list[str]] = defaultdict(list)
-    for layer, sides in ties.sides.items():
-        if type(layer) in MIXING:
-            for label in np.unique(ties.labels[sides["out"]]):
+    for layer, sides in dependencies.sides.items():
+        if type(layer) in CHANNEL_MAKING:
+            for label in np.unique(dependencies.labels[sides["out"]]):
                 makers[int(label)].append(layer.name)
     members: dict[tuple, list[int]] = defaultdict(list)
     for label, layers in makers.items():
-        members[tuple(layers), ties.reasons.get(label)].append(label)
+        members[tuple(layers), dependencies.reasons.get(label)].append(label)
     return [
         (ChannelGroup(layers, len(labels), reason), np.array(labels)) for (layers, reason), labels in members.items()
     ]
 
 
-def _scores(ties: Ties, criterion: str) -> np.ndarray:
-    """Returns the importance of each label, NaN where the criterion does not know."""
-    total, count = np.zeros((2, len(ties.labels)))
-    for layer, sides in ties.sides.items():
+def _scores(dependencies: ChannelDependencies, criterion: str) -> np.ndarray:
+    """Returns the importance of each label; NaN where the criterion gives none."""
+    total, count = np.zeros((2, len(dependencies.labels)))
+    for layer, sides in dependencies.sides.items():
         values = _importance(layer, criterion)
         if values is not None:
-            np.add.at(total, ties.labels[sides["out"]], values)
-            np.add.at(count, ties.labels[sides["out"]], 1)
+            np.add.at(total, dependencies.labels[sides["out"]], values)
+            np.add.at(count, dependencies.labels[sides["out"]], 1)
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
@@ -201,7 +204,7 @@ def _importance(layer: keras.Layer, criterion: str) -> np.ndarray | None:
     if criterion == "bn_gamma":
         scaled = isinstance(layer, keras.layers.BatchNormalization) and layer.scale
         return np.abs(keras.ops.convert_to_numpy(layer.gamma)) if scaled else None
-    if type(layer) not in MIXING:
+    if type(layer) not in CHANNEL_MAKING:
         return None
     axes = AXES[type(layer)]
     kernel = next(weight for weight in layer.weights if "out" in axes[weight.name].values())  # the bias comes after
@@ -218,62 +221,66 @@ def _macs_by_layer(model: keras.Model, input_shape: Any) -> Counter:
     return counted
 
 
-def _share(operation: keras.Operation, ties: Ties, chosen: np.ndarray) -> float:
-    """Returns what is left of the kernels of a layer, and so of its multiply-accumulates."""
+def _share(operation: keras.Operation, dependencies: ChannelDependencies, chosen: np.ndarray) -> float:
+    """Returns the share of a layer's kernels, and so of its multiply-accumulates, that remains."""
     kernels = [weight for weight in getattr(operation, "weights", ()) if "kernel" in weight.name]
-    if operation not in ties.sides or not kernels:
+    if operation not in dependencies.sides or not kernels:
         return 1.0
     before = sum(math.prod(kernel.shape) for kernel in kernels)
-    shares = {side: chosen[channels].mean() for side, channels in ties.sides[operation].items()}
+    shares = {side: chosen[channels].mean() for side, channels in dependencies.sides[operation].items()}
     axes = AXES[type(operation)]
     after = [math.prod((*kernel.shape, *(shares[side] for side in axes[kernel.name].values()))) for kernel in kernels]
     return sum(after) / before
 
 
-def _smaller(model: keras.Model, ties: Ties, chosen: np.ndarray) -> keras.Model:
-    made: dict[keras.Layer, keras.Layer] = {}
-    taken = {tensor.name for tensor in model.inputs}
+def _smaller(model: keras.Model, dependencies: ChannelDependencies, chosen: np.ndarray) -> keras.Model:
+    copies: dict[keras.Layer, keras.Layer] = {}
+    used_names = {tensor.name for tensor in model.inputs}
 
-    def stand_in(operation: keras.Operation) -> Callable[..., Any]:
+    def smaller_copy(operation: keras.Operation) -> Callable[..., Any]:
         if not isinstance(operation, keras.Layer):
             return operation
-        if operation not in made:
-            config = operation.get_config() | _settings(operation, ties, chosen)
-            names = (operation.name, *(f"{operation.name}_{copy}" for copy in range(1, len(made) + 2)))
-            config["name"] = next(name for name in names if name not in taken)  # two nested models may share names
-            taken.add(config["name"])
-            made[operation] = type(operation).from_config(config)
-        return made[operation]
+        if operation not in copies:
+            config = operation.get_config() | _settings(operation, dependencies, chosen)
+            names = (operation.name, *(f"{operation.name}_{copy}" for copy in range(1, len(copies) + 2)))
+            config["name"] = next(name for name in names if name not in used_names)  # two nested models may share names
+            used_names.add(config["name"])
+            copies[operation] = type(operation).from_config(config)
+        return copies[operation]
 
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in model.inputs]
-    outputs = replay(model, inputs, stand_in)
-    for layer, copy in made.items():
+    outputs = replay(model, inputs, smaller_copy)
+    for layer, copy in copies.items():
         for weight, fresh in zip(layer.weights, copy.weights, strict=True):
-            fresh.assign(_kept_part(layer, weight, ties, chosen))
+            fresh.assign(_remaining_values(layer, weight, dependencies, chosen))
     return keras.Model(keras.tree.pack_sequence_as(structure(model), inputs), outputs, name=model.name)
 
 
-def _settings(layer: keras.Layer, ties: Ties, chosen: np.ndarray) -> dict[str, Any]:
-    if layer not in ties.sides:
+def _settings(layer: keras.Layer, dependencies: ChannelDependencies, chosen: np.ndarray) -> dict[str, Any]:
+    if layer not in dependencies.sides:
         return {}
-    left = int(np.count_nonzero(chosen[ties.sides[layer]["out"]]))
+    remaining = int(np.count_nonzero(chosen[dependencies.sides[layer]["out"]]))
     if type(layer) in SETTINGS:
-        return {SETTINGS[type(layer)]: left}
+        return {SETTINGS[type(layer)]: remaining}
     if isinstance(layer, keras.layers.Reshape) and layer.target_shape[-1] != -1:
-        return {"target_shape": (*layer.target_shape[:-1], left)}
+        return {"target_shape": (*layer.target_shape[:-1], remaining)}
     return {}
 
 
-def _kept_part(layer: keras.Layer, weight: keras.Variable, ties: Ties, chosen: np.ndarray) -> np.ndarray:
+def _remaining_values(
+    layer: keras.Layer, weight: keras.Variable, dependencies: ChannelDependencies, chosen: np.ndarray
+) -> np.ndarray:
     value = keras.ops.convert_to_numpy(weight)
-    if layer not in ties.sides:
+    if layer not in dependencies.sides:
         return value
     for axis, side in AXES.get(type(layer), {}).get(weight.name, {}).items():
-        value = np.compress(chosen[ties.sides[layer][side]], value, axis=axis)
+        value = np.compress(chosen[dependencies.sides[layer][side]], value, axis=axis)
     return value
 
 
-def _refuse_whole(model: keras.Model, ties: Ties, criterion: str) -> NoReturn:
-    reasons = [f"{group.layers[0]!r} by {group.whole or f'having no {criterion}'}" for group, _ in _groups(ties)]
-    rule = "a model must have channels that can be removed, and all are kept whole"
+def _refuse_fixed(model: keras.Model, dependencies: ChannelDependencies, criterion: str) -> NoReturn:
+    reasons = [
+        f"{group.layers[0]!r} by {group.fixed_by or f'having no {criterion}'}" for group, _ in _groups(dependencies)
+    ]
+    rule = "a model must have channels that can be removed, and every layer keeps all of its channels"
     checks.refuse(rule, f"{model.name!r}: {', '.join(reasons[:5]) or 'no layer makes any'}")

@@ -17,7 +17,7 @@ from kerasdl.train import RunConfig
 from ..keras2.bridge import Bridge
 from ..keras2.layer_names import layer_filter
 from ..tfmot import ClusterWeights
-from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
+from .wrapper_training import FINE_TUNING, train_wrapped, wrappers_of
 
 KINDS = (tf_keras.layers.Dense, tf_keras.layers.Conv1D, tf_keras.layers.Conv2D, tf_keras.layers.Conv3D)
 
@@ -42,9 +42,9 @@ def cluster(
     Args:
         model: a functional or Sequential Keras 3 model, trained; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
-        clusters: how many different values a kernel may have, 2 or more; 3 or more where zeros are kept.
+        clusters: the number of different values that a kernel may have, 2 or more; 3 or more where zeros are kept.
         preserve_sparsity: whether zeros of a pruned model stay zero.
-        layers: names of the layers to work on; None takes all dense layers and convolutions but frozen and depthwise
+        layers: names of the layers to cluster; None takes all dense layers and convolutions except frozen and depthwise
             ones.
         epochs: how long to train, `config.epochs` if None.
         config: the settings of the run; the last epoch counts, not the best.
@@ -53,7 +53,7 @@ def cluster(
         A Keras 3 model of the same structure, each of its kernels with at most `clusters` different values.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or there is nothing to work on.
+        ArgumentError: an argument breaks its rule, or no layer can be clustered.
         ExportError: a layer cannot be brought to tf_keras.
         TrainingError: the loss or its gradient is not finite any more.
 
@@ -65,18 +65,16 @@ def cluster(
     """
     checks.at_least("clusters", clusters, 3 if preserve_sparsity else 2)
 
-    wanted_by_name = layer_filter(model, layers)
+    is_chosen = layer_filter(model, layers)
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        wanted = (
-            type(layer) in KINDS
-            and wanted_by_name(layer)
-            and int(tf_keras.backend.count_params(layer.kernel)) > clusters
+        applies = (
+            type(layer) in KINDS and is_chosen(layer) and int(tf_keras.backend.count_params(layer.kernel)) > clusters
         )
-        return ClusterWeights(layer, clusters, preserve_sparsity=preserve_sparsity) if wanted else layer
+        return ClusterWeights(layer, clusters, preserve_sparsity=preserve_sparsity) if applies else layer
 
     def finish(bridged: Bridge) -> None:
-        for wrapper in wrapped(bridged, ClusterWeights):
+        for wrapper in wrappers_of(bridged, ClusterWeights):
             wrapper.update_clustered_weights_associations()
             for name, weight in wrapper.original_clusterable_weights.items():
                 weight.assign(wrapper.get_weight_from_layer(name))
@@ -84,5 +82,5 @@ def cluster(
     settings = {"validation": validation, "loss": loss, "metrics": metrics, "callbacks": callbacks, "task": task}
     config = config if epochs is None else dataclasses.replace(config, epochs=epochs)
     identity = {"clusters": clusters, "preserve_sparsity": preserve_sparsity, "layers": layers}
-    start = partial(wrapped, kind=ClusterWeights)
+    start = partial(wrappers_of, kind=ClusterWeights)
     return train_wrapped(model, train, wrap, start, finish, identity=identity, config=config, **settings)

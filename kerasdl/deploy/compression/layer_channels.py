@@ -1,4 +1,4 @@
-"""What each kind of layer does with channels: where its weights hold them, and whether it mixes them."""
+"""Channels of Keras layers: the axes of weights that hold them, and the layers that keep, merge or make channels."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ _SEPARABLE = {
 _NORM = {name: {-1: "out"} for name in ("gamma", "beta", "moving_mean", "moving_variance")}
 _SLOPE = {"alpha": {-1: "out"}}
 
-# Layers with weights for each channel: weight name to axis to the side of the layer whose channels stand there.
+# Layers with weights for each channel: by weight name and axis, the side of the layer whose channels the axis holds.
 AXES = {
     **dict.fromkeys((L.Dense, L.Conv1D, L.Conv2D, L.Conv3D), _CONVOLUTION),
     **dict.fromkeys((L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose), _TRANSPOSED),
@@ -26,12 +26,12 @@ AXES = {
     L.BatchNormalization: _NORM,
     L.PReLU: _SLOPE,
 }
-# Layers that make new channels, and the setting that says how many.
-MIXING = tuple(kind for kind, weights in AXES.items() if weights not in (_DEPTHWISE, _NORM, _SLOPE))
-SETTINGS = {kind: "units" if kind is L.Dense else "filters" for kind in MIXING}
+# Layers that make new channels, and the setting that holds their number.
+CHANNEL_MAKING = tuple(kind for kind, weights in AXES.items() if weights not in (_DEPTHWISE, _NORM, _SLOPE))
+SETTINGS = {kind: "units" if kind is L.Dense else "filters" for kind in CHANNEL_MAKING}
 RESHAPING = (L.Flatten, L.Reshape)
 # Layers whose output channel depends on the same channel of the input alone.
-KEEPING = (
+CHANNELWISE = (
     *(L.Activation, L.ReLU, L.LeakyReLU, L.ELU, L.Identity, L.ActivityRegularization, L.Rescaling, L.Resizing),
     *(L.Dropout, L.SpatialDropout1D, L.SpatialDropout2D, L.SpatialDropout3D, L.AlphaDropout),
     *(L.GaussianDropout, L.GaussianNoise, L.RepeatVector),
@@ -43,7 +43,7 @@ KEEPING = (
 )
 MERGING = (L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum)
 MERGING_OPS = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum")
-KEEPING_OPS = ("Relu", "Relu6", "Sigmoid", "Silu", "HardSigmoid", "HardSilu", "Tanh", "Gelu", "Elu", "Clip")
+CHANNELWISE_OPS = ("Relu", "Relu6", "Sigmoid", "Silu", "HardSigmoid", "HardSilu", "Tanh", "Gelu", "Elu", "Clip")
 ELEMENTWISE = (
     *(A.linear, A.relu, A.relu6, A.leaky_relu, A.elu, A.selu, A.celu, A.gelu, A.silu, A.mish, A.tanh, A.sigmoid),
     *(A.softplus, A.softsign, A.exponential, A.hard_sigmoid, A.hard_silu, A.hard_tanh, A.hard_shrink, A.soft_shrink),
@@ -53,8 +53,8 @@ ELEMENTWISE = (
 
 def op_name(operation: keras.Operation) -> str | None:
     """Returns the class name of a bare operation of Keras; None of a layer or of a user's operation."""
-    ours = type(operation).__module__.startswith("keras.src.ops") and not isinstance(operation, keras.Layer)
-    return type(operation).__name__ if ours else None
+    is_keras_op = type(operation).__module__.startswith("keras.src.ops") and not isinstance(operation, keras.Layer)
+    return type(operation).__name__ if is_keras_op else None
 
 
 def is_elementwise(activation: object) -> bool:
@@ -62,8 +62,8 @@ def is_elementwise(activation: object) -> bool:
     return activation is None or activation in ELEMENTWISE
 
 
-def is_plain(layer: keras.Layer, x: keras.KerasTensor) -> bool:
-    """Tells whether a layer does with the channels of `x` what its kind does by default."""
+def has_default_channels(layer: keras.Layer, x: keras.KerasTensor) -> bool:
+    """Tells whether a layer treats the channels of `x` as its kind does by default."""
     if isinstance(layer, L.PReLU):
         return layer.alpha.shape[-1] == x.shape[-1]  # not one slope for all channels
     if type(layer) in AXES:

@@ -20,9 +20,9 @@ from kerasdl.train import RunConfig
 from ..keras2.bridge import Bridge
 from ..keras2.layer_names import layer_filter
 from ..tfmot import PruneLowMagnitude, tfmot
-from .wrapper_training import FINE_TUNING, train_wrapped, wrapped
+from .wrapper_training import FINE_TUNING, train_wrapped, wrappers_of
 
-PATTERNS = {  # the layers whose kernels TFMOT prunes so
+PATTERNS = {  # by pattern, the layers whose kernels TFMOT prunes in it
     "unstructured": ("Dense", "Embedding", "Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose"),
     "2:4": ("Dense", "Conv2D"),
     "block": ("Dense",),
@@ -52,18 +52,18 @@ def prune(
     """Fine-tunes a trained model while its smallest weights become zero, and returns a Keras 3 model.
 
     Zeros make a compressed file smaller. They hardly make a model faster, as runtimes multiply by them all the same:
-    for speed take `prune_channels`.
+    for speed use `prune_channels`.
 
     Args:
         model: a functional or Sequential Keras 3 model, trained; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`; its
             length must be known.
-        sparsity: the share of zeros in each pruned kernel, above 0 and below 1; "2:4" has 0.5 by its nature.
+        sparsity: the share of zeros in each pruned kernel, above 0 and below 1; "2:4" always has 0.5.
         pattern: "unstructured"; "2:4", two zeros in each four weights that follow one another along the inputs of a
-            dense layer or 2D convolution; "block", whole blocks of dense kernels. Kernels that groups or blocks do
-            not fill stay as they are.
+            dense layer or 2D convolution; "block", whole blocks of dense kernels. Kernels that do not
+            divide into whole groups or blocks stay as they are.
         schedule: "polynomial" grows the share of zeros over the first 70 % of the run; "constant" prunes at once.
-        layers: names of the layers to prune; None takes all that the pattern knows and that are not frozen. Kernels
+        layers: names of the layers to prune; None takes all that the pattern fits and that are not frozen. Kernels
             of depthwise convolutions are never pruned.
         block_size: (inputs, outputs) of a block.
         epochs: how long to train, `config.epochs` if None.
@@ -73,7 +73,7 @@ def prune(
         A Keras 3 model of the same structure, with the zeros in its kernels.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or nothing is to be pruned.
+        ArgumentError: an argument breaks its rule, or no layer can be pruned.
         ExportError: a layer cannot be brought to tf_keras.
         TrainingError: the loss or its gradient is not finite any more.
 
@@ -94,25 +94,25 @@ def prune(
     growth = _growth(schedule, sparsity, _steps_of(train, config))
     shape = {"2:4": {"sparsity_m_by_n": (2, 4)}, "block": {"block_size": block_size}}.get(pattern, {})
 
-    wanted_by_name = layer_filter(model, layers)
+    is_chosen = layer_filter(model, layers)
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        wanted = type(layer).__name__ in PATTERNS[pattern] and wanted_by_name(layer) and _fits(layer, shape)
-        return PruneLowMagnitude(layer, growth, **shape) if wanted else layer
+        applies = type(layer).__name__ in PATTERNS[pattern] and is_chosen(layer) and _fits(layer, shape)
+        return PruneLowMagnitude(layer, growth, **shape) if applies else layer
 
     def start(bridged: Bridge) -> None:
-        for wrapper in wrapped(bridged, PruneLowMagnitude):
+        for wrapper in wrappers_of(bridged, PruneLowMagnitude):
             wrapper.pruning_step.assign(0)
 
     def finish(bridged: Bridge) -> None:
-        for wrapper in wrapped(bridged, PruneLowMagnitude):
+        for wrapper in wrappers_of(bridged, PruneLowMagnitude):
             wrapper.pruning_obj.weight_mask_op()
             for kernel, mask, _ in wrapper.pruning_vars:
                 reached = 1 - float(np.mean(mask.numpy()))
                 if reached < sparsity - max(SLACK, 1 / kernel.numpy().size):
                     raise TrainingError(
                         f"{wrapper.layer.name} must end with a share of {sparsity:g} zeros; got {reached:.3f}, as the "
-                        "run ended before its schedule did. Train without patience=, or with schedule='constant'."
+                        "run ended before its schedule. Train without patience=, or with schedule='constant'."
                     )
 
     identity = {"sparsity": sparsity, "pattern": pattern, "schedule": schedule, "layers": layers, **shape}
@@ -121,7 +121,7 @@ def prune(
 
 
 def _fits(layer: tf_keras.layers.Layer, shape: dict[str, tuple[int, int]]) -> bool:
-    """Tells whether whole groups or blocks fill a kernel; the first convolution of a net has 3 inputs, for one."""
+    """Tells whether a kernel divides into whole groups or blocks; one of 3 input channels does not."""
     if not shape:
         return True
     inputs, outputs = layer.get_weights()[0].shape[-2:]
@@ -133,11 +133,11 @@ def _fits(layer: tf_keras.layers.Layer, shape: dict[str, tuple[int, int]]) -> bo
 
 
 def _growth(schedule: str, sparsity: float, steps: int) -> Any:
-    every = max(1, steps // UPDATES)
-    end = 1 + int(SETTLED_AT * (steps - 1) / every) * every
+    frequency = max(1, steps // UPDATES)
+    end = 1 + int(SETTLED_AT * (steps - 1) / frequency) * frequency
     if schedule == "constant" or end == 1:
-        return tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=1, frequency=every)
-    return tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, begin_step=1, end_step=end, frequency=every)
+        return tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=1, frequency=frequency)
+    return tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, begin_step=1, end_step=end, frequency=frequency)
 
 
 def _steps_of(train: Dataset, config: RunConfig) -> int:

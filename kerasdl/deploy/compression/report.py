@@ -1,4 +1,4 @@
-"""What pruning, clustering or cutting channels brought: zeros and values of kernels, file sizes, and latency."""
+"""Report on pruning, clustering or channel pruning: zeros and values of kernels, file sizes, and latency."""
 
 import json
 import tempfile
@@ -24,25 +24,25 @@ class Kernel:
     """One weight of two or more dimensions."""
 
     layer: str
-    """Name of its layer."""
+    """The name of its layer."""
     weights: int
-    """How many numbers it holds."""
+    """The count of numbers in it."""
     zeros: float
     """The share of them that is zero."""
     values: int
-    """How many different numbers."""
+    """The count of different numbers in it."""
 
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """A model before and after it was compressed."""
+    """Comparison of a model before and after it was compressed."""
 
     kernels: tuple[Kernel, ...]
     """The kernels of the model after."""
     comparison: Comparison
     """Float32 TFLite files of both, "before" first: size, compressed size, latency."""
     notes: tuple[str, ...]
-    """What to know of the figures."""
+    """Notes on the figures."""
 
     @property
     def gzip_ratio(self) -> float:
@@ -72,15 +72,15 @@ class CompressionReport:
 def compression_report(
     before: keras.Model, after: keras.Model, *, runs: int = 50, threads: int = 1
 ) -> CompressionReport:
-    """Measures what compression did to a model.
+    """Compares a model before and after compression: zeros, file sizes and latency.
 
     PairedTensor are exported as float32 TFLite files, sized as they are and compressed with gzip, and timed in turns.
 
     Args:
         before: the model before.
         after: the model after `prune`, `cluster` or `prune_channels`.
-        runs: how many runs of each are timed, 1 or more.
-        threads: how many threads each gets, 1 or more.
+        runs: the number of timed runs of each, 1 or more.
+        threads: the number of threads of each, 1 or more.
 
     Returns:
         The report: `kernels`, `comparison`, `gzip_ratio`, `latency_ratio`, `table()`, `to_json()`.
@@ -105,10 +105,10 @@ def compression_report(
 
 def kernels_of(model: keras.Model) -> list[Kernel]:
     """Returns a row for each weight of two or more dimensions."""
-    found = []
+    kernels = []
     for layer in all_layers(model):
-        for weight in layer._trainable_variables + layer._non_trainable_variables:  # its own, not those of layers in it
+        for weight in layer._trainable_variables + layer._non_trainable_variables:  # without those of inner layers
             if len(weight.shape) >= 2:
                 values = weight.numpy()
-                found.append(Kernel(layer.name, values.size, float(np.mean(values == 0)), len(np.unique(values))))
-    return found
+                kernels.append(Kernel(layer.name, values.size, float(np.mean(values == 0)), len(np.unique(values))))
+    return kernels

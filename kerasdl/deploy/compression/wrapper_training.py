@@ -1,4 +1,4 @@
-"""Fine-tuning of a Keras 3 model whose layers TFMOT has wrapped, and the way back."""
+"""Fine-tuning of a Keras 3 model whose layers are wrapped by TFMOT, and the transfer of the weights back."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -28,21 +28,21 @@ def train_wrapped(
     config: RunConfig,
     **settings: Any,
 ) -> keras.Model:
-    """Trains a model with wrapped layers, and returns a Keras 3 model with the weights that it ends with.
+    """Trains a model with wrapped layers, and returns a Keras 3 model with the trained weights.
 
     Args:
         model: the Keras 3 model; it stays as it is.
         train: the training data.
-        wrap: gets each tf_keras layer and returns it, wrapped or not.
+        wrap: takes each tf_keras layer and returns it, wrapped or not.
         start: called before training.
-        finish: called after training, so that the wrappers write into the layers' weights what they make of them.
-        identity: plain values that tell this run from others in the same folder.
+        finish: called after training; it makes the wrappers write the weights that they compute into the layers.
+        identity: plain values by which this run differs from others in the same folder.
         config: the settings of the run; the last epoch counts, not the best.
         settings: further arguments of `fit`.
     """
     refuse_mixed_precision(config.mixed_precision)
     if config.strategy == "auto" and not has_joined():
-        config = dataclasses.replace(config, strategy=None)  # what wraps a layer knows one device
+        config = dataclasses.replace(config, strategy=None)  # the wrappers of TFMOT work on one device
     bridged = bridge(model, split=True, wrap=wrap)
     start(bridged)
     adapter = TFKerasAdapter(bridged.model, model, identity)
@@ -51,14 +51,14 @@ def train_wrapped(
     return bridged.pull()
 
 
-def wrapped(bridged: Bridge, kind: type) -> list[tf_keras.layers.Layer]:
+def wrappers_of(bridged: Bridge, kind: type) -> list[tf_keras.layers.Layer]:
     """Returns the wrappers of one class in a bridged model.
 
     Raises:
-        ArgumentError: there are none.
+        ArgumentError: the model has none.
     """
-    found = [layer for layer in bridged.model.layers if isinstance(layer, kind)]
-    if not found:
+    wrappers = [layer for layer in bridged.model.layers if isinstance(layer, kind)]
+    if not wrappers:
         names = [layer.name for layer in bridged.source.layers]
         checks.refuse("the model must have a layer to work on", names, "Name others, or take another pattern.")
-    return found
+    return wrappers

@@ -304,7 +304,7 @@ def test_what_mixes_or_counts_channels_keeps_them(layer):
     x = keras.Input((6, 4))
     y = layer(L.Conv1D(8, 1, name="ahead")(x))
     model = keras.Model(x, L.Dense(3, name="head")(L.Dense(8, name="free")(L.Flatten()(y))))
-    groups = {group.layers: group.whole for group in channel_groups(model)}
+    groups = {group.layers: group.fixed_by for group in channel_groups(model)}
     assert groups[("ahead",)] == f"{layer.name!r}, a {type(layer).__name__}"
     assert groups[("free",)] is None
 
@@ -354,7 +354,9 @@ def test_refusals():
         prune_channels(model, 0.5, divisor=16)
     with pytest.raises(ArgumentError, match="a name in keep must fit a layer; got 'hiden'"):
         prune_channels(model, 0.5, keep=["hiden"])
-    with pytest.raises(ArgumentError, match=r"all are kept whole; got .*'hidden' by keep, 'head' by the output"):
+    with pytest.raises(
+        ArgumentError, match=r"every layer keeps all of its channels; got .*'hidden' by keep, 'head' by the output"
+    ):
         prune_channels(model, 0.5, keep=["hidden"])
     plain = keras.Sequential([keras.Input((4,)), L.Dense(8, name="only"), L.Dense(3, name="head")])
     with pytest.raises(ArgumentError, match="'only' by having no bn_gamma"):
