@@ -1,4 +1,4 @@
-"""Models as files for other runtimes, each checked by running it; and how fast these files are."""
+"""Export of models to other runtimes, each file checked by running it; latency, quantization and compression."""
 
 import lazy_loader
 

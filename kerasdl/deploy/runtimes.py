@@ -1,4 +1,4 @@
-"""Runs what an export wrote, in its own runtime."""
+"""Running of exported files, each in its own runtime."""
 
 import os
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from kerasdl.core import checks
 from .export import saved_model
 from .export.file_tensors import FileTensor
 from .onnx import runtime as onnx_runtime
-from .samples.model_inputs import plain
+from .samples.model_inputs import normalized_name
 from .tflite import flatbuffer
 from .tflite import runtime as tflite_runtime
 
 RUNTIMES = {".tflite": tflite_runtime, ".onnx": onnx_runtime, "": saved_model}
-ENDS = {**RUNTIMES, ".tflite": flatbuffer}
+TENSOR_READERS = {**RUNTIMES, ".tflite": flatbuffer}
 
 
 def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
     """Runs a .tflite file in LiteRT, an .onnx file in onnxruntime or a SavedModel folder in TensorFlow.
 
     Args:
-        path: what an export wrote.
+        path: the file or folder that an export wrote.
         inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name, the file's or Keras's.
             Whole numbers are taken for real ones, and 64 bits for 32.
 
@@ -45,23 +45,23 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
     suffix = checks.one_of("the suffix of path", "" if path.is_dir() else path.suffix, RUNTIMES)
     runtime = RUNTIMES[suffix]
     names = runtime.input_names(path)
-    given = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
-    arrays = {name if name in names else plain(name): array for name, array in given.items()}
+    by_name = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
+    arrays = {name if name in names else normalized_name(name): array for name, array in by_name.items()}
     if set(arrays) != set(names):
         checks.refuse(f"{path.name} takes the inputs {tuple(names)}", tuple(arrays), "Pass a dict of arrays by name.")
-    takes, _ = ENDS[suffix].file_tensors(path)
-    return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in takes})
+    tensors, _ = TENSOR_READERS[suffix].file_tensors(path)
+    return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in tensors})
 
 
-def _fitting(given: Any, tensor: FileTensor, path: Path) -> np.ndarray:
+def _fitting(values: Any, tensor: FileTensor, path: Path) -> np.ndarray:
     """Returns an array in the dtype of a file's input; refuses one of another shape, since LiteRT would resize."""
-    array = np.asarray(given)
+    array = np.asarray(values)
     pairs = zip(array.shape[1:], tensor.shape[1:], strict=False)
     fits = array.ndim == len(tensor.shape) and all(size is None or own == size for own, size in pairs)
     fits = fits or not tensor.shape  # the file does not say
-    stands_for_real = tensor.scale is not None and array.dtype.kind in "iuf"
-    as_they_are = stands_for_real or tensor.dtype not in np.sctypeDict  # texts, say
-    if not fits or not (as_they_are or np.can_cast(array.dtype, tensor.dtype, "same_kind")):
+    is_quantized = tensor.scale is not None and array.dtype.kind in "iuf"
+    stays_as_it_is = is_quantized or tensor.dtype not in np.sctypeDict  # such as texts
+    if not fits or not (stays_as_it_is or np.can_cast(array.dtype, tensor.dtype, "same_kind")):
         rule = f"input {tensor.name!r} of {path.name} must be {tensor.dtype} of shape (B, {str(tensor.shape[1:])[1:]}"
         checks.refuse(rule, f"{array.dtype} {array.shape}", "Prepare it as the model was trained.")
-    return array if as_they_are else array.astype(tensor.dtype)
+    return array if stays_as_it_is else array.astype(tensor.dtype)

@@ -1,4 +1,4 @@
-"""TFMOT, imported so that the caller's TensorFlow stays as it was.
+"""Import of TFMOT (TensorFlow Model Optimization) that leaves the caller's TensorFlow as it was.
 
 Importing it sets TF_USE_LEGACY_KERAS, which turns `tf.keras` into Keras 2 for this process and its children.
 """

@@ -15,7 +15,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def hostile_arrays(inputs: tuple[NamedInput, ...], real: Mapping[str, np.ndarray]) -> dict[str, Arrays]:
-    """Returns hostile examples by what they hold, each an array (1, ...) for every input.
+    """Returns hostile examples by their names, such as "zeros"; each has an array (1, ...) for every input.
 
     Floats are zeros, constants at both ends of their range, one-hot, all negative, ten times the range, a denormal, and
     equal along their first axis. Integers are 0 and the last of their table or dtype, truth values False and True.
@@ -24,28 +24,28 @@ def hostile_arrays(inputs: tuple[NamedInput, ...], real: Mapping[str, np.ndarray
 
     Args:
         inputs: the inputs of the model.
-        real: real examples by name, whose range counts; where there are none it is -1 to 1, of bytes 0 to 255.
+        real: real examples by input name, whose range is taken; without them it is -1 to 1, of bytes 0 to 255.
     """
     ordinary = random_arrays(inputs, 1, real)
     examples: dict[str, Arrays] = {}
     for each in inputs:
-        for what, value in _values(each, ordinary[each.name], real.get(each.name)).items():
-            examples.setdefault(what, {})[each.name] = value
-    full = {what: ordinary | part for what, part in examples.items()}
+        for example, value in _values(each, ordinary[each.name], real.get(each.name)).items():
+            examples.setdefault(example, {})[each.name] = value
+    full = {example: ordinary | part for example, part in examples.items()}
     if len(inputs) > 1:
         for each in inputs:
             full[f"zeros in {each.name!r} alone"] = ordinary | {each.name: _zeros(each, ordinary[each.name])}
     seen: dict[tuple, str] = {}
-    for what, arrays in full.items():
-        seen.setdefault(tuple(arrays[each.name].tobytes() for each in inputs), what)
-    return {what: full[what] for what in seen.values()}
+    for example, arrays in full.items():
+        seen.setdefault(tuple(arrays[each.name].tobytes() for each in inputs), example)
+    return {example: full[example] for example in seen.values()}
 
 
 def _values(each: NamedInput, ordinary: np.ndarray, real: np.ndarray | None) -> Arrays:
     zeros = _zeros(each, ordinary)
     if each.dtype == TEXT:
         texts = {"zeros": "", "an unknown word": UNKNOWN, "a thousand words": f"{UNKNOWN} " * 1000}
-        return {what: np.full_like(ordinary, text) for what, text in texts.items()}
+        return {example: np.full_like(ordinary, text) for example, text in texts.items()}
     dtype = np.dtype(each.dtype)
     if dtype.kind == "b" or each.ids is not None or dtype.kind in "iu":
         last = True if dtype.kind == "b" else (each.ids or min(int(np.iinfo(dtype).max), LARGEST) + 1) - 1
@@ -65,7 +65,7 @@ def _values(each: NamedInput, ordinary: np.ndarray, real: np.ndarray | None) -> 
     }
     if ordinary.ndim > 2:
         values["equal rows"] = np.repeat(ordinary[:, :1], ordinary.shape[1], axis=1)
-    return {what: value.astype(dtype) for what, value in values.items()}
+    return {example: value.astype(dtype) for example, value in values.items()}
 
 
 def _zeros(each: NamedInput, ordinary: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Judgement of a written file on hostile input: finite and equal where the model is, one example at a time."""
+"""Check of a written file on hostile input: finite and equal where the model is, one example at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +16,7 @@ from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
 from .parity import Drift
 from .tracing import Program, first_line, in_batches, silenced, stateful_layers
 
-# A model that differs from itself by more than this share of the bound is too ill-conditioned there to judge a file.
+# Where a model differs from itself by more than this share of the bound, it is too ill-conditioned for a comparison.
 SHARE = 0.1
 NORMAL = 1e6  # makes a normal number of the denormal
 REORDERED = 2.0**-21
@@ -30,119 +30,126 @@ class Fault:
     """A hostile example on which a file fails."""
 
     example: str
-    """What it holds, such as "zeros"."""
+    """The name of the example, such as "zeros"."""
     arrays: Arrays
-    """The example itself."""
+    """The arrays of the example, by input name."""
     text: str
-    """What the file does there."""
+    """Description of the failure."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a judgement on hostile input."""
+    """Outcome of a check on hostile input."""
 
     drifts: tuple[Drift, ...] = ()
-    """The figures of every output over all examples, where the model's own answer is finite."""
+    """The figures of every output over all examples, where the model's own output is finite."""
     notes: tuple[str, ...] = ()
-    """The examples that were not held against the file, and why."""
+    """Notes on the examples that the file was not compared on, and the reasons."""
     fault: Fault | None = None
     """The first example on which the file fails."""
 
 
 class HostileExamples:
-    """Hostile examples that a model answers, with its answers; made before a file is traced in other formulas."""
+    """Hostile examples of a model with its outputs, computed before the model is traced in other formulas."""
 
     def __init__(self, program: Program, real: Mapping[str, np.ndarray]):
         self.program = program
         self.examples: dict[str, Arrays] = {}
-        self.answers: dict[str, Arrays] = {}
+        self.model_outputs: dict[str, Arrays] = {}
         self.notes: list[str] = []
-        for what, arrays in hostile_arrays(program.inputs, real).items():
+        for example, arrays in hostile_arrays(program.inputs, real).items():
             try:
                 # Compiled as `predict` is: a loop over time takes a hundred times longer when it is called.
-                self.answers[what] = self._called(arrays) if stateful_layers(program.model) else self._compiled(arrays)
-                self.examples[what] = arrays
-            except Exception as error:  # what the model itself cannot answer is not asked of the file
-                self.notes.append(f"hostile input ({what}): the model itself stops there: {first_line(error)}")
+                self.model_outputs[example] = (
+                    self._called(arrays) if stateful_layers(program.model) else self._compiled(arrays)
+                )
+                self.examples[example] = arrays
+            except Exception as error:  # an input on which the model itself fails is not asked of the file
+                self.notes.append(f"hostile input ({example}): the model itself stops there: {first_line(error)}")
 
-    def judge(self, run: Callable[[Arrays], Arrays], bound: float, *, finite_alone: bool) -> Verdict:
+    def check(self, run: Callable[[Arrays], Arrays], bound: float, *, finite_alone: bool) -> Verdict:
         """Runs a file on every example and compares.
 
         Args:
             run: runs the file on examples, one at a time.
-            bound: what an entry may differ by, over max(1, the example's own largest output).
-            finite_alone: whether the file must only run and be finite, as one of integers beyond its ranges.
+            bound: the largest difference of an entry, over max(1, the example's own largest output).
+            finite_alone: whether the file need only run and be finite, as an integer file beyond its ranges.
         """
-        notes, given = list(self.notes), {}
+        notes, file_outputs = list(self.notes), {}
         try:
-            given = self._given(run)
+            file_outputs = self._file_outputs(run)
         except _StopError as stop:
             return Verdict((), (), Fault(stop.example, self.examples[stop.example], f"stops there: {stop.reason}"))
-        for what, answer in self.answers.items():
-            for output, expected in answer.items():
-                if given[what][output].shape != expected.shape:
-                    text = f"gives the shape {given[what][output].shape} in output {output!r}, not {expected.shape}"
-                    return Verdict((), (), Fault(what, self.examples[what], text))
-                gap = _Gap.between(expected, given[what][output], bound)
+        for example, by_output in self.model_outputs.items():
+            for output, expected in by_output.items():
+                actual = file_outputs[example][output]
+                if actual.shape != expected.shape:
+                    text = f"gives the shape {actual.shape} in output {output!r}, not {expected.shape}"
+                    return Verdict((), (), Fault(example, self.examples[example], text))
+                gap = _Gap.between(expected, actual, bound)
                 if not gap.known.all():
-                    notes.append(f"hostile input ({what}): the model's own {output!r} is not finite there, not judged")
+                    notes.append(
+                        f"hostile input ({example}): the model's own {output!r} is not finite there, not compared"
+                    )
                 if gap.broken.any():
-                    value = given[what][output][gap.broken].flat[0]
+                    value = actual[gap.broken].flat[0]
                     text = f"gives {value} in output {output!r}, the model {expected[gap.broken].flat[0]:.3g}"
-                    return Verdict((), (), Fault(what, self.examples[what], text))
+                    return Verdict((), (), Fault(example, self.examples[example], text))
                 if finite_alone or not gap.beyond.any():
                     continue
-                beyond = gap.beyond & np.logical_not(self._is_flushed(what, output, given[what][output], bound))
+                beyond = gap.beyond & np.logical_not(self._is_flushed(example, output, actual, bound))
                 if not beyond.any():
                     continue
-                off, own = gap.share(beyond), self._own_gap(what, output)
+                off, own = gap.share(beyond), self._own_gap(example, output)
                 if (beyond & (own <= SHARE * bound * gap.size)).any():
                     text = f"is off by {off:.3g} in output {output!r} (relative difference)"
-                    return Verdict((), (), Fault(what, self.examples[what], text))
+                    return Verdict((), (), Fault(example, self.examples[example], text))
                 notes.append(
-                    f"hostile input ({what}): {output!r} of the file is off by {off:.2g}, and the model itself by "
-                    f"{own[beyond].max() / gap.size:.2g} in 64 bits or where the last place moves; not held against it"
+                    f"hostile input ({example}): {output!r} of the file is off by {off:.2g}, and the model itself by "
+                    f"{own[beyond].max() / gap.size:.2g} in 64 bits or where the last place moves; left out"
                 )
-        return Verdict(tuple(self._drifts(given)), tuple(notes))
+        return Verdict(tuple(self._drifts(file_outputs)), tuple(notes))
 
-    def _given(self, run: Callable[[Arrays], Arrays]) -> dict[str, Arrays]:
-        """Runs all examples in one go, and one by one where a state is kept or something stops."""
+    def _file_outputs(self, run: Callable[[Arrays], Arrays]) -> dict[str, Arrays]:
+        """Runs all examples in one go, and one by one where a state is kept or the file fails."""
         if self.examples and not stateful_layers(self.program.model):
             try:
                 return self._split(run(_joined(list(self.examples.values()))))
             except OSError:
                 raise
-            except Exception:  # found and told below
+            except Exception:  # the example is found below
                 pass
-        given = {}
-        for what, arrays in self.examples.items():
+        file_outputs = {}
+        for example, arrays in self.examples.items():
             try:
-                given[what] = run(arrays)
+                file_outputs[example] = run(arrays)
             except OSError:
                 raise
             except Exception as error:
-                raise _StopError(what, first_line(error)) from error
-        return given
+                raise _StopError(example, first_line(error)) from error
+        return file_outputs
 
     def _split(self, outputs: Arrays) -> dict[str, Arrays]:
-        given: dict[str, Arrays] = {what: {} for what in self.answers}
+        file_outputs: dict[str, Arrays] = {example: {} for example in self.model_outputs}
         for output, value in outputs.items():
-            ends = np.cumsum([len(np.atleast_1d(answer[output])) for answer in self.answers.values()])
-            for what, part in zip(self.answers, np.split(value, ends[:-1]), strict=True):
-                given[what][output] = part
-        return given
+            ends = np.cumsum([len(np.atleast_1d(by_output[output])) for by_output in self.model_outputs.values()])
+            for example, part in zip(self.model_outputs, np.split(value, ends[:-1]), strict=True):
+                file_outputs[example][output] = part
+        return file_outputs
 
-    def _is_flushed(self, what: str, output: str, given: np.ndarray, bound: float) -> Any:
-        """Whether a denormal was taken for zero; or was not, where TensorFlow does so."""
-        if what != DENORMAL_EXAMPLE:
+    def _is_flushed(self, example: str, output: str, actual: np.ndarray, bound: float) -> Any:
+        """Tells where a denormal was taken for zero by the file but not by the model, or the other way round."""
+        if example != DENORMAL_EXAMPLE:
             return False
-        others = [self._compiled(_scaled(self.examples[what], scale)) for scale in (0.0, NORMAL)]
-        return np.any([~_Gap.between(other[output], given, bound).beyond for other in others], axis=0)
+        others = [self._compiled(_scaled(self.examples[example], scale)) for scale in (0.0, NORMAL)]
+        return np.any([~_Gap.between(other[output], actual, bound).beyond for other in others], axis=0)
 
-    def _drifts(self, given: dict[str, Arrays]) -> list[Drift]:
+    def _drifts(self, file_outputs: dict[str, Arrays]) -> list[Drift]:
         drifts = []
-        for output in self.program.outputs if given else ():
-            pairs = [(answer[output], given[what][output]) for what, answer in self.answers.items()]
+        for output in self.program.outputs if file_outputs else ():
+            pairs = [
+                (by_output[output], file_outputs[example][output]) for example, by_output in self.model_outputs.items()
+            ]
             gaps = [_Gap.between(expected, got, 0.0) for expected, got in pairs]
             squares = sum(
                 np.square(expected[gap.known], dtype="float64").sum()
@@ -155,14 +162,16 @@ class HostileExamples:
             drifts.append(Drift(output, "hostile", worst, relative, rmse, None))
         return drifts
 
-    def _own_gap(self, what: str, output: str) -> np.ndarray:
-        """The largest difference of the model from itself: compiled or not, in 64 bits, inputs and weights moved."""
-        if what not in self._own_answers:
-            self._own_answers[what] = list(self._variants(self.examples[what]))
-        return _largest_gap(self.answers[what][output], [other[output] for other in self._own_answers[what]])
+    def _own_gap(self, example: str, output: str) -> np.ndarray:
+        """Returns the largest difference of the model from itself: compiled or not, in 64 bits, with moved inputs."""
+        if example not in self._own_variants:
+            self._own_variants[example] = list(self._variants(self.examples[example]))
+        return _largest_gap(
+            self.model_outputs[example][output], [other[output] for other in self._own_variants[example]]
+        )
 
     def own_gaps(self, arrays: Arrays, expected: Arrays) -> Arrays:
-        """Returns by output the largest difference of the model from its own answers to any examples.
+        """Returns by output the largest difference of the model from itself on given examples.
 
         Sums in another order are off by a few units of the last place: all of an example moves by as much, up and down.
         """
@@ -170,7 +179,7 @@ class HostileExamples:
         return {output: _largest_gap(value, [each[output] for each in others]) for output, value in expected.items()}
 
     def compiled(self, arrays: Arrays) -> Arrays:
-        """Returns what the model computes as `predict` and `fit` run it: in a graph."""
+        """Returns the model's outputs computed in a graph, as in `predict` and `fit`."""
         return in_batches(self.program.batch, arrays, self._compiled)
 
     def _variants(self, arrays: Arrays) -> Iterator[Arrays]:
@@ -197,7 +206,7 @@ class HostileExamples:
         return self.program.function()
 
     @cached_property
-    def _own_answers(self) -> dict[str, list[Arrays]]:
+    def _own_variants(self) -> dict[str, list[Arrays]]:
         return {}
 
 
@@ -211,26 +220,26 @@ class _StopError(Exception):
 
 @dataclass(frozen=True)
 class _Gap:
-    """How far an answer lies from the model's, entry by entry."""
+    """Difference of an output of the file from the model's, entry by entry."""
 
     known: np.ndarray
-    """Where the model's own answer is finite."""
+    """The entries where the model's output is finite."""
     broken: np.ndarray
-    """Where that of the file is not, but the model's is."""
+    """The entries where the model's output is finite and the file's is not."""
     beyond: np.ndarray
-    """Where both are finite and too far from each other."""
+    """The entries where both are finite and differ by more than the bound."""
     size: float
-    """The model's largest answer, or 1."""
+    """The largest absolute output of the model, or 1."""
     gap: np.ndarray
     """|file - model|."""
 
     @classmethod
-    def between(cls, expected: np.ndarray, given: np.ndarray, bound: float) -> "_Gap":
-        expected, given = expected.astype("float64"), given.astype("float64")
-        known, finite = np.isfinite(expected), np.isfinite(given)
+    def between(cls, expected: np.ndarray, actual: np.ndarray, bound: float) -> "_Gap":
+        expected, actual = expected.astype("float64"), actual.astype("float64")
+        known, finite = np.isfinite(expected), np.isfinite(actual)
         size = float(np.abs(expected[known]).max(initial=1.0))
         with np.errstate(invalid="ignore", over="ignore"):
-            gap = np.where(known & finite, np.abs(given - expected), 0.0)
+            gap = np.where(known & finite, np.abs(actual - expected), 0.0)
         return cls(known, known & ~finite, gap > bound * size, size, gap)
 
     def share(self, where: np.ndarray) -> float:

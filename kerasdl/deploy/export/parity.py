@@ -1,4 +1,4 @@
-"""How far a written file's outputs lie from the model's, and the report that says so."""
+"""Parity of a written file and its model: the drift of each output, and the report of an export."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,12 +14,12 @@ from .file_tensors import FileTensor, usage
 
 @dataclass(frozen=True)
 class Drift:
-    """How far one output of a written file lies from the model's, on one kind of inputs."""
+    """Difference of one output of a written file from the model's, on one kind of inputs."""
 
     output: str
-    """Name of the output."""
+    """The name of the output."""
     inputs: str
-    """"real", "random" or "hostile": what went in."""
+    """The kind of inputs: "real", "random" or "hostile"."""
     absolute: float
     """Largest |file - model|."""
     relative: float
@@ -32,10 +32,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What one layer of an int8 file loses by the integers of its own operations."""
+    """Error of one layer of an int8 file, by the integers of its own operations."""
 
     layer: str
-    """Name of the layer, or of the tensor where no layer's name stands in it."""
+    """The name of the layer, or of the tensor where its name does not contain a layer's."""
     tensor: str
     """The worst of the layer's tensors."""
     operation: str
@@ -46,22 +46,22 @@ class LayerError:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote and how it was checked; the figures are the worst over outputs and judged inputs."""
+    """Report of an export: the written file and its check; figures are the worst over outputs and checked inputs."""
 
     path: str
     """The written file or folder."""
     format: str
-    """Such as "tflite int8" or "onnx"."""
+    """The format, such as "tflite int8" or "onnx"."""
     bytes: int
     """Its size; for a folder, of all files in it."""
     operations: dict[str, int]
-    """How often each operation of the format occurs in it."""
+    """The count of each operation of the format in it."""
     worst_absolute: float
     """Largest |file - model|."""
     worst_relative: float
-    """Largest relative difference, the figure that is held against the tolerance."""
+    """The largest difference by `measure`, which the tolerance bounds."""
     measure: str
-    """How that is measured: "relative" or "rmse", as in Drift."""
+    """The measure of that difference: "relative" or "rmse", as in Drift."""
     tolerance: float
     """The bound on it."""
     top1_agreement: float | None
@@ -71,17 +71,17 @@ class ExportReport:
     drifts: tuple[Drift, ...]
     """The figures of every output on real and on random inputs."""
     notes: tuple[str, ...]
-    """What a user should know, such as that recurrent layers were unrolled."""
+    """Notes for the user, such as that recurrent layers were unrolled."""
     hostile: tuple[Drift, ...] = ()
     """The figures of every output on hostile input: zeros, constants, one-hot, ten times the range and their like."""
     layers: tuple[LayerError, ...] = ()
-    """What each layer loses by integers, worst first, where that was asked for."""
+    """The error of each layer in integers, worst first, where it was asked for."""
     calibrated_on: SampleCount | None = None
-    """How many real examples showed the ranges of activations, and from how many they were drawn."""
+    """The count of real examples that calibrated the ranges of activations, and of those that they were drawn from."""
     judged_on: SampleCount | None = None
-    """How many real examples file and model were compared on; None where none were given."""
+    """The count of real examples on which file and model were compared; None where none were actual."""
     held_out: bool = False
-    """Whether none of the examples that judge was among those that calibrate; of fewer than 20 all do both."""
+    """Whether no example of the comparison was used for calibration; of fewer than 20 all are used for both."""
     inputs: tuple[FileTensor, ...] = ()
     """The inputs of the written file, in its own order."""
     outputs: tuple[FileTensor, ...] = ()
@@ -92,16 +92,16 @@ class ExportReport:
         return json.dumps(asdict(self), indent=2)
 
     def samples(self) -> str:
-        """Returns in words how many real examples were used, from how many, and for what."""
-        shown, judged = self.calibrated_on, self.judged_on
-        if judged is None:
-            return f"calibrated on {shown}" if shown else "judged on random inputs alone"
-        if shown is None:
-            return f"judged on {judged}, drawn by seed {judged.seed}"
-        if shown == judged and not self.held_out:
-            return f"calibrated and judged on the same {judged}, none held back"
-        mixed = "" if self.held_out else ", of which some calibrated too"
-        return f"calibrated on {shown}, judged on {judged}{mixed}, drawn by seed {judged.seed}"
+        """Returns a sentence on the real examples: their count, their source and their use."""
+        calibration, evaluation = self.calibrated_on, self.judged_on
+        if evaluation is None:
+            return f"calibrated on {calibration}" if calibration else "judged on random inputs alone"
+        if calibration is None:
+            return f"judged on {evaluation}, drawn by seed {evaluation.seed}"
+        if calibration == evaluation and not self.held_out:
+            return f"calibrated and judged on the same {evaluation}, none held back"
+        overlap = "" if self.held_out else ", of which some calibrated too"
+        return f"calibrated on {calibration}, judged on {evaluation}{overlap}, drawn by seed {evaluation.seed}"
 
     def to_markdown(self) -> str:
         """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""
@@ -120,20 +120,20 @@ class ExportReport:
         return "\n".join(lines) + "\n"
 
 
-def drifts_of(kind: str, expected: dict[str, np.ndarray], given: dict[str, np.ndarray]) -> list[Drift]:
+def drifts_of(kind: str, expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> list[Drift]:
     """Returns the drift of every output, matched by name.
 
     Args:
         kind: "real" or "random".
         expected: the model's outputs by name.
-        given: the file's outputs by name.
+        actual: the file's outputs by name.
 
     Raises:
         ExportError: an output is missing or of another shape.
     """
-    if sorted(expected) != sorted(given):
-        raise ExportError(f"the file must have the model's outputs {sorted(expected)}; got {sorted(given)}.")
-    return [_drift(name, kind, value, given[name]) for name, value in expected.items()]
+    if sorted(expected) != sorted(actual):
+        raise ExportError(f"the file must have the model's outputs {sorted(expected)}; got {sorted(actual)}.")
+    return [_drift(name, kind, value, actual[name]) for name, value in expected.items()]
 
 
 def worst(drifts: list[Drift], name: str) -> float | None:
@@ -142,14 +142,14 @@ def worst(drifts: list[Drift], name: str) -> float | None:
     return (min if name == "top1_agreement" else max)(values, default=None)
 
 
-def _drift(name: str, kind: str, expected: np.ndarray, given: np.ndarray) -> Drift:
-    if expected.shape != given.shape:
-        raise ExportError(f"output {name!r} must have the model's shape {expected.shape}; got {given.shape}.")
+def _drift(name: str, kind: str, expected: np.ndarray, actual: np.ndarray) -> Drift:
+    if expected.shape != actual.shape:
+        raise ExportError(f"output {name!r} must have the model's shape {expected.shape}; got {actual.shape}.")
     rows = expected.ndim > 1 and expected.shape[-1] > 1
-    agreement = float(np.mean(expected.argmax(-1) == given.argmax(-1))) if rows else None
-    expected, given = expected.astype("float64"), given.astype("float64")
+    agreement = float(np.mean(expected.argmax(-1) == actual.argmax(-1))) if rows else None
+    expected, actual = expected.astype("float64"), actual.astype("float64")
     with np.errstate(invalid="ignore", over="ignore"):  # infinity equals infinity here, as in a masked score
-        gap = np.where(expected == given, 0.0, np.abs(expected - given))
+        gap = np.where(expected == actual, 0.0, np.abs(expected - actual))
         gap = np.where(np.isnan(gap), np.inf, gap)
     finite = expected[np.isfinite(expected)]
     square = np.sqrt(np.mean(finite**2)) if finite.size else 0.0
@@ -159,7 +159,7 @@ def _drift(name: str, kind: str, expected: np.ndarray, given: np.ndarray) -> Dri
 
 
 def _relative(expected: np.ndarray, gap: np.ndarray) -> float:
-    """Judges each example alone: a large answer to one hides no error in another."""
+    """Returns the worst relative difference of single examples: large outputs of one hide no error in another."""
     if not expected.size:
         return 0.0
     rows = (len(expected), -1) if expected.ndim else (1, 1)

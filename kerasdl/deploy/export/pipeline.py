@@ -1,4 +1,4 @@
-"""The way of every export: trace, write beside, run the file, compare, and only then put it in its place."""
+"""Export pipeline: trace, write to a temporary path, run the file, compare, move it into place."""
 
 import tempfile
 import time
@@ -32,44 +32,44 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of file: how it is written, run and judged."""
+    """Kind of file, with the functions that write it, run it and read it, and the bound that it is checked against."""
 
     format: str
     """Its name in reports and errors."""
     suffix: str
-    """What its path ends in; "" for a folder."""
+    """The suffix of its path; "" for a folder."""
     measure: str
     """The figure of Drift that is held against the tolerance."""
     tolerance: float
     """The default bound on that figure."""
     remedy: str
-    """What a user can do about a file that drifts."""
+    """Advice for a file that differs too much from the model."""
     write: Callable[[Program, Path], None]
     """Writes a program to a path; raises ExportError for what the format cannot hold."""
     run: Callable[..., Arrays]
     """Runs the written file at a path on arrays, in its own runtime; `batch=1` takes the examples one by one."""
     inspect: Callable[[Path], tuple[dict[str, int], tuple[str, ...]]]
-    """Counts the operations in the written file, and says what a user should know of it."""
-    ends: Callable[[Path], tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]]
-    """Reads the inputs and the outputs off the written file."""
-    stand_ins: Callable[[keras.Model], AbstractContextManager] = nullcontext
-    """Lets layers compute in a form that the format can hold, while the model is written."""
+    """Returns the count of each operation in the written file, and notes for the user."""
+    file_tensors: Callable[[Path], tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]]
+    """Returns the inputs and the outputs of the written file."""
+    patches: Callable[[keras.Model], AbstractContextManager] = nullcontext
+    """Context manager in which layers compute in a form that the format can hold, while the model is written."""
     calibrated: bool = False
-    """Whether ranges come from real inputs: then those alone are judged, since random ones leave the ranges."""
+    """Whether ranges come from real inputs: then only real inputs are checked, since random ones leave the ranges."""
     notes: tuple[str, ...] = ()
-    """What the report says of this kind of file."""
-    layers: Callable[[], tuple[LayerError, ...]] = tuple
-    """Gives what each layer loses by integers, once the file is written."""
+    """Notes of the report on this kind of file."""
+    layer_errors: Callable[[], tuple[LayerError, ...]] = tuple
+    """Returns the error of each layer in integers, once the file is written."""
 
 
 def export(model: keras.Model, path: Any, target: Target, samples: Samples, tolerance: float | None) -> ExportReport:
-    """Writes a model as `target` says and returns the report; the file appears only if it computes what the model does.
+    """Writes a model as one kind of file and returns the report; a file that differs from the model does not appear.
 
     Args:
         model: a built model.
         path: the file or folder to write.
         target: the kind of file.
-        samples: the inputs of the model, and real examples of them to judge on, if there are any.
+        samples: the inputs of the model, and real examples to compare on, if there are any.
         tolerance: bound on the target's measure; None takes the target's own.
 
     Raises:
@@ -79,7 +79,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     started = time.perf_counter()
     path = _checked_path(path, target)
     bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
-    inputs, real = samples.inputs, samples.judgement
+    inputs, real = samples.inputs, samples.evaluation
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
     with TRACING_LOCK, for_inference(model) as notes, graph_names(model) as renamed:
         program = program_of(model, inputs)
@@ -87,46 +87,46 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
         hostile = HostileExamples(program, real)
         opener = files.writing if target.suffix else files.writing_folder
         with _on_disk(path), for_inference(model), opener(path) as draft:
-            with target.stand_ins(model):
+            with target.patches(model):
                 target.write(program, draft)
-            given = {kind: _file_outputs(draft, target, arrays) for kind, arrays in cases.items()}
-            drifts, judged = _drifts(expected, given, target)
-            if not worst(judged, target.measure) <= bound:
+            actual = {kind: _file_outputs(draft, target, arrays) for kind, arrays in cases.items()}
+            drifts, checked = _drifts(expected, actual, target)
+            if not worst(checked, target.measure) <= bound:
                 for kind, arrays in cases.items():
                     expected[kind], more = second_look(
-                        hostile, kind, arrays, expected[kind], given[kind], bound, target.measure
+                        hostile, kind, arrays, expected[kind], actual[kind], bound, target.measure
                     )
                     notes = [*notes, *more]
-                drifts, judged = _drifts(expected, given, target)
-            if not worst(judged, target.measure) <= bound:
-                _refuse_drift(program, target, cases, judged, bound)
+                drifts, checked = _drifts(expected, actual, target)
+            if not worst(checked, target.measure) <= bound:
+                _refuse_drift(program, target, cases, checked, bound)
             run = partial(target.run, draft, batch=1)
-            verdict = hostile.judge(run, bound, finite_alone=target.calibrated)
+            verdict = hostile.check(run, bound, finite_alone=target.calibrated)
             if verdict.fault is not None:
                 _refuse_fault(program, target, verdict.fault, bound)
             size = sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file())
             operations, remarks = target.inspect(draft)
-            takes, gives = target.ends(draft)
+            inputs_of_file, outputs_of_file = target.file_tensors(draft)
     return ExportReport(
         path=str(path),
         format=target.format,
         bytes=size,
         operations=operations,
-        worst_absolute=worst(judged, "absolute"),
-        worst_relative=worst(judged, target.measure),
+        worst_absolute=worst(checked, "absolute"),
+        worst_relative=worst(checked, target.measure),
         measure=target.measure,
         tolerance=bound,
-        top1_agreement=worst(judged, "top1_agreement"),
+        top1_agreement=worst(checked, "top1_agreement"),
         seconds=time.perf_counter() - started,
         drifts=tuple(drifts),
         notes=(*renamed, *notes, *target.notes, *remarks, *samples.notes, *verdict.notes),
         hostile=verdict.drifts,
-        layers=target.layers(),
+        layers=target.layer_errors(),
         calibrated_on=samples.calibrated_on,
         judged_on=samples.judged_on,
         held_out=samples.held_out,
-        inputs=takes,
-        outputs=gives,
+        inputs=inputs_of_file,
+        outputs=outputs_of_file,
     )
 
 
@@ -150,7 +150,7 @@ def _checked_path(path: Any, target: Target) -> Path:
         checks.refuse(f"the path of a {target.format} must not end as a file of another format", str(path))
     if not target.suffix and path.exists() and not _is_replaceable(path):
         rule = f"the path of a {target.format} must be new, an empty folder or a {target.format} to replace"
-        checks.refuse(rule, str(path), "Name another folder: what stands in this one would be lost.")
+        checks.refuse(rule, str(path), "Name another folder: the content of this one would be lost.")
     return path
 
 
@@ -163,13 +163,13 @@ def _model_outputs(program: Program, arrays: Arrays) -> Arrays:
         outputs = program.run(arrays)
     for name, value in outputs.items():
         if np.asarray(value).dtype.kind in "OSU":
-            hint = "Let the model end in numbers, such as the index of a label, and keep the texts beside the file."
+            hint = "Let the model return numbers, such as the index of a label, and keep the texts outside the file."
             checks.refuse(
                 "the outputs of a model for export must be numbers or truth values", f"texts of {name!r}", hint
             )
         if np.isnan(value.astype("float64")).any():
-            sick = [layer.name for layer in all_layers(program.model) if has_nan(layer)]
-            where = f"and so do the weights of {sick[0]!r}" if sick else "though its weights do not"
+            with_nan = [layer.name for layer in all_layers(program.model) if has_nan(layer)]
+            where = f"and so do the weights of {with_nan[0]!r}" if with_nan else "though its weights do not"
             raise ExportError(f"a model must give numbers; its own output {name!r} holds NaN, {where}. Train it again.")
     return outputs
 
@@ -183,20 +183,20 @@ def _file_outputs(path: Path, target: Target, arrays: Arrays) -> Arrays:
         raise ExportError(f"the {target.format} file does not run: {first_line(error)}. {target.remedy}") from error
 
 
-def _drifts(expected: dict, given: dict, target: Target) -> tuple[list[Drift], list[Drift]]:
-    """Returns the drift of every output on every kind of input, and those by which a file is judged."""
-    drifts = [drift for kind, outputs in expected.items() for drift in drifts_of(kind, outputs, given[kind])]
+def _drifts(expected: dict, actual: dict, target: Target) -> tuple[list[Drift], list[Drift]]:
+    """Returns the drift of every output on every kind of input, and the drifts that the bound applies to."""
+    drifts = [drift for kind, outputs in expected.items() for drift in drifts_of(kind, outputs, actual[kind])]
     return drifts, [each for each in drifts if each.inputs == "real" or not (target.calibrated and "real" in expected)]
 
 
-def _refuse_drift(program: Program, target: Target, cases: dict, judged: list[Drift], bound: float) -> None:
-    most = max(judged, key=lambda drift: getattr(drift, target.measure))
-    value = getattr(most, target.measure)
-    layer = _first_drifting_layer(program, target, cases[most.inputs], bound)
-    where = f"the first layer that drifts is {layer!r}" if layer else f"which layer is not known of {most.output!r}"
+def _refuse_drift(program: Program, target: Target, cases: dict, checked: list[Drift], bound: float) -> None:
+    largest = max(checked, key=lambda drift: getattr(drift, target.measure))
+    value = getattr(largest, target.measure)
+    layer = _first_drifting_layer(program, target, cases[largest.inputs], bound)
+    where = f"; the first layer that drifts is {layer!r}" if layer else ""
     raise ExportError(
         f"{target.format}: the file must stay within {bound:g} of the model ({target.measure} difference); "
-        f"output {most.output!r} differs by {value:.3g} on {most.inputs} inputs; {where}. "
+        f"output {largest.output!r} differs by {value:.3g} on {largest.inputs} inputs{where}. "
         f"{target.remedy} Or pass a tolerance= that you accept."
     )
 
@@ -211,30 +211,30 @@ def _refuse_fault(program: Program, target: Target, fault: Fault, bound: float) 
 
 
 def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, bound: float) -> str | None:
-    """Exports the model once more with every layer's output as an output, and finds the first that drifts."""
+    """Exports the model once more with all outputs of layers; returns the first layer that drifts, None if unknown."""
     if not is_graph(program.model):
         return None
-    watched = list(_watched(program.model))
-    if not watched:
+    outputs = list(_layer_outputs(program.model))
+    if not outputs:
         return None
     try:
-        probe = keras.Model(program.model.inputs, [tensor for _, tensor in watched])
-        watching = program_of(probe, program.inputs)
+        probe = keras.Model(program.model.inputs, [tensor for _, tensor in outputs])
+        probe_program = program_of(probe, program.inputs)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"probe{target.suffix}")
-            with target.stand_ins(program.model):
-                target.write(watching, path)
-            drifts = drifts_of("", watching.run(arrays), target.run(path, arrays))
-    except Exception as error:  # the search only adds to a message that is raised anyway
-        return f"unknown: the search failed with {first_line(error)}"
+            with target.patches(program.model):
+                target.write(probe_program, path)
+            drifts = drifts_of("", probe_program.run(arrays), target.run(path, arrays))
+    except Exception:  # the search only adds to a message that is raised anyway
+        return None
     within = [getattr(drift, target.measure) <= bound for drift in drifts]
-    return watched[within.index(False)][0] if False in within else None
+    return outputs[within.index(False)][0] if False in within else None
 
 
-def _watched(model: keras.Model) -> Iterator[tuple[str, keras.KerasTensor]]:
+def _layer_outputs(model: keras.Model) -> Iterator[tuple[str, keras.KerasTensor]]:
     for layer in model.layers:
         if isinstance(layer, (keras.layers.InputLayer, keras.Model)):
-            continue  # a nested model's own output stands in another graph
+            continue  # the output of a nested model belongs to another graph
         try:
             outputs = keras.tree.flatten(layer.output)
         except (AttributeError, ValueError):  # called more than once

@@ -17,7 +17,7 @@ from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.outputs.activation import gives_probabilities
 from kerasdl.data import prepare_images
 
-from ..formulas.layer_patches import Compared
+from ..formulas.layer_patches import ComparedLookupTable
 from ..samples.model_inputs import NamedInput
 from ..samples.sampling import samples_of
 from .file_tensors import FileTensor
@@ -49,8 +49,8 @@ def export_saved_model(
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the folder to write; for TensorFlow Serving `<name>/<version>`.
-        image_bytes: adds `serving_bytes` to a model of one input: `image_shape`, `scale` and, for files of 16 bits,
-            `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
+        image_bytes: settings of the signature `serving_bytes`, for a model of one input: `image_shape`, `scale` and,
+            for files of 16 bits, `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
         labels: names of the classes, where the only output is logits or probabilities (B, classes): then
             `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
         samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y) of
@@ -86,7 +86,7 @@ def export_saved_model(
         write=partial(_write, settings=image_bytes, labels=tuple(labels)),
         run=run_file,
         inspect=_inspect,
-        ends=file_tensors,
+        file_tensors=file_tensors,
     )
     return export(model, path, target, drawn, tolerance)
 
@@ -103,23 +103,25 @@ def write(
         with silenced():
             archive = keras.export.ExportArchive()
             for layer in all_layers(program.model):
-                compared = isinstance(getattr(layer, "lookup_table", None), Compared)  # its table must stay behind
-                # Keras saves tracked weights twice, an endpoint brings its own; parts are tracked with their layer
-                if layer.built and not layer.weights and not compared:
+                is_patched = isinstance(
+                    getattr(layer, "lookup_table", None), ComparedLookupTable
+                )  # its table is not for the file
+                # Keras would save tracked weights twice, as an endpoint brings its own; a layer brings its inner layers
+                if layer.built and not layer.weights and not is_patched:
                     archive.track(layer)
             archive.add_endpoint(signature, program.traced(batch))
             for name, function in (more or {}).items():
                 archive.add_endpoint(name, function)
             archive.write_out(str(folder), verbose=False)
     except Exception as error:
-        raise _refusal(error) from error
+        raise _tracing_error(error) from error
 
 
 def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...]) -> None:
     try:
         more = {ALIAS: program.traced(None)}
     except Exception as error:
-        raise _refusal(error) from error
+        raise _tracing_error(error) from error
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, labels)
     write(program, folder, more=more)
@@ -140,10 +142,10 @@ def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str
     """Returns the traced function from the content of image files to the model's outputs."""
     (source,) = program.inputs
     read, serve = image_reader(settings), program.traced(None)
-    given = {"label", "score"} if labels else set()
-    rows = [tensor.shape for tensor in serve.get_concrete_function(**program.specs(None)).outputs]
-    if labels and (given & set(program.outputs) or [shape[1:] for shape in rows] != [(len(labels),)]):
-        checks.refuse("labels must name the columns of the model's only output (B, classes)", (len(labels), rows))
+    added = {"label", "score"} if labels else set()
+    shapes = [tensor.shape for tensor in serve.get_concrete_function(**program.specs(None)).outputs]
+    if labels and (added & set(program.outputs) or [shape[1:] for shape in shapes] != [(len(labels),)]):
+        checks.refuse("labels must name the columns of the model's only output (B, classes)", (len(labels), shapes))
 
     scores = tf.identity if gives_probabilities(program.model) else tf.nn.softmax
 
@@ -161,7 +163,7 @@ def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str
 
 
 def _check_files(program: Program, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Serves a picture of the model's own size and a taller grey one, and compares with what the model computes."""
+    """Compares the served outputs for a picture of the model's size, and a taller grey one, with the model's."""
     height, width, channels = settings["image_shape"]
     pixels = np.random.default_rng(0).integers(0, 256, (height or 48, width or 40, channels), np.uint8)
     tall = np.repeat(pixels[..., :1], 3, axis=0)[:-1]
@@ -179,7 +181,7 @@ def _check_files(program: Program, folder: Path, settings: Mapping[str, Any]) ->
             )
 
 
-def _refusal(error: Exception) -> ExportError:
+def _tracing_error(error: Exception) -> ExportError:
     if "unroll" in str(error):
         return ExportError(
             "recurrent layers in integers must have a fixed number of time steps; this model leaves it free. "
@@ -211,13 +213,13 @@ def file_tensors(folder: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor
     """Returns the inputs and outputs of a SavedModel's signature."""
     with silenced():
         serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
-    ends = serve.structured_input_signature[1], serve.structured_outputs
+    signature = serve.structured_input_signature[1], serve.structured_outputs
     return tuple(
         tuple(
             FileTensor(index, name, _sizes(spec.shape), spec.dtype.name)
-            for index, (name, spec) in enumerate(end.items())
+            for index, (name, spec) in enumerate(specs.items())
         )
-        for end in ends
+        for specs in signature
     )
 
 

@@ -1,7 +1,7 @@
-"""Second look at a file that drifts on ordinary input: held against `predict`, the model's own rounding taken off.
+"""Second comparison of a file that drifts on ordinary input: with `predict`, and apart from the model's own rounding.
 
-Keras computes some models otherwise when they are called than in `predict`, such as those that resize images of bytes:
-called, they round the result to bytes. A step, as of Discretization, makes a whole number of a float's last place.
+Some models compute in a call otherwise than in `predict`, such as those that resize images of bytes: a call rounds the
+result to bytes. A step function, as in Discretization, makes 1 of a difference in the last place of a float.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ Arrays = dict[str, np.ndarray]
 
 
 def second_look(
-    model: HostileExamples, kind: str, arrays: Arrays, expected: Arrays, given: Arrays, bound: float, measure: str
+    model: HostileExamples, kind: str, arrays: Arrays, expected: Arrays, actual: Arrays, bound: float, measure: str
 ) -> tuple[Arrays, list[str]]:
-    """Returns what a file's outputs are to be held against, and notes of what changed.
+    """Returns the outputs that a file is to be compared with, and notes on their changes.
 
     Args:
         model: the model.
         kind: "real" or "random", for the notes.
         arrays: the examples.
-        expected: what the model gave when it was called.
-        given: what the file gives.
-        bound: of the judgement.
-        measure: of the judgement, as in `Drift`.
+        expected: the model's outputs when it was called.
+        actual: the file's outputs.
+        bound: the bound on the measure.
+        measure: the name of the measure, as in `Drift`.
     """
     notes = []
     if stateful_layers(model.program.model):
@@ -35,29 +35,30 @@ def second_look(
     if any(not np.array_equal(value, again[name], equal_nan=True) for name, value in compiled.items()):
         return expected, notes  # a model that draws at random is off from itself everywhere
     if (gap := worst(drifts_of(kind, compiled, expected), measure)) > bound:
-        notes.append(f"the model computes otherwise when called than in predict (by {gap:.2g}): predict is what counts")
+        notes.append(f"the model computes otherwise when called than in predict (by {gap:.2g}): predict is compared")
         expected = compiled
-    if measure != "relative" or worst(drifts_of(kind, expected, given), measure) <= bound:
+    if measure != "relative" or worst(drifts_of(kind, expected, actual), measure) <= bound:
         return expected, notes
     own = model.own_gaps(arrays, expected)
     return {
-        name: _spared(value, given[name], own[name], bound, f"{name!r} on {kind} inputs", notes)
+        name: _without_own_gaps(value, actual[name], own[name], bound, f"{name!r} on {kind} inputs", notes)
         for name, value in expected.items()
     }, notes
 
 
-def _spared(
-    expected: np.ndarray, given: np.ndarray, own: np.ndarray, bound: float, where: str, notes: list[str]
+def _without_own_gaps(
+    expected: np.ndarray, actual: np.ndarray, own: np.ndarray, bound: float, where: str, notes: list[str]
 ) -> np.ndarray:
-    """Takes what the file gives where that is as near to the model as the model is to itself."""
+    """Returns the model's outputs, with the file's where the model differs from itself as much as the file does."""
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.abs(given.astype("float64") - expected.astype("float64"))
+        gap = np.abs(actual.astype("float64") - expected.astype("float64"))
     finite = np.where(np.isfinite(expected), np.abs(expected), 0.0)
     size = np.maximum(finite.max(axis=tuple(range(1, expected.ndim)), keepdims=True), 1.0)
-    spared = (gap > bound * size) & (gap * SHARE <= own)
-    if spared.any():
+    ill_conditioned = (gap > bound * size) & (gap * SHARE <= own)
+    if ill_conditioned.any():
         notes.append(
-            f"{spared.sum()} of {spared.size} numbers of {where} are not held against the file: there the model itself "
-            f"is off by up to {own[spared].max():.2g} in 64 bits or where the last place moves"
+            f"{ill_conditioned.sum()} of {ill_conditioned.size} numbers of {where} are left out of the comparison: "
+            f"there the model itself is off by up to {own[ill_conditioned].max():.2g} in 64 bits or "
+            "where the last place moves"
         )
-    return np.where(spared, given, expected)
+    return np.where(ill_conditioned, actual, expected)

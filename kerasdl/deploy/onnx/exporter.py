@@ -106,8 +106,8 @@ def export_onnx(
         write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=drawn.calibration),
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
-        ends=file_tensors,
-        stand_ins=partial(for_export, integers=quantize == "int8"),
+        file_tensors=file_tensors,
+        patches=partial(for_export, integers=quantize == "int8"),
         calibrated=quantize == "int8",
     )
     return export(model, path, target, drawn, tolerance)
@@ -115,7 +115,7 @@ def export_onnx(
 
 def _sizes(samples: Samples, dynamic_axes: str) -> dict[str, tuple]:
     """Returns the shape of each input in the file, None where it is free."""
-    inputs, real = samples.inputs, samples.judgement
+    inputs, real = samples.inputs, samples.evaluation
     batch = 1 if dynamic_axes == "none" else None
     if dynamic_axes == "all" or all(None not in each.shape[1:] for each in inputs):
         return {each.name: (each.shape[0] or batch, *each.shape[1:]) for each in inputs}

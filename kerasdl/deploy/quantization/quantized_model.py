@@ -35,7 +35,7 @@ from ..keras2.bridge import Bridge, bridge
 from ..keras2.layer_names import check_names, layer_names_of_parts
 from ..keras2.training_adapter import TFKerasAdapter
 from ..samples.model_inputs import input_forms, structure
-from ..samples.sampling import FEWEST, JUDGEMENT, Samples, draw, samples_of, split
+from ..samples.sampling import EVALUATION, MIN_TO_HOLD_OUT, Samples, draw, samples_of, split
 from ..tflite import converter, flatbuffer, runtime
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
@@ -104,7 +104,9 @@ class QuantizedModel:
             if isinstance(layer, QuantizedKernel):
                 layer.set_range()
         forms = input_forms(self.source)
-        drawn = split(draw(data, forms, CALIBRATION + JUDGEMENT).cast(forms), forms, CALIBRATION, CALIBRATION + FEWEST)
+        drawn = split(
+            draw(data, forms, CALIBRATION + EVALUATION).cast(forms), forms, CALIBRATION, CALIBRATION + MIN_TO_HOLD_OUT
+        )
         first = [drawn.calibration[form.name][:1] for form in forms]
         check_fits(self.source, keras.tree.pack_sequence_as(structure(self.source), first), name="calibration data")
         try:
@@ -197,7 +199,7 @@ class QuantizedModel:
             write=partial(_write, integer_io=integer_io, metadata=metadata),
             run=runtime.run_file,
             inspect=_inspect,
-            ends=flatbuffer.file_tensors,
+            file_tensors=flatbuffer.file_tensors,
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
         )

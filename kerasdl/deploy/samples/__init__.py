@@ -1,1 +1,1 @@
-"""Examples for calibration and judgement: inputs by name, drawn over all the data given."""
+"""Examples for calibration and comparison: inputs by name, drawn over all the data."""

@@ -11,9 +11,9 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import all_layers, is_graph
 
-FREE_SIZE = 64  # what a free dimension (None) is in random inputs where no real one shows its size
+FREE_SIZE = 64  # the size of a free dimension (None) in random inputs, where no real input shows another
 TEXT = "string"
-WORDS = ("", "the quick brown fox", "0", "unknown")  # what no vocabulary is sure to hold
+WORDS = ("", "the quick brown fox", "0", "unknown")  # texts that a vocabulary may lack
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class NamedInput:
     dtype: str
     """The dtype of its values, such as "float32", or "string"."""
     ids: int | None = None
-    """Where an Embedding or a CategoryEncoding reads it: how many rows or categories that has."""
+    """The number of rows or categories of the Embedding or CategoryEncoding that reads it, or None."""
     aliases: tuple[str, ...] = ()
-    """What a dict of samples may call it besides: its Keras name, and its key where the model takes a dict."""
+    """Other names for it in a dict of samples: its Keras name, and its key where the model takes a dict."""
     words: tuple[str, ...] = ()
-    """For texts: what its vocabulary holds."""
+    """The words of its vocabulary, for texts."""
 
 
 def has_nan(layer: keras.Layer) -> bool:
-    """Tells whether a weight of a layer holds something that is no number."""
+    """Tells whether a weight of a layer holds NaN."""
     return any(np.isnan(np.asarray(weight, "float64")).any() for weight in layer.weights)
 
 
@@ -61,8 +61,8 @@ def named_inputs(model: keras.Model, samples: Mapping[str, np.ndarray] | None = 
     inputs = []
     for form in forms:
         dtype = _dtype(model.input_dtype if not samples else _dtype_of(samples[form.name]))
-        whole = dtype != TEXT and np.dtype(dtype).kind in "iu"
-        inputs.append(replace(form, dtype=dtype, ids=min(tables, default=None) if whole else None))
+        is_integer = dtype != TEXT and np.dtype(dtype).kind in "iu"
+        inputs.append(replace(form, dtype=dtype, ids=min(tables, default=None) if is_integer else None))
     return tuple(inputs)
 
 
@@ -98,8 +98,8 @@ def random_arrays(
 ) -> dict[str, np.ndarray]:
     """Returns `count` random examples within what each input takes.
 
-    Numbers take their range from `like`, real examples: a net that expects pixels up to 255 sees a grey wall in values
-    from -1 to 1, and magnifies every rounding. Without them floats are from -1 to 1, bytes from 0 to 255 and other
+    Numbers take their range from `like`, real examples: to a net that expects pixels up to 255, values from -1 to 1 are
+    one grey, in which it magnifies every rounding. Without them floats are from -1 to 1, bytes from 0 to 255 and other
     integers 0 or 1; ids stay within their table, and texts are words of the vocabulary and others. Free dimensions take
     their size from `like`, and else are 64.
     """
@@ -182,9 +182,9 @@ class _Shape:  # a leaf for keras.tree, which would walk into a tuple
 def _rows(model: keras.Model, tensor: keras.KerasTensor) -> int | None:
     tables = [layer for layer in all_layers(model) if _categories(layer)]
     reading = [_categories(layer) for layer in tables if _reads(layer, tensor)]
-    whole = tensor.dtype != TEXT and np.dtype(_dtype(tensor.dtype)).kind in "iu"
-    if not reading and whole and len(tensor.shape) < 4:
-        reading = [_categories(layer) for layer in tables]  # read through another layer: stay within every table
+    is_integer = tensor.dtype != TEXT and np.dtype(_dtype(tensor.dtype)).kind in "iu"
+    if not reading and is_integer and len(tensor.shape) < 4:
+        reading = [_categories(layer) for layer in tables]  # another layer stands between: ids stay within every table
     return min(reading, default=None)
 
 
@@ -195,7 +195,7 @@ def _categories(layer: keras.Layer) -> int | None:
 
 
 def _words(model: keras.Model) -> tuple[str, ...]:
-    """Returns words that a model's look-ups know, and where they take any text, others and short sentences."""
+    """Returns words of a model's vocabularies; where these take any text, other words and short sentences too."""
     lookups = [layer for layer in all_layers(model) if hasattr(layer, "get_vocabulary")]
     known = [word for layer in lookups for word in layer.get_vocabulary() if isinstance(word, str)][:1000]
     if any(getattr(layer, "num_oov_indices", 1) == 0 for layer in lookups):
@@ -211,9 +211,9 @@ def _reads(layer: keras.Layer, tensor: keras.KerasTensor) -> bool:
 
 
 def _shape(model: keras.Model, tensor: keras.KerasTensor) -> tuple[int | None, ...]:
-    """Returns an input's shape; a Sequential model that its first call built notes that call's batch, but takes any."""
-    noted = isinstance(model, keras.Sequential) and tensor.shape[0] != 1
-    if noted and not any(getattr(layer, "stateful", False) for layer in all_layers(model)):
+    """Returns an input's shape; a Sequential model built by its first call records that batch size, but takes any."""
+    batch_is_recorded = isinstance(model, keras.Sequential) and tensor.shape[0] != 1
+    if batch_is_recorded and not any(getattr(layer, "stateful", False) for layer in all_layers(model)):
         return (None, *tensor.shape[1:])
     return tensor.shape
 
@@ -234,15 +234,15 @@ def _dtype_of(array: np.ndarray) -> str:
     return "float32" if array.dtype == "float64" else str(array.dtype)  # what NumPy makes of Python's floats
 
 
-def plain(name: str) -> str:
-    """Returns a name in the letters that every format takes."""
+def normalized_name(name: str) -> str:
+    """Returns a name of letters, digits and underscores in lower case, which every format takes."""
     word = re.sub(r"\W", "_", name, flags=re.ASCII).lower()
     return word if word[:1].isalpha() else f"input_{word}"  # TensorFlow's names start with a letter
 
 
 def _unique(names: Iterator[str]) -> list[str]:
-    taken: list[str] = []
-    for name in map(plain, names):
-        copies = (name, *(f"{name}_{copy}" for copy in range(1, len(taken) + 1)))
-        taken.append(next(each for each in copies if each not in taken))
-    return taken
+    unique: list[str] = []
+    for name in map(normalized_name, names):
+        copies = (name, *(f"{name}_{copy}" for copy in range(1, len(unique) + 1)))
+        unique.append(next(each for each in copies if each not in unique))
+    return unique

@@ -1,4 +1,4 @@
-"""Forms in which real examples come, taken apart: an array for each input of a model, and the classes they are of."""
+"""Forms of real examples: their arrays for each input of a model, and their classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,16 @@ import numpy as np
 
 from kerasdl.core import checks
 
-from .model_inputs import NamedInput, plain
+from .model_inputs import NamedInput, normalized_name
 
 
-def taken_apart(value: Any, forms: tuple[NamedInput, ...], single: bool) -> tuple[list, Any]:
+def inputs_and_labels(value: Any, forms: tuple[NamedInput, ...], single: bool) -> tuple[list, Any]:
     """Returns an array for each input, and the labels or None, of a source or of an element of one.
 
     Args:
         value: inputs alone; or a tuple or list of inputs, labels and perhaps weights.
         forms: the inputs of the model.
-        single: whether it may be one example rather than a batch.
+        single: whether the value may be one example rather than a batch.
     """
     few = isinstance(value, (tuple, list)) and 1 <= len(value) <= 3
     if few and (_holds_inputs(value[0], forms, single) or _is_misfit_pair(value, forms)):
@@ -35,7 +35,7 @@ def is_single(part: np.ndarray, form: NamedInput) -> bool:
 
 
 def _is_misfit_pair(value: Any, forms: tuple[NamedInput, ...]) -> bool:
-    """Tells inputs of another rank with labels from a few examples, so that the message can name the rank."""
+    """Tells whether a value is a pair of inputs and labels whose inputs have a wrong rank, which a message can name."""
     if len(forms) > 1 or not isinstance(value, tuple) or len(value) == 1 or not is_array(value[0]):
         return False
     return len(value[0].shape) > 0 and np.shape(value[1]) != np.shape(value[0])
@@ -65,11 +65,11 @@ def _ranks_fit(value: Any, form: NamedInput, single: bool) -> bool:
 def _by_input(value: Any, forms: tuple[NamedInput, ...]) -> list:
     names = [form.name for form in forms]
     if isinstance(value, Mapping):
-        found = [_name_in(value, form) for form in forms]
-        missing = [name for name, key in zip(names, found, strict=True) if key is None]
+        keys = [_name_in(value, form) for form in forms]
+        missing = [name for name, key in zip(names, keys, strict=True) if key is None]
         if missing:
             checks.refuse(f"samples must hold an array for each input; {missing} lack one", sorted(map(str, value)))
-        return [value[key] for key in found]
+        return [value[key] for key in keys]
     if len(forms) == 1:
         alone = isinstance(value, (list, tuple)) and len(value) == 1 and _ranks_fit(value[0], forms[0], single=False)
         return [value[0] if alone else value]
@@ -84,16 +84,16 @@ def _name_in(value: Mapping, form: NamedInput) -> Any:
     for key in value:
         if key == form.name or key in form.aliases:
             return key
-    return next((key for key in value if isinstance(key, str) and plain(key) == form.name), None)
+    return next((key for key in value if isinstance(key, str) and normalized_name(key) == form.name), None)
 
 
 def is_array(value: Any) -> bool:
-    """Tells whether a value is an array, a tensor, or an array on a disk."""
+    """Tells whether a value is an array, a tensor, or an array on disk."""
     return hasattr(value, "__array__") or (hasattr(value, "shape") and hasattr(value, "__getitem__"))
 
 
 def size_of(parts: list, forms: tuple[NamedInput, ...]) -> int:
-    """Returns how many examples there are, which must be equally many for each input."""
+    """Returns the number of examples, which must be equal for all inputs."""
     sizes = {form.name: _length(part) for form, part in zip(forms, parts, strict=True)}
     if len(set(sizes.values())) != 1:
         checks.refuse("samples must hold equally many examples for each input, one or more", sizes)
@@ -101,7 +101,7 @@ def size_of(parts: list, forms: tuple[NamedInput, ...]) -> int:
 
 
 def classes_of(labels: Any, size: int) -> np.ndarray | None:
-    """Returns the class of each example, or None where labels name none; of several labels, the first that does.
+    """Returns the class of each example, or None where labels are not classes; of several labels, the first that is.
 
     Raises:
         ArgumentError: there are not as many labels as examples.
@@ -113,8 +113,8 @@ def classes_of(labels: Any, size: int) -> np.ndarray | None:
         leaves = keras.tree.flatten(labels)
         if not all(map(is_array, leaves)) or any(np.ndim(leaf) == 0 for leaf in leaves):
             checks.refuse("samples must hold as many labels as examples", len(labels))
-        found = [classes_of(leaf, size) for leaf in leaves]
-        return next((classes for classes in found if classes is not None), None)
+        candidates = [classes_of(leaf, size) for leaf in leaves]
+        return next((classes for classes in candidates if classes is not None), None)
     if _length(labels) != size:
         checks.refuse(f"samples must hold as many labels as examples, {size}", _length(labels))
     try:

@@ -1,8 +1,8 @@
-"""Real examples for an export, drawn in one pass over a whole source: some to calibrate on, others to judge on.
+"""Real examples for an export, drawn in one pass over a whole source: some for calibration, others for evaluation.
 
-Data that stand class by class show one class at their head. So two examples of each class come first (one for either
-part), then others at random; where no classes are known, equal stretches of an array take their place. The examples of
-a stream are drawn by their content: neither their order nor a repetition changes what is drawn.
+Data sorted by class begin with one class. So two examples of each class come first (one for calibration, one for
+evaluation), then others at random; where no classes are known, equal sections of an array take their place. The
+examples of a stream are drawn by their content: neither their order nor a repetition changes the draw.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from kerasdl.core.keras_graph import is_graph
 from kerasdl.data import Dataset, trees
 
 from .model_inputs import NamedInput, fitting, input_forms, named_inputs
-from .sample_forms import classes_of, is_array, is_single, size_of, taken_apart
+from .sample_forms import classes_of, inputs_and_labels, is_array, is_single, size_of
 
 # On nets of unbounded input the mean error of int8 fell from 0.074 at 100 examples to 0.036 at 200 and 0.029 at 400.
-CALIBRATION, JUDGEMENT = 200, 64
-FEWEST = 20  # below, nothing is held back
-LIMIT, PATIENCE = 10_000, 30.0  # examples, and seconds of reading
+CALIBRATION, EVALUATION = 200, 64
+MIN_TO_HOLD_OUT = 20  # of fewer examples, all are used for both
+STREAM_EXAMPLES, STREAM_SECONDS = 10_000, 30.0  # after which the reading of a stream ends
 SEED = 0
 
 Arrays = dict[str, np.ndarray]
@@ -35,14 +35,14 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class SampleCount:
-    """How many real examples were drawn, and from how many."""
+    """Count of the real examples that were drawn, and of those that they were drawn from."""
 
     used: int
-    """How many were drawn."""
+    """The count of examples drawn."""
     of: int
-    """How many there were to draw from."""
+    """The count of examples read."""
     whole: bool
-    """Whether the source ended there; else those were its first ones."""
+    """Whether these are all examples of the source; else they are its first ones."""
     seed: int = SEED
     """The seed of the draw."""
 
@@ -57,16 +57,16 @@ class Pool:
     arrays: Arrays
     """Arrays (B, ...) by input name."""
     ranks: np.ndarray
-    """(B,): 0 for the first of its class or stretch, 1 for the second, 2 for the others."""
+    """(B,): 0 for the first of its class or section, 1 for the second, 2 for the others."""
     count: SampleCount
-    """How many they are."""
+    """The counts of the draw."""
     padded: bool = False
-    """Whether zeros were put behind examples that are smaller than others."""
+    """Whether examples smaller than others were padded with zeros at the end."""
 
     def cast(self, forms: tuple[NamedInput, ...]) -> "Pool":
-        """Returns the same examples in the dtypes of a model's inputs, as Keras casts what it is given.
+        """Returns the same examples in the dtypes of a model's inputs, as Keras casts its inputs.
 
-        Texts stay texts: they are refused by name where they are fed to a model that takes numbers.
+        Texts stay texts: they are refused later where a model takes numbers.
         """
         pairs = [(form, self.arrays[form.name]) for form in forms]
         return dataclasses.replace(
@@ -75,11 +75,11 @@ class Pool:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a report should say of them."""
+        """Notes for the report."""
         return ("examples of unlike sizes were padded with zeros",) * self.padded
 
     def part(self, rows: np.ndarray) -> Arrays:
-        """Returns some of the examples."""
+        """Returns the examples of some rows."""
         return {name: array[rows] for name, array in self.arrays.items()}
 
 
@@ -90,73 +90,74 @@ class Samples:
     inputs: tuple[NamedInput, ...]
     """The inputs of the model."""
     calibration: Arrays
-    """What shows the ranges of activations; empty where nothing is calibrated."""
-    judgement: Arrays
-    """What file and model are compared on; empty where no real examples were given."""
+    """The examples that show the ranges of activations; empty where nothing is calibrated."""
+    evaluation: Arrays
+    """The examples on which file and model are compared; empty where no real examples were given."""
     calibrated_on: SampleCount | None = None
-    """How many calibrate."""
+    """The counts of the calibration examples."""
     judged_on: SampleCount | None = None
-    """How many judge."""
+    """The counts of the evaluation examples."""
     held_out: bool = False
-    """Whether no example that judges was drawn to calibrate."""
+    """Whether no example of the evaluation is one of the calibration."""
     notes: tuple[str, ...] = ()
-    """What the report says of them."""
+    """Notes for the report."""
 
 
 def samples_of(model: keras.Model, source: Any, representative: Any = None, calibration: int = CALIBRATION) -> Samples:
-    """Returns what a model's export is calibrated and judged on.
+    """Returns the real examples for the export of a model.
 
     Args:
         model: a built model.
-        source: what it is judged on, in any form that `draw` takes; None for nothing real.
-        representative: what shows the ranges of activations, where they are wanted; the same object as `source` is
-            drawn from once, and its examples are shared out.
-        calibration: how many examples show the ranges.
+        source: examples to compare file and model on, in any form that `draw` takes; None for none.
+        representative: examples that show the ranges of activations, where ranges are needed; if it is the same object
+            as `source`, one draw is divided between both uses.
+        calibration: the number of examples that show the ranges.
 
     Raises:
         ArgumentError: the model has no inputs that a file could take, or the examples do not fit it.
     """
     forms = input_forms(model)
     shared = representative is not None and representative is source
-    judging = None if source is None else draw(source, forms, calibration * shared + JUDGEMENT)
-    showing = judging if shared or representative is None else draw(representative, forms, calibration)
-    inputs = forms if is_graph(model) else named_inputs(model, (judging or showing or _NOTHING).arrays)
-    pools = {id(pool): _fitted(pool, inputs) for pool in (judging, showing) if pool is not None}
-    judging, showing = pools.get(id(judging)), pools.get(id(showing))
+    for_evaluation = None if source is None else draw(source, forms, calibration * shared + EVALUATION)
+    separate = representative is not None and not shared
+    for_calibration = draw(representative, forms, calibration) if separate else for_evaluation
+    inputs = forms if is_graph(model) else named_inputs(model, (for_evaluation or for_calibration or _NOTHING).arrays)
+    pools = {id(pool): _fitted(pool, inputs) for pool in (for_evaluation, for_calibration) if pool is not None}
+    for_evaluation, for_calibration = pools.get(id(for_evaluation)), pools.get(id(for_calibration))
     notes = tuple({note for pool in pools.values() for note in pool.notes})
     if representative is None:
-        judged, count = _first(judging, JUDGEMENT)
-        return Samples(inputs, {}, judged, None, count, notes=notes)
+        evaluation, count = _first(for_evaluation, EVALUATION)
+        return Samples(inputs, {}, evaluation, None, count, notes=notes)
     if shared:
-        return split(judging, inputs, calibration)
-    shown, shown_count = _first(showing, calibration)
-    judged, judged_count = _first(judging, JUDGEMENT)
-    apart = not np.isin(_keys([*judged.values()], SEED), _keys([*shown.values()], SEED)).any()
-    return Samples(inputs, shown, judged, shown_count, judged_count, apart, notes)
+        return split(for_evaluation, inputs, calibration)
+    calibration_arrays, calibration_count = _first(for_calibration, calibration)
+    evaluation, evaluation_count = _first(for_evaluation, EVALUATION)
+    held_out = not np.isin(_keys([*evaluation.values()], SEED), _keys([*calibration_arrays.values()], SEED)).any()
+    return Samples(inputs, calibration_arrays, evaluation, calibration_count, evaluation_count, held_out, notes)
 
 
-def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int, fewest: int = FEWEST) -> Samples:
-    """Shares a pool out: so many examples at most calibrate and others judge; of fewer than `fewest`, all do both."""
-    shown, judged = _shared_out(pool, calibration, fewest)
-    counts = [dataclasses.replace(pool.count, used=len(rows)) for rows in (shown, judged)]
-    apart = not set(shown) & set(judged)
-    return Samples(inputs, pool.part(shown), pool.part(judged), *counts, apart, pool.notes)
+def split(pool: Pool, inputs: tuple[NamedInput, ...], calibration: int, fewest: int = MIN_TO_HOLD_OUT) -> Samples:
+    """Divides a pool into at most `calibration` examples and others for evaluation; below `fewest`, all serve both."""
+    calibration_rows, evaluation_rows = _divided(pool, calibration, fewest)
+    counts = [dataclasses.replace(pool.count, used=len(rows)) for rows in (calibration_rows, evaluation_rows)]
+    held_out = not set(calibration_rows) & set(evaluation_rows)
+    return Samples(inputs, pool.part(calibration_rows), pool.part(evaluation_rows), *counts, held_out, pool.notes)
 
 
 def draw(source: Any, forms: tuple[NamedInput, ...], count: int, seed: int = SEED) -> Pool:
-    """Draws examples in one pass over a source; one that does not end is read for 10,000 examples or 30 seconds.
+    """Draws examples in one pass over a source; an endless one is read for 10,000 examples or 30 seconds.
 
     Args:
         source: an array (B, ...); a list, tuple or dict with an array for each input; a list of examples; a pair (x, y)
             of such inputs and labels, with weights or without; a `Dataset`; a `tf.data.Dataset`, a
-            keras.utils.PyDataset, a generator, a function that makes one, or whatever else gives batches or examples of
-            such forms; a pool.
+            keras.utils.PyDataset, a generator, a function that makes one, or any other iterable of batches or examples
+            of such forms; a pool.
         forms: the inputs of the model.
-        count: how many examples to draw, 1 or more; all, where there are fewer.
+        count: the number of examples to draw, 1 or more; all, where there are fewer.
         seed: the seed of the draw.
 
     Raises:
-        ArgumentError: it is none of these, holds nothing, or not equally many of everything.
+        ArgumentError: the source is none of these, is empty, or holds arrays or labels of unlike lengths.
     """
     if isinstance(source, Pool):
         return source
@@ -171,7 +172,7 @@ def draw(source: Any, forms: tuple[NamedInput, ...], count: int, seed: int = SEE
     if isinstance(source, tf.data.Dataset):
         return _streamed(_in_batches(source, forms).as_numpy_iterator(), forms, count, seed)
     if isinstance(source, (Mapping, list, tuple)) or is_array(source):
-        parts, labels = taken_apart(source, forms, single=False)
+        parts, labels = inputs_and_labels(source, forms, single=False)
         size = size_of(parts, forms)
         return _indexed([partial(_rows, part) for part in parts], size, classes_of(labels, size), forms, count, seed)
     if isinstance(source, keras.utils.PyDataset) and source.num_batches is not None:
@@ -196,17 +197,20 @@ def _first(pool: Pool | None, count: int) -> tuple[Arrays, SampleCount | None]:
     return pool.part(rows), dataclasses.replace(pool.count, used=len(rows))
 
 
-def _shared_out(pool: Pool, calibration: int, fewest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows that calibrate and the rows that judge, one of each class in either; of few, all in both."""
+def _divided(pool: Pool, calibration: int, fewest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows for calibration and for evaluation, one of each class in both; of few examples, all in both."""
     drawn = len(pool.ranks)
     if drawn < fewest:
         return np.arange(drawn)[:calibration], np.arange(drawn)[:calibration]
-    judging = min(JUDGEMENT, max(drawn - calibration, drawn // 4))
-    calibrating = min(calibration, drawn - judging)
-    shown, judged = np.flatnonzero(pool.ranks == 0)[:calibrating], np.flatnonzero(pool.ranks == 1)[:judging]
-    rest = np.setdiff1d(np.arange(drawn), [*shown, *judged])  # sorted, hence as drawn
-    missing = calibrating - len(shown)
-    return np.r_[shown, rest[:missing]], np.r_[judged, rest[missing:]][:judging]
+    evaluation_size = min(EVALUATION, max(drawn - calibration, drawn // 4))
+    calibration_size = min(calibration, drawn - evaluation_size)
+    first, second = (
+        np.flatnonzero(pool.ranks == 0)[:calibration_size],
+        np.flatnonzero(pool.ranks == 1)[:evaluation_size],
+    )
+    rest = np.setdiff1d(np.arange(drawn), [*first, *second])  # sorted, hence as drawn
+    missing = calibration_size - len(first)
+    return np.r_[first, rest[:missing]], np.r_[second, rest[missing:]][:evaluation_size]
 
 
 def _indexed(
@@ -217,7 +221,7 @@ def _indexed(
     count: int,
     seed: int,
 ) -> Pool:
-    """Draws from what can be read in any order: the examples that are drawn alone are read."""
+    """Draws from a source with random access, of which only the drawn examples are read."""
     if not size:
         checks.refuse("samples must hold examples, one or more", size)
     groups = np.arange(size) * count // size if classes is None else _numbered(classes)
@@ -231,22 +235,22 @@ def _indexed(
 
 
 def _streamed(elements: Iterable, forms: tuple[NamedInput, ...], count: int, seed: int) -> Pool:
-    """Draws from batches or examples as they come; no more of them than are drawn are held."""
+    """Draws from a stream of batches or examples; no more than `count` examples are in memory."""
     keys, groups, ranks = np.zeros(0), [], np.zeros(0, int)
     kept: list[list[np.ndarray]] = [[] for _ in forms]
     read, whole, started = 0, True, time.monotonic()
     for element in elements:
-        if read >= LIMIT or time.monotonic() - started > PATIENCE:
+        if read >= STREAM_EXAMPLES or time.monotonic() - started > STREAM_SECONDS:
             whole = False
             break
-        parts, labels = taken_apart(element, forms, single=True)
+        parts, labels = inputs_and_labels(element, forms, single=True)
         parts = [np.asarray(part) for part in parts]
         if is_single(parts[0], forms[0]):
             parts = [part[None] for part in parts]
             labels = keras.tree.map_structure(lambda label: np.asarray(label)[None], labels)
         size = size_of(parts, forms)
         classes = classes_of(labels, size)
-        size = min(size, LIMIT - read)
+        size = min(size, STREAM_EXAMPLES - read)
         read += size
         new = _keys([part[:size] for part in parts], seed)
         of_new = [None] * size if classes is None else classes[:size].tolist()
@@ -255,7 +259,9 @@ def _streamed(elements: Iterable, forms: tuple[NamedInput, ...], count: int, see
         held, keys, groups = len(keys), np.r_[keys, new], groups + of_new
         rows, ranks = _order(keys, groups, count)
         kept = [
-            [own[row] if row < held else np.array(part[row - held]) for row in rows]  # a view would hold its batch
+            [
+                own[row] if row < held else np.array(part[row - held]) for row in rows
+            ]  # a copy, as a view would keep its batch in memory
             for own, part in zip(kept, parts, strict=True)
         ]
         keys, groups = keys[rows], [groups[row] for row in rows]
@@ -265,27 +271,27 @@ def _streamed(elements: Iterable, forms: tuple[NamedInput, ...], count: int, see
 
 
 def _in_batches(source: tf.data.Dataset, forms: tuple[NamedInput, ...]) -> tf.data.Dataset:
-    """Returns a pipeline of single examples in batches, where all are of one size: that reads ten times faster."""
+    """Returns a pipeline of single examples of one size in batches, which are read ten times faster."""
     shapes = [getattr(spec, "shape", tf.TensorShape(None)) for spec in keras.tree.flatten(source.element_spec)]
     if not all(shape.is_fully_defined() for shape in shapes):
         return source
     example = keras.tree.map_structure(lambda spec: np.broadcast_to(0, spec.shape), source.element_spec)
-    parts, _ = taken_apart(example, forms, single=True)
+    parts, _ = inputs_and_labels(example, forms, single=True)
     return source.batch(32) if is_single(parts[0], forms[0]) else source
 
 
 def _any_enters(keys: np.ndarray, groups: list, kept: tuple[np.ndarray, list, np.ndarray], count: int) -> bool:
-    """Tells whether any new example displaces one of those kept, or finds room; it spares a small batch the sorting."""
-    own, own_groups, ranks = kept
-    if len(own) < count:
-        return not np.isin(keys, own).all()
-    second = {group: key for group, key, rank in zip(own_groups, own, ranks, strict=True) if rank == 1}
-    highest = own[-1] if ranks[-1] == 2 else np.inf
+    """Tells whether any new example would be kept; a cheap test that spares most batches the sorting."""
+    kept_keys, kept_groups, ranks = kept
+    if len(kept_keys) < count:
+        return not np.isin(keys, kept_keys).all()
+    second = {group: key for group, key, rank in zip(kept_groups, kept_keys, ranks, strict=True) if rank == 1}
+    highest = kept_keys[-1] if ranks[-1] == 2 else np.inf
     return any(key < max(highest, second.get(group, np.inf)) for key, group in zip(keys, groups, strict=True))
 
 
 def _order(keys: np.ndarray, groups: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which examples to keep, and their ranks: the lowest key of each group, the second lowest, the others."""
+    """Returns the examples to keep, and their ranks: the lowest key of each group, the second lowest, the others."""
     _, different = np.unique(keys, return_index=True)
     numbers = _numbered(groups)
     order = different[np.lexsort((keys[different], numbers[different]))]
@@ -297,8 +303,8 @@ def _order(keys: np.ndarray, groups: Any, count: int) -> tuple[np.ndarray, np.nd
 
 
 def _numbered(groups: Any) -> np.ndarray:
-    plain = isinstance(groups, np.ndarray) and groups.dtype.kind != "O"
-    return np.unique(groups if plain else list(map(repr, groups)), return_inverse=True)[1]
+    is_numeric = isinstance(groups, np.ndarray) and groups.dtype.kind != "O"
+    return np.unique(groups if is_numeric else list(map(repr, groups)), return_inverse=True)[1]
 
 
 def _keys(examples: list, seed: int) -> np.ndarray:
@@ -318,7 +324,7 @@ def _content(example: Any) -> bytes:
 def _pool(examples: list[list], ranks: np.ndarray, forms: tuple[NamedInput, ...], count: tuple[int, bool]) -> Pool:
     padded = [_padded([np.asarray(example) for example in part]) for part in examples]
     arrays = {form.name: array for form, (array, _) in zip(forms, padded, strict=True)}
-    return Pool(arrays, ranks, SampleCount(len(ranks), *count), any(grown for _, grown in padded))
+    return Pool(arrays, ranks, SampleCount(len(ranks), *count), any(is_padded for _, is_padded in padded))
 
 
 def _padded(examples: list[np.ndarray]) -> tuple[np.ndarray, bool]:
@@ -337,7 +343,7 @@ def _rows(part: Any, rows: np.ndarray) -> Any:
         return part[rows]
     if hasattr(part, "iloc"):
         return np.asarray(part.iloc[rows])
-    return [np.asarray(part[int(row)]) for row in rows]  # lists, tensors, and arrays that stand on a disk
+    return [np.asarray(part[int(row)]) for row in rows]  # lists, tensors, and arrays on disk
 
 
 def _of_examples(dataset: Dataset, forms: tuple[NamedInput, ...], count: int, seed: int) -> Pool:
@@ -346,7 +352,7 @@ def _of_examples(dataset: Dataset, forms: tuple[NamedInput, ...], count: int, se
     dense = all(isinstance(leaf, np.ndarray) for leaf in trees.leaves(labels))
     groups = classes_of(labels if dense else None, dataset.size)
     if trees.is_nested(inputs):
-        parts, _ = taken_apart((inputs,), forms, single=False)
+        parts, _ = inputs_and_labels((inputs,), forms, single=False)
         reads = [partial(_rows, part) for part in parts]
     else:
         reads = [partial(_read, dataset)]

@@ -120,10 +120,10 @@ def export_tflite(
         write=writer.write,
         run=runtime.run_file,
         inspect=writer.inspect,
-        ends=flatbuffer.file_tensors,
-        stand_ins=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
+        file_tensors=flatbuffer.file_tensors,
+        patches=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
-        layers=lambda: writer.rows,
+        layer_errors=lambda: writer.rows,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
     return export(model, path, target, drawn, tolerance)

@@ -101,7 +101,7 @@ def export_trainable_tflite(
         write=partial(_write, step=step, metadata=metadata, tolerance=tolerance),
         run=runtime.run_file,
         inspect=lambda file: (flatbuffer.count_operations(file), ()),
-        ends=flatbuffer.file_tensors,
+        file_tensors=flatbuffer.file_tensors,
         notes=(f"signatures serve, train (batches of {batch_size}), save and restore",),
     )
     return export(model, path, target, samples_of(model, samples), tolerance)

@@ -1,4 +1,4 @@
-"""Real examples for exports: every form of data, drawn over the whole of it, calibration apart from judgement."""
+"""Real examples for exports: every form of data, drawn over the whole of it, calibration apart from evaluation."""
 
 from functools import partial
 
@@ -161,11 +161,11 @@ SORTED = {
 def test_data_class_by_class_calibrate_and_judge_on_every_class(model, source):
     samples = samples_of(model, source, source)
     assert len(samples.calibration["x"]) == samples.calibrated_on.used == 200
-    assert len(samples.judgement["x"]) == samples.judged_on.used == 64
+    assert len(samples.evaluation["x"]) == samples.judged_on.used == 64
     assert classes_in(samples.calibration).min() >= 30
-    assert classes_in(samples.judgement).min() >= 5
+    assert classes_in(samples.evaluation).min() >= 5
     assert samples.held_out
-    assert not set(map(bytes, samples.calibration["x"])) & set(map(bytes, samples.judgement["x"]))
+    assert not set(map(bytes, samples.calibration["x"])) & set(map(bytes, samples.evaluation["x"]))
 
 
 @pytest.mark.parametrize("form", [partial(tuple), tf.data.Dataset.from_tensor_slices], ids=["arrays", "pipeline"])
@@ -174,13 +174,13 @@ def test_a_class_of_two_stands_in_both_parts(model, form):
     x = np.random.default_rng(1).normal(size=(400, 3)).astype("float32") + 100 * classes[:, None].astype("float32")
     source = form((x, classes))
     samples = samples_of(model, source, source)
-    assert classes_in(samples.calibration)[1] == classes_in(samples.judgement)[1] == 1
+    assert classes_in(samples.calibration)[1] == classes_in(samples.evaluation)[1] == 1
 
 
 def test_a_draw_repeats_and_that_of_a_pipeline_asks_for_no_order(model):
     shuffled = tf.data.Dataset.from_tensor_slices((ROWS, CLASSES)).shuffle(400).batch(30)
     first, second = (samples_of(model, shuffled, shuffled) for _ in range(2))
-    np.testing.assert_array_equal(first.judgement["x"], second.judgement["x"])
+    np.testing.assert_array_equal(first.evaluation["x"], second.evaluation["x"])
     again = [samples_of(model, ROWS, ROWS).calibration["x"] for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
@@ -188,7 +188,7 @@ def test_a_draw_repeats_and_that_of_a_pipeline_asks_for_no_order(model):
 def test_fewer_than_twenty_different_examples_do_both(model):
     for source in (ROWS[:19], np.zeros((400, 3), "float32")):
         samples = samples_of(model, source, source)
-        np.testing.assert_array_equal(samples.calibration["x"], samples.judgement["x"])
+        np.testing.assert_array_equal(samples.calibration["x"], samples.evaluation["x"])
         assert not samples.held_out
     twenty = ROWS[:20]
     samples = samples_of(model, twenty, twenty)
@@ -197,7 +197,7 @@ def test_fewer_than_twenty_different_examples_do_both(model):
 
 def test_samples_given_apart_judge(model):
     samples = samples_of(model, ROWS[:30], ROWS[200:])
-    assert len(classes_in(samples.judgement).nonzero()[0]) == 1
+    assert len(classes_in(samples.evaluation).nonzero()[0]) == 1
     assert (str(samples.calibrated_on), str(samples.judged_on)) == ("200 of 200", "30 of 30")
     assert samples.held_out
     assert not samples_of(model, ROWS[:30], ROWS).held_out  # they are among what calibrates
@@ -206,9 +206,9 @@ def test_samples_given_apart_judge(model):
 def test_a_stream_is_read_up_to_a_limit_and_the_count_says_so(model, monkeypatch):
     endless = tf.data.Dataset.from_tensor_slices(ROWS).repeat()
     assert str(draw(endless, ONE, 9).count) == "9 of the first 10,000"
-    monkeypatch.setattr(sampling, "LIMIT", 70)
+    monkeypatch.setattr(sampling, "STREAM_EXAMPLES", 70)
     assert str(draw(endless.batch(32), ONE, 90).count) == "70 of the first 70"
-    monkeypatch.setattr(sampling, "PATIENCE", -1.0)
+    monkeypatch.setattr(sampling, "STREAM_SECONDS", -1.0)
     with pytest.raises(ArgumentError, match="one or more"):
         draw(endless.batch(32), ONE, 90)
 
