@@ -1,1 +1,1 @@
-"""Forms in which layers and operations compute while a model is traced for a file."""
+"""Formulas of layers and operations for the time in which a model is traced for a file."""

@@ -1,7 +1,7 @@
-"""Divisions of an integer file that stay in float, with the operations that make their denominators.
+"""Division chains of an integer file that stay in float: divisions with the operations that make their denominators.
 
-An int8 grid rounds a small denominator such as `max(x) + 1e-6` to zero; there an int8 kernel stops the file, and a
-float one behind that grid gives NaN.
+An int8 grid rounds a small denominator such as `max(x) + 1e-6` to zero; an int8 division by zero stops the file,
+and a float division after that grid gives NaN.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -12,7 +12,7 @@ class Operation(Protocol):
     """One operation of a file's graph."""
 
     name: str
-    """Such as "DIV"."""
+    """The name of its kind, such as "DIV"."""
     inputs: tuple[str, ...]
     """The tensors that it reads."""
     outputs: tuple[str, ...]
@@ -22,23 +22,23 @@ class Operation(Protocol):
 def division_chains(
     operations: Iterable[Operation], divisions: Collection[str], products: Collection[str], guards: Collection[str]
 ) -> list[Operation]:
-    """Returns all divisions by a computed number, and what makes that number.
+    """Returns all divisions by a computed number, and the operations that compute that number.
 
     Args:
         operations: the operations of a file.
         divisions: the names of those that divide their first input by their second.
-        products: those that hold weights: the walk to what makes a denominator ends at them, and one belongs to the
-            chain only if nothing between it and the division keeps zeros away.
-        guards: those that keep zeros away, as the sum with an epsilon does.
+        products: the names of those with weights, at which a chain ends; a product itself belongs to the chain only if
+            no guard stands between it and the division.
+        guards: the names of those that keep zeros away, such as the sum with an epsilon.
     """
     operations = list(operations)
     makers = {tensor: each for each in operations for tensor in each.outputs}
-    found: dict[int, Operation] = {}
+    chains: dict[int, Operation] = {}
     for each in operations:
         if each.name in divisions and len(each.inputs) > 1 and each.inputs[1] in makers:
             chain = [each, *_above(makers, makers[each.inputs[1]], products, guards)]
-            found |= {id(operation): operation for operation in chain}
-    return list(found.values())
+            chains |= {id(operation): operation for operation in chain}
+    return list(chains.values())
 
 
 def _above(

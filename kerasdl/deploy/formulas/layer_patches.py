@@ -11,16 +11,16 @@ from keras import ops
 
 from kerasdl.core.keras_graph import all_layers
 
-from .patching import replaced
+from .patching import replaced_attributes
 from .stable_ops import exact_mean, stable_formulas
 
-COMPARED = 10_000  # so many entries of a look-up table are compared one by one
-MOST_AXES = 6  # of a tensor whose mean LiteRT takes
+MAX_COMPARED_ENTRIES = 10_000  # of a look-up table; a larger one keeps its hash table
+MAX_AXES = 6  # of a tensor whose mean LiteRT computes
 
 
 @contextmanager
 def for_export(model: keras.Model, *, integers: bool) -> Iterator[None]:
-    """Lets what no converter takes right compute otherwise inside the block; the layers get their own back.
+    """Context manager in which layers that every converter gets wrong compute in another form.
 
     Args:
         model: the model.
@@ -32,29 +32,32 @@ def for_export(model: keras.Model, *, integers: bool) -> Iterator[None]:
                 stack.callback(delattr, layer, "call")
                 layer.call = _all_times_at_once(layer)
             if isinstance(layer, keras.layers.GroupNormalization):
-                stack.enter_context(replaced(layer, _apply_normalization=_centred(layer, integers)))
-            if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= COMPARED:
+                stack.enter_context(replaced_attributes(layer, _apply_normalization=_centred(layer, integers)))
+            if isinstance(layer, keras.layers.IntegerLookup) and layer.vocabulary_size() <= MAX_COMPARED_ENTRIES:
                 stack.callback(setattr, layer, "lookup_table", layer.lookup_table)
-                layer.lookup_table = Compared(layer.lookup_table, layer._default_value)
+                layer.lookup_table = ComparedLookupTable(layer.lookup_table, layer._default_value)
         stack.enter_context(stable_formulas())
         yield
 
 
-class Compared:
-    """A table of integers that compares: files hold no hash tables."""
+class ComparedLookupTable:
+    """Look-up table of integers that compares each key with all entries: files hold no hash tables."""
 
     def __init__(self, table: Any, default: int):
         keys, values = table.export()
         self.keys, self.values, self.default = keys.numpy(), values.numpy(), default
 
     def lookup(self, keys: tf.Tensor) -> tf.Tensor:
-        found = tf.equal(keys[..., None], self.keys)
-        values = tf.reduce_sum(tf.where(found, self.values, tf.zeros_like(self.values)), axis=-1)
-        return tf.where(tf.reduce_any(found, axis=-1), values, tf.cast(self.default, values.dtype))
+        matches = tf.equal(keys[..., None], self.keys)
+        values = tf.reduce_sum(tf.where(matches, self.values, tf.zeros_like(self.values)), axis=-1)
+        return tf.where(tf.reduce_any(matches, axis=-1), values, tf.cast(self.default, values.dtype))
 
 
 def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
-    """Lets the wrapped layer see (B * T, ...): Keras maps over a free time, of which converters keep one step."""
+    """Returns a call that gives the wrapped layer (B * T, ...).
+
+    Keras maps the layer over a free time axis, of which converters keep one step.
+    """
     usual = wrapper.call
 
     def call(inputs: Any, training: bool = False, mask: Any = None) -> Any:
@@ -73,15 +76,15 @@ def _all_times_at_once(wrapper: keras.layers.TimeDistributed) -> Callable:
 
 
 def _centred(layer: keras.layers.GroupNormalization, integers: bool) -> Callable:
-    """Takes the mean away before it scales: a constant image is zero then, not its rounding.
+    """Returns a group normalisation that subtracts the mean before it scales: a constant image becomes exactly zero.
 
-    All places of an image or a volume become one axis, as groups add one more. Integers are computed so only where
-    there would be too many axes otherwise.
+    All places of an image or a volume become one axis, as groups add another. Integers are normalised in this form only
+    where there would be too many axes otherwise.
     """
     usual = layer._apply_normalization
 
     def normalized(inputs: Any, input_shape: Any) -> Any:
-        if integers and len(inputs.shape) <= MOST_AXES:
+        if integers and len(inputs.shape) <= MAX_AXES:
             return usual(inputs, input_shape)
         shape, group = layer._create_broadcast_shape(input_shape), layer.axis
         if layer.axis in (-1, len(input_shape) - 1):

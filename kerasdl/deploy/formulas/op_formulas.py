@@ -1,7 +1,7 @@
-"""Formulas for TensorFlow operations that tf2onnx lacks, in operations that it has.
+"""Formulas for TensorFlow operations that tf2onnx or TFLite lacks, in operations that both have.
 
-Each takes the node, whose attributes it may read, and the operation's inputs, and returns its only output. Complex
-numbers are pairs (real, imaginary) in a last dimension of 2; keys of formulas for them start with "complex".
+Each formula takes the node, whose attributes it may read, and the operation's inputs, and returns its only output.
+Complex numbers are pairs (real, imaginary) in a last dimension of 2; keys of their formulas start with "complex".
 """
 
 import math
@@ -37,7 +37,7 @@ def _expm1(_: Any, x: tf.Tensor) -> tf.Tensor:
 
 def _log1p(_: Any, x: tf.Tensor) -> tf.Tensor:
     shifted = 1 + x
-    gained = shifted - 1  # what of x the sum has kept
+    gained = shifted - 1  # the part of x that is left after rounding
     exact = (gained == x) | (gained == 0)
     kept = tf.where(exact, tf.ones_like(x), gained)
     return tf.where(gained == 0, x, tf.math.log(shifted) * tf.where(exact, tf.ones_like(x), x / kept))
@@ -133,7 +133,7 @@ def resample(kernel: str, antialias: bool, images: tf.Tensor, size: tf.Tensor, s
 
 
 def _sizes(x: tf.Tensor) -> list:
-    """Returns the size of each dimension: a number where it is known, so that what follows from it is a constant."""
+    """Returns the size of each dimension: a number where it is known, so that values computed from it are constants."""
     return [known or tf.shape(x)[axis] for axis, known in enumerate(x.shape)]
 
 
@@ -187,7 +187,7 @@ def _wave(rows: tf.Tensor, columns: tf.Tensor, length: tf.Tensor, dtype: tf.DTyp
 
 
 def _fourier(sign: int, axes: int, _: Any, x: tf.Tensor) -> tf.Tensor:
-    """The discrete Fourier transform over the last axis or two; sign 1 is the inverse one, divided by its length."""
+    """Returns the discrete Fourier transform over the last axis or two; sign 1 is the inverse, over its length."""
     real, imaginary = x[..., 0], x[..., 1]
     for axis in range(axes):
         length = _sizes(real)[-1 - axis]
@@ -250,7 +250,7 @@ def _product(_: Any, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.stack([real, x[..., 0] * y[..., 1] + x[..., 1] * y[..., 0]], axis=-1)
 
 
-SIGN_TEST = "sign test"  # stands for the comparison of a float's bits with 0
+SIGN_TEST = "sign test"  # the comparison of a float's bits with 0
 
 FORMULAS: dict[str, Callable[..., tf.Tensor]] = {
     SIGN_TEST: _is_negative,

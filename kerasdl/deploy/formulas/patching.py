@@ -9,7 +9,7 @@ _ABSENT = object()
 
 
 @contextmanager
-def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
+def replaced_attributes(owner: Any, **attributes: Any) -> Iterator[None]:
     """Replacement of attributes of a module, class or layer inside the block; blocks may be nested."""
     before = {name: vars(owner).get(name, _ABSENT) for name in attributes}
     try:
@@ -25,8 +25,8 @@ def replaced(owner: Any, **attributes: Any) -> Iterator[None]:
 
 
 @contextmanager
-def functions(module: Any, **stand_ins: Callable) -> Iterator[None]:
-    """Replacement of functions of a module inside the block; each stand-in gets the usual function first."""
-    wrapped = {name: partial(function, getattr(module, name)) for name, function in stand_ins.items()}
-    with replaced(module, **wrapped):
+def replaced_functions(module: Any, **replacements: Callable) -> Iterator[None]:
+    """Replacement of functions of a module inside the block; each replacement takes the usual one first."""
+    wrapped = {name: partial(function, getattr(module, name)) for name, function in replacements.items()}
+    with replaced_attributes(module, **wrapped):
         yield

@@ -1,7 +1,7 @@
-"""Formulas of activations and norms that neither overflow nor divide by zero in a file's float32 kernels.
+"""Stable formulas of activations and norms, which neither overflow nor divide by zero in a file's float32 kernels.
 
-Keras and TensorFlow compute these right from their own kernels; a converter writes them out as plain operations, and
-there exp(100) is infinity and 0 * rsqrt(0) is NaN. Each formula here gives what Keras gives, at every magnitude.
+Keras and TensorFlow have right kernels of their own for these; a converter writes them out as plain operations, where
+exp(100) is infinity and 0 * rsqrt(0) is NaN. Each formula here computes what Keras computes, at every magnitude.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,47 +10,47 @@ from functools import partial
 from typing import Any
 
 import tensorflow as tf
-from keras.src import backend  # the functions behind keras.ops, to which there is no public door
+from keras.src import backend  # the functions behind keras.ops, which have no public names
 from keras.src.ops import nn as keras_nn
-from tensorflow.python.ops import gen_nn_ops  # where softplus and log_sigmoid of TensorFlow meet
+from tensorflow.python.ops import gen_nn_ops  # which softplus and log_sigmoid of TensorFlow both call
 
-from .patching import functions
+from .patching import replaced_functions
 
-MOST_AXES_OF_L2 = 4  # of a tensor that L2_NORMALIZATION takes
+MAX_AXES_OF_L2 = 4  # of a tensor that L2_NORMALIZATION takes
 
 
 @contextmanager
 def stable_formulas() -> Iterator[None]:
-    """Puts those that every format needs in place of Keras's functions inside the block."""
-    with functions(backend.nn, sparse_plus=_sparse_plus), functions(backend.numpy, add=_add):
+    """Context manager in which Keras uses the formulas that every format needs."""
+    with replaced_functions(backend.nn, sparse_plus=_sparse_plus), replaced_functions(backend.numpy, add=_add):
         yield
 
 
 @contextmanager
 def tflite_formulas(*, integers: bool) -> Iterator[None]:
-    """Puts those that TFLite needs in place of Keras's and TensorFlow's functions inside the block.
+    """Context manager in which Keras and TensorFlow use the formulas that TFLite needs.
 
     Args:
-        integers: whether the file is one of integers. There an L2 norm is written so that the converter fuses it to
-            L2_NORMALIZATION, the one form that has an integer kernel; it takes norms below 1e-6 for 1e-6, so float
-            files spell the norm out instead. Float files mend their means, which integer grids would not show.
+        integers: whether the file computes in integers. An L2 norm is then written so that the converter fuses it to
+            L2_NORMALIZATION, the only form with an integer kernel; that takes norms below 1e-6 for 1e-6, so float files
+            have the norm in single operations. Float files also get exact means; in integers these would not show.
     """
     activations = {"celu": _celu, "squareplus": _squareplus, "soft_shrink": _soft_shrink}
     with ExitStack() as stack:
-        stack.enter_context(functions(gen_nn_ops, softplus=_softplus))
-        stack.enter_context(functions(backend.nn, sparse_sigmoid=_sparse_sigmoid, **activations))
-        stack.enter_context(functions(keras_nn, _normalize=partial(_normalize, fused=integers)))
+        stack.enter_context(replaced_functions(gen_nn_ops, softplus=_softplus))
+        stack.enter_context(replaced_functions(backend.nn, sparse_sigmoid=_sparse_sigmoid, **activations))
+        stack.enter_context(replaced_functions(keras_nn, _normalize=partial(_normalize, fused=integers)))
         if not integers:
-            stack.enter_context(functions(backend.nn, moments=_moments))
-            stack.enter_context(functions(backend.numpy, var=_variance, std=_deviation))
+            stack.enter_context(replaced_functions(backend.nn, moments=_moments))
+            stack.enter_context(replaced_functions(backend.numpy, var=_variance, std=_deviation))
         yield
 
 
 def exact_mean(x: tf.Tensor, axes: Any) -> tf.Tensor:
-    """Returns the mean over axes, which stay, and adds what its rounding has left out.
+    """Returns the mean over axes, kept with size 1, with its rounding error added back.
 
-    The mean of equal numbers is that number then. TFLite's own is off in its last place, and a norm of a constant,
-    which divides by almost nothing, makes a one of that.
+    The mean of equal numbers is then that number. TFLite's own mean is off in the last place, and a norm of a constant,
+    which divides by almost zero, turns that into 1.
     """
     mean = tf.reduce_mean(x, axes, keepdims=True)
     return mean + tf.reduce_mean(x - mean, axes, keepdims=True)
@@ -83,7 +83,7 @@ def _deviation(usual: Callable, x: Any, axis: Any = None, keepdims: bool = False
 
 
 def _add(usual: Callable, x1: Any, x2: Any) -> tf.Tensor:
-    """Adds tensors of as many axes by their axes: Keras takes (1, 1, C) of one example for a bias of (1, C, 1)."""
+    """Adds tensors of equal rank axis by axis: Keras takes a (1, 1, C) tensor for a bias of (1, C, 1)."""
     ranks = {getattr(getattr(x, "shape", None), "rank", None) for x in (x1, x2)}
     several = len(ranks) == 1 and None not in ranks and ranks != {1}
     return tf.add(x1, x2) if several and x1.dtype == x2.dtype else usual(x1, x2)
@@ -99,7 +99,7 @@ def _celu(usual: Callable, x: Any, alpha: float = 1.0) -> tf.Tensor:
 
 
 def _squareplus(usual: Callable, x: Any, b: float = 4) -> tf.Tensor:
-    """Adds positive terms alone: below zero, x + sqrt(x * x + b) is the difference of two almost equal numbers."""
+    """Squareplus as a sum of positive terms: below zero, x + sqrt(x * x + b) subtracts two almost equal numbers."""
     x = tf.convert_to_tensor(x)
     return tf.maximum(x, 0) + (b / 2) / (tf.sqrt(x * x + b) + tf.abs(x))
 
@@ -126,7 +126,7 @@ def _normalize(
     if order != 2 or not x.shape.rank or not x.dtype.is_floating:
         return usual(x, axis=axis, order=order, epsilon=epsilon)
     epsilon = backend.epsilon() if epsilon is None else epsilon
-    if fused and x.shape.rank > MOST_AXES_OF_L2 and axis in (-1, x.shape.rank - 1):
+    if fused and x.shape.rank > MAX_AXES_OF_L2 and axis in (-1, x.shape.rank - 1):
         rows = tf.reshape(x, (-1, x.shape[-1]))
         return tf.reshape(_normalize(usual, rows, -1, order, epsilon, fused=True), tf.shape(x))
     squares = tf.square(x) if fused else x * x

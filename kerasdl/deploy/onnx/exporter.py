@@ -1,4 +1,4 @@
-"""ONNX files: frozen, converted by tf2onnx, checked, quantised on request, run by onnxruntime and compared."""
+"""ONNX exporter: freeze, convert by tf2onnx, check, quantise on request, run in onnxruntime and compare."""
 
 import os
 from collections import Counter
@@ -33,14 +33,14 @@ from .subgraphs import graphs_in
 
 OPSETS = range(13, 23)
 CATCH_ERRORS = "TF2ONNX_CATCH_ERRORS"
-WRITTEN = 18  # the latest that tf2onnx 1.17 writes; onnx itself converts what it wrote to later ones
+LATEST_OF_TF2ONNX = 18  # of tf2onnx 1.17; the onnx package converts to later operator sets
 AXES = ("all", "batch", "none")
 # Measure and default bound by kind of file, as for TFLite.
 BOUNDS = {None: ("relative", 1e-4), "dynamic": ("rmse", 0.2), "int8": ("rmse", 0.25)}
 REMEDIES = {
     None: "Look for layers that ignore training=False, or export to SavedModel.",
     "dynamic": "Export float32 (quantize=None).",
-    "int8": "Give representative data that looks like what the model will meet, or export with quantize='dynamic'.",
+    "int8": "Give representative data like the inputs in use, or export with quantize='dynamic'.",
 }
 
 
@@ -65,10 +65,10 @@ def export_onnx(
             stay in float.
         representative: for "int8", real inputs that show the ranges of activations: an array, a list or dict of
             arrays, a pair (x, y) of any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator
-            of batches. 200 examples are drawn from the whole, or from the first 10,000 of a stream.
+            of batches. 200 examples are drawn from all of it, or from the first 10,000 of a stream.
         opset: the ONNX operator set, 13 to 22.
         dynamic_axes: the dimensions that the file leaves free: "all" that the model leaves free, the batch among them;
-            "batch" alone; or "none", with a batch of 1. What is fixed takes its size from samples.
+            "batch" alone; or "none", with a batch of 1. Dimensions that become fixed take their sizes from samples.
         samples: real inputs to compare on besides random ones, in the same forms, of which 64 are drawn; if None,
             examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32), or
@@ -80,8 +80,8 @@ def export_onnx(
 
     Raises:
         ArgumentError: an argument breaks its rule, such as "int8" without representative data.
-        ExportError: ONNX lacks an operation, a layer keeps state between calls, or the file does not compute what the
-            model does; nothing is left.
+        ExportError: ONNX lacks an operation, a layer keeps state between calls, or the file differs from the model; no
+            file is left.
 
     Example:
         >>> export_onnx(model, "model.onnx").worst_relative < 1e-4
@@ -92,8 +92,8 @@ def export_onnx(
     checks.one_of("quantize", quantize, BOUNDS)
     if quantize == "int8" and representative is None:
         checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
-    judging = representative if samples is None else samples
-    drawn = samples_of(model, judging, representative if quantize == "int8" else None)
+    compared = representative if samples is None else samples
+    drawn = samples_of(model, compared, representative if quantize == "int8" else None)
     sizes = _sizes(drawn, dynamic_axes)
     _refuse_states(model)
     measure, bound = BOUNDS[quantize]
@@ -126,11 +126,11 @@ def _sizes(samples: Samples, dynamic_axes: str) -> dict[str, tuple]:
 
 
 def _refuse_states(model: keras.Model) -> None:
-    kept = stateful_layers(model)
-    if kept:
+    stateful = stateful_layers(model)
+    if stateful:
         raise ExportError(
-            f"an ONNX file keeps no state between calls; {kept[0].name!r} does. Build the model with stateful=False, "
-            "and take states in and out as inputs and outputs (initial_state=, return_state=True)."
+            f"an ONNX file keeps no state between calls; {stateful[0].name!r} does. Build the model "
+            "with stateful=False, and take states in and out as inputs and outputs (initial_state=, return_state=True)."
         )
 
 
@@ -139,7 +139,7 @@ def _write(
 ) -> None:
     try:
         with silenced():
-            proto = _convert(program, min(opset, WRITTEN), sizes)
+            proto = _convert(program, min(opset, LATEST_OF_TF2ONNX), sizes)
     except ExportError:
         raise
     except Exception as error:
@@ -147,7 +147,7 @@ def _write(
     _refuse_unknown(program, proto)
     try:
         keep_paddings(proto)
-        if opset > WRITTEN:
+        if opset > LATEST_OF_TF2ONNX:
             proto = onnx.version_converter.convert_version(proto, opset)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
@@ -179,7 +179,7 @@ def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:
 
 def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.ModelProto:
     specs = {each.name: tf.TensorSpec(sizes[each.name], each.dtype, each.name) for each in program.inputs}
-    with keras.StatelessScope():  # what a layer would write (seeds) is left out, since files keep no state
+    with keras.StatelessScope():  # a layer's writes (to seeds) are left out, since files keep no state
         traced = program.function().get_concrete_function(**specs)
     frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False, aggressive_inlining=True)
     graph = frozen.graph.as_graph_def()
@@ -201,7 +201,7 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
     try:
         with _in_place():
             proto, _ = convert()
-    except Exception:  # an optimisation that fails is left out where there is a copy to go back to
+    except Exception:  # an optimisation that failed in place is left out of a second conversion, which keeps copies
         proto, _ = convert()
     shapes = {names[tensor.name]: tensor.shape for tensor in (*frozen.inputs, *frozen.outputs)}
     for value in (*proto.graph.input, *proto.graph.output):
@@ -211,7 +211,7 @@ def _convert(program: Program, opset: int, sizes: dict[str, tuple]) -> onnx.Mode
 
 @contextmanager
 def _in_place() -> Iterator[None]:
-    """Lets tf2onnx optimise its graph as it stands; else it copies that with all weights before each of many passes."""
+    """Context manager in which tf2onnx optimises its graph in place, without a copy of all weights before each pass."""
     before = os.environ.get(CATCH_ERRORS)
     os.environ[CATCH_ERRORS] = "FALSE"
     try:
@@ -223,7 +223,7 @@ def _in_place() -> Iterator[None]:
 
 
 def _name_dimensions(value: onnx.ValueInfoProto, shape: tf.TensorShape) -> None:
-    """Writes a shape with the batch called `batch`, and a free dimension of an input by input and position."""
+    """Writes a shape whose batch is called `batch`, and whose free dimensions are called `<input>_<axis>`."""
     if shape.rank is None:
         return
     value.type.tensor_type.shape.Clear()

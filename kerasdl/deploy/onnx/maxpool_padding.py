@@ -1,20 +1,20 @@
-"""Padding before a MaxPool, kept apart from it: onnxruntime's optimiser would merge the two into something else."""
+"""Padding before a MaxPool that onnxruntime's optimiser must not merge with the pooling."""
 
 import numpy as np
 import onnx
 
 from .subgraphs import graphs_in
 
-# What may stand between a padding and the pooling that it is for.
+# Operations that may stand between a padding and its pooling.
 BETWEEN = ("Transpose", "Identity", "Squeeze", "Unsqueeze", "Reshape")
 KINDS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 
 
 def keep_paddings(proto: onnx.ModelProto) -> None:
-    """Lets zeros that are padded before a MaxPool be the least number above zero.
+    """Replaces the zeros of a padding before a MaxPool by the least normal number above zero.
 
-    onnxruntime (seen in 1.31) takes a padding of zeros for the MaxPool's own, which is minus infinity: where all of
-    a window is negative the pooling should give 0, and gives the largest of the window. Of another number it does not.
+    onnxruntime (seen in 1.31) merges a padding of zeros into the MaxPool, which pads with minus infinity: where a
+    window is all negative, the pooling should give 0 and gives its largest number. It merges no other padding.
     """
     paddings = [(graph, node) for graph in graphs_in(proto.graph) for node in _before_pooling(graph)]
     if not paddings:
@@ -30,17 +30,17 @@ def keep_paddings(proto: onnx.ModelProto) -> None:
 
 
 def _before_pooling(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Returns the nodes of a graph that pad zeros which a MaxPool reads."""
-    made = {name: node for node in graph.node for name in node.output}
+    """Returns the nodes of a graph that pad with zeros before a MaxPool."""
+    makers = {name: node for node in graph.node for name in node.output}
     values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
-    found = {}
+    paddings = {}
     for pool in graph.node:
-        source = made.get(pool.input[0]) if pool.op_type == "MaxPool" else None
+        source = makers.get(pool.input[0]) if pool.op_type == "MaxPool" else None
         while source is not None and source.op_type in BETWEEN:
-            source = made.get(source.input[0])
+            source = makers.get(source.input[0])
         if source is not None and source.op_type == "Pad" and _pads_zeros(source, values):
-            found[source.output[0]] = source
-    return list(found.values())
+            paddings[source.output[0]] = source
+    return list(paddings.values())
 
 
 def _pads_zeros(node: onnx.NodeProto, values: dict[str, np.ndarray]) -> bool:

@@ -1,4 +1,4 @@
-"""Handlers for TensorFlow operations that tf2onnx converts wrongly, around its own."""
+"""Handlers for TensorFlow operations that tf2onnx converts wrongly; each corrects the result of tf2onnx's own."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ CHANNELS_FIRST = ("NCHW", "NCDHW")
 
 
 def _grouped_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    """Conv3D: tf2onnx reads the number of groups off 2D convolutions alone."""
+    """Sets the number of groups of a Conv3D, which tf2onnx reads from 2D convolutions only."""
     channels_first = node.get_attr_value("data_format", b"NDHWC").decode() in CHANNELS_FIRST
     channels = graph.get_shape(node.input[0])[1 if channels_first else -1]
     read = graph.get_shape(node.input[1])[-2]
@@ -19,7 +19,7 @@ def _grouped_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _transposed_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    """Where strides leave gaps between kernels, tf2onnx writes negative padding: zeros belong at the end."""
+    """Corrects the negative padding that tf2onnx writes where strides leave gaps between kernels."""
     ConvTranspose.version_11(graph, node)
     pads = node.get_attr("pads")
     if pads is not None and min(pads.ints) < 0:
@@ -31,13 +31,13 @@ def _transposed_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _resize(graph: Any, node: Any, _name: str, _args: Any) -> None:
-    """tf2onnx writes the ratio of sizes, and in float32 old size times ratio may fall just short of the new one."""
+    """Makes tf2onnx write the new size: in float32, the old size times the ratio may fall just short of it."""
     source = node.input[0]
     shape = graph.get_shape(source)
     if shape and node.inputs[1].is_const():
         sizes = zip(node.inputs[1].get_tensor_value(), shape[1:3], strict=True)
         if any(old > 0 and math.floor(float(np.float32(new / old)) * old) != new for new, old in sizes):
-            graph.set_shape(source, [shape[0], -1, -1, shape[3]])  # then it writes the size itself
+            graph.set_shape(source, [shape[0], -1, -1, shape[3]])  # with a free size it writes the new size
     Resize.version_11(graph, node)
     if shape:
         graph.set_shape(source, shape)

@@ -1,4 +1,4 @@
-"""Float ONNX files in eight bits, through onnxruntime's quantizer."""
+"""Quantizer of float ONNX files to eight bits, through onnxruntime."""
 
 import tempfile
 from dataclasses import dataclass
@@ -14,20 +14,23 @@ from ..formulas.division_chains import division_chains
 from .loop_barriers import put_barriers
 from .subgraphs import graphs_in
 
-# What computes with weights or takes the time of a net: whoever asks for integers must hear where these stay float.
+# Operations with weights, or most of a net's time: the report says where they stay in float.
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 
 # Not Gather: onnxruntime 1.31 aborts the process as it loads a quantised table before a recurrent layer.
 DYNAMIC = ["MatMul", "LSTM"]
-# Which input is the kernel or the table of embeddings, and which axis has the output channels or the rows.
+# By operation: the input that is the kernel or the table, and its axis of output channels or rows.
 STORED = {"Conv": (1, 0), "ConvTranspose": (1, 1), "Gather": (0, 0)}
 DIVISIONS, GUARDS = ("Div", "Mod"), ("Add", "Sum", "Max", "Exp", "Sigmoid", "Softmax")
-UNIT = {"rmin": np.float32(0), "rmax": np.float32(1)}  # the range of zeros: what comes later is cut off there
-SMALLEST_KERNEL = 512  # entries; below, the nodes that int8 needs take more than it saves
+UNIT = {
+    "rmin": np.float32(0),
+    "rmax": np.float32(1),
+}  # the range of a tensor of zeros; later values are cut off at its ends
+SMALLEST_KERNEL = 512  # entries; for a smaller kernel the nodes of int8 take more space than int8 saves
 
 
 class _Examples(CalibrationDataReader):
-    """Hands out representative inputs one by one."""
+    """Reader of representative inputs, one by one."""
 
     def __init__(self, arrays: dict[str, np.ndarray]):
         count = len(next(iter(arrays.values())))
@@ -85,15 +88,15 @@ def _quantized(path: Path, folder: Path, quantize: str, ranges: dict[str, np.nda
         nodes_to_exclude=_divisions(simplified),
     )
     static(_Examples(ranges))
-    if dead := _dead(onnx.load(str(quantized))):
-        static(_Examples(ranges), extra_options={"TensorQuantOverrides": {name: [UNIT] for name in dead}})
+    if always_zero := _always_zero(onnx.load(str(quantized))):
+        static(_Examples(ranges), extra_options={"TensorQuantOverrides": {name: [UNIT] for name in always_zero}})
     return onnx.load(str(quantized))
 
 
-def _dead(proto: onnx.ModelProto) -> list[str]:
+def _always_zero(proto: onnx.ModelProto) -> list[str]:
     """Returns the tensors that were zero on all examples.
 
-    onnxruntime gives them a step of 1 around zero, and takes away a Relu before them: its negative inputs would pass.
+    onnxruntime gives them a step of 1 around zero and removes a Relu before them, so that negative inputs would pass.
     """
     values = {each.name: onnx.numpy_helper.to_array(each) for each in proto.graph.initializer}
     steps = {node.input[1]: node.input[2] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
@@ -106,7 +109,7 @@ def _dead(proto: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True)
 class _Node:
-    """A node as `division_chains` takes it."""
+    """Node of an ONNX graph in the form that `division_chains` takes."""
 
     name: str
     inputs: tuple[str, ...]
@@ -123,23 +126,23 @@ def _divisions(path: Path) -> list[str]:
 
 
 def float_products(proto: onnx.ModelProto) -> list[str]:
-    """Returns, sorted, the kinds of products in an int8 file that compute in float: what they read is no integer."""
+    """Returns, sorted, the kinds of products in an int8 file that compute in float, as they read no integers."""
     graphs = list(graphs_in(proto.graph))
-    read = {
+    dequantized = {
         name for graph in graphs for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output
     }
     products = [node for graph in graphs for node in graph.node if node.op_type in PRODUCTS]
-    return sorted({node.op_type for node in products if not read.issuperset(node.input[:2])})
+    return sorted({node.op_type for node in products if not dequantized.issuperset(node.input[:2])})
 
 
 def _store_kernels(graph: onnx.GraphProto) -> None:
-    """Stores kernels and tables as int8 by channel or row; the runtime brings them back as it loads the file."""
+    """Stores kernels and tables as int8 by channel or row; the runtime restores them as it loads the file."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     stored = [
         (node.input[STORED[node.op_type][0]], STORED[node.op_type][1]) for node in graph.node if node.op_type in STORED
     ]
-    wanted = {name: axis for name, axis in stored if name in tensors}
-    for name, axis in wanted.items():
+    kernels = {name: axis for name, axis in stored if name in tensors}
+    for name, axis in kernels.items():
         kernel = onnx.numpy_helper.to_array(tensors[name])
         if kernel.size < SMALLEST_KERNEL or kernel.dtype != np.float32:
             continue
@@ -155,7 +158,7 @@ def _store_kernels(graph: onnx.GraphProto) -> None:
 
 
 def _simplify(path: Path, to: Path) -> None:
-    """Folds constants and batch normalisations, so that what is quantised is what will run."""
+    """Folds constants and batch normalisations, so that the quantised graph is the one that will run."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(to)

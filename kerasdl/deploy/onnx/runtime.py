@@ -1,4 +1,4 @@
-"""ONNX files in onnxruntime: opened, fed by name, run."""
+"""Runtime of ONNX files: onnxruntime, with inputs and outputs by name."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import onnxruntime
 from ..export.file_tensors import FileTensor
 from ..export.tracing import in_batches, silenced
 
-DTYPES = {"float": "float32", "double": "float64"}  # what ONNX calls otherwise than NumPy
+DTYPES = {"float": "float32", "double": "float64"}  # dtypes whose ONNX names differ from NumPy's
 
 
 def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file on the CPU with so many threads."""
+    """Returns an ONNX file opened on the CPU with some number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
@@ -49,7 +49,7 @@ def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, 
                 tuple(size if isinstance(size, int) else None for size in each.shape),
                 DTYPES.get(dtype := each.type.removeprefix("tensor(").removesuffix(")"), dtype),
             )
-            for index, each in enumerate(ends)
+            for index, each in enumerate(tensors)
         )
-        for ends in (loaded.get_inputs(), loaded.get_outputs())
+        for tensors in (loaded.get_inputs(), loaded.get_outputs())
     )

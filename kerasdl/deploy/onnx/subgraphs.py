@@ -6,7 +6,7 @@ import onnx
 
 
 def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Gives a graph and those of the loops and branches in it."""
+    """Yields a graph and the graphs of the loops and branches in it."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""From a SavedModel to the bytes of a TFLite file: the one place that knows TensorFlow's converter."""
+"""Conversion of a SavedModel to the bytes of a TFLite file, through TensorFlow's converter."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from tensorflow.lite.python.util import modify_model_io_type
 
 from ..export.tracing import silenced
 from ..formulas.division_chains import division_chains
-from .calibrated_ranges import mend_ranges, widen_shared_grids
+from .calibrated_ranges import repair_ranges, widen_shared_grids
 from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
-from .half_constants import halved
+from .half_constants import with_half_constants
 from .runtime import SIGNATURE
 
-# It copies integers, and the converter gives its input and output unlike ranges: what follows is off by a constant.
+# The operation copies integers, but the converter gives its input and output unlike ranges, which shifts the values.
 KEPT_IN_FLOAT = ("REVERSE_V2",)
 DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
 GUARDS = ("ADD", "MAXIMUM", "EXP", "LOGISTIC", "SOFTMAX")
-# Scores under a mask are -1e4 (nets of half precision), -1e9 or -1e38, below what activations reach.
+# Masked scores are -1e4 (nets of half precision), -1e9 or -1e38, lower than any activation.
 MASKED = -9e3
-# A masked score stands so far below the lowest of the others: it gets less than exp(-10) of their share.
+# The distance of a masked score below the lowest other score: it gets less than exp(-10) of the attention.
 BELOW = 10.0
 
 
@@ -34,28 +34,28 @@ def convert(
     ranges: dict[str, np.ndarray],
     is_exact: Callable[[str], bool] = lambda tensor: False,
 ) -> bytes:
-    """Returns a SavedModel as a TFLite file of float, of half, or of int8 weights; or int16x8, with its activations.
+    """Returns the TFLite file of a SavedModel in float32, float16, with int8 weights, or in int16x8.
 
     Args:
         folder: the SavedModel.
         quantize: None, "float16", "dynamic" or "int16x8".
         ranges: examples that show the ranges of activations, for "int16x8".
-        is_exact: tells of a tensor by its name whether what makes it must read float32, for "float16".
+        is_exact: tells by a tensor's name whether the operation that makes it must read float32, for "float16".
     """
     operations = tf.lite.OpsSet
     with silenced():
         converter = _converter(folder)
         if quantize not in (None, "float16"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "int16x8":  # with the float operations behind it, what lacks an int16 kernel stays in float
+        if quantize == "int16x8":  # with float operations allowed too, those without an int16 kernel stay in float
             int16 = operations.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             converter.target_spec.supported_ops = [int16, operations.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: one_by_one(ranges)
+            converter.representative_dataset = lambda: single_examples(ranges)
         content = converter.convert()
-    return halved(content, is_exact) if quantize == "float16" else content
+    return with_half_constants(content, is_exact) if quantize == "float16" else content
 
 
-def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def single_examples(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
     """Yields the examples of named arrays as batches of 1."""
     for index in range(len(next(iter(arrays.values())))):
         yield {name: array[index : index + 1] for name, array in arrays.items()}
@@ -63,12 +63,12 @@ def one_by_one(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float model that knows the range of every tensor; it becomes integers in milliseconds."""
+    """Float TFLite model with the range of every tensor, which is quantised in milliseconds."""
 
     content: bytes
     """The float TFLite file, ranges stored in it."""
     nodes_in_float: frozenset[str]
-    """Tensors whose operations stay in float: no grid of 256 steps holds both a mask and what it spares, nor a small
+    """Tensors whose operations stay in float: no grid of 256 steps holds both a mask and the other scores, nor a small
     denominator."""
 
     def quantized(self, keep: Collection[str] = (), verify: bool = False) -> bytes:
@@ -88,29 +88,29 @@ class Calibrated:
 
 
 def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
-    """Runs examples through a SavedModel's float file and notes the range of every tensor."""
+    """Returns the float file of a SavedModel with the range of every tensor on some examples."""
     with silenced():
         converter = _converter(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: one_by_one(ranges)
+        converter.representative_dataset = lambda: single_examples(ranges)
         converter._experimental_calibrate_only = True  # as tf.lite.experimental.QuantizationDebugger sets it
         content = converter.convert()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    masked, spared = _spare_masks(model)
-    extreme, mended = mend_ranges(model)
+    masked, ranges_changed = _exclude_masks(model)
+    extreme, repaired = repair_ranges(model)
     widened = widen_shared_grids(model)
     nodes = masked | extreme | _divisions(content)
-    return Calibrated(packed(model) if spared or mended or widened else content, frozenset(nodes))
+    return Calibrated(packed(model) if ranges_changed or repaired or widened else content, frozenset(nodes))
 
 
 def with_quantized_io(content: bytes, quantize: str) -> bytes:
     """Returns an integer file whose inputs and outputs are integers too; token ids and truth values stay as they are.
 
     Raises:
-        ValueError: an input or output is no integer inside either.
+        ValueError: an input is read in float inside the file.
     """
-    if reading := float_readers(content):  # LiteRT would find no tensor there
-        name, operation = next(iter(reading.items()))
+    if readers := float_readers(content):  # LiteRT could not open such a file
+        name, operation = next(iter(readers.items()))
         raise ValueError(f"input {name!r} is read by {operation} in float.")
     dtype = tf.int8 if quantize == "int8" else tf.int16
     with silenced():  # it warns of inputs that stay as they are
@@ -130,11 +130,11 @@ def _divisions(content: bytes) -> set[str]:
     return {tensor for each in chains for tensor in each.outputs}
 
 
-def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
-    """Takes masks out of the ranges of masked scores; returns the tensors that must stay in float, and if any changed.
+def _exclude_masks(model: schema.ModelT) -> tuple[set[str], bool]:
+    """Excludes masks from the ranges of scores; returns the tensors that must stay in float, and if any range changed.
 
-    Where a mask selects between scores and a number far below, that is moved just below the scores: an int8 grid then
-    holds both. Where it is added, the sum and what reads it stay in float.
+    Where a mask selects between scores and a very low number, that number is moved just below the scores, so that an
+    int8 grid holds both. Where a mask is added, the sum and the operations that read it stay in float.
     """
     nodes, changed = set(), False
     for graph in model.subgraphs:
@@ -144,7 +144,7 @@ def _spare_masks(model: schema.ModelT) -> tuple[set[str], bool]:
             tensors = [graph.tensors[index] for index in _indices(operator.outputs)]
             inputs = [graph.tensors[index] for index in _indices(operator.inputs)]
             if any(map(_is_masked, tensors)) and name in ("SELECT", "SELECT_V2"):
-                low, high = _sane_range(inputs)
+                low, high = _unmasked_range(inputs)
                 for tensor in tensors:
                     tensor.quantization.min, tensor.quantization.max = [low - BELOW], [high]
                 changed = True
@@ -165,7 +165,7 @@ def _bounds(tensor: schema.TensorT) -> tuple[float, float] | None:
     return float(min(quantization.min)), float(max(quantization.max))
 
 
-def _sane_range(tensors: list[schema.TensorT]) -> tuple[float, float]:
+def _unmasked_range(tensors: list[schema.TensorT]) -> tuple[float, float]:
     bounds = [bounds for tensor in tensors if (bounds := _bounds(tensor)) is not None and not _is_masked(tensor)]
     return min((low for low, _ in bounds), default=0.0), max((high for _, high in bounds), default=0.0)
 

@@ -1,4 +1,4 @@
-"""TFLite files for phones: static batch of 1, built-in operations alone, run by LiteRT and compared."""
+"""TFLite exporter for phones: a batch of 1, built-in operations only; the file is run in LiteRT and compared."""
 
 import os
 import re
@@ -24,9 +24,9 @@ from . import converter, flatbuffer, runtime
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, selective_file
 
-# Measure and default bound by kind of file. Rounding adds up with depth: on full-size nets with random weights a right
-# file was off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); masked recurrent nets whose
-# file was wrong, by 0.5.
+# Measure and default bound by kind of file. Rounding adds up with depth: right files of full-size nets with random
+# weights were off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); wrong files, of masked
+# recurrent nets, by 0.5.
 BOUNDS = {
     None: ("relative", 1e-4),
     "float16": ("relative", 3e-2),
@@ -34,10 +34,11 @@ BOUNDS = {
     "int8": ("rmse", 0.25),
     "int16x8": ("rmse", 0.2),
 }
-# The compiler's names of dtypes in which TFLite lacks operations that it has in float32.
-FOREIGN = {"f64": "float64", "f16": "float16", "bf16": "bfloat16", "complex<f32>": "complex64"}
-FOREIGN |= {"complex<f64>": "complex128"} | {f"ui{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
-MEASURED_EXAMPLES = 32  # of the calibration's, while layers are chosen for float
+# Dtypes, by the compiler's names, in which TFLite lacks operations that it has in float32.
+UNSUPPORTED_DTYPES = {"f64": "float64", "f16": "float16", "bf16": "bfloat16", "complex<f32>": "complex64"}
+UNSUPPORTED_DTYPES |= {"complex<f64>": "complex128"} | {f"ui{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
+DELEGATES = ("TfLiteXNNPackDelegate",)  # LiteRT's own parts, named in its errors
+MEASURED_EXAMPLES = 32  # calibration examples on which layers are chosen for float
 
 
 def export_tflite(
@@ -55,17 +56,17 @@ def export_tflite(
 ) -> ExportReport:
     """Writes a model as a TFLite file with the signature `serve`, runs it in LiteRT and compares.
 
-    Recurrent layers are a loop in float files, and a row of steps in integer ones, which cannot hold a loop.
+    Recurrent layers become a loop in float files, and unrolled steps in integer ones, which cannot hold a loop.
 
     Args:
         model: a built model of one's own or of kerasdl; the batch size is free or 1.
         path: the file to write, ending in .tflite.
-        quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights (the one to try first for
+        quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights (try this first for
             transformers and recurrent nets); "int8" or "int16x8" for activations too, where an operation without such
             a kernel stays in float and the report says so.
         representative: real inputs that show the ranges of activations, for "int8" and "int16x8": an array, a list or
             dict of arrays, a pair (x, y) of any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a
-            generator of batches. 200 examples are drawn from the whole, or from the first 10,000 of a stream.
+            generator of batches. 200 examples are drawn from all of it, or from the first 10,000 of a stream.
         samples: real inputs to compare on besides random ones, in the same forms, of which 64 are drawn; if None,
             examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
@@ -73,18 +74,18 @@ def export_tflite(
             int16x8) or 0.25 (int8, on real inputs).
         selective: "auto" keeps in float the layers of an "int8" file that lose most by integers, as few as bring the
             file within the tolerance (TensorFlow's selective quantization).
-        integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report tells
-            how they stand for real numbers, and run_exported still takes and gives real numbers.
-        layer_report: whether the report lists what each layer of an "int8" file loses.
-        metadata: what the file should carry, by name, for `read_metadata`: such as "labels", a list of texts,
-            "preprocessing" or "description"; whatever JSON holds.
+        integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report gives
+            their scales, and run_exported still takes and returns real numbers.
+        layer_report: whether the report lists the error of each layer of an "int8" file.
+        metadata: values to store in the file, by name, for `read_metadata`: such as "labels", a list of texts,
+            "preprocessing" or "description"; anything that JSON holds.
 
     Returns:
         The report of the export.
 
     Raises:
         ArgumentError: an argument breaks its rule, such as "int8" without representative data.
-        ExportError: the format lacks an operation, or the file does not compute what the model does; nothing is left.
+        ExportError: the format lacks an operation, or the file differs from the model; no file is left.
 
     Example:
         >>> export_tflite(model, "model.tflite", quantize="int8", representative=images).top1_agreement
@@ -105,8 +106,8 @@ def export_tflite(
     ):
         checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
     flatbuffer.checked_metadata(metadata)
-    judging = representative if samples is None else samples
-    drawn = samples_of(model, judging, representative if calibrated else None)
+    compared = representative if samples is None else samples
+    drawn = samples_of(model, compared, representative if calibrated else None)
     measure, default = BOUNDS[quantize]
     bound = default if tolerance is None else tolerance
     writer = _Writer(quantize, drawn.calibration, bound, selective, integer_io, layer_report, metadata)
@@ -123,7 +124,7 @@ def export_tflite(
         file_tensors=flatbuffer.file_tensors,
         patches=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
-        layer_errors=lambda: writer.rows,
+        layer_errors=lambda: writer.layer_errors,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
     return export(model, path, target, drawn, tolerance)
@@ -136,12 +137,12 @@ def _remedy(quantize: str | None, selective: str | None) -> str:
         return "Export float32 (quantize=None)."
     if quantize == "dynamic":
         return "Export with quantize='float16'."
-    advice = "Give representative data that looks like what the model will meet, or export with "
+    advice = "Give representative data like the inputs in use, or export with "
     return advice + ("selective='auto' or " if quantize == "int8" and not selective else "") + "quantize='dynamic'."
 
 
 class _Writer:
-    """Writes one kind of TFLite file, and remembers what there is to tell of it."""
+    """Writer of one kind of TFLite file, which collects the notes for the report."""
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class _Writer:
         self.quantize, self.ranges, self.bound, self.metadata = quantize, ranges, bound, metadata
         self.selective, self.integer_io, self.layer_report = selective, integer_io, layer_report
         self.unrolled: dict[str, int] = {}
-        self.rows: tuple[LayerError, ...] = ()
+        self.layer_errors: tuple[LayerError, ...] = ()
         self.notes: list[str] = []
 
     def write(self, program: Program, path: Path) -> None:
@@ -170,13 +171,13 @@ class _Writer:
                 content = content or converter.convert(
                     folder, self.quantize, self.ranges, _exact_tensors(program.model)
                 )
-                if self.ranges:  # some int16 kernels are found to be missing only when they run
+                if self.ranges:  # a missing int16 kernel shows only when the file runs
                     path.write_bytes(content)
                     runtime.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
             except OSError:
                 raise
             except Exception as error:
-                raise _refusal(program, folder, self.quantize, error) from error
+                raise _conversion_error(program, folder, self.quantize, error, path) from error
         if self.integer_io:
             content = self._with_quantized_io(content)
         path.write_bytes(flatbuffer.with_metadata(content, self.metadata))
@@ -184,7 +185,7 @@ class _Writer:
     def _integers(self, program: Program, folder: Path, path: Path) -> bytes:
         calibrated = converter.calibrated(folder, self.ranges)
         if self.selective or self.layer_report:
-            self.rows = layer_errors(program.model, calibrated, self.ranges)
+            self.layer_errors = layer_errors(program.model, calibrated, self.ranges)
         if not self.selective:
             return calibrated.quantized()
         arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
@@ -194,11 +195,13 @@ class _Writer:
             path.write_bytes(content)
             return worst(drifts_of("real", expected, runtime.run_file(path, arrays)), "rmse")
 
-        chosen = selective_file(calibrated, self.rows, drift, self.bound)
-        if chosen.layers:
-            kept = f"{len(chosen.layers)} of {len(self.rows)} layers in float to stay within {self.bound:g}"
-            self.notes = [f"{kept}: {', '.join(chosen.layers)}"]
-        return chosen.content
+        selected = selective_file(calibrated, self.layer_errors, drift, self.bound)
+        if selected.layers:
+            in_float = (
+                f"{len(selected.layers)} of {len(self.layer_errors)} layers in float to stay within {self.bound:g}"
+            )
+            self.notes = [f"{in_float}: {', '.join(selected.layers)}"]
+        return selected.content
 
     def _with_quantized_io(self, content: bytes) -> bytes:
         try:
@@ -220,14 +223,17 @@ class _Writer:
 
 
 def _exact_tensors(model: keras.Model) -> Callable[[str], bool]:
-    """Tells tensors of spectrograms: where waves of half precision do not cancel, a logarithm shows it."""
+    """Returns a function that tells whether a tensor belongs to a spectrogram layer, which needs float32.
+
+    Waves in half precision do not cancel exactly, and a logarithm magnifies the rest.
+    """
     waves = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
     names = {layer.name for layer in all_layers(model) if isinstance(layer, waves)}
     return lambda tensor: bool(names) and layer_of(model, tensor) in names
 
 
 def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
-    # TF 2.21's calibrator ends the process with a segmentation fault on a loop: it must never see one
+    # The calibrator of TF 2.21 ends the process with a segmentation fault on a loop, so it must not get one.
     loops = [node.name for node in saved_model.graph_nodes(folder) if node.op in ("While", "StatelessWhile")]
     if loops:
         raise ExportError(
@@ -236,25 +242,34 @@ def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
         )
 
 
-def _refusal(program: Program, folder: Path, quantize: str | None, error: Exception) -> ExportError:
-    """Tells reason and layer from a converter's text, which is thousands of characters of places in its own graph."""
+def _conversion_error(
+    program: Program, folder: Path, quantize: str | None, error: Exception, path: Path
+) -> ExportError:
+    """Returns the error of a failed conversion: its reason and layer, read from the converter's long text."""
     text = str(error)
     if unknown := re.search(r"'tf\.(\w+)' op|\bFlex(\w+)", text):
         operation = unknown[1] or unknown[2]
         nodes = {node.op: node.name for node in reversed(saved_model.graph_nodes(folder))}
-        # the place stands before the operation: loc(callsite(fused["MatMul:", "model/dense/MatMul@__inference_serve_1"]
+        # the place comes before the operation: loc(callsite(fused["MatMul:", "model/dense/MatMul@__inference_serve_1"]
         place = re.search(rf'"{operation}:", "([^"@]+)@', text)
-        dtype = _foreign_dtype(text, operation)
+        dtype = _unsupported_dtype(text, operation)
         return ExportError(
             f"TFLite's built-in operations must cover the model; {operation}{dtype} of "
             f"{layer_in_words(program.model, place[1] if place else nodes.get(operation, ''))} is not one of them. "
             "Write that layer with operations that TFLite has, or export to ONNX or SavedModel."
         )
-    if lacking := re.search(r"for op: '(\w+)'|to delegate (\w+) node|\((\w+)\) failed|for tensor (\S+)", text):
-        wanted = next(filter(None, lacking.groups()))
+    lacking = re.search(r"for op: '(\w+)'|to delegate (\w+) node|\((\w+)\) failed|for tensor (\S+)", text)
+    name = next(filter(None, lacking.groups())) if lacking else None
+    if name in DELEGATES:  # LiteRT names its own delegate, not the operation that this refused
+        names = sorted(set(flatbuffer.count_operations(path)) - {"QUANTIZE", "DEQUANTIZE"})
         return ExportError(
-            f"quantize={quantize!r} has no kernel for {_home(program, folder, wanted)}. "
-            f"Export with quantize={'int8' if quantize == 'int16x8' else 'dynamic'!r}, or replace the layer."
+            f"LiteRT refuses the {quantize} file and does not name the operation; the file holds {', '.join(names)}. "
+            f"Export with quantize={_safer(quantize)!r}, or replace the layer."
+        )
+    if name is not None:
+        return ExportError(
+            f"quantize={quantize!r} has no kernel for {_operation_and_layer(program, folder, name)}. "
+            f"Export with quantize={_safer(quantize)!r}, or replace the layer."
         )
     reason, place = _compiler_error(text)
     where = f" at {layer_in_words(program.model, place)}" if place else ""
@@ -263,24 +278,28 @@ def _refusal(program: Program, folder: Path, quantize: str | None, error: Except
     )
 
 
-def _foreign_dtype(text: str, operation: str) -> str:
-    """Names the dtype where it is that which TFLite lacks, not the operation."""
+def _unsupported_dtype(text: str, operation: str) -> str:
+    """Returns the dtype in words, where TFLite lacks the dtype of an operation rather than the operation."""
     line = re.search(rf'"tf\.{operation}"\(.*', text)
     dtypes = re.findall(r"tensor<(?:[\d?]+x)*([^!>]+?>?)>", line[0]) if line else []
-    return next((f" in {FOREIGN[each]}" for each in dtypes if each in FOREIGN), "")
+    return next((f" in {UNSUPPORTED_DTYPES[each]}" for each in dtypes if each in UNSUPPORTED_DTYPES), "")
 
 
 def _compiler_error(text: str) -> tuple[str, str]:
-    """Returns what the first error of a compiler's text says, without its place, and the graph node of that place."""
+    """Returns the first error in a compiler's text without its place, and the graph node of that place."""
     line = next((line for line in text.splitlines() if re.search(r"\berror: loc\(", line)), "")
     place = re.search(r'"([^"@]+)@', line)
     return line.rpartition("): ")[2].strip(), place[1] if place else ""
 
 
-def _home(program: Program, folder: Path, wanted: str) -> str:
-    """Names the first operation of the float file that is, or reads a tensor, called `wanted`; and its layer."""
+def _safer(quantize: str | None) -> str:
+    return "int8" if quantize == "int16x8" else "dynamic"
+
+
+def _operation_and_layer(program: Program, folder: Path, name: str) -> str:
+    """Describes the first operation of the float file that has a name or reads a tensor of it; and its layer."""
     for operator in flatbuffer.operators(converter.convert(folder, None, {})):
-        if wanted in (operator.name, *operator.inputs):
-            layer = next((name for tensor in operator.outputs if (name := layer_of(program.model, tensor))), None)
+        if name in (operator.name, *operator.inputs):
+            layer = next((layer for tensor in operator.outputs if (layer := layer_of(program.model, tensor))), None)
             return f"the operation {operator.name}" + (f" of layer {layer!r}" if layer else "")
-    return f"the operation {wanted}"
+    return f"the operation {name}"

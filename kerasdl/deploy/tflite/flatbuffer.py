@@ -1,4 +1,4 @@
-"""Content of a TFLite file: its operations and its metadata."""
+"""Content of a TFLite file: operations, inputs and outputs, metadata."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Operator:
     """One operation of a file."""
 
     name: str
-    """Such as "CONV_2D"."""
+    """The name of its kind, such as "CONV_2D"."""
     inputs: tuple[str, ...]
     """The tensors that it reads, constants included."""
     outputs: tuple[str, ...]
@@ -54,7 +54,7 @@ def operators(content: bytes) -> Iterator[Operator]:
 
 
 def float_readers(content: bytes) -> dict[str, str]:
-    """Returns the inputs of float32 that something else than QUANTIZE reads, with the name of what does."""
+    """Returns the float32 inputs that an operation other than QUANTIZE reads, with the name of that operation."""
     model, names = schema.Model.GetRootAs(content), {}
     for entry in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
         graph = model.Subgraphs(entry.SubgraphIndex())
@@ -62,11 +62,11 @@ def float_readers(content: bytes) -> dict[str, str]:
             tensor = graph.Tensors(each.TensorIndex())
             if tensor.Type() == schema.TensorType.FLOAT32:
                 names[tensor.Name().decode()] = each.Name().decode()
-    found = {}
+    readers = {}
     for operator in operators(content):
         if operator.name != "QUANTIZE":
-            found |= {names[tensor]: operator.name for tensor in operator.inputs if tensor in names}
-    return found
+            readers |= {names[tensor]: operator.name for tensor in operator.inputs if tensor in names}
+    return readers
 
 
 def output_tensors(content: bytes) -> dict[str, str]:
@@ -81,7 +81,7 @@ def output_tensors(content: bytes) -> dict[str, str]:
 
 
 def count_operations(path: Path) -> dict[str, int]:
-    """Counts the operations of a file by name."""
+    """Returns the count of each operation of a file."""
     return dict(sorted(Counter(each.name for each in operators(path.read_bytes())).items()))
 
 
@@ -92,17 +92,17 @@ def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, 
     entry = next((entries[key] for key in (SIGNATURE.encode(), b"serving_default") if key in entries), None)
     graph = model.Subgraphs(entry.SubgraphIndex() if entry else 0)
     return (
-        _ends(graph, graph.InputsAsNumpy(), entry and map(entry.Inputs, range(entry.InputsLength()))),
-        _ends(graph, graph.OutputsAsNumpy(), entry and map(entry.Outputs, range(entry.OutputsLength()))),
+        _file_tensors(graph, graph.InputsAsNumpy(), entry and map(entry.Inputs, range(entry.InputsLength()))),
+        _file_tensors(graph, graph.OutputsAsNumpy(), entry and map(entry.Outputs, range(entry.OutputsLength()))),
     )
 
 
-def _ends(graph: schema.SubGraph, tensors: np.ndarray, entries: Iterator | None) -> tuple[FileTensor, ...]:
+def _file_tensors(graph: schema.SubGraph, tensors: np.ndarray, entries: Iterator | None) -> tuple[FileTensor, ...]:
     names = {each.TensorIndex(): each.Name().decode() for each in entries or ()}
-    return tuple(_end(place, graph.Tensors(index), names.get(index)) for place, index in enumerate(tensors))
+    return tuple(_file_tensor(place, graph.Tensors(index), names.get(index)) for place, index in enumerate(tensors))
 
 
-def _end(place: int, tensor: schema.Tensor, name: str | None) -> FileTensor:
+def _file_tensor(place: int, tensor: schema.Tensor, name: str | None) -> FileTensor:
     sizes = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else tensor.ShapeAsNumpy()
     shape = tuple(None if size < 0 else int(size) for size in sizes) if tensor.ShapeLength() else ()
     grid = tensor.Quantization()
@@ -113,10 +113,10 @@ def _end(place: int, tensor: schema.Tensor, name: str | None) -> FileTensor:
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns what `metadata=` stored in a TFLite file, such as labels and preprocessing, and its inputs and outputs.
+    """Returns the values that `metadata=` stored in a TFLite file, such as labels, and its inputs and outputs.
 
-    What was stored stands as JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files
-    reach too. `inputs` and `outputs` are read off the file itself, unless something of that name was stored: a dict
+    The values are JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files can read too.
+    `inputs` and `outputs` are read from the file itself, unless a value of that name was stored: a dict
     for each, in the file's order, of index, name, shape (None for a free size), dtype, scale and zero_point.
 
     Args:
@@ -126,7 +126,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         The stored values by name, `inputs` and `outputs`.
 
     Raises:
-        ArgumentError: there is no such file, or it is no TFLite file.
+        ArgumentError: there is no such file, or it is not a TFLite file.
 
     Example:
         >>> report = export_tflite(model, "model.tflite", metadata={"labels": ["cat", "dog", "cow", "hen"]})
@@ -144,12 +144,14 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
         if entry.Name() == METADATA.encode():
             stored = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    inputs, outputs = ([{**vars(each), "shape": list(each.shape)} for each in end] for end in file_tensors(path))
+    inputs, outputs = (
+        [{**vars(each), "shape": list(each.shape)} for each in tensors] for tensors in file_tensors(path)
+    )
     return {"inputs": inputs, "outputs": outputs, **stored}
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> None:
-    """Refuses what cannot be stored as JSON, and labels that are no list of texts."""
+    """Refuses metadata that cannot be stored as JSON, and labels that are not a list of texts."""
     if metadata is None:
         return
     if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
@@ -160,7 +162,7 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> None:
     try:
         json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError) as error:
-        checks.refuse("metadata must hold what JSON can", metadata, f"{error}.")
+        checks.refuse("metadata must hold values that JSON can hold", metadata, f"{error}.")
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, Any] | None) -> bytes:
@@ -182,7 +184,7 @@ def packed(model: schema.ModelT) -> bytes:
 
 
 class _Aligned(flatbuffers.Builder):
-    """Puts byte vectors at multiples of 16, as the schema wants of weights and the generated code forgets."""
+    """Builder that puts byte vectors at multiples of 16, as the schema demands for weights."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)

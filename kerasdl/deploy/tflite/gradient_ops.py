@@ -14,7 +14,7 @@ import tensorflow as tf
 from kerasdl.core.errors import ExportError
 
 _OWN: dict[str, str] = {}
-# What the converter was seen to turn into built-in operations.
+# Gradient operations that the converter turns into built-in operations.
 CONVERTED = (
     *("TanhGrad", "SigmoidGrad", "SoftplusGrad", "RsqrtGrad", "SqrtGrad", "ReciprocalGrad", "BiasAddGrad"),
     "Conv2DBackpropInput",
@@ -23,9 +23,9 @@ CONVERTED = (
 
 @contextmanager
 def convertible_gradients(graph: tf.Graph) -> Iterator[None]:
-    """Gives the operations that are made in `graph` inside the block gradients that TFLite can hold.
+    """Context manager in which new operations of a graph get gradients that TFLite can hold.
 
-    They count for `tf.gradients` alone; a GradientTape does not look at them.
+    `tf.gradients` uses them; a GradientTape does not.
     """
     with graph.gradient_override_map(_OWN):
         yield
@@ -46,7 +46,7 @@ def refuse_foreign_gradients(graph: tf.Graph) -> None:
 
 
 def _gradient(operation: str) -> Callable:
-    """Registers a function as the gradient of an operation under a name of ours."""
+    """Returns a decorator that registers a function as the gradient of an operation, under its own name."""
     _OWN[operation] = f"Kerasdl{operation}"
     return tf.RegisterGradient(_OWN[operation])
 
@@ -73,7 +73,7 @@ def _elu(op: tf.Operation, grad: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Where the kernel of a convolution or a pooling stands on its input (B, H, W, C)."""
+    """Positions of the kernel of a convolution or pooling on its input (B, H, W, C)."""
 
     shape: tuple[int, ...]
     """The input's shape."""
@@ -96,12 +96,12 @@ class _Windows:
         return zip(self.steps, self.strides, self.size, self.dilations, strict=True)
 
     def places(self) -> list[tuple[int, int]]:
-        """Row and column of the first element that each place in the kernel meets."""
+        """Returns row and column of the first element that each place in the kernel covers."""
         rows, columns = self.size
         return [(i * self.dilations[0], j * self.dilations[1]) for i in range(rows) for j in range(columns)]
 
     def take(self, x: tf.Tensor, fill: float = 0.0) -> list[tf.Tensor]:
-        """Returns what each place in the kernel meets: tensors (B, H', W', C)."""
+        """Returns the input elements that each place in the kernel covers: tensors (B, H', W', C)."""
         x = tf.pad(x, [(0, 0), *self._padding(), (0, 0)], constant_values=fill)
         (rows, columns), (down, right) = self.steps, self.strides
         return [
@@ -173,8 +173,8 @@ def _depthwise(op: tf.Operation, grad: tf.Tensor) -> list[tf.Tensor]:
     windows = _windows(op, (rows, columns), tuple(op.get_attr("dilations")[1:3]))
     flat = tf.reshape(grad, (-1, width, copies))
     taps = tf.unstack(tf.reshape(kernel, (rows * columns, width, copies)))
-    met = [tf.reshape(window, (-1, width, 1)) for window in windows.take(x)]
-    of_kernel = tf.reshape(tf.stack([tf.reduce_sum(window * flat, axis=0) for window in met]), kernel.shape)
+    covered = [tf.reshape(window, (-1, width, 1)) for window in windows.take(x)]
+    of_kernel = tf.reshape(tf.stack([tf.reduce_sum(window * flat, axis=0) for window in covered]), kernel.shape)
     shape = (*grad.shape[:3], width)
     return [windows.put([tf.reshape(tf.reduce_sum(flat * tap, axis=-1), shape) for tap in taps]), of_kernel]
 
@@ -203,8 +203,8 @@ def _average_pool(op: tf.Operation, grad: tf.Tensor) -> tf.Tensor:
 
 @_gradient("StridedSlice")
 def _slice(op: tf.Operation, grad: tf.Tensor) -> list[tf.Tensor | None]:
-    x, *ends = op.inputs
-    begin, end, strides = map(tf.get_static_value, ends)
+    x, *bounds = op.inputs
+    begin, end, strides = map(tf.get_static_value, bounds)
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis", "ellipsis", "new_axis")}
     known = x.shape.is_fully_defined() and begin is not None and end is not None and strides is not None
     if not known or masks["ellipsis"] or masks["new_axis"] or np.any(strides != 1):

@@ -1,4 +1,4 @@
-"""What computes in place of Keras while a model is traced for a file: the same values in operations that convert."""
+"""Patches of Keras layers and functions for TFLite: the same values in operations that the converter takes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,60 +8,60 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops
-from keras.src import backend  # the functions behind keras.ops, to which there is no public door
+from keras.src import backend  # the functions behind keras.ops, which have no public names
 
 from kerasdl.core.keras_graph import all_layers
 
 from ..formulas.layer_patches import for_export
-from ..formulas.patching import functions, replaced
+from ..formulas.patching import replaced_attributes, replaced_functions
 from ..formulas.stable_ops import tflite_formulas
-from .op_patches import formulas
-from .unrolled_rnn import steps_of
+from .op_patches import tflite_functions
+from .unrolled_rnn import unrolled_loop
 
 CALIBRATED = ("int8", "int16x8")
-# A masked score in int16, whose grid would lose all others under Keras's -1e9: exp(-100) is no share either.
+# A masked score in int16: on a grid down to Keras's -1e9 all other scores would be equal; exp(-100) is small enough.
 MASKED_SCORE = -100.0
 
 
 @contextmanager
 def for_tflite(model: keras.Model, *, quantize: str | None, unrolled: dict[str, int]) -> Iterator[None]:
-    """Lets what the converter cannot take, or takes wrong, compute otherwise inside the block.
+    """Context manager in which operations that the converter cannot take, or takes wrong, compute in another form.
 
     Args:
-        model: the model; its layers' own methods are brought back.
-        quantize: the kind of numbers in the file.
-        unrolled: filled with the recurrent layers that run as a row of steps, and how many steps each has.
+        model: the model; its layers get their own methods back after the block.
+        quantize: the kind of numbers in the file, as in `export_tflite`.
+        unrolled: filled with the number of steps of each recurrent layer that is unrolled, by name.
     """
     with ExitStack() as stack:
 
-        def put(layer: keras.Layer, method: str, function: Callable) -> None:
-            stack.enter_context(replaced(layer, **{method: function}))
+        def patch(layer: keras.Layer, method: str, function: Callable) -> None:
+            stack.enter_context(replaced_attributes(layer, **{method: function}))
 
         for layer in all_layers(model):
             if isinstance(layer, keras.layers.RNN) and quantize in CALIBRATED:
-                put(layer, "inner_loop", steps_of(layer, unrolled))
+                patch(layer, "inner_loop", unrolled_loop(layer, unrolled))
             if isinstance(layer, keras.layers.LayerNormalization) and quantize == "int16x8":
-                put(layer, "call", _normalized(layer))
+                patch(layer, "call", _normalized(layer))
             if isinstance(layer, keras.layers.PReLU):
-                put(layer, "call", _prelu(layer))
+                patch(layer, "call", _prelu(layer))
             if isinstance(layer, keras.layers.Embedding) and quantize == "int16x8":
-                put(layer, "call", _looked_up(layer))
+                patch(layer, "call", _looked_up(layer))
             if isinstance(layer, keras.layers.Softmax) and quantize == "int16x8":
-                put(layer, "call", _masked_softmax(layer))
+                patch(layer, "call", _masked_softmax(layer))
         stack.enter_context(for_export(model, integers=quantize in CALIBRATED))
-        stack.enter_context(formulas())
+        stack.enter_context(tflite_functions())
         stack.enter_context(tflite_formulas(integers=quantize in CALIBRATED))
         masked = partial(_masked_scores, low=MASKED_SCORE if quantize == "int16x8" else None)
-        stack.enter_context(functions(backend.nn, _apply_masks=masked))
+        stack.enter_context(replaced_functions(backend.nn, _apply_masks=masked))
         signbit = partial(_signbit, exact=quantize not in CALIBRATED)
-        stack.enter_context(functions(backend.numpy, roll=_roll, signbit=signbit))
+        stack.enter_context(replaced_functions(backend.numpy, roll=_roll, signbit=signbit))
         if quantize == "int16x8":
-            stack.enter_context(functions(backend.numpy, not_equal=_not_equal))
+            stack.enter_context(replaced_functions(backend.numpy, not_equal=_not_equal))
         yield
 
 
 def _masked_scores(usual: Callable, scores: Any, mask: Any, is_causal: bool, *, low: float | None) -> Any:
-    """Compares positions for a causal mask: TensorFlow's triangle does not convert where time is free."""
+    """Masked scores whose causal mask compares positions: TensorFlow's triangle does not convert where time is free."""
     if is_causal:
         queries, keys = ops.arange(ops.shape(scores)[-2]), ops.arange(ops.shape(scores)[-1])
         causal = ops.greater_equal(ops.reshape(queries, (1, 1, -1, 1)), ops.reshape(keys, (1, 1, 1, -1)))
@@ -72,7 +72,7 @@ def _masked_scores(usual: Callable, scores: Any, mask: Any, is_causal: bool, *, 
 
 
 def _roll(usual: Callable, x: Any, shift: Any, axis: Any = None) -> Any:
-    """Joins two slices for each axis: TFLite has no roll, and the converter writes one of fixed sizes alone."""
+    """Roll as two joined slices for each axis: the converter handles TensorFlow's roll for fixed sizes only."""
     if axis is None:
         return usual(x, shift, axis)
     axes, shifts = ([axis], [shift]) if isinstance(axis, int) else (axis, shift)
@@ -87,9 +87,9 @@ def _roll(usual: Callable, x: Any, shift: Any, axis: Any = None) -> Any:
 
 
 def _signbit(usual: Callable, x: Any, *, exact: bool) -> Any:
-    """Compares: TFLite has no bits of a float, which keras.ops.argmax asks for to order -0.0 before 0.0.
+    """Sign bit by comparison: TFLite cannot read the bits of a float, by which keras.ops.argmax orders -0.0 before 0.0.
 
-    An integer has one zero, and no range for the infinities of 1 / x.
+    Integers have one zero, and no range for the infinities of 1 / x.
     """
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating:
@@ -98,13 +98,13 @@ def _signbit(usual: Callable, x: Any, *, exact: bool) -> Any:
 
 
 def _not_equal(usual: Callable, one: Any, other: Any) -> Any:
-    """Subtracts ids: NOT_EQUAL on integers stops the int16 quantiser."""
+    """Inequality of ids by subtraction: NOT_EQUAL on integers stops the int16 quantiser."""
     one = tf.convert_to_tensor(one)
     return tf.cast(one - tf.cast(other, one.dtype), "bool") if one.dtype.is_integer else usual(one, other)
 
 
 def _normalized(layer: keras.layers.LayerNormalization) -> Callable:
-    """Multiplies differences with themselves: SQUARED_DIFFERENCE has no int16 kernel."""
+    """Returns a layer normalisation by products of differences: SQUARED_DIFFERENCE has no int16 kernel."""
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
 
     def call(inputs: Any) -> Any:
@@ -121,7 +121,7 @@ def _normalized(layer: keras.layers.LayerNormalization) -> Callable:
 
 
 def _prelu(layer: keras.layers.PReLU) -> Callable:
-    """Keeps Keras's form from becoming PRELU where that has too many dimensions: it takes four."""
+    """Returns a PReLU in single operations where the input has more than the four dimensions that PRELU takes."""
     usual = layer.call
 
     def call(inputs: Any) -> Any:
@@ -131,7 +131,7 @@ def _prelu(layer: keras.layers.PReLU) -> Callable:
 
 
 def _looked_up(layer: keras.layers.Embedding) -> Callable:
-    """Looks ids up without Keras's care for negative ones: LESS on integers stops the int16 quantiser."""
+    """Returns an embedding look-up without a test for negative ids: LESS on integers stops the int16 quantiser."""
     return lambda ids: tf.gather(layer.embeddings.value, ids)
 
 

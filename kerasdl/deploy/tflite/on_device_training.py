@@ -1,4 +1,4 @@
-"""TFLite files that learn on the phone: signatures to serve, train, save and restore, of built-in operations alone."""
+"""On-device training: TFLite files with signatures to serve, train, save and restore, of built-in operations only."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from kerasdl.losses import SmoothedCrossEntropy
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, graph_name, silenced
-from ..formulas.patching import functions
+from ..formulas.patching import replaced_functions
 from ..samples.model_inputs import NamedInput, random_arrays, structure
 from ..samples.sampling import samples_of
 from . import flatbuffer, runtime
@@ -42,10 +42,10 @@ def export_trainable_tflite(
     tolerance: float = 1e-4,
     metadata: Mapping[str, Any] | None = None,
 ) -> ExportReport:
-    """Writes a float32 TFLite file that infers and learns, and checks both against Keras.
+    """Writes a float32 TFLite file for inference and training on the device, and compares both with Keras.
 
     Its signatures: `serve` infers one example; `train` takes the inputs and `target`, `batch_size` of each, makes one
-    step of plain gradient descent and gives `loss`; `save` gives the trained weights by name; `restore` takes them.
+    step of plain gradient descent and returns `loss`; `save` returns the trained weights by name; `restore` takes them.
     Layers compute as in inference while they train: batch norms keep their statistics, dropout is off. Weights of
     frozen layers (`trainable = False`) stay. A new interpreter starts from the weights of the model.
 
@@ -59,7 +59,7 @@ def export_trainable_tflite(
         batch_size: how many examples `train` takes, 1 or more.
         samples: real inputs to compare `serve` on, besides random ones.
         tolerance: bound on max|file - model| over max(1, max|model|), of outputs, losses and trained weights.
-        metadata: what to store in the file, as in export_tflite.
+        metadata: values to store in the file, as in export_tflite.
 
     Returns:
         The report of the export.
@@ -139,7 +139,7 @@ class _Step:
         return arrays | {TARGET: target.astype(self.target.dtype.as_numpy_dtype)}
 
     def in_keras(self, arrays: dict[str, np.ndarray]) -> tuple[list[float], list[np.ndarray]]:
-        """Returns losses and weights of a few steps by Keras itself; the model keeps its own weights."""
+        """Returns the losses and weights of a few steps in Keras; the model gets its own weights back."""
         before = [variable.numpy() for variable in self.variables]
         *inputs, target = (tf.constant(array) for array in arrays.values())
         losses = []
@@ -164,7 +164,9 @@ def _write(program: Program, path: Path, step: _Step, metadata: Any, tolerance: 
             with silenced():
                 module, signatures = _module(program, step)
                 refuse_foreign_gradients(signatures["train"].graph)
-                options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # ours are in the graph
+                options = tf.saved_model.SaveOptions(
+                    experimental_custom_gradients=False
+                )  # our gradients are in the graph
                 tf.saved_model.save(module, folder, signatures=signatures, options=options)
                 converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
                 converter.experimental_enable_resource_variables = True
@@ -185,14 +187,14 @@ def _write(program: Program, path: Path, step: _Step, metadata: Any, tolerance: 
 
 def _module(program: Program, step: _Step) -> tuple[tf.Module, dict[str, Any]]:
     module = tf.Module()
-    module.kept = [variable.value for variable in program.model.variables]
+    module.all_variables = [variable.value for variable in program.model.variables]
     specs = {
         name: tf.TensorSpec((step.batch_size, *spec.shape[1:]), spec.dtype, name)
         for name, spec in program.specs(step.batch_size).items()
     }
 
     def train(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        with convertible_gradients(tf.compat.v1.get_default_graph()), functions(backend.nn, gelu=_gelu):
+        with convertible_gradients(tf.compat.v1.get_default_graph()), replaced_functions(backend.nn, gelu=_gelu):
             loss = step.value([tensors[each.name] for each in program.inputs], tensors[TARGET])
         gradients = tf.gradients(loss, step.variables)
         for variable, gradient in zip(step.variables, gradients, strict=True):
@@ -221,7 +223,7 @@ def _module(program: Program, step: _Step) -> tuple[tf.Module, dict[str, Any]]:
 
 
 def _gelu(usual: Callable, x: tf.Tensor, approximate: bool = True) -> tf.Tensor:
-    """Computes the error function by Abramowitz and Stegun's 7.1.26, within 1.5e-7: TFLite has none to train with."""
+    """GELU with the error function by Abramowitz and Stegun's 7.1.26, within 1.5e-7: TFLite has no gradient of erf."""
     if approximate:
         return usual(x, True)
     size = tf.abs(x) * np.float32(np.sqrt(0.5))
@@ -232,18 +234,18 @@ def _gelu(usual: Callable, x: tf.Tensor, approximate: bool = True) -> tf.Tensor:
 
 
 def _check(path: Path, program: Program, step: _Step, tolerance: float) -> None:
-    """Raises ExportError unless a few steps of the file, and their undoing, give what Keras gives."""
+    """Raises ExportError unless a few training steps of the file, and its restore, agree with Keras."""
     arrays = step.examples(program.inputs)
     losses, weights = step.in_keras(arrays)
     with silenced():
         interpreter = runtime.opened(path)
         train, save, restore = (interpreter.get_signature_runner(name) for name in ("train", "save", "restore"))
         first = {name: np.array(value) for name, value in save().items()}
-        given = [float(train(**arrays)["loss"]) for _ in range(CHECKED_STEPS)]
+        actual = [float(train(**arrays)["loss"]) for _ in range(CHECKED_STEPS)]
         after = {name: np.array(value) for name, value in save().items()}
         restore(**first)
         again = float(train(**arrays)["loss"])
-    pairs = [("the loss", np.array(losses), np.array(given)), ("the loss after restore", losses[0], again)]
+    pairs = [("the loss", np.array(losses), np.array(actual)), ("the loss after restore", losses[0], again)]
     pairs += [(name, weight, after[name]) for name, weight in zip(step.names, weights, strict=True)]
     for name, expected, value in pairs:
         gap = np.abs(np.asarray(expected) - value).max() / max(1.0, np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""Functions that TFLite has no operation for, in operations that it has; they stand in while a model is traced."""
+"""Patches of TensorFlow and Keras functions for which TFLite has no operation, in operations that it has."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import tensorflow as tf
-from keras.src import backend  # the functions behind keras.ops, to which there is no public door
+from keras.src import backend  # the functions behind keras.ops, which have no public names
 
 from ..formulas.op_formulas import FORMULAS, resample
-from ..formulas.patching import functions
+from ..formulas.patching import replaced_functions
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7.
 ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -19,16 +19,20 @@ KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos3": "lanczos3
 
 
 @contextmanager
-def formulas() -> Iterator[None]:
-    """Puts them in place of the functions of TensorFlow and Keras that models call, inside the block."""
+def tflite_functions() -> Iterator[None]:
+    """Context manager in which models call these functions in place of those of TensorFlow and Keras."""
     with ExitStack() as stack:
-        stack.enter_context(functions(tf.math, erf=_erf, erfinv=_erfinv, cumprod=_cumulative_product, bincount=_counts))
-        stack.enter_context(functions(tf.nn, selu=_selu))
-        stack.enter_context(functions(tf.image, resize=_resize))
-        stack.enter_context(functions(backend.nn, conv=_conv))
+        stack.enter_context(
+            replaced_functions(tf.math, erf=_erf, erfinv=_erfinv, cumprod=_cumulative_product, bincount=_counts)
+        )
+        stack.enter_context(replaced_functions(tf.nn, selu=_selu))
+        stack.enter_context(replaced_functions(tf.image, resize=_resize))
+        stack.enter_context(replaced_functions(backend.nn, conv=_conv))
         transforms = {"fft": "FFT", "fft2": "FFT2D"}
         stack.enter_context(
-            functions(backend.math, irfft=_irfft, **{name: partial(_fft, each) for name, each in transforms.items()})
+            replaced_functions(
+                backend.math, irfft=_irfft, **{name: partial(_fft, each) for name, each in transforms.items()}
+            )
         )
         yield
 
@@ -73,7 +77,7 @@ def _counts(
     axis: int | None = None,
     binary_output: bool = False,
 ) -> tf.Tensor:
-    """Sums one-hot rows where the number of bins is fixed, as keras.layers.CategoryEncoding and Discretization do."""
+    """Bin counts as sums of one-hot rows, for a fixed number of bins, as in CategoryEncoding and Discretization."""
     if not isinstance(minlength, int) or minlength != maxlength or axis != -1:
         return usual(arr, weights, minlength, maxlength, dtype, name, axis, binary_output)
     rows = tf.one_hot(tf.cast(arr, tf.int32), minlength, dtype=dtype if weights is None else weights.dtype)
@@ -91,7 +95,7 @@ def _resize(
     antialias: bool = False,
     name: str | None = None,
 ) -> tf.Tensor:
-    """Multiplies by a matrix of kernel values along the rows and another along the columns."""
+    """Resizing as products with matrices of kernel values, along the rows and along the columns."""
     images = tf.convert_to_tensor(images)
     has_operation = method not in (*KERNELS, "area") or (method == "bilinear" and not antialias)
     if has_operation or preserve_aspect_ratio or images.shape.rank != 4:
@@ -115,7 +119,7 @@ def _conv(
     data_format: str | None = None,
     dilation_rate: Any = 1,
 ) -> tf.Tensor:
-    """Splits a grouped Conv3D by its groups."""
+    """Grouped Conv3D as one convolution for each group."""
     inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
     channels = 1 if backend.standardize_data_format(data_format) == "channels_first" else -1
     groups = (inputs.shape[channels] or kernel.shape[-2]) // kernel.shape[-2]

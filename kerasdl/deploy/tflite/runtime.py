@@ -1,4 +1,4 @@
-"""TFLite files in LiteRT: opened, fed by name, run."""
+"""Runtime of TFLite files: LiteRT, with inputs and outputs by name."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def opened(path: Path, threads: int = 1) -> Interpreter:
-    """Opens a TFLite file in LiteRT."""
+    """Returns a TFLite file opened in LiteRT."""
     return Interpreter(model_path=str(path), num_threads=threads)
 
 
 def serving(interpreter: Interpreter) -> Any:
-    """Returns the runner of the signature that infers; files of other makers call it `serving_default`."""
+    """Returns the runner of the signature for inference, which files of other exporters call `serving_default`."""
     names = list(interpreter.get_signature_list())
     return interpreter.get_signature_runner(
         next((name for name in (SIGNATURE, "serving_default") if name in names), None)
@@ -35,33 +35,33 @@ def input_names(path: Path) -> list[str]:
 def run_file(path: Path, arrays: Arrays, batch: int = 1) -> Arrays:
     """Runs a TFLite file in LiteRT on one thread, example by example; returns its outputs by name.
 
-    Where the file takes or gives integers that stand for real numbers, real numbers are put on its grid and taken off.
+    Where inputs or outputs of the file are quantised, they are converted from and to real numbers.
     """
     with silenced():
         serve = serving(opened(path))
-        takes, gives = serve.get_input_details(), serve.get_output_details()
+        inputs, outputs = serve.get_input_details(), serve.get_output_details()
 
         def run(part: Arrays) -> Arrays:
-            outputs = serve(**{name: _on_grid(array, takes[name]) for name, array in part.items()})
-            return {name: _off_grid(np.array(value), gives[name]) for name, value in outputs.items()}
+            values = serve(**{name: _quantized(array, inputs[name]) for name, array in part.items()})
+            return {name: _dequantized(np.array(value), outputs[name]) for name, value in values.items()}
 
         return in_batches(batch, arrays, run)
 
 
 def quantized_io(path: Path) -> list[str]:
-    """Says of each input and output that holds integers for real numbers, how they stand for them."""
+    """Returns a sentence for each quantised input and output of a file: its dtype, scale and zero point."""
     with silenced():
         serve = serving(opened(path))
-    ends = {**serve.get_input_details(), **serve.get_output_details()}
+    details = {**serve.get_input_details(), **serve.get_output_details()}
     return [
         f"{name!r} holds {np.dtype(detail['dtype']).name}: value = {scale:.6g} * (integer - {zero})"
-        for name, detail in ends.items()
+        for name, detail in details.items()
         for scale, zero in [detail["quantization"]]
         if scale
     ]
 
 
-def _on_grid(array: np.ndarray, detail: dict) -> np.ndarray:
+def _quantized(array: np.ndarray, detail: dict) -> np.ndarray:
     scale, zero = detail["quantization"]
     if not scale or array.dtype == detail["dtype"]:
         return array
@@ -69,6 +69,6 @@ def _on_grid(array: np.ndarray, detail: dict) -> np.ndarray:
     return np.clip(np.round(array / scale) + zero, bounds.min, bounds.max).astype(detail["dtype"])
 
 
-def _off_grid(array: np.ndarray, detail: dict) -> np.ndarray:
+def _dequantized(array: np.ndarray, detail: dict) -> np.ndarray:
     scale, zero = detail["quantization"]
     return ((array.astype("float32") - zero) * np.float32(scale)) if scale else array

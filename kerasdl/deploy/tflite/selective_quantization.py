@@ -1,4 +1,4 @@
-"""Which layers suffer from integers, and which of them to keep in float until the whole is near enough."""
+"""Selective quantization: the error of each layer in int8, and a file that keeps the worst layers in float."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ import tensorflow as tf
 
 from ..export.parity import LayerError
 from ..export.tracing import layer_of, silenced
-from .converter import Calibrated, one_by_one
+from .converter import Calibrated, single_examples
 from .flatbuffer import operators, output_tensors
 
 VERIFIED_EXAMPLES = 16
 
 
 def layer_errors(model: keras.Model, calibrated: Calibrated, arrays: dict[str, np.ndarray]) -> tuple[LayerError, ...]:
-    """Returns what each layer loses by integers of its own, from what its inputs are in the int8 file; worst first.
+    """Returns the error of each layer by its own integers, on its inputs in the int8 file; worst first.
 
     Args:
-        model: the model, whose layers' names stand in the tensors' names.
+        model: the model, whose layers' names are in the tensors' names.
         calibrated: its calibrated form.
         arrays: real inputs by name; the first 16 are run.
     """
@@ -37,14 +37,14 @@ def layer_errors(model: keras.Model, calibrated: Calibrated, arrays: dict[str, n
 def _tensor_errors(calibrated: Calibrated, arrays: dict[str, np.ndarray], makers: Collection[str]) -> dict[str, float]:
     few = {name: array[:VERIFIED_EXAMPLES] for name, array in arrays.items()}
     squares: dict[str, list[Any]] = {}
-    with silenced():  # the operation that compares is in no other interpreter
+    with silenced():  # only this interpreter has the operation NumericVerify
         interpreter = tf.lite.Interpreter(
             model_content=calibrated.quantized(verify=True), experimental_preserve_all_tensors=True
         )
         serve = interpreter.get_signature_runner()
         checks = [each for each in interpreter._get_ops_details() if each["op_name"] == "NumericVerify"]
         names = {each["index"]: each["name"] for each in interpreter.get_tensor_details()}
-        for batch in one_by_one(few):
+        for batch in single_examples(few):
             serve(**batch)
             for each in checks:
                 gap, value = (interpreter.get_tensor(index) for index in (each["outputs"][0], each["inputs"][1]))
@@ -60,14 +60,14 @@ def _tensor_errors(calibrated: Calibrated, arrays: dict[str, np.ndarray], makers
 
 
 def _own_name(name: str, known: Collection[str]) -> str:
-    """Takes off the digits by which a name was made unique."""
+    """Returns a tensor's name without the digits that made it unique."""
     while name not in known and name[-1:].isdigit():
         name = name[:-1]
     return name
 
 
 def _relative(gap: np.ndarray, value: np.ndarray) -> float:
-    """The share of a channel's signal that is lost, root mean square over channels: a loud one hides no faint one."""
+    """Returns the lost share of a channel's signal, root mean square over channels: faint channels count too."""
     alive = value > 0
     return float(np.sqrt(np.minimum(gap[alive] / value[alive], 1.0).mean())) if alive.any() else 0.0
 
@@ -80,25 +80,25 @@ class SelectiveFile:
     layers: tuple[str, ...]
     """The layers in float, worst first."""
     drift: float
-    """How far it is from the model."""
+    """The difference of the file from the model."""
 
 
 def selective_file(
     calibrated: Calibrated, rows: tuple[LayerError, ...], drift: Callable[[bytes], float], bound: float
 ) -> SelectiveFile:
-    """Keeps as few of the worst layers in float as bring the file's drift within a bound.
+    """Returns the int8 file with the fewest of the worst layers in float that brings its drift within a bound.
 
     Args:
         calibrated: the model.
-        rows: what each layer loses, worst first.
-        drift: measures a file.
-        bound: what the drift may be; where it cannot be reached every layer is in float.
+        rows: the error of each layer, worst first.
+        drift: measures the difference of a file from the model.
+        bound: the largest drift; where it cannot be reached, every layer is in float.
     """
     tried: dict[int, SelectiveFile] = {}
 
     def with_float(count: int) -> SelectiveFile:
         if count not in tried:
-            keep = _around(calibrated, {row.tensor for row in rows[:count]})
+            keep = _neighbouring_outputs(calibrated, {row.tensor for row in rows[:count]})
             content = calibrated.quantized(keep)
             tried[count] = SelectiveFile(content, tuple(row.layer for row in rows[:count]), drift(content))
         return tried[count]
@@ -112,8 +112,8 @@ def selective_file(
     return with_float(many)
 
 
-def _around(calibrated: Calibrated, tensors: set[str]) -> set[str]:
-    """Returns the outputs of the operations that make the tensors or read them: only then do they stay in float."""
+def _neighbouring_outputs(calibrated: Calibrated, tensors: set[str]) -> set[str]:
+    """Returns the outputs of the operations that make or read some tensors, which stay in float only together."""
     return {
         name
         for each in operators(calibrated.content)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from kerasdl.deploy.tflite.op_patches import formulas
+from kerasdl.deploy.tflite.op_patches import tflite_functions
 
 
 def normal(*shape, seed=0):
@@ -51,7 +51,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_formulas_give_what_tensorflow_gives(name):
     expected = CASES[name]()
-    with formulas():
+    with tflite_functions():
         given = CASES[name]()
     for one, other in zip(tf.nest.flatten(expected), tf.nest.flatten(given), strict=True):
         assert one.dtype == other.dtype
@@ -60,7 +60,7 @@ def test_formulas_give_what_tensorflow_gives(name):
 
 def test_functions_are_put_back():
     before = tf.math.erf, tf.image.resize, keras.src.backend.math.fft
-    with pytest.raises(ZeroDivisionError), formulas():
+    with pytest.raises(ZeroDivisionError), tflite_functions():
         assert tf.math.erf is not before[0]
         raise ZeroDivisionError
     assert (tf.math.erf, tf.image.resize, keras.src.backend.math.fft) == before
