@@ -1,6 +1,6 @@
-"""EXIF orientation of JPEG and PNG files in TensorFlow operations: read from the content, and pixels turned by it.
+"""EXIF orientation of JPEG and PNG files in TensorFlow operations: read from the content, and pixels upright by it.
 
-Read are the segment APP1 of a JPEG and the chunk eXIf of a PNG; an orientation that stands in XMP alone is not.
+The segment APP1 of a JPEG and the chunk eXIf of a PNG are read; an orientation given only in XMP is not.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ def orientation_of(content: tf.Tensor) -> tf.Tensor:
     return tf.cond(start > 0, lambda: _in_tiff(data, start), lambda: tf.constant(1))
 
 
-def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Returns pixels (H, W, C) upright."""
 
     def within(*values: int) -> tf.Tensor:
@@ -29,7 +29,7 @@ def turned(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _in_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Returns where the TIFF header stands in the segments before the picture; 0 where there is none."""
+    """Returns the position of the TIFF header in the segments before the picture; 0 where there is none."""
 
     def going_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         marker = _number(data, at + 1, 1)
@@ -46,7 +46,7 @@ def _in_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _in_png(data: tf.Tensor) -> tf.Tensor:
-    """Returns where the TIFF header stands among the chunks; 0 where there is none."""
+    """Returns the position of the TIFF header among the chunks; 0 where there is none."""
 
     def going_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
         return tf.equal(start, 0) & (at + 12 <= tf.size(data))
@@ -76,5 +76,5 @@ def _number(data: tf.Tensor, at: tf.Tensor | int, size: int, is_little: tf.Tenso
     order = tf.where(is_little, size - 1 - order, order)
     places = tf.expand_dims(at, -1) + order
     inside = (places >= 0) & (places < tf.size(data))
-    found = tf.where(inside, tf.cast(tf.gather(data, tf.where(inside, places, 0)), tf.int32), 0)
-    return tf.reduce_sum(tf.bitwise.left_shift(found, 8 * tf.range(size)[::-1]), axis=-1)
+    values = tf.where(inside, tf.cast(tf.gather(data, tf.where(inside, places, 0)), tf.int32), 0)
+    return tf.reduce_sum(tf.bitwise.left_shift(values, 8 * tf.range(size)[::-1]), axis=-1)

@@ -1,8 +1,8 @@
-"""Inputs and outputs of an exported file as it has them itself, and code that feeds it by name."""
+"""Inputs and outputs of an exported file, and code examples that feed it by name."""
 
 from dataclasses import dataclass
 
-KOTLIN = {  # how Kotlin makes a row of a dtype
+KOTLIN = {  # Kotlin's array class by dtype
     "float32": "FloatArray",
     "int32": "IntArray",
     "int64": "LongArray",
@@ -18,27 +18,27 @@ class FileTensor:
     """One input or output of a written file."""
 
     index: int
-    """Its place among the inputs or outputs; TFLite orders them by the alphabet, not as the model does."""
+    """Its position among the inputs or outputs; TFLite orders them by name, not as the model does."""
     name: str
-    """The name by which the file's signature knows it."""
+    """The name in the file's signature."""
     shape: tuple[int | None, ...]
     """Its shape with the batch first, None where a size is free."""
     dtype: str
     """The dtype of its values, such as "float32"."""
     scale: float | None = None
-    """Where integers stand for real numbers: value = scale * (integer - zero_point)."""
+    """The scale of quantised values: value = scale * (integer - zero_point)."""
     zero_point: int | None = None
-    """The integer that stands for 0."""
+    """The integer of the real number 0."""
 
 
 def usage(name: str, form: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...]) -> list[str]:
     """Returns lines of Markdown: tables of inputs and outputs, and code that feeds the file by name.
 
     Args:
-        name: the name of the file or folder, which the code opens in the folder where it runs.
+        name: the name of the file or folder, which the code opens in its working folder.
         form: its format, such as "tflite int8" or "onnx".
-        inputs: what it takes.
-        outputs: what it gives.
+        inputs: the inputs of the file.
+        outputs: the outputs of the file.
     """
     open_and_run = {"tflite": _litert, "onnx": _onnxruntime}.get(form.split()[0], _tensorflow)
     python = ["import numpy as np", *open_and_run(name, inputs)]

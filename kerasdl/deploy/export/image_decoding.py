@@ -1,4 +1,4 @@
-"""`kerasdl.data.prepare_images` in TensorFlow operations, so that a served graph takes files: equal to the last bit."""
+"""Image decoding in TensorFlow operations for served graphs: `kerasdl.data.prepare_images`, equal to the last bit."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from kerasdl.core import checks
 from kerasdl.data.image_files import PNG_BITS, PNG_START, check_levels
 from kerasdl.data.images import check_image_shape, check_scale, scale_pixels
 
-from .exif_turning import orientation_of, turned
+from .exif_turning import orientation_of, upright
 
 # Pillow resizes eight-bit images with weights in units of 2 ** -22, across the columns first, and rounds in between.
 UNIT = float(1 << 22)
@@ -20,12 +20,11 @@ LUMA = np.array([19595, 38470, 7471])  # ITU-R 601 in units of 2 ** -16
 def image_reader(settings: Mapping[str, Any]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from files (B,), a tensor of strings, to images (B, H, W, C).
 
-    PNG and JPEG of any size, grey or colour; alpha is dropped. A photo is turned upright as its EXIF tag says.
+    PNG and JPEG of any size, grey or colour; alpha is dropped. A photo is turned upright by its EXIF tag.
 
     Args:
-        settings: `image_shape` (H, W, 1 or 3), `scale` (what 0 and 255 become) and, where it is there, `levels` (what
-            is white in a PNG of 16 bits; values above it become white too), as `prepare_images` takes them and bundles
-            keep them.
+        settings: `image_shape` (H, W, 1 or 3), `scale` (what 0 and 255 become) and, optionally, `levels` (the
+            value of white in a PNG of 16 bits; values above it become white too), as in `prepare_images`.
 
     Raises:
         ArgumentError: a setting is missing or breaks its rule.
@@ -39,7 +38,7 @@ def image_reader(settings: Mapping[str, Any]) -> Callable[[tf.Tensor], tf.Tensor
     levels = check_levels(settings.get("levels"))
 
     def read(content: tf.Tensor) -> tf.Tensor:
-        pixels = turned(_decoded(content, levels), orientation_of(content))
+        pixels = upright(_decoded(content, levels), orientation_of(content))
         if channels == 1:
             grey = tf.reduce_sum(tf.cast(pixels, tf.int32) * LUMA, axis=-1, keepdims=True)
             pixels = tf.cast((grey + (1 << 15)) // (1 << 16), tf.uint8)
@@ -72,7 +71,7 @@ def _decoded(content: tf.Tensor, levels: int | None) -> tf.Tensor:
 
 
 def _resize_rows(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """Brings pixels (rows, columns, channels) to `size` rows: bilinear, over a whole block where it shrinks."""
+    """Returns pixels (rows, columns, channels) resized to `size` rows: bilinear, over whole blocks where it shrinks."""
     rows, columns, channels = tf.unstack(tf.shape(pixels))
     scale = tf.cast(rows, tf.float64) / size
     support = tf.maximum(scale, 1)

@@ -1,4 +1,4 @@
-"""A Keras model as a TensorFlow function of named tensors, traced for inference."""
+"""Tracing of a Keras model for inference, as a TensorFlow function of named tensors."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ from ..samples.model_inputs import FREE_SIZE, NamedInput, structure
 
 @dataclass(frozen=True)
 class Program:
-    """What a file computes: a model with `training=False`, its inputs and outputs named."""
+    """Program of a file: a model with `training=False`, its inputs and outputs named."""
 
     model: keras.Model
     """The model."""
@@ -54,7 +54,7 @@ class Program:
         }
 
     def run(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns what the model itself computes, in float32 on the CPU (a GPU rounds products more coarsely)."""
+        """Returns the outputs of the model itself, in float32 on the CPU (a GPU rounds products more coarsely)."""
         _start_from_zero(self.model)
         with tf.device("/cpu:0"):
             return in_batches(self.batch, arrays, self._run_batch)
@@ -83,21 +83,21 @@ def program_of(model: keras.Model, inputs: tuple[NamedInput, ...]) -> Program:
         outputs = model(keras.tree.pack_sequence_as(structure(model), zeros), training=False)
         layers = [f"output_{index}" for index, _ in enumerate(keras.tree.flatten(outputs))]
     paths = [path for path, _ in keras.tree.flatten_with_path(outputs)]
-    taken = {each.name for each in inputs}  # ONNX has one name space for inputs and outputs
+    used_names = {each.name for each in inputs}  # ONNX has one name space for inputs and outputs
     names: list[str] = []
     for path, layer in zip(paths, layers, strict=True):
         name = re.sub(r"\W", "_", "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else layer)
-        free = (name, *(f"{name}_{copy}" for copy in range(1, len(paths) + len(taken) + 1)))
-        names.append(next(candidate for candidate in free if candidate not in {*taken, *names}))
+        free = (name, *(f"{name}_{copy}" for copy in range(1, len(paths) + len(used_names) + 1)))
+        names.append(next(candidate for candidate in free if candidate not in {*used_names, *names}))
     return Program(model, inputs, tuple(names))
 
 
 @contextmanager
 def for_inference(model: keras.Model) -> Iterator[list[str]]:
-    """Lets a model compute in float32 and without cuDNN kernels, as files do, inside the block; yields notes on it.
+    """Context manager in which a model computes as files do, in float32 and without cuDNN kernels; yields notes on it.
 
-    The layers' own settings are changed and brought back: a copy would double the memory, and a subclassed model has
-    no sure way to make one. Stateful layers start from zero, as they do in a file, and get their states back too.
+    The layers' own settings are changed and restored: a copy would double the memory, and a subclassed model cannot be
+    copied reliably. Stateful layers start from zero, as they do in a file, and get their states back too.
 
     Args:
         model: the model; its weights stay as they are.
@@ -125,40 +125,42 @@ def for_inference(model: keras.Model) -> Iterator[list[str]]:
 
 @contextmanager
 def graph_names(model: keras.Model) -> Iterator[list[str]]:
-    """Gives layers and variables other names inside the block where TensorFlow's graphs cannot hold theirs.
+    """Context manager in which layers and variables have names that TensorFlow's graphs can hold; yields notes on them.
 
-    A name there has letters of ASCII, digits and `_.>-` alone, and begins with a letter or a digit.
+    Such a name has only ASCII letters, digits and `_.>-`, and begins with a letter or a digit.
 
     Args:
-        model: the model; yields a note on each layer that got another name.
+        model: the model, whose layers get their own names back after the block.
     """
     layers = [model, *all_layers(model)]
-    taken, notes = {layer.name for layer in layers}, []
+    used_names, notes = {layer.name for layer in layers}, []
     with ExitStack() as stack:
         for layer in layers:
-            plain = graph_name(layer.name)
-            if plain == layer.name:
+            new_name = graph_name(layer.name)
+            if new_name == layer.name:
                 continue
-            while plain in taken:
-                plain += "_"
-            taken.add(plain)
-            notes.append(f"{layer.name!r} is called {plain!r} in the file, whose names are of ASCII letters and digits")
+            while new_name in used_names:
+                new_name += "_"
+            used_names.add(new_name)
+            notes.append(
+                f"{layer.name!r} is called {new_name!r} in the file, whose names are of ASCII letters and digits"
+            )
             stack.callback(setattr, layer, "name", layer.name)
-            layer.name = plain
+            layer.name = new_name
         for weight in model.variables:
             variable = weight._value  # `value` may be a cast of it
             name = getattr(variable, "_handle_name", "")  # by which a SavedModel calls it
-            plain = "/".join(map(graph_name, name.removesuffix(":0").split("/"))) + ":0"
-            if name and plain != name:
+            new_name = "/".join(map(graph_name, name.removesuffix(":0").split("/"))) + ":0"
+            if name and new_name != name:
                 stack.callback(setattr, variable, "_handle_name", name)
-                variable._handle_name = plain
+                variable._handle_name = new_name
         yield notes
 
 
 def graph_name(name: str) -> str:
-    """Returns a name that TensorFlow's graphs and signatures can hold; those that they can hold stay as they are."""
-    plain = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
-    return plain if re.match(r"[A-Za-z0-9]", plain) else f"layer{plain}"
+    """Returns a name that TensorFlow's graphs and signatures can hold; a valid name stays as it is."""
+    valid = re.sub(r"[^A-Za-z0-9_.>-]", "_", name)
+    return valid if re.match(r"[A-Za-z0-9]", valid) else f"layer{valid}"
 
 
 def stateful_layers(model: keras.Model) -> list[keras.layers.RNN]:
@@ -171,13 +173,13 @@ def _start_from_zero(model: keras.Model) -> None:
         state.assign(keras.ops.zeros_like(state))
 
 
-# Tracing for a file puts other things in the place of layers' settings and of Keras's functions, for the whole process.
+# Held while a model is traced: tracing changes settings of layers and functions of Keras for the whole process.
 TRACING_LOCK = threading.RLock()
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keeps the warnings, logs and native noise of converters and runtimes from the user inside the block."""
+    """Context manager that silences warnings, logs and native output of converters and runtimes."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
     levels = [logger.level for logger in loggers]
     failure = None
@@ -187,7 +189,7 @@ def silenced() -> Iterator[None]:
             logger.setLevel(logging.CRITICAL)
         try:
             yield
-        except Exception as error:  # raised below, past quiet_stderr, which would show the noise of a failure
+        except Exception as error:  # raised after quiet_stderr, which would print the output of a failed block
             failure = error
         finally:
             for logger, level in zip(loggers, levels, strict=True):
@@ -197,9 +199,9 @@ def silenced() -> Iterator[None]:
 
 
 def layer_of(model: keras.Model, node: str) -> str | None:
-    """Returns the layer in whose name scope a graph node or tensor stands, the innermost one that the model lists."""
+    """Returns the innermost layer of a model in whose name scope a graph node or tensor is, or None."""
     parts = node.partition(";")[0].split("/")  # TFLite joins the names of fused nodes by semicolons
-    if parts[0] != model.name:  # then TensorFlow made each scope unique by a number behind it
+    if parts[0] != model.name:  # then TensorFlow made each scope unique by a number at its end
         parts = [re.sub(r"_\d+$", "", part) for part in parts]
     names = set(_listed(model))
     return next((part for part in reversed(parts) if part in names), None)

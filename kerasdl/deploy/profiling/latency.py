@@ -1,4 +1,4 @@
-"""How long one example takes through written files and models, how much memory and space: side by side."""
+"""Latency, memory and size of exported files and models, measured side by side."""
 
 import json
 import os
@@ -38,17 +38,17 @@ class Latency:
     p95_ms: float
     """95 of 100 runs took less."""
     runs: int
-    """How many runs were timed, after a few that were not."""
+    """The number of timed runs, after a few for warming up."""
     threads: int
-    """How many threads the runtime had."""
+    """The number of threads of the runtime."""
 
 
 @dataclass(frozen=True)
 class ComparedFile:
-    """What one file, or a model, was measured to take."""
+    """Latency, memory and size of one file or model."""
 
     name: str
-    """What it is called in the comparison."""
+    """Its name in the comparison."""
     kind: str
     """"tflite", "onnx", "SavedModel", or "Keras graph" for a model."""
     bytes: int
@@ -60,21 +60,21 @@ class ComparedFile:
     p95_ms: float
     """95 of 100 runs took less."""
     memory_bytes: int
-    """The most memory that its process held beyond what the runtime took before the file was opened."""
+    """The peak memory of its process beyond that of the runtime before the file was opened."""
     ratio: float
     """Median over that of the first."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Files and models measured side by side, in turns, so that what disturbs one disturbs all."""
+    """Files and models measured side by side, in turns, so that disturbances of the machine reach all of them."""
 
     rows: tuple[ComparedFile, ...]
-    """One for each, in the order in which they were given."""
+    """One row for each file or model, in their order."""
     runs: int
-    """How many runs of each were timed."""
+    """The number of timed runs of each."""
     threads: int
-    """How many threads each had."""
+    """The number of threads of each."""
 
     def table(self) -> str:
         """Returns the rows as a table for people."""
@@ -119,16 +119,15 @@ class Comparison:
 def compare(sources: Mapping[str, Source] | Sequence[Source], *, runs: int = 50, threads: int = 1) -> Comparison:
     """Measures latency, memory and size of exported files and models side by side.
 
-    Each is opened in a fresh process, on the same cores where the system lets one choose, and they run in turns: what
-    slows the machine down for a while slows all of them. A Keras model is timed as a compiled graph. Free dimensions
-    are 64; floats are random, integers 0 or 1. How long each layer takes is not told: LiteRT's Python interface shows
-    no profiler.
+    Each is opened in a fresh process, on the same cores where the system allows a choice, and they run in turns: a busy
+    machine slows all of them. A Keras model is timed as a compiled graph. Free dimensions are 64; floats are random,
+    integers 0 or 1. The time of single layers is not measured: LiteRT's Python interface has no profiler.
 
     Args:
         sources: .tflite and .onnx files, SavedModel folders and models, by name or in a row; the ratios are to the
             first.
-        runs: how many runs of each are timed, 1 or more.
-        threads: how many threads each gets, 1 or more.
+        runs: the number of timed runs of each, 1 or more.
+        threads: the number of threads of each, 1 or more.
 
     Returns:
         The comparison: `rows`, `table()`, `to_json()`, `plot(path)`.
@@ -159,7 +158,7 @@ def compare(sources: Mapping[str, Source] | Sequence[Source], *, runs: int = 50,
         times: dict[str, list[float]] = {name: [] for name in named}
         for start in range(0, runs, TURN):
             for name, worker in workers.items():
-                times[name] += worker.ask(min(TURN, runs - start))
+                times[name] += worker.time(min(TURN, runs - start))
         memory = {name: worker.finish() for name, worker in workers.items()}
         first = float(np.median(next(iter(times.values()))))
         rows = [
@@ -180,12 +179,12 @@ def compare(sources: Mapping[str, Source] | Sequence[Source], *, runs: int = 50,
 def benchmark(path: Source, *, runs: int = 50, threads: int = 1) -> Latency:
     """Times one example through a .tflite file, an .onnx file, a SavedModel folder or a Keras model.
 
-    It runs in a process of its own, as `compare` says, which also measures several side by side.
+    It runs in a process of its own, as in `compare`, which measures several side by side.
 
     Args:
         path: the file or folder, or the model.
-        runs: how many runs are timed, 1 or more.
-        threads: how many threads the runtime gets, 1 or more.
+        runs: the number of timed runs, 1 or more.
+        threads: the number of threads of the runtime, 1 or more.
 
     Returns:
         The latency.
@@ -204,23 +203,23 @@ def benchmark(path: Source, *, runs: int = 50, threads: int = 1) -> Latency:
 
 
 class _Worker:
-    """Asks the process that holds one file; see latency_worker."""
+    """Client of the process that runs one file; see latency_worker."""
 
     def __init__(self, child: ChildProcess, path: Path):
         self._child, self._path = child, path
 
-    def tell(self, line: Any) -> Any:
-        """Sends one line, and returns what the answer holds."""
-        return self._told(self._child.ask(line))
+    def send(self, line: Any) -> Any:
+        """Sends one line, and returns the answer."""
+        return self._checked_answer(self._child.ask(line))
 
-    def ask(self, runs: int) -> list[float]:
-        return self.tell(runs)
+    def time(self, runs: int) -> list[float]:
+        return self.send(runs)
 
     def finish(self) -> int:
         self._child.process.stdin.close()
-        return max(0, self._told(self._child.answer()))
+        return max(0, self._checked_answer(self._child.answer()))
 
-    def _told(self, answer: Any) -> Any:
+    def _checked_answer(self, answer: Any) -> Any:
         if answer is not None:
             return answer
         last = (self._child.last_words() or [f"its process ended with {self._child.process.returncode}"])[-1][:300]
@@ -229,7 +228,7 @@ class _Worker:
 
 @contextmanager
 def _worker(path: Path, threads: int) -> Iterator[_Worker]:
-    """Starts the process that holds one file, and ends it with the block."""
+    """Context manager of the process that runs one file."""
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     settings = {
         "path": str(path),
@@ -240,7 +239,7 @@ def _worker(path: Path, threads: int) -> Iterator[_Worker]:
     }
     with child_process("kerasdl.deploy.profiling.latency_worker") as child:
         worker = _Worker(child, path)
-        worker.tell(json.dumps(settings))
+        worker.send(json.dumps(settings))
         yield worker
 
 
@@ -255,7 +254,7 @@ def _check_source(source: Source) -> None:
 
 
 def _unique_name(sources: Sequence[Source], index: int) -> str:
-    """Names a file by its last part, and by its whole path where several end alike; a model by its own name."""
+    """Returns the name of a file (its whole path where several end alike), or that of a model."""
     names = [each.name if isinstance(each, keras.Model) else Path(each).name for each in sources]
     if names.count(names[index]) == 1:
         return names[index]

@@ -1,8 +1,8 @@
-"""One exported file in a process of its own, timed on request: what `compare` starts, once for each file.
+"""Process that times one exported file on request; `compare` starts one for each file.
 
-It imports NumPy and the file's runtime alone, so that memory and time are those of the file. It reads one JSON line of
-settings, answers {} once the file is loaded, then reads a number of runs a line and answers their times; at the end of
-its input it answers the peak memory.
+It imports only NumPy and the file's runtime, so that memory and time are those of the file. It reads one JSON line of
+settings and answers {} once the file is loaded; then it reads a number of runs per line and answers their times. At the
+end of its input it answers the peak memory.
 """
 
 import json
@@ -23,12 +23,12 @@ DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float
 def main() -> None:
     """Serves the requests on standard input."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what runtimes print goes elsewhere
+    os.dup2(2, 1)  # the runtimes' own output goes to stderr
     settings = json.loads(sys.stdin.readline())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, settings["cores"])
     start = RUNTIMES[settings["kind"]](settings["threads"])
-    forget_peak()  # that of loading the runtime
+    forget_peak()  # without the peak of loading the runtime
     before = held_memory()
     once = start(settings["path"], settings["free"])
     for _ in range(WARM_UP):
@@ -92,7 +92,7 @@ RUNTIMES = {"tflite": _tflite, "onnx": _onnx, "SavedModel": _saved_model}
 
 
 def _values(shape: Any, dtype: Any, free: int) -> np.ndarray:
-    """Draws one example: floats from -1 to 1, integers 0 or 1, free dimensions of the size `free`."""
+    """Returns one random example: floats from -1 to 1, integers 0 or 1, free dimensions of the size `free`."""
     sizes = [size if isinstance(size, (int, np.integer)) and size > 0 else free for size in shape]
     generator = np.random.default_rng(0)
     floats = np.dtype(dtype).kind == "f"

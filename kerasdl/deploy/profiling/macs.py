@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a layer, read off the graph that TensorFlow would run for it."""
+"""Multiply-accumulates (MACs) of a layer, counted in the graph that TensorFlow would run for it."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MATRIX_PRODUCTS = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x", "BatchMatM
 CONVOLUTIONS = ("Conv2D", "Conv3D")
 TRANSPOSED = ("Conv2DBackpropInput", "Conv3DBackpropInputV2")
 LOOPS = ("While", "StatelessWhile")
-# The functions that a node calls; of two branches, the larger counts.
+# The functions that a node calls; of two branches, the one with more MACs counts.
 CALLS = {
     **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), ("f",)),
     **dict.fromkeys(LOOPS, ("body",)),
@@ -20,7 +20,7 @@ CALLS = {
 
 
 def traced(operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Returns one call of a layer or a bare operation as a TensorFlow function that is not run.
+    """Returns one call of a layer or a bare operation as a traced TensorFlow function.
 
     Args:
         operation: the layer or operation, built.
@@ -36,10 +36,10 @@ def traced(operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> A
 
     def run(*tensors):
         left = iter(tensors)
-        given, named = keras.tree.map_structure(
+        spec_args, spec_kwargs = keras.tree.map_structure(
             lambda value: next(left) if isinstance(value, keras.KerasTensor) else value, (args, kwargs)
         )
-        return operation(*given, **named)
+        return operation(*spec_args, **spec_kwargs)
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in specs]
     return tf.function(run, autograph=False).get_concrete_function(*specs)
@@ -48,8 +48,8 @@ def traced(operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> A
 def count_products(graph: Any) -> int:
     """Returns the multiply-accumulates of one run of a traced function's graph.
 
-    Matrix products, contractions and convolutions count, in whatever layer they stand: one of Keras, of a user, a
-    wrapper, a recurrent layer (per step, times steps). What is done element by element counts nothing.
+    Matrix products, contractions and convolutions count in every layer: of Keras, of a user, a wrapper, a recurrent
+    layer (per step, times steps). Element-wise operations count 0.
     """
     return sum(_of_node(node) for node in _needed(graph))
 
@@ -78,7 +78,7 @@ def _of_node(node: tf.Operation) -> int:
         return _size(_merged(node.outputs[0])) * math.prod(node.inputs[1].shape[:-2])
     if node.type in TRANSPOSED:
         return _size(node.inputs[2]) * math.prod(node.inputs[1].shape[:-1])
-    # TensorFlow has no public way to the body of a function.
+    # TensorFlow has no public access to the body of a function.
     bodies = [node.graph._get_function(node.get_attr(name).name).graph for name in CALLS.get(node.type, ())]
     once = max(map(count_products, bodies), default=0)
     return once * _passes(node) if node.type in LOOPS else once
@@ -97,7 +97,7 @@ def _of_einsum(equation: str, shapes: list[tuple[int, ...]]) -> int:
 
 
 def _merged(tensor: tf.Tensor) -> tf.Tensor:
-    # A dilated convolution runs on interleaved parts, padded to one size, and what was padded is dropped again.
+    # A dilated convolution runs on interleaved parts, padded to one size; the padding is dropped again.
     following = tensor
     while (nodes := following.consumers()) and nodes[0].type in ("Squeeze", "BatchToSpaceND"):
         following = nodes[0].outputs[0]
@@ -107,7 +107,7 @@ def _merged(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _passes(loop: tf.Operation) -> int:
-    # A loop over time reads a list of time steps; how often any other one runs is not known.
+    # A loop over time reads a list of time steps; the number of passes of any other loop is unknown.
     lists = [tensor.op for tensor in loop.inputs if tensor.op.type == "TensorListFromTensor"]
     return max((node.inputs[0].shape[0] for node in lists), default=1)
 

@@ -1,4 +1,4 @@
-"""What each layer of a model costs: parameters, multiply-accumulates, activation memory; and how far it sees."""
+"""Profile of a model by layer: parameters, multiply-accumulates, activation memory, receptive field."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from kerasdl.core import checks, files
 from kerasdl.core.keras_graph import replay
 
 from .macs import count_products, traced
-from .receptive_fields import ONE_PIXEL, Field, field_after
+from .receptive_fields import ONE_PIXEL, ReceptiveField, field_after
 
 FLOAT = 4  # bytes
 INK, BAR, FAINT = "#1f2937", "#2563eb", "#d1d5db"
@@ -26,10 +26,10 @@ ROWS_IN_PICTURE = 60  # beyond, it shows the layers that multiply alone
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """What one call of a layer costs, for one example."""
+    """Profile of one call of a layer, for one example."""
 
     name: str
-    """Name of the layer, or of the bare operation of `keras.ops`."""
+    """The name of the layer, or of the bare operation of `keras.ops`."""
     kind: str
     """Its class."""
     output_shape: tuple[int, ...] | list[tuple[int, ...]]
@@ -41,12 +41,12 @@ class LayerProfile:
     activation_bytes: int
     """Its output in float32."""
     receptive_field: tuple[int, ...] | None
-    """Input pixels (or time steps) along each axis that one output value sees; None where it stands for no place."""
+    """Input pixels (or time steps) along each axis that one output value depends on; None where it has no position."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs, in total and by layer, for one example."""
+    """Profile of a model, in total and by layer, for one example."""
 
     model: str
     """Name of the model."""
@@ -59,7 +59,7 @@ class Profile:
     activation_bytes: int
     """All outputs of layers in float32, as training holds them."""
     peak_activation_bytes: int
-    """The most that inference holds at once: what a layer reads and writes, and what later ones still need."""
+    """The peak of inference: the inputs and outputs of a layer, and the outputs that later layers still need."""
 
     def to_json(self) -> str:
         """Returns the profile as JSON text."""
@@ -80,7 +80,7 @@ class Profile:
         )
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Writes a picture: bars of multiply-accumulates and of activation memory by layer, first layer on top."""
+        """Writes a picture with bars of multiply-accumulates and activation memory by layer, the first layer on top."""
         rows = [row for row in self.rows if row.macs or len(self.rows) <= ROWS_IN_PICTURE]
         figure = Figure(figsize=(11, 1.6 + 0.19 * len(rows)), dpi=110, layout="constrained")
         backend_agg.FigureCanvasAgg(figure)
@@ -108,13 +108,13 @@ class Profile:
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
-    """A tensor of a measured graph."""
+class MeasuredTensor:
+    """One tensor of a measured graph."""
 
     spec: keras.KerasTensor
     """Its shape and dtype, the batch 1."""
-    field: Field | None
-    """What one of its values sees of the input."""
+    field: ReceptiveField | None
+    """The receptive field of one of its values."""
 
     @property
     def bytes(self) -> int:
@@ -123,15 +123,15 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
-    """A call of an operation in a measured graph."""
+class MeasuredCall:
+    """One call of an operation in a measured graph."""
 
     operation: keras.Operation
     """The layer or bare operation."""
-    inputs: tuple[Tensor, ...]
-    """What it reads."""
-    outputs: tuple[Tensor, ...]
-    """What it writes."""
+    inputs: tuple[MeasuredTensor, ...]
+    """The tensors that it reads."""
+    outputs: tuple[MeasuredTensor, ...]
+    """The tensors that it writes."""
     macs: int
     """Its multiply-accumulates."""
 
@@ -139,13 +139,13 @@ class Call:
 def profile_model(
     model: keras.Model, *, input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None
 ) -> Profile:
-    """Counts what each layer of a functional model costs, without running it; nested models are opened.
+    """Returns the profile of a functional model, without running it; nested models are opened.
 
     Multiply-accumulates are read off the graph that TensorFlow would run: convolutions, matrix products and
     contractions in any layer, also a custom one, and in bare operations; those of recurrent layers in every step.
-    What works element by element (activation, normalisation, pooling, addition) and table look-ups count as 0.
-    Activation memory takes every output as written apart, nothing fused or done in place. A receptive field leaves out
-    what a gate or a normalisation gathers from the whole image.
+    Element-wise operations (activation, normalisation, pooling, addition) and table look-ups count as 0. Activation
+    memory counts every output, nothing fused or computed in place. A receptive field leaves out values that a gate or a
+    normalisation takes from the whole image.
 
     Source: receptive fields as in https://distill.pub/2019/computing-receptive-fields.
 
@@ -167,7 +167,7 @@ def profile_model(
         stem_conv (3, 3)
     """
     calls, inputs, outputs = measure(model, input_shape)
-    rows, met = [], set()
+    rows, seen = [], set()
     for call in calls:
         shapes = [tensor.spec.shape for tensor in call.outputs]
         rows.append(
@@ -175,13 +175,13 @@ def profile_model(
                 name=call.operation.name,
                 kind=type(call.operation).__name__,
                 output_shape=shapes[0] if len(shapes) == 1 else shapes,
-                parameters=0 if call.operation in met else _parameters(call.operation),
+                parameters=0 if call.operation in seen else _parameters(call.operation),
                 macs=call.macs,
                 activation_bytes=sum(tensor.bytes for tensor in call.outputs),
                 receptive_field=call.outputs[0].field.pixels if call.outputs[0].field else None,
             )
         )
-        met.add(call.operation)
+        seen.add(call.operation)
     return Profile(
         model=model.name,
         rows=tuple(rows),
@@ -192,39 +192,41 @@ def profile_model(
     )
 
 
-def measure(model: keras.Model, input_shape: Any = None) -> tuple[list[Call], list[Tensor], list[Tensor]]:
+def measure(
+    model: keras.Model, input_shape: Any = None
+) -> tuple[list[MeasuredCall], list[MeasuredTensor], list[MeasuredTensor]]:
     """Returns every call in the graph of a model with its multiply-accumulates, the inputs, and the outputs.
 
     Raises:
         ArgumentError: the model is subclassed, or a size is free.
     """
-    calls: list[Call] = []
+    calls: list[MeasuredCall] = []
 
-    def stand_in(operation: keras.Operation):
+    def measured_call(operation: keras.Operation):
         def call(*args, **kwargs):
-            read = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, Tensor)]
-            given, named = keras.tree.map_structure(
-                lambda value: value.spec if isinstance(value, Tensor) else value, (args, kwargs)
+            read = [value for value in keras.tree.flatten((args, kwargs)) if isinstance(value, MeasuredTensor)]
+            spec_args, spec_kwargs = keras.tree.map_structure(
+                lambda value: value.spec if isinstance(value, MeasuredTensor) else value, (args, kwargs)
             )
-            # Keras would give memory to weights that have none; of each call its own, since it keeps what is written.
+            # The scope keeps Keras from allocating weights; each call has its own, as a scope keeps all writes.
             with keras.StatelessScope(initialize_variables=False):
-                written = operation.compute_output_spec(*given, **named)
-                function = traced(operation, given, named)
+                written = operation.compute_output_spec(*spec_args, **spec_kwargs)
+                function = traced(operation, spec_args, spec_kwargs)
             if any(None in spec.shape for spec in keras.tree.flatten(written)):
                 written = keras.tree.map_structure(_as_keras, function.structured_outputs)
             specs, macs = keras.tree.flatten(written), count_products(function.graph)
             if any(None in spec.shape for spec in specs):
                 checks.refuse("every size must be known", f"{specs[0].shape} after {operation.name!r}")
             field = field_after(operation, [(tensor.spec.shape, tensor.field) for tensor in read], specs[0].shape, macs)
-            outputs = keras.tree.map_structure(lambda spec: Tensor(spec, field), written)
-            calls.append(Call(operation, tuple(read), tuple(keras.tree.flatten(outputs)), macs))
+            outputs = keras.tree.map_structure(lambda spec: MeasuredTensor(spec, field), written)
+            calls.append(MeasuredCall(operation, tuple(read), tuple(keras.tree.flatten(outputs)), macs))
             return outputs
 
         return call
 
-    given = getattr(model, "inputs", None) or []
-    inputs = [_sized(tensor, input_shape, alone=len(given) == 1) for tensor in given]
-    outputs = keras.tree.flatten(replay(model, inputs, stand_in))
+    symbols = getattr(model, "inputs", None) or []
+    inputs = [_sized(tensor, input_shape, alone=len(symbols) == 1) for tensor in symbols]
+    outputs = keras.tree.flatten(replay(model, inputs, measured_call))
     return calls, inputs, outputs
 
 
@@ -232,7 +234,7 @@ def _as_keras(spec: tf.TensorSpec) -> keras.KerasTensor:
     return keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
 
 
-def _sized(tensor: keras.KerasTensor, given: Any, alone: bool) -> Tensor:
+def _sized(tensor: keras.KerasTensor, given: Any, alone: bool) -> MeasuredTensor:
     batch, *sizes = tensor.shape
     if given is not None:
         shape = given if alone and not isinstance(given, Mapping) else dict(given).get(tensor.name, sizes)
@@ -244,14 +246,14 @@ def _sized(tensor: keras.KerasTensor, given: Any, alone: bool) -> Tensor:
         hint = "Pass input_shape=(height, width, channels), or a dict of such by input name."
         checks.refuse(f"every size of input {tensor.name!r} must be known", tuple(sizes), hint)
     spec = keras.KerasTensor((batch or 1, *sizes), tensor.dtype)
-    return Tensor(spec, Field(*[(ONE_PIXEL,) * len(sizes[:-1])] * 2) if len(sizes) > 1 else None)
+    return MeasuredTensor(spec, ReceptiveField(*[(ONE_PIXEL,) * len(sizes[:-1])] * 2) if len(sizes) > 1 else None)
 
 
 def _parameters(operation: keras.Operation) -> int:
     return sum(math.prod(weight.shape) for weight in getattr(operation, "weights", ()))
 
 
-def _peak(calls: list[Call], inputs: list[Tensor], outputs: list[Tensor]) -> int:
+def _peak(calls: list[MeasuredCall], inputs: list[MeasuredTensor], outputs: list[MeasuredTensor]) -> int:
     births = {id(tensor): (tensor, 0) for tensor in inputs}
     births |= {id(tensor): (tensor, step) for step, call in enumerate(calls) for tensor in call.outputs}
     last = {id(tensor): step for step, call in enumerate(calls) for tensor in call.inputs}

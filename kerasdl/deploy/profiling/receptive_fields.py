@@ -1,4 +1,4 @@
-"""Receptive fields: how much of the input one value of a layer's output sees."""
+"""Receptive fields: the part of the input that one value of a layer's output depends on."""
 
 import math
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ REARRANGING = (L.Reshape, L.Permute, L.Flatten)
 
 
 @dataclass(frozen=True)
-class Field:
-    """What one value sees, along each axis."""
+class ReceptiveField:
+    """Receptive field of one value, along each axis."""
 
     sizes: tuple[float, ...]
     """Pixels of the input in it."""
@@ -30,29 +30,29 @@ class Field:
 
 def field_after(
     operation: keras.Operation,
-    inputs: list[tuple[tuple[int, ...], Field | None]],
+    inputs: list[tuple[tuple[int, ...], ReceptiveField | None]],
     output_shape: tuple[int, ...],
     macs: int,
-) -> Field | None:
+) -> ReceptiveField | None:
     """Returns the field of an operation's output.
 
     Args:
         operation: a layer or a bare operation.
         inputs: shape, batch first, and field of each tensor that it reads.
         output_shape: shape of what it writes.
-        macs: its multiply-accumulates: what has none, and keeps the sizes, works place by place.
+        macs: its multiply-accumulates; an operation without any that keeps the sizes works position by position.
 
     Returns:
-        The largest of the inputs' fields, widened; None for a value that stands for no place.
+        The largest of the inputs' fields, widened; None for a value without a position.
     """
     if isinstance(operation, L.Embedding):
         axes = len(output_shape) - 2
-        return inputs[0][1] or Field((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
+        return inputs[0][1] or ReceptiveField((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
     placed = [(shape, field) for shape, field in inputs if field is not None]
     if not placed or isinstance(operation, (L.RNN, *REARRANGING)):
         return None
     sizes, jumps = (tuple(map(max, zip(*parts, strict=True))) for parts in zip(*map(_parts, placed), strict=True))
-    field = Field(sizes, jumps)
+    field = ReceptiveField(sizes, jumps)
     if isinstance(operation, CUTTING):
         return field
     if isinstance(operation, UPSAMPLING):
@@ -67,7 +67,7 @@ def field_after(
         rates = _each(getattr(operation, "dilation_rate", 1), field)
         reach = [(kernel - 1) * rate for kernel, rate in zip(_each(window, field), rates, strict=True)]
         strides = _each(operation.strides, field)
-        return Field(
+        return ReceptiveField(
             tuple(size + more * jump for size, more, jump in zip(sizes, reach, jumps, strict=True)),
             tuple(jump * stride for jump, stride in zip(jumps, strides, strict=True)),
         )
@@ -75,14 +75,14 @@ def field_after(
     return field if keeps_places and len(output_shape) == len(sizes) + 2 else None
 
 
-def _parts(placed: tuple[tuple[int, ...], Field]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _parts(placed: tuple[tuple[int, ...], ReceptiveField]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return placed[1].sizes, placed[1].jumps
 
 
-def _spread(field: Field, factors, seen) -> Field:
+def _spread(field: ReceptiveField, factors, seen) -> ReceptiveField:
     sizes = tuple(size + (count - 1) * jump for size, count, jump in zip(field.sizes, seen, field.jumps, strict=True))
-    return Field(sizes, tuple(jump / factor for jump, factor in zip(field.jumps, factors, strict=True)))
+    return ReceptiveField(sizes, tuple(jump / factor for jump, factor in zip(field.jumps, factors, strict=True)))
 
 
-def _each(value, field: Field) -> tuple[int, ...]:
+def _each(value, field: ReceptiveField) -> tuple[int, ...]:
     return (value,) * len(field.sizes) if isinstance(value, int) else tuple(value)

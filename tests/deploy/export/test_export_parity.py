@@ -22,7 +22,7 @@ BOUNDS = {None: 1e-5, "float16": 1e-2, "dynamic": 0.05, "int8": 0.1, "int16x8": 
 
 
 def outputs_of(model, inputs):
-    """What the model computes in inference, by output name, without the library under test."""
+    """Outputs of the model in inference, by name, without the library under test."""
     values = model(inputs, training=False)
     if isinstance(values, dict):
         return {name: value.numpy() for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""What cannot be exported right is refused by layer and remedy, and leaves no file behind."""
+"""Refusals of exports: they name layer and remedy, and leave no file behind."""
 
 import keras
 import numpy as np

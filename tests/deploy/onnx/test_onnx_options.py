@@ -105,7 +105,7 @@ def test_eight_bits_are_close_and_small(quantize, trained_like, tmp_path):
 
 
 def test_integers_that_are_multiplied_have_seven_bits(trained_like, tmp_path):
-    """Where a CPU lacks VNNI, the sum of two products of eight bits overflows sixteen, and onnxruntime says nothing."""
+    """On a CPU without VNNI, the sum of two products of eight bits overflows sixteen, and onnxruntime says nothing."""
     model, images = trained_like
     export_onnx(model, tmp_path / "model.onnx", quantize="int8", representative=images)
     tensors = [onnx.numpy_helper.to_array(each) for each in onnx.load(str(tmp_path / "model.onnx")).graph.initializer]

@@ -1,4 +1,4 @@
-"""What every kind of file takes, measured in processes of their own; no bound on the time itself."""
+"""Latency, memory and size of every kind of file, measured in processes of their own; no bound on the time itself."""
 
 import gzip
 import json

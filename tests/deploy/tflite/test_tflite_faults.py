@@ -1,4 +1,4 @@
-"""What goes wrong while a TFLite file is made: a clear error, no partial file, and an older file stays."""
+"""Failures while a TFLite file is made: a clear error, no partial file, and an older file stays."""
 
 import errno
 import os

@@ -20,7 +20,7 @@ METADATA = {
 
 
 def weights_offsets(content):
-    """Where each buffer of a file starts."""
+    """Offsets at which the buffers of a file start."""
     model = schema.Model.GetRootAs(content)
     for index in range(model.BuffersLength()):
         buffer = model.Buffers(index)

@@ -1,4 +1,4 @@
-"""What stands in for TensorFlow's functions while a model is traced for TFLite gives what they give."""
+"""Patches of TensorFlow's functions for TFLite compute the same as the functions."""
 
 import keras
 import numpy as np

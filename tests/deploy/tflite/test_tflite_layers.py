@@ -1,4 +1,4 @@
-"""Which layers integers hurt, and which are kept in float."""
+"""Selective quantization: the layers that lose most by integers, and those kept in float."""
 
 import keras
 import numpy as np
