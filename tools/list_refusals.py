@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def section(measured: dict) -> str:
-    """Returns the section of docs/awkward.md: number of files, refusals and reasons."""
+    """Returns the part of docs/awkward.md in Markdown: the number of files, the refused ones, and the reasons."""
     reasons, held = defaultdict(list), Counter()
     for name, cells in measured.items():
         for column, cell in cells.items():
@@ -99,7 +99,7 @@ def section(measured: dict) -> str:
         "## The registry\n\n"
         f"The {len(measured)} distinct tiny nets of the registry with random weights and moved batch-norm statistics, "
         f"{SAMPLES} samples each (`make refusals`): {files} files, of which {count} refused.\n\n{refused}"
-        + (f"What a format itself lacks, by the specs:\n\n{without}" if without else "")
+        + (f"Limits of the formats themselves, by the specs:\n\n{without}" if without else "")
     )
 
 

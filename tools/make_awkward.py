@@ -101,7 +101,7 @@ def said(error: Exception) -> str:
 
 
 def page(measured: dict, versions: dict) -> str:
-    """Returns the table of models in Markdown, followed by the reasons of refusals."""
+    """Returns the table of models in Markdown, and below it the reasons for refusals."""
     held = [name for name, cells in measured.items() if all(right(cells, column) for column in COLUMNS)]
     broken = [name for name, cells in measured.items() if any(not right(cells, f"stock_{each}") for each in FORMATS)]
     counts = {by: sum(right(cells, f"{by}_{each}") for cells in measured.values() for each in FORMATS) for by in BY}
@@ -113,16 +113,16 @@ def page(measured: dict, versions: dict) -> str:
     notes = "".join(f"\n({number}) {reason}\n" for reason, number in reasons.items())
     return (
         "# Awkward models\n\n"
-        "Small models of tests/support/awkward.py, with random weights, through Keras's own exporters "
-        '(`model.export(format="litert")`, `model.export(format="onnx", opset_version=18)`) and through ours. Each '
-        "file was run by LiteRT or onnxruntime and compared with the model; right is a largest difference over "
-        f"max(1, largest output) of at most {RIGHT:g}. `make awkward` measures it anew.\n\n"
-        "Keras's exporters were called as they come: the one to TFLite leaves the batch free and falls back on "
-        "TensorFlow's own operations (Flex), which no LiteRT from the package index can run; ours fixes the batch at 1 "
-        "and takes built-in operations alone.\n\n"
-        f"Keras's exporters break {len(broken)} of the {len(measured)} models in one format or both: "
-        f"{counts['stock']} of {len(measured) * len(FORMATS)} files are right. Of ours {counts['ours']} are; the "
-        "others we refuse, and say why.\n\n"
+        "Small models of tests/support/awkward.py, with random weights, exported by Keras's own exporters "
+        '(`model.export(format="litert")`, `model.export(format="onnx", opset_version=18)`) and by ours. Each file was '
+        "run by LiteRT or onnxruntime and compared with the model. A file is right if its largest difference over "
+        f"max(1, largest output) is at most {RIGHT:g}. `make awkward` measures it anew.\n\n"
+        "Keras's exporters were called with their default settings. The TFLite one leaves the batch free and uses "
+        "TensorFlow's own operations (Flex) where TFLite has none, which no LiteRT from the package index can run; "
+        "ours fixes the batch at 1 and uses built-in operations only.\n\n"
+        f"Keras's exporters fail on {len(broken)} of the {len(measured)} models in one format or both: "
+        f"{counts['stock']} of {len(measured) * len(FORMATS)} files are right. Of ours {counts['ours']} are right; the "
+        "others are refused with a reason.\n\n"
         f"Measured with {used}.\n\n"
         f"| model | {' | '.join(COLUMNS.values())} |\n|---{'|---' * len(COLUMNS)}|\n{''.join(rows)}{notes}\n"
         f"Right in all four: {', '.join(f'`{name}`' for name in held)}.\n"
