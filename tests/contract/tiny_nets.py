@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 from filling import fill_weights
-from keras.src import backend  # the functions behind keras.ops, to which there is no public door
+from keras.src import backend  # the functions behind keras.ops, which have no public names
 
 import kerasdl
 from kerasdl.core import get_task
-from kerasdl.deploy.formulas.patching import functions
+from kerasdl.deploy.formulas.patching import replaced_functions
 
 
 def by_groups() -> AbstractContextManager[None]:
     """Convolves group by group inside the block: Keras compiles a grouped convolution anew in each call."""
-    return functions(backend.nn, conv=_conv)
+    return replaced_functions(backend.nn, conv=_conv)
 
 
 def _conv(usual: Callable, inputs: Any, kernel: Any, *settings: Any, **named: Any) -> tf.Tensor:

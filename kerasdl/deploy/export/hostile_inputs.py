@@ -7,7 +7,7 @@ import numpy as np
 from ..samples.model_inputs import TEXT, NamedInput, random_arrays
 
 DENORMAL = 1e-40  # below the smallest normal float32, 1.2e-38; kernels may take it for zero
-LARGEST = 10**15  # beyond it single layers are judged, not models: docs/awkward.md
+LARGEST = 10**15  # larger numbers are tried on single layers only: docs/awkward.md
 UNKNOWN = "\u00e6\u4e2d\U0001f642"  # letters of two, three and four bytes
 DENORMAL_EXAMPLE = "a denormal everywhere"
 

@@ -266,8 +266,8 @@ def _scaled(arrays: Arrays, scale: float) -> Arrays:
 def _moved(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     if array.dtype.kind != "f":
         return array
-    ends = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
-    return np.nextafter(array, ends)
+    directions = np.where(generator.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    return np.nextafter(array, directions)
 
 
 @contextmanager

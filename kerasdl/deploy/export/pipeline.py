@@ -39,7 +39,7 @@ class Target:
     suffix: str
     """The suffix of its path; "" for a folder."""
     measure: str
-    """The figure of Drift that is held against the tolerance."""
+    """The figure of Drift that the tolerance bounds."""
     tolerance: float
     """The default bound on that figure."""
     remedy: str

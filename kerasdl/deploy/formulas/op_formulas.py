@@ -39,8 +39,8 @@ def _log1p(_: Any, x: tf.Tensor) -> tf.Tensor:
     shifted = 1 + x
     gained = shifted - 1  # the part of x that is left after rounding
     exact = (gained == x) | (gained == 0)
-    kept = tf.where(exact, tf.ones_like(x), gained)
-    return tf.where(gained == 0, x, tf.math.log(shifted) * tf.where(exact, tf.ones_like(x), x / kept))
+    nonzero = tf.where(exact, tf.ones_like(x), gained)
+    return tf.where(gained == 0, x, tf.math.log(shifted) * tf.where(exact, tf.ones_like(x), x / nonzero))
 
 
 def _erfinv(_: Any, x: tf.Tensor) -> tf.Tensor:

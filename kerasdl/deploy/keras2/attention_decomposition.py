@@ -47,7 +47,7 @@ def split_attention(
         parts["masked"] = _single(MaskedScores(kinds, causal, name=f"{name}_masked"))
     parts["softmax"] = _single(layers.Softmax(name=f"{name}_softmax"))
     if layer.dropout and "masked" in parts:  # with dropout, Keras gives weight to no key where all keys are masked
-        parts["kept"] = _single(MaskedScores(kinds, causal, low=0.0, name=f"{name}_kept"))
+        parts["masked_weights"] = _single(MaskedScores(kinds, causal, low=0.0, name=f"{name}_kept"))
     if layer.dropout:
         parts["dropout"] = _single(layers.Dropout(layer.dropout, name=f"{name}_dropout"))
     parts["context"] = _single(Product(name=f"{name}_context"))
@@ -63,8 +63,8 @@ def split_attention(
         masks = [arguments[key] for key in MASKS if arguments.get(key) is not None]
         scores = run("masked", [scores, *masks] if masks else scores)
         weights = run("softmax", scores)
-        if "kept" in parts:
-            weights = run("kept", [weights, *masks] if masks else weights)
+        if "masked_weights" in parts:
+            weights = run("masked_weights", [weights, *masks] if masks else weights)
         weights = run("dropout", weights)
         return run("output", run("context", [weights, run("value", value)]))
 

@@ -25,8 +25,8 @@ def _transposed_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
     if pads is not None and min(pads.ints) < 0:
         starts, ends = np.split(np.array(pads.ints), 2)
         missing = np.maximum(-(starts + ends), 0)
-        kept = np.where(missing > 0, 0, [starts, ends])
-        node.set_attr("pads", kept.ravel().tolist())
+        corrected = np.where(missing > 0, 0, [starts, ends])
+        node.set_attr("pads", corrected.ravel().tolist())
         node.set_attr("output_padding", missing.tolist())
 
 

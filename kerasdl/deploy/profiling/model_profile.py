@@ -234,10 +234,11 @@ def _as_keras(spec: tf.TensorSpec) -> keras.KerasTensor:
     return keras.KerasTensor(tuple(spec.shape), spec.dtype.name)
 
 
-def _sized(tensor: keras.KerasTensor, given: Any, alone: bool) -> MeasuredTensor:
+def _sized(tensor: keras.KerasTensor, input_shape: Any, alone: bool) -> MeasuredTensor:
     batch, *sizes = tensor.shape
-    if given is not None:
-        shape = given if alone and not isinstance(given, Mapping) else dict(given).get(tensor.name, sizes)
+    if input_shape is not None:
+        is_dict = isinstance(input_shape, Mapping)
+        shape = input_shape if alone and not is_dict else dict(input_shape).get(tensor.name, sizes)
         fits = len(shape) == len(sizes) and all(fixed in (None, size) for fixed, size in zip(sizes, shape, strict=True))
         if not fits:
             checks.refuse(f"input_shape of {tensor.name!r} must fit {tuple(sizes)}", tuple(shape))

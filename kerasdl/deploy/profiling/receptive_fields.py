@@ -56,23 +56,35 @@ def field_after(
     if isinstance(operation, CUTTING):
         return field
     if isinstance(operation, UPSAMPLING):
-        blurred = getattr(operation, "interpolation", "nearest") != "nearest"
-        return _spread(field, _each(operation.size, field), (2 if blurred else 1,) * len(sizes))
+        return _after_upsampling(operation, field)
     if isinstance(operation, TRANSPOSED):
-        strides = _each(operation.strides, field)
-        reach = zip(operation.kernel_size, operation.dilation_rate, strides, strict=True)
-        return _spread(field, strides, [math.ceil(((kernel - 1) * rate + 1) / step) for kernel, rate, step in reach])
+        return _after_transposed_convolution(operation, field)
     window = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
     if window is not None:
-        rates = _each(getattr(operation, "dilation_rate", 1), field)
-        reach = [(kernel - 1) * rate for kernel, rate in zip(_each(window, field), rates, strict=True)]
-        strides = _each(operation.strides, field)
-        return ReceptiveField(
-            tuple(size + more * jump for size, more, jump in zip(sizes, reach, jumps, strict=True)),
-            tuple(jump * stride for jump, stride in zip(jumps, strides, strict=True)),
-        )
+        return _after_window(operation, window, field)
     keeps_places = output_shape[1:-1] == placed[0][0][1:-1] and (macs == 0 or isinstance(operation, L.Dense))
     return field if keeps_places and len(output_shape) == len(sizes) + 2 else None
+
+
+def _after_upsampling(layer: keras.Layer, field: ReceptiveField) -> ReceptiveField:
+    blurred = getattr(layer, "interpolation", "nearest") != "nearest"
+    return _spread(field, _each(layer.size, field), (2 if blurred else 1,) * len(field.sizes))
+
+
+def _after_transposed_convolution(layer: keras.Layer, field: ReceptiveField) -> ReceptiveField:
+    strides = _each(layer.strides, field)
+    axes = zip(layer.kernel_size, layer.dilation_rate, strides, strict=True)
+    return _spread(field, strides, [math.ceil(((kernel - 1) * rate + 1) / stride) for kernel, rate, stride in axes])
+
+
+def _after_window(layer: keras.Layer, window: int | tuple[int, ...], field: ReceptiveField) -> ReceptiveField:
+    rates = _each(getattr(layer, "dilation_rate", 1), field)
+    reach = [(kernel - 1) * rate for kernel, rate in zip(_each(window, field), rates, strict=True)]
+    strides = _each(layer.strides, field)
+    return ReceptiveField(
+        tuple(size + more * jump for size, more, jump in zip(field.sizes, reach, field.jumps, strict=True)),
+        tuple(jump * stride for jump, stride in zip(field.jumps, strides, strict=True)),
+    )
 
 
 def _parts(placed: tuple[tuple[int, ...], ReceptiveField]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -256,11 +256,11 @@ def _streamed(elements: Iterable, forms: tuple[NamedInput, ...], count: int, see
         of_new = [None] * size if classes is None else classes[:size].tolist()
         if not _any_enters(new, of_new, (keys, groups, ranks), count):
             continue
-        held, keys, groups = len(keys), np.r_[keys, new], groups + of_new
+        count_before, keys, groups = len(keys), np.r_[keys, new], groups + of_new
         rows, ranks = _order(keys, groups, count)
         kept = [
             [
-                own[row] if row < held else np.array(part[row - held]) for row in rows
+                own[row] if row < count_before else np.array(part[row - count_before]) for row in rows
             ]  # a copy, as a view would keep its batch in memory
             for own, part in zip(kept, parts, strict=True)
         ]

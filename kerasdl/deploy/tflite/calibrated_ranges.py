@@ -14,7 +14,7 @@ from .flatbuffer import OPERATION_NAMES
 
 LARGEST = 1e30
 SMALLEST = 1e-30  # a tensor that was never larger counts as zero
-UNIT = 1.0  # the end of the range of a zero tensor made of zero tensors; later values are cut off there
+UNIT = 1.0  # the end of the range of a zero tensor nonzero of zero tensors; later values are cut off there
 LEAST_SHARE = 1e-6  # of an operation's largest input; smaller outputs are lost, and the factor overflows
 # Operations whose inputs (but for sizes and positions) and outputs share one grid.
 ONE_GRID = {"AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REDUCE_MAX", "REDUCE_MIN"}
@@ -103,8 +103,8 @@ def _is_beyond_grids(reads: list[schema.TensorT], writes: list[schema.TensorT]) 
     sizes = [[size for tensor in part if (size := _largest_magnitude(tensor)) is not None] for part in (reads, writes)]
     if max(sizes[0] + sizes[1], default=0.0) > LARGEST:
         return True
-    made = [size for size in sizes[1] if size > SMALLEST]
-    return bool(made) and max(made) < LEAST_SHARE * max(sizes[0], default=0.0)
+    nonzero = [size for size in sizes[1] if size > SMALLEST]
+    return bool(nonzero) and max(nonzero) < LEAST_SHARE * max(sizes[0], default=0.0)
 
 
 def _widest(tensors: list[schema.TensorT]) -> tuple[float, float]:

@@ -143,11 +143,11 @@ def test_a_mixed_precision_model_computes_in_float32(real, tmp_path, make):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = make("conv_bn")
     keras.config.set_dtype_policy("float32")
-    twin = make("conv_bn")
-    inputs = real(twin)[:8]
+    functional = make("conv_bn")
+    inputs = real(functional)[:8]
     report = export_onnx(model, tmp_path / "model.onnx", samples=inputs)
     given = run_onnx(tmp_path / "model.onnx", {"image": inputs})
-    np.testing.assert_allclose(given["head"], twin(inputs, training=False), atol=1e-5)
+    np.testing.assert_allclose(given["head"], functional(inputs, training=False), atol=1e-5)
     assert any("float32" in note for note in report.notes)
     assert model.get_layer("conv0").compute_dtype == "bfloat16"
 

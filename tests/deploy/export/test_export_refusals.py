@@ -71,8 +71,8 @@ def test_an_unknown_operation_is_named_with_its_layer(suffix, function, tmp_path
     with pytest.raises(ExportError, match=r"(BesselI0e|Svd) of layer 'odd' is not one of them\. Write that layer"):
         EXPORTS[suffix](model_with(function), tmp_path / f"model{suffix}")
     assert not list(tmp_path.iterdir())
-    told = [line for line in capfd.readouterr().err.splitlines() if "cuInit" not in line]  # TensorFlow's own start
-    assert "error" not in "".join(told), "the converter's noise reached the user"
+    lines = [line for line in capfd.readouterr().err.splitlines() if "cuInit" not in line]  # TensorFlow's own start
+    assert "error" not in "".join(lines), "the converter's noise reached the user"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_refusal_gives_reason_and_layer_first_and_whole(make_model, reason, tm
     assert str(caught.value) == f"TFLite's built-in operations must cover the model; {reason}{rest}"
 
 
-def test_what_else_a_compiler_says_is_told_with_its_layer(tmp_path, monkeypatch):
+def test_another_error_of_the_compiler_comes_with_its_layer(tmp_path, monkeypatch):
     place = 'loc(callsite(fused["Tanh:", "functional/odd_1/Tanh@__inference_serve_9"] at fused["Call:", "Call"]))'
     text = f"Could not translate.<unknown>:0: error: {place}: 'tfl.tanh' op operand #0 must be {'a tensor ' * 60}\n"
 
@@ -105,6 +105,17 @@ def test_what_else_a_compiler_says_is_told_with_its_layer(tmp_path, monkeypatch)
         export_tflite(model, tmp_path / "model.tflite")
     said = f"'tfl.tanh' op operand #0 must be {'a tensor ' * 60}".strip()
     assert str(caught.value) == f"the model does not convert to TFLite (float32) at layer 'odd': {said}"
+
+
+def test_a_refusal_by_litert_that_names_its_delegate_lists_the_operations(make, real, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("failed to create XNNPACK runtimeNode number 7 (TfLiteXNNPackDelegate) failed to prepare.")
+
+    model = make("conv_bn")
+    monkeypatch.setattr(exporter.runtime, "run_file", fail)
+    rule = r"LiteRT refuses the int8 file and does not name the operation; the file holds .*CONV_2D.*quantize='dynamic'"
+    with pytest.raises(ExportError, match=rule):
+        export_tflite(model, tmp_path / "model.tflite", quantize="int8", representative=real(model))
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])

@@ -80,9 +80,9 @@ def test_files_run_in_turns_and_first_warm_up(sizes, monkeypatch):
 
     def watch(self, runs):
         asked.append((self._path.name, runs))
-        return self.tell(runs)
+        return self.send(runs)
 
-    monkeypatch.setattr(latency._Worker, "ask", watch)
+    monkeypatch.setattr(latency._Worker, "time", watch)
     compare([sizes / "small.onnx", sizes / "large.onnx"], runs=25)
     names = ["small.onnx", "large.onnx"]
     assert asked == [(name, count) for count in (10, 10, 5) for name in names]

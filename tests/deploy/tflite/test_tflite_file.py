@@ -34,13 +34,13 @@ def test_metadata_come_back_and_the_file_runs_as_before(quantize, make, real, tm
     model = make("conv_bn")
     inputs = real(model)
     export_tflite(model, tmp_path / "plain.tflite", quantize=quantize, representative=inputs)
-    export_tflite(model, tmp_path / "told.tflite", quantize=quantize, representative=inputs, metadata=METADATA)
-    ends = {name: read_metadata(tmp_path / "plain.tflite")[name] for name in ("inputs", "outputs")}
-    assert read_metadata(tmp_path / "told.tflite") == METADATA | ends
-    assert read_metadata(tmp_path / "plain.tflite") == ends
-    plain, told = (run_exported(tmp_path / f"{name}.tflite", inputs[:4])["head"] for name in ("plain", "told"))
-    np.testing.assert_array_equal(plain, told)
-    assert {offset % 16 for offset in weights_offsets((tmp_path / "told.tflite").read_bytes())} == {0}
+    export_tflite(model, tmp_path / "stored.tflite", quantize=quantize, representative=inputs, metadata=METADATA)
+    tensors = {name: read_metadata(tmp_path / "plain.tflite")[name] for name in ("inputs", "outputs")}
+    assert read_metadata(tmp_path / "stored.tflite") == METADATA | tensors
+    assert read_metadata(tmp_path / "plain.tflite") == tensors
+    plain, stored = (run_exported(tmp_path / f"{name}.tflite", inputs[:4])["head"] for name in ("plain", "stored"))
+    np.testing.assert_array_equal(plain, stored)
+    assert {offset % 16 for offset in weights_offsets((tmp_path / "stored.tflite").read_bytes())} == {0}
 
 
 @pytest.mark.parametrize(
