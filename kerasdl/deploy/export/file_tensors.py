@@ -1,5 +1,6 @@
 """Inputs and outputs of an exported file, and code examples that feed it by name."""
 
+import json
 from dataclasses import dataclass
 
 KOTLIN = {  # Kotlin's array class by dtype
@@ -69,7 +70,7 @@ def _litert(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
         "from ai_edge_litert.interpreter import Interpreter",
         "",
         *_arrays(inputs),
-        f'runner = Interpreter(model_path="{name}").get_signature_runner("serve")',
+        f'runner = Interpreter(model_path={_quoted(name)}).get_signature_runner("serve")',
         "outputs = runner(**inputs)  # arrays by name",
     ]
 
@@ -79,7 +80,7 @@ def _onnxruntime(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
         "import onnxruntime",
         "",
         *_arrays(inputs),
-        f'session = onnxruntime.InferenceSession("{name}")',
+        f"session = onnxruntime.InferenceSession({_quoted(name)})",
         "names = [output.name for output in session.get_outputs()]",
         "outputs = dict(zip(names, session.run(names, inputs)))",
     ]
@@ -90,7 +91,7 @@ def _tensorflow(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
         "import tensorflow as tf",
         "",
         *_arrays(inputs),
-        f'serve = tf.saved_model.load("{name}").signatures["serving_default"]',
+        f'serve = tf.saved_model.load({_quoted(name)}).signatures["serving_default"]',
         "outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})",
     ]
 
@@ -111,9 +112,10 @@ def _array(tensor: FileTensor) -> str:
 
 
 def _kotlin(name: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...]) -> list[str]:
+    path = _quoted(name).replace("$", r"\$")  # Kotlin fills in what follows a dollar sign
     scales = [f"// {each.name}: value = {_meaning(each)}" for each in (*inputs, *outputs) if each.scale]
     return [
-        f'val interpreter = Interpreter(FileUtil.loadMappedFile(context, "{name}"))',
+        f"val interpreter = Interpreter(FileUtil.loadMappedFile(context, {path}))",
         *scales,
         "val inputs = mapOf<String, Any>(",
         *(f'    "{each.name}" to {_nested(each)},' for each in inputs),
@@ -123,6 +125,11 @@ def _kotlin(name: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor
         ")",
         'interpreter.runSignature(inputs, outputs, "serve")',
     ]
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as a literal of Python; the escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _nested(tensor: FileTensor) -> str:

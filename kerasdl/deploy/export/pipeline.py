@@ -148,6 +148,9 @@ def _checked_path(path: Any, target: Target) -> Path:
         checks.refuse(f"the path of a {target.format} file must not be a folder", str(path))
     if not target.suffix and path.suffix in (".tflite", ".onnx"):
         checks.refuse(f"the path of a {target.format} must not end as a file of another format", str(path))
+    if not target.suffix and set(str(path.absolute())) & {"[", "\\"}:
+        rule = f"the path of a {target.format} must hold neither '[' nor a backslash"
+        checks.refuse(rule, str(path.absolute()), "TensorFlow takes them for patterns, and would not load it.")
     if not target.suffix and path.exists() and not _is_replaceable(path):
         rule = f"the path of a {target.format} must be new, an empty folder or a {target.format} to replace"
         checks.refuse(rule, str(path), "Name another folder: the content of this one would be lost.")

@@ -1,9 +1,12 @@
 """Names that TensorFlow's graphs cannot hold: the files have others, said in the report; the model keeps its own."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 
+from kerasdl.core import ArgumentError
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite, export_trainable_tflite, run_exported
 
 L = keras.layers
@@ -41,6 +44,26 @@ def test_names_that_fall_together_stay_apart(tmp_path):
     np.testing.assert_allclose(run_exported(tmp_path / "net.tflite", X)["head"], model(X), atol=1e-5)
     notes = [note.partition(" in the file")[0] for note in report.notes if "is called" in note]
     assert notes == ["'x 1' is called 'x_1_'", "'x:1' is called 'x_1__'"]
+
+
+@pytest.mark.parametrize("file", EXPORTS)
+@pytest.mark.parametrize("stem", ["net", 'my "best" $net', "back\\slash", "Überblick", "it's"])
+def test_code_of_the_report_feeds_files_of_any_name(stem, file, tmp_path, monkeypatch):
+    path = tmp_path / file.replace("net", stem)
+    if file == "net" and "\\" in stem:
+        with pytest.raises(ArgumentError, match="neither"):
+            EXPORTS[file](net("conv"), path)
+        return
+    report = EXPORTS[file](net("conv"), path)
+    monkeypatch.chdir(tmp_path)
+    code, *kotlin = re.findall(r"```(?:python|kotlin)\n(.*?)```", report.to_markdown(), flags=re.S)
+    names = {}
+    exec(code, names)
+    assert np.shape(names["outputs"]["head"]) == (1, 2)
+    if kotlin:
+        literal = re.search(r'context, "((?:[^"\\]|\\.)*)"\)', kotlin[0])[1]
+        assert "$" not in re.sub(r"\\.", "", literal)
+        assert re.sub(r"\\(.)", r"\1", literal) == path.name
 
 
 @pytest.mark.parametrize("name", ["_conv", "ü"])
