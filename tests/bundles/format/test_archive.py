@@ -241,7 +241,7 @@ def test_names_that_fall_together_are_refused(tmp_path, names):
             entry = zipfile.ZipInfo(f"entry{number}")
             entry.filename = name
             file.writestr(entry, b"x")
-    refused(path, "same name" if len({name.lower() for name in names}) == 1 else "folder is")
+    refused(path, "same name" if len({name.lower() for name in names}) == 1 else "another's folder")
 
 
 def test_folder_entries_in_a_zip_are_taken(tmp_path):

@@ -107,8 +107,8 @@ def test_fields_are_all_there_and_no_others():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1, "a": 2}', "twice"),
-        ('{"a": {"b": 1, "b": 1}}', "twice"),
+        ('{"a": 1, "a": 2}', "must differ"),
+        ('{"a": {"b": 1, "b": 1}}', "must differ"),
         ("NaN", "finite"),
         ("[1e999]", "finite"),
         ("-Infinity", "finite"),

@@ -276,7 +276,7 @@ def test_build_config_is_not_read(tmp_path):
         (lambda files: files.update({"../evil": b"x"}), "names in a bundle"),
         (lambda files: files.update({"config.json": b"{" + b" " * 2**20}), ""),
         (lambda files: files.update({"config.json": b"\xff"}), "damaged"),
-        (lambda files: files.update({"config.json": b'{"a": 1, "a": 2}'}), "twice"),
+        (lambda files: files.update({"config.json": b'{"a": 1, "a": 2}'}), "must differ"),
         (lambda files: files.update({"config.json": np.random.default_rng(0).bytes(5 * 2**20)}), "at most"),
         (lambda files: files.update({"model.weights.h5": b""}), "damaged"),
         (lambda files: files.update({"model.weights.h5": bytes(30 * 2**20)}), "times its packed size"),
