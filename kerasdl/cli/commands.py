@@ -144,7 +144,7 @@ def finetune(
     train, validation = _load(data, "train"), _load_validation(data)
     if source is None:
         if not bundle and not train.images:
-            checks.refuse(f"a bundle must be named for data other than images, for which {START} is taken", data)
+            checks.refuse(f"a bundle must be named, since {START} is the default for images alone", data)
         loaded = kerasdl.load_bundle(*bundle or [START])
         if side is not None:
             loaded = kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))

@@ -89,7 +89,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
     assert bundle.manifest.builder == "mobilenet_025"
     kernel = bundle.model.get_layer("stem_conv").get_weights()[0]  # the head alone has learnt
     np.testing.assert_array_equal(kernel, peer.get_layer("conv1").get_weights()[0])
-    assert "a bundle must be named where the data are no images" in run("finetune", "iris", "--out", "x").output
+    assert "the default for images alone" in run("finetune", "iris", "--out", "x").output
     assert "the data alone with --from" in run("finetune", "a", "b", *source, "--out", "x").output
 
 
