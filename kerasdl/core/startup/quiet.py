@@ -12,18 +12,24 @@ QUIETEST = "3"
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Buffers all output to file descriptor 2, native code included, and prints it only if the block raises."""
+def quiet_stderr() -> Iterator[Callable[[], str]]:
+    """Buffers all output to file descriptor 2, native code included, and prints it only if the block raises.
+
+    Yields a function that returns the output so far.
+    """
     if sys.stderr is not None:
         sys.stderr.flush()
     with tempfile.TemporaryFile() as buffer:
         saved = os.dup(2)
         os.dup2(buffer.fileno(), 2)
+
+        def output() -> str:
+            return os.pread(buffer.fileno(), os.fstat(buffer.fileno()).st_size, 0).decode(errors="replace")
+
         try:
-            yield
+            yield output
         except Exception:
-            buffer.seek(0)
-            os.write(saved, buffer.read())
+            os.write(saved, output().encode())
             raise
         finally:
             _restore(saved)

@@ -183,7 +183,7 @@ def silenced() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl", "tf2onnx")]
     levels = [logger.level for logger in loggers]
     failure = None
-    with warnings.catch_warnings(), quiet_stderr():
+    with warnings.catch_warnings(), quiet_stderr() as output:
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
@@ -191,6 +191,8 @@ def silenced() -> Iterator[None]:
             yield
         except Exception as error:  # raised after quiet_stderr, which would print the output of a failed block
             failure = error
+            if not str(error):  # the compiler has printed its reason
+                error.args = (output(),)
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -280,9 +280,9 @@ def _in_batches(source: tf.data.Dataset, forms: tuple[NamedInput, ...]) -> tf.da
     return source.batch(32) if is_single(parts[0], forms[0]) else source
 
 
-def _any_enters(keys: np.ndarray, groups: list, kept: tuple[np.ndarray, list, np.ndarray], count: int) -> bool:
+def _any_enters(keys: np.ndarray, groups: list, chosen: tuple[np.ndarray, list, np.ndarray], count: int) -> bool:
     """Tells whether any new example would be kept; a cheap test that spares most batches the sorting."""
-    kept_keys, kept_groups, ranks = kept
+    kept_keys, kept_groups, ranks = chosen
     if len(kept_keys) < count:
         return not np.isin(keys, kept_keys).all()
     second = {group: key for group, key, rank in zip(kept_groups, kept_keys, ranks, strict=True) if rank == 1}

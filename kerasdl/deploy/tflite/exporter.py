@@ -273,8 +273,9 @@ def _conversion_error(
         )
     reason, place = _compiler_error(text)
     where = f" at {layer_in_words(program.model, place)}" if place else ""
+    remedy = f" Export with quantize={_safer(quantize)!r}, or replace the layer." if quantize in CALIBRATED else ""
     return ExportError(
-        f"the model does not convert to TFLite ({quantize or 'float32'}){where}: {reason or first_line(error)}"
+        f"the model does not convert to TFLite ({quantize or 'float32'}){where}: {reason or first_line(error)}{remedy}"
     )
 
 
@@ -287,9 +288,9 @@ def _unsupported_dtype(text: str, operation: str) -> str:
 
 def _compiler_error(text: str) -> tuple[str, str]:
     """Returns the first error in a compiler's text without its place, and the graph node of that place."""
-    line = next((line for line in text.splitlines() if re.search(r"\berror: loc\(", line)), "")
-    place = re.search(r'"([^"@]+)@', line)
-    return line.rpartition("): ")[2].strip(), place[1] if place else ""
+    line = next((line for line in text.splitlines() if re.search(r"\berror: loc\(|\): error: ", line)), "")
+    place = re.search(r'"([^"@]+)@', line) or re.search(r'loc\("([^"]+)"\): error: ', line)
+    return line.rpartition("): ")[2].removeprefix("error: ").strip(), place[1] if place else ""
 
 
 def _safer(quantize: str | None) -> str:

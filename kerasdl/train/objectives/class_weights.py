@@ -88,7 +88,7 @@ def class_weights_of(
     if isinstance(weights, str):
         table = _balanced(_counts(data, form, outputs, ignored, classes or 0))
     else:
-        table = _given(weights, classes, len(data.class_names))
+        table = _as_array(weights, classes, len(data.class_names))
     class_weights = ClassWeights(table, form, outputs)
     own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in ("train_step", "compute_loss"))
     if class_weights.by_label and own:
@@ -143,7 +143,7 @@ def _classes(form: LabelForm, labels: tf.TensorSpec, outputs: tuple | None) -> i
     return outputs[-1] if outputs else labels.shape[-1] if many else None
 
 
-def _given(weights: Mapping[int, float], classes: int | None, names: int) -> np.ndarray:
+def _as_array(weights: Mapping[int, float], classes: int | None, names: int) -> np.ndarray:
     for label, weight in weights.items():
         checks.at_least("a class", label, 0)
         checks.within("a class weight", weight, 0.0, 1e9)

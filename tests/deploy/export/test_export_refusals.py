@@ -1,5 +1,7 @@
 """Refusals of exports: they name layer and remedy, and leave no file behind."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from filling import fill_weights
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy.export.tracing import silenced
 from kerasdl.deploy.tflite import exporter
 
 EXPORTS = {".tflite": export_tflite, ".onnx": export_onnx, "": export_saved_model}
@@ -105,6 +108,17 @@ def test_another_error_of_the_compiler_comes_with_its_layer(tmp_path, monkeypatc
         export_tflite(model, tmp_path / "model.tflite")
     said = f"'tfl.tanh' op operand #0 must be {'a tensor ' * 60}".strip()
     assert str(caught.value) == f"the model does not convert to TFLite (float32) at layer 'odd': {said}"
+
+
+def test_a_reason_that_the_compiler_only_prints_comes_with_its_layer(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        with silenced():
+            os.write(2, b"loc(\"net_1/odd_1/ExpandDims\"): error: 'tfl.reshape' op violates the same scale\n")
+            raise RuntimeError
+
+    monkeypatch.setattr(exporter.converter.Calibrated, "quantized", fail)
+    with pytest.raises(ExportError, match=r"layer 'odd': 'tfl.reshape' op violates .* Export with quantize='dynamic'"):
+        export_tflite(model_with(tf.tanh), tmp_path / "model.tflite", quantize="int8", representative=real_inputs())
 
 
 def test_a_refusal_by_litert_that_names_its_delegate_lists_the_operations(make, real, tmp_path, monkeypatch):
