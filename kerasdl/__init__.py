@@ -6,6 +6,7 @@ Importing it loads no TensorFlow: everything below loads on first use.
 import lazy_loader
 
 from kerasdl.core.refusals import report_errors_once
+from kerasdl.core.registry.index import load_index
 from kerasdl.core.startup.import_hooks import import_after
 from kerasdl.core.startup.quiet import silence_tensorflow
 from kerasdl.core.startup.worker_startup import join_at_start
@@ -16,23 +17,5 @@ silence_tensorflow()
 join_at_start()
 report_errors_once()
 # Keras finds a class in a saved model only once its module is loaded.
-import_after(
-    "keras",
-    (
-        "kerasdl.layers.channels",
-        "kerasdl.layers.dropping",
-        "kerasdl.layers.migrated",
-        "kerasdl.layers.normalising",
-        "kerasdl.layers.sizes",
-        "kerasdl.layers.tokens",
-        "kerasdl.layers.window_attention",
-        "kerasdl.layers.windows",
-        "kerasdl.losses.cross_entropy",
-        "kerasdl.losses.focal",
-        "kerasdl.train.optim.layer_rates",
-        "kerasdl.train.optim.keras_schedules",
-        "kerasdl.train.optim.lookahead",
-        "kerasdl.train.optim.sharpness_aware",
-    ),
-)
+import_after("keras", lambda: load_index().get("saved", ()))
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

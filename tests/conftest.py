@@ -15,6 +15,7 @@ from filling import fill_weights
 from tensorflow.lite.python import lite
 
 matplotlib.use("Agg")
+pytest.register_assert_rewrite("contract_rows")
 # Every traced graph is a heap of objects that point at one another: at its own pace Python would look through all of
 # them for a tenth of the time and more.
 gc.freeze()

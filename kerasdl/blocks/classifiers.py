@@ -53,4 +53,5 @@ def classification_task(
         example=example,
         activation="softmax",
         summary=summary,
+        limits="It knows the labels above and nothing else: any other input still gets one of them.",
     )

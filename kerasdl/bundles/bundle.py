@@ -28,7 +28,7 @@ from .operations import evaluating
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportOptions, export_bundle, with_preprocessing
 from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
-from .operations.label_forms import fitting_labels
+from .operations.label_forms import labels_for
 
 PLAIN = ExportOptions()
 
@@ -59,11 +59,8 @@ class Bundle:
     """Further networks by role, such as the discriminator beside a generator."""
 
     def __post_init__(self):
-        outputs = self.model.outputs[0].shape[-1]
         try:
-            self.task.check(self.preprocess, tuple(self.model.inputs[0].shape[1:]))
-            if self.labels and self.task.predict is None and len(self.labels) != outputs:
-                checks.refuse(f"a bundle must have a label for each of its {outputs} outputs", len(self.labels))
+            self.task.check(self.preprocess, self.labels, self.model)
             if {*self.extra, *self.others} != set(self.manifest.parts) - set(PARTS):
                 roles = sorted({*self.extra, *self.others})
                 checks.refuse("extra and others must hold each further part of the manifest, and no other", roles)
@@ -222,10 +219,9 @@ class Bundle:
             return evaluating.evaluate_networks(self.networks, self.task, self.ready(data, split="test"), batch_size)
         evaluating.check_single_output(self.model, "evaluate")
         dataset = self.ready(data, split="test")
-        outputs = self.model.outputs[0].shape[-1]
-        evaluating.check_classes(dataset, self.labels, outputs, self.name)
+        evaluating.check_classes(dataset, self.labels, self.model.outputs[0].shape[-1], self.name)
         check_dataset_fits(self.model, dataset)
-        dataset = fitting_labels(dataset, self.task, self.labels, outputs)
+        dataset = labels_for(self.model, dataset, self.task, self.labels)
         return evaluating.evaluate_model(self.model, self.task, dataset, batch_size)
 
     def finetune(
@@ -258,7 +254,8 @@ class Bundle:
             name: name of the new bundle; None adds `_finetuned`.
 
         Returns:
-            A new bundle; this one is unchanged. Frozen layers keep their batch-norm statistics.
+            A new bundle; this one is unchanged. Frozen layers keep their batch-norm statistics; new layers, for other
+            classes, are named in its provenance.
 
         Raises:
             ArgumentError: an argument breaks its rule, data do not fit, or the folder holds another run.
@@ -274,10 +271,10 @@ class Bundle:
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
-        networks, train, validation, labels = networks_and_data(self, train, validation, tuple(labels), freeze)
-        manifest = tuned_manifest(self, train, name=name, labels=labels, freeze=freeze, config=config)
+        networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freeze)
+        manifest = tuned_manifest(self, train, name=name, labels=labels, fresh=fresh, freeze=freeze, config=config)
         claim_folder(config.folder, self.model, resume=config.resume)
-        finetune_networks(networks, train, validation, task=self.task, freeze=freeze, config=config)
+        finetune_networks(networks, train, validation, task=self.task, fresh=fresh, freeze=freeze, config=config)
         settings, extra = with_levels(self.preprocess, train), dict(self.extra)
         tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
         if validation is None:

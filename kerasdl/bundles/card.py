@@ -3,11 +3,6 @@
 import math
 
 MOST_LABELS = 40
-LIMITS = {  # by the activation that turns a task's logits into scores
-    "softmax": "It knows the labels above and nothing else: any other input still gets one of them.",
-    "sigmoid": "It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
-    None: "It gives a value for any input, also for one unlike all that it was trained on.",
-}
 
 
 def write_card(bundle) -> str:
@@ -42,7 +37,7 @@ def write_card(bundle) -> str:
         "",
         "## Limits",
         "",
-        f"{LIMITS[bundle.task.activation]} The figures hold for the data named beside them.",
+        f"{bundle.task.limits} The figures hold for the data named beside them.".lstrip(),
     ]
     return "\n".join(lines) + "\n"
 

@@ -39,7 +39,7 @@ def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
         raise BundleError(f"{bundle.name}: a bundle is resized by its builder; this one holds a model of its own.")
     arguments = {**manifest.arguments, "image_shape": list(shape)}
     if bundle.labels:
-        arguments["classes"] = len(bundle.labels)
+        arguments |= bundle.task.label_arguments(bundle.labels)
     model = build(manifest.builder, **arguments)
     old, new = bundle.model.weights, model.weights
     different = [(a.path, tuple(a.shape), tuple(b.shape)) for a, b in zip(old, new, strict=False) if a.shape != b.shape]

@@ -16,7 +16,7 @@ from kerasdl.core import EXPORT_FORMATS, checks
 from kerasdl.core.errors import ArgumentError, DataError
 
 from . import launching
-from .output import EXIT_HELP, reported, show_json, show_table
+from .output import EXIT_HELP, reported, show_json, show_results, show_table
 
 app = typer.Typer(
     help="Deep learning on Keras 3: build, train, and ship what was trained.",
@@ -179,9 +179,7 @@ def predict(
     if json:
         show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
     else:
-        plain = [{key: value for key, value in result.items() if key != "scores"} for result in results]
-        rows = [(name, *result.values()) for name, result in zip(names, plain, strict=True)]
-        show_table("predictions", ("input", *plain[0]), rows)
+        show_results(names, results, loaded.task.table)
     for line in unread:
         print("error:", line, file=sys.stderr)
     if unread:

@@ -39,7 +39,7 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
                 unread.append(" ".join(str(error).split()))
                 continue
             names += [str(file)] if len(rows) == 1 else [f"{file}[{k}]" for k in range(len(rows))]
-            inputs += [each if isinstance(each, (list, np.ndarray)) else [each] for each in rows]
+            inputs += [[each] if isinstance(each, (int, float)) else each for each in rows]  # a number is a row of one
     if unread and not inputs:
         raise DataError(unread[0])
     return names, inputs, unread

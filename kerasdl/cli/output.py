@@ -1,11 +1,12 @@
 """Output of the commands: tables for people, JSON for programs, one line for an error."""
 
+import base64
 import functools
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -83,13 +84,50 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     console.print(table)
 
 
+def show_results(names: Sequence[str], results: Sequence[Any], rows_of: Callable[[Any], list[dict]]) -> None:
+    """Prints what a bundle answered to each input, in as many rows as its task says; "-" where a row lacks a column.
+
+    Args:
+        names: of the inputs.
+        results: one for each input, as `Bundle.predict` gives them.
+        rows_of: the `table` of the task.
+    """
+    rows = [
+        {"input": name, **row}
+        for name, result in zip(names, results, strict=True)
+        for row in rows_of(result) or [{}]  # an input in which nothing was found is named too
+    ]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    show_table("predictions", columns, [[row.get(column) for column in columns] for row in rows])
+
+
 def show_json(value: Any) -> None:
-    """Prints one JSON document, in ASCII if the output is not UTF-8."""
+    """Prints one JSON document, in ASCII if the output is not UTF-8.
+
+    Arrays become lists; bytes become their UTF-8 text, or `{"base64": ...}` if they hold none.
+    """
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8))
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=not is_utf8))
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as what JSON has: objects, lists, texts, numbers, null."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(_plain(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(value).decode("ascii")}
+    if hasattr(value, "numpy"):  # tensors of TensorFlow
+        value = value.numpy()
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def _cell(value: Any) -> str:
+    value = _plain(value)
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -98,4 +136,8 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_cell, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_cell(each)}' for key, each in value.items())}}}"
     return str(value)

@@ -1,6 +1,6 @@
 """Text classification task over token ids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,15 +8,18 @@ import numpy as np
 
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
+from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 
 MAX_LENGTH = 2**20
 
 
-def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
+    input_shape = input_shape_of(model)
     length = checks.at_least("length", settings.get("length"), 1)
     checks.at_least("padding_id", settings.get("padding_id"), 0)
     if length > MAX_LENGTH or input_shape not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
+    check_labels(labels, model)
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:

@@ -1,7 +1,7 @@
 """Tabular classification and regression tasks."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,15 +10,18 @@ import numpy as np
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
 from kerasdl.core.outputs.decoding import decode_values
+from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 
 
-def _check(settings: Mapping[str, Any], input_shape: tuple) -> None:
+def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
+    input_shape = input_shape_of(model)
     for name, low in (("mean", -1e30), ("std", 1e-30)):
         values = settings.get(name)
-        if not isinstance(values, (list, tuple)) or (len(values),) != tuple(input_shape):
+        if not isinstance(values, (list, tuple)) or (len(values),) != input_shape:
             checks.refuse(f"{name} must be a list of one number for each feature of {input_shape}", values)
         for value in values:
             checks.within(f"a value of {name}", value, low, 1e30)
+    check_labels(labels, model)
 
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
@@ -78,6 +81,8 @@ register_task(
         decode=decode_values,
         example=_measured,
         activation=None,
+        label_arguments=lambda labels: {"targets": len(labels)},
         summary="predicts a number from a row of numbers",
+        limits="It gives a value for any input, also for one unlike all that it was trained on.",
     )
 )

@@ -1,7 +1,7 @@
 """A tiny net with examples and its outputs, built once for all rows of a process."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,17 +30,29 @@ def _conv(usual: Callable, inputs: Any, kernel: Any, *settings: Any, **named: An
     return tf.concat([usual(part, own, *settings, **named) for part, own in pairs], -1)
 
 
+def leaves(tree: Any) -> list[np.ndarray]:
+    """Returns the leaves of a tree of tensors or arrays as arrays, in the order of a model's outputs."""
+    return [np.asarray(leaf) for leaf in keras.tree.flatten(tree)]
+
+
+def fed(model: keras.Model, inputs: Any) -> Any:
+    """Returns inputs in the structure in which a model takes them: those that come by name, in its order."""
+    if isinstance(inputs, Mapping) and not isinstance(model.input, Mapping):
+        inputs = [inputs[tensor.name] for tensor in model.inputs]
+    return keras.tree.pack_sequence_as(model.input, keras.tree.flatten(inputs))
+
+
 @dataclass(frozen=True)
 class Net:
     """A tiny preset with filled weights."""
 
     spec: kerasdl.ModelSpec
     model: keras.Model
-    inputs: np.ndarray
-    """Four examples."""
-    targets: np.ndarray
-    outputs: np.ndarray
-    """Outputs of the model for the inputs."""
+    inputs: Any
+    """Four examples, in the structure of the model's inputs."""
+    targets: Any
+    outputs: Any
+    """Outputs of the model for the inputs: an array or a tree of arrays."""
     initial: list[np.ndarray]
     """The weights with which it was built."""
 
@@ -57,11 +69,17 @@ class Net:
 
 @functools.cache
 def tiny_net(name: str) -> Net:
+    """Builds the tiny net of a registered name, once."""
+    return make_net(name)
+
+
+def make_net(name: str) -> Net:
     """Builds the tiny net of a registered name."""
     spec = kerasdl.spec(name)
     model = kerasdl.build(name, **spec.tiny)
     initial = model.get_weights()
     inputs, targets = get_task(spec.task).example(fill_weights(model), 4, 0)
+    inputs = fed(model, inputs)
     with by_groups():
-        outputs = model(inputs, training=False).numpy()
+        outputs = keras.tree.map_structure(np.asarray, model(inputs, training=False))
     return Net(spec, model, inputs, targets, outputs, initial)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kerasdl.core.registry.index import load_index
+from kerasdl.core.registry.indexing import TOOLS, families
+
 ROOT = Path(__file__).parents[2] / "kerasdl"
 FILES = sorted(ROOT.rglob("*.py"))
 LEVELS = {
@@ -14,10 +17,14 @@ LEVELS = {
     **dict.fromkeys(("layers", "losses", "metrics", "data"), 2),
     "blocks": 3,
     "train": 4,
-    **dict.fromkeys(("vision", "sequence", "generative", "rl", "graph", "recsys", "meta", "tabular"), 5),
+    **dict.fromkeys(("vision", "sequence", "generative", "rl", "graph", "recsys", "meta", "tabular", "multimodal"), 5),
     **dict.fromkeys(("deploy", "explain", "responsible", "search"), 6),
     **dict.fromkeys(("bundles", "weights", "serving", "cli"), 7),
+    "foundations": 7,  # NumPy alone; see ALONE
 }
+# What a package may import of kerasdl beyond its level, and one that may import none of it.
+ALSO = {"multimodal": ("vision", "sequence")}
+ALONE = "foundations"
 # Blocks know no loss, metric or data; tools of level 6 take any keras.Model, so they know no family.
 FORBIDDEN = {3: ("losses", "metrics", "data"), 6: tuple(name for name, level in LEVELS.items() if level == 5)}
 # Rooms of a package, and the rooms of the same package that each may import; files beside the rooms stand in "".
@@ -35,7 +42,7 @@ ROOMS = {
         "keras_graph": ("checks",),
         "plotting": ("files",),
         "outputs": ("checks",),
-        "registry": ("checks", "files", "outputs"),
+        "registry": ("checks", "data_fit", "files", "outputs"),
     },
     "data": {
         "augment": (),
@@ -101,6 +108,20 @@ LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 # core/registry/indexing.py imports the families by name at run time, as registry discovery must; it alone may.
 
 
+def test_every_package_has_a_level_and_what_holds_models_is_a_family():
+    packages = {each.parent.name for each in ROOT.glob("*/__init__.py")}
+    assert packages <= set(LEVELS)
+    assert set(families()) == {name for name in packages if LEVELS[name] == 5}
+    assert {*TOOLS} == {name for name, level in LEVELS.items() if level != 5}
+
+
+def test_the_table_of_levels_knows_the_exceptions():
+    assert may_import("multimodal", "vision")
+    assert not may_import("vision", "multimodal")
+    assert not may_import("foundations", "core")
+    assert not may_import("cli", "foundations")
+
+
 def package_of(path: Path) -> str:
     parts = path.relative_to(ROOT).parts
     return parts[0] if len(parts) > 1 else "kerasdl"
@@ -123,6 +144,10 @@ def may_import(importer: str, imported: str) -> bool:
     if importer == "kerasdl":  # the door imports core; __main__ is the command line
         return imported in ("core", "cli")
     if importer == imported:
+        return True
+    if ALONE in (importer, imported):
+        return False
+    if imported in ALSO.get(importer, ()):
         return True
     mine, its = LEVELS[importer], LEVELS[imported]
     if mine == 7:
@@ -259,9 +284,8 @@ def registering_files():
 
 
 def test_what_saved_models_name_is_imported_with_kerasdl():
-    """Keras finds a class of a saved model only once its module is loaded: kerasdl/__init__.py names each of them."""
-    door = ast.parse((ROOT / "__init__.py").read_text())
-    named = {node.value for node in ast.walk(door) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    """Keras finds a class of a saved model only once its module is loaded: the index names each of them."""
+    named = set(load_index()["saved"])
     modules = {".".join(["kerasdl", *path.relative_to(ROOT).with_suffix("").parts]) for path in registering_files()}
     assert len(modules) > 8
-    assert not modules - named
+    assert modules == named

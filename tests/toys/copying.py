@@ -9,9 +9,10 @@ VOCABULARY, LENGTH, WIDTH = 8, 5, 32
 PADDING, START = 0, 1
 
 
-def seq2seq():
-    source = keras.Input((LENGTH,), dtype="int32", name="source")
-    given = keras.Input((LENGTH,), dtype="int32", name="given")
+def seq2seq(*, length=LENGTH):
+    """A sequence-to-sequence net with attention."""
+    source = keras.Input((length,), dtype="int32", name="source")
+    given = keras.Input((length,), dtype="int32", name="given")
     memory = keras.layers.Embedding(VOCABULARY, WIDTH, name="source_embedding")(source)
     memory = keras.layers.GRU(WIDTH, return_sequences=True, name="encoder")(memory)
     state = keras.layers.GlobalAveragePooling1D(name="summary")(memory)
@@ -19,7 +20,7 @@ def seq2seq():
     x = keras.layers.GRU(WIDTH, return_sequences=True, name="decoder")(x, initial_state=state)
     seen = keras.layers.Attention(name="attention")([x, memory])
     x = keras.layers.Concatenate(name="joined")([x, seen])
-    return keras.Model([source, given], keras.layers.Dense(VOCABULARY, name="head")(x), name="seq2seq")
+    return keras.Model([source, given], keras.layers.Dense(VOCABULARY, dtype="float32", name="head")(x), name="seq2seq")
 
 
 def padded(sequences):
@@ -69,7 +70,7 @@ TASK = Task(
     loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=list,
     monitor=("val_loss", "min"),
-    check=lambda settings, shape: checks.at_least("length", settings.get("length"), 1),
+    check=lambda settings, labels, model: checks.at_least("length", settings.get("length"), 1),
     preprocess=prepared,
     preprocess_layers=lambda settings, shape: [],
     decode=lambda tokens, labels, context: [
@@ -80,4 +81,5 @@ TASK = Task(
     predict=generated,
     figures=right_copies,
     summary="copies a sequence of tokens",
+    limits="It knows the tokens 2 to 7, in sequences of at most 5.",
 )

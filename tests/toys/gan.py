@@ -12,17 +12,19 @@ LATENT = 4
 
 
 def generator():
+    """Points of a ring from noise."""
     noise = keras.Input((LATENT,), name="noise")
     x = keras.layers.Dense(32, activation="relu", name="hidden1")(noise)
     x = keras.layers.Dense(32, activation="relu", name="hidden2")(x)
-    return keras.Model(noise, keras.layers.Dense(2, name="point")(x), name="generator")
+    return keras.Model(noise, keras.layers.Dense(2, dtype="float32", name="point")(x), name="generator")
 
 
 def discriminator():
+    """A judge of points: of the ring, or made."""
     point = keras.Input((2,), name="point")
     x = keras.layers.Dense(32, activation="leaky_relu", name="hidden1")(point)
     x = keras.layers.Dense(32, activation="leaky_relu", name="hidden2")(x)
-    return keras.Model(point, keras.layers.Dense(1, name="real")(x), name="discriminator")
+    return keras.Model(point, keras.layers.Dense(1, dtype="float32", name="real")(x), name="discriminator")
 
 
 def ring(count=512, seed=0):
@@ -30,6 +32,10 @@ def ring(count=512, seed=0):
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, count)
     return (rng.normal(2, 0.05, (count, 1)) * np.stack([np.cos(angle), np.sin(angle)], 1)).astype("float32")
+
+
+def drawn_noise(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, LATENT)).astype("float32")
 
 
 class GAN(Trainer):
@@ -62,8 +68,7 @@ def trainer(networks):
 
 def distance(networks, data):
     """Returns how far made points are from the ring, and how much of its directions they leave empty."""
-    noise = np.random.default_rng(5).normal(size=(256, LATENT)).astype("float32")
-    points = networks["model"].predict(noise, verbose=0)
+    points = networks["model"].predict(drawn_noise(256, seed=5), verbose=0)
     sectors = np.histogram(np.arctan2(points[:, 1], points[:, 0]), 8, (-np.pi, np.pi))[0]
     return {"radius_error": np.abs(np.hypot(*points.T) - 2).mean(), "empty_sectors": float((sectors == 0).sum())}
 
@@ -81,14 +86,16 @@ TASK = Task(
     loss=lambda: None,
     metrics=list,
     monitor=("radius_error", "min"),
-    check=lambda settings, shape: checks.at_least("latent", settings.get("latent"), 1),
+    check=lambda settings, labels, model: checks.at_least("latent", settings.get("latent"), 1),
     preprocess=noise_of,
     preprocess_layers=lambda settings, shape: [],
     decode=lambda outputs, labels, context: [{"point": [float(each) for each in row]} for row in outputs],
     replace_head=None,
-    example=lambda model, batch, seed: (ring(batch, seed), None),
+    example=lambda model, batch, seed: (drawn_noise(batch, seed), None),
+    trainer_example=lambda model, batch, seed: ring(batch, seed),
     predict=lambda networks, inputs, batch_size: networks["model"].predict(inputs, batch_size=batch_size, verbose=0),
     trainer=trainer,
     figures=distance,
     summary="makes points of a ring from noise",
+    limits="It makes points near its ring from any noise, and no others.",
 )

@@ -19,9 +19,10 @@ def moved(cell, action):
 
 
 def q_network():
+    """The value of each move from a cell."""
     cell = keras.Input((SIDE**2,), name="cell")
     x = keras.layers.Dense(24, activation="relu", name="hidden")(cell)
-    return keras.Model(cell, keras.layers.Dense(4, name="values")(x), name="q_network")
+    return keras.Model(cell, keras.layers.Dense(4, dtype="float32", name="values")(x), name="q_network")
 
 
 def one_hot(cells):

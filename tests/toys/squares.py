@@ -20,19 +20,20 @@ def anchors():
 
 
 def detector():
+    """A detector of squares with eight anchors."""
     image = keras.Input((SIDE, SIDE, 1), name="image")
     x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="conv1")(image)
     x = keras.layers.MaxPooling2D(2, name="pool1")(x)
     x = keras.layers.Conv2D(32, 3, padding="same", activation="relu", name="conv2")(x)
     x = keras.layers.MaxPooling2D(4, name="pool2")(x)
     per_cell = len(SIZES)
-    scores = keras.layers.Conv2D(per_cell, 1, name="scores_conv")(x)
-    shifts = keras.layers.Conv2D(4 * per_cell, 1, name="shifts_conv")(x)
+    scores = keras.layers.Conv2D(per_cell, 1, dtype="float32", name="scores_conv")(x)
+    shifts = keras.layers.Conv2D(4 * per_cell, 1, dtype="float32", name="shifts_conv")(x)
     return keras.Model(
         image,
         {
-            "scores": keras.layers.Reshape((CELLS**2 * per_cell,), name="scores")(scores),
-            "shifts": keras.layers.Reshape((CELLS**2 * per_cell, 4), name="shifts")(shifts),
+            "scores": keras.layers.Reshape((CELLS**2 * per_cell,), dtype="float32", name="scores")(scores),
+            "shifts": keras.layers.Reshape((CELLS**2 * per_cell, 4), dtype="float32", name="shifts")(shifts),
         },
         name="detector",
     )
@@ -106,6 +107,12 @@ def prepared(raw, settings):
     return np.stack(resized), [image.shape for image in images]
 
 
+def a_row_a_box(result):
+    """Returns a row for each box, its corners rounded to pixels."""
+    pairs = zip(result["boxes"], result["scores"], strict=True)
+    return [{"box": [round(corner) for corner in box], "score": score} for box, score in pairs]
+
+
 def described(found, labels, sizes):
     results = []
     for (boxes, scores), (height, width) in zip(found, sizes, strict=True):
@@ -120,7 +127,7 @@ TASK = Task(
     loss=lambda: None,
     metrics=list,
     monitor=("val_loss", "min"),
-    check=lambda settings, shape: checks.at_least("side", settings.get("side"), 1),
+    check=lambda settings, labels, model: checks.at_least("side", settings.get("side"), 1),
     preprocess=prepared,
     preprocess_layers=lambda settings, shape: [],
     decode=described,
@@ -129,5 +136,7 @@ TASK = Task(
     predict=boxes_of,
     trainer=Detecting,
     figures=recall,
+    table=a_row_a_box,
     summary="finds bright squares in an image",
+    limits="It finds squares of one brightness alone.",
 )

@@ -82,9 +82,14 @@ def test_a_bundle_keeps_all_networks_and_answers_through_its_task(name, suffix, 
     assert list(again.networks) == list(NETWORKS[name]())
     assert again.predict(raw_of(name)) == bundle.predict(raw_of(name))
     assert len(again.predict(raw_of(name))) == 3
+    rows = [TOYS[name].table(result) for result in again.predict(raw_of(name))]
+    assert all(isinstance(row, dict) for found in rows for row in found)
     data = as_dataset(DATA[name](40, seed=3))
     assert again.evaluate(data) == pytest.approx(bundle.evaluate(data))
     assert TOYS[name].summary in again.card()
+    assert "knows the labels" not in again.card()
+    assert "gives a value" not in again.card()
+    assert f"## Limits\n\n{TOYS[name].limits}".rstrip() in again.card()
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """Data preparation of a bundle: data of any form as input of its model."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -39,19 +40,38 @@ def ready_data(
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
             checks.refuse("data must be (inputs, labels) or (inputs, labels, weights)", f"{len(data)} parts")
-        parts = (task.preprocess(data[0], settings)[0], _texts(data[1]), *data[2:])
-        return as_dataset(parts, name="arrays", task=task.name, class_names=labels or own_labels)
+        return _of_arrays(data, task, settings, labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)
     if isinstance(data, str):
         levels = settings.get("levels") if data.startswith("folder:") else None
         data = load(data, split, levels=levels)
     dataset = _named(as_dataset(data), labels)
+    if task.ready is not None:
+        return task.ready(dataset, settings)
     if dataset.task not in ("unknown", task.name):
         checks.refuse(f"data must be of the task {task.name}", f"{dataset.name}: {dataset.task}")
     if dataset.images:
+        missing = [name for name in ("image_shape", "scale") if name not in settings]
+        if missing:
+            rule = f"a bundle of the task {task.name} must have {missing} among its settings to prepare raw images"
+            checks.refuse(rule, f"{dataset.name} and {[*settings]}", "Pass images as its model takes them.")
         return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
     return dataset
+
+
+def _of_arrays(data: Sequence[Any], task: Task, settings: Mapping[str, Any], labels: tuple[str, ...]) -> Dataset:
+    """Returns arrays (raw x, y) or (raw x, y, weights) as a dataset that is ready for the model."""
+    targets = keras.tree.map_structure(_texts, data[1]) if isinstance(data[1], Mapping) else _texts(data[1])
+    kind = {"name": "arrays", "task": task.name, "class_names": labels}
+    if task.ready is not None:
+        return task.ready(as_dataset((data[0], targets, *data[2:]), **kind), settings)
+    inputs, context = task.preprocess(data[0], settings)
+    if context is not None:
+        rule = f"labels of raw arrays must stay as they are; those of the task {task.name} follow its preprocessing"
+        hint = "Give the task a `ready`, or pass a Dataset that is ready for the model."
+        checks.refuse(rule, f"a context, {type(context).__name__}", hint)
+    return as_dataset((inputs, targets, *data[2:]), **kind)
 
 
 def with_levels(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
@@ -77,24 +97,43 @@ def _texts(targets: Any) -> np.ndarray:
     return targets.astype(str) if is_text else targets
 
 
-def labelled(data: Any) -> Any:
-    """Returns data with labels; inputs without labels (an array or a list) get zeros."""
-    if isinstance(data, (str, tuple, Dataset, tf.data.Dataset)):
-        return data
-    return data, np.zeros(len(data), np.int32)
-
-
-def draw_samples(dataset: Dataset, raw_shape: tuple | None) -> np.ndarray:
+def draw_samples(bundle: Any, given: Any, raw_shape: tuple | None) -> Any:
     """Returns up to 256 inputs drawn over all classes, prepared for the model, or raw pixels of `raw_shape`.
 
+    Args:
+        bundle: whose model takes them.
+        given: data as `Bundle.evaluate` takes them, or raw inputs alone (an array, a list, a dict of arrays).
+        raw_shape: of one raw image; None for inputs of the model.
+
+    Returns:
+        An array, or a tree of arrays where the model has several inputs, in the dtypes of the inputs.
+
     Raises:
-        ArgumentError: raw pixels are required, but the data hold none.
+        ArgumentError: raw pixels are required, but the data hold none, or the data do not fit.
     """
+    if isinstance(given, (str, tuple, Dataset, tf.data.Dataset)):
+        dataset = bundle.ready(given)
+    else:
+        inputs, _ = bundle.task.preprocess(given, bundle.preprocess)
+        dataset = as_dataset(inputs, name="inputs", task=bundle.task.name)
     if raw_shape is not None:
         if not dataset.images:
             checks.refuse("with raw_shape=, representative must be images by name or Dataset", dataset.name)
         dataset = dataset.prepared(tuple(raw_shape), None)
-    return dataset.sample(SAMPLES).arrays()[0]
+    samples = dataset.sample(SAMPLES).arrays()[0]
+    tensors = bundle.model.inputs
+    if isinstance(samples, Mapping):
+        dtypes = {tensor.name: tensor.dtype for tensor in tensors}
+        return {name: _in_dtype(each, dtypes.get(name)) for name, each in samples.items()}
+    if isinstance(samples, tuple):
+        return tuple(_in_dtype(each, tensor.dtype) for each, tensor in zip(samples, tensors, strict=False))
+    return _in_dtype(samples, tensors[0].dtype)
+
+
+def _in_dtype(values: Any, dtype: str | None) -> Any:
+    """Returns numbers in another dtype; texts, which the export refuses by name, as they are."""
+    is_numbers = isinstance(values, np.ndarray) and values.dtype.kind not in "OUS"
+    return values.astype(dtype) if is_numbers and dtype is not None else values
 
 
 def public_name(name: str) -> str:

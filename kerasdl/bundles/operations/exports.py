@@ -1,6 +1,7 @@
 """Export of a bundle: file with labels and preprocessing, report and card beside it."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks, files
+from kerasdl.core.keras_graph import replay
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
-from .data_preparation import draw_samples, labelled
+from .data_preparation import draw_samples
 
 REPORT, CARD = ".json", ".md"
 
@@ -65,12 +67,7 @@ def export_bundle(
     if options.image_bytes and raw_shape is not None:
         checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
     model = bundle.model if raw_shape is None else bundle.deployable(raw_shape)
-    samples = None
-    if representative is not None:
-        dataset = bundle.ready(labelled(representative))
-        samples = draw_samples(dataset, raw_shape)
-        if samples.dtype.kind not in "OUS":  # the export refuses texts for a model that takes numbers
-            samples = samples.astype(bundle.model.inputs[0].dtype)
+    samples = None if representative is None else draw_samples(bundle, representative, raw_shape)
     report = _write(bundle, model, path, samples, chosen)
     same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
     line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"
@@ -100,7 +97,7 @@ def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: di
 
 
 def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_shape: tuple) -> keras.Model:
-    """Returns a flat model of the same weights, with preprocessing layers in front.
+    """Returns a flat model of the same weights, with preprocessing layers in front; models inside it are opened.
 
     Args:
         model: a functional model of one input.
@@ -108,19 +105,36 @@ def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_sh
         raw_shape: the shape of one raw input.
 
     Returns:
-        A model whose input is named `raw`.
+        A model whose input is named `raw`, with outputs in the structure of the model's own.
+
+    Raises:
+        ArgumentError: the model has several inputs.
     """
+    if len(model.inputs) > 1:
+        names = [tensor.name for tensor in model.inputs]
+        checks.refuse("a model that takes its preprocessing into its graph must have one input", names)
     raw = x = keras.Input(raw_shape, dtype=model.inputs[0].dtype, name="raw")
     for layer in layers:
         x = layer(x)
-    called = {}
+    taken = {layer.name for layer in layers} | {"raw"}
+    copies: dict[keras.Operation, keras.Operation] = {}
 
-    def call(layer, *args, **kwargs):
-        called[layer.name] = layer(*args, **kwargs)
-        return called[layer.name]
+    def copy_of(operation: keras.Operation) -> keras.Operation:
+        if operation not in copies:
+            name = next(each for each in _names_like(operation.name) if each not in taken)
+            taken.add(name)
+            copies[operation] = type(operation).from_config({**operation.get_config(), "name": name})
+        return copies[operation]
 
-    # The clone has inputs of its own; the recorded calls of its layers lead back to ours.
-    clone = keras.models.clone_model(model, input_tensors=x, call_function=call)
-    clone.set_weights(model.get_weights())
-    outputs = [called[name] for name in getattr(model, "output_names", [model.layers[-1].name])]
-    return keras.Model(raw, outputs if len(outputs) > 1 else outputs[0], name=f"{model.name}_deployable")
+    outputs = replay(model, [x], copy_of)
+    whole = keras.Model(raw, outputs, name=f"{model.name}_deployable")
+    for operation, copy in copies.items():
+        if getattr(operation, "weights", None):
+            copy.set_weights(operation.get_weights())
+    return whole
+
+
+def _names_like(name: str) -> Iterator[str]:
+    """Yields a name and further ones: layers of models inside a model may share theirs."""
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(1))

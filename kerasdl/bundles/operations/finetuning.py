@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 
 from kerasdl.blocks import find_head
 from kerasdl.core import checks, files
+from kerasdl.core.registry.rebuilding import rebuild_head
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
@@ -18,7 +20,7 @@ from kerasdl.train import RunConfig, finetune, fit
 from ..format.manifest import Manifest
 from .data_preparation import public_name
 from .evaluating import check_single_output
-from .label_forms import fitting_labels, plain_label_errors
+from .label_forms import labels_for, plain_label_errors
 
 HEAD_SHARE = 1 / 3
 GENTLER = 1 / 3
@@ -45,30 +47,52 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
 def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...], freeze: str) -> tuple:
     """Returns copies of a bundle's networks for the classes of the data, both prepared datasets, and the classes.
 
+    Returns:
+        The networks by role, the training data, the validation data or None, the classes, and the names of the layers
+        that are fresh, since they answer for other classes than before.
+
     Raises:
         ArgumentError: data, labels, networks and `freeze` do not fit together.
     """
-    if bundle.task.trainer is not None:
-        if freeze != "none" or labels not in ((), bundle.labels):
-            rule = f"a bundle of the task {bundle.task.name} is tuned as a whole, with its own labels"
-            checks.refuse(rule, f"freeze={freeze!r}, labels={labels}", 'Pass freeze="none", and no labels.')
-        ready = [None if data is None else bundle.ready(data) for data in (train, validation)]
-        return {role: _copy(network) for role, network in bundle.networks.items()}, *ready, bundle.labels
-    check_single_output(bundle.model, "fine-tune")
+    task = bundle.task
+    if task.trainer is None:
+        check_single_output(bundle.model, "fine-tune")
+    elif freeze != "none":
+        checks.refuse(f"a bundle of the task {task.name} is tuned as a whole", f"freeze={freeze!r}", 'Pass "none".')
+    if labels and not bundle.labels and task.trainer is not None:
+        checks.refuse(f"data for a bundle of the task {task.name} without labels come without labels=", labels)
     train = bundle.ready(train, labels=labels)
     if validation is not None:
         own = isinstance(validation, (str, Dataset))  # their classes have names
         validation = bundle.ready(validation, split="validation", labels=() if own else labels or train.class_names)
-    labels = train.class_names or bundle.labels
-    if validation is not None and validation.class_names not in ((), labels):
+    named = bundle.labels or task.trainer is None  # a generator without labels learns from data of any classes
+    labels = (train.class_names or bundle.labels) if named else ()
+    if validation is not None and named and validation.class_names not in ((), labels):
         checks.refuse(f"validation data must have the training data's classes {labels}", validation.class_names)
-    outputs = bundle.model.outputs[0].shape[-1] if labels == bundle.labels else len(labels)
-    datasets = [None if data is None else _fitting(bundle, data, labels, outputs) for data in (train, validation)]
+    networks, fresh = networks_for(bundle, labels)
+    datasets = [
+        None if each is None else _fitting(bundle, each, labels, networks["model"]) for each in (train, validation)
+    ]
+    return networks, *datasets, labels, fresh
+
+
+def networks_for(bundle: Any, labels: tuple[str, ...]) -> tuple[dict[str, keras.Model], list[str]]:
+    """Returns copies of a bundle's networks by role whose outputs are those labels, and the names of fresh layers.
+
+    Raises:
+        ArgumentError: the labels are others, and the networks cannot be made to answer for them.
+    """
     if labels == bundle.labels:
-        return {"model": _copy(bundle.model)}, *datasets, labels
-    if bundle.task.replace_head is None:
-        checks.refuse(f"data for a bundle of the task {bundle.task.name} must have its labels {bundle.labels}", labels)
-    return {"model": bundle.task.replace_head(bundle.model, len(labels))}, *datasets, labels
+        return {role: _copy(network) for role, network in bundle.networks.items()}, []
+    if bundle.others:
+        hint = "Fine-tune it on its own labels."
+        checks.refuse(f"a bundle of the networks {[*bundle.networks]} keeps its labels {bundle.labels}", labels, hint)
+    task, model = bundle.task, bundle.model
+    if task.replace_head is not None:
+        return {"model": task.replace_head(model, len(labels))}, [find_head(model).name]
+    arguments = bundle.manifest.arguments
+    model, fresh = rebuild_head(model, bundle.manifest.builder, arguments, labels, task.label_arguments)
+    return {"model": model}, fresh
 
 
 def _copy(model: keras.Model) -> keras.Model:
@@ -78,15 +102,22 @@ def _copy(model: keras.Model) -> keras.Model:
 
 
 def tuned_manifest(
-    bundle: Any, train: Dataset, *, name: str | None, labels: tuple[str, ...], freeze: str, config: RunConfig
+    bundle: Any,
+    train: Dataset,
+    *,
+    name: str | None,
+    labels: tuple[str, ...],
+    fresh: Sequence[str],
+    freeze: str,
+    config: RunConfig,
 ) -> Manifest:
     """Returns the manifest of a fine-tuned bundle: new labels and provenance, no figures."""
     manifest = bundle.manifest
-    classes = {"classes": len(labels)} if "classes" in manifest.arguments else {}
+    by_labels = bundle.task.label_arguments(labels) if fresh else {}
     return dataclasses.replace(
         manifest,
         name=name or f"{bundle.name.removesuffix('_finetuned')}_finetuned",
-        arguments={**manifest.arguments, **classes},
+        arguments={**manifest.arguments, **by_labels} if manifest.builder else manifest.arguments,
         labels=labels,
         outputs="",
         metrics={},
@@ -95,6 +126,7 @@ def tuned_manifest(
             "digest of that": bundle.digest,
             "data": f"{public_name(train.name)}, {train.size} examples",
             "data licence": train.licence,
+            **({"fresh layers": ", ".join(fresh)} if fresh else {}),
             "epochs": config.epochs,
             "freeze": freeze,
             "learning rate": config.learning_rate,
@@ -103,9 +135,12 @@ def tuned_manifest(
     )
 
 
-def _fitting(bundle: Any, data: Dataset, labels: tuple[str, ...], outputs: int) -> Dataset:
-    check_dataset_fits(bundle.model, data)
-    return fitting_labels(data, bundle.task, labels, outputs)
+def _fitting(bundle: Any, data: Dataset, labels: tuple[str, ...], model: keras.Model) -> Dataset:
+    """Returns data whose inputs and labels fit a model; those of a task with a trainer are that one's to judge."""
+    if bundle.task.trainer is not None:
+        return data
+    check_dataset_fits(model, data)
+    return labels_for(model, data, bundle.task, labels)
 
 
 def finetune_networks(
@@ -114,10 +149,11 @@ def finetune_networks(
     validation: Dataset | None,
     *,
     task: Task,
+    fresh: Sequence[str],
     freeze: str,
     config: RunConfig,
 ) -> None:
-    """Trains networks in place; a single model in the stages of `freeze`."""
+    """Trains networks in place; a single model in the stages of `freeze`, its new layers as the head."""
     checks.one_of("freeze", freeze, ("staged", "features", "none"))
     model = networks["model"]
     if task.trainer is not None:
@@ -128,6 +164,12 @@ def finetune_networks(
             fit(model, train, validation=validation, task=task, config=config)
         return
     probe = 1.0 if freeze == "features" else max(HEAD_SHARE, 1 / config.epochs)
-    stages = {"head": find_head(model).name, "probe": probe, "groups": 1, "layer_decay": GENTLER, "train_norms": True}
+    stages = {
+        "head": tuple(fresh) or find_head(model).name,
+        "probe": probe,
+        "groups": 1,
+        "layer_decay": GENTLER,
+        "train_norms": True,
+    }
     with plain_label_errors():
         finetune(model, train, validation=validation, task=task, config=config, **stages)

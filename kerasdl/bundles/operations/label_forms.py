@@ -18,6 +18,41 @@ RULE = re.compile(r"\[(labels of (?:(?!\] \[).)*)\] \[(.*?)\] \[(.*?)\]", re.DOT
 ONE_HOT = "Give class numbers, or rows with a single 1."
 
 
+def labels_for(model: keras.Model, data: Dataset, task: Task, labels: Sequence[str]) -> Dataset:
+    """Returns data with labels as the loss of a task takes them, checked against a model's one output.
+
+    Of an output (B, K) they are what `fitting_labels` says. Of one with more axes, a step or a pixel each (B, ..., K),
+    they have the shape of the output, a classifier's without its last axis. Those of a task with a `predict` of its own
+    are its loss's to judge.
+
+    Args:
+        model: a model of one output.
+        data: the dataset.
+        task: what its labels mean.
+        labels: the names of the classes; empty where they have none.
+
+    Raises:
+        ArgumentError: the labels have another form, or name classes that there are not.
+    """
+    shape = tuple(model.outputs[0].shape)
+    if task.predict is not None:
+        return data
+    if len(shape) < 3:
+        return fitting_labels(data, task, labels, shape[-1])
+    wanted = shape[:-1] if task.activation == "softmax" else shape
+    spec = data.spec[1]
+    given = None if spec is None or keras.tree.is_nested(spec) else spec.shape.rank and tuple(spec.shape)
+    pairs = [] if given is None else zip(given[1:], wanted[1:], strict=False)
+    if given is None or len(given) != len(wanted) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        checks.refuse(f"labels of {data.name} must have the shape {wanted}, as {model.name!r} gives {shape}", spec)
+    if task.activation == "softmax" and data.any_order:
+        ignored = getattr(task.loss(), "ignore_class", None)
+        odd = [each for each in np.unique(data.source.labels) if each != ignored and each not in range(shape[-1])]
+        if odd:
+            checks.refuse(f"labels of {data.name} must be whole numbers from 0 to {shape[-1] - 1}", odd[:6])
+    return data
+
+
 def fitting_labels(data: Dataset, task: Task, labels: Sequence[str], outputs: int) -> Dataset:
     """Returns data with labels in the form of a task's loss, checked against the classes.
 

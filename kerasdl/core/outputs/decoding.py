@@ -1,6 +1,6 @@
 """Decoding of output arrays into plain results: labels with probabilities, or values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,3 +76,13 @@ def decode_values(outputs: Any, labels: Sequence[str], context: None = None) -> 
     if len(names) != outputs.shape[-1]:
         names = [str(column) for column in range(outputs.shape[-1])]
     return [dict(zip(names, map(float, row), strict=True)) for row in outputs]
+
+
+def one_row(result: Mapping[str, Any]) -> list[dict]:
+    """Returns a result as the one row of a table for people: itself, without the scores of every label.
+
+    Example:
+        >>> one_row({"label": "cat", "score": 0.9, "scores": {"cat": 0.9, "dog": 0.1}})
+        [{'label': 'cat', 'score': 0.9}]
+    """
+    return [{name: value for name, value in result.items() if name != "scores"}]

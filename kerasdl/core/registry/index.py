@@ -11,7 +11,10 @@ MACS = Path(__file__).with_name("macs.json")
 
 @cache
 def load_index() -> dict[str, Any]:
-    """Returns `{"models": {name: fields of its ModelSpec}, "tasks": {name: module}}`."""
+    """Returns `{"models": {name: fields of its ModelSpec}, "tasks": {name: module}, "saved": modules}`.
+
+    The last are those of the classes that saved models name.
+    """
     return json.loads(INDEX.read_text(encoding="utf-8"))
 
 

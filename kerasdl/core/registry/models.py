@@ -38,7 +38,13 @@ class ModelSpec:
     exports: Mapping[str, str] = field(default_factory=dict)
     """Formats that cannot hold the model, each with the reason; every other format can."""
     tiny: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments that make a net of at most about 50,000 weights, for tests and first trials."""
+    """Arguments that make a small net, for tests and first trials."""
+    tiny_limit: int = 50_000
+    """The most weights that this net may have."""
+    free: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that leave sizes of its inputs open, as `{"length": None}`; nothing where every size is fixed."""
+    partners: Mapping[str, str] = field(default_factory=dict)
+    """The registered networks that it is trained with, by the role that the trainer of its task gives them."""
     tags: tuple[str, ...] = ()
     """Search terms."""
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -70,20 +76,26 @@ def register(
     qat: str = "full",
     exports: Mapping[str, str] | None = None,
     tiny: Mapping[str, Any] | None = None,
+    tiny_limit: int = 50_000,
+    free: Mapping[str, Any] | None = None,
+    partners: Mapping[str, str] | None = None,
     tags: tuple[str, ...] = (),
     weights: Mapping[str, str | Mapping[str, str]] | None = None,
 ) -> Callable[[Callable], Callable]:
     """Registers a model function under the name of each of its variants.
 
     Args:
-        task: the name of the task it solves.
+        task: the name of the task it solves; `network` for a part that solves none alone, such as a discriminator.
         paper: the address of its paper.
         variants: arguments of the function by variant name; without them the function is the only variant.
         params: exact weight counts by variant name, and `reference`, their source.
         qat: how far quantisation-aware training reaches: `full`, every convolution and matrix product computes in
             int8; `partial`, some stay in float, as in recurrent layers; `none`.
         exports: a reason for each export format that cannot take it.
-        tiny: arguments that make a net small enough for tests.
+        tiny: arguments that make a net small enough for tests, of at most `tiny_limit` weights.
+        tiny_limit: as above; more than 50,000 if the architecture cannot be smaller.
+        free: arguments that leave sizes of the inputs open, such as `{"image_shape": (None, None, 3)}`.
+        partners: networks that it is trained with, such as a generator's `{"discriminator": "dcgan_discriminator"}`.
         tags: search terms.
         weights: by library, `keras-applications`, `hugging-face` or `torch`, the name of the net there or, as
             `module:name`, the map of its weights; one text for all variants, or a dict by variant name.
@@ -121,6 +133,9 @@ def register(
                     qat=qat,
                     exports=dict(exports or {}),
                     tiny=dict(tiny or {}),
+                    tiny_limit=tiny_limit,
+                    free=dict(free or {}),
+                    partners=dict(partners or {}),
                     tags=tuple(tags),
                     weights=_of_variant(name, weights or {}),
                 ),

@@ -7,8 +7,14 @@ from typing import Any
 
 from .. import checks
 from ..outputs.activation import gives_probabilities
+from ..outputs.decoding import one_row
 from ..outputs.loss_scale import from_logits, over_probabilities
 from .index import load_index
+
+
+def classes_argument(labels: Sequence[str]) -> dict[str, int]:
+    """Returns `{"classes": how many}`, by which most builders are told their labels."""
+    return {"classes": len(labels)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Task:
     """Returns the default list of `keras.metrics.Metric`, over logits where the loss is."""
     monitor: tuple[str, str]
     """The logged figure that picks the best checkpoint, and `"max"` or `"min"`."""
-    check: Callable[[Mapping[str, Any], tuple], None]
-    """Raises `ArgumentError` where settings of the preprocessing do not fit a model of that input shape."""
+    check: Callable[[Mapping[str, Any], Sequence[str], Any], None]
+    """Raises `ArgumentError` where settings of the preprocessing, or labels, do not fit a model."""
     preprocess: Callable[[Any, Mapping[str, Any]], tuple[Any, Any]]
     """Turns raw input into the model's inputs, by the settings that a bundle keeps in preprocess.json, and a context
     for `decode`, such as the sizes of the raw images, or None."""
@@ -35,9 +41,10 @@ class Task:
     decode: Callable[[Any, Sequence[str], Any], list]
     """Turns scores (probabilities; a regression's values), labels and context into one plain result per example."""
     replace_head: Callable[[Any, int], Any] | None
-    """Returns the model with a new head of so many outputs and all other weights; None if that is impossible."""
+    """Returns the model with a new head of so many outputs and all other weights; None builds the model again by its
+    builder and `label_arguments`."""
     example: Callable[[Any, int, int], tuple]
-    """Draws `(inputs, targets)` for `(model, batch, seed)`, the data of the contract test."""
+    """Draws `(inputs, targets)` of the model for `(model, batch, seed)`, the data of the contract test."""
     activation: str | None = None
     """Activation that turns logits into scores, `softmax` or `sigmoid`; None if outputs are the scores."""
     predict: Callable[[Mapping[str, Any], Any, int], Any] | None = None
@@ -46,10 +53,23 @@ class Task:
     trainer: Callable[[Mapping[str, Any]], Any] | None = None
     """Returns a `kerasdl.train.Trainer` of networks by role, `model` first, for a loss or step that Keras does not
     have. None trains the model itself."""
+    trainer_example: Callable[[Any, int, int], Any] | None = None
+    """Draws training data of the trainer, as `as_dataset` takes them, for `(model, batch, seed)`. None takes `example`,
+    as for a detector; the data of a generator are not its inputs."""
+    ready: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    """Returns a `Dataset` for the model or the trainer from one of raw examples and the settings: boxes move with their
+    images. None prepares images by `image_shape` and `scale`, and leaves all else unchanged."""
     figures: Callable[[Mapping[str, Any], Any], Mapping[str, float]] | None = None
     """Returns figures of networks on a dataset that no Keras metric gives."""
+    label_arguments: Callable[[Sequence[str]], Mapping[str, Any]] = classes_argument
+    """Returns the arguments of a builder for these labels; by default `{"classes": number of labels}`."""
     summary: str = ""
     """Words for the model card after "A model that": "names what an image shows"."""
+    limits: str = ""
+    """Sentences for the model card about what a model of the task does not do, such as its answers to other inputs."""
+    table: Callable[[Any], list[dict]] = one_row
+    """Returns the rows `{column: value}` of a table for people from the result of one input: one a box, one a sentence.
+    By default one row, the result without its `scores`."""
 
     def loss_for(self, model: Any, sample: Any = None) -> Any:
         """Returns the default loss over the model's outputs: logits, or probabilities if it ends in a softmax.

@@ -4,7 +4,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 
@@ -32,13 +32,17 @@ def around_import(package: str, execute: Callable[[Callable[[], None]], None]) -
     sys.meta_path.insert(0, _Around(package, execute))
 
 
-def import_after(package: str, modules: tuple[str, ...]) -> None:
-    """Imports `modules` right after the first import of `package`, or now if it is imported already."""
+def import_after(package: str, modules: Callable[[], Iterable[str]]) -> None:
+    """Imports what `modules` returns right after the first import of `package`, or now if it is imported already.
+
+    A module that does not exist any more is left out, so that a stale index can be written again.
+    """
 
     def then_import(run: Callable[[], None]) -> None:
         run()
-        for module in modules:
-            importlib.import_module(module)
+        for module in modules():
+            if importlib.util.find_spec(module) is not None:
+                importlib.import_module(module)
 
     if package in sys.modules:
         then_import(lambda: None)

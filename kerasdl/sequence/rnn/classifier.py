@@ -32,6 +32,7 @@ CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
     reference="the cells' equations, summed in tests/sequence/test_recurrent.py",
     qat="partial",
     tags=("recurrent",),
+    free={"length": None},
     tiny=dict(length=8, vocabulary=50, classes=3, embedding=8, units=12, depth=2),
 )
 def recurrent_classifier(

@@ -22,7 +22,7 @@ def finetune(
     train: Any,
     *,
     validation: Any = None,
-    head: str = "head",
+    head: str | Sequence[str] = "head",
     groups: int = 3,
     probe: float = 0.25,
     gradual: bool = False,
@@ -45,7 +45,7 @@ def finetune(
         model: a functional model whose head is new.
         train: as in `fit`.
         validation: as in `fit`.
-        head: name of the output layer.
+        head: name of the output layer, or names of several.
         groups: number of groups, by depth, of the layers below the head.
         probe: share of the epochs in which only the head learns, from 0 to 1.
         gradual: whether the groups are unfrozen one after another, from the head down, in the remaining epochs.
@@ -70,7 +70,7 @@ def finetune(
     if config.steps is not None:
         checks.refuse("the length of fine-tuning must be set by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
-    head_layers = [layer for layer in _layers_of(model) if layer.name == head]
+    head_layers = [layer for layer in _layers_of(model) if layer.name in _names(head)]
     optimizer = _layer_rates_by_depth([*layered, head_layers], layer_decay, config.optimizer)
     stages = [*_stages(layered, config.epochs, probe, gradual)]
     open_stages(config, {name: epochs for name, epochs, _ in stages})
@@ -98,7 +98,9 @@ def _layer_rates_by_depth(
     return rates
 
 
-def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[list[keras.layers.Layer]]:
+def depth_groups(
+    model: keras.Model, count: int, *, head: str | Sequence[str] = "head"
+) -> list[list[keras.layers.Layer]]:
     """Returns the layers with weights below the head in groups of about equal length, from the input up.
 
     Blocks, as named by their layers (`stage2_block1_...`), are not split. Layers of a nested model count singly.
@@ -106,7 +108,7 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
     Args:
         model: a functional model.
         count: number of groups, 1 or more; fewer where there are fewer blocks.
-        head: name of the output layer.
+        head: name of the output layer, or names of several.
 
     Returns:
         Lists of layers.
@@ -121,9 +123,10 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
     checks.at_least("count", count, 1)
     inside = _layers_of(model)
     names = [layer.name for layer in inside]
-    if head not in names:
+    heads = _names(head)
+    if not heads or not set(heads) <= set(names):
         checks.refuse("head must name a layer of the model", head, f"The last one is {names[-1]!r}.")
-    layers = [layer for layer in inside if layer.weights and layer.name != head]
+    layers = [layer for layer in inside if layer.weights and layer.name not in heads]
     blocks: list[list[keras.layers.Layer]] = []
     for layer in layers:
         if blocks and _block(blocks[-1][-1].name) == _block(layer.name):
@@ -137,6 +140,10 @@ def depth_groups(model: keras.Model, count: int, *, head: str = "head") -> list[
             groups.append([])
         groups[-1] += block
     return groups
+
+
+def _names(head: str | Sequence[str]) -> tuple[str, ...]:
+    return (head,) if isinstance(head, str) else tuple(head)
 
 
 def _layers_of(model: keras.Model) -> list[keras.layers.Layer]:

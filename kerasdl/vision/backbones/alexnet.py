@@ -75,6 +75,7 @@ def alexnet_features(x, *, stages=ONE_TOWER, prefix: str = "") -> dict:
     params={"alexnet": 61_100_840, "alexnet_2012": 60_965_224},
     reference="torchvision 0.28; alexnet_2012: summed from the paper's layers in tests/vision/test_zoo.py",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(64, 64, 3),
         stages=((8, 11, 4, 1, 2, True), (16, 5, 1, 2, 2, False)),

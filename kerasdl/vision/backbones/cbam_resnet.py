@@ -48,6 +48,7 @@ def cbam_resnet_features(
     params={"cbam_resnet50": 28_088_024 + 53_120 + 16 * 98},
     reference="timm 1.0.31, seresnet50, whose channel gates are as large, and 98 a spatial gate; 28.09 M in table 4",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), reduction=4, channels=8, classes=4),
 )
 def cbam_resnet(

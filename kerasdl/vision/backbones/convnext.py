@@ -93,6 +93,7 @@ def convnext_features(
         },
         "hugging-face": "kerasdl.vision.peers:CONVNEXT",
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=(16, 24), classes=4),
 )
 def convnext(

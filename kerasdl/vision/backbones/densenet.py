@@ -57,6 +57,7 @@ def densenet_features(x, *, stages=STAGES[121], growth: int = 32, prefix: str = 
     reference="keras.applications 3.15.1; also torchvision 0.28 plus batch-norm statistics",
     tags=("cnn",),
     weights={"keras-applications": {f"densenet{depth}": f"DenseNet{depth}" for depth in STAGES}},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(2, 1), growth=8, classes=4),
 )
 def densenet(

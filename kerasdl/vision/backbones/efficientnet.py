@@ -105,6 +105,7 @@ def efficientnet_features(
         "keras-applications": {f"efficientnet_{name}": f"EfficientNet{name.upper()}" for name in SCALES},
         "hugging-face": "kerasdl.vision.peers:EFFICIENTNET",
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(32, 32, 3),
         width=0.5,

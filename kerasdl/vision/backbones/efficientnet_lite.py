@@ -88,6 +88,7 @@ def efficientnet_lite_features(
     reference="timm 1.0 plus batch-norm statistics",
     tags=("cnn", "mobile"),
     weights={"torch": "kerasdl.vision.peers:EFFICIENTNET_LITE"},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(32, 32, 3),
         width=0.5,

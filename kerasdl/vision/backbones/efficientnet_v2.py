@@ -153,6 +153,7 @@ def efficientnet_v2_features(
     reference="keras.applications 3.15.1, EfficientNetV2B0 to B3, S, M and L",
     tags=("cnn",),
     weights={"keras-applications": {f"efficientnet_v2_{name}": f"EfficientNetV2{name.upper()}" for name in FORMS}},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(32, 32, 3),
         stages=((True, 1, 8, 1, 1), (True, 4, 16, 1, 2), (False, 4, 24, 1, 2)),

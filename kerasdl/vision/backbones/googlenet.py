@@ -90,6 +90,7 @@ def auxiliary_head(x, classes: int, *, name: str):
     params={"googlenet": 6_624_904 + 14_560},
     reference="torchvision 0.28 without its auxiliary heads, plus batch-norm statistics",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(((8, 8, 12, 4, 8, 4),),), width=8, classes=4),
 )
 def googlenet(

@@ -84,6 +84,7 @@ def inception_v3_features(x, *, stages=STAGES, width: int = 32, prefix: str = ""
     reference="keras.applications 3.15.1, InceptionV3",
     tags=("cnn",),
     weights={"keras-applications": "InceptionV3"},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(51, 51, 3),
         stages=(

@@ -45,6 +45,7 @@ def lenet5_features(x, *, channels=(6, 16), prefix: str = "") -> dict:
     params={"lenet5": 61_706},
     reference="summed from the paper's layers: 156 + 2,416 + 48,120 + 10,164 + 850",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), channels=(6, 16), hidden=(32, 24), classes=4),
 )
 def lenet5(

@@ -62,6 +62,7 @@ def mobilenet_features(x, *, blocks=BLOCKS, width: float = 1.0, prefix: str = ""
         },
         "hugging-face": "kerasdl.vision.peers:MOBILENET_V1",
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), width=0.25, blocks=((64, 1), (128, 2)), classes=4),
 )
 def mobilenet(

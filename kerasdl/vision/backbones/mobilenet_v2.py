@@ -88,6 +88,7 @@ def mobilenet_v2_features(x, *, width: float = 1.0, stages=STAGES, prefix: str =
         },
         "hugging-face": "kerasdl.vision.peers:MOBILENET_V2",
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), width=0.25, stages=((1, 8, 1, 1), (6, 16, 2, 2)), last_channels=64, classes=4),
 )
 def mobilenet_v2(

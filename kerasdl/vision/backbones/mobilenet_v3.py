@@ -97,6 +97,7 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
             "mobilenet_v3_small": "MobileNetV3Small",
         }
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(32, 32, 3),
         stages=((3, 16, 8, True, "relu", 2), (5, 24, 16, True, HARD_SWISH, 1), (3, 32, 16, False, HARD_SWISH, 1)),

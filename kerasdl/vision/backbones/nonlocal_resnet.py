@@ -55,6 +55,7 @@ def nonlocal_resnet_features(x, *, stages=STAGES_50, places=PLACES, channels: in
     reference="the blocks of section 3.3 added to torchvision's ResNet-50 in tests/vision/test_zoo.py",
     qat="partial",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), places=("stage1_block1",), channels=8, classes=4),
 )
 def nonlocal_resnet(

@@ -122,6 +122,7 @@ def regnet_features(x, *, line=X["400mf"], squeeze: bool = False, stem: int = 32
     reference="torchvision's documented num_params plus batch-norm statistics",
     tags=("cnn",),
     weights={"hugging-face": "kerasdl.vision.peers:REGNET"},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), line=(3, 16, 8.0, 2.0, 8), stem=8, classes=4),
 )
 def regnet(

@@ -128,6 +128,7 @@ def resnet_features(
             for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
         },
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=8, classes=4),
 )
 def resnet(

@@ -84,6 +84,7 @@ def resnet_v2_features(x, *, stages=STAGES_50, channels: int = 64, prefix: str =
             "resnet152_v2": "ResNet152V2",
         }
     },
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(2, 1), channels=8, classes=4),
 )
 def resnet_v2(

@@ -54,6 +54,7 @@ def resnext_features(
     },
     reference="torchvision 0.28 plus batch-norm statistics",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), groups=4, group_width=2, channels=8, classes=4),
 )
 def resnext(

@@ -48,6 +48,7 @@ def se_resnet_features(
     params={"se_resnet18": 11_689_512 + 89_080 + 9_600, "se_resnet50": 28_088_024 + 53_120},
     reference="timm 1.0.31, seresnet50, plus statistics; se_resnet18: resnet18 and C^2 / 8 + 17 C / 16 a block",
     tags=("cnn",),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), reduction=4, channels=8, classes=4),
 )
 def se_resnet(

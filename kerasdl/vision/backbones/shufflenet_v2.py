@@ -88,6 +88,7 @@ def shufflenet_v2_features(x, *, stages=STAGES, channels=CHANNELS[1.0], prefix: 
     },
     reference="torchvision 0.28, shufflenet_v2_x0_5 to x2_0 plus batch-norm statistics",
     tags=("cnn", "mobile"),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(2,), channels=(8, 16, 32), classes=4),
 )
 def shufflenet_v2(

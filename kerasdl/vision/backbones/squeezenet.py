@@ -71,6 +71,7 @@ def squeezenet_features(x, *, version=VERSION_1_1, prefix: str = "") -> dict:
     params={"squeezenet_1_0": 1_248_424, "squeezenet_1_1": 1_235_496},
     reference="torchvision 0.28, squeezenet1_0 and squeezenet1_1",
     tags=("cnn", "mobile"),
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), version=((16, 3, 2), (None, (8, 16), (8, 24))), classes=4),
 )
 def squeezenet(

@@ -70,6 +70,7 @@ def vgg_features(x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False,
     reference="torchvision 0.28 plus batch-norm statistics; vgg16 and vgg19 also keras.applications 3.15.1",
     tags=("cnn",),
     weights={"keras-applications": {"vgg16": "VGG16", "vgg19": "VGG19"}},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), stages=(1, 2), channels=(8, 16), hidden=16, pooled=4, dropout=0.0, classes=4),
 )
 def vgg(

@@ -83,6 +83,7 @@ def xception_features(x, *, entry=ENTRY, middle: int = MIDDLE, leave=EXIT, width
     reference="keras.applications 3.15.1, Xception",
     tags=("cnn",),
     weights={"keras-applications": "Xception"},
+    free={"image_shape": (None, None, 3)},
     tiny=dict(image_shape=(32, 32, 3), entry=((16, 16),), middle=1, leave=((16, 24), (24, 32)), width=8, classes=4),
 )
 def xception(

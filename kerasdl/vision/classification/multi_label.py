@@ -46,5 +46,6 @@ register_task(
         example=_example,
         activation="sigmoid",
         summary="names all that an image shows",
+        limits="It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
     )
 )

@@ -1,6 +1,6 @@
 """Image classification task: one label per image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,14 +8,16 @@ import numpy as np
 
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
+from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.data import prepare_images
 from kerasdl.data.image_files import check_levels
 
 MAX_SIDE = 8192
 
 
-def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
-    """Checks preprocessing settings against a model's input; raises `ArgumentError`."""
+def check_images(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
+    """Checks preprocessing settings and labels against a model; raises `ArgumentError`."""
+    input_shape = input_shape_of(model)
     shape = checks.image_shape("image_shape", settings.get("image_shape"))
     fits = len(input_shape) == 3 and all(side in (None, size) for side, size in zip(input_shape, shape, strict=True))
     if None in shape or max(shape) > MAX_SIDE or not fits:
@@ -30,6 +32,7 @@ def check_images(settings: Mapping[str, Any], input_shape: tuple) -> None:
         for value in values:
             checks.within("a value of scale", value, -1e6, 1e6)
     check_levels(settings.get("levels"))
+    check_labels(labels, model)
 
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
