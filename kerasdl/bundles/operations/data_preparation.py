@@ -97,13 +97,13 @@ def _texts(targets: Any) -> np.ndarray:
     return targets.astype(str) if is_text else targets
 
 
-def draw_samples(bundle: Any, given: Any, raw_shape: tuple | None) -> Any:
-    """Returns up to 256 inputs drawn over all classes, prepared for the model, or raw pixels of `raw_shape`.
+def draw_samples(bundle: Any, data: Any, raw_shape: tuple | None) -> Any:
+    """Returns up to 256 inputs drawn over all classes: prepared for the model, or raw pixels of `raw_shape`.
 
     Args:
-        bundle: whose model takes them.
-        given: data as `Bundle.evaluate` takes them, or raw inputs alone (an array, a list, a dict of arrays).
-        raw_shape: of one raw image; None for inputs of the model.
+        bundle: the bundle.
+        data: those that `Bundle.evaluate` takes them, or raw inputs alone (an array, a list, a dict of arrays).
+        raw_shape: shape of one raw image; None for inputs of the model.
 
     Returns:
         An array, or a tree of arrays where the model has several inputs, in the dtypes of the inputs.
@@ -111,10 +111,10 @@ def draw_samples(bundle: Any, given: Any, raw_shape: tuple | None) -> Any:
     Raises:
         ArgumentError: raw pixels are required, but the data hold none, or the data do not fit.
     """
-    if isinstance(given, (str, tuple, Dataset, tf.data.Dataset)):
-        dataset = bundle.ready(given)
+    if isinstance(data, (str, tuple, Dataset, tf.data.Dataset)):
+        dataset = bundle.ready(data)
     else:
-        inputs, _ = bundle.task.preprocess(given, bundle.preprocess)
+        inputs, _ = bundle.task.preprocess(data, bundle.preprocess)
         dataset = as_dataset(inputs, name="inputs", task=bundle.task.name)
     if raw_shape is not None:
         if not dataset.images:
