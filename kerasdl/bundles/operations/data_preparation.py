@@ -102,7 +102,7 @@ def draw_samples(bundle: Any, data: Any, raw_shape: tuple | None) -> Any:
 
     Args:
         bundle: the bundle.
-        data: those that `Bundle.evaluate` takes them, or raw inputs alone (an array, a list, a dict of arrays).
+        data: data as `Bundle.evaluate` takes them, or raw inputs alone (an array, a list, a dict of arrays).
         raw_shape: shape of one raw image; None for inputs of the model.
 
     Returns:
