@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -29,7 +30,8 @@ from ..objectives.loss_and_metrics import (
     with_soft_labels,
 )
 from ..objectives.model_outputs import outputs_of
-from ..objectives.weight_checks import check_weights
+from ..objectives.single_output import unwrapped
+from ..objectives.weight_checks import fitting_weights
 from ..optim.sharpness_aware import sharpness_of
 from ..trainer import Trainer, has_call, has_own_train_step
 from .compilation import is_compiled_by_fit
@@ -83,6 +85,9 @@ def make_plan(
     net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # the model that receives the inputs
     _check_data(model, net, train, validation, own_train_step or own_objective)
     model_outputs = model if own_train_step or own_objective else outputs_of(net, train)
+    own_loss = own_train_step or own_objective or type(net).compute_loss is not keras.Model.compute_loss
+    if not own_loss:
+        train, validation = (data if data is None else unwrapped(data, model_outputs) for data in (train, validation))
     task = task_of(task, train, loss, model_outputs)
     length, strategy = _steps_per_epoch(train, config), strategies.strategy_for(model, config.strategy)
     as_compiled = _trains_as_compiled(model, config, loss, metrics)
@@ -97,8 +102,8 @@ def make_plan(
         loss = resolved_crossentropy(loss, output_shape(model_outputs), keras.tree.flatten(train.spec[1])[0])
         check_outputs(loss, metrics, model_outputs)
         check_scales(loss, metrics, net, model_outputs, sample)
-        for data in (train, *([] if validation is None else [validation])):
-            check_weights(data, model_outputs)
+        fit_weights = partial(fitting_weights, loss=None if own_loss else loss, model_outputs=model_outputs)
+        train, validation = fit_weights(train), None if validation is None else fit_weights(validation)
     check_split_batches(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
     if own_train_step:
         _check_own_step(model, config, loss, validation)

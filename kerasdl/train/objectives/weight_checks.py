@@ -1,12 +1,47 @@
-"""Sample-weight checks against a model's outputs: shapes that Keras would broadcast over wrong axes are refused."""
+"""Sample weights against losses and outputs: axes of one where Keras would broadcast along others, or a refusal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.data import Dataset
+
+from .label_forms import by_output
+from .single_output import with_targets
+
+
+def fitting_weights(data: Dataset, loss: Any, model_outputs: Any) -> Dataset:
+    """Returns data in which the weight of an example weighs each of its predictions.
+
+    Keras multiplies weights (B,) with losses (B, T) along their last axis: it fails, or weighs steps where B equals T.
+    Such weights get axes of one.
+
+    Args:
+        data: the dataset, with weights or without.
+        loss: as in `compile`.
+        model_outputs: the result of `outputs_of`.
+
+    Raises:
+        ArgumentError: weights have another shape, or belong to no output.
+    """
+    check_weights(data, model_outputs)
+    _, labels, weights = data.spec
+    outputs, names = getattr(model_outputs, "outputs", None), list(getattr(model_outputs, "output_names", None) or [])
+    if weights is None or not outputs:
+        return data
+    parts, targets = _by_place(weights, names), _by_place(labels, names)
+    losses = by_output(loss, names, len(outputs))
+    axes = {
+        place: _missing_axes(part, losses[place], targets[place], outputs[place])
+        for place, part in parts.items()
+        if place in targets
+    }
+    if not any(axes.values()):
+        return data
+    return with_targets(data, change_weights=lambda arrays: _expanded(arrays, names, axes))
 
 
 def check_weights(data: Dataset, model_outputs: Any) -> None:
@@ -52,3 +87,42 @@ def _same(weight_shape: tuple, shape: tuple) -> bool:
 
 def _keys(labels: Any) -> tuple:
     return tuple(labels) if isinstance(labels, Mapping) else ()
+
+
+def _by_place(nested: Any, names: list[str]) -> dict[int, Any]:
+    """Returns labels or weights by the places of their outputs."""
+    if isinstance(nested, Mapping):
+        return {_place(key, nested, names): part for key, part in nested.items()}
+    return dict(enumerate(nested)) if isinstance(nested, (list, tuple)) else {0: nested}
+
+
+def _place(key: str, nested: Mapping, names: list[str]) -> int:
+    return names.index(key) if set(nested) <= set(names) else sorted(nested).index(key)  # as Keras orders outputs
+
+
+def _missing_axes(weights: Any, losses: list, labels: Any, output: Any) -> int:
+    """Returns how many axes weights lack to have the rank of the losses of an output, one for each prediction."""
+    if weights is None or labels is None or len(losses) != 1 or isinstance(weights, tf.RaggedTensorSpec):
+        return 0
+    loss = keras.losses.get(losses[0]) if isinstance(losses[0], str) else losses[0]
+    specs = [tf.TensorSpec(each.shape, "float32") for each in (labels, output)]
+    try:
+        call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        values = tf.function(call, autograph=False).get_concrete_function(*specs).structured_outputs
+    except Exception:  # a loss that takes no such arguments is refused or called elsewhere
+        return 0
+    rank, own = getattr(values.shape, "rank", None), len(weights.shape)
+    return 0 if rank is None or rank == 1 else max(0, rank - own)
+
+
+def _expanded(weights: Any, names: list[str], axes: Mapping[int, int]) -> Any:
+    """Returns weights with axes of one behind the others, as many as each output needs."""
+
+    def grown(part: Any, place: int) -> Any:
+        return part[(..., *[None] * axes[place])] if axes.get(place) else part
+
+    if isinstance(weights, Mapping):
+        return {key: grown(part, _place(key, weights, names)) for key, part in weights.items()}
+    if isinstance(weights, (list, tuple)):
+        return type(weights)(grown(part, place) for place, part in enumerate(weights))
+    return grown(weights, 0)

@@ -48,8 +48,8 @@ def test_metadata_come_back_and_the_file_runs_as_before(quantize, make, real, tm
     [
         ({"labels": "cat"}, "must be a list of texts"),
         ({"labels": ["cat", 3]}, "must be a list of texts"),
-        ({"mean": np.zeros(3)}, "what JSON can"),
-        ({"mean": float("nan")}, "what JSON can"),
+        ({"mean": np.zeros(3)}, "that JSON can hold"),
+        ({"mean": float("nan")}, "that JSON can hold"),
         ({3: "three"}, "a dict by name"),
         (["cat"], "a dict by name"),
     ],

@@ -104,6 +104,44 @@ def test_weights_of_steps_need_labels_with_an_axis_of_their_own():
         fit(model, (x, y, weights), loss="mse", config=config(epochs=1))
 
 
+@pytest.mark.parametrize("form", ["arrays", "dicts", "pipeline"])
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("shape", [(3, 2), (4, 2), (4, 4, 2), (3, 4, 2)])
+def test_a_weight_of_an_example_weighs_all_its_predictions(shape, column, form):
+    """Also where a batch has as many examples as an example has steps: Keras would weigh steps there."""
+    x, y = rng.normal(size=(4, *shape)).astype("float32"), rng.normal(size=(4, *shape[:-1], 3)).astype("float32")
+    weights = np.arange(1.0, 5.0, dtype="float32")
+    entry = keras.Input(shape)
+    model = keras.Model(entry, keras.layers.Dense(3, name="out")(entry))
+    losses = np.square(keras.ops.convert_to_numpy(model(x)) - y).mean(-1).reshape(4, -1)
+    given = weights[:, None] if column else weights
+    data = (x, {"out": y}, {"out": given}) if form == "dicts" else (x, y, given)
+    data = tf.data.Dataset.from_tensor_slices(data).batch(4) if form == "pipeline" else data
+    still = config(epochs=1, batch_size=4, learning_rate=0.0)
+    run = fit(model, data, validation=data, loss="mse", config=still)
+    expected = (losses * weights[:, None]).mean()
+    np.testing.assert_allclose([run.history["loss"][0], run.history["val_loss"][0]], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mse", ["mse"], {"out": "mse"}])
+@pytest.mark.parametrize("label", [lambda y: {"out": y}, lambda y: (y,), lambda y: y])
+def test_labels_of_the_only_output_may_be_nested(label, loss):
+    histories = []
+    for labels, objective in ((label(OTHER), loss), (OTHER, "mse")):
+        keras.utils.set_random_seed(2)
+        entry = keras.Input(X.shape[1:])
+        model = keras.Model(entry, keras.layers.Dense(OTHER.shape[-1], name="out")(entry))
+        histories.append(fit(model, (X, labels), loss=objective, config=config(epochs=1)).history["loss"])
+    assert histories[0] == histories[1]
+
+
+def test_labels_of_an_output_that_is_not_there_are_refused():
+    entry = keras.Input(X.shape[1:])
+    model = keras.Model(entry, keras.layers.Dense(OTHER.shape[-1], name="out")(entry))
+    with pytest.raises(ArgumentError, match="labels of data must name the output of the model, 'out'"):
+        fit(model, (X, {"other": OTHER}), loss="mse", config=config(epochs=1))
+
+
 NESTED = {
     "tuples": lambda: ((X, OTHER), (KINDS, SIZES)),
     "lists": lambda: ([X, OTHER], [KINDS, SIZES]),
