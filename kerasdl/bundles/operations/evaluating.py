@@ -15,6 +15,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
+from kerasdl.train.objectives.weight_checks import fitting_weights
 
 from .label_forms import plain_label_errors
 
@@ -125,6 +126,7 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
     """
     refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
     loss, metrics = task.loss_for(model), task.metrics_for(model)
+    data = fitting_weights(data, loss, model)
     total, examples = 0.0, 0
     with plain_label_errors():
         for batch in data.batches(batch_size):

@@ -26,6 +26,8 @@ from kerasdl.train import Run
 from kerasdl.train.objectives.input_checks import check_inputs, only_finite
 from kerasdl.train.objectives.label_checks import check_labels, label_errors_reported
 from kerasdl.train.objectives.loss_and_metrics import check_outputs, check_scales, objective_of, task_of
+from kerasdl.train.objectives.single_output import unwrapped
+from kerasdl.train.objectives.weight_checks import fitting_weights
 
 from ..export import saved_model
 from ..export.parity import ExportReport
@@ -138,9 +140,11 @@ class QuantizedModel:
         data = as_dataset(data)
         refuse_endless("data to evaluate", data)
         check_inputs(self.source, data)
+        data = unwrapped(data, self.source)
         loss, metrics = objective_of(task_of(task, data, loss, self.source), self.source, loss, metrics)
         check_outputs(loss, metrics, self.source)
         check_scales(loss, metrics, self.source, self.source)
+        data = fitting_weights(data, loss, self.source)
         data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding would turn NaN into numbers
         self.model.compile(loss=loss, metrics=metrics)
         with label_errors_reported():
