@@ -101,7 +101,7 @@ def _place(key: str, nested: Mapping, names: list[str]) -> int:
 
 
 def _missing_axes(weights: Any, losses: list, labels: Any, output: Any) -> int:
-    """Returns how many axes weights lack to have the rank of the losses of an output, one for each prediction."""
+    """Returns how many axes weights lack to have the rank of the losses of an output; -1 for one too many."""
     if weights is None or labels is None or len(losses) != 1 or isinstance(weights, tf.RaggedTensorSpec):
         return 0
     loss = keras.losses.get(losses[0]) if isinstance(losses[0], str) else losses[0]
@@ -112,14 +112,17 @@ def _missing_axes(weights: Any, losses: list, labels: Any, output: Any) -> int:
     except Exception:  # a loss that takes no such arguments is refused or called elsewhere
         return 0
     rank, own = getattr(values.shape, "rank", None), len(weights.shape)
-    return 0 if rank is None or rank == 1 else max(0, rank - own)
+    if rank == 1:
+        return -1 if own == 2 else 0  # a column (B, 1)
+    return 0 if rank is None else max(0, rank - own)
 
 
 def _expanded(weights: Any, names: list[str], axes: Mapping[int, int]) -> Any:
-    """Returns weights with axes of one behind the others, as many as each output needs."""
+    """Returns weights with axes of one behind the others, as many as each output needs, or without one."""
 
     def grown(part: Any, place: int) -> Any:
-        return part[(..., *[None] * axes[place])] if axes.get(place) else part
+        count = axes.get(place, 0)
+        return part[..., 0] if count < 0 else part[(..., *[None] * count)] if count else part
 
     if isinstance(weights, Mapping):
         return {key: grown(part, _place(key, weights, names)) for key, part in weights.items()}

@@ -123,6 +123,16 @@ def test_a_weight_of_an_example_weighs_all_its_predictions(shape, column, form):
     np.testing.assert_allclose([run.history["loss"][0], run.history["val_loss"][0]], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("weights", [WEIGHTS, WEIGHTS[:, None]])
+def test_a_column_of_weights_multiplies_those_of_classes(weights):
+    settings = config(epochs=1, batch_size=12, learning_rate=0.0, class_weights={0: 2.0})
+    run = fit(one(), (X, KINDS, weights), loss=CLASSES, config=settings)
+    logits = keras.ops.convert_to_numpy(one()(X)).astype("float64")
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(12), KINDS]
+    expected = (losses * WEIGHTS * np.where(KINDS == 0, 2, 1)).mean()
+    np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["mse", ["mse"], {"out": "mse"}])
 @pytest.mark.parametrize("label", [lambda y: {"out": y}, lambda y: (y,), lambda y: y])
 def test_labels_of_the_only_output_may_be_nested(label, loss):

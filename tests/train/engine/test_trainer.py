@@ -104,7 +104,7 @@ def test_each_optimizer_changes_its_own_network():
     for network in (trainer.networks["generator"], trainer.networks["discriminator"], frozen.networks["generator"]):
         old = before.networks["generator" if "generator" in network.name else "discriminator"].get_weights()
         assert all(np.any(ours != theirs) for ours, theirs in zip(network.get_weights(), old, strict=True))
-    with pytest.raises(ArgumentError, match=r"its networks are; got 'GAN'. Save trainer.networks\['generator'\]"):
+    with pytest.raises(ArgumentError, match=r"but its networks can; got 'GAN'. Save trainer.networks\['generator'\]"):
         trainer.save("gan.keras")
 
 
@@ -357,14 +357,14 @@ def test_every_trainable_variable_has_one_optimizer():
         (
             gan,
             {"config": settings(accumulation=2)},
-            r"takes all gradients before the first; got 'a second one, by Adam'",
+            r"computes all gradients before the first; got 'a second one, by Adam'",
         ),
         (gan, {"config": settings(learning_rate=0.1)}, r"leave these settings out; got \['learning_rate'\]"),
         (gan, {"config": settings(ema=0.9)}, r"leave these settings out; got \['ema'\]"),
         (gan, {"metrics": ["mae"]}, r"leave these settings out; got \['metrics'\]"),
         (gan, {"validation": data()}, "must have a test_step of its own to validate"),
         (lambda: gan(compiled=False), {}, r"role must be one of \('all',\).*got 'discriminator'.*trainer.compile\("),
-        (vae, {"loss": "mse"}, "computes its own loss must not be given another; got 'VAE'"),
+        (vae, {"loss": "mse"}, "computes its own loss must not be given another loss; got 'VAE'"),
         (vae, {"config": settings(remat=True)}, "call"),
     ],
     ids=["parts", "rate", "ema", "metrics", "validation", "roles", "loss", "remat"],
