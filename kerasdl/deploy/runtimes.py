@@ -11,6 +11,7 @@ from kerasdl.core import checks
 
 from .export import saved_model
 from .export.file_tensors import FileTensor
+from .export.signatures import chosen_signature
 from .onnx import runtime as onnx_runtime
 from .samples.model_inputs import normalized_name
 from .tflite import flatbuffer
@@ -20,23 +21,28 @@ RUNTIMES = {".tflite": tflite_runtime, ".onnx": onnx_runtime, "": saved_model}
 TENSOR_READERS = {**RUNTIMES, ".tflite": flatbuffer}
 
 
-def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
+def run_exported(path: str | os.PathLike, inputs: Any, *, signature: str | None = None) -> dict[str, np.ndarray]:
     """Runs a .tflite file in LiteRT, an .onnx file in onnxruntime or a SavedModel folder in TensorFlow.
 
     Args:
         path: the file or folder that an export wrote.
         inputs: an array (B, ...) for a model of one input, or a dict of arrays by input name, the file's or Keras's.
             Whole numbers are taken for real ones, and 64 bits for 32.
+        signature: which of the signatures of a file to run; None runs `serve`, or the only one.
 
     Returns:
         The outputs (B, ...) by name.
 
     Raises:
-        ArgumentError: there is no such file, or its inputs have other names, shapes or dtypes.
+        ArgumentError: there is no such file, its inputs have other names, shapes or dtypes, or it has several
+            signatures and none is named.
 
     Example:
         >>> report = export_tflite(model, "model.tflite")
         >>> run_exported("model.tflite", images)["head"].shape
+        (8, 4)
+        >>> report = export_tflite({"encode": model, "again": model}, "two.tflite")
+        >>> run_exported("two.tflite", images, signature="encode")["head"].shape
         (8, 4)
     """
     path = Path(path)
@@ -44,13 +50,28 @@ def run_exported(path: str | os.PathLike, inputs: Any) -> dict[str, np.ndarray]:
         checks.refuse("path must be a file or a folder that an export wrote", str(path))
     suffix = checks.one_of("the suffix of path", "" if path.is_dir() else path.suffix, RUNTIMES)
     runtime = RUNTIMES[suffix]
-    names = runtime.input_names(path)
+    options = _signature_of(path, signature)
+    names = runtime.input_names(path, **options)
     by_name = inputs if isinstance(inputs, Mapping) else dict.fromkeys(names[:1], np.asarray(inputs))
     arrays = {name if name in names else normalized_name(name): array for name, array in by_name.items()}
     if set(arrays) != set(names):
         checks.refuse(f"{path.name} takes the inputs {tuple(names)}", tuple(arrays), "Pass a dict of arrays by name.")
-    tensors, _ = TENSOR_READERS[suffix].file_tensors(path)
-    return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in tensors})
+    tensors, _ = TENSOR_READERS[suffix].file_tensors(path, **options)
+    if signature is not None and not all(not each.shape or each.shape[0] in (None, 1) for each in tensors):
+        rule = f"a signature to run must take examples one by one ({signature!r} of {path.name})"
+        checks.refuse(rule, [each.shape for each in tensors], "Call it through the file's own runtime.")
+    return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in tensors}, **options)
+
+
+def signatures_of(path: Path) -> list[str]:
+    """Returns the names of the signatures of a TFLite file or a SavedModel folder; an ONNX file has none."""
+    runtime = RUNTIMES["" if path.is_dir() else path.suffix]
+    return [] if runtime is onnx_runtime else runtime.signatures(path)
+
+
+def _signature_of(path: Path, asked: str | None) -> dict[str, str]:
+    name = chosen_signature(path.name, signatures_of(path), asked)
+    return {"signature": name} if name else {}
 
 
 def _fitting(values: Any, tensor: FileTensor, path: Path) -> np.ndarray:

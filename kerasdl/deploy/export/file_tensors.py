@@ -32,7 +32,9 @@ class FileTensor:
     """The integer of the real number 0."""
 
 
-def usage(name: str, form: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...]) -> list[str]:
+def usage(
+    name: str, form: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...], signature: str = ""
+) -> list[str]:
     """Returns lines of Markdown: tables of inputs and outputs, and code that feeds the file by name.
 
     Args:
@@ -40,13 +42,14 @@ def usage(name: str, form: str, inputs: tuple[FileTensor, ...], outputs: tuple[F
         form: its format, such as "tflite int8" or "onnx".
         inputs: the inputs of the file.
         outputs: the outputs of the file.
+        signature: the signature that the code runs; empty for the usual one of the format.
     """
     open_and_run = {"tflite": _litert, "onnx": _onnxruntime}.get(form.split()[0], _tensorflow)
-    python = ["import numpy as np", *open_and_run(name, inputs)]
+    python = ["import numpy as np", *open_and_run(name, inputs, signature)]
     lines = ["### Inputs", "", *_table(inputs), "", "### Outputs", "", *_table(outputs), ""]
     lines += ["### Fed by name in Python", "", "```python", *python, "```"]
     if open_and_run is _litert:
-        lines += ["", "### Fed by name in Kotlin", "", "```kotlin", *_kotlin(name, inputs, outputs), "```"]
+        lines += ["", "### Fed by name in Kotlin", "", "```kotlin", *_kotlin(name, inputs, outputs, signature), "```"]
     return lines
 
 
@@ -65,17 +68,17 @@ def _meaning(tensor: FileTensor) -> str:
     return f"{tensor.scale:.9g} * (integer - {tensor.zero_point})" if tensor.scale else "as it is"
 
 
-def _litert(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
+def _litert(name: str, inputs: tuple[FileTensor, ...], signature: str) -> list[str]:
     return [
         "from ai_edge_litert.interpreter import Interpreter",
         "",
         *_arrays(inputs),
-        f'runner = Interpreter(model_path={_quoted(name)}).get_signature_runner("serve")',
+        f'runner = Interpreter(model_path={_quoted(name)}).get_signature_runner("{signature or "serve"}")',
         "outputs = runner(**inputs)  # arrays by name",
     ]
 
 
-def _onnxruntime(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
+def _onnxruntime(name: str, inputs: tuple[FileTensor, ...], signature: str) -> list[str]:
     return [
         "import onnxruntime",
         "",
@@ -86,12 +89,12 @@ def _onnxruntime(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
     ]
 
 
-def _tensorflow(name: str, inputs: tuple[FileTensor, ...]) -> list[str]:
+def _tensorflow(name: str, inputs: tuple[FileTensor, ...], signature: str) -> list[str]:
     return [
         "import tensorflow as tf",
         "",
         *_arrays(inputs),
-        f'serve = tf.saved_model.load({_quoted(name)}).signatures["serving_default"]',
+        f'serve = tf.saved_model.load({_quoted(name)}).signatures["{signature or "serving_default"}"]',
         "outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})",
     ]
 
@@ -111,7 +114,7 @@ def _array(tensor: FileTensor) -> str:
     return f'"{tensor.name}": np.clip({integers}, {bounds[0]}, {bounds[1]}).astype("{tensor.dtype}")'
 
 
-def _kotlin(name: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...]) -> list[str]:
+def _kotlin(name: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor, ...], signature: str) -> list[str]:
     path = _quoted(name).replace("$", r"\$")  # Kotlin fills in what follows a dollar sign
     scales = [f"// {each.name}: value = {_meaning(each)}" for each in (*inputs, *outputs) if each.scale]
     return [
@@ -123,7 +126,7 @@ def _kotlin(name: str, inputs: tuple[FileTensor, ...], outputs: tuple[FileTensor
         "val outputs = mutableMapOf<String, Any>(",
         *(f'    "{each.name}" to {_nested(each)},' for each in outputs),
         ")",
-        'interpreter.runSignature(inputs, outputs, "serve")',
+        f'interpreter.runSignature(inputs, outputs, "{signature or "serve"}")',
     ]
 
 

@@ -1,7 +1,8 @@
 """Parity of a written file and its model: the drift of each output, and the report of an export."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,12 @@ class ExportReport:
     """The inputs of the written file, in its own order."""
     outputs: tuple[FileTensor, ...] = ()
     """The outputs of the written file, in its own order."""
+    signature: str = ""
+    """The signature of this report, where the file was written from several models."""
+    signatures: Mapping[str, "ExportReport"] = field(default_factory=dict)
+    """The report on each signature by name, where the file was written from several models. The report that holds them
+    has the worst figures of all, names the signature of each drift, layer and note, and leaves inputs, outputs and
+    counts to them."""
 
     def to_json(self) -> str:
         """Returns the report as JSON text."""
@@ -93,6 +100,8 @@ class ExportReport:
 
     def samples(self) -> str:
         """Returns a sentence on the real examples: their count, their source and their use."""
+        if self.signatures:
+            return "; ".join(f"{name}: {each.samples()}" for name, each in self.signatures.items())
         calibration, evaluation = self.calibrated_on, self.judged_on
         if evaluation is None:
             return f"calibrated on {calibration}" if calibration else "judged on random inputs alone"
@@ -115,9 +124,15 @@ class ExportReport:
             f"- Samples: {self.samples()}",
             *(f"- Note: {note}" for note in self.notes),
             "",
-            *usage(Path(self.path).name, self.format, self.inputs, self.outputs),
         ]
-        return "\n".join(lines) + "\n"
+        name = Path(self.path).name
+        if not self.signatures:
+            lines += usage(name, self.format, self.inputs, self.outputs)
+        for signature, each in self.signatures.items():
+            figure = f"Difference from the model: {each.worst_relative:.2g} ({each.measure})"
+            lines += [f"## Signature `{signature}`", "", figure, ""]
+            lines += [*usage(name, self.format, each.inputs, each.outputs, signature), ""]
+        return "\n".join(lines).rstrip() + "\n"
 
 
 def drifts_of(kind: str, expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> list[Drift]:

@@ -2,9 +2,9 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .file_tensors import FileTensor
 from .hostile_judgement import Fault, HostileExamples
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
 from .second_look import second_look
+from .signatures import of_signature, together
 from .tracing import TRACING_LOCK, Program, first_line, for_inference, graph_names, program_of, silenced
 
 RANDOM_EXAMPLES = 8
@@ -78,56 +79,126 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     """
     started = time.perf_counter()
     path = _checked_path(path, target)
-    bound = checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
+    bound = _checked_bound(target, tolerance)
+    with TRACING_LOCK, _subject(model, samples) as subject, _draft(path, target) as draft, for_inference(model):
+        with target.patches(model):
+            target.write(subject.program, draft)
+        report = subject.compared(draft, target, bound)
+    return replace(report, path=str(path), seconds=time.perf_counter() - started)
+
+
+def export_signatures(
+    models: Mapping[str, keras.Model],
+    path: Any,
+    targets: Mapping[str, Target],
+    samples: Mapping[str, Samples],
+    tolerance: float | None,
+    write: Callable[[dict[str, Program], Path], None],
+) -> ExportReport:
+    """Writes several models into one file, a signature each, and checks each signature of that file as `export` does.
+
+    Args:
+        models: built models by the names of their signatures.
+        path: the file or folder to write.
+        targets: the kind of file, by signature; each runs, inspects and reads that signature alone.
+        samples: as in `export`, by signature.
+        tolerance: bound on the measure of every signature; None takes the target's own.
+        write: writes all programs to a path.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        ExportError: the format cannot hold a model, or a signature drifts; nothing is left, and an older file stays.
+    """
+    started = time.perf_counter()
+    kind = next(iter(targets.values()))
+    path = _checked_path(path, kind)
+    bound = _checked_bound(kind, tolerance)
+    reports = {}
+    with TRACING_LOCK, ExitStack() as stack:
+        subjects = {}
+        for name, model in models.items():
+            with of_signature(name):
+                subjects[name] = stack.enter_context(_subject(model, samples[name]))
+        draft = stack.enter_context(_draft(path, kind))
+        write({name: subject.program for name, subject in subjects.items()}, draft)
+        for name, subject in subjects.items():
+            with of_signature(name):
+                reports[name] = replace(subject.compared(draft, targets[name], bound), path=str(path), signature=name)
+    return together(reports, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model with its outputs for the examples on which a written file is compared with it."""
+
+    program: Program
+    samples: Samples
+    cases: dict[str, Arrays]
+    """Random examples, and real ones where there are any."""
+    expected: dict[str, Arrays]
+    """The model's outputs for them."""
+    hostile: HostileExamples
+    notes: tuple[str, ...]
+
+    def compared(self, draft: Path, target: Target, bound: float) -> ExportReport:
+        """Runs a file on all examples and compares; returns the report, but for path and time."""
+        expected, notes = dict(self.expected), list(self.notes)
+        actual = {kind: _file_outputs(draft, target, arrays) for kind, arrays in self.cases.items()}
+        drifts, checked = _drifts(expected, actual, target)
+        if not worst(checked, target.measure) <= bound:
+            for kind, arrays in self.cases.items():
+                expected[kind], more = second_look(
+                    self.hostile, kind, arrays, expected[kind], actual[kind], bound, target.measure
+                )
+                notes += more
+            drifts, checked = _drifts(expected, actual, target)
+        if not worst(checked, target.measure) <= bound:
+            _refuse_drift(self.program, target, self.cases, checked, bound)
+        verdict = self.hostile.check(partial(target.run, draft, batch=1), bound, finite_alone=target.calibrated)
+        if verdict.fault is not None:
+            _refuse_fault(self.program, target, verdict.fault, bound)
+        operations, remarks = target.inspect(draft)
+        inputs, outputs = target.file_tensors(draft)
+        return ExportReport(
+            path="",
+            format=target.format,
+            bytes=sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file()),
+            operations=operations,
+            worst_absolute=worst(checked, "absolute"),
+            worst_relative=worst(checked, target.measure),
+            measure=target.measure,
+            tolerance=bound,
+            top1_agreement=worst(checked, "top1_agreement"),
+            seconds=0.0,
+            drifts=tuple(drifts),
+            notes=(*notes, *target.notes, *remarks, *self.samples.notes, *verdict.notes),
+            hostile=verdict.drifts,
+            layers=target.layer_errors(),
+            calibrated_on=self.samples.calibrated_on,
+            judged_on=self.samples.judged_on,
+            held_out=self.samples.held_out,
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+
+@contextmanager
+def _subject(model: keras.Model, samples: Samples) -> Iterator[_Subject]:
+    """Lets a model compute as files do, under names that files can hold, inside the block; yields its answers."""
     inputs, real = samples.inputs, samples.evaluation
     cases = {"random": random_arrays(inputs, RANDOM_EXAMPLES, real)} | ({"real": real} if real else {})
-    with TRACING_LOCK, for_inference(model) as notes, graph_names(model) as renamed:
+    with for_inference(model) as notes, graph_names(model) as renamed:
         program = program_of(model, inputs)
         expected = {kind: _model_outputs(program, arrays) for kind, arrays in cases.items()}
         hostile = HostileExamples(program, real)
-        opener = files.writing if target.suffix else files.writing_folder
-        with _on_disk(path), for_inference(model), opener(path) as draft:
-            with target.patches(model):
-                target.write(program, draft)
-            actual = {kind: _file_outputs(draft, target, arrays) for kind, arrays in cases.items()}
-            drifts, checked = _drifts(expected, actual, target)
-            if not worst(checked, target.measure) <= bound:
-                for kind, arrays in cases.items():
-                    expected[kind], more = second_look(
-                        hostile, kind, arrays, expected[kind], actual[kind], bound, target.measure
-                    )
-                    notes = [*notes, *more]
-                drifts, checked = _drifts(expected, actual, target)
-            if not worst(checked, target.measure) <= bound:
-                _refuse_drift(program, target, cases, checked, bound)
-            run = partial(target.run, draft, batch=1)
-            verdict = hostile.check(run, bound, finite_alone=target.calibrated)
-            if verdict.fault is not None:
-                _refuse_fault(program, target, verdict.fault, bound)
-            size = sum(file.stat().st_size for file in [draft, *draft.rglob("*")] if file.is_file())
-            operations, remarks = target.inspect(draft)
-            inputs_of_file, outputs_of_file = target.file_tensors(draft)
-    return ExportReport(
-        path=str(path),
-        format=target.format,
-        bytes=size,
-        operations=operations,
-        worst_absolute=worst(checked, "absolute"),
-        worst_relative=worst(checked, target.measure),
-        measure=target.measure,
-        tolerance=bound,
-        top1_agreement=worst(checked, "top1_agreement"),
-        seconds=time.perf_counter() - started,
-        drifts=tuple(drifts),
-        notes=(*renamed, *notes, *target.notes, *remarks, *samples.notes, *verdict.notes),
-        hostile=verdict.drifts,
-        layers=target.layer_errors(),
-        calibrated_on=samples.calibrated_on,
-        judged_on=samples.judged_on,
-        held_out=samples.held_out,
-        inputs=inputs_of_file,
-        outputs=outputs_of_file,
-    )
+        yield _Subject(program, samples, cases, expected, hostile, (*renamed, *notes))
+
+
+@contextmanager
+def _draft(path: Path, target: Target) -> Iterator[Path]:
+    opener = files.writing if target.suffix else files.writing_folder
+    with _on_disk(path), opener(path) as draft:
+        yield draft
 
 
 @contextmanager
@@ -138,6 +209,10 @@ def _on_disk(path: Path) -> Iterator[None]:
         raise ExportError(
             f"{path} cannot be written: {error.strerror or error}. Free some space there, or name another folder."
         ) from error
+
+
+def _checked_bound(target: Target, tolerance: float | None) -> float:
+    return checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
 
 
 def _checked_path(path: Any, target: Target) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from ..samples.sampling import samples_of
 from .file_tensors import FileTensor
 from .image_decoding import image_reader
 from .parity import ExportReport, drifts_of, worst
-from .pipeline import Target, export
+from .pipeline import Target, export, export_signatures
+from .signatures import by_signature, check_models, of_signature
 from .tracing import Program, first_line, in_batches, silenced
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
@@ -31,7 +32,7 @@ FILES = "image_bytes"  # TensorFlow Serving decodes base64 for names that end in
 
 
 def export_saved_model(
-    model: keras.Model,
+    model: keras.Model | Mapping[str, keras.Model],
     path: str | os.PathLike,
     *,
     image_bytes: Mapping[str, Any] | None = None,
@@ -47,7 +48,9 @@ def export_saved_model(
     says (one in XMP alone is not read); it prepares them bit for bit as `kerasdl.data.prepare_images` does.
 
     Args:
-        model: a built model of one's own or of kerasdl; the batch size is free or 1.
+        model: a built model of one's own or of kerasdl; the batch size is free or 1. A dict of models becomes a folder
+            with a signature for each, by its name, in which layers that they share are stored once; `serving_default`
+            is the first of them.
         path: the folder to write; for TensorFlow Serving `<name>/<version>`.
         image_bytes: settings of the signature `serving_bytes`, for a model of one input: `image_shape`, `scale` and,
             for files of 16 bits, `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
@@ -55,6 +58,7 @@ def export_saved_model(
             `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
         samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y) of
             any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator of batches; 64 are drawn.
+            Of several models a dict of these by signature.
         tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
 
     Returns:
@@ -74,42 +78,62 @@ def export_saved_model(
     """
     if labels and image_bytes is None:
         checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    if isinstance(model, Mapping):
+        if image_bytes is not None:
+            checks.refuse("image_bytes is for one model", tuple(model), "Export the model of images alone.")
+        return _export_several(model, path, samples, tolerance)
     drawn = samples_of(model, samples)
     if image_bytes is not None:
         _check_settings(drawn.inputs, image_bytes)
-    target = Target(
+    return export(model, path, _target(partial(_write, settings=image_bytes, labels=tuple(labels))), drawn, tolerance)
+
+
+def _export_several(
+    models: Mapping[str, keras.Model], path: Any, samples: Any, tolerance: float | None
+) -> ExportReport:
+    check_models(models)
+    targets, drawn = {}, {}
+    for name, examples in by_signature("samples", samples, tuple(models)).items():
+        with of_signature(name):
+            drawn[name] = samples_of(models[name], examples)
+        targets[name] = _target(lambda program, folder, name=name: write({name: program}, folder), name)
+    return export_signatures(models, path, targets, drawn, tolerance, write)
+
+
+def _target(write_one: Callable[[Program, Path], None], signature: str = SIGNATURE) -> Target:
+    return Target(
         format="SavedModel",
         suffix="",
         measure="relative",
         tolerance=1e-4,
         remedy="Layers that ignore training=False or keep state between calls cannot be served.",
-        write=partial(_write, settings=image_bytes, labels=tuple(labels)),
-        run=run_file,
-        inspect=_inspect,
-        file_tensors=file_tensors,
+        write=write_one,
+        run=partial(run_file, signature=signature),
+        inspect=partial(_inspect, signature=signature),
+        file_tensors=partial(file_tensors, signature=signature),
     )
-    return export(model, path, target, drawn, tolerance)
 
 
 def write(
-    program: Program,
+    programs: Mapping[str, Program],
     folder: Path,
     batch: int | None = None,
-    signature: str = SIGNATURE,
     more: Mapping[str, tf.types.experimental.GenericFunction] | None = None,
 ) -> None:
-    """Writes a program as a SavedModel for batches of one size (None: any), under the name of one signature."""
+    """Writes programs as a SavedModel for batches of one size (None: any), each under the name of its signature."""
     try:
         with silenced():
             archive = keras.export.ExportArchive()
-            for layer in all_layers(program.model):
+            layers = {id(layer): layer for program in programs.values() for layer in all_layers(program.model)}
+            for layer in layers.values():
                 is_patched = isinstance(
                     getattr(layer, "lookup_table", None), ComparedLookupTable
                 )  # its table is not for the file
                 # Keras would save tracked weights twice, as an endpoint brings its own; a layer brings its inner layers
                 if layer.built and not layer.weights and not is_patched:
                     archive.track(layer)
-            archive.add_endpoint(signature, program.traced(batch))
+            for name, program in programs.items():
+                archive.add_endpoint(name, program.traced(batch))
             for name, function in (more or {}).items():
                 archive.add_endpoint(name, function)
             archive.write_out(str(folder), verbose=False)
@@ -124,7 +148,7 @@ def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, l
         raise _tracing_error(error) from error
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, labels)
-    write(program, folder, more=more)
+    write({SIGNATURE: program}, folder, more=more)
     if settings is not None:
         _check_files(program, folder, settings)
 
@@ -190,16 +214,26 @@ def _tracing_error(error: Exception) -> ExportError:
     return ExportError(f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}")
 
 
-def input_names(folder: Path) -> list[str]:
-    """Returns the names of the inputs of a SavedModel."""
+def signatures(folder: Path) -> list[str]:
+    """Returns the names of the signatures of a SavedModel, without the one that Keras adds as another name."""
     with silenced():
-        return list(tf.saved_model.load(str(folder)).signatures[SIGNATURE].structured_input_signature[1])
+        names = list(tf.saved_model.load(str(folder)).signatures)
+    others = [name for name in names if name != SIGNATURE]
+    return names if ALIAS in names or len(others) < 2 else others
 
 
-def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:
-    """Runs the signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
+def input_names(folder: Path, signature: str = SIGNATURE) -> list[str]:
+    """Returns the names of the inputs of a SavedModel's signature."""
+    with silenced():
+        return list(tf.saved_model.load(str(folder)).signatures[signature].structured_input_signature[1])
+
+
+def run_file(
+    folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None, signature: str = SIGNATURE
+) -> dict[str, np.ndarray]:
+    """Runs a signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
     with silenced(), tf.device("/cpu:0"):
-        serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+        serve = tf.saved_model.load(str(folder)).signatures[signature]
         sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
 
         def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -209,17 +243,17 @@ def run_file(folder: Path, arrays: dict[str, np.ndarray], batch: int | None = No
         return in_batches(sizes[0] or batch, arrays, run)
 
 
-def file_tensors(folder: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+def file_tensors(folder: Path, signature: str = SIGNATURE) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
     """Returns the inputs and outputs of a SavedModel's signature."""
     with silenced():
-        serve = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
-    signature = serve.structured_input_signature[1], serve.structured_outputs
+        serve = tf.saved_model.load(str(folder)).signatures[signature]
+    sides = serve.structured_input_signature[1], serve.structured_outputs
     return tuple(
         tuple(
             FileTensor(index, name, _sizes(spec.shape), spec.dtype.name)
             for index, (name, spec) in enumerate(specs.items())
         )
-        for specs in signature
+        for specs in sides
     )
 
 
@@ -227,12 +261,12 @@ def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
     return () if shape.rank is None else tuple(shape)
 
 
-def graph_nodes(folder: Path) -> list:
-    """Returns the nodes of a written SavedModel's graph, those of its functions included."""
+def graph_nodes(folder: Path, signature: str = SIGNATURE) -> list:
+    """Returns the nodes of the graph of a written SavedModel's signature, those of its functions included."""
     with silenced():
-        graph = tf.saved_model.load(str(folder)).signatures[SIGNATURE].graph.as_graph_def()
+        graph = tf.saved_model.load(str(folder)).signatures[signature].graph.as_graph_def()
     return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 
 
-def _inspect(folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    return dict(sorted(Counter(node.op for node in graph_nodes(folder)).items())), ()
+def _inspect(folder: Path, signature: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    return dict(sorted(Counter(node.op for node in graph_nodes(folder, signature)).items())), ()

@@ -279,7 +279,7 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
 
 def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str, Any] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write(program, Path(folder), batch=1, signature=runtime.SIGNATURE)
+        saved_model.write({runtime.SIGNATURE: program}, Path(folder), batch=1)
         try:
             content = converter.convert(Path(folder), "dynamic", {})  # integers wherever the graph states ranges
             if integer_io:

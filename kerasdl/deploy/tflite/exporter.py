@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from kerasdl.core.keras_graph import all_layers
 
 from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
-from ..export.pipeline import Target, export
+from ..export.pipeline import Target, export, export_signatures
+from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
+from .joining import joined
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, selective_file
 
@@ -42,7 +45,7 @@ MEASURED_EXAMPLES = 32  # calibration examples on which layers are chosen for fl
 
 
 def export_tflite(
-    model: keras.Model,
+    model: keras.Model | Mapping[str, keras.Model],
     path: str | os.PathLike,
     *,
     quantize: str | None = None,
@@ -59,14 +62,17 @@ def export_tflite(
     Recurrent layers become a loop in float files, and unrolled steps in integer ones, which cannot hold a loop.
 
     Args:
-        model: a built model of one's own or of kerasdl; the batch size is free or 1.
+        model: a built model of one's own or of kerasdl; the batch size is free or 1. A dict of models becomes a file
+            with a signature for each, by its name, such as an encoder and a decode step; weights that they share are
+            stored once. Each is judged by itself.
         path: the file to write, ending in .tflite.
         quantize: None for float32; "float16" for weights alone; "dynamic" for int8 weights (try this first for
             transformers and recurrent nets); "int8" or "int16x8" for activations too, where an operation without such
             a kernel stays in float and the report says so.
         representative: real inputs that show the ranges of activations, for "int8" and "int16x8": an array, a list or
             dict of arrays, a pair (x, y) of any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a
-            generator of batches. 200 examples are drawn from all of it, or from the first 10,000 of a stream.
+            generator of batches. 200 examples are drawn from all of it, or from the first 10,000 of a stream. For
+            several models a dict of these by signature, as `samples` is.
         samples: real inputs to compare on besides random ones, in the same forms, of which 64 are drawn; if None,
             examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
@@ -90,6 +96,9 @@ def export_tflite(
     Example:
         >>> export_tflite(model, "model.tflite", quantize="int8", representative=images).top1_agreement
         1.0
+        >>> report = export_tflite({"encode": model, "again": model}, "two.tflite")
+        >>> report.signatures["encode"].worst_relative < 1e-4
+        True
     """
     checks.one_of("quantize", quantize, BOUNDS)
     calibrated = quantize in CALIBRATED
@@ -106,18 +115,37 @@ def export_tflite(
     ):
         checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
     flatbuffer.checked_metadata(metadata)
+    options = _Options(quantize, tolerance, selective, integer_io, layer_report)
+    if isinstance(model, Mapping):
+        return _export_several(model, path, options, representative, samples, metadata)
     compared = representative if samples is None else samples
     drawn = samples_of(model, compared, representative if calibrated else None)
+    target = _target(model, _Writer(options, drawn.calibration, metadata))
+    return export(model, path, target, drawn, tolerance)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Arguments of export_tflite that say what to write."""
+
+    quantize: str | None
+    tolerance: float | None
+    selective: str | None
+    integer_io: bool
+    layer_report: bool
+
+
+def _target(model: keras.Model, writer: "_Writer") -> Target:
+    quantize = writer.options.quantize
     measure, default = BOUNDS[quantize]
-    bound = default if tolerance is None else tolerance
-    writer = _Writer(quantize, drawn.calibration, bound, selective, integer_io, layer_report, metadata)
     loops = [layer.name for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
-    target = Target(
+    calibrated = quantize in CALIBRATED
+    return Target(
         format=f"tflite {quantize or 'float32'}",
         suffix=".tflite",
         measure=measure,
         tolerance=default,
-        remedy=_remedy(quantize, selective),
+        remedy=_remedy(quantize, writer.options.selective),
         write=writer.write,
         run=runtime.run_file,
         inspect=writer.inspect,
@@ -127,7 +155,52 @@ def export_tflite(
         layer_errors=lambda: writer.layer_errors,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
-    return export(model, path, target, drawn, tolerance)
+
+
+def _export_several(
+    models: Mapping[str, keras.Model], path: Any, options: _Options, representative: Any, samples: Any, metadata: Any
+) -> ExportReport:
+    """Converts each model alone, joins the files, and compares each signature of the joined file."""
+    check_models(models)
+    names = tuple(models)
+    calibrating = by_signature("representative", representative, names)
+    compared = calibrating if samples is None else by_signature("samples", samples, names)
+    targets, drawn = {}, {}
+    for name, model in models.items():
+        calibration = calibrating[name] if options.quantize in CALIBRATED else None
+        with of_signature(name):
+            if options.quantize in CALIBRATED and calibration is None:
+                checks.refuse(f"quantize={options.quantize!r} needs representative data", None)
+            drawn[name] = samples_of(model, compared[name], calibration)
+        targets[name] = _signature_target(name, _target(model, _Writer(options, drawn[name].calibration, None)))
+
+    def write(programs: dict[str, Program], path: Path) -> None:
+        files = {}
+        for name, program in programs.items():
+            with of_signature(name), targets[name].patches(program.model):
+                targets[name].write(program, path)
+            files[name] = path.read_bytes()
+        path.write_bytes(flatbuffer.with_metadata(joined(files), metadata))
+
+    return export_signatures(models, path, targets, drawn, options.tolerance, write)
+
+
+def _signature_target(name: str, alone: Target) -> Target:
+    """Returns the kind of file that has a model as one of its signatures, from that of the model alone."""
+    inspected: list[tuple[dict[str, int], tuple[str, ...]]] = []
+
+    def write(program: Program, path: Path) -> None:
+        alone.write(program, path)
+        inspected.append(alone.inspect(path))
+        path.write_bytes(joined({name: path.read_bytes()}))
+
+    return replace(
+        alone,
+        write=write,
+        run=partial(runtime.run_file, signature=name),
+        inspect=lambda path: inspected[0],
+        file_tensors=partial(flatbuffer.file_tensors, signature=name),
+    )
 
 
 def _remedy(quantize: str | None, selective: str | None) -> str:
@@ -144,18 +217,8 @@ def _remedy(quantize: str | None, selective: str | None) -> str:
 class _Writer:
     """Writer of one kind of TFLite file, which collects the notes for the report."""
 
-    def __init__(
-        self,
-        quantize: str | None,
-        ranges: dict[str, np.ndarray],
-        bound: float,
-        selective: str | None,
-        integer_io: bool,
-        layer_report: bool,
-        metadata: Mapping[str, Any] | None,
-    ):
-        self.quantize, self.ranges, self.bound, self.metadata = quantize, ranges, bound, metadata
-        self.selective, self.integer_io, self.layer_report = selective, integer_io, layer_report
+    def __init__(self, options: _Options, ranges: dict[str, np.ndarray], metadata: Mapping[str, Any] | None):
+        self.options, self.quantize, self.ranges, self.metadata = options, options.quantize, ranges, metadata
         self.unrolled: dict[str, int] = {}
         self.layer_errors: tuple[LayerError, ...] = ()
         self.notes: list[str] = []
@@ -163,7 +226,7 @@ class _Writer:
     def write(self, program: Program, path: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            saved_model.write(program, folder, batch=1, signature=runtime.SIGNATURE)
+            saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)
             if self.quantize in CALIBRATED:
                 _refuse_loops(program, folder, self.quantize)
             try:
@@ -178,15 +241,15 @@ class _Writer:
                 raise
             except Exception as error:
                 raise _conversion_error(program, folder, self.quantize, error, path) from error
-        if self.integer_io:
+        if self.options.integer_io:
             content = self._with_quantized_io(content)
         path.write_bytes(flatbuffer.with_metadata(content, self.metadata))
 
     def _integers(self, program: Program, folder: Path, path: Path) -> bytes:
         calibrated = converter.calibrated(folder, self.ranges)
-        if self.selective or self.layer_report:
+        if self.options.selective or self.options.layer_report:
             self.layer_errors = layer_errors(program.model, calibrated, self.ranges)
-        if not self.selective:
+        if not self.options.selective:
             return calibrated.quantized()
         arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
         expected = program.run(arrays)
@@ -195,11 +258,10 @@ class _Writer:
             path.write_bytes(content)
             return worst(drifts_of("real", expected, runtime.run_file(path, arrays)), "rmse")
 
-        selected = selective_file(calibrated, self.layer_errors, drift, self.bound)
+        bound = BOUNDS["int8"][1] if self.options.tolerance is None else self.options.tolerance
+        selected = selective_file(calibrated, self.layer_errors, drift, bound)
         if selected.layers:
-            in_float = (
-                f"{len(selected.layers)} of {len(self.layer_errors)} layers in float to stay within {self.bound:g}"
-            )
+            in_float = f"{len(selected.layers)} of {len(self.layer_errors)} layers in float to stay within {bound:g}"
             self.notes = [f"{in_float}: {', '.join(selected.layers)}"]
         return selected.content
 

@@ -85,16 +85,27 @@ def count_operations(path: Path) -> dict[str, int]:
     return dict(sorted(Counter(each.name for each in operators(path.read_bytes())).items()))
 
 
-def file_tensors(path: Path) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
-    """Returns the inputs and the outputs of a file's signature that infers, in the order of the file."""
-    model = schema.Model.GetRootAs(path.read_bytes())
-    entries = {entry.SignatureKey(): entry for entry in map(model.SignatureDefs, range(model.SignatureDefsLength()))}
-    entry = next((entries[key] for key in (SIGNATURE.encode(), b"serving_default") if key in entries), None)
+def file_tensors(path: Path, signature: str | None = None) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    """Returns the inputs and the outputs of a file's signature, in the order of the file; None is `serve`."""
+    return _signature_tensors(schema.Model.GetRootAs(path.read_bytes()), signature)
+
+
+def _signature_tensors(
+    model: schema.Model, signature: str | None = None
+) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+    entries = _signatures(model)
+    keys = (SIGNATURE, "serving_default") if signature is None else (signature,)
+    entry = next((entries[key] for key in keys if key in entries), None)
     graph = model.Subgraphs(entry.SubgraphIndex() if entry else 0)
     return (
         _file_tensors(graph, graph.InputsAsNumpy(), entry and map(entry.Inputs, range(entry.InputsLength()))),
         _file_tensors(graph, graph.OutputsAsNumpy(), entry and map(entry.Outputs, range(entry.OutputsLength()))),
     )
+
+
+def _signatures(model: schema.Model) -> dict[str, schema.SignatureDef]:
+    entries = map(model.SignatureDefs, range(model.SignatureDefsLength()))
+    return {entry.SignatureKey().decode(): entry for entry in entries}
 
 
 def _file_tensors(graph: schema.SubGraph, tensors: np.ndarray, entries: Iterator | None) -> tuple[FileTensor, ...]:
@@ -117,13 +128,14 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
 
     The values are JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files can read too.
     `inputs` and `outputs` are read from the file itself, unless a value of that name was stored: a dict
-    for each, in the file's order, of index, name, shape (None for a free size), dtype, scale and zero_point.
+    for each, in the file's order, of index, name, shape (None for a free size), dtype, scale and zero_point. A file
+    written from several models has `signatures` instead, with inputs and outputs by the name of each.
 
     Args:
         path: a .tflite file.
 
     Returns:
-        The stored values by name, `inputs` and `outputs`.
+        The stored values by name; `inputs` and `outputs`, or `signatures`.
 
     Raises:
         ArgumentError: there is no such file, or it is not a TFLite file.
@@ -144,10 +156,15 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
         if entry.Name() == METADATA.encode():
             stored = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    inputs, outputs = (
-        [{**vars(each), "shape": list(each.shape)} for each in tensors] for tensors in file_tensors(path)
-    )
-    return {"inputs": inputs, "outputs": outputs, **stored}
+    names = list(_signatures(model))
+    if len(names) > 1 and SIGNATURE not in names and "serving_default" not in names:
+        return {"signatures": {name: _described_tensors(model, name) for name in names}, **stored}
+    return {**_described_tensors(model, names[0] if len(names) == 1 else None), **stored}
+
+
+def _described_tensors(model: schema.Model, signature: str | None) -> dict[str, list[dict[str, Any]]]:
+    tensors_by_side = zip(("inputs", "outputs"), _signature_tensors(model, signature), strict=True)
+    return {side: [{**vars(each), "shape": list(each.shape)} for each in tensors] for side, tensors in tensors_by_side}
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> None:

@@ -18,27 +18,32 @@ def opened(path: Path, threads: int = 1) -> Interpreter:
     return Interpreter(model_path=str(path), num_threads=threads)
 
 
-def serving(interpreter: Interpreter) -> Any:
-    """Returns the runner of the signature for inference, which files of other exporters call `serving_default`."""
+def serving(interpreter: Interpreter, signature: str | None = None) -> Any:
+    """Returns the runner of a signature; None is `serve`, or `serving_default` in files of other exporters."""
     names = list(interpreter.get_signature_list())
-    return interpreter.get_signature_runner(
-        next((name for name in (SIGNATURE, "serving_default") if name in names), None)
-    )
+    usual = next((name for name in (SIGNATURE, "serving_default") if name in names), None)
+    return interpreter.get_signature_runner(signature or usual)
 
 
-def input_names(path: Path) -> list[str]:
-    """Returns the names of the inputs of a TFLite file."""
+def signatures(path: Path) -> list[str]:
+    """Returns the names of the signatures of a TFLite file."""
     with silenced():
-        return list(serving(opened(path)).get_input_details())
+        return list(opened(path).get_signature_list())
 
 
-def run_file(path: Path, arrays: Arrays, batch: int = 1) -> Arrays:
+def input_names(path: Path, signature: str | None = None) -> list[str]:
+    """Returns the names of the inputs of a TFLite file's signature."""
+    with silenced():
+        return list(serving(opened(path), signature).get_input_details())
+
+
+def run_file(path: Path, arrays: Arrays, batch: int = 1, signature: str | None = None) -> Arrays:
     """Runs a TFLite file in LiteRT on one thread, example by example; returns its outputs by name.
 
     Where inputs or outputs of the file are quantised, they are converted from and to real numbers.
     """
     with silenced():
-        serve = serving(opened(path))
+        serve = serving(opened(path), signature)
         inputs, outputs = serve.get_input_details(), serve.get_output_details()
 
         def run(part: Arrays) -> Arrays:
