@@ -8,6 +8,7 @@ values which another branch reads are widened.
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from .flatbuffer import OPERATION_NAMES
@@ -52,7 +53,9 @@ def widen_shared_grids(model: schema.ModelT) -> bool:
     """Widens the ranges of operations that share a grid with their inputs, where another operation reads these too.
 
     TensorFlow's quantiser gives a whole chain of such operations the range of its last output: a clip, or joined
-    maxima and means, would cut off values of a common input that another branch reads. Returns whether a range changed.
+    maxima and means, would cut off values of a common input that another branch reads.
+    A table would get the range of the rows that calibration looked up, and other rows would be cut off: the range of
+    the whole table is taken, which is then the same in every file that holds it. Returns whether a range changed.
     """
     changed = False
     for graph in model.subgraphs:
@@ -68,6 +71,8 @@ def widen_shared_grids(model: schema.ModelT) -> bool:
                     needed[k] = bounds
             if name not in ONE_GRID:
                 continue
+            if name == "GATHER" and (bounds := _range_of_constant(model, graph.tensors[inputs[0]])):
+                needed[inputs[0]] = bounds
             joined = _union(needed[k] for k in inputs if k in needed)
             for k in _indices(operator.outputs):
                 bounds = _usable_range(graph.tensors[k])
@@ -97,6 +102,16 @@ def _usable_range(tensor: schema.TensorT) -> Range | None:
         return None
     low, high = float(min(tensor.quantization.min)), float(max(tensor.quantization.max))
     return (low, high) if low > LOWEST_SHARED else None
+
+
+def _range_of_constant(model: schema.ModelT, tensor: schema.TensorT) -> Range | None:
+    """Returns the range of a constant of floats, if it is one that a grid can hold; None for other tensors."""
+    data = model.buffers[tensor.buffer].data if tensor.type == schema.TensorType.FLOAT32 else None
+    if data is None or not len(data):
+        return None
+    values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float32)
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if low > LOWEST_SHARED and SMALLEST < max(abs(low), abs(high)) <= LARGEST else None
 
 
 def _is_beyond_grids(reads: list[schema.TensorT], writes: list[schema.TensorT]) -> bool:
