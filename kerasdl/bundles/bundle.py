@@ -333,7 +333,8 @@ class Bundle:
     ) -> ExportReport:
         """Writes the model for another runtime, and verifies that the file computes the same.
 
-        The report is written beside the file as JSON, and the card, with a line of it, as Markdown.
+        Where the task exports several networks, such as an encoder and a decode step, each is a signature. The
+        report is written beside the file as JSON, and the card, with a line of it, as Markdown.
 
         Args:
             path: `.tflite` or `.onnx` selects the format; a path without a suffix becomes a SavedModel folder.

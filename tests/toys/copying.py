@@ -64,6 +64,31 @@ def right_copies(networks, data):
     return {"copied": float(((answers == source) | (source == PADDING)).all(1).mean())}
 
 
+def encoder_and_step(networks):
+    """Takes the net apart: what runs once for a source, and what runs once for each token, of the same layers."""
+    layer = networks["model"].get_layer
+    source = keras.Input((LENGTH,), dtype="int32", name="source")
+    memory = layer("encoder")(layer("source_embedding")(source))
+    encoder = keras.Model(source, {"memory": memory, "state": layer("summary")(memory)}, name="encoder")
+    token = keras.Input((1,), dtype="int32", name="token")
+    state, memory = keras.Input((WIDTH,), name="state"), keras.Input((LENGTH, WIDTH), name="memory")
+    x = layer("decoder")(layer("given_embedding")(token), initial_state=state)
+    logits = layer("head")(layer("joined")([x, layer("attention")([x, memory])]))
+    outputs = {"logits": logits, "next_state": keras.layers.Reshape((WIDTH,), name="next_state")(x)}
+    return {"encoder": encoder, "step": keras.Model([token, state, memory], outputs, name="step")}
+
+
+def steps_of(networks, inputs):
+    """Runs the decoder over what is given, and takes its inputs at every step."""
+    encoded = networks["encoder"].predict(inputs["source"], verbose=0)
+    state, steps = encoded["state"], []
+    for token in inputs["given"].T:
+        steps.append({"token": token[:, None], "state": state, "memory": encoded["memory"]})
+        state = networks["step"].predict(steps[-1], verbose=0)["next_state"]
+    fed = {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}
+    return {"encoder": inputs["source"], "step": fed}
+
+
 TASK = Task(
     name="toy_copying",
     module=__name__,
@@ -80,6 +105,8 @@ TASK = Task(
     example=lambda model, batch, seed: examples(batch, seed)[:2],
     predict=generated,
     figures=right_copies,
+    exported=encoder_and_step,
+    exported_samples=steps_of,
     summary="copies a sequence of tokens",
     limits="It knows the tokens 2 to 7, in sequences of at most 5.",
 )

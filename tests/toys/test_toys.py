@@ -14,6 +14,7 @@ import grid
 import squares
 
 from kerasdl import Bundle, BundleError, load_bundle
+from kerasdl.bundles import ExportOptions
 from kerasdl.core import ArgumentError
 from kerasdl.core.registry import tasks
 from kerasdl.data import as_dataset
@@ -106,6 +107,62 @@ def test_files_of_the_main_network_compute_what_it_does(name, tmp_path):
         given = run_exported(path, named)
         for name_of, right in zip(model.output_names, expected, strict=True):
             np.testing.assert_allclose(given[name_of], right, atol=1e-4)
+
+
+def generated_by_file(path, source):
+    """Copies sequences by a file alone: its encoder once, and its step a token."""
+    encoded = run_exported(path, source, signature="encoder")
+    token, state, tokens = np.full((len(source), 1), copying.START, "int32"), encoded["state"], []
+    for _ in range(copying.LENGTH):
+        step = {"token": token, "state": state, "memory": encoded["memory"]}
+        given = run_exported(path, step, signature="step")
+        token, state = given["logits"].argmax(-1).astype("int32"), given["next_state"]
+        tokens.append(token)
+    return np.concatenate(tokens, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "quantize"), [("copies.tflite", None), ("copies.tflite", "dynamic"), ("copies", None)]
+)
+def test_a_file_of_encoder_and_step_generates_what_the_bundle_does(file, quantize, tmp_path):
+    networks = networks_of("copying")
+    scale = {"head": 40.0, "source_embedding": 40.0, "given_embedding": 40.0}  # so that tokens differ without training
+    for name, factor in scale.items():
+        layer = networks["model"].get_layer(name)
+        layer.set_weights([factor * weight for weight in layer.get_weights()])
+    bundle = bundle_of("copying", networks)
+    layers = networks["model"].layers
+    called = [len(layer._inbound_nodes) for layer in layers]
+    report = bundle.export(tmp_path / file, quantize=quantize, representative=as_dataset(copying.examples(100)))
+    assert [len(layer._inbound_nodes) for layer in layers] == called  # the bundle's own net is as it was
+    assert list(report.signatures) == ["encoder", "step"]
+    assert [each.judged_on.of for each in report.signatures.values()] == [100, 500]
+    raw = copying.sequences(20, seed=9)
+    expected = [each["tokens"] for each in bundle.predict(raw)]
+    given = generated_by_file(tmp_path / file, copying.padded(raw))
+    assert [row[: len(tokens)].tolist() for row, tokens in zip(given, raw, strict=True)] == expected
+    assert len({token for tokens in expected for token in tokens}) > 2
+
+
+def test_what_several_networks_cannot_be_exported_as_is_refused(tmp_path):
+    bundle = bundle_of("copying", networks_of("copying"))
+    with pytest.raises(ArgumentError, match=r"an \.onnx file holds one network, and toy_copying exports several"):
+        bundle.export(tmp_path / "copies.onnx")
+    with pytest.raises(ArgumentError, match="raw_shape is for tasks that export one network"):
+        bundle.export(tmp_path / "copies.tflite", raw_shape=(5,))
+    with pytest.raises(ArgumentError, match="trainable is for tasks that export one network"):
+        bundle.export(tmp_path / "copies.tflite", options=ExportOptions(trainable=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gan_exports_its_generator_alone(tmp_path):
+    bundle = bundle_of("gan", networks_of("gan"))
+    noise = np.random.default_rng(0).normal(size=(40, gan.LATENT)).astype("float32")
+    report = bundle.export(tmp_path / "gan.tflite", representative=noise)
+    assert not report.signatures
+    assert [each.name for each in report.inputs] == ["noise"]
+    given = run_exported(tmp_path / "gan.tflite", noise)["point"]
+    np.testing.assert_allclose(given, [row["point"] for row in bundle.predict(noise)], atol=1e-4)
 
 
 @pytest.mark.slow

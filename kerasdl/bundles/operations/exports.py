@@ -1,7 +1,7 @@
 """Export of a bundle: file with labels and preprocessing, report and card beside it."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,12 @@ FORMATS = {
 def export_bundle(
     bundle: Any, path: Path, representative: Any, raw_shape: tuple | None, options: ExportOptions
 ) -> ExportReport:
-    """Writes a bundle's model in the format of the path's suffix, with the report as JSON and the card beside it.
+    """Writes a bundle in the format of the path's suffix, with the report as JSON and the card beside it.
+
+    The file holds its model, or a signature for each of the networks that its task exports.
 
     Raises:
-        ArgumentError: an option is not for that format.
+        ArgumentError: an option is not for that format, or not for several networks.
         ExportError: the file would compute something else; no file is left.
     """
     suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS))
@@ -66,8 +68,11 @@ def export_bundle(
             checks.refuse(f"{name} is for {' and '.join(homes)}", f"{name}={value!r} for {path.name!r}")
     if options.image_bytes and raw_shape is not None:
         checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
-    model = bundle.model if raw_shape is None else bundle.deployable(raw_shape)
-    samples = None if representative is None else draw_samples(bundle, representative, raw_shape)
+    if bundle.task.exported is None:
+        model = bundle.model if raw_shape is None else bundle.deployable(raw_shape)
+    else:
+        model = _networks(bundle, path, raw_shape, chosen)
+    samples = None if representative is None else _samples(bundle, model, representative, raw_shape)
     report = _write(bundle, model, path, samples, chosen)
     same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
     line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"
@@ -77,9 +82,37 @@ def export_bundle(
     return report
 
 
-def _write(bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
+def _networks(bundle: Any, path: Path, raw_shape: tuple | None, chosen: Mapping[str, Any]) -> dict[str, keras.Model]:
+    """Returns the networks that the task exports, made of copies: the bundle's own layers are not called again."""
+    if path.suffix == ".onnx":
+        hint = "Write a file for each: export_onnx(network, path) of those in bundle.task.exported(bundle.networks)."
+        checks.refuse(f"an .onnx file holds one network, and {bundle.task.name} exports several", path.name, hint)
+    for name, value in {"raw_shape": raw_shape, **chosen}.items():
+        if name in ("raw_shape", "trainable", "image_bytes") and value:
+            checks.refuse(f"{name} is for tasks that export one network", f"{name}={value!r} for {bundle.task.name}")
+    copies = {}
+    for role, network in bundle.networks.items():
+        copies[role] = keras.models.clone_model(network)
+        copies[role].set_weights(network.get_weights())
+    return dict(bundle.task.exported(copies))
+
+
+def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | None) -> Any:
+    """Returns up to 256 real inputs of the exported model, or of each network by signature where there are several."""
+    inputs = draw_samples(bundle, representative, raw_shape)
+    if not isinstance(model, Mapping):
+        return inputs
+    if bundle.task.exported_samples is None:
+        rule = (
+            f"{bundle.task.name} must have exported_samples, which makes inputs of each network, to take representative"
+        )
+        checks.refuse(rule, tuple(model), "Export without it, in float.")
+    return bundle.task.exported_samples(model, inputs)
+
+
+def _write(bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
     if path.suffix == ".tflite":
-        own_input = model is bundle.model  # otherwise the file contains the preprocessing
+        own_input = isinstance(model, Mapping) or model is bundle.model  # otherwise the file contains the preprocessing
         metadata = {"labels": list(bundle.labels), **({"preprocessing": dict(bundle.preprocess)} if own_input else {})}
         if chosen.pop("trainable", False):
             for name in set(chosen) - {"tolerance"}:

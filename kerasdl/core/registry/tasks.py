@@ -63,6 +63,11 @@ class Task:
     """Returns figures of networks on a dataset that no Keras metric gives."""
     label_arguments: Callable[[Sequence[str]], Mapping[str, Any]] = classes_argument
     """Returns the arguments of a builder for these labels; by default `{"classes": number of labels}`."""
+    exported: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Returns the networks of an exported file by signature, made from copies of the networks by role: an encoder and a
+    decode step of the layers of a translator. None exports `model` alone."""
+    exported_samples: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
+    """Returns inputs of each exported network, from `(exported networks, inputs of model)`: states after some steps."""
     summary: str = ""
     """Words for the model card after "A model that": "names what an image shows"."""
     limits: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
@@ -216,8 +217,8 @@ def _tracing_error(error: Exception) -> ExportError:
 
 def signatures(folder: Path) -> list[str]:
     """Returns the names of the signatures of a SavedModel, without the one that Keras adds as another name."""
-    with silenced():
-        names = list(tf.saved_model.load(str(folder)).signatures)
+    content = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    names = sorted(name for name in content.meta_graphs[0].signature_def if not name.startswith("__"))
     others = [name for name in names if name != SIGNATURE]
     return names if ALIAS in names or len(others) < 2 else others
 

@@ -14,7 +14,7 @@ from kerasdl.core.errors import KerasdlError
 from .parity import ExportReport
 from .tracing import stateful_layers
 
-DEFAULTS = ("serve", "serving_default")  # what runs where no signature is named
+DEFAULTS = ("serve", "serving_default")  # what runs where no signature is named: the only model of a file
 
 
 def check_models(models: Mapping[str, keras.Model]) -> None:
@@ -28,6 +28,10 @@ def check_models(models: Mapping[str, keras.Model]) -> None:
     for name, model in models.items():
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII)):
             checks.refuse("a signature's name must be letters, digits and _, a letter first", name)
+        if name in DEFAULTS:
+            checks.refuse(
+                f"a signature of several must not be called {' or '.join(DEFAULTS)}", name, "Say what it does."
+            )
         if not isinstance(model, keras.Model):
             checks.refuse(f"signature {name!r} must be a keras.Model", type(model).__name__)
         if kept := stateful_layers(model):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,11 @@ def export_onnx(
         >>> export_onnx(model, "model.onnx").worst_relative < 1e-4
         True
     """
+    if isinstance(model, Mapping):
+        rule = "an .onnx file holds one graph; model must be a keras.Model"
+        checks.refuse(
+            rule, tuple(model), "Write a file for each, or export_tflite and export_saved_model take them all."
+        )
     checks.one_of("opset", opset, tuple(OPSETS))
     checks.one_of("dynamic_axes", dynamic_axes, AXES)
     checks.one_of("quantize", quantize, BOUNDS)
