@@ -20,8 +20,6 @@ from kerasdl.core.child_process import ChildProcess, child_process
 from kerasdl.core.errors import ExportError
 
 from ..export.saved_model import export_saved_model
-from ..export.signatures import DEFAULTS
-from ..runtimes import signatures_of
 from ..samples.model_inputs import FREE_SIZE
 
 KINDS = {".tflite": "tflite", ".onnx": "onnx"}
@@ -253,9 +251,6 @@ def _check_source(source: Source) -> None:
         checks.refuse("path must be a file, a folder or a model", str(path), "Export a model there first.")
     if not path.is_dir():
         checks.one_of("the suffix of path", path.suffix, tuple(KINDS))
-    names = signatures_of(path)
-    if len(names) > 1 and not {*DEFAULTS}.intersection(names):
-        checks.refuse(f"a file to be timed must hold one model ({path.name})", names, "Export each alone to time it.")
 
 
 def _unique_name(sources: Sequence[Source], index: int) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,7 @@ def _tflite(threads: int) -> Callable[[str, int], Callable]:
 
     def start(path: str, free: int) -> Callable[[], Any]:
         interpreter = Interpreter(model_path=path, num_threads=threads)
-        names = list(interpreter.get_signature_list())
-        inferring = next((name for name in ("serve", "serving_default") if name in names), None)
-        serve = interpreter.get_signature_runner(inferring)
+        serve = interpreter.get_signature_runner(_only_model(interpreter.get_signature_list()))
         details = serve.get_input_details().items()
         arrays = {name: _values(each["shape_signature"], each["dtype"], free) for name, each in details}
         return lambda: serve(**arrays)
@@ -80,7 +78,7 @@ def _saved_model(threads: int) -> Callable[[str, int], Callable]:
 
     def start(path: str, free: int) -> Callable[[], Any]:
         loaded = tf.saved_model.load(path)
-        serve = loaded.signatures["serving_default"]
+        serve = loaded.signatures[_only_model(loaded.signatures)]
         specs = serve.structured_input_signature[1].values()
         tensors = {each.name: tf.constant(_values(each.shape, each.dtype.as_numpy_dtype, free)) for each in specs}
         return lambda: {name: value.numpy() for name, value in serve(**tensors).items()}
@@ -89,6 +87,17 @@ def _saved_model(threads: int) -> Callable[[str, int], Callable]:
 
 
 RUNTIMES = {"tflite": _tflite, "onnx": _onnx, "SavedModel": _saved_model}
+
+
+def _only_model(signatures: Iterable[str]) -> str | None:
+    """Returns the signature that infers; Keras calls the first of several models `serving_default` too."""
+    names = list(signatures)
+    if "serve" in names:
+        return "serve"
+    models = [name for name in names if name != "serving_default"]
+    if len(models) > 1:
+        raise ValueError(f"it has the signatures {models}, and files of one model alone are timed")
+    return "serving_default" if "serving_default" in names else next(iter(models), None)
 
 
 def _values(shape: Any, dtype: Any, free: int) -> np.ndarray:

@@ -46,6 +46,21 @@ def test_a_selection_cuts_nothing_off_for_others_that_read_the_same(tmp_path, la
     assert _int8_rmse(tmp_path, layers, x) < 0.02  # selu was off by 0.6
 
 
+def test_rows_of_a_table_that_calibration_did_not_look_up_are_not_cut_off(tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.uniform(-1, 1, (50, 2)).astype("float32")
+    table[40:] = np.stack([rng.uniform(-8, 8, 10), np.zeros(10)], axis=1)  # answers stay within what calibration sees
+    word = keras.Input((1,), dtype="int32", name="word")
+    x = L.Flatten()(L.Embedding(50, 2, name="table")(word))
+    model = keras.Model(word, L.Dense(2, name="head")(x))
+    model.get_layer("table").set_weights([table])
+    model.get_layer("head").set_weights([np.array([[0.125, -0.125], [1, 1]], "float32"), np.zeros(2, "float32")])
+    export_tflite(model, tmp_path / "model.tflite", quantize="int8", representative=np.arange(40)[:, None])
+    rare = np.arange(40, 50)[:, None]
+    (given,) = run_exported(tmp_path / "model.tflite", rare).values()
+    assert relative_rmse(model(rare), given) < 0.05  # off by 0.85
+
+
 def test_exponentials_that_overflow_inside_stay_in_float(tmp_path):
     x = np.random.default_rng(0).uniform(60, 100, (40, 8)).astype("float32")
     x[::2] *= -1
