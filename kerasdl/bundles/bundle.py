@@ -333,8 +333,7 @@ class Bundle:
     ) -> ExportReport:
         """Writes the model for another runtime, and verifies that the file computes the same.
 
-        Where the task exports several networks, such as an encoder and a decode step, each is a signature. The
-        report is written beside the file as JSON, and the card, with a line of it, as Markdown.
+        Report (JSON) and card (Markdown) are written beside it. Networks that the task exports are signatures by name.
 
         Args:
             path: `.tflite` or `.onnx` selects the format; a path without a suffix becomes a SavedModel folder.
