@@ -39,22 +39,22 @@ def check_models(models: Mapping[str, keras.Model]) -> None:
             checks.refuse(rule, kept[0].name, "Let it take the state as an input and give the next one as an output.")
 
 
-def by_signature(argument: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
+def by_signature(argument: str, values: Any, names: Sequence[str]) -> dict[str, Any]:
     """Returns what an argument holds for each signature; None for all where it is None itself.
 
     Raises:
         ArgumentError: it is no mapping, a name is missing, or a name is none of a signature.
     """
-    if given is None:
+    if values is None:
         return dict.fromkeys(names)
-    if not isinstance(given, Mapping):
-        checks.refuse(f"{argument} of several models must be a dict by signature", type(given).__name__)
-    if unknown := [name for name in given if name not in names]:
+    if not isinstance(values, Mapping):
+        checks.refuse(f"{argument} of several models must be a dict by signature", type(values).__name__)
+    if unknown := [name for name in values if name not in names]:
         checks.refuse(f"{argument} must be by the signatures {tuple(names)}", unknown[0])
-    if missing := [name for name in names if name not in given]:
+    if missing := [name for name in names if name not in values]:
         rule = f"{argument} must hold data for each of the signatures {tuple(names)}"
-        checks.refuse(rule, tuple(given), f"Add {missing[0]!r}.")
-    return {name: given[name] for name in names}
+        checks.refuse(rule, tuple(values), f"Add {missing[0]!r}.")
+    return {name: values[name] for name in names}
 
 
 def chosen_signature(file: str, names: Sequence[str], asked: str | None) -> str | None:
