@@ -1,14 +1,16 @@
-"""Memory of this process: current and peak resident bytes.
+"""Memory of this process, current and peak resident bytes, and free memory of the machine.
 
-Read from the kernel's counters of the process: `ru_maxrss` would start at the peak of the parent process.
+The first two are the kernel's counters of the process: `ru_maxrss` would start at the peak of the parent process.
 """
 
+import math
 import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 PROCESS = Path("/proc/self")
+MACHINE = Path("/proc/meminfo")
 
 
 def forget_peak() -> None:
@@ -25,6 +27,14 @@ def held_memory() -> int:
 def peak_memory() -> int:
     """Returns the peak resident memory of this process in bytes since `forget_peak`."""
     return _bytes("VmHWM")
+
+
+def available_memory() -> float:
+    """Returns the memory of the machine that is free for processes, in bytes; infinity where the system does not say."""
+    with suppress(OSError, KeyError):
+        fields = dict(line.split(":", 1) for line in MACHINE.read_text().splitlines())
+        return 1024 * int(fields["MemAvailable"].split()[0])
+    return math.inf
 
 
 def _bytes(field: str) -> int:

@@ -25,7 +25,7 @@ class RunConfig(LoopConfig):
         32
     """
 
-    NOT_PART_OF_THE_RESULT: ClassVar = (*LoopConfig.NOT_PART_OF_THE_RESULT, "strategy", "remat")
+    NOT_PART_OF_THE_RESULT: ClassVar = (*LoopConfig.NOT_PART_OF_THE_RESULT, "strategy", "remat", "cache_features")
 
     steps_per_epoch: int | None = None
     """Updates in an epoch, at most a pass through the data; the next epoch continues where this one stopped. None takes
@@ -75,6 +75,9 @@ class RunConfig(LoopConfig):
     """Share of the run after which the weights at the end of each epoch are averaged; the run ends with the average."""
     remat: bool | int = False
     """Gradient checkpointing: whether, or in how many segments, activations are recomputed to save memory."""
+    cache_features: bool = True
+    """True if the outputs of frozen layers are computed once for each example, not in every epoch, where they are the
+    same in each; the run reports it, or the reason against it."""
     strategy: Any = "auto"
     """Distribution strategy: a name for `kerasdl.train.strategy`, or a strategy; None for one device."""
     jit_compile: bool | str = "auto"
@@ -102,6 +105,7 @@ class RunConfig(LoopConfig):
             if value == 0:
                 checks.refuse(f"{name} must be above 0", value, "None leaves gradients as they are.")
         checks.within("label_smoothing", self.label_smoothing, 0.0, 0.999)
+        checks.one_of("cache_features", self.cache_features, (True, False))
         checks.one_of("jit_compile", self.jit_compile, (True, False, "auto"))
         strategies.check_strategy(self.strategy)
         if not isinstance(self.remat, bool):

@@ -28,6 +28,7 @@ from ..optim.optimizers import innermost, schedule_of
 from ..trainer import Trainer, has_call, owned_by_optimizers
 from . import train_steps
 from .batch_flow import BatchFlow, data_notes
+from .feature_caching import FeatureCache, feature_cache
 from .gradient_checkpointing import rematerialized
 from .keras_callbacks import keras_callbacks
 from .reduce_on_plateau import LowerOnPlateau
@@ -65,9 +66,10 @@ class FitState(State):
         self.last_values: Mapping[str, Any] = {}
         self.weight_average: WeightAverage | None = None
         self.forward: keras.Model | None = None
+        self.cache: FeatureCache | None = None
         length = train.steps(config.batch_size)
         self.batch_flow = BatchFlow(train, self.batches, length, config.steps_per_epoch)
-        self.stream, self.reset = self.batch_flow.at, model.reset_metrics
+        self.reset = model.reset_metrics
 
     def run(self, callbacks: Sequence, length: int | None) -> Run:
         """Compiles the steps and runs the training loop."""
@@ -81,6 +83,7 @@ class FitState(State):
                 stack.enter_context(reductions_by_engine(optimizers))
             self._build_optimizers()
             self._make_averages()
+            self._cache_features(callbacks)
             options = self._step_options()
             if self.own_train_step and (options.strategy or options.micro_batches > 1):
                 stack.enter_context(accumulating_gradients(optimizers))
@@ -127,6 +130,14 @@ class FitState(State):
                 graph = model.main if isinstance(model, Trainer) and model.feeds_main else model
                 self.forward = rematerialized(graph, None if config.remat is True else config.remat)
 
+    def _cache_features(self, callbacks: Sequence) -> None:
+        several = self.replica_context.strategy is not None
+        self.cache, self.cache_notes = feature_cache(
+            self.model, self.train, self.validation, self.config, callbacks, several
+        )
+        if self.cache is not None:
+            self.forward = self.cache.above
+
     def _step_options(self) -> train_steps.StepOptions:
         config, model = self.config, self.model
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
@@ -144,7 +155,8 @@ class FitState(State):
     def _prepare(self, callbacks: Sequence, length: int | None) -> None:
         """Traces the step, which creates every variable that it changes, and sets what the loop reads."""
         model, train, config, replica_context = self.model, self.train, self.config, self.replica_context
-        outputs, self.tracing_seconds = timed(self.steps.trace, self.batches(0, 0).element_spec)
+        spec = self.batches(0, 0).element_spec if self.cache is None else self.cache.spec(train)
+        outputs, self.tracing_seconds = timed(self.steps.trace, spec)
         named = _weights_of(model)
         weights = list(named.values())
         extras = _other_variables(
@@ -165,12 +177,13 @@ class FitState(State):
         if not self._can_run_many():
             self.run_many = None
         self.notes = [*computation_notes(self.steps.options, config, replica_context), *data_notes(train, config)]
+        self.notes += self.cache_notes
         self.identity = run_identity_of(model, train, self.validation, callbacks)
 
     def batches(self, number: int, start: int) -> tf.data.Dataset:
         """Returns the batches of a pass from batch `start` on, and later passes where data have random access."""
-        config = self.config
-        make = self.train.stream if self.train.any_order else self.train.batches
+        config, train = self.config, self.train if self.cache is None else self.cache.train
+        make = train.stream if train.any_order else train.batches
         return make(
             config.batch_size,
             shuffle=config.shuffle,
@@ -181,6 +194,14 @@ class FitState(State):
             mix=config.mix,
             share=self.replica_context.share(self.train),
         )
+
+    def stream(self, epoch: int, batch: int) -> BatchFlow:
+        # Features are computed here, since a resumed run has its weights only now.
+        if self.cache is not None and self.cache.train is None:
+            self.cache.fill(self.train, self.validation)
+            if self.validation is not None:
+                self.validation_batches = self.cache.validation.batches(self.config.batch_size)
+        return self.batch_flow.at(epoch, batch)
 
     def _can_run_many(self) -> bool:
         # A call with many updates must not pass the end of the data, and workers must choose the same number.

@@ -301,7 +301,7 @@ def _check_graph(model: keras.Model) -> None:
         )
 
 
-def _nodes(model: keras.Model) -> list:
+def calls_in_order(model: keras.Model) -> list:
     """Returns the calls of layers in Keras's order."""
     depths = sorted(model._nodes_by_depth, reverse=True)  # Keras has no public access to them
     return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
@@ -314,7 +314,7 @@ def _last_uses(model: keras.Model, nodes: Sequence) -> dict[int, int]:
 
 
 def _segments(model: keras.Model, most: int | None) -> list[_Segment]:
-    nodes = _nodes(model)
+    nodes = calls_in_order(model)
     cuts, last = _cut_positions(model, nodes, most), _last_uses(model, nodes)
     inputs = [id(tensor) for tensor in model.inputs]
     segments = []

@@ -268,7 +268,7 @@ class CompiledSteps:
 
     def _plain_evaluation(self, batch: tuple, share: tf.Tensor | None) -> Values:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        predictions = self.model(x, training=False)
+        predictions = (self.options.forward or self.model)(x, training=False)
         loss = self.model.compute_loss(x, y, predictions, sample_weight, training=False)
         self._update_metrics(batch, predictions, loss, share)
         return {}
