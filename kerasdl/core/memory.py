@@ -30,7 +30,7 @@ def peak_memory() -> int:
 
 
 def available_memory() -> float:
-    """Returns the memory of the machine that is free for processes, in bytes; infinity where the system does not say."""
+    """Returns the memory of the machine that is free, in bytes; infinity where the system does not say."""
     with suppress(OSError, KeyError):
         fields = dict(line.split(":", 1) for line in MACHINE.read_text().splitlines())
         return 1024 * int(fields["MemAvailable"].split()[0])

@@ -116,10 +116,10 @@ def feature_cache(
     Returns:
         The cache or None, and the lines to show before the first step.
     """
-    frozen = {id(layer) for layer in all_layers(model) if _is_frozen(layer)}
-    if not config.cache_features or not frozen or type(model) not in (keras.Sequential, functional_model()):
+    if not config.cache_features or _passes_of(train, config) <= 1:
         return None, []
-    if _passes_of(train, config) <= 1:
+    frozen = {id(layer) for layer in all_layers(model) if _is_frozen(layer)}
+    if not frozen or type(model) not in (keras.Sequential, functional_model()):
         return None, []
     try:
         _check_settings(config, callbacks, several_devices)

@@ -37,7 +37,8 @@ class StepOptions:
     jit_compile: bool = False
     """True if XLA compiles the update."""
     forward: Callable | None = None
-    """Function that computes the outputs in training, such as a rematerialized model; None for the model."""
+    """Function that computes the outputs, such as a rematerialized model or the layers above a feature cache; None for
+    the model."""
     strategy: tf.distribute.Strategy | None = None
     """Strategy whose replicas compute a step together, each on its part of the batch (see `data/batching/sharding.py`);
     None for one device, which takes whole batches."""

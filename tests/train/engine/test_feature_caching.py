@@ -11,6 +11,7 @@ from filling import fill_weights
 from keras import layers
 
 import kerasdl
+from kerasdl.core import memory
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig, finetune, fit
 from kerasdl.train.engine import feature_caching, fit_state
@@ -253,7 +254,7 @@ def test_settings_that_make_features_differ_are_told(changes, reason):
     assert reason in notes[0]
 
 
-def test_data_callbacks_and_devices_that_make_features_differ_are_told(monkeypatch):
+def test_data_callbacks_and_devices_that_make_features_differ_are_told():
     data = as_dataset((SMALL, LABELS))
     pipeline = as_dataset(tf.data.Dataset.from_tensor_slices((SMALL, LABELS)).batch(8))
 
@@ -271,12 +272,16 @@ def test_data_callbacks_and_devices_that_make_features_differ_are_told(monkeypat
         cache, notes = feature_cache(small(), train, validation, CONFIG, callbacks, several)
         assert cache is None
         assert reason in notes[0]
-    monkeypatch.setattr(feature_caching, "LIMIT", 22 * 5 * 4 - 1)
-    cache, notes = feature_cache(small(), data, None, CONFIG, (), False)
-    assert cache is None
-    assert "MB of features" in notes[0]
-    monkeypatch.setattr(feature_caching, "LIMIT", 22 * 5 * 4)
-    assert feature_cache(small(), data, None, CONFIG, (), False)[0] is not None
+
+
+@pytest.mark.parametrize(("limit", "free", "fits"), [(440, 1e9, True), (439, 1e9, False), (1e9, 1759, False)])
+def test_features_beyond_the_memory_are_not_cached(monkeypatch, limit, free, fits):
+    monkeypatch.setattr(feature_caching, "LIMIT", limit)
+    monkeypatch.setattr(feature_caching, "available_memory", lambda: free)
+    cache, notes = feature_cache(small(), as_dataset((SMALL, LABELS)), None, CONFIG, (), False)  # 22 x 5 floats
+    assert (cache is not None) == fits
+    assert fits or "22 examples have 0 MB of features" in notes[0]
+    assert 2**20 < memory.available_memory() < 2**50
 
 
 def test_where_nothing_is_to_be_gained_nothing_is_said():
