@@ -8,6 +8,7 @@ READY := .venv/.ready
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
+	$(BIN)/kerasdl quickstart --data digits --out quickstart/digits
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadgroup --lanes

@@ -301,11 +301,12 @@ def launch(
 @reported
 def quickstart(
     out: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("quickstart"),
+    data: Annotated[str, typer.Option(help="What to learn: emoji or digits.")] = "emoji",
     seed: Annotated[int, typer.Option(help="One seed for everything.")] = 0,
     json: Json = False,
 ) -> None:
-    """Fine-tune a pretrained bundle on 100 images, export it and verify the files: about two minutes."""
-    figures = kerasdl.cli.run_quickstart(out, seed=seed, quiet=json)
+    """Fine-tune a pretrained bundle on few images, export it and verify the files: about two minutes."""
+    figures = kerasdl.cli.run_quickstart(out, data=data, seed=seed, quiet=json)
     if json:
         show_json(figures)
 

@@ -1,4 +1,4 @@
-"""Pictures of the quickstart: two learning curves side by side, a confusion matrix."""
+"""Pictures of the quickstart: images with the answers to them, learning curves, a confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from kerasdl.core import files
 
 FINE_TUNED, FROM_SCRATCH, INK, FAINT = "#2563eb", "#9ca3af", "#1f2937", "#e5e7eb"
+WRONG = "#dc2626"
+ANSWERS_A_CLASS = 2
 
 
 def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Mapping[str, float], title: str) -> None:
@@ -26,6 +28,31 @@ def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Ma
     axes.set_title(title, loc="left", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=FAINT)
+    _save(figure, path)
+
+
+def draw_answers(path: Path, rows: Sequence[tuple], labels: Sequence[str]) -> None:
+    """Draws images in rows, the first ones of every class, as PNG.
+
+    Args:
+        path: the file.
+        rows: a title, images (B, H, W, 3), their classes (B,), and the answers to them (B,), or None for no answers.
+        labels: the name of each class.
+    """
+    figure = Figure(figsize=(8.4, 1.15 * len(rows) * ANSWERS_A_CLASS), dpi=120, layout="constrained")
+    backend_agg.FigureCanvasAgg(figure)
+    parts = figure.subfigures(len(rows), 1)
+    for part, (title, images, truth, answers) in zip(np.atleast_1d(parts), rows, strict=True):
+        part.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
+        axes = part.subplots(ANSWERS_A_CLASS, len(labels), squeeze=False)
+        for label in range(len(labels)):
+            for row, place in enumerate(np.flatnonzero(truth == label)[:ANSWERS_A_CLASS]):
+                axes[row, label].imshow(images[place])
+                given = label if answers is None else int(answers[place])
+                colour = INK if answers is None else FINE_TUNED if given == label else WRONG
+                axes[row, label].set_title(labels[given], color=colour, fontsize=9, pad=2)
+        for each in axes.flat:
+            each.set_axis_off()
     _save(figure, path)
 
 

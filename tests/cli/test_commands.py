@@ -104,6 +104,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
         (("nonsense",), 2, "No such command"),
         (("quickstart", "--out", __file__), 2, "It is a file"),
+        (("quickstart", "--data", "letters"), 2, "data must be one of ('emoji', 'digits')"),
         (
             ("finetune", "digits", "--from", "keras-applications:MobileNet", "--weights", "none.h5", "--out", "x.zip"),
             3,

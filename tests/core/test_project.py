@@ -75,7 +75,7 @@ def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["report"].top1_agreement > 0.9
-    assert (tmp_path / "digits.tflite").stat().st_size == names["report"].bytes
+    assert (tmp_path / "emoji.tflite").stat().st_size == names["report"].bytes
 
 
 def test_versions_agree():
@@ -104,9 +104,9 @@ def test_the_wheel_alone_runs_the_quickstart(tmp_path):
     assert run.stderr == "", "noise reached the terminal"
     made = {path.name for path in (work / "out").iterdir()}
     figures = json.loads((work / "out" / "figures.json").read_text())
-    assert figures["fine-tuned"] > figures["from scratch"] + 0.03
+    assert min(figures["same style"], figures["other style"]) > 0.5
     assert min(export["same answer"] for export in figures["exports"]) >= 0.95
-    assert made >= {"digits.zip", "digits.tflite", "digits_int8.tflite", "digits.onnx", "curves.png", "confusion.png"}
+    assert made >= {"emoji.zip", "emoji.tflite", "emoji_int8.tflite", "answers.png", "confusion.png", "card.md"}
     where = [sys.executable, "-c", "import kerasdl; print(kerasdl.__file__)"]
     found = subprocess.run(where, cwd=work, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)
     assert str(site) in found.stdout
