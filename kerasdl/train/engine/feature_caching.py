@@ -76,7 +76,10 @@ class FeatureCache:
 
     def check(self, data: Dataset, training: bool) -> None:
         """Traces a pass; passes where an example gives the same at every call, whatever else is in its batch."""
-        compute = lambda inputs: self.below(inputs, training=training)  # noqa: E731
+
+        def compute(inputs: Any) -> tf.Tensor:
+            return self.below(inputs, training=training)
+
         self._passes[training] = tf.function(compute, autograph=False, input_signature=[data.spec[0]])
         graph = self._passes[training].get_concrete_function().graph
         inner = [node.op for each in graph.as_graph_def().library.function for node in each.node_def]

@@ -174,5 +174,7 @@ def test_alternating_updates_are_refused_in_parts():
     model.maker_optimizer.build(model.maker.trainable_weights)
     model.judge_optimizer.build(model.judge.trainable_weights)
     model.optimizer = None
-    with pytest.raises(ArgumentError, match="makes one update, or computes all gradients before the first; got 'a second"):
+    with pytest.raises(
+        ArgumentError, match="makes one update, or computes all gradients before the first; got 'a second"
+    ):
         fit(model, data, config=RunConfig(**QUIET | {"accumulation": 2, "strategy": None}))
