@@ -348,7 +348,10 @@ def apply_class_weights(batch: tuple, class_weights: ClassWeights | None) -> tup
         return batch
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     by_class = class_weights.of(y)
-    return x, y, by_class if weight is None else by_class * weight
+    if weight is None:
+        return x, y, by_class
+    missing = max(0, len(by_class.shape) - len(weight.shape))  # a weight of an example weighs each of its labels
+    return x, y, by_class * weight[(..., *[None] * missing)]
 
 
 def _metric_variables(model: keras.Model) -> list[keras.Variable]:

@@ -133,6 +133,19 @@ def test_a_column_of_weights_multiplies_those_of_classes(weights):
     np.testing.assert_allclose(run.history["loss"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(3, 2), (4, 2)])
+def test_a_weight_of_an_example_multiplies_those_of_its_labels_at_each_step(shape):
+    x, y = rng.normal(size=(4, *shape)).astype("float32"), (rng.random((4, *shape)) < 0.5).astype("uint8")
+    weights = np.arange(1.0, 5.0, dtype="float32")
+    entry = keras.Input(shape)
+    model = keras.Model(entry, keras.layers.Dense(2, name="out")(entry))
+    logits = keras.ops.convert_to_numpy(model(x)).astype("float64")
+    losses = (np.logaddexp(0, logits) - y * logits) * [0.5, 3.0]  # a weight of each label
+    settings = config(epochs=1, batch_size=4, learning_rate=0.0, class_weights={0: 0.5, 1: 3.0})
+    run = fit(model, (x, y, weights), loss=keras.losses.BinaryCrossentropy(from_logits=True), config=settings)
+    np.testing.assert_allclose(run.history["loss"][0], (losses * weights[:, None, None]).mean(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["mse", ["mse"], {"out": "mse"}])
 @pytest.mark.parametrize("label", [lambda y: {"out": y}, lambda y: (y,), lambda y: y])
 def test_labels_of_the_only_output_may_be_nested(label, loss):
