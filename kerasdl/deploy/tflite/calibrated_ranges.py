@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .flatbuffer import OPERATION_NAMES
+from .flatbuffer import indices, operation_name
 
 LARGEST = 1e30
 SMALLEST = 1e-30  # a tensor that was never larger counts as zero
@@ -34,7 +34,7 @@ def repair_ranges(model: schema.ModelT) -> tuple[set[str], bool]:
     nodes, changed = set(), False
     for graph in model.subgraphs:
         for operator in graph.operators or []:
-            reads, writes = ([graph.tensors[k] for k in _indices(part)] for part in (operator.inputs, operator.outputs))
+            reads, writes = ([graph.tensors[k] for k in indices(part)] for part in (operator.inputs, operator.outputs))
             if _is_beyond_grids(reads, writes):
                 nodes.update(tensor.name.decode() for tensor in writes)
             for tensor in writes:
@@ -59,9 +59,9 @@ def widen_shared_grids(model: schema.ModelT) -> bool:
     """
     changed = False
     for graph in model.subgraphs:
-        reads = [[k for k in _indices(each.inputs) if k < len(graph.tensors)] for each in graph.operators or []]
-        readers = Counter(k for each in reads for k in set(each)) + Counter(_indices(graph.outputs))
-        names = [_name(model, each) for each in graph.operators or []]
+        reads = [[k for k in indices(each.inputs) if k < len(graph.tensors)] for each in graph.operators or []]
+        readers = Counter(k for each in reads for k in set(each)) + Counter(indices(graph.outputs))
+        names = [operation_name(model, each) for each in graph.operators or []]
         averaged = {k for name, each in zip(names, reads, strict=True) if name in MEANS for k in each}
         needed_in_full = {k for k in range(len(graph.tensors)) if readers[k] > 1 or k in averaged}
         needed: dict[int, Range] = {}
@@ -74,7 +74,7 @@ def widen_shared_grids(model: schema.ModelT) -> bool:
             if name == "GATHER" and (bounds := _range_of_constant(model, graph.tensors[inputs[0]])):
                 needed[inputs[0]] = bounds
             joined = _union(needed[k] for k in inputs if k in needed)
-            for k in _indices(operator.outputs):
+            for k in indices(operator.outputs):
                 bounds = _usable_range(graph.tensors[k])
                 if joined is None or bounds is None:
                     continue
@@ -83,11 +83,6 @@ def widen_shared_grids(model: schema.ModelT) -> bool:
                     _set_range(graph.tensors[k], *wide)
                     changed = True
     return changed
-
-
-def _name(model: schema.ModelT, operator: schema.OperatorT) -> str:
-    code = model.operatorCodes[operator.opcodeIndex]
-    return OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def _union(ranges: Iterable[Range]) -> Range | None:
@@ -146,7 +141,3 @@ def _largest_magnitude(tensor: schema.TensorT) -> float | None:
         return None
     magnitudes = [abs(float(end)) for end in (*quantization.min, *quantization.max)]
     return max(end if end == end else float("inf") for end in magnitudes)
-
-
-def _indices(of_tensors: object) -> list[int]:
-    return [] if of_tensors is None else [index for index in of_tensors if index >= 0]

@@ -13,7 +13,7 @@ from tensorflow.lite.python.util import modify_model_io_type
 from ..export.tracing import silenced
 from ..formulas.division_chains import division_chains
 from .calibrated_ranges import repair_ranges, widen_shared_grids
-from .flatbuffer import OPERATION_NAMES, float_readers, operators, packed
+from .flatbuffer import float_readers, indices, operation_name, operators, packed
 from .half_constants import with_half_constants
 from .runtime import SIGNATURE
 
@@ -139,10 +139,9 @@ def _exclude_masks(model: schema.ModelT) -> tuple[set[str], bool]:
     nodes, changed = set(), False
     for graph in model.subgraphs:
         for operator in graph.operators or []:  # None where outputs are inputs
-            code = model.operatorCodes[operator.opcodeIndex]
-            name = OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            tensors = [graph.tensors[index] for index in _indices(operator.outputs)]
-            inputs = [graph.tensors[index] for index in _indices(operator.inputs)]
+            name = operation_name(model, operator)
+            tensors = [graph.tensors[index] for index in indices(operator.outputs)]
+            inputs = [graph.tensors[index] for index in indices(operator.inputs)]
             if any(map(_is_masked, tensors)) and name in ("SELECT", "SELECT_V2"):
                 low, high = _unmasked_range(inputs)
                 for tensor in tensors:
@@ -168,7 +167,3 @@ def _bounds(tensor: schema.TensorT) -> tuple[float, float] | None:
 def _unmasked_range(tensors: list[schema.TensorT]) -> tuple[float, float]:
     bounds = [bounds for tensor in tensors if (bounds := _bounds(tensor)) is not None and not _is_masked(tensor)]
     return min((low for low, _ in bounds), default=0.0), max((high for _, high in bounds), default=0.0)
-
-
-def _indices(of_tensors: np.ndarray | None) -> list[int]:
-    return [] if of_tensors is None else [index for index in of_tensors if index >= 0]

@@ -23,6 +23,7 @@ from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
+from .bias_correction import corrected_file
 from .joining import joined
 from .layer_patches import CALIBRATED, for_tflite
 from .selective_quantization import layer_errors, selective_file
@@ -53,6 +54,7 @@ def export_tflite(
     samples: Any = None,
     tolerance: float | None = None,
     selective: str | None = None,
+    correct_biases: bool = False,
     integer_io: bool = False,
     layer_report: bool = False,
     metadata: Mapping[str, Any] | None = None,
@@ -80,6 +82,9 @@ def export_tflite(
             int16x8) or 0.25 (int8, on real inputs).
         selective: "auto" keeps in float the layers of an "int8" file that lose most by integers, as few as bring the
             file within the tolerance (TensorFlow's selective quantization).
+        correct_biases: whether the mean error of each channel is subtracted from the biases of an "int8" file, as
+            measured on examples of `representative`. The corrected file is kept where it is nearer to the model on
+            other examples; a note of the report gives both figures.
         integer_io: whether the inputs and outputs of an "int8" or "int16x8" file are integers too; the report gives
             their scales, and run_exported still takes and returns real numbers.
         layer_report: whether the report lists the error of each layer of an "int8" file.
@@ -110,12 +115,13 @@ def export_tflite(
         "selective", selective, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'."
     )
     for name, value, allowed in (
+        ("correct_biases", correct_biases, quantize == "int8"),
         ("integer_io", integer_io, calibrated),
         ("layer_report", layer_report, quantize == "int8"),
     ):
         checks.one_of(name, value, (False, True) if allowed else (False,), "It is for quantize='int8'.")
     flatbuffer.checked_metadata(metadata)
-    options = _Options(quantize, tolerance, selective, integer_io, layer_report)
+    options = _Options(quantize, tolerance, selective, correct_biases, integer_io, layer_report)
     if isinstance(model, Mapping):
         return _export_several(model, path, options, representative, samples, metadata)
     compared = representative if samples is None else samples
@@ -131,6 +137,7 @@ class _Options:
     quantize: str | None
     tolerance: float | None
     selective: str | None
+    correct_biases: bool
     integer_io: bool
     layer_report: bool
 
@@ -249,21 +256,36 @@ class _Writer:
         calibrated = converter.calibrated(folder, self.ranges)
         if self.options.selective or self.options.layer_report:
             self.layer_errors = layer_errors(program.model, calibrated, self.ranges)
+
+        def run(content: bytes, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            path.write_bytes(content)
+            return runtime.run_file(path, arrays)
+
+        def corrected(content: bytes) -> bytes:
+            if not self.options.correct_biases:
+                return content
+            correction = corrected_file(content, calibrated.content, self.ranges, program.run, run)
+            self.notes = [correction.note]
+            return correction.content
+
+        content = corrected(calibrated.quantized())
         if not self.options.selective:
-            return calibrated.quantized()
+            return content
         arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}
         expected = program.run(arrays)
 
         def drift(content: bytes) -> float:
-            path.write_bytes(content)
-            return worst(drifts_of("real", expected, runtime.run_file(path, arrays)), "rmse")
+            return worst(drifts_of("real", expected, run(content, arrays)), "rmse")
 
         bound = BOUNDS["int8"][1] if self.options.tolerance is None else self.options.tolerance
+        if drift(content) <= bound:
+            return content
         selected = selective_file(calibrated, self.layer_errors, drift, bound)
+        content = corrected(selected.content)
         if selected.layers:
             in_float = f"{len(selected.layers)} of {len(self.layer_errors)} layers in float to stay within {bound:g}"
-            self.notes = [f"{in_float}: {', '.join(selected.layers)}"]
-        return selected.content
+            self.notes.append(f"{in_float}: {', '.join(selected.layers)}")
+        return content
 
     def _with_quantized_io(self, content: bytes) -> bytes:
         try:

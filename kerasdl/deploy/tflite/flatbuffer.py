@@ -53,6 +53,17 @@ def operators(content: bytes) -> Iterator[Operator]:
             )
 
 
+def operation_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """Returns the name of an operator of a model that is taken apart, such as "CONV_2D"."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return OPERATION_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def indices(of_tensors: np.ndarray | None) -> list[int]:
+    """Returns the tensors that an operator reads or makes; absent ones are left out."""
+    return [] if of_tensors is None else [int(index) for index in of_tensors if index >= 0]
+
+
 def float_readers(content: bytes) -> dict[str, str]:
     """Returns the float32 inputs that an operation other than QUANTIZE reads, with the name of that operation."""
     model, names = schema.Model.GetRootAs(content), {}
