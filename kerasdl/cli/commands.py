@@ -216,6 +216,9 @@ def export(
         str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
     ] = None,
     selective: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
+    correct_biases: Annotated[
+        bool, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias.")
+    ] = False,
     integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
     layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
     trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
@@ -229,6 +232,7 @@ def export(
     options = kerasdl.bundles.ExportOptions(
         quantize=quantize,
         selective="auto" if selective else None,
+        correct_biases=correct_biases,
         integer_io=integer_io,
         layer_report=layer_report,
         trainable=trainable,

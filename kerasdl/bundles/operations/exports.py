@@ -27,6 +27,8 @@ class ExportOptions:
     """Largest drift allowed; None takes the default of the format."""
     selective: str | None = None
     """For .tflite: "auto" keeps the layers of an int8 file that lose most in float."""
+    correct_biases: bool = False
+    """For .tflite in int8: whether the mean error of each channel is subtracted from its bias."""
     integer_io: bool = False
     """For .tflite: whether inputs and outputs of an integer file are integers too."""
     layer_report: bool = False
@@ -43,7 +45,7 @@ class ExportOptions:
 
 
 FORMATS = {
-    ".tflite": ("quantize", "tolerance", "selective", "integer_io", "layer_report", "trainable"),
+    ".tflite": ("quantize", "tolerance", "selective", "correct_biases", "integer_io", "layer_report", "trainable"),
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }

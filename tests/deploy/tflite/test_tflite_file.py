@@ -115,6 +115,7 @@ def test_token_ids_stay_at_the_door(make, real, tmp_path):
         ({"integer_io": True}, "integer_io must be one of"),
         ({"quantize": "dynamic", "selective": "auto"}, "selective must be one of"),
         ({"quantize": "float16", "layer_report": True}, "layer_report must be one of"),
+        ({"quantize": "dynamic", "correct_biases": True}, "correct_biases must be one of"),
     ],
 )
 def test_options_of_int8_are_for_int8(given, message, make, tmp_path):
