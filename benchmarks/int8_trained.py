@@ -1,7 +1,7 @@
 """Trained nets as small files: how often they agree with the float net, on pictures that did not calibrate them.
 
-    python benchmarks/int8_trained.py imagenet --half 0     # crops of six photos calibrate, of six others judge; then --half 1
-    python benchmarks/int8_trained.py kinds --bundle FILE   # the net fine-tuned to five kinds of emoji, made where missing
+    python benchmarks/int8_trained.py imagenet --half 0     # six photos calibrate, six others judge; --half 1 turns it
+    python benchmarks/int8_trained.py kinds --bundle FILE   # fine-tuned to five kinds of emoji, where FILE is missing
     python benchmarks/int8_trained.py ways --bundle FILE    # the same: int8 in training, zeros, fewer channels
 
 Photos are those of tests/bundles/photos and the two of scikit-learn. About 5 minutes each on two idle cores, training
@@ -12,6 +12,8 @@ import argparse
 import gzip
 import json
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -20,7 +22,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import kerasdl
-from kerasdl.deploy import compare, export_tflite, prune, prune_channels, quantize_aware, run_exported
+from kerasdl.deploy import ExportReport, compare, export_tflite, prune, prune_channels, quantize_aware, run_exported
 from kerasdl.train import RunConfig, fit
 
 PHOTOS = Path(__file__).parents[1] / "tests" / "bundles" / "photos"
@@ -36,9 +38,9 @@ EXPORTS = {
 QUIET = {"progress": "off", "batch_size": 16, "schedule": "cosine"}
 TUNED = RunConfig(weight_decay=1e-2, **QUIET)
 TUNING = {  # few epochs each: the net is trained already
-    "int8, in training": RunConfig(epochs=3, learning_rate=1e-4, clip_norm=1.0, **QUIET),
-    "half zeros": RunConfig(epochs=8, learning_rate=1e-3, clip_norm=1.0, **QUIET),
-    "fewer channels": RunConfig(epochs=15, learning_rate=3e-3, weight_decay=1e-2, **QUIET),
+    "aware": RunConfig(epochs=3, learning_rate=1e-4, clip_norm=1.0, **QUIET),
+    "zeros": RunConfig(epochs=8, learning_rate=1e-3, clip_norm=1.0, **QUIET),
+    "channels": RunConfig(epochs=15, learning_rate=3e-3, weight_decay=1e-2, **QUIET),
 }
 
 
@@ -60,7 +62,7 @@ def photos() -> dict[str, np.ndarray]:
 
 
 def crops(images: list[np.ndarray], seed: int) -> np.ndarray:
-    """Returns random squares of images, uint8 (N, 224, 224, 3): half to all of the shorter side, half of them mirrored."""
+    """Returns random squares of images, uint8 (N, 224, 224, 3): half to all of the shorter side, half mirrored."""
     rng, squares = np.random.default_rng(seed), []
     for image in images:
         for _ in range(CROPS):
@@ -126,51 +128,49 @@ def predicted(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
 def ways(path: Path | None, runs: int) -> None:
     """Prints top-1, agreement with float, sizes and latency of the fine-tuned net made smaller in several ways."""
     bundle = tuned(path)
-    train = bundle.ready(DATA, split="train")
+    model, train = bundle.model, bundle.ready(DATA, split="train")
     tests = [bundle.ready(style, split="test").arrays() for style in STYLES]
-    truth = [predicted(bundle.model, inputs).argmax(-1) for inputs, _ in tests]
-    print(f"{'way':24} {'top-1':>6} {'other':>6} {'same':>6} {'other':>6} {'MB':>6} {'gzip':>6}")
+    truth = [predicted(model, inputs).argmax(-1) for inputs, _ in tests]
+    print(f"{'way':16} {'top-1':>6} {'other':>6} {'same':>6} {'other':>6} {'MB':>6} {'gzip':>6}")
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
-        for way, write in WAYS.items():
+        for way, write in written_ways(model, train).items():
             keras.utils.set_random_seed(0)
             paths[way] = Path(folder, f"{len(paths)}.tflite")
-            write(bundle.model, train, paths[way])
+            write(paths[way])
             found = [next(iter(run_exported(paths[way], inputs).values())).argmax(-1) for inputs, _ in tests]
             right = [np.mean(each == labels) for each, (_, labels) in zip(found, tests, strict=True)]
             same = [np.mean(each == other) for each, other in zip(found, truth, strict=True)]
             content = paths[way].read_bytes()
             sizes = [len(content) / 1e6, len(gzip.compress(content)) / 1e6]
-            print(f"{way:24} " + " ".join(f"{figure:6.3f}" for figure in (*right, *same, *sizes)), flush=True)
+            print(f"{way:16} " + " ".join(f"{figure:6.3f}" for figure in (*right, *same, *sizes)), flush=True)
         print(compare(paths, runs=runs).table())
 
 
-def write_aware(model: keras.Model, train: kerasdl.data.Dataset, path: Path) -> None:
-    """Writes the net trained on with the roundings of an int8 file."""
-    quantized = quantize_aware(model, train, config=TUNING["int8, in training"])
-    quantized.export_tflite(path, samples=train)
+def written_ways(model: keras.Model, train: kerasdl.data.Dataset) -> dict[str, Callable[[Path], ExportReport]]:
+    """Returns by name what writes the net to a file in one way."""
 
+    @cache
+    def narrow() -> keras.Model:
+        smaller = prune_channels(model, macs=0.7)
+        fit(smaller, train, config=TUNING["channels"])
+        return smaller
 
-def write_zeros(model: keras.Model, train: kerasdl.data.Dataset, path: Path) -> None:
-    """Writes the net with half of its weights zero, in float."""
-    export_tflite(prune(model, train, 0.5, config=TUNING["half zeros"]), path, samples=train)
+    def aware(path: Path) -> ExportReport:
+        return quantize_aware(model, train, config=TUNING["aware"]).export_tflite(path, samples=train)
 
+    def zeros(path: Path) -> ExportReport:
+        return export_tflite(prune(model, train, 0.5, config=TUNING["zeros"]), path, samples=train)
 
-def write_narrow(model: keras.Model, train: kerasdl.data.Dataset, path: Path, quantize: str | None = None) -> None:
-    """Writes the net with fewer channels and 0.7 of its multiply-accumulates, trained on."""
-    smaller = prune_channels(model, macs=0.7)
-    fit(smaller, train, config=TUNING["fewer channels"])
-    export_tflite(smaller, path, quantize=quantize, **{"representative" if quantize else "samples": train})
-
-
-WAYS = {
-    "float32": lambda model, train, path: export_tflite(model, path, samples=train),
-    "int8": lambda model, train, path: export_tflite(model, path, quantize="int8", representative=train),
-    "int8, in training": write_aware,
-    "half zeros": write_zeros,
-    "0.7 of the products": write_narrow,
-    "0.7 of the products, int8": lambda model, train, path: write_narrow(model, train, path, "int8"),
-}
+    int8 = {"quantize": "int8", "representative": train}
+    return {
+        "float32": lambda path: export_tflite(model, path, samples=train),
+        "int8": lambda path: export_tflite(model, path, **int8),
+        "int8 in training": aware,
+        "half zeros": zeros,
+        "channels": lambda path: export_tflite(narrow(), path, samples=train),
+        "channels, int8": lambda path: export_tflite(narrow(), path, **int8),
+    }
 
 
 if __name__ == "__main__":

@@ -71,8 +71,9 @@ def corrected_file(
         The better file by the mean over outputs of the root mean squared difference, and a note that says which.
     """
     count = len(next(iter(arrays.values())))
-    held = np.arange(count) % HELD_OUT == HELD_OUT - 1
-    shown, held, which = (~held, held, "others") if count >= FEWEST else (held | True, held | True, "the same")
+    apart = count >= FEWEST
+    held = np.arange(count) % HELD_OUT == HELD_OUT - 1 if apart else np.full(count, True)
+    shown = ~held if apart else held
     judging = {name: array[held][:EXAMPLES] for name, array in arrays.items()}
     try:
         with silenced():
@@ -80,14 +81,14 @@ def corrected_file(
     except (RuntimeError, ValueError) as error:  # an operation that does not run alone: the file as it is does
         return Correction(content, f"biases are not corrected: {first_line(error)}")
     if not layers:
-        return Correction(content, "biases are not corrected: no layer has an int8 kernel and a constant bias")
+        return Correction(content, "biases are not corrected: no layer has an int8 kernel and a bias of its own")
     expected = model(judging)
     before, after = (_differences(expected, run(each, judging)) for each in (content, corrected))
     better = np.mean([*after.values()]) < np.mean([*before.values()])
     done = f"biases of {layers} layers are corrected" if better else "biases stay: corrected ones are no better"
     figures = ", ".join(f"from {before[name]:.3g} to {after[name]:.3g} ({name!r})" for name in before)
-    examples = len(next(iter(judging.values())))
-    note = f"{done}: means of {rows} examples, rmse difference on {examples} {which} {figures}"
+    of = f"{len(next(iter(judging.values())))} {'others' if apart else 'of the same'}"
+    note = f"{done}: means of {rows} examples, rmse difference on {of} {figures}"
     return Correction(corrected if better else content, note)
 
 

@@ -123,7 +123,7 @@ def test_the_bias_takes_up_what_rounding_the_kernel_loses(name, activation, tmp_
     kernel = np.full(layer.kernel.shape, LEAST, "float32")
     kernel[(0,) * max(1, kernel.ndim - 2)] = 1.27
     layer.kernel.assign(kernel)
-    layer.bias.assign(np.linspace(-1, 4.6, len(layer.bias)))  # some outputs end at 0, some at 6, under relu6
+    layer.bias.assign(np.linspace(-1, 4.6, layer.bias.shape[0]))  # some outputs end at 0, some at 6, under relu6
     inputs = np.random.default_rng(0).uniform(0.5, 1.5, (64, *x.shape[1:])).astype("float32")
     calibrated, arrays, run = made(model, inputs, tmp_path)
     content = calibrated.quantized()
@@ -165,7 +165,7 @@ def test_no_file_gets_worse(plain, tmp_path):
     assert "on 10 others from 0 to" in done.note
 
 
-@pytest.mark.parametrize(("rows", "said"), [(slice(0, 1), "means of 1 examples"), (slice(0, 12), "on 12 the same")])
+@pytest.mark.parametrize(("rows", "said"), [(slice(0, 1), "means of 1 examples"), (slice(0, 12), "on 12 of the same")])
 def test_few_and_constant_examples(plain, rows, said, tmp_path):
     calibrated, arrays, run = plain
     content = calibrated.quantized()
@@ -197,7 +197,7 @@ def test_operations_that_read_one_bias_get_one_each(plain, tmp_path):
 def test_layers_without_bias_and_layers_in_float_stay(plain, tmp_path):
     calibrated, arrays, run = plain
     file = _File(calibrated.quantized())
-    without = file.operators[next(k for k, _ in enumerate(file.operators) if file.name(k) == "CONV_2D")]
+    without = file.operators[next(k for k, _ in enumerate(file.operators) if file.name(k) == "FULLY_CONNECTED")]
     without.inputs = np.array([*without.inputs[:2], -1], "int32")
     done = corrected_file(packed(file.model), calibrated.content, arrays, run, runner(tmp_path))
     assert "biases of 3 layers" in done.note
@@ -209,7 +209,7 @@ def test_layers_without_bias_and_layers_in_float_stay(plain, tmp_path):
     done = corrected_file(every, calibrated.content, arrays, run, runner(tmp_path))
     assert (done.content, done.note) == (
         every,
-        "biases are not corrected: no layer has an int8 kernel and a constant bias",
+        "biases are not corrected: no layer has an int8 kernel and a bias of its own",
     )
 
 
@@ -217,7 +217,8 @@ def test_one_scale_for_the_whole_kernel(plain, tmp_path):
     calibrated, arrays, run = plain
     float_file, file = _File(calibrated.content), _File(calibrated.quantized())
     place, twin = (
-        [k for k, _ in enumerate(each.operators) if each.name(k) == "FULLY_CONNECTED"][0] for each in (file, float_file)
+        next(k for k, _ in enumerate(each.operators) if each.name(k) == "FULLY_CONNECTED")
+        for each in (file, float_file)
     )
     inputs, kernel, bias = file.operators[place].inputs
     real = float_file.constant(float_file.operators[twin].inputs[1])
@@ -225,8 +226,9 @@ def test_one_scale_for_the_whole_kernel(plain, tmp_path):
     file.model.buffers[file.graph.tensors[kernel].buffer].data = (
         np.round(real / scale).astype("int8").reshape(-1).view(np.uint8)
     )
-    file.graph.tensors[kernel].quantization.scale = np.array([scale], "float32")
-    file.graph.tensors[bias].quantization.scale = np.array([scale * file.scale(inputs).item()], "float32")
+    for tensor, step in ((kernel, scale), (bias, scale * file.scale(inputs).item())):
+        grid = file.graph.tensors[tensor].quantization
+        grid.scale, grid.zeroPoint = np.array([step], "float32"), np.array([0], "int64")
     done = corrected_file(packed(file.model), calibrated.content, arrays, run, runner(tmp_path))
     assert "biases of 4 layers are corrected" in done.note
 
