@@ -31,9 +31,9 @@ NAME, DATA, STYLES = "imagenet_efficientnet_lite0", "emoji_kinds", ("emoji_kinds
 EXPORTS = {
     "float32": {},
     "dynamic": {"quantize": "dynamic"},
-    "int8, biases as they are": {"quantize": "int8", "correct_biases": False},
     "int8": {"quantize": "int8"},
-    "int8, worst layers in float": {"quantize": "int8", "mixed": "auto", "tolerance": 0.06},
+    "int8, corrected biases": {"quantize": "int8", "correct_biases": True},
+    "int8, worst layers in float": {"quantize": "int8", "selective": "auto", "tolerance": 0.06},
 }
 QUIET = {"progress": "off", "batch_size": 16, "schedule": "cosine"}
 TUNED = RunConfig(weight_decay=1e-2, **QUIET)

@@ -120,8 +120,13 @@ def write(
     folder: Path,
     batch: int | None = None,
     more: Mapping[str, tf.types.experimental.GenericFunction] | None = None,
-) -> None:
-    """Writes programs as a SavedModel for batches of one size (None: any), each under the name of its signature."""
+) -> dict[str, tf.Graph]:
+    """Writes programs as a SavedModel for batches of one size (None: any), each under the name of its signature.
+
+    Returns:
+        The traced graph of each program.
+    """
+    graphs = {}
     try:
         with silenced():
             archive = keras.export.ExportArchive()
@@ -134,12 +139,15 @@ def write(
                 if layer.built and not layer.weights and not is_patched:
                     archive.track(layer)
             for name, program in programs.items():
-                archive.add_endpoint(name, program.traced(batch))
+                function = program.traced(batch)
+                graphs[name] = function.get_concrete_function(**program.specs(batch)).graph
+                archive.add_endpoint(name, function)
             for name, function in (more or {}).items():
                 archive.add_endpoint(name, function)
             archive.write_out(str(folder), verbose=False)
     except Exception as error:
         raise _tracing_error(error) from error
+    return graphs
 
 
 def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Bias correction of int8 TFLite files: the mean error of each output channel is taken off the layer's bias.
+"""Bias correction of int8 TFLite files: the mean error of each output channel is subtracted from the bias of its layer.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2
 (https://arxiv.org/abs/1906.04721), in its empirical form. Rounded weights and clipped inputs move the mean of what a
@@ -92,8 +92,8 @@ def corrected_file(
     return Correction(corrected if better else content, note)
 
 
-def _differences(expected: Arrays, given: Arrays) -> dict[str, float]:
-    return {each.output: each.rmse for each in drifts_of("real", expected, given)}
+def _differences(expected: Arrays, actual: Arrays) -> dict[str, float]:
+    return {each.output: each.rmse for each in drifts_of("real", expected, actual)}
 
 
 def _corrected(content: bytes, float_content: bytes, arrays: Arrays) -> tuple[bytes, int, int]:
@@ -106,11 +106,11 @@ def _corrected(content: bytes, float_content: bytes, arrays: Arrays) -> tuple[by
     few = {name: array[:rows] for name, array in arrays.items()}
     wanted = _float_means(plain, layers.values(), few)
     live, done = {tensor: few[name][:, None] for name, tensor in file.inputs().items()}, 0
-    for place, twin in sorted(layers.items()):
+    for place, float_place in sorted(layers.items()):
         live = file.advanced(live, done, place)
         inputs, kernel, _ = indices(file.operators[place].inputs)
         mean = file.real(inputs, live[inputs].mean(0, dtype="float64"))
-        file.set_bias(place, wanted[twin] - _product(file, place, mean, file.constant(kernel)))
+        file.set_bias(place, wanted[float_place] - _product(file, place, mean, file.constant(kernel)))
         done = place
     return packed(file.model), len(layers), rows
 
@@ -120,38 +120,44 @@ def _pairs(file: "_File", plain: "_File") -> dict[int, int]:
 
     Both files hold them in one order; that the int8 kernel is the float one on its grid is checked.
     """
-    places, twins = ([k for k, _ in enumerate(each.operators) if each.name(k) in LAYERS] for each in (file, plain))
-    if len(places) != len(twins):
+    places, float_places = (
+        [k for k, _ in enumerate(each.operators) if each.name(k) in LAYERS] for each in (file, plain)
+    )
+    if len(places) != len(float_places):
         return {}
     readers = Counter(file.operators[k].inputs[1] for k in places)
-    pairs = [(k, twin) for k, twin in zip(places, twins, strict=True) if readers[file.operators[k].inputs[1]] <= SHARED]
-    return {k: twin for k, twin in pairs if _is_pair(file, plain, k, twin)}
+    pairs = [
+        (k, float_place)
+        for k, float_place in zip(places, float_places, strict=True)
+        if readers[file.operators[k].inputs[1]] <= SHARED
+    ]
+    return {k: float_place for k, float_place in pairs if _is_pair(file, plain, k, float_place)}
 
 
-def _is_pair(file: "_File", plain: "_File", place: int, twin: int) -> bool:
-    tensors, twins = (indices(each.operators[k].inputs) for each, k in ((file, place), (plain, twin)))
+def _is_pair(file: "_File", plain: "_File", place: int, float_place: int) -> bool:
+    tensors, float_tensors = (indices(each.operators[k].inputs) for each, k in ((file, place), (plain, float_place)))
     if (
         len(tensors) < 3
-        or len(twins) < 2
-        or file.name(place) != plain.name(twin)
-        or not all(map(plain.is_constant, twins[1:3]))
+        or len(float_tensors) < 2
+        or file.name(place) != plain.name(float_place)
+        or not all(map(plain.is_constant, float_tensors[1:3]))
     ):
         return False
     if [file.dtype(k) for k in tensors] != ["int8", "int8", "int32"] or not all(map(file.is_constant, tensors[1:3])):
         return False
-    kernel, wanted = file.constant(tensors[1]), plain.constant(twins[1])
+    kernel, wanted = file.constant(tensors[1]), plain.constant(float_tensors[1])
     return kernel.shape == wanted.shape and bool((np.abs(kernel - wanted) <= HALF_STEP * file.scale(tensors[1])).all())
 
 
-def _float_means(plain: "_File", twins: Iterable[int], arrays: Arrays) -> dict[int, np.ndarray]:
+def _float_means(plain: "_File", float_places: Iterable[int], arrays: Arrays) -> dict[int, np.ndarray]:
     """Returns for some operators of the float file the mean of each channel before the activation."""
-    tensors = {k: indices(plain.operators[k].inputs) for k in twins}
-    given = plain.inputs()
+    tensors = {k: indices(plain.operators[k].inputs) for k in float_places}
+    inputs_by_name = plain.inputs()
     means = dict.fromkeys({inputs for inputs, *_ in tensors.values()}, np.float32(0))
-    run = plain.runner(0, len(plain.operators), list(given.values()), list(means))
+    run = plain.runner(0, len(plain.operators), list(inputs_by_name.values()), list(means))
     rows = len(next(iter(arrays.values())))
     for row in range(rows):
-        for k, value in run({tensor: arrays[name][row : row + 1] for name, tensor in given.items()}).items():
+        for k, value in run({tensor: arrays[name][row : row + 1] for name, tensor in inputs_by_name.items()}).items():
             means[k] = means[k] + value / np.float32(rows)
     return {
         k: _product(plain, k, means[inputs], plain.constant(kernel)) + sum(plain.constant(each) for each in bias)

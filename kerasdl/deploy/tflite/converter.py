@@ -4,13 +4,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.util import modify_model_io_type
 
-from ..export.tracing import silenced
+from kerasdl.core.errors import ExportError
+
+from ..export.tracing import layer_in_words, silenced
 from ..formulas.division_chains import division_chains
 from .calibrated_ranges import repair_ranges, widen_shared_grids
 from .flatbuffer import float_readers, indices, operation_name, operators, packed
@@ -20,6 +23,7 @@ from .runtime import SIGNATURE
 # The operation copies integers, but the converter gives its input and output unlike ranges, which shifts the values.
 KEPT_IN_FLOAT = ("REVERSE_V2",)
 DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")
+QUOTIENTS, MOST_AXES = ("RealDiv", "Div", "DivNoNan", "FloorDiv", "FloorMod"), 5  # of TensorFlow
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL")
 GUARDS = ("ADD", "MAXIMUM", "EXP", "LOGISTIC", "SOFTMAX")
 # Masked scores are -1e4 (nets of half precision), -1e9 or -1e38, lower than any activation.
@@ -85,6 +89,36 @@ class Calibrated:
                 denylisted_ops=list(KEPT_IN_FLOAT),
                 denylisted_nodes=sorted(self.nodes_in_float.union(keep)),
             )
+
+
+def check_calibration(model: keras.Model, graph: tf.Graph, quantize: str) -> None:
+    """Raises where the calibrator of TF 2.21 would end the process: on a loop, and on quotients of many axes.
+
+    Args:
+        model: the model.
+        graph: its traced graph.
+        quantize: "int8" or "int16x8".
+
+    Raises:
+        ExportError: there is one.
+    """
+    content = graph.as_graph_def()
+    nodes = [*content.node, *(node for function in content.library.function for node in function.node_def)]
+    loops = [node.name for node in nodes if node.op in ("While", "StatelessWhile")]
+    if loops:
+        raise ExportError(
+            f"quantize={quantize!r} cannot hold a loop; got one in {layer_in_words(model, loops[0])}. "
+            "Write it with a fixed number of steps, or export with quantize='dynamic'."
+        )
+    for operation in graph.get_operations():
+        if operation.type in QUOTIENTS:
+            one, other = (tensor.shape for tensor in operation.inputs)
+            if max(one.rank or 0, other.rank or 0) > MOST_AXES and one != other:
+                raise ExportError(
+                    f"quantize={quantize!r} cannot divide tensors of {one} and {other}, as "
+                    f"{layer_in_words(model, operation.name)} does: shapes of more than {MOST_AXES} axes must "
+                    "be equal. Flatten some axes, or export with quantize='dynamic'."
+                )
 
 
 def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:

@@ -233,9 +233,9 @@ class _Writer:
     def write(self, program: Program, path: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)
+            graph = saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)[runtime.SIGNATURE]
             if self.quantize in CALIBRATED:
-                _refuse_loops(program, folder, self.quantize)
+                converter.check_calibration(program.model, graph, self.quantize)
             try:
                 content = self._integers(program, folder, path) if self.quantize == "int8" else None
                 content = content or converter.convert(
@@ -314,16 +314,6 @@ def _exact_tensors(model: keras.Model) -> Callable[[str], bool]:
     waves = (keras.layers.STFTSpectrogram, keras.layers.MelSpectrogram)
     names = {layer.name for layer in all_layers(model) if isinstance(layer, waves)}
     return lambda tensor: bool(names) and layer_of(model, tensor) in names
-
-
-def _refuse_loops(program: Program, folder: Path, quantize: str) -> None:
-    # The calibrator of TF 2.21 ends the process with a segmentation fault on a loop, so it must not get one.
-    loops = [node.name for node in saved_model.graph_nodes(folder) if node.op in ("While", "StatelessWhile")]
-    if loops:
-        raise ExportError(
-            f"quantize={quantize!r} cannot hold a loop; got one in {layer_in_words(program.model, loops[0])}. "
-            "Write it with a fixed number of steps, or export with quantize='dynamic'."
-        )
 
 
 def _conversion_error(

@@ -17,7 +17,7 @@ from kerasdl.core import ArgumentError
     ("file", "options", "rule"),
     [
         ("model.onnx", {"integer_io": True}, r"integer_io is for \.tflite"),
-        ("model.onnx", {"correct_biases": False}, r"correct_biases is for \.tflite"),
+        ("model.onnx", {"correct_biases": True}, r"correct_biases is for \.tflite"),
         ("model.tflite", {"opset": 17}, r"opset is for \.onnx"),
         ("model", {"quantize": "int8"}, r"quantize is for \.tflite and \.onnx"),
         ("model.tflite", {"image_bytes": True}, "image_bytes is for a folder"),

@@ -220,3 +220,12 @@ def test_a_saved_model_takes_no_path_that_holds_or_names_something_else(tmp_path
     assert (tmp_path / "photos" / "wedding.jpg").read_bytes() == b"dear"
     export_saved_model(model, tmp_path / "saved")
     export_saved_model(model, tmp_path / "saved")
+
+
+def test_quotients_of_many_axes_are_refused_before_the_calibrator_ends_the_process(tmp_path):
+    x = keras.Input((2, 2, 2, 2, 2), name="x")
+    model = keras.Model(x, Odd(lambda each: 1 / (2 + tf.abs(each)), name="odd")(keras.layers.Dense(3)(x)))
+    samples = np.random.default_rng(0).normal(size=(24, 2, 2, 2, 2, 2)).astype("float32")
+    with pytest.raises(ExportError, match=r"cannot divide tensors of .* layer 'odd' does: .* more than 5 axes"):
+        export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=samples)
+    export_tflite(model, tmp_path / "m.tflite", quantize="dynamic")

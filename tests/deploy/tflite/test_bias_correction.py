@@ -20,7 +20,7 @@ STEP, LEAST = 0.01, 0.0149  # kernels of 1.27 and LEAST: the grid has steps of 0
 
 def saved(model, arrays, folder):
     program = program_of(model, samples_of(model, arrays).inputs)
-    saved_model.write(program, folder, batch=1, signature=runtime.SIGNATURE)
+    saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)
     return program
 
 
@@ -244,15 +244,15 @@ def test_branches_and_states_are_refused_by_name(plain, tmp_path):
     assert (done.content, done.note) == (content, "biases are not corrected: the file holds branches, loops or states")
 
 
-def test_the_export_corrects_unless_told_not_to(tmp_path):
+def test_the_export_corrects_on_request(tmp_path):
     x = keras.Input((8, 8, 3), name="image")
     y = L.Conv2D(8, 3, activation="relu6", name="conv")(x)
     flat = L.Flatten()(y)
     model = fill_weights(keras.Model(x, [L.Dense(3, name="one")(flat), L.Dense(4, name="two")(flat)]))
     options = {"quantize": "int8", "representative": images(64)}
-    report = export_tflite(model, tmp_path / "m.tflite", **options)
+    report = export_tflite(model, tmp_path / "m.tflite", correct_biases=True, **options)
     (note,) = [note for note in report.notes if note.startswith("biases")]
     assert "('one')" in note
     assert "('two')" in note
-    report = export_tflite(model, tmp_path / "m.tflite", correct_biases=False, **options)
+    report = export_tflite(model, tmp_path / "m.tflite", **options)
     assert not any(note.startswith("biases") for note in report.notes)
