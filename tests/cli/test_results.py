@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kerasdl.cli.app import app
+from kerasdl.cli.commands import app
 from typer.testing import CliRunner
 
 from kerasdl.bundles import Bundle
