@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kerasdl.cli.commands import app
 from typer.testing import CliRunner
 
 from kerasdl.bundles import Bundle
 from kerasdl.cli import read_inputs
+from kerasdl.cli.commands import app
 from kerasdl.cli.output import show_json, show_results
 from kerasdl.core import get_task, register_task
 from kerasdl.core.outputs.decoding import one_row
