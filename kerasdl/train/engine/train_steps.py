@@ -184,7 +184,7 @@ class CompiledSteps:
     def _loss(self, x: Any, y: Any, predictions: Any, sample_weight: tf.Tensor | None) -> tf.Tensor:
         weights = self.options.class_weights
         if weights is not None and weights.by_label:  # each label becomes a separate prediction with its weight
-            y, predictions = (keras.tree.map_structure(lambda each: each[..., None], each) for each in (y, predictions))
+            y, predictions = (keras.tree.map_structure(_with_last_axis, each) for each in (y, predictions))
         elif (
             weights is not None
         ):  # otherwise Keras averages over steps first, and weighs the example by each step's weight
@@ -352,6 +352,14 @@ def apply_class_weights(batch: tuple, class_weights: ClassWeights | None) -> tup
         return x, y, by_class
     missing = max(0, len(by_class.shape) - len(weight.shape))  # a weight of an example weighs each of its labels
     return x, y, by_class * weight[(..., *[None] * missing)]
+
+
+def _with_last_axis(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns a tensor (...) as (..., 1), with the logits that Keras keeps beside probabilities for its losses."""
+    grown, logits = tensor[..., None], getattr(tensor, "_keras_logits", None)
+    if logits is not None:
+        grown._keras_logits = logits[..., None]
+    return grown
 
 
 def _metric_variables(model: keras.Model) -> list[keras.Variable]:

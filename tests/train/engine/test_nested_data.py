@@ -146,6 +146,17 @@ def test_a_weight_of_an_example_multiplies_those_of_its_labels_at_each_step(shap
     np.testing.assert_allclose(run.history["loss"][0], (losses * weights[:, None, None]).mean(), rtol=1e-5)
 
 
+def test_weights_of_labels_see_the_logits_of_saturated_outputs():
+    """Keras computes losses of a sigmoid from its logits: probabilities of exactly 0 and 1 would stop at log(1e-7)."""
+    entry = keras.Input((3,))
+    head = keras.layers.Dense(2, activation="sigmoid", name="out", kernel_initializer=keras.initializers.Constant(40.0))
+    model = keras.Model(entry, head(entry))
+    x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")  # logits of 120 for labels of 0
+    settings = config(epochs=1, batch_size=4, learning_rate=0.0, class_weights={0: 0.5, 1: 3.0})
+    run = fit(model, (x, y), loss=keras.losses.BinaryCrossentropy(), config=settings)
+    np.testing.assert_allclose(run.history["loss"][0], 120 * 3.5 / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["mse", ["mse"], {"out": "mse"}])
 @pytest.mark.parametrize("label", [lambda y: {"out": y}, lambda y: (y,), lambda y: y])
 def test_labels_of_the_only_output_may_be_nested(label, loss):
