@@ -233,6 +233,7 @@ class Bundle:
         labels: Sequence[str] = (),
         freeze: str = "staged",
         learning_rate: float | None = 2e-3,
+        callbacks: Any = (),
         config: RunConfig | None = None,
         name: str | None = None,
     ) -> "Bundle":
@@ -249,6 +250,7 @@ class Bundle:
                 the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
                 every layer.
             learning_rate: the highest of the run; None keeps that of the optimizers of the task's trainer.
+            callbacks: as in `kerasdl.train.finetune`; for trackers a function from the name of a stage.
             config: further settings. The arguments override its epochs and learning rate; its seed also seeds Python,
                 NumPy and Keras; each stage has a subfolder in its folder, so that a killed run can resume.
             name: name of the new bundle; None adds `_finetuned`.
@@ -274,7 +276,8 @@ class Bundle:
         networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freeze)
         manifest = tuned_manifest(self, train, name=name, labels=labels, fresh=fresh, freeze=freeze, config=config)
         claim_folder(config.folder, self.model, resume=config.resume)
-        finetune_networks(networks, train, validation, task=self.task, fresh=fresh, freeze=freeze, config=config)
+        stages = {"fresh": fresh, "freeze": freeze, "callbacks": callbacks}
+        finetune_networks(networks, train, validation, task=self.task, config=config, **stages)
         settings, extra = with_levels(self.preprocess, train), dict(self.extra)
         tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
         if validation is None:

@@ -16,6 +16,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import RunConfig, finetune, fit
+from kerasdl.train.methods.stages import stage_callbacks
 
 from ..format.manifest import Manifest
 from .data_preparation import public_name
@@ -151,17 +152,17 @@ def finetune_networks(
     task: Task,
     fresh: Sequence[str],
     freeze: str,
+    callbacks: Any,
     config: RunConfig,
 ) -> None:
     """Trains networks in place; a single model in the stages of `freeze`, its new layers as the head."""
     checks.one_of("freeze", freeze, ("staged", "features", "none"))
     model = networks["model"]
-    if task.trainer is not None:
-        fit(task.trainer(networks), train, validation=validation, task=task, config=config)
-        return
-    if freeze == "none":
+    if task.trainer is not None or freeze == "none":
+        model = model if task.trainer is None else task.trainer(networks)
+        called = stage_callbacks(callbacks, "stage1", 1)
         with plain_label_errors():
-            fit(model, train, validation=validation, task=task, config=config)
+            fit(model, train, validation=validation, callbacks=called, task=task, config=config)
         return
     probe = 1.0 if freeze == "features" else max(HEAD_SHARE, 1 / config.epochs)
     stages = {
@@ -172,4 +173,4 @@ def finetune_networks(
         "train_norms": True,
     }
     with plain_label_errors():
-        finetune(model, train, validation=validation, task=task, config=config, **stages)
+        finetune(model, train, validation=validation, callbacks=callbacks, task=task, config=config, **stages)

@@ -1,7 +1,7 @@
 """Fine-tuning of a pretrained net: the head first, then layer groups from the head down, each at its own rate."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim.layer_rates import LayerRates
-from .stages import open_stages, stage_config
+from .stages import Callbacks, open_stages, stage_callbacks, stage_config
 
 
 def finetune(
@@ -28,6 +28,9 @@ def finetune(
     gradual: bool = False,
     layer_decay: float = 0.4,
     train_norms: bool = False,
+    loss: Any = None,
+    metrics: Sequence | Mapping | None = None,
+    callbacks: Callbacks = (),
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
@@ -51,6 +54,10 @@ def finetune(
         gradual: whether the groups are unfrozen one after another, from the head down, in the remaining epochs.
         layer_decay: rate of a group divided by that of the group above it, above 0 to 1.
         train_norms: whether batch norms learn too.
+        loss: as in `fit`.
+        metrics: as in `fit`.
+        callbacks: as in `fit`, for every stage; or a function from the name of a stage ("head", "stage1", ...) to its
+            callbacks, as trackers need it, since each stage is a run.
         task: as in `fit`.
         config: total epochs, learning rate of the head, and other settings; with a folder, each stage has a subfolder.
 
@@ -78,7 +85,9 @@ def finetune(
     for number, (name, epochs, free) in enumerate(stages):
         with _trainable_only(model, [*head_layers, *free], train_norms):
             stage = stage_config(config, number, name, epochs=epochs, optimizer=optimizer)
-            run = fit(model, train, validation=validation, task=task, config=stage)
+            called = stage_callbacks(callbacks, name, len(stages))
+            objective = {"loss": loss, "metrics": metrics, "task": task}
+            run = fit(model, train, validation=validation, callbacks=called, config=stage, **objective)
     return run
 
 

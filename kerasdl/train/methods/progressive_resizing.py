@@ -3,7 +3,7 @@
 Deviation from the paper: dropout does not grow with the images, since its rate is part of a model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from ..config import RunConfig
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim import schedules
-from .stages import open_stages, stage_config
+from .stages import Callbacks, open_stages, stage_callbacks, stage_config
 
 
 def fit_progressively(
@@ -26,6 +26,9 @@ def fit_progressively(
     *,
     validation: Any = None,
     augment: Callable[[int], Callable] | None = None,
+    loss: Any = None,
+    metrics: Sequence | Mapping | None = None,
+    callbacks: Callbacks = (),
     task: Task | str | None = None,
     config: RunConfig = DEFAULTS,
 ) -> Run:
@@ -43,6 +46,10 @@ def fit_progressively(
         sizes: height and width in pixels, each larger than the one before; 2 or more, and at most one for each epoch.
         validation: data of the same kind, or None.
         augment: function from a size to its augmentation; None takes that of the config for all sizes.
+        loss: as in `fit`.
+        metrics: as in `fit`.
+        callbacks: as in `fit`, for every stage; or a function from the name of a stage ("size64") to its callbacks, as
+            trackers need it, since each stage is a run.
         task: as in `fit`.
         config: total epochs and other settings; with a folder, each stage has a subfolder.
 
@@ -81,7 +88,10 @@ def fit_progressively(
             schedule=schedules.Stretch(config.schedule, begin / config.epochs, end / config.epochs),
             augment=config.augment if augment is None else augment(size),
         )
-        run = fit(model, _resized(train, size), validation=resized_validation, task=task, config=stage)
+        called = stage_callbacks(callbacks, names[number], len(sizes))
+        objective = {"loss": loss, "metrics": metrics, "task": task}
+        data = _resized(train, size)
+        run = fit(model, data, validation=resized_validation, callbacks=called, config=stage, **objective)
     return run
 
 

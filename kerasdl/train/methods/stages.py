@@ -1,7 +1,7 @@
 """Stages of one call: a seed for each, and subfolders of the folder of the call."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,30 @@ def stage_config(config: RunConfig, number: int, name: str, **changes: Any) -> R
     """
     folder = None if config.folder is None else Path(config.folder) / name
     return dataclasses.replace(config, seed=config.seed + SEEDS_APART * number, folder=folder, **changes)
+
+
+Callbacks = Sequence[Any] | Callable[[str], Sequence[Any]]
+"""Callbacks of every stage, or a function from the name of a stage to its callbacks."""
+
+
+def stage_callbacks(callbacks: Callbacks, name: str, stages: int) -> Sequence[Any]:
+    """Returns the callbacks of a stage.
+
+    Args:
+        callbacks: those of every stage, or a function from the name of a stage to its callbacks.
+        name: the name of the stage, such as "head".
+        stages: number of stages of the call.
+
+    Raises:
+        ArgumentError: a tracker would log several stages, each of which begins at epoch 1, as one run.
+    """
+    if callable(callbacks):
+        return callbacks(name)
+    trackers = [type(each).__name__ for each in callbacks if getattr(each, "writes", False)]
+    if trackers and stages > 1:
+        hint = f"Pass a function: callbacks=lambda stage: [{trackers[0]}(...)], with the stage in its name or path."
+        checks.refuse(f"each of {stages} stages must have a tracker of its own", trackers, hint)
+    return callbacks
 
 
 def open_stages(config: RunConfig, epochs: Mapping[str, int]) -> None:
