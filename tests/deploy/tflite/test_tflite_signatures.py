@@ -157,9 +157,9 @@ def test_a_signature_that_drifts_is_named_and_nothing_is_left(models, inputs, tm
 
 
 def test_what_keeps_variables_between_calls_is_not_joined(tmp_path):
-    net = keras.Sequential([keras.Input((4,)), L.Dense(3)])
+    net = keras.Sequential([keras.Input((4,), name="x"), L.Dense(3)])
     export_trainable_tflite(net, tmp_path / "learns.tflite")
     with pytest.raises(ExportError, match=r"must keep nothing between calls; 'learner' has .*VAR_HANDLE"):
         joined({"learner": (tmp_path / "learns.tflite").read_bytes()})
     with pytest.raises(ArgumentError, match=r"must take examples one by one \('train' of learns\.tflite\)"):
-        run_exported(tmp_path / "learns.tflite", {"keras_tensor": 0, "target": 0}, signature="train")
+        run_exported(tmp_path / "learns.tflite", {"x": 0, "target": 0}, signature="train")
