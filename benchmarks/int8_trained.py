@@ -26,7 +26,7 @@ from kerasdl.deploy import ExportReport, compare, export_tflite, prune, prune_ch
 from kerasdl.train import RunConfig, fit
 
 PHOTOS = Path(__file__).parents[1] / "tests" / "bundles" / "photos"
-CROPS, SIDE, SURE = 43, 224, 0.5
+SHOWN, JUDGED, SIDE, SURE = 17, 43, 224, 0.5  # crops of a photo, pixels, probability
 NAME, DATA, STYLES = "imagenet_efficientnet_lite0", "emoji_kinds", ("emoji_kinds", "emoji_kinds:noto")
 EXPORTS = {
     "float32": {},
@@ -49,7 +49,8 @@ def imagenet(half: int, runs: int) -> None:
     bundle = kerasdl.load_bundle(NAME)
     named = sorted(photos().items())
     sources = [[image for _, image in named[start::2]] for start in (half, 1 - half)]
-    shown, judged = (bundle.ready(crops(images, seed)).arrays()[0] for seed, images in enumerate(sources))
+    squares = crops(sources[0], SHOWN, seed=1), crops(sources[1], JUDGED, seed=2)
+    shown, judged = (bundle.ready(each).arrays()[0] for each in squares)
     print(f"calibrated on {len(shown)} crops, judged on {len(judged)} of other photos")
     table(bundle.model, shown, {"photos": judged}, runs)
 
@@ -61,15 +62,16 @@ def photos() -> dict[str, np.ndarray]:
     return own | dict(zip(("china", "flower"), load_sample_images().images, strict=True))
 
 
-def crops(images: list[np.ndarray], seed: int) -> np.ndarray:
-    """Returns random squares of images, uint8 (N, 224, 224, 3): half to all of the shorter side, half mirrored."""
+def crops(images: list[np.ndarray], count: int, seed: int) -> np.ndarray:
+    """Returns random squares of images, uint8 (N, 224, 224, 3): half to all of the shorter side, some mirrored."""
     rng, squares = np.random.default_rng(seed), []
     for image in images:
-        for _ in range(CROPS):
+        for _ in range(count):
             side = int(min(image.shape[:2]) * rng.uniform(0.5, 1))
             top, left = (rng.integers(0, size - side + 1) for size in image.shape[:2])
-            square = image[top : top + side, left : left + side][:, :: rng.choice([-1, 1])]
-            squares.append(np.asarray(Image.fromarray(square).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+            square = Image.fromarray(image[top : top + side, left : left + side])
+            square = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+            squares.append(square[:, ::-1] if rng.random() < 0.5 else square)
     return np.stack(squares)
 
 
@@ -100,8 +102,8 @@ def table(model: keras.Model, shown: np.ndarray, tests: dict[str, np.ndarray], r
     with tempfile.TemporaryDirectory() as folder:
         paths = {kind: Path(folder, f"{number}.tflite") for number, kind in enumerate(EXPORTS)}
         for kind, options in EXPORTS.items():
-            integers = {"representative": shown} if options.get("quantize") == "int8" else {"samples": shown}
-            report = export_tflite(model, paths[kind], **options, **integers)
+            shows = {"representative": shown} if options.get("quantize") == "int8" else {}
+            report = export_tflite(model, paths[kind], samples=next(iter(tests.values()))[:32], **options, **shows)
             print(f"\n{kind}: {report.bytes / 1e6:.2f} MB, written in {report.seconds:.0f} s", flush=True)
             for name, inputs in tests.items():
                 (outputs,) = run_exported(paths[kind], inputs).values()
@@ -166,6 +168,7 @@ def written_ways(model: keras.Model, train: kerasdl.data.Dataset) -> dict[str, C
     return {
         "float32": lambda path: export_tflite(model, path, samples=train),
         "int8": lambda path: export_tflite(model, path, **int8),
+        "int8, corrected": lambda path: export_tflite(model, path, correct_biases=True, **int8),
         "int8 in training": aware,
         "half zeros": zeros,
         "channels": lambda path: export_tflite(narrow(), path, samples=train),
