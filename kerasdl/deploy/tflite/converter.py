@@ -15,9 +15,9 @@ from kerasdl.core.errors import ExportError
 
 from ..export.tracing import layer_in_words, silenced
 from ..formulas.division_chains import division_chains
-from .calibrated_ranges import repair_ranges, widen_shared_grids
 from .flatbuffer import float_readers, indices, operation_name, operators, packed
 from .half_constants import with_half_constants
+from .integers.calibrated_ranges import repair_ranges, widen_shared_grids
 from .runtime import SIGNATURE
 
 # The operation copies integers, but the converter gives its input and output unlike ranges, which shifts the values.

@@ -23,10 +23,10 @@ from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
-from .bias_correction import corrected_file
+from .integers.bias_correction import corrected_file
+from .integers.selective_quantization import layer_errors, selective_file
 from .joining import joined
 from .layer_patches import CALIBRATED, for_tflite
-from .selective_quantization import layer_errors, selective_file
 
 # Measure and default bound by kind of file. Rounding adds up with depth: right files of full-size nets with random
 # weights were off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); wrong files, of masked

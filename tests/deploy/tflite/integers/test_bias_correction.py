@@ -11,8 +11,8 @@ from kerasdl.deploy.export import saved_model
 from kerasdl.deploy.export.tracing import program_of
 from kerasdl.deploy.samples.sampling import samples_of
 from kerasdl.deploy.tflite import converter, runtime
-from kerasdl.deploy.tflite.bias_correction import LAYERS, _corrected, _File, _float_means, corrected_file
 from kerasdl.deploy.tflite.flatbuffer import packed
+from kerasdl.deploy.tflite.integers.bias_correction import LAYERS, _corrected, _File, _float_means, corrected_file
 
 L = keras.layers
 STEP, LEAST = 0.01, 0.0149  # kernels of 1.27 and LEAST: the grid has steps of 0.01, and LEAST becomes 0.01

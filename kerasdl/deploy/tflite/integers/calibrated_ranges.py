@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .flatbuffer import indices, operation_name
+from ..flatbuffer import indices, operation_name
 
 LARGEST = 1e30
 SMALLEST = 1e-30  # a tensor that was never larger counts as zero

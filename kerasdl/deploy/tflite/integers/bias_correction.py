@@ -23,9 +23,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from ..export.parity import drifts_of
-from ..export.tracing import first_line, silenced
-from .flatbuffer import DTYPES, indices, operation_name, packed
+from ...export.parity import drifts_of
+from ...export.tracing import first_line, silenced
+from ..flatbuffer import DTYPES, indices, operation_name, packed
 
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 EXAMPLES = 64  # for the means, and as many to compare on; 32 were as good on EfficientNet-Lite0

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..export.parity import LayerError
-from ..export.tracing import layer_of, silenced
-from .converter import Calibrated, single_examples
-from .flatbuffer import operators, output_tensors
+from ...export.parity import LayerError
+from ...export.tracing import layer_of, silenced
+from ..converter import Calibrated, single_examples
+from ..flatbuffer import operators, output_tensors
 
 VERIFIED_EXAMPLES = 16
 

@@ -1,0 +1,1 @@
+"""Integer TFLite files: repair of calibrated ranges, bias correction, layers that stay in float."""
