@@ -23,7 +23,7 @@ from ..engine import train_steps
 from ..objectives.label_checks import check_labels
 from ..objectives.loss_and_metrics import objective_of, task_of
 from ..optim.optimizers import make_optimizer
-from ..trainer import has_own_objective
+from ..trainer import Trainer, has_own_objective
 
 OPTIMIZER = "adamw"
 
@@ -170,5 +170,8 @@ def _check_own(model: keras.Model, loss: Any) -> None:
     if not model.compiled or loss is not None:
         rule = "a model with its own train_step or compute_loss must be compiled, and loss None"
         checks.refuse(rule, "another loss" if model.compiled else "not compiled", "Compile it with its losses.")
+    if isinstance(model, Trainer) and len(model.optimizers) > 1:
+        hint = "Compile it with one optimizer; several would all learn at the same rates."
+        checks.refuse("a trainer in a dry run must have one optimizer", tuple(model.optimizers), hint)
     if not any(optimizer_attributes(model)):
         checks.refuse("a model with its own train_step must keep its optimizers as attributes", model.name)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core.errors import ArgumentError
-from kerasdl.train import RunCallback, RunConfig, Trainer, distill, fit
+from kerasdl.train import RunCallback, RunConfig, Trainer, distill, find_learning_rate, fit
 from kerasdl.train.distribute.placement import model_in_scope
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -304,6 +304,11 @@ def test_a_sequential_model_gives_32_bits_in_mixed_precision(toy, task):
 
 
 # What is refused
+
+
+def test_a_range_test_needs_one_optimizer():
+    with pytest.raises(ArgumentError, match=r"must have one optimizer; got \('generator', 'discriminator'\)"):
+        find_learning_rate(gan(), data())
 
 
 def test_float16_needs_optimizers_that_scale_the_loss():
