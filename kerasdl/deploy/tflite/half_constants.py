@@ -57,7 +57,7 @@ def with_half_constants(content: bytes, is_exact: Callable[[str], bool]) -> byte
     model.operatorCodes.append(
         schema.OperatorCodeT(deprecatedBuiltinCode=dequantize, builtinCode=dequantize, version=DEQUANTIZE_OF_HALVES)
     )
-    for buffer in halves:
+    for buffer in set(halves) - {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}:
         model.buffers[buffer].data = None
     return packed(model)
 

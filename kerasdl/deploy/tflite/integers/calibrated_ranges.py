@@ -15,7 +15,7 @@ from ..flatbuffer import indices, operation_name
 
 LARGEST = 1e30
 SMALLEST = 1e-30  # a tensor that was never larger counts as zero
-UNIT = 1.0  # the end of the range of a zero tensor nonzero of zero tensors; later values are cut off there
+UNIT = 1.0  # the end of the range of a tensor of zeros; later values are cut off there
 LEAST_SHARE = 1e-6  # of an operation's largest input; smaller outputs are lost, and the factor overflows
 # Operations whose inputs (but for sizes and positions) and outputs share one grid.
 ONE_GRID = {"AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REDUCE_MAX", "REDUCE_MIN"}
