@@ -110,10 +110,11 @@ def classes_of(labels: Any, size: int) -> np.ndarray | None:
         return None  # none, or a filler
     nested = isinstance(labels, (list, tuple)) and len(labels) != size
     if isinstance(labels, Mapping) or nested:
-        leaves = keras.tree.flatten(labels)
-        if not all(map(is_array, leaves)) or any(np.ndim(leaf) == 0 for leaf in leaves):
+        parts = [labels[key] for key in sorted(labels)] if isinstance(labels, Mapping) else list(labels)
+        alone = [part for part in parts if not isinstance(part, (Mapping, list, tuple))]
+        if not all(map(is_array, alone)) or any(np.ndim(part) == 0 for part in alone):
             checks.refuse("samples must hold as many labels as examples", len(labels))
-        candidates = [classes_of(leaf, size) for leaf in leaves]
+        candidates = [classes_of(part, size) for part in parts]
         return next((classes for classes in candidates if classes is not None), None)
     if _length(labels) != size:
         checks.refuse(f"samples must hold as many labels as examples, {size}", _length(labels))

@@ -11,6 +11,7 @@ from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
 from kerasdl.deploy.samples import sampling
 from kerasdl.deploy.samples.model_inputs import NamedInput
+from kerasdl.deploy.samples.sample_forms import classes_of
 from kerasdl.deploy.samples.sampling import draw, samples_of
 
 ONE = (NamedInput("x", (None, 3), "float32"),)
@@ -266,3 +267,12 @@ def test_a_subclassed_model_reads_its_dtypes_off_what_was_drawn():
     generator = (tokens for _ in range(1))  # read once
     (form,) = samples_of(net, generator).inputs
     assert (form.dtype, form.ids) == ("int32", 9)
+
+
+def test_boxes_of_unlike_number_are_labels_that_name_no_class():
+    """A list with an entry an example is one part of the labels, however long each entry is."""
+    boxes = [np.zeros((count, 4)) for count in (0, 2, 1)]
+    assert classes_of({"boxes": boxes}, 3) is None
+    np.testing.assert_array_equal(classes_of({"boxes": boxes, "kind": np.array([1, 0, 1])}, 3), [1, 0, 1])
+    with pytest.raises(ArgumentError, match="as many labels as examples, 3; got 2"):
+        classes_of({"boxes": boxes, "kind": np.array([1, 0])}, 3)
