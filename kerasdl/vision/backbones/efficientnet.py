@@ -58,27 +58,44 @@ def efficientnet_features(
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
     x = conv_norm_act(x, round_channels(32 * width), stride=2, act="silu", name=f"{prefix}stem")
-    features, total_stride = {"stride2": x}, 2
     repeats = [math.ceil(depth * row[2]) for row in stages]
+    return scaled_stages(x, _squeezed_residual, stages, repeats, width=width, drop_path=drop_path, prefix=prefix)
+
+
+def scaled_stages(x, block, stages, repeats, *, width: float, drop_path: float, prefix: str) -> dict:
+    """Returns the stem and the last tensor of each stride of stages of inverted residuals.
+
+    Args:
+        x: the output of the stem, of stride 2.
+        block: `inverted_residual`, or a function with its arguments.
+        stages: rows of expansion, channels, repeats, stride, kernel.
+        repeats: blocks in each stage.
+        width: multiplies the channels of every stage.
+        drop_path: the chance of leaving out the last block; earlier ones less, in proportion.
+        prefix: the start of every layer name.
+    """
+    features, total_stride = {"stride2": x}, 2
     rates = iter(depth_rates(drop_path, sum(repeats)))
     for stage, ((expansion, channels, _, stride, kernel), count) in enumerate(zip(stages, repeats, strict=True), 1):
-        for block in range(1, count + 1):
-            x = inverted_residual(
+        for number in range(1, count + 1):
+            x = block(
                 x,
                 round_channels(channels * width),
                 expanded=expansion * x.shape[-1],
                 kernel=kernel,
-                stride=stride if block == 1 else 1,
-                act="silu",
-                squeezed=max(1, x.shape[-1] // 4),
-                squeeze_act="silu",
-                gate="sigmoid",
+                stride=stride if number == 1 else 1,
                 drop_path=next(rates),
-                name=f"{prefix}stage{stage}_block{block}",
+                name=f"{prefix}stage{stage}_block{number}",
             )
         total_stride *= stride
         features[f"stride{total_stride}"] = x
     return features
+
+
+def _squeezed_residual(x, filters: int, **settings):
+    squeezed = max(1, x.shape[-1] // 4)
+    activations = {"act": "silu", "squeeze_act": "silu", "gate": "sigmoid"}
+    return inverted_residual(x, filters, squeezed=squeezed, **activations, **settings)
 
 
 @register(

@@ -12,10 +12,10 @@ import math
 import keras
 from keras import layers
 
-from kerasdl.blocks import conv_norm_act, depth_rates, inverted_residual, prediction_head, round_channels
+from kerasdl.blocks import conv_norm_act, inverted_residual, prediction_head
 from kerasdl.core import checks, register
 
-from .efficientnet import STAGES
+from .efficientnet import STAGES, scaled_stages
 
 # The authors' code: width, depth, pixels, dropout.
 SCALES = {
@@ -50,24 +50,9 @@ def efficientnet_lite_features(
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
     x = conv_norm_act(x, 32, stride=2, act="relu6", name=f"{prefix}stem")
-    features, total_stride = {"stride2": x}, 2
     repeats = [math.ceil(depth * row[2]) for row in stages]
     repeats[0], repeats[-1] = stages[0][2], stages[-1][2]
-    rates = iter(depth_rates(drop_path, sum(repeats)))
-    for stage, ((expansion, channels, _, stride, kernel), count) in enumerate(zip(stages, repeats, strict=True), 1):
-        for block in range(1, count + 1):
-            x = inverted_residual(
-                x,
-                round_channels(channels * width),
-                expanded=expansion * x.shape[-1],
-                kernel=kernel,
-                stride=stride if block == 1 else 1,
-                drop_path=next(rates),
-                name=f"{prefix}stage{stage}_block{block}",
-            )
-        total_stride *= stride
-        features[f"stride{total_stride}"] = x
-    return features
+    return scaled_stages(x, inverted_residual, stages, repeats, width=width, drop_path=drop_path, prefix=prefix)
 
 
 @register(
