@@ -107,7 +107,7 @@ def examine(seed: int) -> tuple[str, str]:
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             return "find", f"raised {type(error).__name__}: {text} | {expected.refused} | {case}"
-    if expected.refused.endswith("unbatched pipeline") and "unbuilt" in case.net:
+    if (expected.refused or "").endswith("unbatched pipeline") and "unbuilt" in case.net:
         return "refused", "rows that an unbuilt net takes for batches"
     if expected.refused:
         return "find", f"not refused: {expected.refused} | {case}"
