@@ -194,7 +194,7 @@ def _narrow(array: np.ndarray) -> np.ndarray:
 
 def _may_be_classes(labels: np.ndarray) -> bool:
     """Returns whether labels are all 0 and 1, like one-hot classes, and so may be other than figures."""
-    return np.unique(labels[:1000]).tolist() == [0.0, 1.0] and bool(np.isin(labels, (0, 1)).all())
+    return bool(labels.any() and not labels.all() and np.isin(labels, (0, 1)).all())
 
 
 def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:

@@ -153,6 +153,8 @@ def test_zeros_and_ones_are_no_figures_of_a_regression(dtype):
     assert as_dataset((inputs, one_hot[:, 0])).task == "unknown"
     assert as_dataset((inputs, one_hot / 2)).task == "tabular_regression"
     assert as_dataset((inputs, 0 * one_hot)).task == "tabular_regression"
+    by_class = np.repeat([0, 1], 2000).astype(dtype)
+    assert as_dataset((np.zeros((4000, 4), np.float32), by_class)).task == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,10 @@ def apply_class_weights(batch: tuple, class_weights: ClassWeights | None) -> tup
     by_class = class_weights.of(y)
     if weight is None:
         return x, y, by_class
-    missing = max(0, len(by_class.shape) - len(weight.shape))  # a weight of an example weighs each of its labels
-    return x, y, by_class * weight[(..., *[None] * missing)]
+    missing = len(by_class.shape) - len(weight.shape)
+    if missing < 0 and weight.shape[-1] == 1:  # a column (B, 1)
+        return x, y, by_class * weight[..., 0]
+    return x, y, by_class * weight[(..., *[None] * missing)]  # a weight of an example weighs each of its labels
 
 
 def _with_last_axis(tensor: tf.Tensor) -> tf.Tensor:

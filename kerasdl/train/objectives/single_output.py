@@ -28,29 +28,28 @@ def unwrapped(data: Dataset, model_outputs: Any) -> Dataset:
     for what, part in (("labels", labels), ("weights", weights)):
         if isinstance(part, Mapping) and names and set(part) != set(names):
             checks.refuse(f"{what} of {data.name} must name the output of the model, {names[0]!r}", tuple(part))
-    return with_targets(data, _bare) if _holds_one(labels) or _holds_one(weights) else data
+    if not (_holds_one(labels) or _holds_one(weights)):
+        return data
+    return with_targets(data, lambda labels, weights: (_bare(labels), _bare(weights)))
 
 
-def with_targets(
-    data: Dataset, change_labels: Callable[[Any], Any] = lambda labels: labels, change_weights: Callable | None = None
-) -> Dataset:
-    """Returns data with labels and weights changed by functions of them; one function serves both.
+def with_targets(data: Dataset, change: Callable[[Any, Any], tuple[Any, Any]]) -> Dataset:
+    """Returns data with other labels and weights.
 
     Args:
         data: a dataset in memory or from a pipeline of batches.
-        change_labels: takes labels, arrays or tensors.
-        change_weights: takes weights; None takes `change_labels`.
+        change: function from labels and weights, arrays or tensors, to the new ones.
     """
-    source, change_weights = data.source, change_weights or change_labels
+    source = data.source
     if isinstance(source, Examples):
-        labels, weights = change_labels(source.labels), change_weights(source.weights)
+        labels, weights = change(source.labels, source.weights)
         examples = Examples(source.inputs, labels, weights, source.ready, source.levels)
         return dataclasses.replace(data, source=examples)
 
     @tf.autograph.experimental.do_not_convert
     def changed(*element: Any) -> Any:
         inputs, labels, weights = trees.unpacked(element)
-        return trees.packed(inputs, change_labels(labels), change_weights(weights))
+        return trees.packed(inputs, *change(labels, weights))
 
     return dataclasses.replace(data, source=source.map(changed))
 

@@ -35,13 +35,13 @@ def fitting_weights(data: Dataset, loss: Any, model_outputs: Any) -> Dataset:
     parts, targets = _by_place(weights, names), _by_place(labels, names)
     losses = by_output(loss, names, len(outputs))
     axes = {
-        place: _missing_axes(part, losses[place], targets[place], outputs[place])
+        place: _missing_axes(part, losses[place], targets[place], outputs[place], data.name)
         for place, part in parts.items()
         if place in targets
     }
     if not any(axes.values()):
         return data
-    return with_targets(data, change_weights=lambda arrays: _expanded(arrays, names, axes))
+    return with_targets(data, lambda labels, weights: (labels, _expanded(weights, names, axes)))
 
 
 def check_weights(data: Dataset, model_outputs: Any) -> None:
@@ -100,7 +100,7 @@ def _place(key: str, nested: Mapping, names: list[str]) -> int:
     return names.index(key) if set(nested) <= set(names) else sorted(nested).index(key)  # as Keras orders outputs
 
 
-def _missing_axes(weights: Any, losses: list, labels: Any, output: Any) -> int:
+def _missing_axes(weights: Any, losses: list, labels: Any, output: Any, name: str) -> int:
     """Returns how many axes weights lack to have the rank of the losses of an output; -1 for one too many."""
     if weights is None or labels is None or len(losses) != 1 or isinstance(weights, tf.RaggedTensorSpec):
         return 0
@@ -112,9 +112,13 @@ def _missing_axes(weights: Any, losses: list, labels: Any, output: Any) -> int:
     except Exception:  # a loss that takes no such arguments is refused or called elsewhere
         return 0
     rank, own = getattr(values.shape, "rank", None), len(weights.shape)
-    if rank == 1:
-        return -1 if own == 2 else 0  # a column (B, 1)
-    return 0 if rank is None else max(0, rank - own)
+    if not rank:  # unknown, or one number for the batch
+        return 0
+    is_column = (own, rank) == (2, 1) and weights.shape[-1] == 1
+    if own > rank and not is_column:
+        hint = "Give each example one weight, or take a loss that leaves the mean to Keras."
+        checks.refuse(f"weights of {name} must have no more axes than the loss, {rank}", tuple(weights.shape), hint)
+    return rank - own
 
 
 def _expanded(weights: Any, names: list[str], axes: Mapping[int, int]) -> Any:

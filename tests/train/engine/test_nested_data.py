@@ -71,6 +71,33 @@ def test_weights_of_another_shape_are_refused_where_keras_spreads_them(shape):
         fit(one(), (X, KINDS, np.ones(shape)), loss=CLASSES, config=config())
 
 
+def test_weights_of_steps_are_refused_for_a_loss_of_whole_examples():
+    """Keras would multiply losses (B,) with weights (B, T) along T where both are equal."""
+
+    def mean_of_steps(truth, outputs):
+        return keras.ops.mean(keras.ops.square(truth - outputs), axis=(1, 2))
+
+    entry = keras.Input((4, 2))
+    x, y = np.ones((4, 4, 2), "float32"), np.zeros((4, 4, 3), "float32")
+    weights = np.arange(16, dtype="float32").reshape(4, 4)
+    with pytest.raises(ArgumentError, match="weights of data must have no more axes than the loss, 1"):
+        fit(keras.Model(entry, keras.layers.Dense(3)(entry)), (x, y, weights), loss=mean_of_steps, config=config())
+
+
+@pytest.mark.parametrize("weights", [np.arange(1.0, 5.0), np.arange(1.0, 5.0)[:, None]])
+def test_a_compute_loss_gets_one_weight_an_example(weights):
+    class MeanWeight(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            assert sample_weight.shape.rank == 1
+            return keras.ops.mean(sample_weight) + 0 * keras.ops.sum(y_pred)
+
+    entry = keras.Input((3,))
+    model = MeanWeight(entry, keras.layers.Dense(3)(entry))
+    settings = config(epochs=1, learning_rate=0.0, class_weights={0: 10.0})
+    run = fit(model, (X[:4], np.array([0, 1, 2, 1]), weights), loss=CLASSES, config=settings)
+    assert run.history["loss"][0] == pytest.approx((10 + 2 + 3 + 4) / 4)
+
+
 @pytest.mark.parametrize("weights", [(WEIGHTS,), {"kind": WEIGHTS}, {"size": WEIGHTS, "none": WEIGHTS}])
 def test_weights_of_some_outputs_are_refused(weights):
     with pytest.raises(ArgumentError, match="weights of data must"):
