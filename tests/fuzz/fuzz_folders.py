@@ -22,6 +22,7 @@ from kerasdl.data import DataWarning, decode_image, load
 
 SPLITS = ("train", "validation", "test")
 SHAPE = (6, 5, 3)
+PROGRESS = 30.0  # seconds between two lines
 
 
 @dataclass
@@ -54,9 +55,9 @@ def run(
         seconds: how long to go on.
         seed: of the first tree; the next ones count on.
         count: how many trees at most.
-        tell: gets a line for every find.
+        tell: gets a line for every find, and every half minute one of progress.
     """
-    figures, started = Figures(), time.monotonic()
+    figures, started, said = Figures(), time.monotonic(), time.monotonic()
     try:
         while time.monotonic() < started + seconds and figures.trees != count:
             try:
@@ -70,6 +71,10 @@ def run(
                 tell(f"FIND seed {seed}: {what}")
             figures.trees += 1
             seed += 1
+            if time.monotonic() > said + PROGRESS:
+                said = time.monotonic()
+                left = max(0.0, started + seconds - said)
+                tell(f"{figures.trees} trees, {len(figures.finds)} finds, {left:.0f} s left")
     except KeyboardInterrupt:
         figures.interrupted = True
     figures.seconds = time.monotonic() - started

@@ -4,6 +4,7 @@ import fuzz_training
 import numpy as np
 import pytest
 import training_cases
+import training_data
 import training_oracle
 
 from kerasdl.train.engine import train_steps
@@ -79,7 +80,7 @@ def test_batches_of_a_drawn_pipeline_are_those_of_tensorflow():
             continue
         source = tf.data.Dataset.from_tensor_slices(feed.rows)
         for name, value in feed.stages:
-            source = fuzz_training.staged(source, name, value, tf)
+            source = training_data.staged(source, name, value, tf)
         found = list(source.take(12).as_numpy_iterator())
         expected = [rows for rows, _ in zip(feed.batches(4), range(12), strict=False)]
         assert len(found) == len(expected), case
