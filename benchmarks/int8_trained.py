@@ -22,6 +22,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import kerasdl
+from kerasdl.core import ExportError
 from kerasdl.deploy import ExportReport, compare, export_tflite, prune, prune_channels, quantize_aware, run_exported
 from kerasdl.train import RunConfig, fit
 
@@ -103,7 +104,12 @@ def table(model: keras.Model, shown: np.ndarray, tests: dict[str, np.ndarray], r
         paths = {kind: Path(folder, f"{number}.tflite") for number, kind in enumerate(EXPORTS)}
         for kind, options in EXPORTS.items():
             shows = {"representative": shown} if options.get("quantize") == "int8" else {}
-            report = export_tflite(model, paths[kind], samples=next(iter(tests.values()))[:32], **options, **shows)
+            try:
+                report = export_tflite(model, paths[kind], samples=next(iter(tests.values()))[:32], **options, **shows)
+            except ExportError as error:
+                print(f"\n{kind}: refused: {error}", flush=True)
+                del paths[kind]
+                continue
             print(f"\n{kind}: {report.bytes / 1e6:.2f} MB, written in {report.seconds:.0f} s", flush=True)
             for name, inputs in tests.items():
                 (outputs,) = run_exported(paths[kind], inputs).values()

@@ -78,3 +78,10 @@ def check_graph(model: keras.Model) -> None:
             f"{model.name!r}, a {type(model).__name__}",
             "Build it from layers with keras.Input and keras.Model.",
         )
+
+
+def copied(model: keras.Model) -> keras.Model:
+    """Returns a functional or Sequential model with the same weights and layers of its own."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy

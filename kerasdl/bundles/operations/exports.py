@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks, files
-from kerasdl.core.keras_graph import replay
+from kerasdl.core.keras_graph import copied, replay
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
 from .data_preparation import draw_samples
@@ -92,11 +92,7 @@ def _networks(bundle: Any, path: Path, raw_shape: tuple | None, chosen: Mapping[
     for name, value in {"raw_shape": raw_shape, **chosen}.items():
         if name in ("raw_shape", "trainable", "image_bytes") and value:
             checks.refuse(f"{name} is for tasks that export one network", f"{name}={value!r} for {bundle.task.name}")
-    copies = {}
-    for role, network in bundle.networks.items():
-        copies[role] = keras.models.clone_model(network)
-        copies[role].set_weights(network.get_weights())
-    return dict(bundle.task.exported(copies))
+    return dict(bundle.task.exported({role: copied(network) for role, network in bundle.networks.items()}))
 
 
 def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | None) -> Any:

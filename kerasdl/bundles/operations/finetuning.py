@@ -11,6 +11,7 @@ import keras
 
 from kerasdl.blocks import find_head
 from kerasdl.core import checks, files
+from kerasdl.core.keras_graph import copied
 from kerasdl.core.registry.rebuilding import rebuild_head
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
@@ -84,7 +85,7 @@ def networks_for(bundle: Any, labels: tuple[str, ...]) -> tuple[dict[str, keras.
         ArgumentError: the labels are others, and the networks cannot be made to answer for them.
     """
     if labels == bundle.labels:
-        return {role: _copy(network) for role, network in bundle.networks.items()}, []
+        return {role: copied(network) for role, network in bundle.networks.items()}, []
     if bundle.others:
         hint = "Fine-tune it on its own labels."
         checks.refuse(f"a bundle of the networks {[*bundle.networks]} keeps its labels {bundle.labels}", labels, hint)
@@ -94,12 +95,6 @@ def networks_for(bundle: Any, labels: tuple[str, ...]) -> tuple[dict[str, keras.
     arguments = bundle.manifest.arguments
     model, fresh = rebuild_head(model, bundle.manifest.builder, arguments, labels, task.label_arguments)
     return {"model": model}, fresh
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def tuned_manifest(
