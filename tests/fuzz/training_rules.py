@@ -34,7 +34,8 @@ def task_of(case: Case) -> str | None:
         return "image_classification"
     real = case.inputs[0].dtype.kind == "f"
     if case.inputs[0].ndim == 2 and real:
-        return "tabular_classification" if whole else "tabular_regression" if labels.dtype.kind == "f" else None
+        figures = labels.dtype.kind == "f" and {*labels.ravel().tolist()} != {0.0, 1.0}  # which may be one-hot classes
+        return "tabular_classification" if whole else "tabular_regression" if figures else None
     return None
 
 

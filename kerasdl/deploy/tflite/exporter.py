@@ -27,6 +27,7 @@ from .integers.bias_correction import corrected_file
 from .integers.selective_quantization import layer_errors, selective_file
 from .joining import joined
 from .layer_patches import CALIBRATED, for_tflite
+from .trial_run import check_runs
 
 # Measure and default bound by kind of file. Rounding adds up with depth: right files of full-size nets with random
 # weights were off by up to 0.019 (float16), 0.15 (dynamic), 0.17 (int8) and 0.14 (int16x8); wrong files, of masked
@@ -242,6 +243,7 @@ class _Writer:
                     folder, self.quantize, self.ranges, _exact_tensors(program.model)
                 )
                 if self.ranges:  # a missing int16 kernel shows only when the file runs
+                    check_runs(content)
                     path.write_bytes(content)
                     runtime.run_file(path, {name: array[:1] for name, array in self.ranges.items()})
             except OSError:
@@ -268,7 +270,9 @@ class _Writer:
             self.notes = [correction.note]
             return correction.content
 
-        content = corrected(calibrated.quantized())
+        quantized = calibrated.quantized()
+        check_runs(quantized)
+        content = corrected(quantized)
         if not self.options.selective:
             return content
         arrays = {name: array[:MEASURED_EXAMPLES] for name, array in self.ranges.items()}

@@ -111,3 +111,18 @@ def test_a_kill_while_writing_leaves_no_partial_file(tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert path.read_bytes() == b"older"
     assert list(tmp_path.glob("*.tflite")) == [path]
+
+
+def test_a_file_that_ends_the_process_is_refused_by_its_layer(tmp_path):
+    """LiteRT frees memory twice where an RFFT2D stands behind a sparsemax among integers."""
+    x = inputs = keras.Input((64,))
+    x = keras.layers.Multiply()([x, keras.layers.Activation("sparsemax")(x)])
+    spectrum = keras.layers.MelSpectrogram(32, sequence_length=32, num_mel_bins=6, name="spectrum")
+    model = keras.Model(inputs, spectrum(x))
+    rows = np.random.default_rng(0).uniform(0, 1, (72, 64)).astype("float32")
+    with pytest.raises(ExportError, match="RFFT2D of layer 'spectrum'"):
+        export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=rows, tolerance=1e9)
+    assert not list(tmp_path.iterdir())
+    plain = keras.Model(inputs, spectrum(inputs))
+    report = export_tflite(plain, tmp_path / "m.tflite", quantize="int8", representative=rows, tolerance=1e9)
+    assert report.operations["RFFT2D"] == 1
