@@ -12,6 +12,7 @@ import lanes
 import matplotlib
 import pytest
 from filling import fill_weights
+from hypothesis import settings
 from tensorflow.lite.python import lite
 
 matplotlib.use("Agg")
@@ -20,6 +21,8 @@ pytest.register_assert_rewrite("contract_rows")
 # them for a tenth of the time and more.
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 lite.gc = SimpleNamespace(collect=lambda: 0)  # TensorFlow's converter looks through them after each model
 
 

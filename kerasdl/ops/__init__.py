@@ -1,0 +1,5 @@
+"""Mathematics as pure functions of tensors, without variables: boxes, anchors, matching, suppression."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
