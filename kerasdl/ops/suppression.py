@@ -210,14 +210,18 @@ def _candidates(boxes: Any, scores: Any, min_score: float, candidates: int) -> D
     count, classes = scores.shape[1:]
     if count is None:
         checks.refuse("the number of boxes must be known", tuple(boxes.shape), "Fix the size of the image.")
+    boxes = boxes if len(boxes.shape) == 4 else boxes[:, :, None]
+    if classes > 1 and count > candidates:  # each of the best pairs is of one of as many best boxes
+        rows = -ops.top_k(-ops.top_k(ops.max(scores, axis=-1), candidates)[1], candidates)[0]  # in their own order
+        scores = ops.take_along_axis(scores, rows[..., None], axis=1)
+        boxes = ops.take_along_axis(boxes, rows[..., None, None], axis=1)
+        count = candidates
     best, places = ops.top_k(ops.reshape(scores, (-1, count * classes)), min(candidates, count * classes))
-    of_class = places % classes
-    rows = places if len(boxes.shape) == 4 and boxes.shape[2] > 1 else places // classes
-    flat = ops.reshape(boxes, (-1, boxes.shape[1] * (boxes.shape[2] if len(boxes.shape) == 4 else 1), 4))
-    picked = ops.take_along_axis(flat, ops.cast(rows, "int32")[..., None], axis=1)
+    rows = places if boxes.shape[2] > 1 else places // classes
+    picked = ops.take_along_axis(ops.reshape(boxes, (-1, count * boxes.shape[2], 4)), rows[..., None], axis=1)
     best = best * ops.cast(best > min_score, best.dtype)
     valid = ops.sum(ops.cast(best > 0, "int32"), axis=-1)
-    return Detections(picked, best, ops.cast(of_class, "int32"), valid)
+    return Detections(picked, best, ops.cast(places % classes, "int32"), valid)
 
 
 def _overlaps_above(bound: float, boxes: Any) -> Any:

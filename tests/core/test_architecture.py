@@ -37,6 +37,7 @@ ROOMS = {
         "checks": ("errors",),
         "refusals": ("errors",),
         "startup": ("errors",),
+        "objects": ("checks",),
         "seed": ("checks",),
         "data_fit": ("checks",),
         "keras_graph": ("checks",),

@@ -34,9 +34,9 @@ def ranked(boxes, scores, min_score):
     ]
 
 
-def greedy(boxes, scores, overlap, min_score, class_agnostic):
+def greedy(boxes, scores, overlap, min_score, class_agnostic, candidates):
     kept = []
-    for score, box, of_class in ranked(boxes, scores, min_score):
+    for score, box, of_class in ranked(boxes, scores, min_score)[:candidates]:
         rivals = [other for _, other, other_class in kept if class_agnostic or other_class == of_class]
         if all(iou(box, other) <= overlap for other in rivals):
             kept.append((score, box, of_class))
@@ -53,10 +53,16 @@ def assert_same(found, expected, max_boxes):
         assert not any(each[count:].any() for each in (boxes, scores, classes))
 
 
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.35, 0.55, 1.0]), st.booleans(), st.sampled_from([1, 5, 60]))
-def test_nms_is_greedy_suppression(seed, overlap, class_agnostic, max_boxes):
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0.0, 0.35, 0.55, 1.0]),
+    st.booleans(),
+    st.sampled_from([1, 5, 60]),
+    st.sampled_from([3, 8, 20, 1000]),
+)
+def test_nms_is_greedy_suppression(seed, overlap, class_agnostic, max_boxes, candidates):
     boxes, scores = drawn(seed)
-    settings = {"overlap": overlap, "min_score": 0.2, "class_agnostic": class_agnostic}
+    settings = {"overlap": overlap, "min_score": 0.2, "class_agnostic": class_agnostic, "candidates": candidates}
     expected = [greedy(*each, **settings) for each in zip(boxes, scores, strict=True)]
     assert_same(ops.nms(boxes, scores, max_boxes=max_boxes, **settings), expected, max_boxes)
 
@@ -157,7 +163,7 @@ class Suppression(keras.layers.Layer):
         self.kind = kind
 
     def call(self, boxes, scores):
-        return getattr(ops, self.kind)(boxes, scores, max_boxes=8, min_score=0.7)._asdict()
+        return getattr(ops, self.kind)(boxes, scores, max_boxes=8, min_score=0.7, candidates=10)._asdict()
 
     def get_config(self):
         return {**super().get_config(), "kind": self.kind}

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from tf2onnx.onnx_opset.controlflow import Select
 from tf2onnx.onnx_opset.nn import ConvOp, ConvTranspose, Resize
 
 CHANNELS_FIRST = ("NCHW", "NCDHW")
@@ -43,8 +44,16 @@ def _resize(graph: Any, node: Any, _name: str, _args: Any) -> None:
         graph.set_shape(source, shape)
 
 
+def _where(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    """Chooses by Where; tf2onnx multiplies both branches by 0 or 1, which makes NaN of an infinity not chosen."""
+    node.set_attr("handles_nan", 1)
+    Select.version_9(graph, node)
+    node.attr.pop("handles_nan", None)
+
+
 HANDLERS = {
     **dict.fromkeys(("Conv3D",), (_grouped_conv, [])),
+    **dict.fromkeys(("Select", "SelectV2"), (_where, [])),
     **dict.fromkeys(("Conv2DBackpropInput", "Conv3DBackpropInputV2"), (_transposed_conv, [])),
     **dict.fromkeys(("ResizeBilinear", "ResizeBicubic", "ResizeNearestNeighbor"), (_resize, [])),
 }

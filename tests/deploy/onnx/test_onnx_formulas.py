@@ -1,9 +1,11 @@
 """The formulas that stand in ONNX files for TensorFlow's operations, where rounding would show."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdl.deploy import export_onnx, run_exported
 from kerasdl.deploy.formulas.op_formulas import FORMULAS
 
 TINY = np.array([0, 1e-30, 1e-10, 1e-7, 1e-4, 0.01, 0.3, 0.5, 0.9], "float32")
@@ -50,3 +52,17 @@ def test_fourier_transforms_cut_and_pad_as_tensorflow_does(size, length):
     spectrum[:, 0, 1] = 0
     expected = np.fft.irfft(spectrum[..., 0] + 1j * spectrum[..., 1], length)
     np.testing.assert_allclose(FORMULAS["complex IRFFT"](None, tf.constant(spectrum), lengths), expected, atol=1e-5)
+
+
+def test_a_branch_that_is_not_chosen_may_be_infinite(tmp_path):
+    """tf2onnx multiplies both branches by 0 or 1, and infinity times 0 is NaN."""
+
+    class SafeInverse(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.where(x > 1e-3, 1 / x, keras.ops.zeros_like(x))
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, SafeInverse()(inputs))
+    export_onnx(model, tmp_path / "m.onnx")
+    (found,) = run_exported(tmp_path / "m.onnx", np.array([[0, 2, -4]], "float32")).values()
+    np.testing.assert_array_equal(found, [[0, 0.5, 0]])

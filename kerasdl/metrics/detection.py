@@ -1,0 +1,204 @@
+"""Mean average precision of detectors by COCO's rules: AP, AP50, AP75, by size, average recall, per class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasdl.core import checks
+from kerasdl.core.objects import FoundObjects, TrueObjects
+
+from .coco_matching import Flat, Matches, matched
+
+BOUNDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+MOST = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Precision and recall of all classes; NaN where a class has no true object."""
+
+    precision: np.ndarray
+    """(K, T, S, 101) at the recalls 0, 0.01, ..., 1, with the most objects."""
+    recall: np.ndarray
+    """(K, T, S, 3) with each number of objects."""
+
+
+class MeanAveragePrecision:
+    """Mean average precision of boxes, equal to that of pycocotools.
+
+    Precision is read at 101 recalls, averaged over the IoU bounds 0.50, 0.55, ..., 0.95, and over the classes that have
+    true objects. Sizes are by area: small below 32 x 32 pixels, large above 96 x 96.
+
+    Source: https://cocodataset.org/#detection-eval.
+
+    Args:
+        classes: number of classes, or their names.
+
+    Raises:
+        ArgumentError: there is no class.
+
+    Example:
+        >>> metric = MeanAveragePrecision(2)
+        >>> truth = TrueObjects(boxes=[[0, 0, 10, 10]], classes=[1])
+        >>> metric.update_state([truth], [FoundObjects(boxes=[[0, 0, 10, 9]], classes=[1], scores=[0.8])])
+        >>> {name: round(value, 3) for name, value in metric.result().items() if name in ("AP", "AP50", "AP75")}
+        {'AP': 0.9, 'AP50': 1.0, 'AP75': 1.0}
+    """
+
+    def __init__(self, classes: int | Sequence[str]):
+        if isinstance(classes, int):
+            checks.at_least("classes", classes, 1)
+        self.names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+        if not self.names:
+            checks.refuse("classes must hold at least one name", classes)
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Forgets all images."""
+        self._true: list[TrueObjects] = []
+        self._found: list[FoundObjects] = []
+        self._curves: _Curves | None = None
+
+    def update_state(self, true: Sequence[TrueObjects], found: Sequence[FoundObjects]) -> None:
+        """Adds images.
+
+        Args:
+            true: true objects, a record for each image.
+            found: found objects of the same images.
+
+        Raises:
+            ArgumentError: the numbers of records differ, or a class is beyond the metric's.
+        """
+        if len(true) != len(found):
+            checks.refuse(f"found must hold a record for each of the {len(true)} images", len(found))
+        for each in (*true, *found):
+            if len(each.classes) and each.classes.max() >= len(self.names):
+                checks.refuse(f"a class must be below the number of classes {len(self.names)}", int(each.classes.max()))
+        self._true.extend(true)
+        self._found.extend(found)
+        self._curves = None
+
+    def result(self) -> dict[str, float]:
+        """Returns the figures of COCO's table; NaN where nothing could be measured.
+
+        Returns:
+            `AP`, `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large`, `AR1`, `AR10`, `AR100` (recall with at most so
+            many objects of a class in an image), `AR_small`, `AR_medium`, `AR_large`, each from 0 to 1.
+
+        Raises:
+            ArgumentError: no image was added.
+        """
+        curves = self._measured()
+        by_bound = {round(float(bound), 2): place for place, bound in enumerate(BOUNDS)}
+        figures = {
+            "AP": _mean(curves.precision[:, :, 0]),
+            "AP50": _mean(curves.precision[:, by_bound[0.5], 0]),
+            "AP75": _mean(curves.precision[:, by_bound[0.75], 0]),
+        }
+        sizes = list(enumerate(SIZES))[1:]
+        figures |= {f"AP_{name}": _mean(curves.precision[:, :, place]) for place, name in sizes}
+        figures |= {f"AR{most}": _mean(curves.recall[:, :, 0, place]) for place, most in enumerate(MOST)}
+        return figures | {f"AR_{name}": _mean(curves.recall[:, :, place, -1]) for place, name in sizes}
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Returns `AP`, `AP50` and `AR100` of each class by its name; NaN for a class without true objects.
+
+        Raises:
+            ArgumentError: no image was added.
+        """
+        curves = self._measured()
+        return {
+            name: {
+                "AP": _mean(curves.precision[k, :, 0]),
+                "AP50": _mean(curves.precision[k, 0, 0]),
+                "AR100": _mean(curves.recall[k, :, 0, -1]),
+            }
+            for k, name in enumerate(self.names)
+        }
+
+    def precision(self, name: str, bound: float = 0.5) -> np.ndarray:
+        """Returns the precision (101,) of a class at the recalls 0, 0.01, ..., 1, for one IoU bound.
+
+        Raises:
+            ArgumentError: no image was added, or the bound is none of 0.50, 0.55, ..., 0.95.
+            UnknownNameError: there is no such class.
+        """
+        checks.known_name("class", name, self.names)
+        places = np.flatnonzero(np.isclose(BOUNDS, bound))
+        if not len(places):
+            checks.refuse("bound must be one of 0.5, 0.55, ..., 0.95", bound)
+        return self._measured().precision[self.names.index(name), places[0], 0]
+
+    def _measured(self) -> _Curves:
+        if not self._true:
+            checks.refuse("a metric must have seen at least one image", 0, "Call update_state first.")
+        if self._curves is None:
+            true, found = self._flat(self._true), self._flat(self._found)
+            sizes = np.array(list(SIZES.values()))
+            self._curves = _curves(true, found, matched(true, found, BOUNDS, sizes), sizes, len(self.names))
+        return self._curves
+
+    def _flat(self, records: Sequence) -> Flat:
+        """Returns the records in arrays; of each class in an image those of the highest scores."""
+        counts = [len(each.boxes) for each in records]
+        image = np.repeat(np.arange(len(records)), counts)
+        group = image * len(self.names) + np.concatenate([each.classes for each in records])
+        boxes = np.concatenate([each.boxes for each in records])
+        scores, crowd = np.zeros(len(boxes)), np.zeros(len(boxes), bool)
+        if isinstance(records[0], TrueObjects):
+            crowd = np.concatenate([each.crowd for each in records])
+            areas = np.concatenate([each.areas for each in records])
+        else:
+            scores = np.concatenate([each.scores for each in records])
+            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+        order = np.lexsort((-scores, group))
+        flat = Flat(*(each[order] for each in (group, boxes, areas, crowd, scores)))
+        if isinstance(records[0], TrueObjects):
+            return flat
+        first = flat.rank < MOST[-1]
+        return Flat(*(each[first] for each in (flat.group, flat.boxes, flat.areas, flat.crowd, flat.scores)))
+
+
+def _curves(true: Flat, found: Flat, matches: Matches, sizes: np.ndarray, classes: int) -> _Curves:
+    precision = np.full((classes, len(BOUNDS), len(sizes), len(RECALLS)), np.nan)
+    recall = np.full((classes, len(BOUNDS), len(sizes), len(MOST)), np.nan)
+    counts = ~true.crowd[:, None] & (true.areas[:, None] >= sizes[:, 0]) & (true.areas[:, None] <= sizes[:, 1])
+    rank, of_class = found.rank, found.group % classes
+    order = np.lexsort((-found.scores, of_class))  # then by image and rank, as they come
+    starts = np.searchsorted(of_class[order], np.arange(classes + 1))
+    for k in range(classes):
+        positives = counts[true.group % classes == k].sum(axis=0)  # (S,)
+        if not positives.any():
+            continue
+        rows = order[starts[k] : starts[k + 1]]
+        for place, most in enumerate(MOST):
+            some = rows[rank[rows] < most]
+            right = matches.is_matched[some] & ~matches.is_ignored[some]  # (n, T, S)
+            wrong = ~matches.is_matched[some] & ~matches.is_ignored[some]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                reached = right.sum(axis=0) / positives
+            recall[k, ..., place] = np.where(positives > 0, reached, np.nan)
+        precision[k] = _interpolated(right, wrong, positives)
+    return _Curves(precision, recall)
+
+
+def _interpolated(right: np.ndarray, wrong: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Returns the highest precision (T, S, 101) from each recall on, 0 where that recall is not reached."""
+    result = np.full((*right.shape[1:], len(RECALLS)), np.nan)
+    right, wrong = right.cumsum(axis=0, dtype=float), wrong.cumsum(axis=0, dtype=float)
+    precision = right / (right + wrong + np.spacing(1))
+    precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    for size in np.flatnonzero(positives):
+        for bound in range(right.shape[1]):
+            places = np.searchsorted(right[:, bound, size] / positives[size], RECALLS)
+            curve = np.append(precision[:, bound, size], 0.0)
+            result[bound, size] = curve[np.minimum(places, len(curve) - 1)]
+    return result
+
+
+def _mean(values: np.ndarray) -> float:
+    measured = values[~np.isnan(values)]
+    return float(measured.mean()) if measured.size else float("nan")
