@@ -130,6 +130,17 @@ def test_noise_is_what_one_unit_in_the_last_place_does():
     assert 0.05 < moved[0, 0] < 0.5
 
 
+def test_a_saturated_layer_does_not_hide_the_noise_behind_it():
+    """Differences of tanh near 1 are a unit or two, which a norm enlarges a thousand times."""
+    entry = keras.Input((4,))
+    high = keras.layers.Rescaling(9.0)(entry), keras.layers.Rescaling(10.0)(entry)
+    gap = keras.layers.Subtract()([keras.layers.Activation("tanh")(each) for each in high])
+    model = keras.Model(entry, keras.layers.LayerNormalization(epsilon=1e-6)(gap))
+    x = [np.array([[1.0, 0.95, 0.9, 0.85]], "float32")]
+    (moved,) = judging.noise(model, x, judging.answers(model, x))
+    assert 1e-5 < moved.max() < 1e-2
+
+
 def test_the_sign_of_the_rounding_of_a_mean_is_noise():
     entry = keras.Input((7,))
     norm = keras.layers.LayerNormalization(epsilon=1e-14)(entry)
