@@ -365,8 +365,8 @@ class Bundle:
     def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
         """Returns a flat model of the same weights that takes raw input, with the preprocessing in its graph.
 
-        Images are resized by averaging whole blocks and then bilinearly, with operations that every format has. The
-        pixels agree within a few grey levels with `predict`, which filters while it shrinks.
+        Images are resized by the filter of `predict`, bilinear and antialiased, and not rounded to whole levels after
+        it: pixels are within one grey level of those of `predict`.
 
         Args:
             raw_shape: the shape of one raw input; None takes the model's own.

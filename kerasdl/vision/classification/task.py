@@ -50,12 +50,9 @@ def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[kera
         checks.refuse(rule, raw_shape)
     low, high = (np.asarray(bound, float) for bound in settings["scale"])
     layers = [keras.layers.Rescaling(((high - low) / 255.0).tolist(), offset=low.tolist(), name="rescale")]
-    # Bilinear resizing skips pixels when it shrinks, so whole blocks are averaged first.
-    block = (max(1, raw_shape[0] // height), max(1, raw_shape[1] // width))
-    if block != (1, 1):
-        layers.append(keras.layers.AveragePooling2D(block, name="shrink"))
-    if tuple(raw_shape) != (height * block[0], width * block[1], channels):
-        layers.append(keras.layers.Resizing(height, width, name="resize"))
+    if tuple(raw_shape[:2]) != (height, width):
+        # The filter of `prepare_images`, which also rounds to whole levels after the columns and after the rows.
+        layers.insert(0, keras.layers.Resizing(height, width, antialias=True, name="resize"))
     return layers
 
 
