@@ -75,6 +75,14 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_tflite(path: str | os.PathLike) -> bool:
+    """Tells whether a file is of TFLite, by its identifier: with labels at its end, zip readers open it too."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

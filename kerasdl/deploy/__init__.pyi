@@ -27,7 +27,7 @@ from .quantization.placement import QuantizationScheme as QuantizationScheme
 from .quantization.quantized_model import QuantizedModel as QuantizedModel
 from .quantization.quantized_model import load_quantized as load_quantized
 from .quantization.aware_training import quantize_aware as quantize_aware
+from .runtimes import read_metadata as read_metadata
 from .runtimes import run_exported as run_exported
 from .export.saved_model import export_saved_model as export_saved_model
 from .tflite.exporter import export_tflite as export_tflite
-from .tflite.flatbuffer import read_metadata as read_metadata

@@ -1,4 +1,4 @@
-"""Running of exported files, each in its own runtime."""
+"""Running of exported files, each in its own runtime, and reading of their metadata."""
 
 import os
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.core import checks
+from kerasdl.core import checks, files
 
 from .export import saved_model
 from .export.file_tensors import FileTensor
-from .export.signatures import chosen_signature
+from .export.signatures import DEFAULTS, chosen_signature
 from .onnx import runtime as onnx_runtime
 from .samples.model_inputs import normalized_name
 from .tflite import flatbuffer
 from .tflite import runtime as tflite_runtime
 
 RUNTIMES = {".tflite": tflite_runtime, ".onnx": onnx_runtime, "": saved_model}
-TENSOR_READERS = {**RUNTIMES, ".tflite": flatbuffer}
+TENSOR_READERS = {**RUNTIMES, ".tflite": flatbuffer}  # of tensors and metadata
 
 
 def run_exported(path: str | os.PathLike, inputs: Any, *, signature: str | None = None) -> dict[str, np.ndarray]:
@@ -61,6 +61,52 @@ def run_exported(path: str | os.PathLike, inputs: Any, *, signature: str | None 
         rule = f"a signature to run must take examples one by one ({signature!r} of {path.name})"
         checks.refuse(rule, [each.shape for each in tensors], "Call it through the file's own runtime.")
     return runtime.run_file(path, {each.name: _fitting(arrays[each.name], each, path) for each in tensors}, **options)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the values that an export stored in a file, such as labels, and the file's inputs and outputs.
+
+    The values are JSON in the metadata buffer "kerasdl" of a TFLite file, in the metadata_props of an ONNX file and in
+    assets.extra/kerasdl.json of a SavedModel, which other readers can read too. `inputs` and `outputs` are read from
+    the file itself, unless a value of that name was stored: a dict for each, in the file's order, of index, name, shape
+    (None for a free size), dtype, scale and zero_point. A file written from several models has `signatures` instead,
+    with inputs and outputs by the name of each.
+
+    Args:
+        path: a .tflite or .onnx file, or a SavedModel folder.
+
+    Returns:
+        The stored values by name; `inputs` and `outputs`, or `signatures`.
+
+    Raises:
+        ArgumentError: there is no such file, or it is of another kind.
+
+    Example:
+        >>> report = export_tflite(model, "model.tflite", metadata={"labels": ["cat", "dog", "cow", "hen"]})
+        >>> read_metadata("model.tflite")["labels"][1]
+        'dog'
+        >>> read_metadata("model.tflite")["inputs"][0]["shape"]
+        [1, 32, 32, 3]
+    """
+    path = Path(path)
+    kinds = {".tflite": files.is_tflite(path), ".onnx": path.suffix == ".onnx" and path.is_file()}
+    kinds[""] = (path / "saved_model.pb").is_file()
+    suffix = next((suffix for suffix, fits in kinds.items() if fits), None)
+    if suffix is None:
+        checks.refuse("path must be a TFLite file, an .onnx file or a SavedModel folder", str(path))
+    names = signatures_of(path) if suffix != ".tflite" else tflite_runtime.signatures(path)
+    several = len(names) > 1 and not set(DEFAULTS) & set(names)
+    described = {name: _described_tensors(path, suffix, name) for name in names} if several else {}
+    stored = TENSOR_READERS[suffix].stored_metadata(path)
+    if several:
+        return {"signatures": described, **stored}
+    return {**_described_tensors(path, suffix, names[0] if len(names) == 1 else None), **stored}
+
+
+def _described_tensors(path: Path, suffix: str, signature: str | None) -> dict[str, list[dict[str, Any]]]:
+    tensors = TENSOR_READERS[suffix].file_tensors(path, **({"signature": signature} if signature else {}))
+    sides = zip(("inputs", "outputs"), tensors, strict=True)
+    return {side: [{**vars(each), "shape": list(each.shape)} for each in tensors] for side, tensors in sides}
 
 
 def signatures_of(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from kerasdl.core import files
 from kerasdl.core.errors import WeightsError
 
 SUFFIXES = (".pth", ".pt", ".bin")
@@ -78,6 +79,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"weights must be a file; nothing is at {str(path)!r}. Check the path.")
+    if files.is_tflite(path):
+        raise WeightsError(f"{path} must be a valid PyTorch checkpoint; it is a TFLite file. Give what was trained.")
     try:
         if zipfile.is_zipfile(path):
             return _read_zip(path)

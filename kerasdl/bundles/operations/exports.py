@@ -2,19 +2,21 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kerasdl.core import checks, files
+from kerasdl.core import checks
 from kerasdl.core.keras_graph import copied, replay
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
 from .data_preparation import draw_samples
+from .file_description import described, write_beside
+from .predict_comparison import compared_with_predict
 
-REPORT, CARD = ".json", ".md"
+RAW_DTYPES = ("float32", "uint8")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class ExportOptions:
     """For .tflite: whether the report lists the error of each layer of an int8 file."""
     trainable: bool = False
     """For .tflite in float32: whether it has signatures for training on the device."""
+    raw_dtype: str = "float32"
+    """With raw_shape: dtype of the pixels 0 to 255 that the file takes, "float32" or "uint8"."""
+    scores: bool = False
+    """Whether the file gives probabilities in place of logits, by a softmax or sigmoid at its end."""
     opset: int = 18
     """For .onnx: the operator set, 13 to 22."""
     dynamic_axes: str = "all"
@@ -49,39 +55,82 @@ FORMATS = {
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }
+IN_GRAPH = ("raw_dtype", "scores")  # of every format
 
 
 def export_bundle(
     bundle: Any, path: Path, representative: Any, raw_shape: tuple | None, options: ExportOptions
 ) -> ExportReport:
-    """Writes a bundle in the format of the path's suffix, with the report as JSON and the card beside it.
+    """Writes a bundle in the format of the path's suffix, with report, labels and card beside it.
 
     The file holds its model, or a signature for each of the networks that its task exports.
 
     Raises:
-        ArgumentError: an option is not for that format, or not for several networks.
+        ArgumentError: an option is not for that format, for that task, or not for several networks.
         ExportError: the file would compute something else; no file is left.
     """
     suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS))
     chosen = {name: value for name, value in vars(options).items() if value != getattr(ExportOptions, name)}
     for name, value in chosen.items():
-        if name not in FORMATS[suffix]:
+        if name not in (*FORMATS[suffix], *IN_GRAPH):
             homes = [each or "a folder" for each, names in FORMATS.items() if name in names]
             checks.refuse(f"{name} is for {' and '.join(homes)}", f"{name}={value!r} for {path.name!r}")
     if options.image_bytes and raw_shape is not None:
         checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
     if bundle.task.exported is None:
-        model = bundle.model if raw_shape is None else bundle.deployable(raw_shape)
+        model = _model(bundle, raw_shape, options)
     else:
         model = _networks(bundle, path, raw_shape, chosen)
+    gives = "probabilities" if options.scores else bundle.manifest.outputs
+    description = described(bundle, raw_shape, options.raw_dtype, gives)
     samples = None if representative is None else _samples(bundle, model, representative, raw_shape)
-    report = _write(bundle, model, path, samples, chosen)
-    same = "" if report.top1_agreement is None else f", same answer on {report.top1_agreement:.1%}"
-    line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){same}"
+    written = {name: value for name, value in chosen.items() if name not in IN_GRAPH}
+    report = _write(bundle, model, path, samples, written, description)
+    if representative is not None and _answers_once(bundle):
+        form = (raw_shape, options.raw_dtype, gives)
+        report = replace(report, **compared_with_predict(bundle, path, representative, *form))
+    answers = f", {report.answers()}" if report.answers() else ""
+    line = f"{report.bytes:,} bytes, drift {report.worst_relative:.2g} ({report.measure}){answers}"
     bundle.manifest.provenance[f"exported as {report.format}"] = line
-    files.write_text(path.with_name(path.name + REPORT), report.to_json())
-    files.write_text(path.with_name(path.name + CARD), bundle.card())
+    write_beside(bundle, path, report, description)
     return report
+
+
+def _model(bundle: Any, raw_shape: tuple | None, options: ExportOptions) -> keras.Model:
+    """Returns the graph of the file: preprocessing where raw_shape asks for it, the model, scores on request."""
+    checks.one_of("raw_dtype", options.raw_dtype, RAW_DTYPES)
+    if options.raw_dtype == "uint8":
+        if raw_shape is None:
+            checks.refuse("raw_dtype='uint8' needs raw_shape", None, "Pass raw_shape=(height, width, channels).")
+        if "image_shape" not in bundle.preprocess:
+            checks.refuse("raw_dtype='uint8' is for bundles of images", bundle.task.name)
+    if options.trainable and options.scores:
+        checks.refuse("a file that learns on the device must give logits", "scores=True", "Leave scores out.")
+    kind = bundle.manifest.outputs
+    if options.scores and (bundle.task.activation is None or bundle.task.predict is not None or kind == "values"):
+        rule = "scores is for tasks whose answers are probabilities"
+        checks.refuse(rule, f"{bundle.task.name}, which gives {kind}", "Leave scores out.")
+    model = bundle.model
+    if raw_shape is not None:
+        layers = bundle.task.preprocess_layers(bundle.preprocess, raw_shape)
+        raw_dtype = "uint8" if options.raw_dtype == "uint8" else None
+        model = with_preprocessing(model, layers, raw_shape, raw_dtype)
+    if options.scores and kind == "logits":
+        model = _with_scores(copied(model) if model is bundle.model else model, bundle.task.activation)
+    return model
+
+
+def _with_scores(model: keras.Model, activation: str) -> keras.Model:
+    """Returns a model with an activation after its only output."""
+    taken = {layer.name for layer in model.layers}
+    name = next(each for each in _names_like("scores") if each not in taken)
+    scores = keras.layers.Activation(activation, name=name, dtype="float32")(model.outputs[0])
+    return keras.Model(model.input, scores, name=model.name)
+
+
+def _answers_once(bundle: Any) -> bool:
+    """Tells whether `predict` gives the only output of the bundle's model, which a file gives too."""
+    return bundle.task.exported is None and bundle.task.predict is None and len(bundle.model.outputs) == 1
 
 
 def _networks(bundle: Any, path: Path, raw_shape: tuple | None, chosen: Mapping[str, Any]) -> dict[str, keras.Model]:
@@ -90,7 +139,7 @@ def _networks(bundle: Any, path: Path, raw_shape: tuple | None, chosen: Mapping[
         hint = "Write a file for each: export_onnx(network, path) of those in bundle.task.exported(bundle.networks)."
         checks.refuse(f"an .onnx file holds one network, and {bundle.task.name} exports several", path.name, hint)
     for name, value in {"raw_shape": raw_shape, **chosen}.items():
-        if name in ("raw_shape", "trainable", "image_bytes") and value:
+        if name in ("raw_shape", "trainable", "image_bytes", *IN_GRAPH) and value:
             checks.refuse(f"{name} is for tasks that export one network", f"{name}={value!r} for {bundle.task.name}")
     return dict(bundle.task.exported({role: copied(network) for role, network in bundle.networks.items()}))
 
@@ -99,7 +148,7 @@ def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | No
     """Returns up to 256 real inputs of the exported model, or of each network by signature where there are several."""
     inputs = draw_samples(bundle, representative, raw_shape)
     if not isinstance(model, Mapping):
-        return inputs
+        return inputs if raw_shape is None else inputs.astype(model.inputs[0].dtype)
     if bundle.task.exported_samples is None:
         rule = (
             f"{bundle.task.name} must have exported_samples, which makes inputs of each network, to take representative"
@@ -108,32 +157,35 @@ def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | No
     return bundle.task.exported_samples(model, inputs)
 
 
-def _write(bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any]) -> ExportReport:
+def _write(
+    bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
+) -> ExportReport:
     if path.suffix == ".tflite":
-        own_input = isinstance(model, Mapping) or model is bundle.model  # otherwise the file contains the preprocessing
-        metadata = {"labels": list(bundle.labels), **({"preprocessing": dict(bundle.preprocess)} if own_input else {})}
         if chosen.pop("trainable", False):
             for name in set(chosen) - {"tolerance"}:
                 checks.refuse("a file that learns on the device must be plain float32", f"{name}={chosen[name]!r}")
             return export_trainable_tflite(model, path, samples=samples, metadata=metadata, **chosen)
         return export_tflite(model, path, representative=samples, samples=samples, metadata=metadata, **chosen)
     if path.suffix == ".onnx":
-        return export_onnx(model, path, representative=samples, samples=samples, **chosen)
+        return export_onnx(model, path, representative=samples, samples=samples, metadata=metadata, **chosen)
     from_files = chosen.pop("image_bytes", False)
     labels = (
         bundle.labels if bundle.task.activation == "softmax" else ()
     )  # with several labels there is no single answer
     reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
-    return export_saved_model(model, path, samples=samples, **reader, **chosen)
+    return export_saved_model(model, path, samples=samples, metadata=metadata, **reader, **chosen)
 
 
-def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_shape: tuple) -> keras.Model:
+def with_preprocessing(
+    model: keras.Model, layers: Sequence[keras.Layer], raw_shape: tuple, raw_dtype: str | None = None
+) -> keras.Model:
     """Returns a flat model of the same weights, with preprocessing layers in front; models inside it are opened.
 
     Args:
         model: a functional model of one input.
         layers: preprocessing layers, new and without weights.
         raw_shape: the shape of one raw input.
+        raw_dtype: the dtype of raw input; None takes that of the model's input.
 
     Returns:
         A model whose input is named `raw`, with outputs in the structure of the model's own.
@@ -144,7 +196,7 @@ def with_preprocessing(model: keras.Model, layers: Sequence[keras.Layer], raw_sh
     if len(model.inputs) > 1:
         names = [tensor.name for tensor in model.inputs]
         checks.refuse("a model that takes its preprocessing into its graph must have one input", names)
-    raw = x = keras.Input(raw_shape, dtype=model.inputs[0].dtype, name="raw")
+    raw = x = keras.Input(raw_shape, dtype=raw_dtype or model.inputs[0].dtype, name="raw")
     for layer in layers:
         x = layer(x)
     taken = {layer.name for layer in layers} | {"raw"}

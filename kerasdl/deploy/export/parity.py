@@ -87,6 +87,16 @@ class ExportReport:
     """The inputs of the written file, in its own order."""
     outputs: tuple[FileTensor, ...] = ()
     """The outputs of the written file, in its own order."""
+    predict_agreement: float | None = None
+    """Share of examples to which the file and `Bundle.predict` give the same answer, each from raw input to labels;
+    None for figures, and where the file was not compared so."""
+    predict_difference: float | None = None
+    """The largest difference of a score (of a regression: of a value) there."""
+    predict_examples: int = 0
+    """The count of those examples; 0 where the file was not compared so."""
+    gpu_fallback: tuple[str, ...] | None = None
+    """Operations of a TFLite file of one model that a GPU delegate leaves to the CPU, by TensorFlow's own checker; None
+    for other files."""
     signature: str = ""
     """The signature of this report, where the file was written from several models."""
     signatures: Mapping[str, "ExportReport"] = field(default_factory=dict)
@@ -104,7 +114,7 @@ class ExportReport:
             return "; ".join(f"{name}: {each.samples()}" for name, each in self.signatures.items())
         calibration, evaluation = self.calibrated_on, self.judged_on
         if evaluation is None:
-            return f"calibrated on {calibration}" if calibration else "judged on random inputs alone"
+            return f"calibrated on {calibration}" if calibration else "random noise only"
         if calibration is None:
             return f"judged on {evaluation}, drawn by seed {evaluation.seed}"
         if calibration == evaluation and not self.held_out:
@@ -112,9 +122,27 @@ class ExportReport:
         overlap = "" if self.held_out else ", of which some calibrated too"
         return f"calibrated on {calibration}, judged on {evaluation}{overlap}, drawn by seed {evaluation.seed}"
 
+    def answers(self) -> str:
+        """Returns a sentence on the file's answers beside those of `Bundle.predict`, or of the model."""
+        if self.predict_examples:
+            same = "" if self.predict_agreement is None else f"same answer as predict on {self._same_as_predict()}, "
+            worst_of = "value" if self.predict_agreement is None else "score"
+            return f"{same}{worst_of}s differ from predict by up to {self.predict_difference:.2g}"
+        if self.judged_on is None and not self.signatures:
+            return "compared on random noise only"
+        return "" if self.top1_agreement is None else f"same answer as the model on {self.top1_agreement:.1%}"
+
+    def _same_as_predict(self) -> str:
+        return f"{round(self.predict_agreement * self.predict_examples)} of {self.predict_examples} examples"
+
+    def _on_gpu(self) -> str:
+        left = ", ".join(self.gpu_fallback)
+        return f"leaves {left} to the CPU" if left else "takes every operation"
+
     def to_markdown(self) -> str:
         """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""
         agreement = "" if self.top1_agreement is None else f", same answer on {self.top1_agreement:.1%} of rows"
+        answers = f"- Answers: {self.answers()}"
         lines = [
             f"## {Path(self.path).name}",
             "",
@@ -122,6 +150,8 @@ class ExportReport:
             f"- Difference from the model: {self.worst_relative:.2g} ({self.measure}), at most {self.tolerance:g}"
             f"{agreement}",
             f"- Samples: {self.samples()}",
+            *([answers] if self.predict_examples else []),
+            *([] if self.gpu_fallback is None else [f"- GPU delegate: {self._on_gpu()}"]),
             *(f"- Note: {note}" for note in self.notes),
             "",
         ]

@@ -1,5 +1,6 @@
 """TensorFlow SavedModels, traced for inference: tensors in, and image files in on request."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +24,14 @@ from ..samples.model_inputs import NamedInput
 from ..samples.sampling import samples_of
 from .file_tensors import FileTensor
 from .image_decoding import image_reader
+from .metadata import checked_metadata, label_lines
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export, export_signatures
 from .signatures import by_signature, check_models, of_signature
 from .tracing import Program, first_line, in_batches, silenced
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
+EXTRA, METADATA = "assets.extra", "kerasdl.json"
 FILES = "image_bytes"  # TensorFlow Serving decodes base64 for names that end in _bytes
 
 
@@ -40,6 +43,7 @@ def export_saved_model(
     labels: Sequence[str] = (),
     samples: Any = None,
     tolerance: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Writes a model as a SavedModel folder with the signature `serving_default`, runs it and compares.
 
@@ -61,6 +65,8 @@ def export_saved_model(
             any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator of batches; 64 are drawn.
             Of several models a dict of these by signature.
         tolerance: bound on max|file - model| over max(1, max|model|), each output; 1e-4 if None.
+        metadata: values to store in assets.extra/kerasdl.json, by name, for `read_metadata`; "labels", a list of texts,
+            also stand in assets.extra/labels.txt, one a line.
 
     Returns:
         The report of the export.
@@ -79,26 +85,32 @@ def export_saved_model(
     """
     if labels and image_bytes is None:
         checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    checked_metadata(metadata)
     if isinstance(model, Mapping):
         if image_bytes is not None:
             checks.refuse("image_bytes is for one model", tuple(model), "Export the model of images alone.")
-        return _export_several(model, path, samples, tolerance)
+        return _export_several(model, path, samples, tolerance, metadata)
     drawn = samples_of(model, samples)
     if image_bytes is not None:
         _check_settings(drawn.inputs, image_bytes)
-    return export(model, path, _target(partial(_write, settings=image_bytes, labels=tuple(labels))), drawn, tolerance)
+    write_one = partial(_write, settings=image_bytes, labels=tuple(labels), metadata=metadata)
+    return export(model, path, _target(write_one), drawn, tolerance)
 
 
 def _export_several(
-    models: Mapping[str, keras.Model], path: Any, samples: Any, tolerance: float | None
+    models: Mapping[str, keras.Model], path: Any, samples: Any, tolerance: float | None, metadata: Any
 ) -> ExportReport:
+    def write_all(programs: Mapping[str, Program], folder: Path) -> None:
+        write(programs, folder)
+        _write_metadata(folder, metadata)
+
     check_models(models)
     targets, drawn = {}, {}
     for name, examples in by_signature("samples", samples, tuple(models)).items():
         with of_signature(name):
             drawn[name] = samples_of(models[name], examples)
         targets[name] = _target(lambda program, folder, name=name: write({name: program}, folder), name)
-    return export_signatures(models, path, targets, drawn, tolerance, write)
+    return export_signatures(models, path, targets, drawn, tolerance, write_all)
 
 
 def _target(write_one: Callable[[Program, Path], None], signature: str = SIGNATURE) -> Target:
@@ -150,7 +162,9 @@ def write(
     return graphs
 
 
-def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...]) -> None:
+def _write(
+    program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...], metadata: Any
+) -> None:
     try:
         more = {ALIAS: program.traced(None)}
     except Exception as error:
@@ -158,8 +172,26 @@ def _write(program: Program, folder: Path, settings: Mapping[str, Any] | None, l
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, labels)
     write({SIGNATURE: program}, folder, more=more)
+    _write_metadata(folder, metadata)
     if settings is not None:
         _check_files(program, folder, settings)
+
+
+def _write_metadata(folder: Path, metadata: Mapping[str, Any] | None) -> None:
+    """Writes metadata into assets.extra, which SavedModels keep for readers other than TensorFlow."""
+    if not metadata:
+        return
+    extra = folder / EXTRA
+    extra.mkdir(exist_ok=True)
+    (extra / METADATA).write_text(json.dumps(dict(metadata), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if metadata.get("labels"):
+        (extra / "labels.txt").write_text(label_lines(metadata["labels"]), encoding="utf-8")
+
+
+def stored_metadata(folder: Path) -> dict[str, Any]:
+    """Returns the values that were stored with a SavedModel."""
+    path = folder / EXTRA / METADATA
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _check_settings(inputs: tuple[NamedInput, ...], settings: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import h5py
 import tensorflow as tf
 import tf_keras
 
-from kerasdl.core import checks
+from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 
 from ..export.tracing import first_line
@@ -43,6 +43,8 @@ def load_legacy(path: Path) -> tf_keras.Model:
     if not path.is_file():
         hint = "A SavedModel holds no layers: save the model as .h5 or .keras with the TensorFlow that made it."
         checks.refuse("model must be a file that exists", str(path), hint if path.is_dir() else "")
+    if files.is_tflite(path):
+        checks.refuse("model must be an .h5 or a Keras 2 .keras file", f"{path}, a TFLite file")
     if zipfile.is_zipfile(path):
         return _load_zip(path)
     if not h5py.is_hdf5(path):

@@ -19,6 +19,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
+from ..export.metadata import as_texts, checked_metadata
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
 from ..export.tracing import Program, first_line, layer_in_words, silenced, stateful_layers
@@ -54,6 +55,7 @@ def export_onnx(
     dynamic_axes: str = "all",
     samples: Any = None,
     tolerance: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Writes a model as an ONNX file, runs it in onnxruntime and compares; inputs and outputs keep their dtypes.
 
@@ -74,6 +76,8 @@ def export_onnx(
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32), or
             root mean squared difference over the model's root mean square within 0.2 (dynamic) or 0.25 (int8, on real
             inputs).
+        metadata: values to store in the file's metadata_props, by name, for `read_metadata`: texts as they are, other
+            values, such as "labels", a list of texts, as JSON.
 
     Returns:
         The report of the export.
@@ -95,6 +99,7 @@ def export_onnx(
     checks.one_of("opset", opset, tuple(OPSETS))
     checks.one_of("dynamic_axes", dynamic_axes, AXES)
     checks.one_of("quantize", quantize, BOUNDS)
+    checked_metadata(metadata)
     if quantize == "int8" and representative is None:
         checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
     compared = representative if samples is None else samples
@@ -108,7 +113,9 @@ def export_onnx(
         measure=measure,
         tolerance=bound,
         remedy=REMEDIES[quantize],
-        write=partial(_write, opset=opset, sizes=sizes, quantize=quantize, ranges=drawn.calibration),
+        write=partial(
+            _write, opset=opset, sizes=sizes, quantize=quantize, ranges=drawn.calibration, metadata=metadata or {}
+        ),
         run=run_file,
         inspect=partial(_inspect, quantize=quantize),
         file_tensors=file_tensors,
@@ -140,7 +147,13 @@ def _refuse_states(model: keras.Model) -> None:
 
 
 def _write(
-    program: Program, path: Path, opset: int, sizes: dict, quantize: str | None, ranges: dict[str, np.ndarray]
+    program: Program,
+    path: Path,
+    opset: int,
+    sizes: dict,
+    quantize: str | None,
+    ranges: dict[str, np.ndarray],
+    metadata: Mapping[str, Any],
 ) -> None:
     try:
         with silenced():
@@ -166,6 +179,10 @@ def _write(
             raise ExportError(
                 f"onnxruntime does not quantise the model ({quantize}): {first_line(error)}. {REMEDIES[quantize]}"
             ) from error
+    if metadata:
+        proto = onnx.load(str(path))
+        onnx.helper.set_model_props(proto, as_texts(metadata))
+        onnx.save(proto, str(path))
 
 
 def _refuse_unknown(program: Program, proto: onnx.ModelProto) -> None:

@@ -1,11 +1,13 @@
 """Runtime of ONNX files: onnxruntime, with inputs and outputs by name."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from ..export.file_tensors import FileTensor
+from ..export.metadata import of_texts
 from ..export.tracing import in_batches, silenced
 
 DTYPES = {"float": "float32", "double": "float64"}  # dtypes whose ONNX names differ from NumPy's
@@ -22,6 +24,12 @@ def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def input_names(path: Path) -> list[str]:
     """Returns the names of the inputs of an ONNX file."""
     return [each.name for each in session(path, threads=1).get_inputs()]
+
+
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """Returns the values in the metadata_props of an ONNX file."""
+    with silenced():
+        return of_texts(session(path, threads=1).get_modelmeta().custom_metadata_map)
 
 
 def run_file(path: Path, arrays: dict[str, np.ndarray], batch: int | None = None) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
+from .description.gpu_delegate import gpu_fallback
 from .integers.bias_correction import corrected_file
 from .integers.selective_quantization import layer_errors, selective_file
 from .joining import joined
@@ -128,7 +129,8 @@ def export_tflite(
     compared = representative if samples is None else samples
     drawn = samples_of(model, compared, representative if calibrated else None)
     target = _target(model, _Writer(options, drawn.calibration, metadata))
-    return export(model, path, target, drawn, tolerance)
+    report = export(model, path, target, drawn, tolerance)
+    return replace(report, gpu_fallback=gpu_fallback(Path(path)))
 
 
 @dataclass(frozen=True)

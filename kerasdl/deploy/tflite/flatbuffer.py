@@ -1,7 +1,6 @@
 """Content of a TFLite file: operations, inputs and outputs, metadata."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from kerasdl.core import checks
-
 from ..export.file_tensors import FileTensor
+from ..export.metadata import checked_metadata as checked_metadata
+from .description import android_metadata
 from .runtime import SIGNATURE
 
 METADATA = "kerasdl"
@@ -134,74 +133,30 @@ def _file_tensor(place: int, tensor: schema.Tensor, name: str | None) -> FileTen
     return FileTensor(place, name or tensor.Name().decode(), shape, DTYPES[tensor.Type()], scale, zero)
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """Returns the values that `metadata=` stored in a TFLite file, such as labels, and its inputs and outputs.
-
-    The values are JSON in the file's metadata buffer named "kerasdl", which other readers of TFLite files can read too.
-    `inputs` and `outputs` are read from the file itself, unless a value of that name was stored: a dict
-    for each, in the file's order, of index, name, shape (None for a free size), dtype, scale and zero_point. A file
-    written from several models has `signatures` instead, with inputs and outputs by the name of each.
-
-    Args:
-        path: a .tflite file.
-
-    Returns:
-        The stored values by name; `inputs` and `outputs`, or `signatures`.
-
-    Raises:
-        ArgumentError: there is no such file, or it is not a TFLite file.
-
-    Example:
-        >>> report = export_tflite(model, "model.tflite", metadata={"labels": ["cat", "dog", "cow", "hen"]})
-        >>> read_metadata("model.tflite")["labels"][1]
-        'dog'
-        >>> read_metadata("model.tflite")["inputs"][0]["shape"]
-        [1, 32, 32, 3]
-    """
-    path = Path(path)
-    content = path.read_bytes() if path.is_file() else b""
-    if content[4:8] != b"TFL3":
-        checks.refuse("path must be a TFLite file", str(path))
-    model = schema.Model.GetRootAs(content)
-    stored = {}
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """Returns the values that `metadata=` stored in a TFLite file."""
+    model = schema.Model.GetRootAs(path.read_bytes())
     for entry in (model.Metadata(index) for index in range(model.MetadataLength())):
         if entry.Name() == METADATA.encode():
-            stored = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    names = list(_signatures(model))
-    if len(names) > 1 and SIGNATURE not in names and "serving_default" not in names:
-        return {"signatures": {name: _described_tensors(model, name) for name in names}, **stored}
-    return {**_described_tensors(model, names[0] if len(names) == 1 else None), **stored}
-
-
-def _described_tensors(model: schema.Model, signature: str | None) -> dict[str, list[dict[str, Any]]]:
-    tensors_by_side = zip(("inputs", "outputs"), _signature_tensors(model, signature), strict=True)
-    return {side: [{**vars(each), "shape": list(each.shape)} for each in tensors] for side, tensors in tensors_by_side}
-
-
-def checked_metadata(metadata: Mapping[str, Any] | None) -> None:
-    """Refuses metadata that cannot be stored as JSON, and labels that are not a list of texts."""
-    if metadata is None:
-        return
-    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-        checks.refuse("metadata must be a dict by name", metadata)
-    labels = metadata.get("labels", [])
-    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
-        checks.refuse("the labels of metadata must be a list of texts", labels)
-    try:
-        json.dumps(dict(metadata), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        checks.refuse("metadata must hold values that JSON can hold", metadata, f"{error}.")
+            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    return {}
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, Any] | None) -> bytes:
-    """Returns the file with values stored in it."""
+    """Returns the file with values stored in it, also in Android's format where that can describe the file."""
     if metadata is None:
         return content
+    inputs, outputs = _signature_tensors(schema.Model.GetRootAs(content))
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
     text = json.dumps(dict(metadata), ensure_ascii=False).encode()
     model.buffers.append(schema.BufferT(data=np.frombuffer(text, np.uint8)))
     model.metadata = [*(model.metadata or []), schema.MetadataT(METADATA.encode(), len(model.buffers) - 1)]
-    return packed(model)
+    if len(model.subgraphs) > 1 or not android_metadata.describes(inputs, outputs, metadata):
+        return packed(model)
+    described = android_metadata.model_metadata(inputs[0], outputs[0], metadata)
+    model.buffers.append(schema.BufferT(data=np.frombuffer(described, np.uint8)))
+    model.metadata.append(schema.MetadataT(android_metadata.NAME.encode(), len(model.buffers) - 1))
+    return android_metadata.with_labels(packed(model), metadata["labels"])
 
 
 def packed(model: schema.ModelT) -> bytes:

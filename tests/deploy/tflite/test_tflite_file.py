@@ -10,7 +10,7 @@ from lite import relative_rmse
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import benchmark, export_tflite, run_exported
-from kerasdl.deploy.tflite.flatbuffer import read_metadata
+from kerasdl.deploy.runtimes import read_metadata
 
 METADATA = {
     "labels": ["Katze", "chien", "牛", "hen", "ant"],

@@ -9,7 +9,7 @@ from filling import fill_weights
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import benchmark, export_tflite, run_exported
-from kerasdl.deploy.tflite.flatbuffer import read_metadata
+from kerasdl.deploy.runtimes import read_metadata
 from kerasdl.deploy.tflite.gradient_ops import convertible_gradients
 from kerasdl.deploy.tflite.on_device_training import export_trainable_tflite
 

@@ -1,0 +1,108 @@
+"""Description of an exported file for the app that feeds it: labels, inputs, outputs, and the way of an image."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasdl.core import files
+from kerasdl.deploy import ExportReport
+from kerasdl.deploy.export.metadata import label_lines
+
+REPORT, CARD, LABELS = ".json", ".md", ".labels.txt"
+CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
+INTEGERS = ("int8", "uint8", "int16")
+
+
+def described(bundle: Any, raw_shape: tuple | None, raw_dtype: str, gives: str) -> dict[str, Any]:
+    """Returns what an app must know of a file beside its inputs and outputs; JSON can hold it.
+
+    Args:
+        bundle: the bundle that the file holds.
+        raw_shape: shape of a raw image where the file contains the preprocessing, else None.
+        raw_dtype: dtype of the raw pixels.
+        gives: kind of the outputs: `logits`, `probabilities` or `values`.
+
+    Returns:
+        `labels`, `task` and `gives`; `preprocessing`, the bundle's settings, where the app applies them; for images
+        `image`, with `steps` in words and their numbers.
+    """
+    description = {"labels": list(bundle.labels), "task": bundle.task.name, "gives": gives}
+    if raw_shape is None:
+        description["preprocessing"] = dict(bundle.preprocess)
+    if {"image_shape", "scale"} <= set(bundle.preprocess):
+        description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
+    return description
+
+
+def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str) -> dict[str, Any]:
+    height, width, channels = raw_shape or settings["image_shape"]
+    low, high = (0, 255) if raw_shape is not None else settings["scale"]
+    factor, offset = (np.asarray(high, float) - low) / 255, np.asarray(low, float)
+    colour = CHANNELS[channels]
+    grey = ": 0.299 R + 0.587 G + 0.114 B" if channels == 1 else ""
+    alpha = "keep alpha" if channels == 4 else "drop alpha, do not blend it"
+    steps = [
+        f"Decode the image to {colour}, 8 bits a channel{grey}; {alpha}; turn a photo upright by its EXIF tag.",
+        f"Resize it to {height} x {width} (height x width): bilinear and antialiased, aspect ratio not kept.",
+        _value_step(factor, offset, raw_shape is not None, raw_dtype),
+    ]
+    return {
+        "channels": colour,
+        "height": height,
+        "width": width,
+        "alpha": "kept" if channels == 4 else "dropped",
+        "resize": "bilinear, antialiased (a triangle filter as wide as one new pixel), rounded to whole levels",
+        "multiply": factor.tolist(),
+        "add": offset.tolist(),
+        "steps": steps,
+    }
+
+
+def _value_step(factor: np.ndarray, offset: np.ndarray, is_raw: bool, raw_dtype: str) -> str:
+    if is_raw:
+        return f"Feed the pixels, 0 to 255, as {raw_dtype}; the file scales them."
+    return (
+        f"Feed value = pixel * {_numbers(factor)} + {_numbers(offset)}; where the input holds integers, "
+        "round(value / scale) + zero_point, within the bounds of their dtype."
+    )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "[" + ", ".join(f"{each:.9g}" for each in values) + "]" if values.ndim else f"{float(values):.9g}"
+
+
+def write_beside(bundle: Any, path: Path, report: ExportReport, description: Mapping[str, Any]) -> None:
+    """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`."""
+    facts = {**json.loads(report.to_json()), **description}
+    for side in ("inputs", "outputs"):
+        facts[side] = [{**each, "range": _range(each, side, description)} for each in facts[side]]
+    files.write_json(path.with_name(path.name + REPORT), facts)
+    if bundle.labels:
+        files.write_text(path.with_name(path.name + LABELS), label_lines(bundle.labels))
+    files.write_text(path.with_name(path.name + CARD), _card(bundle, report, description))
+
+
+def _range(tensor: Mapping[str, Any], side: str, description: Mapping[str, Any]) -> list[float] | None:
+    """Returns the least and the greatest value of an input or output, as real numbers; None where there is none."""
+    if tensor["scale"]:
+        bounds = np.iinfo(tensor["dtype"])
+        return [tensor["scale"] * (bound - tensor["zero_point"]) for bound in (bounds.min, bounds.max)]
+    image = description.get("image")
+    if side == "inputs" and image:
+        ends = np.array([[0.0], [255.0]]) * np.atleast_1d(image["multiply"]) + np.atleast_1d(image["add"])
+        return [float(ends.min()), float(ends.max())]
+    return [0.0, 1.0] if side == "outputs" and description["gives"] == "probabilities" else None
+
+
+def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> str:
+    """Returns the bundle's card with the use of this file in the place of the bundle's."""
+    before, _, rest = bundle.card().partition("## Use\n")
+    _, _, after = rest.partition("## Measured\n")
+    lines = [line for line in before.splitlines() if not line.startswith("- Input: ")]
+    steps = [f"{number}. {step}" for number, step in enumerate(description.get("image", {}).get("steps", ()), 1)]
+    gives = f"The file gives {description['gives']}."
+    use = ["## Use", "", *steps, *([""] if steps else []), gives, ""]
+    return "\n".join([*lines, *use]) + report.to_markdown() + "\n## Measured\n" + after
