@@ -336,7 +336,7 @@ class Bundle:
     ) -> ExportReport:
         """Writes the model for another runtime, and verifies that the file computes the same.
 
-        Report (JSON) and card (Markdown) are written beside it. Networks that the task exports are signatures by name.
+        Report, labels and card are written beside it. Networks that the task exports are signatures by name.
 
         Args:
             path: `.tflite` or `.onnx` selects the format; a path without a suffix becomes a SavedModel folder.

@@ -32,7 +32,7 @@ def compared_with_predict(
     """
     inputs = _first(draw_samples(bundle, data, None))
     fed = inputs if raw_shape is None else _first(draw_samples(bundle, data, raw_shape)).astype(raw_dtype)
-    (outputs,) = keras.tree.flatten(bundle.model.predict(inputs, verbose=0))
+    (outputs,) = keras.tree.flatten(bundle.networks["model"].predict(inputs, verbose=0))
     expected = to_scores(outputs, bundle.task.activation, bundle.manifest.outputs)
     names = [tensor.name for tensor in bundle.model.inputs]
     by_name = dict(zip(names, fed, strict=True)) if isinstance(fed, tuple) else fed
