@@ -11,6 +11,8 @@ from kerasdl.core import files
 from kerasdl.deploy import ExportReport
 from kerasdl.deploy.export.metadata import label_lines
 
+from ..hosts.programs import write_programs
+
 REPORT, CARD, LABELS = ".json", ".md", ".labels.txt"
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
 INTEGERS = ("int8", "uint8", "int16")
@@ -75,7 +77,10 @@ def _numbers(values: np.ndarray) -> str:
 
 
 def write_beside(bundle: Any, path: Path, report: ExportReport, description: Mapping[str, Any]) -> None:
-    """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`."""
+    """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
+
+    An image classifier also gets programs that run it: `.py`, and for TFLite `.kt` and `.swift`.
+    """
     facts = {**json.loads(report.to_json()), **description}
     for side in ("inputs", "outputs"):
         facts[side] = [{**each, "range": _range(each, side, description)} for each in facts[side]]
@@ -83,6 +88,7 @@ def write_beside(bundle: Any, path: Path, report: ExportReport, description: Map
     if bundle.labels:
         files.write_text(path.with_name(path.name + LABELS), label_lines(bundle.labels))
     files.write_text(path.with_name(path.name + CARD), _card(bundle, report, description))
+    write_programs(path, facts, bundle.task.activation, path.with_name(path.name + LABELS))
 
 
 def _range(tensor: Mapping[str, Any], side: str, description: Mapping[str, Any]) -> list[float] | None:

@@ -1,0 +1,1 @@
+"""Programs beside an exported file that run it on images: in Python, Kotlin and Swift."""

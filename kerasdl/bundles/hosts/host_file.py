@@ -1,0 +1,91 @@
+"""Facts of an exported image classifier that a program needs to run it, read from the JSON beside the file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Input or output of a file."""
+
+    name: str
+    """The name in the file's signature."""
+    index: int
+    """The place among the inputs or outputs."""
+    dtype: str
+    """The dtype of its numbers."""
+    scale: float | None
+    """Where it holds integers for real numbers: value = scale * (integer - zero_point)."""
+    zero_point: int | None
+    """The integer of the real number 0."""
+
+
+@dataclass(frozen=True)
+class HostFile:
+    """Exported image classifier as a program sees it."""
+
+    name: str
+    """The name of the file."""
+    labels: tuple[str, ...]
+    """The name of each output."""
+    height: int
+    """Pixels of the image that the file takes."""
+    width: int
+    """Pixels of the image that the file takes."""
+    channels: int
+    """1 for grey, 3 for RGB."""
+    multiply: tuple[float, ...]
+    """Input = pixel * multiply + add, a number for each channel; 1 where the file scales."""
+    add: tuple[float, ...]
+    """Input = pixel * multiply + add."""
+    activation: str | None
+    """What makes scores of the outputs: "softmax", "sigmoid", or None where they are scores."""
+    input: Slot
+    """Its input."""
+    output: Slot
+    """Its output."""
+
+    @property
+    def class_name(self) -> str:
+        """Name of the class in the programs, such as `EmojiInt8` for emoji-int8.tflite."""
+        words = re.findall(r"[A-Za-z0-9]+", self.name.rpartition(".")[0])
+        name = "".join(word[:1].upper() + word[1:] for word in words)
+        return name if name[:1].isalpha() else f"Net{name}"
+
+
+def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> HostFile | None:
+    """Returns the facts of a file that a program needs; None for what is no image classifier of one input and output.
+
+    Args:
+        name: the name of the file.
+        facts: content of the JSON beside it.
+        activation: activation of the bundle's task.
+    """
+    inputs, outputs, image = facts.get("inputs", ()), facts.get("outputs", ()), facts.get("image")
+    is_plain = len(inputs) == len(outputs) == 1 and image and facts.get("labels") and activation
+    if not is_plain or image["channels"] not in ("grey", "RGB") or facts["gives"] not in ("logits", "probabilities"):
+        return None
+    channels = 1 if image["channels"] == "grey" else 3
+    return HostFile(
+        name=name,
+        labels=tuple(facts["labels"]),
+        height=image["height"],
+        width=image["width"],
+        channels=channels,
+        multiply=_each(image["multiply"], channels),
+        add=_each(image["add"], channels),
+        activation=activation if facts["gives"] == "logits" else None,
+        input=_slot(inputs[0]),
+        output=_slot(outputs[0]),
+    )
+
+
+def _each(value: Any, channels: int) -> tuple[float, ...]:
+    numbers = list(value) if isinstance(value, Sequence) else [value]
+    return tuple(map(float, numbers * channels if len(numbers) == 1 else numbers))
+
+
+def _slot(tensor: Mapping[str, Any]) -> Slot:
+    return Slot(*(tensor[key] for key in ("name", "index", "dtype", "scale", "zero_point")))

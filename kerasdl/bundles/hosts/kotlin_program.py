@@ -1,0 +1,181 @@
+"""Kotlin class that runs an exported image classifier in an Android app, with the TensorFlow Lite library."""
+
+import json
+from string import Template
+
+from .host_file import HostFile
+
+TEMPLATE = Template("""\
+// Labels of photos by an exported file. Put the file and its .labels.txt into app/src/main/assets, and
+// implementation("org.tensorflow:tensorflow-lite:2.16.1") into app/build.gradle.kts.
+import android.content.Context
+import android.graphics.Bitmap
+import java.io.FileInputStream
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.nio.channels.FileChannel
+import kotlin.math.exp
+import kotlin.math.max
+import kotlin.math.min
+import kotlin.math.roundToInt
+import org.tensorflow.lite.Interpreter
+
+class $class_name(context: Context) : AutoCloseable {
+    data class Answer(val label: String, val score: Float)
+
+    private val labels = context.assets.open($labels).bufferedReader().use { it.readLines() }
+    private val interpreter = context.assets.openFd($file).use { asset ->
+        FileInputStream(asset.fileDescriptor).channel.use { channel ->
+            Interpreter(channel.map(FileChannel.MapMode.READ_ONLY, asset.startOffset, asset.declaredLength))
+        }
+    }
+
+    /** Returns all labels of an upright photo, the likeliest first. */
+    fun answers(photo: Bitmap): List<Answer> {
+        val output = buffer(labels.size * $output_bytes)
+        interpreter.runSignature(mapOf($input_name to input(photo)), mapOf($output_name to output), "serve")
+        output.rewind()
+        val values = FloatArray(labels.size) { $read }
+        return labels.zip(scores(values).asList()) { label, score -> Answer(label, score) }
+            .sortedByDescending { it.score }
+    }
+
+    override fun close() = interpreter.close()
+
+    /** Returns what the file takes: $colour pixels of $height x $width (height x width), row by row. */
+    fun input(photo: Bitmap): ByteBuffer {
+        val levels = resized(photo)
+        val input = buffer(levels.size * $input_bytes)
+        levels.forEachIndexed { place, level ->
+            val value = level * MULTIPLY[place % CHANNELS] + ADD[place % CHANNELS]
+            $write
+        }
+        input.rewind()
+        return input
+    }
+
+    /** Resizes by the bilinear filter, antialiased: columns first, then rows, whole levels in between. */
+    private fun resized(photo: Bitmap): IntArray {
+        val colours = IntArray(photo.width * photo.height)
+        photo.getPixels(colours, 0, photo.width, 0, 0, photo.width, photo.height)
+        val levels = IntArray(colours.size * CHANNELS)
+        colours.forEachIndexed { place, colour ->
+            val red = colour shr 16 and 255
+            val green = colour shr 8 and 255
+            val blue = colour and 255
+$levels
+        }
+        val wide = photo.width * CHANNELS
+        val narrow = along(levels, photo.height, photo.width, WIDTH, CHANNELS, wide, WIDTH * CHANNELS)
+        return along(narrow, WIDTH, photo.height, HEIGHT, WIDTH * CHANNELS, CHANNELS, CHANNELS)
+    }
+
+    /** Resizes an axis of `old` places to `new`, `step` numbers apart, in lines that begin `line` numbers apart. */
+    private fun along(
+        levels: IntArray, lines: Int, old: Int, new: Int, step: Int, line: Int, newLine: Int
+    ): IntArray {
+        val result = IntArray(lines * new * CHANNELS)
+        val ratio = old.toDouble() / new
+        val reach = max(ratio, 1.0)
+        for (place in 0 until new) {
+            val centre = (place + 0.5) * ratio
+            val first = max((centre - reach + 0.5).toInt(), 0)
+            val last = min((centre + reach + 0.5).toInt(), old)
+            val weights = DoubleArray(last - first) { max(1 - Math.abs(first + it - centre + 0.5) / reach, 0.0) }
+            val sum = weights.sum()
+            for (other in 0 until lines) for (channel in 0 until CHANNELS) {
+                var value = 0.0
+                for (k in weights.indices) value += weights[k] * levels[other * line + (first + k) * step + channel]
+                result[other * newLine + place * step + channel] = min(max((value / sum).roundToInt(), 0), 255)
+            }
+        }
+        return result
+    }
+
+    private fun scores(values: FloatArray): FloatArray {
+$scores
+    }
+
+    private fun buffer(bytes: Int) = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
+
+    private companion object {
+        const val HEIGHT = $height
+        const val WIDTH = $width
+        const val CHANNELS = $channels
+        val MULTIPLY = floatArrayOf($multiply)
+        val ADD = floatArrayOf($add)
+    }
+}
+""")
+
+RGB = """\
+            levels[3 * place] = red
+            levels[3 * place + 1] = green
+            levels[3 * place + 2] = blue"""
+GREY = "            levels[place] = (19595 * red + 38470 * green + 7471 * blue + 32768) shr 16"
+SCORES = {
+    "softmax": """\
+        val greatest = values.fold(Float.NEGATIVE_INFINITY) { most, value -> max(most, value) }
+        val powers = FloatArray(values.size) { exp(values[it] - greatest) }
+        val sum = powers.sum()
+        return FloatArray(values.size) { powers[it] / sum }""",
+    "sigmoid": "        return FloatArray(values.size) { 1 / (1 + exp(-values[it])) }",
+    None: "        return values",
+}
+BYTES = {"float32": 4, "uint8": 1, "int8": 1, "int16": 2}
+BOUNDS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+STORED = {"uint8": "input.put({}.toByte())", "int8": "input.put({}.toByte())", "int16": "input.putShort({}.toShort())"}
+READ = {
+    "float32": "output.float",
+    "int8": "output.get().toInt()",
+    "uint8": "(output.get().toInt() and 255)",
+    "int16": "output.short.toInt()",
+}
+
+
+def kotlin_program(file: HostFile, labels: str) -> str:
+    """Returns the source of the class.
+
+    Args:
+        file: facts of the .tflite file.
+        labels: the name of the file of labels.
+    """
+    read = READ[file.output.dtype]
+    if file.output.scale:
+        read = f"{_float(file.output.scale)} * ({read} - {file.output.zero_point})"
+    return TEMPLATE.substitute(
+        class_name=file.class_name,
+        file=_text(file.name),
+        labels=_text(labels),
+        input_name=_text(file.input.name),
+        output_name=_text(file.output.name),
+        input_bytes=BYTES[file.input.dtype],
+        output_bytes=BYTES[file.output.dtype],
+        colour="RGB" if file.channels == 3 else "grey",
+        levels=RGB if file.channels == 3 else GREY,
+        height=file.height,
+        width=file.width,
+        channels=file.channels,
+        multiply=", ".join(map(_float, file.multiply)),
+        add=", ".join(map(_float, file.add)),
+        read=read,
+        write=_write(file),
+        scores=SCORES[file.activation],
+    )
+
+
+def _write(file: HostFile) -> str:
+    if file.input.dtype == "float32":
+        return "input.putFloat(value)"
+    low, high = BOUNDS[file.input.dtype]
+    real = f"value / {_float(file.input.scale)}" if file.input.scale else "value"
+    whole = f"Math.rint(({real}).toDouble()).toInt() + {file.input.zero_point or 0}"
+    return STORED[file.input.dtype].format(f"min(max({whole}, {low}), {high})")
+
+
+def _float(number: float | None) -> str:
+    return "1f" if number is None else f"{float(number)!r}f"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text).replace("$", "\\$")

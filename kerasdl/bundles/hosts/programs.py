@@ -1,0 +1,37 @@
+"""Programs beside an exported image classifier, which run it in Python, Kotlin and Swift."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kerasdl.core import files
+
+from .host_file import host_file
+from .kotlin_program import kotlin_program
+from .python_program import python_program
+from .swift_program import swift_program
+
+
+def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None, labels: Path) -> list[Path]:
+    """Writes programs for a .tflite or .onnx file beside it: NAME.py, and for TFLite NAME.kt and NAME.swift.
+
+    Args:
+        path: the exported file.
+        facts: content of the JSON beside it.
+        activation: activation of the bundle's task.
+        labels: the file of labels.
+
+    Returns:
+        The written paths; none for what is no image classifier of one input and output.
+    """
+    file = host_file(path.name, facts, activation)
+    if file is None or path.suffix not in (".tflite", ".onnx"):
+        return []
+    texts = {".py": python_program(file)}
+    if path.suffix == ".tflite":
+        texts |= {".kt": kotlin_program(file, labels.name), ".swift": swift_program(file, labels.name)}
+    written = []
+    for suffix, text in texts.items():
+        written.append(path.with_name(path.name + suffix))
+        files.write_text(written[-1], text)
+    return written
