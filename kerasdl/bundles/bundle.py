@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -26,11 +26,10 @@ from .format.manifest import NETWORK, PARTS, Manifest
 from .format.saving import write_parts
 from .operations import evaluating
 from .operations.data_preparation import public_name, ready_data, with_levels
-from .operations.exports import ExportOptions, export_bundle, with_preprocessing
+from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
 from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
 from .operations.label_forms import labels_for
-
-PLAIN = ExportOptions()
+from .operations.making import inputs_of, networks_of, plain_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,26 +111,20 @@ class Bundle:
             >>> Bundle.of(model, name="iris", task="tabular_classification", preprocess=settings).task.name
             'tabular_classification'
         """
-        model, *more = model.items() if isinstance(model, Mapping) else [("model", model)]
-        model, others = model[1], dict(more)
-        for each in (model, *others.values()):
-            if not getattr(each, "outputs", None):
-                checks.refuse("a bundle's model must be functional or Sequential, and built", type(each).__name__)
-        inputs = [{"name": each.name, "shape": list(each.shape[1:]), "dtype": each.dtype} for each in model.inputs]
+        model, others = networks_of(model)
         manifest = Manifest(
             name=name,
             task=get_task(task).name,
             builder=builder,
             arguments=dict(arguments or {}),
-            inputs=inputs,
+            inputs=inputs_of(model),
             labels=tuple(labels),
-            metrics={data: dict(figures) for data, figures in (metrics or {}).items()},
+            metrics=metrics or {},
             provenance=dict(provenance or {}),
             licence=licence,
             parts={**PARTS, **{role: f"{role}{NETWORK}" for role in others}},
         )
-        plain = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in preprocess.items()}
-        return cls(model, manifest, plain, others=others)
+        return cls(model, manifest, plain_settings(preprocess), others=others)
 
     @property
     def name(self) -> str:
@@ -332,7 +325,7 @@ class Bundle:
         representative: Any = None,
         raw_shape: tuple | None = None,
         tolerance: float | None = None,
-        options: ExportOptions = PLAIN,
+        **options: Unpack[ExportKeywords],
     ) -> ExportReport:
         """Writes the model for another runtime, and verifies that the file computes the same.
 
@@ -346,21 +339,22 @@ class Bundle:
             raw_shape: shape of raw input, (H, W, C) for images as float32 from 0 to 255; the file then contains the
                 preprocessing. None leaves the preprocessing to the app.
             tolerance: largest drift allowed; None takes the format's.
-            options: further options of the file; the arguments `quantize` and `tolerance` override those in it.
+            options: further options of the file, the fields of `ExportOptions`, such as `integer_io=True`.
 
         Returns:
             The report of the verification.
 
         Raises:
+            ArgumentError: an option is not for that format.
             ExportError: the file would compute something else, or the format cannot hold the model; no file is left.
+            UnknownNameError: there is no such option.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").export("digits.tflite", representative="digits").top1_agreement
             1.0
         """
-        own = {"quantize": quantize, "tolerance": tolerance}
-        options = dataclasses.replace(options, **{name: value for name, value in own.items() if value is not None})
-        return export_bundle(self, Path(path), representative, raw_shape, options)
+        chosen = export_options(quantize=quantize, tolerance=tolerance, **options)
+        return export_bundle(self, Path(path), representative, raw_shape, chosen)
 
     def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
         """Returns a flat model of the same weights that takes raw input, with the preprocessing in its graph.

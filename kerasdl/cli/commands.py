@@ -229,7 +229,10 @@ def export(
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
     representative = None if data is None else _load(data, "train")
-    options = kerasdl.bundles.ExportOptions(
+    report = kerasdl.load_bundle(bundle).export(
+        path,
+        representative=representative,
+        raw_shape=_shape(raw_shape),
         quantize=quantize,
         selective="auto" if selective else None,
         correct_biases=correct_biases,
@@ -239,9 +242,6 @@ def export(
         opset=opset,
         dynamic_axes=dynamic_axes,
         image_bytes=image_bytes,
-    )
-    report = kerasdl.load_bundle(bundle).export(
-        path, representative=representative, raw_shape=_shape(raw_shape), options=options
     )
     if json:
         return print(report.to_json())

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerasdl.bundles import Bundle, ExportOptions, load_bundle
+from kerasdl.bundles import Bundle, load_bundle
 from kerasdl.core import ArgumentError, BundleError
 from kerasdl.train import RunConfig
 
@@ -127,8 +127,7 @@ def test_served_files_have_the_score_of_predict(tmp_path):
     model = keras.Model(inputs, L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(inputs)))
     settings = {"image_shape": (2, 2, 3), "scale": (0, 1)}
     bundle = Bundle.of(model, name="s", task="image_classification", preprocess=settings, labels="rgb")
-    options = ExportOptions(image_bytes=True)
-    bundle.export(tmp_path / "served", options=options)
+    bundle.export(tmp_path / "served", image_bytes=True)
     pixels = RNG.integers(0, 256, (2, 2, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.png")
     serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_bytes"]
@@ -162,7 +161,7 @@ def test_served_files_of_several_labels_name_no_single_one(activation, tmp_path)
     model = keras.Model(inputs, L.Dense(3, activation=activation, name="head")(L.GlobalAveragePooling2D()(inputs)))
     settings = {"image_shape": (2, 2, 3), "scale": (0, 1)}
     bundle = Bundle.of(model, name="s", task="multi_label_classification", preprocess=settings, labels="rgb")
-    bundle.export(tmp_path / "served", options=ExportOptions(image_bytes=True))
+    bundle.export(tmp_path / "served", image_bytes=True)
     serve = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_bytes"]
     assert set(serve.structured_outputs) == {"head"}
 

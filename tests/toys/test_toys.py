@@ -14,7 +14,6 @@ import grid
 import squares
 
 from kerasdl import Bundle, BundleError, load_bundle
-from kerasdl.bundles import ExportOptions
 from kerasdl.core import ArgumentError
 from kerasdl.core.registry import tasks
 from kerasdl.data import as_dataset
@@ -151,7 +150,7 @@ def test_what_several_networks_cannot_be_exported_as_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="raw_shape is for tasks that export one network"):
         bundle.export(tmp_path / "copies.tflite", raw_shape=(5,))
     with pytest.raises(ArgumentError, match="trainable is for tasks that export one network"):
-        bundle.export(tmp_path / "copies.tflite", options=ExportOptions(trainable=True))
+        bundle.export(tmp_path / "copies.tflite", trainable=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,10 +1,11 @@
 """Export of a bundle: file with labels and preprocessing, report and card beside it."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 
@@ -50,12 +51,35 @@ class ExportOptions:
     include `label` and `score` if each image has one label."""
 
 
+class ExportKeywords(TypedDict, total=False):
+    """Fields of `ExportOptions` that `Bundle.export` takes beside its own arguments; type checkers read them here."""
+
+    selective: str | None
+    correct_biases: bool
+    integer_io: bool
+    layer_report: bool
+    trainable: bool
+    opset: int
+    dynamic_axes: str
+    image_bytes: bool
+
+
 FORMATS = {
     ".tflite": ("quantize", "tolerance", "selective", "correct_biases", "integer_io", "layer_report", "trainable"),
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }
 IN_GRAPH = ("raw_dtype", "scores")  # of every format
+
+
+def export_options(**options: Any) -> ExportOptions:
+    """Returns the options of a file from keywords.
+
+    Raises:
+        UnknownNameError: there is no such option.
+    """
+    known = [each.name for each in dataclasses.fields(ExportOptions)]
+    return ExportOptions(**{checks.known_name("option of export", name, known): options[name] for name in options})
 
 
 def export_bundle(
