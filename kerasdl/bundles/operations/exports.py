@@ -59,6 +59,8 @@ class ExportKeywords(TypedDict, total=False):
     integer_io: bool
     layer_report: bool
     trainable: bool
+    raw_dtype: str
+    scores: bool
     opset: int
     dynamic_axes: str
     image_bytes: bool

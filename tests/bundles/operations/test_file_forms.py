@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kerasdl
-from kerasdl.bundles import Bundle, ExportOptions
+from kerasdl.bundles import Bundle
 from kerasdl.core import ArgumentError
 from kerasdl.core.registry import tasks
 from kerasdl.data import prepare_images
@@ -45,8 +45,8 @@ def probabilities(bundle, images):
 )
 def test_uint8_pixels_go_in_and_probabilities_come_out(variant, digits, pixels, tmp_path):
     file, settings, bound = VARIANTS[variant]
-    options = ExportOptions(raw_dtype="uint8", scores=True, **settings)
-    report = digits.export(tmp_path / file, raw_shape=RAW, representative="digits", options=options)
+    options = {"raw_dtype": "uint8", "scores": True, **settings}
+    report = digits.export(tmp_path / file, raw_shape=RAW, representative="digits", **options)
     assert [each.dtype for each in report.inputs] == ["uint8"]
     (found,) = run_exported(tmp_path / file, pixels).values()
     expected = probabilities(digits, pixels)
@@ -68,7 +68,7 @@ def softmax_bundle(activation="softmax", task="image_classification"):
 
 def test_a_model_that_ends_in_a_softmax_gets_no_second_one(tmp_path):
     bundle, images = softmax_bundle(), np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    report = bundle.export(tmp_path / "own.tflite", options=ExportOptions(scores=True))
+    report = bundle.export(tmp_path / "own.tflite", scores=True)
     assert report.operations["SOFTMAX"] == 1
     (found,) = run_exported(tmp_path / "own.tflite", prepare_images(images, (8, 8, 3), (0, 1))).values()
     np.testing.assert_allclose(found, probabilities(bundle, images), atol=1e-5)
@@ -78,7 +78,7 @@ def test_scores_of_several_labels_are_a_sigmoid(tmp_path):
     bundle = softmax_bundle(None, "multi_label_classification")
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
     layers = len(bundle.model.layers)
-    report = bundle.export(tmp_path / "own.tflite", representative=list(images), options=ExportOptions(scores=True))
+    report = bundle.export(tmp_path / "own.tflite", representative=list(images), scores=True)
     assert len(bundle.model.layers) == layers
     (found,) = run_exported(tmp_path / "own.tflite", prepare_images(images, (8, 8, 3), (0, 1))).values()
     np.testing.assert_allclose(found, probabilities(bundle, images), atol=1e-5)
@@ -97,7 +97,7 @@ def test_options_that_cannot_work_are_refused(digits, tmp_path):
         (digits, {"scores": True, "trainable": True}, {}, "must give logits"),
     ):
         with pytest.raises(ArgumentError, match=rule):
-            bundle.export(tmp_path / "a.tflite", options=ExportOptions(**options), **arguments)
+            bundle.export(tmp_path / "a.tflite", **options, **arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -133,7 +133,7 @@ def test_without_data_the_report_says_noise(digits, tmp_path):
 
 @pytest.mark.parametrize("file", ["a.tflite", pytest.param("a.onnx", marks=pytest.mark.slow), "served"])
 def test_labels_and_the_way_of_an_image_stand_in_and_beside_the_file(file, digits, pixels, tmp_path):
-    digits.export(tmp_path / file, raw_shape=RAW, options=ExportOptions(raw_dtype="uint8", scores=True))
+    digits.export(tmp_path / file, raw_shape=RAW, raw_dtype="uint8", scores=True)
     beside = json.loads((tmp_path / f"{file}.json").read_text())
     stored = read_metadata(tmp_path / file)
     for name in ("labels", "task", "gives", "image"):
@@ -147,8 +147,7 @@ def test_labels_and_the_way_of_an_image_stand_in_and_beside_the_file(file, digit
 
 
 def test_numbers_of_the_description_make_the_input_of_the_file(digits, pixels, tmp_path):
-    options = ExportOptions(quantize="int8", integer_io=True)
-    digits.export(tmp_path / "a.tflite", representative="digits", options=options)
+    digits.export(tmp_path / "a.tflite", representative="digits", quantize="int8", integer_io=True)
     beside = json.loads((tmp_path / "a.tflite.json").read_text())
     image, (taken,) = beside["image"], beside["inputs"]
     raw = prepare_images(pixels, (image["height"], image["width"], 3), None)
@@ -161,7 +160,7 @@ def test_numbers_of_the_description_make_the_input_of_the_file(digits, pixels, t
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["a.tflite", "a.onnx", "served"])
 def test_the_code_in_a_card_runs_as_written(file, digits, tmp_path, monkeypatch):
-    digits.export(tmp_path / file, raw_shape=RAW, options=ExportOptions(raw_dtype="uint8"))
+    digits.export(tmp_path / file, raw_shape=RAW, raw_dtype="uint8")
     code = (tmp_path / f"{file}.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     names = {}

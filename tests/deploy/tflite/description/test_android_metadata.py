@@ -8,7 +8,6 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import kerasdl
-from kerasdl.bundles import ExportOptions
 from kerasdl.core.errors import ArgumentError, BundleError, WeightsError
 from kerasdl.deploy import run_exported
 from kerasdl.deploy.migration.from_keras2 import from_tf_keras
@@ -76,7 +75,7 @@ def digits():
 def test_the_table_describes_image_and_scores(raw_shape, digits, tmp_path):
     path = tmp_path / "a.tflite"
     raw_dtype = "float32" if raw_shape is None else "uint8"
-    digits.export(path, raw_shape=raw_shape, options=ExportOptions(scores=True, raw_dtype=raw_dtype))
+    digits.export(path, raw_shape=raw_shape, scores=True, raw_dtype=raw_dtype)
     (graph,) = android_metadata(path).tables(3)
     (image,), (scores,) = graph.tables(2), graph.tables(3)
     assert image.text(0) == ("image" if raw_shape is None else "raw")
@@ -102,8 +101,7 @@ def test_the_table_describes_image_and_scores(raw_shape, digits, tmp_path):
 
 def test_integer_ends_have_no_such_table(digits, tmp_path):
     path = tmp_path / "a.tflite"
-    options = ExportOptions(integer_io=True)
-    digits.export(path, quantize="int8", representative="digits", options=options)
+    digits.export(path, quantize="int8", representative="digits", integer_io=True)
     assert android_metadata(path) is None
     assert not zipfile.is_zipfile(path)
     assert kerasdl.deploy.read_metadata(path)["labels"] == list(digits.labels)
