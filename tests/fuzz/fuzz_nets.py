@@ -141,8 +141,9 @@ def _fill(model: keras.Model, seed: int, number: int) -> None:
             elif len(shape) < 2:
                 value = rng.normal(0.0, 0.3, shape) * scale
             else:
-                gain = 0.5 if name == "recurrent_kernel" else 2.0
-                value = rng.normal(0.0, np.sqrt(gain / max(np.prod(shape[:-1]), 1)), shape) * scale
+                value = rng.normal(0.0, np.sqrt(1 / max(np.prod(shape[:-1]), 1)), shape)
+                # A recurrence of large weights enlarges the last place of its first step to a whole number.
+                value *= 0.7 * min(scale, 1.0) if name == "recurrent_kernel" else 1.4 * scale
             weight.assign(value.astype("float32"))
 
 
