@@ -1,2 +1,11 @@
+from .boxes import CIoU as CIoU
+from .boxes import DIoU as DIoU
+from .boxes import GIoU as GIoU
+from .boxes import IoU as IoU
+from .boxes import SmoothL1 as SmoothL1
 from .cross_entropy import SmoothedCrossEntropy as SmoothedCrossEntropy
+from .dense_detection import DistributionFocal as DistributionFocal
+from .dense_detection import QualityFocal as QualityFocal
+from .dense_detection import SigmoidFocal as SigmoidFocal
+from .dense_detection import Varifocal as Varifocal
 from .focal import Focal as Focal

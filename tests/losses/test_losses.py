@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl import losses
+from kerasdl.ops import aligned_overlaps
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
 LABELS = np.array([0, 3, 1, 2, 2], np.int32)
@@ -22,10 +23,63 @@ def focal(labels, logits):
     return (-((1 - p) ** 2) * np.log(p)).mean()
 
 
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits.astype(float)))
+
+
+def entropy(targets, p):
+    return -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+
+
+def sigmoid_focal(targets, logits):
+    p = sigmoid(logits)
+    positive = -0.25 * (1 - p) ** 2 * np.log(p)
+    return (targets * positive - (1 - targets) * 0.75 * p**2 * np.log(1 - p)).sum(axis=-1).mean()
+
+
+def quality_focal(targets, logits):
+    p = sigmoid(logits)
+    return (np.abs(targets - p) ** 2 * entropy(targets, p)).sum(axis=-1).mean()
+
+
+def varifocal(targets, logits):
+    p = sigmoid(logits)
+    return np.where(targets > 0, targets * entropy(targets, p), -0.75 * p**2 * np.log(1 - p)).sum(axis=-1).mean()
+
+
+def distribution_focal(distances, logits):
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    below = np.minimum(distances.astype(int), logits.shape[-1] - 2)
+    share = distances - below
+    rows = np.arange(len(distances))
+    return -((1 - share) * log_p[rows, below] + share * log_p[rows, below + 1]).mean()
+
+
+def smooth_l1(targets, predictions):
+    gap = np.abs(targets - predictions)
+    return np.where(gap < 0.5, gap**2, gap - 0.25).sum(axis=-1).mean()
+
+
+def overlap_loss(kind):
+    return lambda boxes, others: np.mean(1 - np.array(aligned_overlaps(boxes, others, kind)))
+
+
+MARKS, QUALITIES = np.eye(4, dtype="float32")[LABELS], np.eye(4, dtype="float32")[LABELS] * 0.6
+DISTANCES = np.array([0.0, 0.4, 2.5, 3.0, 1.0], "float32")
+BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 3], [0, 0, 2, 2], [3, 3, 3, 5], [7, 7, 9, 9]], "float32")
 # loss: how it is made, what NumPy makes of labels and predictions.
 CASES = {
-    "Focal": (lambda: losses.Focal(2.0), focal),
-    "SmoothedCrossEntropy": (lambda: losses.SmoothedCrossEntropy(0.1), smoothed_cross_entropy),
+    "Focal": (lambda: losses.Focal(2.0), focal, LABELS, LOGITS),
+    "SmoothedCrossEntropy": (lambda: losses.SmoothedCrossEntropy(0.1), smoothed_cross_entropy, LABELS, LOGITS),
+    "SigmoidFocal": (losses.SigmoidFocal, sigmoid_focal, MARKS, LOGITS),
+    "QualityFocal": (losses.QualityFocal, quality_focal, QUALITIES, LOGITS),
+    "Varifocal": (losses.Varifocal, varifocal, QUALITIES, LOGITS),
+    "DistributionFocal": (losses.DistributionFocal, distribution_focal, DISTANCES, LOGITS),
+    "SmoothL1": (lambda: losses.SmoothL1(0.5), smooth_l1, MARKS, LOGITS),
+    **{
+        name: (getattr(losses, name), overlap_loss(name.lower()), BOXES, BOXES[::-1].copy())
+        for name in ("IoU", "GIoU", "DIoU", "CIoU")
+    },
 }
 
 
@@ -35,11 +89,34 @@ def test_no_public_loss_escapes():
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_loss_is_its_closed_form_and_survives_a_save(name):
-    make, formula = CASES[name]
+    make, formula, targets, predictions = CASES[name]
     loss = make()
-    assert float(loss(LABELS, LOGITS)) == pytest.approx(formula(LABELS, LOGITS), rel=1e-5)
+    assert float(loss(targets, predictions)) == pytest.approx(formula(targets, predictions), rel=1e-5)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
+    assert float(again(targets, predictions)) == float(loss(targets, predictions))
+
+
+@pytest.mark.parametrize("name", ["SigmoidFocal", "QualityFocal", "Varifocal"])
+def test_losses_of_independent_classes_take_probabilities_and_extreme_logits(name):
+    make, _, targets, logits = CASES[name]
+    of_scores = getattr(losses, name)(from_logits=False)(targets, sigmoid(logits).astype("float32"))
+    assert float(of_scores) == pytest.approx(float(make()(targets, logits)), rel=1e-4)
+    extreme = tf.constant([[1e4, -1e4, 0.0, 60.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(extreme)
+        value = make()(targets[:1], extreme)
+    assert np.isfinite(value)
+    assert np.isfinite(tape.gradient(value, extreme)).all()
+
+
+def test_smooth_l1_is_the_huber_loss_over_its_delta():
+    own = losses.SmoothL1(0.5)(MARKS, LOGITS)
+    assert float(own) == pytest.approx(4 * float(keras.losses.Huber(0.5)(MARKS, LOGITS)) / 0.5, rel=1e-5)
+
+
+def test_a_distance_beyond_the_last_counts_as_the_last():
+    loss = losses.DistributionFocal()
+    assert float(loss(np.array([99.0]), LOGITS[:1])) == float(loss(np.array([3.0]), LOGITS[:1]))
 
 
 def test_a_focal_loss_without_focus_is_cross_entropy():
