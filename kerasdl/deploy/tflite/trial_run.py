@@ -1,20 +1,32 @@
-"""Trial run of a TFLite file in a child process, for operations whose kernels can end the process that runs them.
+"""Trial run of a TFLite file in a child process, since kernels of integers can end the process that runs them.
 
-LiteRT 2.1 frees RFFT2D's memory twice in some quantised graphs, such as a MelSpectrogram behind a sparsemax.
+LiteRT 2.1 frees memory of RFFT2D twice in some graphs, and its SQUARED_DIFFERENCE aborts where its inputs are large
+beside their difference.
 """
 
+import atexit
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-from kerasdl.core.child_process import child_process
+from ai_edge_litert import schema_py_generated as schema
 
-from .flatbuffer import operators
+from kerasdl.core.child_process import ChildProcess, child_process
 
-FRAGILE = ("RFFT2D",)
+from .flatbuffer import operation_name, packed
+
+WORKER = "kerasdl.deploy.tflite.trial_worker"
+LATE = ("RFFT2D",)  # operations after which a later one ends the process
+
+_child: list[ChildProcess] = []
+_open = ExitStack()
+atexit.register(_open.close)
 
 
 def check_runs(content: bytes) -> None:
-    """Raises where a file that holds such an operation ends the process that runs it.
+    """Raises where a file ends the process that runs it.
+
+    The child process stays for the next file, until this process ends.
 
     Args:
         content: the TFLite file.
@@ -22,25 +34,37 @@ def check_runs(content: bytes) -> None:
     Raises:
         RuntimeError: the child process ended; the text names the operation as LiteRT's own errors do.
     """
-    fragile = {operator.name for operator in operators(content)} & {*FRAGILE}
-    if not fragile:
+    if _runs(content) or _runs(content):  # another may have ended the first child
         return
-    with tempfile.TemporaryDirectory() as folder, child_process(__name__) as child:
+    operators = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content)).subgraphs[0].operators
+    works, ends = 0, len(operators)  # numbers of operations with which the file runs, and with which it does not
+    while ends - works > 1:
+        middle = (works + ends) // 2
+        works, ends = (middle, ends) if _runs(_beginning(content, middle)) else (works, middle)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    names = [operation_name(model, operator) for operator in operators[:ends]]
+    name = next((name for name in LATE if name in names), names[-1])
+    raise RuntimeError(f"Node ({name}) failed: LiteRT ends the process over it.")
+
+
+def _runs(content: bytes) -> bool:
+    if not _child:
+        _child.append(_open.enter_context(child_process(WORKER)))
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trial.tflite")
         path.write_bytes(content)
-        if child.ask(path) is None:
-            raise RuntimeError(f"Node ({fragile.pop()}) failed: LiteRT ended its process.")
+        if _child[0].ask(path) is not None:
+            return True
+    _child.clear()
+    _open.close()
+    return False
 
 
-def main() -> None:
-    """Runs the file named on standard input once, on zeros, and prints `true`."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=input())
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-    print("true", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def _beginning(content: bytes, count: int) -> bytes:
+    """Returns a file of the first operations alone, which gives what the last of them gives."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    graph = model.subgraphs[0]
+    graph.operators = graph.operators[:count]
+    graph.outputs = graph.operators[-1].outputs
+    model.signatureDefs = []
+    return packed(model)

@@ -13,6 +13,7 @@ import pytest
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import export_tflite
+from kerasdl.deploy.tflite import trial_run
 from kerasdl.deploy.tflite.on_device_training import export_trainable_tflite
 
 EXPORTS = {
@@ -126,3 +127,23 @@ def test_a_file_that_ends_the_process_is_refused_by_its_layer(tmp_path):
     plain = keras.Model(inputs, spectrum(inputs))
     report = export_tflite(plain, tmp_path / "m.tflite", quantize="int8", representative=rows, tolerance=1e9)
     assert report.operations["RFFT2D"] == 1
+
+
+def test_a_kernel_of_integers_that_aborts_is_refused_by_its_layer(tmp_path):
+    """LiteRT's SQUARED_DIFFERENCE aborts where numbers are large beside their differences."""
+    inputs = keras.Input((8,))
+    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Rescaling(1e-3, offset=100.0)(inputs))
+    rows = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    with pytest.raises(ExportError, match="SQUARED_DIFFERENCE of layer 'norm'"):
+        export_tflite(keras.Model(inputs, x), tmp_path / "m.tflite", quantize="int8", representative=rows)
+
+
+def test_a_trial_goes_on_after_its_child_was_killed(make, real, tmp_path):
+    model = make("conv_bn")
+    export = {"quantize": "int8", "representative": real(model)}
+    export_tflite(model, tmp_path / "m.tflite", **export)
+    (child,) = trial_run._child
+    child.process.kill()
+    child.process.wait()
+    export_tflite(model, tmp_path / "m.tflite", **export)
+    assert trial_run._child[0] is not child
