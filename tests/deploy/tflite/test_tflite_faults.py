@@ -131,9 +131,10 @@ def test_a_file_that_ends_the_process_is_refused_by_its_layer(tmp_path):
 
 def test_a_kernel_of_integers_that_aborts_is_refused_by_its_layer(tmp_path):
     """LiteRT's SQUARED_DIFFERENCE aborts where numbers are large beside their differences."""
-    inputs = keras.Input((8,))
-    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Rescaling(1e-3, offset=100.0)(inputs))
-    rows = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Activation("log_softmax")(keras.layers.Rescaling(1e-3)(inputs))
+    x = keras.layers.LayerNormalization(axis=1, name="norm")(x)
+    rows = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")
     with pytest.raises(ExportError, match="SQUARED_DIFFERENCE of layer 'norm'"):
         export_tflite(keras.Model(inputs, x), tmp_path / "m.tflite", quantize="int8", representative=rows)
 
