@@ -48,6 +48,7 @@ def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str)
     alpha = "keep alpha" if channels == 4 else "drop alpha, do not blend it"
     steps = [
         f"Decode the image to {colour}, 8 bits a channel{grey}; {alpha}; turn a photo upright by its EXIF tag.",
+        *_deep_step(settings.get("levels")),
         f"Resize it to {height} x {width} (height x width): bilinear and antialiased, aspect ratio not kept.",
         _value_step(factor, offset, raw_shape is not None, raw_dtype),
     ]
@@ -57,10 +58,18 @@ def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str)
         "width": width,
         "alpha": "kept" if channels == 4 else "dropped",
         "resize": "bilinear, antialiased (a triangle filter as wide as one new pixel), rounded to whole levels",
+        **({"levels": settings["levels"]} if settings.get("levels") else {}),
         "multiply": factor.tolist(),
         "add": offset.tolist(),
         "steps": steps,
     }
+
+
+def _deep_step(levels: int | None) -> list[str]:
+    """Returns how files of 16 bits become 8 bits, for a bundle that knows the value of white in them."""
+    if not levels:
+        return []
+    return [f"A file of 16 bits a channel: level = floor(min(value, {levels}) * 256 / {levels + 1})."]
 
 
 def _value_step(factor: np.ndarray, offset: np.ndarray, is_raw: bool, raw_dtype: str) -> str:

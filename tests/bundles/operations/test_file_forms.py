@@ -9,6 +9,7 @@ import pytest
 
 import kerasdl
 from kerasdl.bundles import Bundle
+from kerasdl.bundles.operations.file_description import described
 from kerasdl.core import ArgumentError
 from kerasdl.core.registry import tasks
 from kerasdl.data import prepare_images
@@ -155,6 +156,17 @@ def test_numbers_of_the_description_make_the_input_of_the_file(digits, pixels, t
     np.testing.assert_allclose(values, digits.task.preprocess(pixels, digits.preprocess)[0], atol=1e-6)
     np.testing.assert_allclose(taken["range"], [-1, 1], atol=0.02)
     assert taken["range"][0] == taken["scale"] * (-128 - taken["zero_point"])
+
+
+def test_files_of_16_bits_are_described(digits):
+    deep = dataclasses.replace(digits, preprocess={**digits.preprocess, "levels": 4095})
+    image = described(deep, RAW, "uint8", "logits")["image"]
+    assert image["levels"] == 4095
+    assert "min(value, 4095) * 256 / 4096" in image["steps"][1]
+    values = np.array([[0, 15, 16, 2048, 4095]], np.uint16)
+    by_the_words = np.minimum(values.astype(int), 4095) * 256 // 4096
+    np.testing.assert_array_equal(prepare_images(values, (1, 5, 1), None, levels=4095)[0, :, :, 0], by_the_words)
+    assert "levels" not in described(digits, RAW, "uint8", "logits")["image"]
 
 
 @pytest.mark.slow
