@@ -33,8 +33,9 @@ index: $(READY)
 	$(BIN)/python -m kerasdl.core.registry.indexing
 macs: $(READY)
 	$(BIN)/python tools/make_macs.py
+# For NAMES="...", or for all.
 golden: $(READY)
-	$(BIN)/python tools/make_golden.py
+	$(BIN)/python tools/make_golden.py $(NAMES)
 cover: $(READY)
 	$(BIN)/python tools/make_cover.py
 topics: $(READY)
