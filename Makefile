@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: quickstart test slow bars prove fuzz index macs golden cover topics matrix refusals awkward applications
-.PHONY: bundles imagenet pictures lint format clean
+.PHONY: bundles imagenet pictures docs lint format clean
 
 quickstart: $(READY)
 	$(BIN)/kerasdl quickstart
@@ -59,6 +59,10 @@ pictures: $(READY)
 	$(BIN)/python tools/make_sweep_picture.py
 	$(BIN)/python tools/make_augment_picture.py
 
+# The site of the docs, in site/.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -73,4 +77,4 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf .venv build dist *.egg-info quickstart
+	rm -rf .venv build dist site *.egg-info quickstart
