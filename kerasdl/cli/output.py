@@ -101,6 +101,11 @@ def show_results(names: Sequence[str], results: Sequence[Any], rows_of: Callable
     show_table("predictions", columns, [[row.get(column) for column in columns] for row in rows])
 
 
+def metric_rows(metrics: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, float]]:
+    """Returns the figures of a manifest as rows: data, figure, value."""
+    return [(data, name, value) for data, figures in metrics.items() for name, value in figures.items()]
+
+
 def show_json(value: Any) -> None:
     """Prints one JSON document, in ASCII if the output is not UTF-8.
 

@@ -1,0 +1,49 @@
+"""Application of the command line: the Typer app, and arguments and data that several commands share."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kerasdl
+from kerasdl.core import checks
+from kerasdl.core.errors import ArgumentError, DataError
+
+from .output import EXIT_HELP
+
+app = typer.Typer(
+    help="Deep learning on Keras 3: build, train, and ship what was trained.",
+    epilog=EXIT_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
+Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """Deep learning on Keras 3: build, train, and ship what was trained."""
+    if show:
+        print(kerasdl.__version__)
+        raise typer.Exit
+
+
+def load_data(data: str, split: str):
+    """Loads data with the split that all commands share, so that no command tests on training data of another."""
+    name = f"folder:{data}" if Path(data).is_dir() else data
+    if ":" not in name:
+        names = [record.name for record in kerasdl.data.list_datasets()]
+        checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")
+    return kerasdl.data.load(name, split)
+
+
+def load_validation(data: str):
+    try:
+        return load_data(data, "validation")
+    except (ArgumentError, DataError) as error:  # no such split, or an empty one
+        print(f"no validation: {error}", file=sys.stderr)
+        return None

@@ -1,0 +1,12 @@
+"""Commands of the command line, one module for each group; those that only list do not load TensorFlow."""
+
+from ..application import app
+
+from . import browsing, learning, asking, shipping, machines  # isort: skip
+
+__all__ = ["app", "asking", "browsing", "learning", "machines", "main", "shipping"]
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    app()

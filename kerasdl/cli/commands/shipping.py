@@ -1,0 +1,97 @@
+"""Commands for files of other runtimes: export and benchmark."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kerasdl
+from kerasdl.core import checks
+
+from ..application import BundleName, Json, app, load_data
+from ..output import reported, show_table
+
+WORST = 10  # number of layers shown with the largest errors
+
+
+@app.command()
+@reported
+def export(
+    bundle: BundleName,
+    path: Annotated[Path, typer.Argument(help=".tflite, .onnx, or a folder for a SavedModel.")],
+    quantize: Annotated[
+        str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8; ONNX: dynamic or int8.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
+    ] = None,
+    raw_shape: Annotated[
+        str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
+    ] = None,
+    selective: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
+    correct_biases: Annotated[
+        bool, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias.")
+    ] = False,
+    integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
+    layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
+    trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
+    opset: Annotated[int, typer.Option(help="ONNX: the operator set, 13 to 22.")] = 18,
+    dynamic_axes: Annotated[str, typer.Option(help="ONNX: free dimensions, all, batch or none.")] = "all",
+    image_bytes: Annotated[bool, typer.Option(help="SavedModel: also take the content of JPEG and PNG files.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a bundle for another runtime and verify the file; report and card are written beside it."""
+    representative = None if data is None else load_data(data, "train")
+    report = kerasdl.load_bundle(bundle).export(
+        path,
+        representative=representative,
+        raw_shape=_shape(raw_shape),
+        quantize=quantize,
+        selective="auto" if selective else None,
+        correct_biases=correct_biases,
+        integer_io=integer_io,
+        layer_report=layer_report,
+        trainable=trainable,
+        opset=opset,
+        dynamic_axes=dynamic_axes,
+        image_bytes=image_bytes,
+    )
+    if json:
+        return print(report.to_json())
+    shown = ("format", "bytes", "worst_absolute", "worst_relative", "top1_agreement", "measure", "tolerance", "seconds")
+    show_table(str(path), ("figure", "value"), [(name, getattr(report, name)) for name in shown])
+    if report.layers:
+        worst = [(row.layer, row.operation, row.error) for row in report.layers[:WORST]]
+        show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
+    for note in report.notes:
+        print("note:", note)
+
+
+@app.command()
+@reported
+def benchmark(
+    paths: Annotated[list[Path], typer.Argument(help=".tflite and .onnx files, SavedModel folders.")],
+    threads: Annotated[int, typer.Option(help="Threads that each runtime gets.")] = 1,
+    runs: Annotated[int, typer.Option(help="Timed runs of each.")] = 50,
+    plot: Annotated[Path | None, typer.Option(help="Draws the latencies into this .png.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure latency, memory and size of exported files side by side, one example at a time, in alternation."""
+    if plot is not None:
+        checks.one_of("the suffix of --plot", plot.suffix, (".png", ".svg", ".pdf"))
+    compared = kerasdl.deploy.compare(paths, runs=runs, threads=threads)
+    if plot is not None:
+        compared.plot(plot)
+    if json:
+        return print(compared.to_json())
+    rows = [dataclasses.astuple(row) for row in compared.rows]
+    columns = ("file", "kind", "bytes", "gzip bytes", "median ms", "p95 ms", "memory bytes", "ratio")
+    show_table(f"{compared.runs} runs in turns, threads: {compared.threads}", columns, rows)
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    sizes = [] if text is None else text.split("x")
+    if not all(size.isdecimal() for size in sizes):
+        checks.refuse("a shape must be whole numbers with an x between", text, "Such as 480x640x3.")
+    return tuple(map(int, sizes)) or None
