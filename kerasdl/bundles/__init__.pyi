@@ -1,8 +1,11 @@
 from .bundle import Bundle as Bundle
 from .format.manifest import Manifest as Manifest
+from .listing import bundle_manifest as bundle_manifest
 from .listing import bundled_models as bundled_models
 from .listing import list_bundles as list_bundles
 from .listing import package_of as package_of
+from .inspection import FileDescription as FileDescription
+from .inspection import inspect_file as inspect_file
 from .loading import load_bundle as load_bundle
 from .operations.exports import ExportOptions as ExportOptions
 from .resizing import resized as resized

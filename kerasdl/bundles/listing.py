@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kerasdl.core.errors import BundleError
 
-from .format import archive
-from .format.manifest import read_manifest
+from .format.manifest import Manifest
+from .format.single_files import read_manifest_alone
 
 EMBEDDED = Path(__file__).with_name("embedded")
 GROUP = "kerasdl.bundles"
@@ -63,6 +63,19 @@ def path_of(name: str) -> Path:
     return path
 
 
+def bundle_manifest(name: str) -> Manifest:
+    """Returns the manifest of a bundle in `list_bundles`, read alone and checked, without TensorFlow.
+
+    Raises:
+        BundleError: its package installed no such file, or the file is damaged.
+
+    Example:
+        >>> kerasdl.bundles.bundle_manifest("digits_mobilenet").task
+        'image_classification'
+    """
+    return read_manifest_alone(path_of(name))[0]
+
+
 def bundled_models() -> dict[str, list[str]]:
     """Returns the embedded bundles of each model, by its name in the registry.
 
@@ -72,8 +85,7 @@ def bundled_models() -> dict[str, list[str]]:
     """
     bundles: dict[str, list[str]] = {}
     for name in _embedded():
-        with archive.read(EMBEDDED / f"{name}.zip") as folder:
-            bundles.setdefault(read_manifest(folder).builder, []).append(name)
+        bundles.setdefault(bundle_manifest(name).builder, []).append(name)
     return bundles
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kerasdl.core import errors, refusals
+from kerasdl.core import errors, refusals, wording
 
 # Exit code of each error; a misspelt option gives 2 too.
 EXIT_CODES = (
@@ -30,6 +30,18 @@ EXIT_CODES = (
     (OSError, 3),
 )
 WIDTH_ELSEWHERE = 160
+MOST_WHOLE = 48
+"""Letters up to which a word is never broken."""
+# Arguments in advice, and the options that are these on the command line.
+OPTIONS = {
+    "resume=False": "--no-resume",
+    "pass folder=": "pass --folder",
+    "learning rate, or pass clip_norm=": "--learning-rate",
+    "Give validation=, or": "Give --validation, or in Python",
+    "representative=": "--data",
+    "raw_shape=": "--raw-shape",
+    "split 'all'": "--split all",
+}
 EXIT_HELP = (
     "Exit codes: 0 done; 1 unexpected; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "
     "4 an export refused; 5 training failed; 6 a package is missing; 75 preempted, the state is saved; 130 interrupted."
@@ -40,6 +52,7 @@ def reported(command: Callable) -> Callable:
     """Decorator that turns kerasdl's errors into one line and an exit code."""
 
     @functools.wraps(command)
+    @wording.command_line(OPTIONS)
     def run(*args, **kwargs):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a label may have characters that the terminal's encoding lacks
@@ -56,7 +69,7 @@ def reported(command: Callable) -> Callable:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except tuple(kind for kind, _ in EXIT_CODES) as error:
-            text = " ".join(str(error).split())
+            text = wording.spelled(" ".join(str(error).split()))
             if refusals.is_first_report(text):
                 print("error:", text, file=sys.stderr)
             code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
@@ -71,17 +84,39 @@ def reported(command: Callable) -> Callable:
     return run
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table with numbers aligned right; wide if the output is not a terminal."""
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], spare: Sequence[str] = ()) -> None:
+    """Prints a table with numbers aligned right and words whole; wide if the output is not a terminal.
+
+    Args:
+        title: the title.
+        columns: the name of each column.
+        rows: the values of each row.
+        spare: columns that are left out, in this order, until the words of the others fit.
+    """
     rows = [[_cell(value) for value in row] for row in rows]
+    console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=WIDTH_ELSEWHERE)
+    longest = {
+        name: max(map(len, f"{name} {' '.join(row[place] for row in rows)}".split()))
+        for place, name in enumerate(columns)
+    }
+    shown, left_out = list(columns), []
+    for name in spare:
+        if sum(longest[each] + 3 for each in shown) + 1 > console.width:
+            shown.remove(name)
+            left_out.append(name)
     table = Table(title=title, title_justify="left", header_style="bold")
     for position, name in enumerate(columns):
-        is_number = rows and all(row[position].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
-        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
+        if name in shown:
+            is_number = rows and all(row[position].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
+            is_word = all(" " not in row[position] and len(row[position]) <= MOST_WHOLE for row in rows)
+            table.add_column(
+                escape(name), justify="right" if is_number else "left", overflow="fold", no_wrap=is_word or is_number
+            )
     for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH_ELSEWHERE)
+        table.add_row(*(escape(cell) for cell, name in zip(row, columns, strict=True) if name in shown))
     console.print(table)
+    if left_out:
+        print(f"Left out at this width: {', '.join(reversed(left_out))}. A wider terminal or --json shows all.")
 
 
 def show_results(names: Sequence[str], results: Sequence[Any], rows_of: Callable[[Any], list[dict]]) -> None:

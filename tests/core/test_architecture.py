@@ -31,6 +31,7 @@ FORBIDDEN = {3: ("losses", "metrics", "data"), 6: tuple(name for name, level in 
 ROOMS = {
     "core": {
         "errors": (),
+        "wording": (),
         "files": (),
         "memory": (),
         "child_process": (),
@@ -99,6 +100,7 @@ ROOMS = {
         "operations": ("format", "hosts"),
         "bundle": ("card", "format", "operations"),
         "listing": ("format",),
+        "inspection": ("format", "listing"),
         "loading": ("bundle", "format", "listing"),
         "resizing": ("bundle",),
     },
