@@ -9,3 +9,8 @@ from .inspection import inspect_file as inspect_file
 from .loading import load_bundle as load_bundle
 from .operations.exports import ExportOptions as ExportOptions
 from .resizing import resized as resized
+from .operations.class_evaluation import Evaluation as Evaluation
+from .operations.class_evaluation import evaluate_classes as evaluate_classes
+from .operations.evaluation_data import EvaluationData as EvaluationData
+from .operations.evaluation_data import choose_evaluation_data as choose_evaluation_data
+from .operations.file_evaluation import evaluate_file as evaluate_file

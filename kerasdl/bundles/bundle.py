@@ -16,7 +16,6 @@ from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.outputs.decoding import to_logits, to_scores
 from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
-from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
@@ -28,8 +27,8 @@ from .operations import evaluating
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
 from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
-from .operations.label_forms import labels_for
 from .operations.making import inputs_of, networks_of, plain_settings
+from .operations.trained_images import with_trained_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +192,9 @@ class Bundle:
         """Returns the loss and the metrics of the task over labelled data.
 
         Args:
-            data: a `Dataset`, a name for `kerasdl.data.load` (its test split is taken), arrays (raw x, y), or a
-                tf.data.Dataset of batches ready for the model.
+            data: a `Dataset`, arrays (raw x, y), a tf.data.Dataset of batches ready for the model, or a name for
+                `kerasdl.data.load`: its test split is taken, and a folder without split folders whole, less the images
+                of this bundle's fine-tuning; a `DataWarning` counts these.
             batch_size: examples computed at once.
 
         Returns:
@@ -202,20 +202,13 @@ class Bundle:
 
         Raises:
             ArgumentError: data or labels do not fit the model, or the data are endless.
-            DataError: the data are empty or cannot be read, or the loss over them is not finite.
+            DataError: the data are empty, cannot be read or were all in the training, or the loss is not finite.
 
         Example:
             >>> kerasdl.load_bundle("digits_mobilenet").evaluate("digits")["accuracy"] > 0.9
             True
         """
-        if self.task.trainer is not None or self.task.predict is not None:
-            return evaluating.evaluate_networks(self.networks, self.task, self.ready(data, split="test"), batch_size)
-        evaluating.check_single_output(self.model, "evaluate")
-        dataset = self.ready(data, split="test")
-        evaluating.check_classes(dataset, self.labels, self.model.outputs[0].shape[-1], self.name)
-        check_dataset_fits(self.model, dataset)
-        dataset = labels_for(self.model, dataset, self.task, self.labels)
-        return evaluating.evaluate_model(self.model, self.task, dataset, batch_size)
+        return evaluating.evaluate_bundle(self, data, batch_size)
 
     def finetune(
         self,
@@ -270,8 +263,9 @@ class Bundle:
         manifest = tuned_manifest(self, train, name=name, labels=labels, fresh=fresh, freeze=freeze, config=config)
         claim_folder(config.folder, self.model, resume=config.resume)
         stages = {"fresh": fresh, "freeze": freeze, "callbacks": callbacks}
-        finetune_networks(networks, train, validation, task=self.task, config=config, **stages)
-        settings, extra = with_levels(self.preprocess, train), dict(self.extra)
+        kept = finetune_networks(networks, train, validation, task=self.task, config=config, **stages)
+        manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, "epoch kept": kept})
+        settings, extra = with_levels(self.preprocess, train), with_trained_images(self.extra, train, validation)
         tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
         if validation is None:
             return tuned

@@ -1,6 +1,5 @@
 """Application of the command line: the Typer app, and arguments and data that several commands share."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ import typer
 
 import kerasdl
 from kerasdl.core import checks
-from kerasdl.core.errors import ArgumentError, DataError
 
 from .output import EXIT_HELP
 
@@ -21,6 +19,10 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
+EVALUATED = (
+    "Split: a folder with a test folder is measured on that. A folder without split folders is measured whole, less "
+    "the images that the bundle was fine-tuned on or chose its epoch by. Other data: the test split. --split overrides."
+)
 Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
 
 
@@ -32,18 +34,15 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-def load_data(data: str, split: str):
-    """Loads data with the split that all commands share, so that no command tests on training data of another."""
+def data_name(data: str) -> str:
+    """Returns the name for `kerasdl.data.load` of data on the command line, where a folder stands for itself."""
     name = f"folder:{data}" if Path(data).is_dir() else data
     if ":" not in name:
         names = [record.name for record in kerasdl.data.list_datasets()]
         checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")
-    return kerasdl.data.load(name, split)
+    return name
 
 
-def load_validation(data: str):
-    try:
-        return load_data(data, "validation")
-    except (ArgumentError, DataError) as error:  # no such split, or an empty one
-        print(f"no validation: {error}", file=sys.stderr)
-        return None
+def load_data(data: str, split: str):
+    """Loads data with the split that all commands share, so that no command tests on training data of another."""
+    return kerasdl.data.load(data_name(data), split)

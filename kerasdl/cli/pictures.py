@@ -1,22 +1,24 @@
 """Pictures of the quickstart: images with the answers to them, learning curves, a confusion matrix."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends import backend_agg
-from matplotlib.figure import Figure
 
-from kerasdl.core import files
+from kerasdl.core.plotting import INK, keep, new_figure
 
-FINE_TUNED, FROM_SCRATCH, INK, FAINT = "#2563eb", "#9ca3af", "#1f2937", "#e5e7eb"
+FINE_TUNED, FROM_SCRATCH, FAINT = "#2563eb", "#9ca3af", "#e5e7eb"
 WRONG = "#dc2626"
 ANSWERS_A_CLASS = 2
+FEW_CLASSES = 25
+IN_A_ROW = 8
 
 
 def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Mapping[str, float], title: str) -> None:
     """Draws the validation accuracy of each run over its epochs, labelled with its test accuracy, as PNG."""
-    figure, axes = _canvas((7.2, 4.0))
+    figure = new_figure(7.2, 4.0)
+    axes = figure.subplots()
     for (name, values), colour in zip(curves.items(), (FINE_TUNED, FROM_SCRATCH), strict=True):
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, linewidth=2.2)
@@ -28,7 +30,7 @@ def draw_comparison(path: Path, curves: Mapping[str, Sequence[float]], final: Ma
     axes.set_title(title, loc="left", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=FAINT)
-    _save(figure, path)
+    keep(figure, path)
 
 
 def draw_answers(path: Path, rows: Sequence[tuple], labels: Sequence[str]) -> None:
@@ -39,8 +41,7 @@ def draw_answers(path: Path, rows: Sequence[tuple], labels: Sequence[str]) -> No
         rows: a title, images (B, H, W, 3), their classes (B,), and the answers to them (B,), or None for no answers.
         labels: the name of each class.
     """
-    figure = Figure(figsize=(8.4, 1.15 * len(rows) * ANSWERS_A_CLASS), dpi=120, layout="constrained")
-    backend_agg.FigureCanvasAgg(figure)
+    figure = new_figure(8.4, 1.15 * len(rows) * ANSWERS_A_CLASS)
     parts = figure.subfigures(len(rows), 1)
     for part, (title, images, truth, answers) in zip(np.atleast_1d(parts), rows, strict=True):
         part.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
@@ -53,34 +54,54 @@ def draw_answers(path: Path, rows: Sequence[tuple], labels: Sequence[str]) -> No
                 axes[row, label].set_title(labels[given], color=colour, fontsize=9, pad=2)
         for each in axes.flat:
             each.set_axis_off()
-    _save(figure, path)
+    keep(figure, path)
 
 
-def draw_confusion(path: Path, truth: np.ndarray, guess: np.ndarray, labels: Sequence[str], title: str) -> None:
-    """Draws a confusion matrix as PNG: counts of true and predicted classes."""
-    counts = np.zeros((len(labels), len(labels)), int)
-    np.add.at(counts, (truth, guess), 1)
-    figure, axes = _canvas((5.6, 5.2))
+def draw_confusion(path: Path, counts: np.ndarray, labels: Sequence[str], title: str) -> None:
+    """Draws a confusion matrix as PNG, with its counts if the classes are few.
+
+    Args:
+        path: the file.
+        counts: examples by true class (row) and answer (column), (K, K).
+        labels: the name of each class.
+        title: the title.
+    """
+    side = min(3.6 + 0.4 * len(labels), 16.0)
+    figure = new_figure(side + 0.4, side)
+    axes = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(counts), strict=True):
+    few = len(labels) <= FEW_CLASSES
+    for row, column in zip(*np.nonzero(counts), strict=True) if few else ():
         colour = "white" if share[row, column] > 0.5 else INK
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
+    slant = 0 if max(map(len, labels)) * len(labels) < 60 else 90
+    size = 9 if few else max(2.5, 9 * FEW_CLASSES / len(labels))
+    axes.set_xticks(range(len(labels)), labels, rotation=slant, fontsize=size)
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
     axes.set(xlabel="the model's answer", ylabel="truth")
-    axes.set_title(title, loc="left", color=INK)
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    _save(figure, path)
+    keep(figure, path)
 
 
-def _canvas(size: tuple[float, float]):
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    backend_agg.FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+def draw_contact_sheet(path: Path, pictures: Sequence[tuple[np.ndarray, str, str]], title: str) -> None:
+    """Draws images in rows of eight, each under two short lines of text, as PNG.
 
-
-def _save(figure: Figure, path: Path) -> None:
-    with files.writing(path) as file:
-        figure.savefig(file)
+    Args:
+        path: the file.
+        pictures: images (H, W, 1 or 3) of any size, uint8, with a line in ink and a line in red.
+        title: the title of the sheet.
+    """
+    rows = max(1, math.ceil(len(pictures) / IN_A_ROW))
+    figure = new_figure(1.45 * IN_A_ROW, 1.75 * rows + 0.5)
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", color=INK, fontsize=11)
+    grid = figure.subplots(rows, IN_A_ROW, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (image, first, second) in zip(grid.flat, pictures, strict=False):
+        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.text(0.5, 1.16, first, transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=8)
+        axes.text(0.5, 1.03, second, transform=axes.transAxes, ha="center", va="bottom", color=WRONG, fontsize=8)
+    keep(figure, path)

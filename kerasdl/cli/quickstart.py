@@ -188,7 +188,9 @@ def _draw_confusion(path: Path, tuned: Bundle, test: Dataset) -> None:
     _, truth = test.arrays()
     guess = _answers(tuned, test)
     title = f"{np.mean(guess == truth):.1%} of {len(truth)} test images right"
-    draw_confusion(path, truth, guess, tuned.labels, title)
+    counts = np.zeros((len(tuned.labels), len(tuned.labels)), int)
+    np.add.at(counts, (truth, guess), 1)
+    draw_confusion(path, counts, tuned.labels, title)
 
 
 def _show(out: Path, data: str, figures: dict) -> None:

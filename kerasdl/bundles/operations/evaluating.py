@@ -1,6 +1,7 @@
 """Prediction and evaluation of a bundle: outputs for raw input, loss and metrics of its task."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -12,12 +13,14 @@ from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.activation import output_activations
 from kerasdl.core.registry.tasks import Task
-from kerasdl.data import Dataset
+from kerasdl.data import Dataset, DataWarning
+from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
 from kerasdl.train.objectives.weight_checks import fitting_weights
 
-from .label_forms import plain_label_errors
+from .evaluation_data import choose_evaluation_data
+from .label_forms import labels_for, plain_label_errors
 
 
 def check_single_output(model: keras.Model, doing: str) -> None:
@@ -72,6 +75,33 @@ def predict_outputs(
     return outputs, context
 
 
+def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callable | None = None) -> dict[str, float]:
+    """Returns loss and metrics of a bundle over labelled data.
+
+    Args:
+        bundle: the bundle.
+        data: data as in `Bundle.evaluate`; of a name the choice of images is told by a `DataWarning`.
+        batch_size: examples computed at once.
+        each_batch: called with (targets, outputs) of each batch, for a task without a trainer.
+
+    Raises:
+        ArgumentError: data or labels do not fit the model, or the data are endless.
+        DataError: the data are empty, cannot be read, or were all in the training, or a figure is not finite.
+    """
+    if isinstance(data, str):
+        chosen = choose_evaluation_data(bundle, data)
+        for note in chosen.notes:
+            warnings.warn(note, DataWarning, stacklevel=3)
+        data = chosen.dataset
+    dataset, task, model = bundle.ready(data, split="test"), bundle.task, bundle.model
+    if task.trainer is not None or task.predict is not None:
+        return evaluate_networks(bundle.networks, task, dataset, batch_size)
+    check_single_output(model, "evaluate")
+    check_classes(dataset, bundle.labels, model.outputs[0].shape[-1], bundle.name)
+    check_dataset_fits(model, dataset)
+    return evaluate_model(model, task, labels_for(model, dataset, task, bundle.labels), batch_size, each_batch)
+
+
 def evaluate_networks(
     networks: Mapping[str, keras.Model], task: Task, data: Dataset, batch_size: int
 ) -> dict[str, float]:
@@ -111,7 +141,9 @@ def measures(trainer: keras.Model) -> bool:
     return any(own)
 
 
-def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: int) -> dict[str, float]:
+def evaluate_model(
+    model: keras.Model, task: Task, data: Dataset, batch_size: int, each_batch: Callable | None = None
+) -> dict[str, float]:
     """Returns the mean weighted loss over a finite dataset and the metrics, as Keras computes them.
 
     Args:
@@ -119,6 +151,7 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
         task: the task with loss and metrics.
         data: labelled examples as the model takes them; see `fitting_labels`.
         batch_size: examples per step; a foreign pipeline has its own batch size.
+        each_batch: called with (targets, outputs) of each batch.
 
     Raises:
         ArgumentError: the data are endless, or a label does not fit.
@@ -137,6 +170,8 @@ def evaluate_model(model: keras.Model, task: Task, data: Dataset, batch_size: in
             examples += count
             for metric in metrics:
                 metric.update_state(targets, outputs)
+            if each_batch is not None:
+                each_batch(targets, outputs)
     if not examples:
         raise DataError(f"data to evaluate must hold at least one example; {data.name} holds none.")
     figures = {"loss": total / examples, **{metric.name: float(metric.result()) for metric in metrics}}

@@ -16,13 +16,14 @@ from kerasdl.core.registry.rebuilding import rebuild_head
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
-from kerasdl.train import RunConfig, finetune, fit
+from kerasdl.train import Run, RunConfig, finetune, fit
 from kerasdl.train.methods.stages import stage_callbacks
 
 from ..format.manifest import Manifest
 from .data_preparation import public_name
 from .evaluating import check_single_output
 from .label_forms import labels_for, plain_label_errors
+from .trained_images import FILE, ROLE, holds_files
 
 HEAD_SHARE = 1 / 3
 GENTLER = 1 / 3
@@ -117,6 +118,7 @@ def tuned_manifest(
         labels=labels,
         outputs="",
         metrics={},
+        parts={**manifest.parts, **({ROLE: FILE} if holds_files(train) else {})},
         provenance={
             "finetuned from": bundle.name,
             "digest of that": bundle.digest,
@@ -149,16 +151,20 @@ def finetune_networks(
     freeze: str,
     callbacks: Any,
     config: RunConfig,
-) -> None:
-    """Trains networks in place; a single model in the stages of `freeze`, its new layers as the head."""
+) -> str:
+    """Trains networks in place; a single model in the stages of `freeze`, its new layers as the head.
+
+    Returns:
+        The epoch that was kept, and the reason, in words.
+    """
     checks.one_of("freeze", freeze, ("staged", "features", "none"))
     model = networks["model"]
     if task.trainer is not None or freeze == "none":
         model = model if task.trainer is None else task.trainer(networks)
         called = stage_callbacks(callbacks, "stage1", 1)
         with plain_label_errors():
-            fit(model, train, validation=validation, callbacks=called, task=task, config=config)
-        return
+            run = fit(model, train, validation=validation, callbacks=called, task=task, config=config)
+        return _kept_epoch(run, validation, task, config)
     probe = 1.0 if freeze == "features" else max(HEAD_SHARE, 1 / config.epochs)
     stages = {
         "head": tuple(fresh) or find_head(model).name,
@@ -168,4 +174,15 @@ def finetune_networks(
         "train_norms": True,
     }
     with plain_label_errors():
-        finetune(model, train, validation=validation, callbacks=callbacks, task=task, config=config, **stages)
+        run = finetune(model, train, validation=validation, callbacks=callbacks, task=task, config=config, **stages)
+    return _kept_epoch(run, validation, task, config)
+
+
+def _kept_epoch(run: Run, validation: Dataset | None, task: Task, config: RunConfig) -> str:
+    last = max(map(len, run.history.values()), default=0)
+    if run.best is None or not config.restore_best:
+        return f"{last} of {last}, the last one"
+    known = task.monitor[0] if task.monitor[0] in run.history else "val_loss"
+    monitored = config.monitor[0] if config.monitor else known
+    examples = "" if validation is None or validation.size is None else f" on {validation.size} validation examples"
+    return f"{run.best.epoch} of {last}, the best by {monitored}{examples}"

@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 import kerasdl
+from kerasdl.core import checks
 
-from ..application import BundleName, Data, Json, app, load_data
-from ..output import reported, show_json, show_results, show_table
+from ..application import EVALUATED, BundleName, Data, Json, app, data_name
+from ..output import reported, show_json, show_results
+
+FILES = (".tflite", ".onnx")
 
 
 @app.command()
@@ -33,16 +36,40 @@ def predict(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(epilog=EVALUATED)
 @reported
 def evaluate(
-    bundle: BundleName,
+    bundle: Annotated[str, typer.Argument(help="A bundle, as in predict; or a .tflite or .onnx file.")],
     data: Data,
-    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    split: Annotated[str | None, typer.Option(help="train, validation, test or all, whatever the rule below.")] = None,
+    of: Annotated[
+        str | None, typer.Option("--bundle", help="With a file: its bundle, measured on the same images.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A folder for evaluation.json, confusion.png and mistakes.png.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on labelled data."""
-    figures = kerasdl.load_bundle(bundle).evaluate(load_data(data, split))
+    """Measure a bundle, or an exported file in its own runtime, on labelled data: figures, classes, mistakes."""
+    shown, name, beside = kerasdl.cli.evaluation_report, data_name(data), {}
+    if bundle.endswith(FILES):
+        loaded = None if of is None else kerasdl.load_bundle(of)
+        evaluation, own, different = kerasdl.bundles.evaluate_file(bundle, name, split, loaded)
+        if own is not None:
+            beside = {"bundle": {**own.figures, "answers_that_differ": different}}
+    else:
+        if of is not None:
+            checks.refuse("--bundle stands beside a .tflite or .onnx file", bundle)
+        loaded = kerasdl.load_bundle(bundle)
+        evaluation = kerasdl.bundles.evaluate_classes(
+            loaded, kerasdl.bundles.choose_evaluation_data(loaded, name, split)
+        )
+    written = [] if report is None else shown.write_report(report, evaluation)
     if json:
-        return show_json(figures)
-    show_table(f"{bundle} on {data} ({split})", ("figure", "value"), list(figures.items()))
+        return show_json({**shown.as_json(evaluation), **beside})
+    shown.show_evaluation(f"{bundle} on {data}", evaluation)
+    if beside:
+        accuracy = f"{of} itself: accuracy {own.figures['accuracy']:.4g}"
+        print(f"{accuracy}; {different} of {len(evaluation.truth)} answers differ from those of the file.")
+    if written:
+        print(f"{report}/ holds {', '.join(written)}.")

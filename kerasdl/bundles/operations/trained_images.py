@@ -1,0 +1,61 @@
+"""Record of the images that a bundle was fine-tuned on: short hashes of the files, in a part of the bundle."""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from kerasdl.core import checks
+from kerasdl.data import Dataset
+
+ROLE, FILE = "trained_images", "trained_images.bin"
+BYTES = 8
+"""Bytes of a hash: among a million images a chance match has a probability of 1 in 40 million."""
+
+
+def holds_files(data: Dataset | None) -> bool:
+    """Returns whether the examples of some data are image files."""
+    files = data.source.inputs if data is not None and data.images and data.any_order else None
+    return isinstance(files, list) and all(isinstance(file, Path) for file in files)
+
+
+def file_hashes(data: Dataset) -> np.ndarray:
+    """Returns the start of the SHA-256 of each image file of some data, uint64 (N,)."""
+    with ThreadPoolExecutor() as pool:
+        return np.array(list(pool.map(_hash, data.source.inputs)), np.uint64)
+
+
+def with_trained_images(extra: Mapping[str, bytes], train: Dataset, validation: Dataset | None) -> dict[str, bytes]:
+    """Returns the further parts of a bundle, with the hashes of its new training images added to those that it has."""
+    if not holds_files(train):
+        return dict(extra)
+    found = [file_hashes(each) for each in (train, validation) if holds_files(each)]
+    known = np.unique(np.concatenate([trained_hashes(extra), *found]))
+    return {**extra, ROLE: known.astype(">u8").tobytes()}
+
+
+def trained_hashes(extra: Mapping[str, bytes]) -> np.ndarray:
+    """Returns the hashes in the further parts of a bundle, uint64 (N,); empty where it has none.
+
+    Raises:
+        ArgumentError: the part is damaged.
+    """
+    content = extra.get(ROLE, b"")
+    if len(content) % BYTES:
+        checks.refuse(f"{FILE} of a bundle must hold hashes of {BYTES} bytes", f"{len(content)} bytes")
+    return np.frombuffer(content, ">u8").astype(np.uint64)
+
+
+def seen_in_training(extra: Mapping[str, bytes], data: Dataset) -> np.ndarray:
+    """Returns for each example whether a bundle was fine-tuned on that file or chose its epoch by it, bool (N,)."""
+    known = trained_hashes(extra)
+    if not len(known) or not holds_files(data):
+        return np.zeros(data.size or 0, bool)
+    return np.isin(file_hashes(data), known)
+
+
+def _hash(file: Path) -> int:
+    with open(file, "rb") as opened:
+        return int.from_bytes(hashlib.file_digest(opened, "sha256").digest()[:BYTES], "big")

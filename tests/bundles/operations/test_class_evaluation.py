@@ -1,0 +1,149 @@
+"""Figures class by class, against scikit-learn's, and of bundles and files over folders of images."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics
+from typer.testing import CliRunner
+
+import kerasdl
+from kerasdl.bundles import Bundle, Evaluation, EvaluationData, choose_evaluation_data, evaluate_classes, evaluate_file
+from kerasdl.cli.commands import app
+from kerasdl.core.errors import ArgumentError
+from kerasdl.data import as_dataset
+from kerasdl.train import RunConfig
+
+COLOURS = {"blue": (40, 60, 220), "green": (60, 200, 40), "red": (220, 30, 30)}
+
+
+def made(truth, scores, labels):
+    data = as_dataset((np.zeros((len(truth), 2), "float32"), truth), name="rows")
+    return Evaluation(EvaluationData(data, "test", len(truth), 0), {}, labels, np.array(truth), np.array(scores))
+
+
+def test_confusion_precision_and_recall_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 4, 60), rng.dirichlet(np.ones(4), 60)
+    evaluation = made(truth, scores, tuple("abcd"))
+    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(truth, scores.argmax(1)))
+    precision, recall, _, support = metrics.precision_recall_fscore_support(truth, scores.argmax(1))
+    rows = evaluation.classes()
+    np.testing.assert_allclose([row.precision for row in rows], precision)
+    np.testing.assert_allclose([row.recall for row in rows], recall)
+    assert [row.examples for row in rows] == support.tolist()
+    wrong = evaluation.mistakes()
+    assert len(wrong) == int((scores.argmax(1) != truth).sum())
+    assert [each.score for each in wrong] == sorted((each.score for each in wrong), reverse=True)
+    assert all(scores[each.place].max() == each.score for each in wrong)
+
+
+def test_a_class_without_examples_or_without_answers_has_no_share():
+    row_a, row_b, row_c = made([0, 0, 1], [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]], ("a", "b", "c")).classes()
+    assert (row_a.recall, row_a.precision, row_a.taken_for) == (0.5, 1.0, {"b": 1})
+    assert (row_b.recall, row_b.precision) == (1.0, 0.5)
+    assert (row_c.examples, row_c.recall, row_c.precision) == (0, None, None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of plain colours, a bundle that tells them by their mean colour, and its fine-tuned copy."""
+    folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(1)
+    for name, colour in COLOURS.items():
+        (folder / "photos" / name).mkdir(parents=True)
+        for k in range(10):
+            noise = rng.integers(-25, 26, (12, 12, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{k}.png")
+    inputs = keras.Input((8, 8, 3), name="image")
+    layers = keras.layers.Flatten(name="flat")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(layers))
+    settings = {"image_shape": (8, 8, 3), "scale": (-1, 1)}
+    start = Bundle.of(model, name="start", task="image_classification", preprocess=settings, labels=tuple(COLOURS))
+    data = f"folder:{folder / 'photos'}"
+    config = RunConfig(progress="off", batch_size=8)
+    train, held = (kerasdl.data.load(data, split) for split in ("train", "validation"))
+    tuned = start.finetune(train, held, epochs=4, freeze="none", learning_rate=0.02, config=config, name="tuned")
+    tuned.save(folder / "tuned.zip")
+    tuned.export(folder / "tuned.tflite")
+    return folder
+
+
+def command(*words):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_fine_tuned_bundle_knows_its_images_and_the_epoch_that_was_kept(place):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    assert tuned.manifest.provenance["epoch kept"].endswith("of 4, the best by val_accuracy on 3 validation examples")
+    chosen = choose_evaluation_data(tuned, data)
+    assert (chosen.dataset.size, chosen.left_out) == (3, 27)
+    with pytest.warns(UserWarning, match="27 of 30 images were left out"):
+        figures = tuned.evaluate(data)
+    evaluation = evaluate_classes(tuned, chosen)
+    assert evaluation.figures == figures
+    assert np.mean(evaluation.answers == evaluation.truth) == pytest.approx(figures["accuracy"])
+
+
+def test_evaluate_prints_counts_and_writes_pictures(place, tmp_path):
+    out = " ".join(command("evaluate", place / "tuned.zip", place / "photos", "--report", tmp_path / "out").split())
+    assert "Measured on 3 images in 3 classes" in out
+    assert "27 of 30 images were left out, since the bundle was fine-tuned on them." in out
+    assert all(name in out for name in COLOURS)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "confusion.png",
+        "evaluation.json",
+        "mistakes.png",
+    ]
+    values = json.loads(command("evaluate", place / "tuned.zip", place / "photos", "--split", "all", "--json"))
+    assert (values["examples"], values["left_out"]) == (30, 0)
+    assert np.sum(values["confusion"]) == 30
+    assert values["accuracy"] == pytest.approx(np.trace(values["confusion"]) / 30)
+    assert len(values["mistakes"]) == 30 - np.trace(values["confusion"])
+
+
+def test_the_contact_sheet_holds_the_mistakes(place, tmp_path):
+    tuned = kerasdl.load_bundle(place / "tuned.zip")
+    chosen = choose_evaluation_data(tuned, f"folder:{place / 'photos'}", "all")
+    right = evaluate_classes(tuned, chosen)
+    wrong = dataclasses.replace(right, scores=np.roll(right.scores, 1, axis=1))
+    assert len(wrong.mistakes()) > 20
+    report = kerasdl.cli.evaluation_report
+    report.write_report(tmp_path / "wrong", wrong)
+    picture = np.asarray(Image.open(tmp_path / "wrong" / "mistakes.png").convert("RGB")).astype(int)
+    for colour in COLOURS.values():
+        assert (np.abs(picture - colour).max(axis=-1) < 30).sum() > 2_000
+
+
+def test_a_file_is_measured_in_its_own_runtime_beside_its_bundle(place):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    of_file, of_bundle, different = evaluate_file(place / "tuned.tflite", data, "all", tuned)
+    assert different == 0
+    np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=1e-4)
+    assert of_file.figures["accuracy"] == pytest.approx(of_bundle.figures["accuracy"])
+    alone, _, _ = evaluate_file(place / "tuned.tflite", data)
+    assert (alone.chosen.split, alone.chosen.dataset.size) == ("all", 30)
+    words = ("evaluate", place / "tuned.tflite", place / "photos", "--bundle", place / "tuned.zip", "--json")
+    values = json.loads(command(*words))
+    assert (values["examples"], values["bundle"]["answers_that_differ"]) == (3, 0)
+
+
+def test_a_file_that_takes_raw_pixels_gets_them(place, tmp_path):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    tuned.export(tmp_path / "raw.tflite", raw_shape=(12, 12, 3))
+    of_file, of_bundle, different = evaluate_file(tmp_path / "raw.tflite", data, "all", tuned)
+    assert different == 0
+    np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=0.05)
+
+
+def test_what_is_no_classifier_of_these_classes_is_refused(place, tmp_path):
+    with pytest.raises(ArgumentError, match="must have its classes"):
+        evaluate_file(place / "tuned.tflite", "digits")
+    result = CliRunner().invoke(app, ["evaluate", str(place / "tuned.zip"), "digits", "--bundle", "x"])
+    assert result.exit_code == 2
+    assert "--bundle stands beside a .tflite or .onnx file" in " ".join(result.stderr.split())

@@ -1,0 +1,106 @@
+"""Choice of the images of an evaluation, by the hashes of those that a bundle was fine-tuned on."""
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdl.bundles import choose_evaluation_data
+from kerasdl.bundles.operations.trained_images import BYTES, ROLE, trained_hashes, with_trained_images
+from kerasdl.core.errors import ArgumentError, DataError
+from kerasdl.data import load
+
+RNG = np.random.default_rng(3)
+
+
+def fill(root, *folders, count=10):
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for k in range(count):
+            Image.fromarray(RNG.integers(0, 256, (6, 6, 3), np.uint8)).save(root / folder / f"{k}.png")
+    return f"folder:{root}"
+
+
+def bundle(*trained):
+    extra = with_trained_images({}, *trained) if trained else {}
+    return SimpleNamespace(preprocess={}, extra=extra)
+
+
+def files(data):
+    return {str(path) for path in data.source.inputs}
+
+
+def test_a_folder_without_splits_is_measured_whole(tmp_path):
+    chosen = choose_evaluation_data(bundle(), fill(tmp_path, "cat", "dog"))
+    assert (chosen.split, chosen.dataset.size, chosen.left_out, chosen.notes) == ("all", 20, 0, ())
+
+
+def test_the_images_of_the_training_are_left_out_wherever_they_lie_now(tmp_path):
+    name = fill(tmp_path / "photos", "cat", "dog")
+    tuned = bundle(load(name, "train"), load(name, "validation"))
+    chosen = choose_evaluation_data(tuned, name)
+    assert files(chosen.dataset) == files(load(name, "test"))
+    assert chosen.left_out == 18
+    assert chosen.found == 20
+    assert "18 of 20 images were left out" in chosen.notes[0]
+    for k, file in enumerate((tmp_path / "photos").rglob("*.png")):
+        home = tmp_path / "copied" / file.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, home / f"other{k}.png")
+    again = choose_evaluation_data(tuned, f"folder:{tmp_path / 'copied'}")
+    assert (again.dataset.size, again.left_out) == (2, 18)
+
+
+def test_a_split_that_is_named_is_measured_whole_and_says_so(tmp_path):
+    name = fill(tmp_path, "cat", "dog")
+    chosen = choose_evaluation_data(bundle(load(name, "train"), load(name, "validation")), name, "all")
+    assert (chosen.dataset.size, chosen.left_out) == (20, 0)
+    assert "18 of these images are among those of the training" in chosen.notes[0]
+
+
+def test_a_folder_that_was_all_learnt_is_refused(tmp_path):
+    name = fill(tmp_path, "cat", "dog", count=2)
+    with pytest.raises(DataError, match=r"all are \(4\). Give other images, or split 'all'"):
+        choose_evaluation_data(bundle(load(name, "all"), None), name)
+
+
+@pytest.mark.parametrize(
+    ("homes", "split", "note"),
+    [
+        (("train", "test"), "test", None),
+        (("Training", "Testing"), "test", None),
+        (("train", "valid", "test"), "test", None),
+        (("train", "val"), "validation", "There is no test folder"),
+        (("outer/train", "outer/test"), "test", None),
+    ],
+)
+def test_folders_of_splits_decide(tmp_path, homes, split, note):
+    name = fill(tmp_path, *(f"{home}/{label}" for home in homes for label in ("cat", "dog")), count=2)
+    chosen = choose_evaluation_data(bundle(), name)
+    assert (chosen.split, chosen.dataset.size) == (split, 4)
+    assert files(chosen.dataset) == files(load(name, split))
+    assert (note in chosen.notes[0]) if note else not chosen.notes
+
+
+def test_other_data_are_measured_on_their_test_split():
+    chosen = choose_evaluation_data(bundle(), "digits")
+    assert (chosen.split, chosen.dataset.size) == ("test", 359)
+    assert choose_evaluation_data(bundle(), "digits", "train").dataset.size == 1078
+
+
+def test_hashes_are_short_sorted_and_kept_from_training_to_training(tmp_path):
+    first, second = fill(tmp_path / "a", "cat", "dog", count=3), fill(tmp_path / "b", "cat", "dog", count=3)
+    extra = with_trained_images({"tokenizer": b"x"}, load(first, "all"), None)
+    both = with_trained_images(extra, load(second, "all"), None)
+    assert both["tokenizer"] == b"x"
+    assert len(both[ROLE]) == 12 * BYTES
+    assert set(trained_hashes(extra)) < set(trained_hashes(both))
+    assert (np.diff(trained_hashes(both).astype(object)) > 0).all()
+    with pytest.raises(ArgumentError, match="must hold hashes of 8 bytes"):
+        trained_hashes({ROLE: b"123"})
+
+
+def test_data_that_are_no_files_leave_no_hashes():
+    assert with_trained_images({}, load("digits"), None) == {}
