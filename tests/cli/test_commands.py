@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_folder_of_images_becomes_a_bundle_that_predicts_and_exports(photos, t
     answers = read("predict", out, photos / "three", photos / "eight" / "0.png")
     assert len(answers) == 9
     assert {answer["label"] for answer in answers} <= {"eight", "three"}
-    assert set(read("evaluate", out, photos, "--split", "all")) == {"loss", "accuracy"}
+    assert {"loss", "accuracy", "confusion"} <= set(read("evaluate", out, photos, "--split", "all"))
     report = read("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", photos)
     assert report["bytes"] == (tmp_path / "mine.tflite").stat().st_size
     assert read("benchmark", tmp_path / "mine.tflite")["rows"][0]["median_ms"] > 0
@@ -165,20 +166,27 @@ def test_one_image_a_class_is_enough_without_validation(photos, tmp_path):
         "finetune", "glyphs_mobilenet", tmp_path / "few", "--out", tmp_path / "few.zip", "--epochs", 1, "--json"
     )
     assert result.exit_code == 0
-    assert result.stderr.startswith("no validation:")
+    assert "No validation" in json.loads(result.stdout)["notes"][-1]
 
 
-def test_a_folder_with_train_and_test_alone_is_fine_tuned_without_validation(photos, tmp_path):
+def test_a_folder_with_train_and_test_alone_validates_on_a_part_of_train(photos, tmp_path):
     for file in photos.rglob("*.png"):  # 0.png to 7.png in each class
         home = tmp_path / "split" / ("train" if file.stem < "5" else "test") / file.parent.name
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, home)
     out = tmp_path / "mine.zip"
     done = run("finetune", "glyphs_mobilenet", tmp_path / "split", "--out", out, "--epochs", 1, "--freeze", "features")
-    assert done.exit_code == 0
-    assert "no validation: split of" in done.output
-    assert "('train', 'test', 'all'); got 'validation'" in " ".join(done.output.split())
-    assert kerasdl.load_bundle(out).manifest.metrics == {}
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "16 images in 2 classes: eight 8, three 8." in text
+    assert "8 to train, 2 to validate (10 % of each class of train, drawn by seed 0)." in text
+    assert "the loss chooses the epoch that is kept" in text
+    assert "head epoch 1/1" in text
+    assert text.count("computes on") == 1
+    assert "Epoch kept in the last stage: 1 of 1, the best by val_loss on 2 validation examples." in text
+    assert f"Saved to {out}" in done.output.replace("\n", "")
+    figures = read("evaluate", out, tmp_path / "split")
+    assert (figures["split"], figures["examples"], figures["left_out"]) == ("test", 6, 0)
 
 
 def test_a_file_where_a_folder_must_be_is_named_before_training(photos, tmp_path, monkeypatch):
@@ -222,24 +230,22 @@ def test_predict_reads_rows_from_json(tmp_path):
     assert [answer["scores"] for answer in answers] == [each["scores"] for each in bundle.predict(rows)]
 
 
-def test_all_commands_split_data_alike_whatever_their_seed(photos, tmp_path, monkeypatch):
-    seen = {}
+def test_all_seeds_split_data_alike(photos, tmp_path, monkeypatch):
+    seen = []
 
     class Stand:
-        def finetune(self, train, *_, **__):
-            seen["taught"] = {image.tobytes() for image in train.arrays()[0]}
-            raise ArgumentError("enough")
+        preprocess: ClassVar = {}
 
-        def evaluate(self, data):
-            seen["tested"] = {image.tobytes() for image in data.arrays()[0]}
-            return {}
+        def finetune(self, train, *_, **__):
+            seen.append({str(file) for file in train.source.inputs})
+            raise ArgumentError("enough, or pass resume=False")
 
     monkeypatch.setattr(kerasdl, "load_bundle", lambda name: Stand())
-    run("finetune", "any", photos, "--out", tmp_path / "o.zip", "--seed", 5)
-    run("evaluate", "any", photos)
-    assert len(seen["taught"]) > 5
-    assert seen["tested"]
-    assert not seen["taught"] & seen["tested"]
+    for seed in (5, 6):
+        done = run("finetune", "any", photos, "--out", tmp_path / "o.zip", "--seed", seed)
+        assert "enough, or pass --no-resume" in done.stderr  # the option's name, not the argument's
+    assert len(seen[0]) == 12
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,70 +10,123 @@ import kerasdl
 from kerasdl.bundles.format import archive
 from kerasdl.core import checks
 
-from ..application import Json, app, load_data, load_validation
+from ..application import Json, app
 from ..output import metric_rows, reported, show_json, show_table
 
-# Bundle that is fine-tuned on images if none is named.
 START = "imagenet_efficientnet_lite0"
+"""Bundle that is fine-tuned on images if none is named."""
+SPLIT = (
+    "Split: a folder with train, validation (or val, valid) and test folders is read by them; without a validation "
+    "folder, 10 % of each class of train validate. A folder of class folders alone is cut by seed 0: 80 % of each "
+    "class to train, 10 % to validate, 10 % for `evaluate`. With --validation it is learnt whole."
+)
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[BUNDLE] DATA",
+        help=f"A bundle and data, as in evaluate; images alone are learnt by {START}, with --from by the peer.",
+    ),
+]
+Peer = Annotated[
+    str | None,
+    typer.Option(
+        "--from", help="Start from a peer: keras-applications:NAME, hf://owner/name (both download), a folder."
+    ),
+]
+PeerFile = Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights; no download.")]
+Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")]
+Tensorboard = Annotated[Path | None, typer.Option(help="A folder for TensorBoard logs, one subfolder a stage.")]
 
 
-@app.command()
+@app.command(epilog=SPLIT)
 @reported
 def finetune(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[BUNDLE] DATA",
-            help=f"A bundle and data, as in evaluate; images alone are learnt by {START}, with --from by the peer.",
-        ),
-    ],
+    names: Names,
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 5,
+    validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
     freeze: Annotated[str, typer.Option(help="staged, features (head alone) or none.")] = "staged",
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
-    folder: Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")] = None,
-    source: Annotated[
-        str | None,
-        typer.Option("--from", help="Start from a peer: keras-applications:NAME, hf://owner/name, a folder."),
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights.")] = None,
+    augment: Annotated[str | None, typer.Option(help="light, randaugment or augmix.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without improvement that end a stage.")] = None,
+    folder: Folder = None,
+    resume: Annotated[bool, typer.Option(help="Whether the run in --folder goes on.")] = True,
+    source: Peer = None,
+    weights: PeerFile = None,
     model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
-    side: Annotated[
-        int | None, typer.Option(help="Height and width of the images in pixels; smaller is faster.")
-    ] = None,
+    side: Annotated[int | None, typer.Option(help="Height and width in pixels; smaller is faster.")] = None,
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
+    tensorboard: Tensorboard = None,
+    mlflow: Annotated[str | None, typer.Option(help="The tracking URI of MLflow, or a folder.")] = None,
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
-    start = time.perf_counter()
+    start, options = time.perf_counter(), kerasdl.cli.run_options
+    *bundle, data = checked_names(names, source)
+    read = kerasdl.cli.training_data.read_training_data(data, validation)
+    for note in () if json else read.notes:
+        print(note)
+    loaded = starting_bundle(bundle, read.train, source, weights, model, side)
+    config = kerasdl.train.RunConfig(
+        batch_size=batch_size,
+        folder=folder,
+        resume=resume,
+        seed=seed,
+        schedule="cosine",
+        patience=patience,
+        augment=options.augmentation(augment, loaded.preprocess),
+        monitor=("val_loss", "min") if read.by_loss else None,
+        progress="off" if json else "auto",
+    )
+    settings = {"epochs": epochs, "freeze": freeze, "learning_rate": learning_rate, "config": config}
+    name = out.name.removesuffix(".zip")
+    trackers = options.trackers(tensorboard, mlflow, name)
+    tuned = loaded.finetune(read.train, read.validation, name=name, callbacks=trackers, **settings)
+    tuned.save(out)
+    show_tuned(tuned, out, time.perf_counter() - start, read.notes if json else None)
+
+
+def checked_names(names: list[str], source: str | None) -> list[str]:
+    """Returns `[bundle, data]` or `[data]`; refuses other forms, and a model's name where a bundle's is due."""
     if len(names) not in ((1, 2) if source is None else (1,)):
         checks.refuse("a bundle and data must be named, or the data alone with --from", names)
-    *bundle, data = names
-    train, validation = load_data(data, "train"), load_validation(data)
-    if source is None:
-        if not bundle and not train.images:
-            checks.refuse(f"a bundle must be named, since {START} is the default for images alone", data)
-        loaded = kerasdl.load_bundle(*bundle or [START])
-        if side is not None:
-            loaded = kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))
-    else:
+    if len(names) == 2 and names[0] not in kerasdl.bundles.list_bundles() and names[0] in kerasdl.list_models():
+        spec = kerasdl.spec(names[0])
+        bundles = kerasdl.bundles.bundled_models().get(names[0], [])
+        peer = spec.weights.get("keras-applications")
+        ways = [f"--from keras-applications:{peer} {names[1]}"] if peer else []
+        ways += [f"{bundle} {names[1]}" for bundle in bundles] or [names[1]]
+        hint = f"Try `kerasdl finetune {'`, or `kerasdl finetune '.join(ways)}`. `kerasdl bundles` lists all."
+        checks.refuse("a bundle has trained weights; this is the name of a model without any", names[0], hint)
+    return names
+
+
+def starting_bundle(bundle: list[str], train: Any, source: str | None, weights: Any, model: Any, side: int | None):
+    """Returns the bundle to fine-tune: the named one, that of a peer, or the default for images."""
+    if source is not None:
         shape = None if side is None else (side, side, 3)
-        loaded = kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
-    config = kerasdl.train.RunConfig(
-        batch_size=batch_size, folder=folder, seed=seed, schedule="cosine", progress="off" if json else "auto"
-    )
-    name = out.name.removesuffix(".zip")
-    tuned = loaded.finetune(
-        train, validation, epochs=epochs, freeze=freeze, learning_rate=learning_rate, config=config, name=name
-    )
-    tuned.save(out)
-    figures = {"bundle": str(out), "seconds": time.perf_counter() - start, **tuned.manifest.metrics}
-    if json:
-        return show_json(figures)
-    show_table(str(out), ("data", "figure", "value"), metric_rows(tuned.manifest.metrics))
+        return kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
+    if not bundle and not train.images:
+        checks.refuse(f"a bundle must be named, since {START} is the default for images alone", train.name)
+    loaded = kerasdl.load_bundle(*bundle or [START])
+    if side is None:
+        return loaded
+    return kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))
+
+
+def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | None) -> None:
+    """Prints figures of a fine-tuned bundle, the epoch that was kept, and where the bundle is; as JSON with notes."""
+    manifest = tuned.manifest
+    if notes is not None:
+        values = {"bundle": str(out), "seconds": seconds, "epoch_kept": manifest.provenance["epoch kept"]}
+        return show_json({**values, "notes": list(notes), **manifest.metrics})
+    if manifest.metrics:
+        show_table(str(out), ("data", "figure", "value"), metric_rows(manifest.metrics))
+    print(f"Epoch kept in the last stage: {manifest.provenance['epoch kept']}.")
+    print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} FOLDER`.")
 
 
 @app.command()

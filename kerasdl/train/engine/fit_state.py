@@ -176,8 +176,8 @@ class FitState(State):
         self.run_callbacks = self._run_callbacks(callbacks)
         if not self._can_run_many():
             self.run_many = None
-        self.notes = [*computation_notes(self.steps.options, config, replica_context), *data_notes(train, config)]
-        self.notes += self.cache_notes
+        notes = computation_notes(self.steps.options, config, replica_context) + data_notes(train, config)
+        self.notes = [*(notes if config.stage is None or config.stage[0] == 0 else ()), *self.cache_notes]
         self.identity = run_identity_of(model, train, self.validation, callbacks)
 
     def batches(self, number: int, start: int) -> tf.data.Dataset:

@@ -10,6 +10,8 @@ from rich import progress as rich_progress
 Figures = Mapping[str, float]
 
 LINE_SECONDS = 10.0
+LINE_WIDTH = 80
+"""Columns that the line of an epoch may take; speed, learning rate and seconds are left out first, in that order."""
 LIVE_SECONDS = 0.25
 
 
@@ -19,7 +21,8 @@ class Progress:
     interval_seconds = math.inf
     """Shortest time between two readings of the figures inside an epoch."""
 
-    def __init__(self):
+    def __init__(self, name: str = ""):
+        self.name = name
         self.epochs: int | None = None
         self.steps: int | None = None
         self.batch_size: int | None = None
@@ -59,13 +62,22 @@ class Progress:
 
     def end_epoch(self, epoch: int, figures: Figures, best: bool) -> None:
         """Shows the figures of a finished epoch."""
-        seconds = time.monotonic() - self._mark[0]
-        parts = [self.title(epoch), f"{seconds:.1f} s", self._speed, format_figures(figures), "best" if best else ""]
-        self.say("  ".join(part for part in parts if part))
+        seconds = f"{time.monotonic() - self._mark[0]:.1f} s"
+        few = {name: value for name, value in figures.items() if name != "learning_rate"}
+        lines = [
+            "  ".join(filter(None, (self.title(epoch), *middle, format_figures(shown), "best" if best else "")))
+            for middle, shown in (
+                ((seconds, self._speed), figures),
+                ((seconds,), figures),
+                ((seconds,), few),
+                ((), few),
+            )
+        ]
+        self.say(next((line for line in lines if len(line) <= LINE_WIDTH), lines[-1]))
 
     def title(self, epoch: int) -> str:
-        """Returns `epoch 3/10`."""
-        return f"epoch {epoch + 1}" + (f"/{self.epochs}" if self.epochs else "")
+        """Returns `epoch 3/10`, after the name of the stage where there are several."""
+        return f"{self.name} epoch {epoch + 1}".lstrip() + (f"/{self.epochs}" if self.epochs else "")
 
     def rate(self, batch: int) -> float:
         """Returns the steps per second since the epoch began or was resumed."""
@@ -127,11 +139,11 @@ class LiveProgress(Progress):
 
     interval_seconds = LIVE_SECONDS
 
-    def __init__(self, console: rich_console.Console):
-        super().__init__()
+    def __init__(self, console: rich_console.Console, name: str = ""):
+        super().__init__(name)
         self.bar = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
-            rich_progress.BarColumn(bar_width=24),
+            rich_progress.BarColumn(bar_width=24 if console.width > 100 else 8),
             rich_progress.MofNCompleteColumn(),
             rich_progress.TextColumn("{task.fields[speed]}", style="cyan"),
             rich_progress.TextColumn("{task.fields[left]} left", style="cyan"),
@@ -160,15 +172,22 @@ class LiveProgress(Progress):
         self.bar.stop()
 
 
-def make_progress(mode: str) -> Progress:
-    """Returns the progress display for `progress=`: `"auto"` or `"off"`."""
+def make_progress(mode: str, stage: tuple[int, str] | None = None) -> Progress:
+    """Returns the progress display for `progress=`, `"auto"` or `"off"`, of a run or of a stage by number and name."""
+    name = "" if stage is None else stage[1]
     if mode == "off":
-        return Progress()
+        return Progress(name)
     console = rich_console.Console()
     live = console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal)
-    return LiveProgress(console) if live else LineProgress()
+    return LiveProgress(console, name) if live else LineProgress(name)
 
 
 def format_figures(figures: Figures) -> str:
-    """Returns `loss 0.4321  accuracy 0.8765`."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    """Returns `loss 0.432 val 0.543  accuracy 0.877 val 0.812`: a figure, and beside it that of the validation."""
+    parts = []
+    for name, value in figures.items():
+        if name.removeprefix("val_") in figures and name.startswith("val_"):
+            continue
+        validation = f" val {figures[f'val_{name}']:.3g}" if f"val_{name}" in figures else ""
+        parts.append(f"{name} {value:.3g}{validation}")
+    return "  ".join(parts)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
-from kerasdl.core import checks
+from kerasdl.core import checks, wording
 from kerasdl.core.errors import DataError, TrainingError
 
 from . import run_logs
@@ -92,7 +92,7 @@ class _Loop:
         self.started = time.monotonic()
         self.coordinator, self.folder = state.coordinator, RunFolder(state, config)
         self.nan_guard = NanGuard(state)
-        self.progress = make_progress(config.progress if self.coordinator.chief else "off")
+        self.progress = make_progress(config.progress if self.coordinator.chief else "off", config.stage)
         self.run_callbacks = [*state.run_callbacks, *self._built_in_callbacks()]
         self.active_callbacks = [each for each in self.run_callbacks if self.coordinator.chief or not each.writes]
         self.before_step = [each.begin_step for each in self.active_callbacks if overrides(each, "begin_step")]
@@ -368,7 +368,7 @@ class _Loop:
             if self.position.batch:
                 self._save()
             outcome = f"saved in {self.folder.path}; the same call continues from here"
-        self.progress.say(f"interrupted after step {self.position.step}: {outcome}")
+        self.progress.say(wording.spelled(f"interrupted after step {self.position.step}: {outcome}"))
         raise Preempted if requests & Request.PREEMPT else KeyboardInterrupt
 
     def _write_logs(self) -> None:

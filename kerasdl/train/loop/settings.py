@@ -28,6 +28,7 @@ class LoopConfig:
         "save_seconds",
         "tensorboard",
         "progress",
+        "stage",
         "steps_per_execution",
     )
 
@@ -58,6 +59,8 @@ class LoopConfig:
     """True if the figures of each epoch are written for TensorBoard too."""
     progress: str = "auto"
     """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
+    stage: tuple[int, str] | None = None
+    """Number, from 0, and name of the stage of a training that this run is; progress lines begin with the name."""
 
     def __post_init__(self):
         checks.at_least("epochs", self.epochs, 1)

@@ -20,7 +20,9 @@ def stage_config(config: RunConfig, number: int, name: str, **changes: Any) -> R
     epoch 0.
     """
     folder = None if config.folder is None else Path(config.folder) / name
-    return dataclasses.replace(config, seed=config.seed + SEEDS_APART * number, folder=folder, **changes)
+    return dataclasses.replace(
+        config, seed=config.seed + SEEDS_APART * number, folder=folder, stage=(number, name), **changes
+    )
 
 
 Callbacks = Sequence[Any] | Callable[[str], Sequence[Any]]
@@ -70,4 +72,4 @@ def open_stages(config: RunConfig, epochs: Mapping[str, int]) -> None:
         if before not in (None, count):
             rule = f"the run in {folder} must have as many epochs as it was started with, since others follow it"
             hint = "Choose another folder, or pass resume=False to start anew."
-            checks.refuse(rule, f"{before} there, {count} here", hint)
+            checks.refuse(rule, f"{before} there, {count} of epochs={config.epochs} here", hint)

@@ -96,6 +96,20 @@ def test_plain_lines_inside_a_long_epoch_are_rare(capsys, monkeypatch):
     assert "examples/s" in lines[0]
 
 
+def test_the_line_of_an_epoch_fits_80_columns_and_keeps_figures_and_stage(capsys):
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    figures = {**dict.fromkeys(names, 0.123456), "learning_rate": 0.000123}
+    shown = progress.make_progress("auto", (1, "stage1"))
+    shown.begin(10, 400, 8, dict)
+    shown.begin_epoch(9, 0)
+    shown.end_steps(400)
+    shown.end_epoch(9, figures, best=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line) <= 80
+    assert line.startswith("stage1 epoch 10/10  ")
+    assert line.endswith("loss 0.123 val 0.123  accuracy 0.123 val 0.123  best")
+
+
 def test_off_prints_nothing(capsys):
     run_steps(*counting(tf.Variable(0.0)), RunConfig(epochs=2, progress="off"))
     assert capsys.readouterr().out == ""

@@ -1,0 +1,89 @@
+"""Split of the images of `kerasdl finetune`, and the sentences that tell it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasdl.cli.training_data import FEW, read_training_data
+from kerasdl.core.errors import UnknownNameError
+
+RNG = np.random.default_rng(5)
+
+
+def fill(root, homes, count=10, classes=("cat", "dog")):
+    for home in homes:
+        for label in classes:
+            folder = root / home / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for k in range(count):
+                Image.fromarray(RNG.integers(0, 256, (6, 6, 3), np.uint8)).save(folder / f"{k}.png")
+    return str(root)
+
+
+def files(data):
+    return {str(path) for path in data.source.inputs}
+
+
+def per_class(data):
+    return np.bincount(data.source.labels, minlength=len(data.class_names)).tolist()
+
+
+def test_a_folder_without_splits_leaves_a_tenth_for_evaluate(tmp_path):
+    read = read_training_data(fill(tmp_path, [""]))
+    assert (per_class(read.train), per_class(read.validation)) == ([8, 8], [1, 1])
+    assert read.notes[0].endswith("20 images in 2 classes: cat 10, dog 10.")
+    rule = "2 left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed 0"
+    assert f"16 to train, 2 to validate ({rule})" in read.notes[1]
+
+
+@pytest.mark.parametrize(
+    "homes", [("train", "test"), ("Training", "Testing"), ("outer/train", "outer/test"), ("train",)]
+)
+def test_without_a_validation_folder_a_tenth_of_train_validates(tmp_path, homes):
+    read = read_training_data(fill(tmp_path, homes, count=20))
+    assert (per_class(read.train), per_class(read.validation)) == ([18, 18], [2, 2])
+    assert not files(read.train) & files(read.validation)
+    together = files(read.train) | files(read.validation)
+    homes_read = {file.removeprefix(str(tmp_path)).split("/")[-3].lower() for file in together}
+    assert homes_read in ({"train"}, {"training"})
+    assert "36 to train, 4 to validate (10 % of each class of train, drawn by seed 0)" in read.notes[1]
+    again = read_training_data(str(tmp_path))
+    assert files(again.validation) == files(read.validation)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev"])
+def test_a_validation_folder_by_any_name_validates(tmp_path, name):
+    read = read_training_data(fill(tmp_path, ["train", name], count=4))
+    assert (read.train.size, read.validation.size) == (8, 8)
+    assert all(f"/{name}/" in file for file in files(read.validation))
+    assert "8 to train, 8 to validate (by its folders)" in read.notes[1]
+
+
+def test_other_images_may_validate_and_then_the_folder_is_learnt_whole(tmp_path):
+    photos, other = fill(tmp_path / "photos", [""]), fill(tmp_path / "other", [""], count=3)
+    read = read_training_data(photos, other)
+    assert (read.train.size, read.validation.size) == (20, 6)
+    assert files(read.validation) <= {str(path) for path in (tmp_path / "other").rglob("*.png")}
+    with pytest.raises(UnknownNameError, match="No folder stands at nowhere"):
+        read_training_data(photos, "nowhere")
+
+
+def test_each_class_of_three_images_has_one_to_validate(tmp_path):
+    read = read_training_data(fill(tmp_path, ["train"], count=3))
+    assert (per_class(read.train), per_class(read.validation)) == ([2, 2], [1, 1])
+    read = read_training_data(fill(tmp_path / "few", [""], count=2))
+    assert (read.train.size, read.validation) == (4, None)
+    assert "No validation" in read.notes[2]
+    assert not read.by_loss
+
+
+def test_few_validation_images_leave_the_choice_to_the_loss(tmp_path):
+    read = read_training_data(fill(tmp_path, ["train", "val"], count=4))
+    assert read.by_loss
+    assert "with 8 images an accuracy moves in steps of 12 points" in read.notes[2]
+    many = read_training_data("digits")
+    assert many.validation.size >= FEW
+    assert not many.by_loss
+    assert len(many.notes) == 2
+    assert "1,078 examples to train in 10 classes: 0 " in many.notes[0]
+    assert "(the data's own)" in many.notes[1]
