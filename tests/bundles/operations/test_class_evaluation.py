@@ -3,21 +3,19 @@
 import dataclasses
 import json
 
-import keras
 import numpy as np
 import pytest
+from colour_photos import COLOURS, colour_bundle, write_photos
 from PIL import Image
 from sklearn import metrics
 from typer.testing import CliRunner
 
 import kerasdl
-from kerasdl.bundles import Bundle, Evaluation, EvaluationData, choose_evaluation_data, evaluate_classes, evaluate_file
+from kerasdl.bundles import Evaluation, EvaluationData, choose_evaluation_data, evaluate_classes, evaluate_file
 from kerasdl.cli.commands import app
 from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig
-
-COLOURS = {"blue": (40, 60, 220), "green": (60, 200, 40), "red": (220, 30, 30)}
 
 
 def made(truth, scores, labels):
@@ -51,18 +49,9 @@ def test_a_class_without_examples_or_without_answers_has_no_share():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of plain colours, a bundle that tells them by their mean colour, and its fine-tuned copy."""
-    folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(1)
-    for name, colour in COLOURS.items():
-        (folder / "photos" / name).mkdir(parents=True)
-        for k in range(10):
-            noise = rng.integers(-25, 26, (12, 12, 3))
-            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / "photos" / name / f"{k}.png")
-    inputs = keras.Input((8, 8, 3), name="image")
-    layers = keras.layers.Flatten(name="flat")(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(layers))
-    settings = {"image_shape": (8, 8, 3), "scale": (-1, 1)}
-    start = Bundle.of(model, name="start", task="image_classification", preprocess=settings, labels=tuple(COLOURS))
+    folder = tmp_path_factory.mktemp("colours")
+    write_photos(folder / "photos")
+    start = colour_bundle()
     data = f"folder:{folder / 'photos'}"
     config = RunConfig(progress="off", batch_size=8)
     train, held = (kerasdl.data.load(data, split) for split in ("train", "validation"))
