@@ -25,8 +25,9 @@ def describe_data(evaluation: Evaluation) -> list[str]:
     kind = "images" if data.images else "examples"
     classes = f" in {len(data.class_names)} classes" if data.class_names else ""
     size = "all" if data.size is None else f"{data.size:,}"
-    place = "all of it" if chosen.split == "all" else f"split {chosen.split}"
-    return [f"Measured on {size} {kind}{classes} of {data.name} ({place}).", *chosen.notes]
+    size += f" of {chosen.found:,}" if chosen.left_out else ""
+    place = "all splits" if chosen.split == "all" else f"split {chosen.split}"
+    return [f"Measured on {size} {kind}{classes}: {data.name}, {place}.", *chosen.notes]
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:

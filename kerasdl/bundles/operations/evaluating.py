@@ -1,5 +1,6 @@
 """Prediction and evaluation of a bundle: outputs for raw input, loss and metrics of its task."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,7 +89,7 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
         ArgumentError: data or labels do not fit the model, or the data are endless.
         DataError: the data are empty, cannot be read, or were all in the training, or a figure is not finite.
     """
-    if isinstance(data, str):
+    if isinstance(data, (str, os.PathLike)):
         chosen = choose_evaluation_data(bundle, data)
         for note in chosen.notes:
             warnings.warn(note, DataWarning, stacklevel=3)

@@ -1,5 +1,6 @@
 """Choice of the data of an evaluation: the test split, or a whole folder less the images of the training."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.core.errors import DataError
-from kerasdl.data import Dataset, load
+from kerasdl.data import Dataset, list_datasets, load
 from kerasdl.data.folders.layout import read_layout
 
 from .trained_images import seen_in_training
@@ -31,7 +32,7 @@ class EvaluationData:
     """Sentences about the choice."""
 
 
-def choose_evaluation_data(bundle: Any, name: str, split: str | None = None) -> EvaluationData:
+def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | None = None) -> EvaluationData:
     """Reads data by name to evaluate a bundle.
 
     Of a folder with a test folder that split is read. A folder without split folders is read whole, less the images
@@ -39,7 +40,7 @@ def choose_evaluation_data(bundle: Any, name: str, split: str | None = None) -> 
 
     Args:
         bundle: a `Bundle`, which has the hashes of the images of its fine-tuning.
-        name: a name for `kerasdl.data.load`.
+        name: a name for `kerasdl.data.load`, or the path of a folder.
         split: the split to read, whole; None chooses as above.
 
     Returns:
@@ -55,6 +56,7 @@ def choose_evaluation_data(bundle: Any, name: str, split: str | None = None) -> 
         >>> chosen.split, chosen.dataset.size, chosen.left_out
         ('test', 359, 0)
     """
+    name = _name_of(name)
     is_folder = name.startswith(FOLDER)
     chosen, notes = (split, []) if split else _split_of(name) if is_folder else ("test", [])
     dataset = load(name, chosen, levels=bundle.preprocess.get("levels") if is_folder else None)
@@ -68,9 +70,18 @@ def choose_evaluation_data(bundle: Any, name: str, split: str | None = None) -> 
     if count == dataset.size:
         rule = f"an evaluation needs images that are not those of the training; in {name.removeprefix(FOLDER)} all are"
         raise DataError(f"{rule} ({count}). Give other images, or split 'all' to measure them (too good).")
-    notes.append(f"{count} of {dataset.size} images were left out, since the bundle was fine-tuned on them.")
+    notes.append(
+        f"{count} of {dataset.size} images were left out, since they took part in the fine-tuning of the bundle."
+    )
     rest = dataset.of_examples(dataset.source.pick(np.flatnonzero(~seen)))
     return EvaluationData(rest, chosen, dataset.size, count, tuple(notes))
+
+
+def _name_of(name: str | os.PathLike) -> str:
+    """Returns a dataset's name, with the prefix of folders where the path of one is given."""
+    known = {entry.name for entry in list_datasets()}
+    is_path = isinstance(name, os.PathLike) or (name not in known and Path(name).expanduser().is_dir())
+    return f"{FOLDER}{os.fspath(name)}" if is_path else name
 
 
 def _split_of(name: str) -> tuple[str, list[str]]:

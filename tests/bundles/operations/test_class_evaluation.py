@@ -74,6 +74,8 @@ def test_a_fine_tuned_bundle_knows_its_images_and_the_epoch_that_was_kept(place)
     assert (chosen.dataset.size, chosen.left_out) == (3, 27)
     with pytest.warns(UserWarning, match="27 of 30 images were left out"):
         figures = tuned.evaluate(data)
+    with pytest.warns(UserWarning, match="27 of 30 images were left out"):
+        assert tuned.evaluate(place / "photos") == figures
     evaluation = evaluate_classes(tuned, chosen)
     assert evaluation.figures == figures
     assert np.mean(evaluation.answers == evaluation.truth) == pytest.approx(figures["accuracy"])
@@ -81,8 +83,8 @@ def test_a_fine_tuned_bundle_knows_its_images_and_the_epoch_that_was_kept(place)
 
 def test_evaluate_prints_counts_and_writes_pictures(place, tmp_path):
     out = " ".join(command("evaluate", place / "tuned.zip", place / "photos", "--report", tmp_path / "out").split())
-    assert "Measured on 3 images in 3 classes" in out
-    assert "27 of 30 images were left out, since the bundle was fine-tuned on them." in out
+    assert "Measured on 3 of 30 images in 3 classes" in out
+    assert "27 of 30 images were left out, since they took part in the fine-tuning of the bundle." in out
     assert all(name in out for name in COLOURS)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "confusion.png",
@@ -127,6 +129,23 @@ def test_a_file_that_takes_raw_pixels_gets_them(place, tmp_path):
     tuned.export(tmp_path / "raw.tflite", raw_shape=(12, 12, 3))
     of_file, of_bundle, different = evaluate_file(tmp_path / "raw.tflite", data, "all", tuned)
     assert different == 0
+    np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=0.05)
+
+
+def test_an_onnx_file_is_measured_too(place, tmp_path):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    tuned.export(tmp_path / "tuned.onnx")
+    of_file, of_bundle, different = evaluate_file(tmp_path / "tuned.onnx", data, "all", tuned)
+    assert (different, len(of_file.truth)) == (0, 30)
+    np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=1e-4)
+
+
+def test_integers_at_the_ends_of_a_file_are_converted(place, tmp_path):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    options = ["--quantize", "int8", "--data", place / "photos", "--integer-io"]
+    command("export", place / "tuned.zip", tmp_path / "int8.tflite", *options)
+    assert kerasdl.bundles.inspect_file(tmp_path / "int8.tflite").inputs[0]["dtype"] == "int8"
+    of_file, of_bundle, _ = evaluate_file(tmp_path / "int8.tflite", data, "all", tuned)
     np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=0.05)
 
 

@@ -35,6 +35,9 @@ def files(data):
 def test_a_folder_without_splits_is_measured_whole(tmp_path):
     chosen = choose_evaluation_data(bundle(), fill(tmp_path, "cat", "dog"))
     assert (chosen.split, chosen.dataset.size, chosen.left_out, chosen.notes) == ("all", 20, 0, ())
+    for path in (tmp_path, str(tmp_path)):  # a folder as load may be given it too
+        again = choose_evaluation_data(bundle(), path)
+        assert (again.split, again.dataset.size) == ("all", 20)
 
 
 def test_the_images_of_the_training_are_left_out_wherever_they_lie_now(tmp_path):
