@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.bundles.operations.class_evaluation import Evaluation
+from kerasdl.bundles.operations.class_evaluation import ClassFigures, Evaluation
 from kerasdl.core import files
 from kerasdl.data import decode_image
 
@@ -14,6 +14,8 @@ from .pictures import draw_confusion, draw_contact_sheet
 
 MOST_MISTAKES = 40
 """Mistakes on the contact sheet."""
+MOST_CLASSES = 50
+"""Classes in the printed table."""
 LABEL_WIDTH = 16
 """Letters of a label on the contact sheet."""
 
@@ -66,9 +68,18 @@ def show_evaluation(title: str, evaluation: Evaluation) -> None:
             _percent(each.precision),
             ", ".join(f"{label} {count}" for label, count in each.taken_for.items()) or "-",
         )
-        for each in evaluation.classes()
+        for each in _shown(evaluation)
     ]
-    show_table("classes", ("class", "examples", "recall", "precision", "taken for"), rows)
+    title = "classes" if len(evaluation.labels) <= MOST_CLASSES else f"{MOST_CLASSES} classes of the lowest recall"
+    show_table(title, ("class", "examples", "recall", "precision", "taken for"), rows)
+
+
+def _shown(evaluation: Evaluation) -> list[ClassFigures]:
+    """Returns all classes, or of very many those of the lowest recall."""
+    classes = evaluation.classes()
+    if len(classes) <= MOST_CLASSES:
+        return classes
+    return sorted((each for each in classes if each.examples), key=lambda each: each.recall)[:MOST_CLASSES]
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> list[str]:

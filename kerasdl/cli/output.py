@@ -116,7 +116,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         table.add_row(*(escape(cell) for cell, name in zip(row, columns, strict=True) if name in shown))
     console.print(table)
     if left_out:
-        print(f"Left out at this width: {', '.join(reversed(left_out))}. A wider terminal or --json shows all.")
+        print(f"Left out at this width: {', '.join(reversed(left_out))}. See --json or a wider terminal.")
 
 
 def show_results(names: Sequence[str], results: Sequence[Any], rows_of: Callable[[Any], list[dict]]) -> None:
