@@ -29,6 +29,8 @@ def export(
     raw_shape: Annotated[
         str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
     ] = None,
+    raw_dtype: Annotated[str, typer.Option(help="With --raw-shape: pixels as float32, or as uint8.")] = "float32",
+    scores: Annotated[bool, typer.Option(help="Give probabilities in place of logits.")] = False,
     selective: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
     correct_biases: Annotated[
         bool, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias.")
@@ -48,6 +50,8 @@ def export(
         representative=representative,
         raw_shape=_shape(raw_shape),
         quantize=quantize,
+        raw_dtype=raw_dtype,
+        scores=scores,
         selective="auto" if selective else None,
         correct_biases=correct_biases,
         integer_io=integer_io,
@@ -64,6 +68,8 @@ def export(
     if report.layers:
         worst = [(row.layer, row.operation, row.error) for row in report.layers[:WORST]]
         show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
+    if report.answers():
+        print("answers:", report.answers())
     for note in report.notes:
         print("note:", note)
 

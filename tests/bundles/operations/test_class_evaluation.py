@@ -149,6 +149,17 @@ def test_integers_at_the_ends_of_a_file_are_converted(place, tmp_path):
     np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=0.05)
 
 
+def test_camera_pixels_go_in_and_probabilities_come_out(place, tmp_path):
+    tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
+    options = ("--raw-shape", "12x12x3", "--raw-dtype", "uint8", "--scores")
+    assert "answers: compared on random noise only" in command(
+        "export", place / "tuned.zip", tmp_path / "c.tflite", *options
+    )
+    assert kerasdl.bundles.inspect_file(tmp_path / "c.tflite").inputs[0]["dtype"] == "uint8"
+    of_file, of_bundle, _ = evaluate_file(tmp_path / "c.tflite", data, "all", tuned)
+    np.testing.assert_allclose(of_file.scores, of_bundle.scores, atol=0.02)
+
+
 def test_what_is_no_classifier_of_these_classes_is_refused(place, tmp_path):
     with pytest.raises(ArgumentError, match="must have its classes"):
         evaluate_file(place / "tuned.tflite", "digits")
