@@ -131,9 +131,9 @@ def evaluate_classes(bundle: Any, chosen: EvaluationData, *, batch_size: int = 6
     """
     truth, outputs = [], []
 
-    def keep(targets: Any, given: Any) -> None:
+    def keep(targets: Any, predictions: Any) -> None:
         truth.append(np.asarray(targets))
-        outputs.append(np.asarray(given))
+        outputs.append(np.asarray(predictions))
 
     figures = evaluate_bundle(bundle, chosen.dataset, batch_size, keep)
     is_classifier = bundle.task.activation == "softmax" and truth and truth[0].ndim == 1 and outputs[0].ndim == 2
