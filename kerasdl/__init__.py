@@ -18,4 +18,8 @@ join_at_start()
 report_errors_once()
 # Keras finds a class in a saved model only once its module is loaded.
 import_after("keras", lambda: load_index().get("saved", ()))
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _lazy_names, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __dir__() -> list[str]:
+    return [*_lazy_names(), "__version__"]

@@ -19,7 +19,7 @@ from kerasdl.data import Dataset
 from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
-from .card import write_card
+from .card import BundleDisplay, write_card
 from .format import archive
 from .format.manifest import NETWORK, PARTS, Manifest
 from .format.saving import write_parts
@@ -31,8 +31,8 @@ from .operations.making import inputs_of, networks_of, plain_settings
 from .operations.trained_images import with_trained_images
 
 
-@dataclass(frozen=True, eq=False)
-class Bundle:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bundle(BundleDisplay):
     """Trained model with preprocessing and labels: raw input in, labels and scores out.
 
     `load_bundle` returns it, or `Bundle.of` for a model of your own.

@@ -1,6 +1,9 @@
-"""Model card of a bundle: description, use, figures, provenance, limits."""
+"""Model card of a bundle: description, use, figures, provenance, limits; and its short form in a session."""
 
 import math
+from typing import Any
+
+from kerasdl.core.display import Displayed, figures_text, names_text
 
 MOST_LABELS = 40
 
@@ -54,3 +57,21 @@ def _measured(metrics) -> list[str]:
     return rows + [
         f"| {data} | {name} | {value:.4g} |" for data, figures in metrics.items() for name, value in figures.items()
     ]
+
+
+class BundleDisplay(Displayed):
+    """Base class of `Bundle` that shows it in a session."""
+
+    def _shown(self) -> tuple[str, dict[str, Any]]:
+        manifest = self.manifest
+        weights = sum(network.count_params() for network in self.networks.values())
+        inputs = [f"{each['name']} {tuple(each['shape'])} {each['dtype']}" for each in manifest.inputs]
+        measured = [f"{data}: {figures_text(figures)}" for data, figures in manifest.metrics.items()]
+        rows = {
+            "labels": names_text(self.labels),
+            "inputs": f"{'; '.join(inputs)}, after preprocessing",
+            "outputs": manifest.outputs,
+            "measured": "; ".join(measured),
+            "licence": manifest.licence,
+        }
+        return f"Bundle {manifest.name}: {manifest.task.replace('_', ' ')}, {weights:,} parameters", rows

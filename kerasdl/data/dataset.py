@@ -17,6 +17,7 @@ from . import trees
 from .batching.drawing import MOVING, augment_seeds, augmented, mixed, mixing_seeds, ready
 from .batching.epochs import Epochs
 from .batching.sharding import Share, batch_sizes, cut
+from .example_access import ExampleAccess
 from .images import Scale, check_image_shape, check_scale, scale_pixels
 from .pipelines import refuse_endless
 from .sources import Examples, Stream, collect
@@ -24,16 +25,20 @@ from .sources import Examples, Stream, collect
 FINGERPRINT_EXAMPLES = 32
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(ExampleAccess):
     """Examples with their description, in batches whose order depends on a seed alone.
 
     An example has inputs, and may have labels and a weight; inputs and labels may be several arrays, nested in dicts
-    and tuples. `load` and `as_dataset` return it.
+    and tuples. `load` and `as_dataset` return it. `data[0]` is an example, `data[:10]` a dataset, `for x, y in
+    data` goes through all examples as NumPy arrays.
 
     Example:
         >>> load("digits").per_class(10).size
         100
+        >>> image, label = load("digits")[0]
+        >>> image.shape
+        (32, 32, 1)
     """
 
     name: str

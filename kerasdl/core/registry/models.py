@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import checks
+from ..errors import ArgumentError
+from ..keywords import refuse_argument
 from .index import load_index, load_macs
 
+EMPTY_OUTPUT = "zero or negative"
+"""Words of Keras's error on a layer whose output would be empty."""
+SMALLEST_SIDE = "kerasdl.core.registry.smallest:smallest_side"
 EXPORT_FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8", "onnx", "saved_model")
 
 
@@ -61,6 +66,21 @@ class ModelSpec:
         """Multiply-accumulates for one example at the function's defaults; None if sizes are free or not counted."""
         return load_macs().get(self.name)
 
+
+_CLASSES = "Did you mean 'classes'?"
+_SHAPE = "Did you mean 'image_shape'?"
+_HEAD = (
+    "Every net has its head; finetune of a bundle replaces it, as does kerasdl.blocks.replace_head(model, classes). "
+    "For the features take keras.Model(model.input, model.layers[-2].output)."
+)
+_REMEDIES = {
+    **dict.fromkeys(("num_classes", "n_classes", "nb_classes", "num_labels"), _CLASSES),
+    **dict.fromkeys(("input_shape", "img_size", "image_size", "input_size"), _SHAPE),
+    **dict.fromkeys(("include_top", "pooling"), _HEAD),
+    "classifier_activation": "Nets give logits; add keras.layers.Softmax() to have probabilities.",
+    "alpha": "Did you mean 'width', or a variant of kerasdl.list_models()?",
+}
+"""Remedy for arguments that other libraries have."""
 
 _specs: dict[str, ModelSpec] = {}
 _functions: dict[str, Callable] = {}
@@ -229,9 +249,36 @@ def build(name: str, **arguments: Any):
     parameters = inspect.signature(function).parameters
     for argument in arguments:
         if argument not in parameters:
-            rule = f"{name} takes the arguments {tuple(parameters)}"
-            checks.refuse(rule, argument)
-    return function(**{**model_spec.arguments, **arguments})
+            refuse_argument(name, argument, parameters, {**_REMEDIES, **_weights_remedies(model_spec)})
+    try:
+        return function(**{**model_spec.arguments, **arguments})
+    except ValueError as error:
+        if "image_shape" not in arguments or isinstance(error, ArgumentError):
+            raise
+        _refuse_small_images(name, model_spec, function, arguments, error)
+        raise
+
+
+def _weights_remedies(model_spec: ModelSpec) -> dict[str, str]:
+    """Returns the remedy for arguments by which other libraries load trained weights."""
+    peer = model_spec.weights.get("keras-applications")
+    call = f'kerasdl.import_weights(model, "keras-applications:{peer}")' if peer else "kerasdl.import_weights"
+    remedy = f"Nets are built untrained: fill one with {call}, or start from kerasdl.load_bundle."
+    return dict.fromkeys(("weights", "pretrained", "checkpoint"), remedy)
+
+
+def _refuse_small_images(
+    name: str, model_spec: ModelSpec, function: Callable, arguments: Mapping[str, Any], error: ValueError
+) -> None:
+    """Raises `ArgumentError` with the smallest size of images where an error is about an empty output of a layer."""
+    usual = inspect.signature(function).parameters["image_shape"].default
+    if EMPTY_OUTPUT not in str(error) or not isinstance(usual, tuple):
+        return
+    shape = (*usual[:2], checks.image_shape("image_shape", arguments["image_shape"])[2])
+    smallest_side = _import_builder(SMALLEST_SIDE)  # Keras is imported by then
+    side = smallest_side(function(**{**model_spec.arguments, **arguments, "image_shape": shape}))
+    rule = f"image_shape of {name} must have sides of {side} or more"
+    checks.refuse(rule, tuple(arguments["image_shape"]), f"Its default is {usual}.")
 
 
 def _import_builder(builder: str) -> Callable:

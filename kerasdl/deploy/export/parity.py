@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kerasdl.core.display import Displayed
 from kerasdl.core.errors import ExportError
 
 from ..samples.sampling import SampleCount
@@ -45,8 +47,8 @@ class LayerError:
     """Share of a channel's signal that is lost, from 0 to 1: root mean square over the channels."""
 
 
-@dataclass(frozen=True)
-class ExportReport:
+@dataclass(frozen=True, repr=False)
+class ExportReport(Displayed):
     """Report of an export: the written file and its check; figures are the worst over outputs and checked inputs."""
 
     path: str
@@ -103,6 +105,17 @@ class ExportReport:
     """The report on each signature by name, where the file was written from several models. The report that holds them
     has the worst figures of all, names the signature of each drift, layer and note, and leaves inputs, outputs and
     counts to them."""
+
+    def _shown(self) -> tuple[str, dict[str, Any]]:
+        agreement = "" if self.top1_agreement is None else f"; same answer on {self.top1_agreement:.1%}"
+        rows = {
+            "drift": f"{self.worst_relative:.2g} {self.measure}, tolerance {self.tolerance:g}{agreement}",
+            "checked": self.samples(),
+            "inputs": "; ".join(map(_tensor_text, self.inputs)),
+            "outputs": "; ".join(map(_tensor_text, self.outputs)),
+            "notes": "; ".join(self.notes),
+        }
+        return f"ExportReport {Path(self.path).name}: {self.format}, {self.bytes:,} bytes, {self.seconds:.1f} s", rows
 
     def to_json(self) -> str:
         """Returns the report as JSON text."""
@@ -210,3 +223,9 @@ def _relative(expected: np.ndarray, gap: np.ndarray) -> float:
     rows = (len(expected), -1) if expected.ndim else (1, 1)
     sizes = np.where(np.isfinite(expected), np.abs(expected), 0.0).reshape(rows).max(axis=1)
     return float((gap.reshape(rows).max(axis=1) / np.maximum(sizes, 1.0)).max())
+
+
+def _tensor_text(tensor: FileTensor) -> str:
+    scale = "" if tensor.scale is None else f" = {tensor.scale:.4g} * (integer - {tensor.zero_point})"
+    shape = ", ".join("any" if side is None else str(side) for side in tensor.shape)
+    return f"{tensor.name} ({shape}) {tensor.dtype}{scale}"

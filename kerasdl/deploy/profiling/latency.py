@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
 from kerasdl.core.child_process import ChildProcess, child_process
+from kerasdl.core.display import Displayed
 from kerasdl.core.errors import ExportError
 
 from ..export.saved_model import export_saved_model
@@ -65,8 +66,8 @@ class ComparedFile:
     """Median over that of the first."""
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayed):
     """Files and models measured side by side, in turns, so that disturbances of the machine reach all of them."""
 
     rows: tuple[ComparedFile, ...]
@@ -75,6 +76,9 @@ class Comparison:
     """The number of timed runs of each."""
     threads: int
     """The number of threads of each."""
+
+    def _shown(self) -> tuple[str, str]:
+        return f"Comparison: {self.runs} runs of each, threads: {self.threads}", self.table()
 
     def table(self) -> str:
         """Returns the rows as a table for people."""

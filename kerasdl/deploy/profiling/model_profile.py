@@ -14,6 +14,7 @@ from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
+from kerasdl.core.display import Displayed
 from kerasdl.core.keras_graph import replay
 
 from .macs import count_products, traced
@@ -44,8 +45,8 @@ class LayerProfile:
     """Input pixels (or time steps) along each axis that one output value depends on; None where it has no position."""
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Displayed):
     """Profile of a model, in total and by layer, for one example."""
 
     model: str
@@ -60,6 +61,9 @@ class Profile:
     """All outputs of layers in float32, as training holds them."""
     peak_activation_bytes: int
     """The peak of inference: the inputs and outputs of a layer, and the outputs that later layers still need."""
+
+    def _shown(self) -> tuple[str, str]:
+        return f"Profile {self.model}: {self.parameters:,} parameters, {self.macs:,} MACs", self.table()
 
     def to_json(self) -> str:
         """Returns the profile as JSON text."""

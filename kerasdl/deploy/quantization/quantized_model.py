@@ -17,6 +17,7 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.data_fit import check_fits
+from kerasdl.core.display import Displayed, names_text
 from kerasdl.core.errors import DataError, ExportError
 from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.registry.tasks import Task
@@ -49,7 +50,7 @@ LARGEST = 8 * 2**30  # bytes of a part of a saved model
 SOURCE, WEIGHTS, SCHEME = "source.keras", "weights.npz", "scheme.json"
 
 
-class QuantizedModel:
+class QuantizedModel(Displayed):
     """A model that rounds as its int8 file does; `quantize_aware` makes it.
 
     Args:
@@ -87,6 +88,12 @@ class QuantizedModel:
     """The precision of each layer, and its reason."""
     run: Run | None
     """The training run, with its history; None for a model that was loaded or only calibrated."""
+
+    def _shown(self) -> tuple[str, dict[str, Any]]:
+        floats = sorted({row.layer for row in self.report if row.precision == "float"})
+        integers = len(self.report) - sum(row.precision == "float" for row in self.report)
+        rows = {"in float": names_text(floats), "trained": None if self.run is None else f"{self.run.steps:,} updates"}
+        return f"QuantizedModel of {self.source.name}: {integers} of {len(self.report)} layers in int8", rows
 
     def calibrate(self, data: Any) -> None:
         """Sets the ranges of kernels, and those of activations from up to 128 examples drawn over all the data.

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import special
 
+from kerasdl.core.display import Displayed
 from kerasdl.core.plotting import keep
 
 from .sweep_plots import sweep_figure
@@ -75,8 +76,8 @@ class Cell:
     """Total time of its runs."""
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Displayed):
     """Comparison of settings over the same seeds."""
 
     figure: str
@@ -96,6 +97,13 @@ class SweepResult:
         successful = [cell for cell in self.cells if cell.interval is not None]
         sign = 1 if self.mode == "max" else -1
         return max(successful, key=lambda cell: sign * cell.interval.mean, default=None)
+
+    def _shown(self) -> tuple[str, str]:
+        best = "no run succeeded" if self.best is None else f"best {self.best.label}"
+        return f"SweepResult: {self.figure} over {len(self.seeds)} seeds, {best}", self.table()
+
+    def _picture(self) -> Figure:
+        return self.plot()
 
     def table(self) -> str:
         """Returns the result as a text table."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kerasdl.core.display import Displayed, figures_text, picture_of
+
 from .coordination import Coordinator
 from .hooks import RunCallback, UpdateTrace
 
@@ -82,8 +84,8 @@ class Best(NamedTuple):
     """Its validation loss, which breaks ties: few examples give equal accuracies."""
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Displayed):
     """Result of a run."""
 
     model: Any
@@ -104,3 +106,23 @@ class Run:
     """`"finished"`, or `"early"` where patience or a callback ended it."""
     trainer: Any = None
     """The `Trainer` of the run, which holds the other networks; None where the model trained without one."""
+
+    def _shown(self) -> tuple[str, dict[str, Any]]:
+        epochs = max(map(len, self.history.values()), default=0)
+        best = self.best and f"epoch {self.best.epoch}, {self._monitored()} {self.best.value:.4g}"
+        rows = {
+            "best": best,
+            "last": figures_text({name: values[-1] for name, values in self.history.items() if values}),
+            "folder": f"{self.folder}{', continued there' * self.resumed}" if self.folder else None,
+            "model": getattr(self.model, "name", None),
+        }
+        early = ", stopped early" if self.stopped == "early" else ""
+        return f"Run: {epochs} epochs, {self.steps:,} updates, {self.seconds:.1f} s{early}", rows
+
+    def _monitored(self) -> str:
+        """Returns the name of the figure that selected the best epoch."""
+        value, epoch = self.best[:2]
+        return next((name for name, each in self.history.items() if each[epoch - 1 : epoch] == [value]), "figure")
+
+    def _picture(self) -> Any:
+        return picture_of("curves", self.history, self.best and self.best.epoch)

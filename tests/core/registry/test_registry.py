@@ -36,6 +36,28 @@ def test_an_unknown_argument_is_refused_before_anything_is_built():
         kerasdl.build("mobilenet_v2", alpha=0.5)
 
 
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ({"num_classes": 5}, "'classes'"),
+        ({"input_shape": (64, 64, 3)}, "'image_shape'"),
+        ({"classe": 5}, "Did you mean 'classes'"),
+        ({"weights": "imagenet"}, r'import_weights\(model, "keras-applications:MobileNetV2"\)'),
+        ({"pretrained": True}, r"import_weights|load_bundle"),
+        ({"include_top": False}, "replace_head"),
+    ],
+)
+def test_arguments_of_other_libraries_are_refused_with_the_remedy(argument, remedy):
+    with pytest.raises(ArgumentError, match=rf"got '{next(iter(argument))}'\. .*{remedy}"):
+        kerasdl.build("mobilenet_v2", **argument)
+
+
+def test_images_too_small_for_a_net_are_refused_with_the_smallest_size():
+    with pytest.raises(ArgumentError, match=r"image_shape of alexnet must have sides of 63 or more; got \(62, 62, 3\)"):
+        kerasdl.build("alexnet", image_shape=(62, 62, 3), classes=2, dense_units=(8, 8))
+    assert kerasdl.build("alexnet", image_shape=(63, 63, 3), classes=2).output_shape == (None, 2)
+
+
 def test_a_duplicate_name_is_refused():
     with pytest.raises(ArgumentError, match="name must be new; got 'resnet18'"):
 
