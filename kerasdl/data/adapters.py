@@ -25,7 +25,7 @@ def as_dataset(
     Arrays keep their values (64-bit numbers become 32-bit ones). Without `task` the arrays decide: integer labels (B,)
     with inputs (B, H, W, C) are image classification, with float inputs (B, D) tabular classification; float labels
     with float inputs (B, D) are tabular regression, unless they are all 0 and 1 and so may be classes; all else is
-    `unknown`.
+    `unknown`. Of a pipeline the specs decide, integer labels alone.
 
     Args:
         source: a `Dataset`; arrays, as a pair (inputs, labels), as (inputs, labels, weights), or inputs alone; or a
@@ -35,7 +35,8 @@ def as_dataset(
             For a dataset by name use `load`.
         name: its name in messages.
         task: the task that the labels belong to.
-        class_names: the name of each class; `"0"`, `"1"`, ... if None.
+        class_names: the name of each class; None takes those of `keras.utils.image_dataset_from_directory`, or `"0"`,
+            `"1"`, ... for arrays.
 
     Raises:
         ArgumentError: the source has another form.
@@ -50,7 +51,8 @@ def as_dataset(
     if isinstance(source, Dataset):
         return source
     if isinstance(source, tf.data.Dataset):
-        return _foreign(source, name, task or "unknown", tuple(class_names or ()))
+        named = getattr(source, "class_names", ()) if class_names is None else class_names
+        return _foreign(source, name, task, tuple(named or ()))
     parts = _parts(source)
     examples = Examples(*(_as_tree(kind, part, parts) for kind, part in zip(PARTS, parts, strict=True)))
     _check_rows(examples)
@@ -101,7 +103,7 @@ def _check_rows(examples: Examples) -> None:
             raise DataError(f"weights must be finite numbers; got {leaf.dtype.name} with NaN, infinity or none.")
 
 
-def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[str, ...]) -> Dataset:
+def _foreign(source: tf.data.Dataset, name: str, task: str | None, class_names: tuple[str, ...]) -> Dataset:
     spec = source.element_spec
     if isinstance(spec, (tuple, list)) and not 1 <= len(spec) <= 3:
         rule = "a tf.data.Dataset must give batches of inputs, (inputs, labels) or (inputs, labels, weights)"
@@ -111,7 +113,7 @@ def _foreign(source: tf.data.Dataset, name: str, task: str, class_names: tuple[s
     known = shape.rank and shape[0] is not None and batches >= 0
     return Dataset(
         name=name,
-        task=task,
+        task=task or _task_of_specs(*trees.unpacked(spec)[:2]),
         class_names=class_names,
         input_shape=tuple(shape[1:]) if shape.rank else (),
         input_dtype=first.dtype.name,
@@ -195,6 +197,16 @@ def _narrow(array: np.ndarray) -> np.ndarray:
 def _may_be_classes(labels: np.ndarray) -> bool:
     """Returns whether labels are all 0 and 1, like one-hot classes, and so may be other than figures."""
     return bool(labels.any() and not labels.all() and np.isin(labels, (0, 1)).all())
+
+
+def _task_of_specs(inputs: Any, labels: Any) -> str:
+    """Returns the task of batches with these specs: a classification where labels are one whole number an example."""
+    plain = isinstance(inputs, tf.TensorSpec) and isinstance(labels, tf.TensorSpec)
+    if not plain or labels.shape.rank != 1 or not labels.dtype.is_integer:
+        return "unknown"
+    if inputs.shape.rank == 4:
+        return "image_classification"
+    return "tabular_classification" if inputs.shape.rank == 2 and inputs.dtype.is_floating else "unknown"
 
 
 def _infer_task(inputs: np.ndarray, labels: np.ndarray) -> str:

@@ -125,12 +125,16 @@ def check_scale(value: Any, channels: int | None = None) -> Scale | None:
 
 
 def _as_items(images: Any, levels: int | None) -> Sequence:
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        checks.refuse("images must be files, not a folder", os.fspath(images), "Pass sorted(Path(folder).iterdir()).")
     if isinstance(images, (str, os.PathLike, Image.Image)):
         images = [images]
     elif hasattr(images, "__array__") and not isinstance(images, np.ndarray):  # such as a tensor
         images = np.asarray(images)
-    if not hasattr(images, "__len__") or isinstance(images, Mapping):
-        checks.refuse("images must be one image, or a sequence of them", type(images).__name__)
+    if not hasattr(images, "__len__") or isinstance(images, (Mapping, bytes, bytearray)):
+        files = isinstance(images, (bytes, bytearray))
+        hint = "Open the content of a file by PIL.Image.open(io.BytesIO(content))." if files else "Pass list(images)."
+        checks.refuse("images must be one image, or a sequence of them", type(images).__name__, hint)
     if isinstance(images, np.ndarray) and (images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODES)):
         images = images[np.newaxis]
     if isinstance(images, np.ndarray):

@@ -8,6 +8,7 @@ from kerasdl.core import checks
 
 from .builtin import digits, glyphs, pictures, tabular, texts
 from .dataset import Dataset
+from .folders.layout import SPLIT_FOLDERS
 from .folders.reader import read_folder
 from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
@@ -68,7 +69,7 @@ def list_datasets() -> list[Entry]:
 
 
 def load(
-    name: str,
+    name: str | os.PathLike,
     split: str = "train",
     *,
     size: int | None = None,
@@ -89,8 +90,9 @@ def load(
     Args:
         name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
-            `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `folder:PATH` or `tfds:NAME`.
-        split: `train`, `validation` or `test`; a folder also has `all`, tfds its own splits.
+            `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `folder:PATH` or `tfds:NAME`; or a
+            folder as a `Path`, or as a text that names none of these.
+        split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
         size: number of examples; None takes all. `glyphs` draws any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
@@ -118,7 +120,9 @@ def load(
         checks.at_least("size", size, 1)
     image_shape = image_shape if image_shape is None else check_image_shape(image_shape)
     scale = check_scale(scale)
-    kind, _, rest = str(name).partition(":")
+    name = dataset_name(name)
+    kind, _, rest = name.partition(":")
+    split = split if kind == "tfds" else SPLIT_FOLDERS.get(split, split)
     if data_dir is not None and kind != "tfds":
         checks.refuse("data_dir is for tfds:NAME only", name)
     if check_levels(levels) is not None and kind != "folder":
@@ -137,10 +141,23 @@ def load(
     return dataset
 
 
+def _known_names() -> list[str]:
+    styles = [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
+    return [*(entry.name for entry in ENTRIES), *styles, texts.SCORES]
+
+
+def dataset_name(name: str | os.PathLike) -> str:
+    """Returns the name of a dataset; `folder:PATH` for a path, and for a text that is no name but a folder."""
+    if isinstance(name, os.PathLike):
+        return f"folder:{os.fspath(name)}"
+    kind = str(name).partition(":")[0]
+    is_name = kind in ("folder", "tfds") or name in _known_names()
+    return str(name) if is_name or not Path(str(name)).expanduser().is_dir() else f"folder:{name}"
+
+
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:
-    known = [entry.name for entry in ENTRIES] + [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
-    known.append(texts.SCORES)
-    checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
+    known = _known_names()
+    checks.known_name("dataset", name, known, f"Known are {', '.join(known)}; a folder {name!r} is not there.")
     checks.one_of("split", split, SPLITS)
     if name == "glyphs":
         return glyphs.read_glyphs(split, size, seed)

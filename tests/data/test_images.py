@@ -160,3 +160,27 @@ def test_arrays_of_sixteen_bits_need_levels():
 def test_bad_levels_are_refused(levels):
     with pytest.raises(ArgumentError, match="levels must be"):
         prepare_images(np.zeros((4, 4), np.uint8), (4, 4, 1), levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("images", "text"),
+    [
+        (lambda path: path.read_bytes(), r"got 'bytes'\. Open the content of a file by PIL.Image.open"),
+        (lambda path: (each for each in [path]), r"got 'generator'\. Pass list\(images\)"),
+        (lambda path: path.parent, r"must be files, not a folder; got .*\. Pass sorted\(Path\(folder\).iterdir\(\)\)"),
+    ],
+    ids=["content", "generator", "folder"],
+)
+def test_what_is_no_image_is_refused_with_the_remedy(tmp_path, images, text):
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    with pytest.raises(ArgumentError, match=text):
+        prepare_images(images(tmp_path / "one.png"), (8, 8, 3))
+
+
+def test_paths_and_pillow_images_mix(tmp_path):
+    path = tmp_path / "one.png"
+    Image.new("RGB", (8, 8), "orange").save(path)
+    alone = prepare_images(path, (8, 8, 3))
+    with Image.open(path) as picture:
+        mixed = prepare_images([path, str(path), picture], (8, 8, 3))
+    np.testing.assert_array_equal(mixed, np.repeat(alone, 3, axis=0))

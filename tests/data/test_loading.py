@@ -1,11 +1,14 @@
 """Built-in data by name: fixed splits, standardised tables, refusals that help."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 from sklearn import datasets
 
 from kerasdl.core.errors import ArgumentError, UnknownNameError
-from kerasdl.data import list_datasets, load
+from kerasdl.data import as_dataset, list_datasets, load
 from kerasdl.data.builtin.tabular import TABLES
 from kerasdl.data.splits import SPLITS, stratified_split
 
@@ -95,7 +98,7 @@ def test_unknown_names_name_their_neighbours(name, near):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"name": "digits", "split": "val"}, "split must be one of"),
+        ({"name": "digits", "split": "exam"}, "split must be one of"),
         ({"name": "iris", "image_shape": (8, 8, 1)}, "image_shape is for images only"),
         ({"name": "digits", "image_shape": (8, 8)}, "image_shape must be"),
         ({"name": "digits", "image_shape": (8, 8, 2)}, "channels of image_shape"),
@@ -109,3 +112,59 @@ def test_unknown_names_name_their_neighbours(name, near):
 def test_bad_arguments_are_refused(arguments, text):
     with pytest.raises(ArgumentError, match=text):
         load(**arguments)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of two classes with four images each in the current folder."""
+    for label in ("cat", "dog"):
+        for number in range(4):
+            (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "photos" / label / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+@pytest.mark.filterwarnings("ignore::kerasdl.data.DataWarning")
+def test_a_folder_is_data_as_a_path_or_as_a_text_that_is_no_name(photos):
+    expected = load("folder:photos", "all").size
+    assert expected == 8
+    assert load(photos, "all").size == load("photos", "all").size == load("photos/", "all").size == expected
+    (photos.parent / "digits").mkdir()
+    assert load("digits", "test").name == "digits"  # a known name is that data set
+    with pytest.raises(UnknownNameError, match="a folder 'pictures' is not there"):
+        load("pictures")
+
+
+@pytest.mark.filterwarnings("ignore::kerasdl.data.DataWarning")
+def test_val_and_valid_are_names_of_the_validation_split(photos):
+    assert load("iris", "val").size == load("iris", "valid").size == load("iris", "validation").size == 30
+    assert load(photos, "val").size == load(photos, "validation").size == 2
+
+
+def test_examples_are_counted_indexed_and_iterated():
+    data = load("digits", "test")
+    images, labels = data.arrays()
+    assert len(data) == data.size == 359
+    np.testing.assert_array_equal(data[3][0], images[3])
+    assert data[-1][1] == labels[-1]
+    part = data[10:20:2]
+    np.testing.assert_array_equal(part.arrays()[1], labels[10:20:2])
+    assert [int(label) for _, label in part] == labels[10:20:2].tolist()
+    with pytest.raises(IndexError, match="there is no number 359"):
+        data[359]
+    endless = as_dataset(tf.data.Dataset.from_tensors(np.zeros((2, 4), np.float32)).repeat())
+    assert bool(endless)
+    with pytest.raises(TypeError, match="does not tell how many"):
+        len(endless)
+    with pytest.raises(ArgumentError, match="examples by number"):
+        endless[0]
+
+
+def test_a_pipeline_of_whole_numbers_has_a_task_and_the_class_names_of_its_folders(photos):
+    pipeline = keras.utils.image_dataset_from_directory(photos, image_size=(8, 8), verbose=False)
+    assert (as_dataset(pipeline).task, as_dataset(pipeline).class_names) == ("image_classification", ("cat", "dog"))
+    rows = tf.data.Dataset.from_tensor_slices((np.zeros((6, 4), np.float32), np.arange(6))).batch(2)
+    assert as_dataset(rows).task == "tabular_classification"
+    figures = tf.data.Dataset.from_tensor_slices((np.zeros((6, 4), np.float32), np.zeros(6, np.float32))).batch(2)
+    assert as_dataset(figures).task == as_dataset(rows.map(lambda x, y: x)).task == "unknown"

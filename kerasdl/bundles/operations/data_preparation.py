@@ -1,6 +1,7 @@
 """Data preparation of a bundle: data of any form as input of its model."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset, load
+from kerasdl.data.loading import dataset_name
 
 SAMPLES = 256
 
@@ -43,8 +45,8 @@ def ready_data(
         return _of_arrays(data, task, settings, labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)
-    if isinstance(data, str):
-        levels = settings.get("levels") if data.startswith("folder:") else None
+    if isinstance(data, (str, os.PathLike)):
+        levels = settings.get("levels") if dataset_name(data).startswith("folder:") else None
         data = load(data, split, levels=levels)
     dataset = _named(as_dataset(data), labels)
     if task.ready is not None:
