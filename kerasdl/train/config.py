@@ -7,16 +7,20 @@ from typing import Any, ClassVar
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.keywords import explained
+from kerasdl.core.settings_text import with_field_sentences
 
 from .distribute import strategies
-from .loop.settings import LoopConfig
+from .loop.settings import REMEDIES, LoopConfig
 from .optim import schedules
 from .optim.optimizers import OPTIMIZERS
 
 CLIPPING = ("clip_norm", "clip_each_norm", "clip_value")
 
 
-@dataclass(frozen=True, kw_only=True)
+@explained(lambda: REMEDIES)
+@with_field_sentences
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunConfig(LoopConfig):
     """Settings of a run of `fit`: optimizer, schedule, data order, averages, precision, strategy, length and folder.
 
@@ -44,8 +48,9 @@ class RunConfig(LoopConfig):
     mix: Callable | None = None
     """Function from (images, labels, seed) to a mixed batch, such as `data.augment.Mixup(classes=10)`, applied to
     training data only. Labels become probabilities of the classes, and the loss is adapted to them."""
-    optimizer: str | keras.optimizers.Optimizer = "adamw"
-    """A name, or a Keras optimizer whose settings are copied (its state is not)."""
+    optimizer: str | keras.optimizers.Optimizer | None = None
+    """A name, or a Keras optimizer whose settings are copied (its state is not). None takes the one with which the user
+    compiled the model, else AdamW."""
     learning_rate: float | None = None
     """Highest learning rate of the run; None takes the optimizer's own."""
     momentum: float | None = None
@@ -118,7 +123,7 @@ class RunConfig(LoopConfig):
     def _check_compound(self):
         if isinstance(self.optimizer, str):
             checks.known_name("optimizer", self.optimizer, OPTIMIZERS, "Or pass a Keras optimizer.")
-        elif not isinstance(self.optimizer, keras.optimizers.Optimizer):
+        elif not isinstance(self.optimizer, (keras.optimizers.Optimizer, type(None))):
             checks.refuse("optimizer must be a name or a Keras optimizer", self.optimizer)
         schedules.as_schedule(self.schedule)
         if isinstance(self.class_weights, str):

@@ -28,13 +28,14 @@ def task_of(case: Case) -> str | None:
         return case.task
     labels, pipeline = case.heads[0].labels, case.train.is_pipeline
     whole = labels.ndim == 1 and labels.dtype.kind in "iu"
-    if pipeline or len(case.inputs) > 1:
+    if len(case.inputs) > 1 or (pipeline and len(case.heads) > 1):
         return None
     if case.inputs[0].ndim == 4 and whole:
         return "image_classification"
     real = case.inputs[0].dtype.kind == "f"
     if case.inputs[0].ndim == 2 and real:
-        figures = labels.dtype.kind == "f" and {*labels.ravel().tolist()} != {0.0, 1.0}  # which may be one-hot classes
+        marks = {*labels.ravel().tolist()} == {0.0, 1.0}  # which may be one-hot classes
+        figures = labels.dtype.kind == "f" and not marks and not pipeline  # whole numbers alone tell that of a pipeline
         return "tabular_classification" if whole else "tabular_regression" if figures else None
     return None
 

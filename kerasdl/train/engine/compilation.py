@@ -1,7 +1,9 @@
 """Compilation of a model from the settings of a run: optimizer, and metrics in the scope of a strategy."""
 
+import dataclasses
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,8 +16,71 @@ from ..distribute import strategies
 from ..distribute.placement import copy_optimizers
 from ..optim import schedules
 from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
+from ..trainer import Trainer
 
 _COMPILED_BY_FIT: weakref.WeakSet = weakref.WeakSet()
+_USER_COMPILES: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+DEFAULT_OPTIMIZER = "adamw"
+
+
+@dataclass(frozen=True)
+class UserCompile:
+    """Arguments with which the user of a model compiled it."""
+
+    optimizer: Any = None
+    loss: Any = None
+    loss_weights: Any = None
+    metrics: Any = None
+    weighted_metrics: Any = None
+
+
+def user_compile(model: keras.Model) -> UserCompile | None:
+    """Returns how the user compiled a model, before any call of `fit` too; None where `fit` alone compiled it."""
+    if not getattr(model, "compiled", False) or isinstance(model, Trainer):
+        return None
+    if not is_compiled_by_fit(model) and isinstance(model.optimizer, keras.optimizers.Optimizer):
+        given = model._compile_config.config  # no public name in Keras
+        names = [field.name for field in dataclasses.fields(UserCompile)]
+        own = {name: given.get(name) for name in names} | {"optimizer": _unscaled(model.optimizer)}
+        _USER_COMPILES[model] = UserCompile(**own)
+    return _USER_COMPILES.get(model)
+
+
+def _unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer inside the one by which Keras scales the loss of a float16 model."""
+    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+
+
+def with_optimizer(config: RunConfig, given: UserCompile | None) -> RunConfig:
+    """Returns settings that name an optimizer: their own, else that of the user's compile, else AdamW."""
+    if config.optimizer is not None:
+        return config
+    return dataclasses.replace(config, optimizer=DEFAULT_OPTIMIZER if given is None else given.optimizer)
+
+
+def compile_notes(given: UserCompile | None, config: RunConfig, loss: Any, metrics: Any) -> list[str]:
+    """Returns lines on what a run keeps of the user's compile, and what the call of `fit` replaces.
+
+    Args:
+        given: the result of `user_compile`.
+        config: settings of the call, as its user gave them.
+        loss: the argument of the call.
+        metrics: the argument of the call.
+    """
+    if given is None:
+        return []
+    name = type(given.optimizer).__name__
+    wrapped = hasattr(config.optimizer, "inner_optimizer")  # as fine-tuning wraps that of the compile
+    parts = {} if wrapped else {name: config.optimizer is None}
+    parts |= {} if given.loss is None else {"loss": loss is None}
+    parts |= {} if not (given.metrics or given.weighted_metrics) else {"metrics": metrics is None}
+    kept, replaced = ([part for part, is_kept in parts.items() if is_kept == wanted] for wanted in (True, False))
+    lines = [f"keeps {_listed(kept)} of the model's compile"] if kept else []
+    return [*lines, *([f"replaces {_listed(replaced)} of the model's compile, as this call says"] if replaced else [])]
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]])
 
 
 def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model) -> keras.optimizers.Optimizer:
@@ -54,11 +119,13 @@ def metrics_in_scope(metrics: Sequence, strategy: tf.distribute.Strategy) -> Seq
     return keras.tree.map_structure(copied, metrics)
 
 
-def compile_like(inner: keras.Model, model: keras.Model, loss: Any, metrics: Sequence, config: RunConfig) -> None:
+def compile_like(
+    inner: keras.Model, model: keras.Model, config: RunConfig, loss: Any, metrics: Sequence, **weights: Any
+) -> None:
     """Compiles a model like its trained copy `inner`, with the state of the optimizer."""
     optimizer = type(inner.optimizer).from_config(inner.optimizer.get_config())
     _COMPILED_BY_FIT.add(optimizer)
-    model.compile(optimizer, loss=loss, metrics=metrics)
+    model.compile(optimizer, loss=loss, metrics=metrics, **weights)
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)
     copy_optimizers(inner, model)

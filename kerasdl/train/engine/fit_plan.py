@@ -1,6 +1,8 @@
 """Plan of a call of `fit`: model, data, loss and settings, checked against each other before training."""
 
 import dataclasses
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +19,8 @@ from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 from ..config import CLIPPING, RunConfig
 from ..distribute import strategies
 from ..distribute.placement import optimizers_of
+from ..distribute.replicas import TrainingWarning
+from ..objectives.class_checks import check_same_classes, class_remarks, rare_classes_note, refuse_without_loss
 from ..objectives.input_checks import check_inputs
 from ..objectives.label_checks import check_labelled, check_labels
 from ..objectives.label_forms import output_shape, resolved_crossentropy
@@ -34,7 +38,7 @@ from ..objectives.single_output import unwrapped
 from ..objectives.weight_checks import fitting_weights
 from ..optim.sharpness_aware import sharpness_of
 from ..trainer import Trainer, has_call, has_own_train_step
-from .compilation import is_compiled_by_fit
+from .compilation import UserCompile, compile_notes, is_compiled_by_fit, user_compile, with_optimizer
 
 DEFAULTS = RunConfig()
 OPTIMIZER_SETTINGS = ("optimizer", "learning_rate", "momentum", "weight_decay", "schedule", "decay_exempt", *CLIPPING)
@@ -61,6 +65,10 @@ class FitPlan:
     """True if the class of the model overrides `train_step`."""
     length: int | None
     """Updates in an epoch; None where unknown."""
+    compiled_with: Mapping[str, Any]
+    """Further arguments of `compile`, from that of the user: `loss_weights`, `weighted_metrics`."""
+    notes: tuple[str, ...]
+    """Lines for the start of the run on what the plan chose."""
 
     @property
     def updates(self) -> int | None:
@@ -88,15 +96,21 @@ def make_plan(
     own_loss = own_train_step or own_objective or type(net).compute_loss is not keras.Model.compute_loss
     if not own_loss:
         train, validation = (data if data is None else unwrapped(data, model_outputs) for data in (train, validation))
-    task = task_of(task, train, loss, model_outputs)
-    length, strategy = _steps_per_epoch(train, config), strategies.strategy_for(model, config.strategy)
     as_compiled = _trains_as_compiled(model, config, loss, metrics)
+    given = None if as_compiled else user_compile(model)
+    notes = compile_notes(given, config, loss, metrics)
+    loss, metrics, compiled_with = _with_compiled(given, loss, metrics)
+    config = with_optimizer(config, given)
+    task = task_of(task, train, loss, model_outputs)
+    if loss is None and task is None and not own_loss:
+        refuse_without_loss(train)
+    length, strategy = _steps_per_epoch(train, config), strategies.strategy_for(model, config.strategy)
     if as_compiled:
         _check_loss_scaling(model, config)
     if as_compiled or (own_objective and loss is None):
         metrics = metrics or []
     else:
-        sample = train.spec[0]
+        sample, told = train.spec[0], loss is not None
         loss, metrics = objective_of(task, net, loss, metrics, config.label_smoothing, sample)
         loss = with_soft_labels(loss) if config.mix else loss
         loss = resolved_crossentropy(loss, output_shape(model_outputs), keras.tree.flatten(train.spec[1])[0])
@@ -104,6 +118,7 @@ def make_plan(
         check_scales(loss, metrics, net, model_outputs, sample)
         fit_weights = partial(fitting_weights, loss=None if own_loss else loss, model_outputs=model_outputs)
         train, validation = fit_weights(train), None if validation is None else fit_weights(validation)
+        notes += _on_classes(model_outputs, train, loss, told)
     check_split_batches(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
     if own_train_step:
         _check_own_step(model, config, loss, validation)
@@ -113,7 +128,43 @@ def make_plan(
     config = dataclasses.replace(config, monitor=monitor_of(config, task, metrics, validation))
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
-    return FitPlan(model, train, validation, loss, metrics, config, strategy, as_compiled, own_train_step, length)
+    return FitPlan(
+        model,
+        train,
+        validation,
+        loss,
+        metrics,
+        config,
+        strategy,
+        as_compiled,
+        own_train_step,
+        length,
+        compiled_with,
+        tuple(notes),
+    )
+
+
+def _with_compiled(given: UserCompile | None, loss: Any, metrics: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns loss and metrics of a call, else those of the user's compile, and the further arguments of that."""
+    further = {}
+    if given is not None and loss is None:
+        loss = given.loss
+        further |= {} if given.loss_weights is None else {"loss_weights": given.loss_weights}
+    if given is not None and metrics is None and (given.metrics or given.weighted_metrics):
+        metrics = given.metrics or []
+        further |= {} if not given.weighted_metrics else {"weighted_metrics": given.weighted_metrics}
+    return loss, metrics, further
+
+
+def _on_classes(model_outputs: Any, train: Dataset, loss: Any, told: bool) -> list[str]:
+    """Warns of labels and outputs that look like a mistake; returns a line on the loss of a pipeline, unless told."""
+    for remark in class_remarks(model_outputs, train, loss):
+        warnings.warn(remark, TrainingWarning, stacklevel=5)
+    notes = rare_classes_note(train)
+    if told or not train.foreign or loss is None:
+        return notes
+    classes = output_shape(model_outputs)[-1]
+    return [f"loss: {loss.name}, since labels are whole numbers and {model_outputs.name!r} has {classes} outputs"]
 
 
 def _with_validation_steps(config: RunConfig, validation: Dataset | None) -> RunConfig:
@@ -130,6 +181,7 @@ def _check_data(
 ) -> None:
     """Refuses data that do not fit the model, or lack the labels that the loss needs."""
     check_dataset_fits(net, train)  # NaN in the data stops the run, which names the step
+    check_same_classes(train, validation)
     if validation is not None:
         check_inputs(net, dataclasses.replace(validation, name=f"validation {validation.name}"))
     own_loss = own_objective or type(model).compute_loss is not keras.Model.compute_loss

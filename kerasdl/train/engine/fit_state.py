@@ -47,6 +47,7 @@ class FitState(State):
         config: RunConfig,
         strategy: tf.distribute.Strategy,
         own_train_step: bool,
+        notes: Sequence[str] = (),
     ):
         # State's constructor is not called: its defaults would replace the methods below.
         self.model, self.train, self.validation, self.config = model, train, validation, config
@@ -59,6 +60,7 @@ class FitState(State):
                 config.batch_size, share=self.replica_context.share(validation)
             )
         self.metric_results = train_steps.compiled(model.get_metrics_result)
+        self.plan_notes = notes
         self.own_train_step, self.optimizers_by_role = own_train_step, owned_by_optimizers(model)
         if isinstance(model, Trainer):
             model.check_optimizers()
@@ -177,7 +179,8 @@ class FitState(State):
         if not self._can_run_many():
             self.run_many = None
         notes = computation_notes(self.steps.options, config, replica_context) + data_notes(train, config)
-        self.notes = [*(notes if config.stage is None or config.stage[0] == 0 else ()), *self.cache_notes]
+        first = config.stage is None or config.stage[0] == 0  # what holds for all stages comes once
+        self.notes = [*((*self.plan_notes, *notes) if first else ()), *self.cache_notes]
         self.identity = run_identity_of(model, train, self.validation, callbacks)
 
     def batches(self, number: int, start: int) -> tf.data.Dataset:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerasdl.core.keywords import explained
 from kerasdl.core.registry.tasks import Task
 
 from ..config import RunConfig
@@ -22,6 +23,21 @@ from .mixed_precision import mixed_precision_scope
 DEFAULTS = RunConfig()
 
 
+def _remedies() -> dict[str, str]:
+    settings = {field.name: f"Pass config=RunConfig({field.name}=...)." for field in dataclasses.fields(RunConfig)}
+    others = {
+        "lr": settings["learning_rate"],
+        "class_weight": settings["class_weights"],
+        "verbose": 'Pass config=RunConfig(progress="off") for silence.',
+        "validation_data": "Did you mean 'validation'?",
+        "validation_split": "Cut it off with train, validation = kerasdl.data.hold_out(...), or load two splits.",
+        "sample_weight": "Weights come third: fit(model, (x, y, weights)).",
+        **dict.fromkeys(("x", "y", "data", "dataset"), "Data come second, arrays as a pair: fit(model, (x, y))."),
+    }
+    return {**settings, **others}
+
+
+@explained(_remedies, "Arrays come as a pair: fit(model, (x, y)).")
 def fit(
     model: keras.Model,
     train: Any,
@@ -36,17 +52,19 @@ def fit(
     """Trains a model in place and returns the run.
 
     With `config.folder` the run is saved: killed at any moment, the same call continues and ends with exactly the
-    weights of an uninterrupted run. A model whose class has its own `train_step` trains by it. If it is compiled and no
-    loss is given, it keeps its losses and optimizers; so does a `Trainer` that computes its own loss.
+    weights of an uninterrupted run. A model that its user compiled keeps optimizer, loss and metrics where neither this
+    call nor `config` names others, and a line says so; what `fit` itself compiled does not count. A model whose class
+    has its own `train_step` trains by it. If it is compiled and no loss is given, it keeps its losses and optimizers;
+    so does a `Trainer` that computes its own loss.
 
     Args:
         model: a Keras model or a `Trainer`; afterwards it is compiled with the loss and optimizer of the run.
         train: a `kerasdl.data.Dataset`, arrays (x, y), (x, y, weights) or x alone, nested in dicts and tuples where
             there are several, or a `tf.data.Dataset` of batches of the same forms; see `kerasdl.data.as_dataset`.
         validation: data of the same forms, evaluated after each epoch.
-        loss: as in `compile`; None takes that of the task.
+        loss: as in `compile`; None takes that of the user's `compile`, else that of the task.
         metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
-            of the task.
+            of the user's `compile`, else those of the task.
         callbacks: Keras callbacks and `RunCallback`s (trackers, `GradientMonitor`).
         task: a `kerasdl.core.Task` or its name; None takes that of the training data. A task with a trainer
             builds it around the model.
@@ -74,13 +92,15 @@ def fit(
         if not plan.as_compiled:
             with strategy.scope():
                 optimizer = optimizer_of(config, plan.updates, inner)
-                inner.compile(optimizer, loss=plan.loss, metrics=metrics_in_scope(metrics, strategy) or None)
+                own = {name: metrics_in_scope(each, strategy) for name, each in plan.compiled_with.items()}
+                inner.compile(optimizer, loss=plan.loss, metrics=metrics_in_scope(metrics, strategy) or None, **own)
         try:
             with label_errors_reported():
-                training = FitState(inner, plan.train, plan.validation, config, strategy, plan.own_train_step)
+                data = (plan.train, plan.validation)
+                training = FitState(inner, *data, config, strategy, plan.own_train_step, plan.notes)
                 run = training.run(callbacks, plan.length)
         finally:
             if inner is not model and not plan.as_compiled:
-                compile_like(inner, model, plan.loss, metrics, config)
+                compile_like(inner, model, config, plan.loss, metrics, **plan.compiled_with)
     parts = {"model": model.main, "trainer": model} if isinstance(model, Trainer) else {"model": model}
     return dataclasses.replace(run, **parts)

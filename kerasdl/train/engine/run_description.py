@@ -33,8 +33,10 @@ def run_identity_of(
         own = {"trainer": {**model.identity(), **({"optimizers": plain_values(optimizers)} if optimizers else {})}}
     elif hasattr(model, "run_identity"):  # an adapter of a tf_keras model
         own = {"trainer": model.run_identity()}
+    loss_weights = getattr(model, "_compile_config", None) and model._compile_config.config.get("loss_weights")
     return {
         **own,
+        **({"loss_weights": plain_values(loss_weights)} if loss_weights else {}),
         "model": {
             "layers": len(model.layers),
             "weights": sum(math.prod(variable.shape) for variable in model.weights),

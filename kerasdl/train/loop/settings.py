@@ -10,9 +10,35 @@ from typing import Any, ClassVar
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.keywords import explained
+from kerasdl.core.settings_text import short_repr, with_field_sentences
+
+REMEDIES = {
+    **dict.fromkeys(("lr", "max_lr", "base_lr"), "Did you mean 'learning_rate'?"),
+    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs", "num_train_epochs"), "Did you mean 'epochs'?"),
+    **dict.fromkeys(("max_steps", "num_steps"), "Did you mean 'steps'?"),
+    **dict.fromkeys(("bs", "per_device_train_batch_size"), "Did you mean 'batch_size'?"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "lr_schedule"), "Did you mean 'schedule'?"),
+    **dict.fromkeys(("output_dir", "log_dir", "checkpoint_dir", "save_dir"), "Did you mean 'folder'?"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "precision", "dtype"), "Did you mean 'mixed_precision'?"),
+    **dict.fromkeys(("gradient_accumulation_steps", "grad_accum"), "Did you mean 'accumulation'?"),
+    **dict.fromkeys(("max_grad_norm", "global_clipnorm"), "Did you mean 'clip_norm'?"),
+    "clipnorm": "Did you mean 'clip_each_norm'?",
+    "clipvalue": "Did you mean 'clip_value'?",
+    "class_weight": "Did you mean 'class_weights'?",
+    "early_stopping": "Pass patience=, the epochs without improvement.",
+    "verbose": 'Pass progress="off" for silence.',
+    **dict.fromkeys(
+        ("loss", "metrics", "callbacks", "validation", "validation_data", "task"),
+        "Pass loss, metrics, callbacks, validation and task to fit itself.",
+    ),
+}
+"""Remedy for settings that do not exist, by their name in other libraries."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@explained(lambda: REMEDIES)
+@with_field_sentences
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LoopConfig:
     """Settings that `run_steps` reads: length of a run, monitoring, folder and display.
 
@@ -61,6 +87,8 @@ class LoopConfig:
     """`"auto"` shows a live display on a terminal and plain lines elsewhere; `"off"` prints nothing."""
     stage: tuple[int, str] | None = None
     """Number, from 0, and name of the stage of a training that this run is; progress lines begin with the name."""
+
+    __repr__ = short_repr
 
     def __post_init__(self):
         checks.at_least("epochs", self.epochs, 1)

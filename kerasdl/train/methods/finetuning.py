@@ -11,6 +11,7 @@ from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
 
 from ..config import RunConfig
+from ..engine.compilation import user_compile, with_optimizer
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
 from ..optim.layer_rates import LayerRates
@@ -78,7 +79,8 @@ def finetune(
         checks.refuse("the length of fine-tuning must be set by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
     head_layers = [layer for layer in _layers_of(model) if layer.name in _names(head)]
-    optimizer = _layer_rates_by_depth([*layered, head_layers], layer_decay, config.optimizer)
+    optimizer = with_optimizer(config, user_compile(model)).optimizer
+    optimizer = _layer_rates_by_depth([*layered, head_layers], layer_decay, optimizer)
     stages = [*_stages(layered, config.epochs, probe, gradual)]
     open_stages(config, {name: epochs for name, epochs, _ in stages})
     run = None
