@@ -5,12 +5,15 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from ..errors import ArgumentError
 from ..keywords import refuse_argument
 from .index import load_index, load_macs
+
+if TYPE_CHECKING:
+    import keras
 
 EMPTY_OUTPUT = "zero or negative"
 """Words of Keras's error on a layer whose output would be empty."""
@@ -226,7 +229,7 @@ def spec(name: str) -> ModelSpec:
     return ModelSpec(**{key: _as_tuples(value) for key, value in models[name].items()})
 
 
-def build(name: str, **arguments: Any):
+def build(name: str, **arguments: Any) -> "keras.Model":
     """Builds a registered model.
 
     Args:

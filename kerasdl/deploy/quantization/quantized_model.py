@@ -24,6 +24,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.data import as_dataset
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.train import Run
+from kerasdl.train.engine.compilation import mark_as_own
 from kerasdl.train.objectives.input_checks import check_inputs, only_finite
 from kerasdl.train.objectives.label_checks import check_labels, label_errors_reported
 from kerasdl.train.objectives.loss_and_metrics import check_outputs, check_scales, objective_of, task_of
@@ -154,6 +155,7 @@ class QuantizedModel(Displayed):
         data = fitting_weights(data, loss, self.source)
         data = only_finite(check_labels(loss, metrics, self.source, data))  # rounding would turn NaN into numbers
         self.model.compile(loss=loss, metrics=metrics)
+        mark_as_own(self.model)
         with label_errors_reported():
             results = self.model.evaluate(data.batches(BATCH), verbose=0, return_dict=True)
         if not results:

@@ -38,7 +38,7 @@ def user_compile(model: keras.Model) -> UserCompile | None:
     """Returns how the user compiled a model, before any call of `fit` too; None where `fit` alone compiled it."""
     if not getattr(model, "compiled", False) or isinstance(model, Trainer):
         return None
-    if not is_compiled_by_fit(model) and isinstance(model.optimizer, keras.optimizers.Optimizer):
+    if not is_compiled_by_fit(model):
         given = model._compile_config.config  # no public name in Keras
         names = [field.name for field in dataclasses.fields(UserCompile)]
         own = {name: given.get(name) for name in names} | {"optimizer": _unscaled(model.optimizer)}
@@ -55,7 +55,7 @@ def with_optimizer(config: RunConfig, given: UserCompile | None) -> RunConfig:
     """Returns settings that name an optimizer: their own, else that of the user's compile, else AdamW."""
     if config.optimizer is not None:
         return config
-    return dataclasses.replace(config, optimizer=DEFAULT_OPTIMIZER if given is None else given.optimizer)
+    return dataclasses.replace(config, optimizer=(given and given.optimizer) or DEFAULT_OPTIMIZER)
 
 
 def compile_notes(given: UserCompile | None, config: RunConfig, loss: Any, metrics: Any) -> list[str]:
@@ -69,9 +69,9 @@ def compile_notes(given: UserCompile | None, config: RunConfig, loss: Any, metri
     """
     if given is None:
         return []
-    name = type(given.optimizer).__name__
     wrapped = hasattr(config.optimizer, "inner_optimizer")  # as fine-tuning wraps that of the compile
-    parts = {} if wrapped else {name: config.optimizer is None}
+    named = given.optimizer is not None and not wrapped
+    parts = {type(given.optimizer).__name__: config.optimizer is None} if named else {}
     parts |= {} if given.loss is None else {"loss": loss is None}
     parts |= {} if not (given.metrics or given.weighted_metrics) else {"metrics": metrics is None}
     kept, replaced = ([part for part, is_kept in parts.items() if is_kept == wanted] for wanted in (True, False))
@@ -101,6 +101,11 @@ def optimizer_of(config: RunConfig, steps_in_all: int | None, model: keras.Model
         exempt_from_decay(optimizer, model)
     _COMPILED_BY_FIT.add(optimizer)
     return optimizer
+
+
+def mark_as_own(model: keras.Model) -> None:
+    """Marks the compile of a model as one of kerasdl, such as for an evaluation, which `fit` does not inherit."""
+    _COMPILED_BY_FIT.add(model.optimizer)
 
 
 def is_compiled_by_fit(model: keras.Model) -> bool:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from kerasdl.core import ArgumentError
+from kerasdl.deploy import QuantizationScheme
+from kerasdl.deploy.quantization.quantized_model import QuantizedModel
 from kerasdl.train import RunConfig, finetune, fit
 from kerasdl.train.engine.compilation import user_compile
 
@@ -85,6 +87,23 @@ def test_finetuning_keeps_the_optimizer_of_the_compile(toy):
     model = compiled(toy)
     run = finetune(model, toy.data(16), groups=1, config=RunConfig(epochs=2, progress="off"))
     assert type(run.model.optimizer.inner_optimizer) is keras.optimizers.SGD
+
+
+def test_a_loss_compiled_without_an_optimizer_is_kept(toy):
+    x, y = toy.data(16)
+    model = toy.model(classes=1)
+    model.compile(None, loss="mse")
+    run = fit(model, (x, y.astype("float32")), config=RunConfig(epochs=1, progress="off"))
+    assert type(model.optimizer) is keras.optimizers.AdamW
+    assert model.loss == "mse"
+    assert set(run.history) == {"loss", "learning_rate"}
+
+
+def test_the_compile_of_an_evaluation_is_not_the_users(toy):
+    quantized = QuantizedModel(toy.model(), QuantizationScheme())
+    quantized.calibrate(toy.data(64))
+    quantized.evaluate(toy.data(16), task="tabular_classification")
+    assert user_compile(quantized.model) is None
 
 
 def test_a_compiled_optimizer_that_averages_is_refused_as_a_given_one_is(toy):
