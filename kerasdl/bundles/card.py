@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from kerasdl.core.display import Displayed, figures_text, names_text
+from kerasdl.core.display.results import Displayed, figures_text, names_text
 
 MOST_LABELS = 40
 

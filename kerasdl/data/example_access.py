@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.core.display import Displayed, names_text, picture_of
+from kerasdl.core.display.results import Displayed, names_text, picture_of
 
 from . import trees
 from .images import scale_pixels

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.display.settings import with_field_sentences
 from kerasdl.core.keywords import explained
-from kerasdl.core.settings_text import with_field_sentences
 
 from .distribute import strategies
 from .loop.settings import REMEDIES, LoopConfig

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import kerasdl
-from kerasdl.core.display import Displayed, names_text
+from kerasdl.core.display.results import Displayed, names_text
 from kerasdl.deploy import ComparedFile, Comparison, export_tflite, profile_model
 from kerasdl.deploy.quantization.quantized_model import QuantizedModel
 from kerasdl.train import Run, SweepResult

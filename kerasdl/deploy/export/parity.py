@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.core.display import Displayed
+from kerasdl.core.display.results import Displayed
 from kerasdl.core.errors import ExportError
 
 from ..samples.sampling import SampleCount
@@ -108,7 +108,11 @@ class ExportReport(Displayed):
 
     def _shown(self) -> tuple[str, dict[str, Any]]:
         agreement = "" if self.top1_agreement is None else f"; same answer on {self.top1_agreement:.1%}"
+        of_predict = self.predict_agreement
         rows = {
+            "predict": None
+            if of_predict is None
+            else f"same answer on {of_predict:.1%} of {self.predict_examples} raw examples",
             "drift": f"{self.worst_relative:.2g} {self.measure}, tolerance {self.tolerance:g}{agreement}",
             "checked": self.samples(),
             "inputs": "; ".join(map(_tensor_text, self.inputs)),

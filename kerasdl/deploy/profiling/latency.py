@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
 from kerasdl.core.child_process import ChildProcess, child_process
-from kerasdl.core.display import Displayed
+from kerasdl.core.display.results import Displayed
 from kerasdl.core.errors import ExportError
 
 from ..export.saved_model import export_saved_model

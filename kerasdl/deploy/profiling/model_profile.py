@@ -14,7 +14,7 @@ from matplotlib.backends import backend_agg
 from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
-from kerasdl.core.display import Displayed
+from kerasdl.core.display.results import Displayed
 from kerasdl.core.keras_graph import replay
 
 from .macs import count_products, traced

@@ -17,7 +17,7 @@ import tf_keras
 
 from kerasdl.core import checks, files
 from kerasdl.core.data_fit import check_fits
-from kerasdl.core.display import Displayed, names_text
+from kerasdl.core.display.results import Displayed, names_text
 from kerasdl.core.errors import DataError, ExportError
 from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.registry.tasks import Task

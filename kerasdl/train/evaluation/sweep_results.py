@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import special
 
-from kerasdl.core.display import Displayed
+from kerasdl.core.display.results import Displayed
 from kerasdl.core.plotting import keep
 
 from .sweep_plots import sweep_figure

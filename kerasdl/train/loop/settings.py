@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.display.settings import short_repr, with_field_sentences
 from kerasdl.core.keywords import explained
-from kerasdl.core.settings_text import short_repr, with_field_sentences
 
 REMEDIES = {
     **dict.fromkeys(("lr", "max_lr", "base_lr"), "Did you mean 'learning_rate'?"),

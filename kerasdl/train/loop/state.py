@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kerasdl.core.display import Displayed, figures_text, picture_of
+from kerasdl.core.display.results import Displayed, figures_text, picture_of
 
 from .coordination import Coordinator
 from .hooks import RunCallback, UpdateTrace

@@ -72,8 +72,8 @@ def names_text(names: Sequence[Any], most: int = 12) -> str:
 
 
 def picture_of(name: str, *args: Any) -> Any:
-    """Returns a figure by the function of that name in `display_pictures`, which imports matplotlib on first use."""
-    return getattr(importlib.import_module(f"{__package__}.display_pictures"), name)(*args)
+    """Returns a figure by the function of that name in `pictures`, which imports matplotlib on first use."""
+    return getattr(importlib.import_module(f"{__package__}.pictures"), name)(*args)
 
 
 def _texts(rows: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plotting import INK, TRAIN, VALIDATION, dress, mark, new_figure
+from ..plotting import INK, TRAIN, VALIDATION, dress, mark, new_figure
 
 COLUMNS = 6
 
