@@ -39,9 +39,9 @@ def user_compile(model: keras.Model) -> UserCompile | None:
     if not getattr(model, "compiled", False) or isinstance(model, Trainer):
         return None
     if not is_compiled_by_fit(model):
-        given = model._compile_config.config  # no public name in Keras
+        own_compile = model._compile_config.config  # no public name in Keras
         names = [field.name for field in dataclasses.fields(UserCompile)]
-        own = {name: given.get(name) for name in names} | {"optimizer": _unscaled(model.optimizer)}
+        own = {name: own_compile.get(name) for name in names} | {"optimizer": _unscaled(model.optimizer)}
         _USER_COMPILES[model] = UserCompile(**own)
     return _USER_COMPILES.get(model)
 
@@ -51,29 +51,29 @@ def _unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
     return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
 
 
-def with_optimizer(config: RunConfig, given: UserCompile | None) -> RunConfig:
+def with_optimizer(config: RunConfig, own_compile: UserCompile | None) -> RunConfig:
     """Returns settings that name an optimizer: their own, else that of the user's compile, else AdamW."""
     if config.optimizer is not None:
         return config
-    return dataclasses.replace(config, optimizer=(given and given.optimizer) or DEFAULT_OPTIMIZER)
+    return dataclasses.replace(config, optimizer=(own_compile and own_compile.optimizer) or DEFAULT_OPTIMIZER)
 
 
-def compile_notes(given: UserCompile | None, config: RunConfig, loss: Any, metrics: Any) -> list[str]:
+def compile_notes(own_compile: UserCompile | None, config: RunConfig, loss: Any, metrics: Any) -> list[str]:
     """Returns lines on what a run keeps of the user's compile, and what the call of `fit` replaces.
 
     Args:
-        given: the result of `user_compile`.
+        own_compile: the result of `user_compile`.
         config: settings of the call, as its user gave them.
         loss: the argument of the call.
         metrics: the argument of the call.
     """
-    if given is None:
+    if own_compile is None:
         return []
     wrapped = hasattr(config.optimizer, "inner_optimizer")  # as fine-tuning wraps that of the compile
-    named = given.optimizer is not None and not wrapped
-    parts = {type(given.optimizer).__name__: config.optimizer is None} if named else {}
-    parts |= {} if given.loss is None else {"loss": loss is None}
-    parts |= {} if not (given.metrics or given.weighted_metrics) else {"metrics": metrics is None}
+    named = own_compile.optimizer is not None and not wrapped
+    parts = {type(own_compile.optimizer).__name__: config.optimizer is None} if named else {}
+    parts |= {} if own_compile.loss is None else {"loss": loss is None}
+    parts |= {} if not (own_compile.metrics or own_compile.weighted_metrics) else {"metrics": metrics is None}
     kept, replaced = ([part for part, is_kept in parts.items() if is_kept == wanted] for wanted in (True, False))
     lines = [f"keeps {_listed(kept)} of the model's compile"] if kept else []
     return [*lines, *([f"replaces {_listed(replaced)} of the model's compile, as this call says"] if replaced else [])]

@@ -97,10 +97,10 @@ def make_plan(
     if not own_loss:
         train, validation = (data if data is None else unwrapped(data, model_outputs) for data in (train, validation))
     as_compiled = _trains_as_compiled(model, config, loss, metrics)
-    given = None if as_compiled else user_compile(model)
-    notes = compile_notes(given, config, loss, metrics)
-    loss, metrics, compiled_with = _with_compiled(given, loss, metrics)
-    config = with_optimizer(config, given)
+    own_compile = None if as_compiled else user_compile(model)
+    notes = compile_notes(own_compile, config, loss, metrics)
+    loss, metrics, compiled_with = _with_compiled(own_compile, loss, metrics)
+    config = with_optimizer(config, own_compile)
     task = task_of(task, train, loss, model_outputs)
     if loss is None and task is None and not own_loss:
         refuse_without_loss(train)
@@ -110,7 +110,7 @@ def make_plan(
     if as_compiled or (own_objective and loss is None):
         metrics = metrics or []
     else:
-        sample, told = train.spec[0], loss is not None
+        sample, loss_is_given = train.spec[0], loss is not None
         loss, metrics = objective_of(task, net, loss, metrics, config.label_smoothing, sample)
         loss = with_soft_labels(loss) if config.mix else loss
         loss = resolved_crossentropy(loss, output_shape(model_outputs), keras.tree.flatten(train.spec[1])[0])
@@ -118,7 +118,7 @@ def make_plan(
         check_scales(loss, metrics, net, model_outputs, sample)
         fit_weights = partial(fitting_weights, loss=None if own_loss else loss, model_outputs=model_outputs)
         train, validation = fit_weights(train), None if validation is None else fit_weights(validation)
-        notes += _on_classes(model_outputs, train, loss, told)
+        notes += _on_classes(model_outputs, train, loss, loss_is_given)
     check_split_batches(loss, strategy, config, None if as_compiled or own_objective else model_outputs)
     if own_train_step:
         _check_own_step(model, config, loss, validation)
@@ -144,24 +144,24 @@ def make_plan(
     )
 
 
-def _with_compiled(given: UserCompile | None, loss: Any, metrics: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _with_compiled(own_compile: UserCompile | None, loss: Any, metrics: Any) -> tuple[Any, Any, dict[str, Any]]:
     """Returns loss and metrics of a call, else those of the user's compile, and the further arguments of that."""
     further = {}
-    if given is not None and loss is None:
-        loss = given.loss
-        further |= {} if given.loss_weights is None else {"loss_weights": given.loss_weights}
-    if given is not None and metrics is None and (given.metrics or given.weighted_metrics):
-        metrics = given.metrics or []
-        further |= {} if not given.weighted_metrics else {"weighted_metrics": given.weighted_metrics}
+    if own_compile is not None and loss is None:
+        loss = own_compile.loss
+        further |= {} if own_compile.loss_weights is None else {"loss_weights": own_compile.loss_weights}
+    if own_compile is not None and metrics is None and (own_compile.metrics or own_compile.weighted_metrics):
+        metrics = own_compile.metrics or []
+        further |= {} if not own_compile.weighted_metrics else {"weighted_metrics": own_compile.weighted_metrics}
     return loss, metrics, further
 
 
-def _on_classes(model_outputs: Any, train: Dataset, loss: Any, told: bool) -> list[str]:
-    """Warns of labels and outputs that look like a mistake; returns a line on the loss of a pipeline, unless told."""
+def _on_classes(model_outputs: Any, train: Dataset, loss: Any, loss_is_given: bool) -> list[str]:
+    """Warns of labels and outputs that look like a mistake; returns lines on rare classes and a loss not given."""
     for remark in class_remarks(model_outputs, train, loss):
         warnings.warn(remark, TrainingWarning, stacklevel=5)
     notes = rare_classes_note(train)
-    if told or not train.foreign or loss is None:
+    if loss_is_given or not train.foreign or loss is None:
         return notes
     classes = output_shape(model_outputs)[-1]
     return [f"loss: {loss.name}, since labels are whole numbers and {model_outputs.name!r} has {classes} outputs"]

@@ -382,6 +382,6 @@ def test_settings_that_do_not_fit_together_are_refused(toy, task, settings, text
 
 
 def test_a_loss_is_asked_for_where_no_task_tells_it(toy):
-    pipeline = tf.data.Dataset.from_tensor_slices(toy.data()).batch(8)
+    pipeline = tf.data.Dataset.from_tensor_slices(toy.data()).map(lambda x, y: (x, tf.cast(y, tf.float32))).batch(8)
     with pytest.raises(ArgumentError, match="loss must be given"):
         fit(toy.model(), pipeline, config=RunConfig(**QUIET))
