@@ -98,8 +98,8 @@ def make_plan(
         train, validation = (data if data is None else unwrapped(data, model_outputs) for data in (train, validation))
     as_compiled = _trains_as_compiled(model, config, loss, metrics)
     own_compile = None if as_compiled else user_compile(model)
-    notes = compile_notes(own_compile, config, loss, metrics)
-    loss, metrics, compiled_with = _with_compiled(own_compile, loss, metrics)
+    notes = compile_notes(own_compile, config, *(task if each is None else each for each in (loss, metrics)))
+    loss, metrics, compiled_with = _with_compiled(own_compile if task is None else None, loss, metrics)
     config = with_optimizer(config, own_compile)
     task = task_of(task, train, loss, model_outputs)
     if loss is None and task is None and not own_loss:

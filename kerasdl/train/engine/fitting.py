@@ -66,8 +66,8 @@ def fit(
         metrics: a list, as in `compile`, or for several outputs a list of lists or a dict by output; None takes those
             of the user's `compile`, else those of the task.
         callbacks: Keras callbacks and `RunCallback`s (trackers, `GradientMonitor`).
-        task: a `kerasdl.core.Task` or its name; None takes that of the training data. A task with a trainer
-            builds it around the model.
+        task: a `kerasdl.core.Task` or its name, whose loss and metrics then replace those of the user's `compile`; None
+            takes that of the training data. A task with a trainer builds it around the model.
         config: all other settings.
 
     Returns:

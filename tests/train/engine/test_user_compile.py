@@ -56,6 +56,15 @@ def test_a_call_says_what_it_replaces(toy, capsys):
     assert {"accuracy"} == set(run.history) - {"loss", "learning_rate"}
 
 
+def test_a_task_of_the_call_replaces_loss_and_metrics(toy, capsys):
+    model = compiled(toy, loss="mse")
+    fit(model, toy.data(16), task="tabular_classification", config=RunConfig(epochs=1))
+    told = capsys.readouterr().out
+    assert "keeps SGD of the model's compile" in told
+    assert "replaces loss and metrics of the model's compile" in told
+    assert isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
+
+
 def two_outputs():
     tensor = keras.Input((4,))
     outputs = [keras.layers.Dense(2, name="kind")(tensor), keras.layers.Dense(1, name="size")(tensor)]
