@@ -19,7 +19,7 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kerasdl.core import FoundObjects, TrueObjects
+from kerasdl.core import PredictedObjects, TrueObjects
 from kerasdl.metrics import MeanAveragePrecision
 
 BOXES, CLASSES, SIDE, ABOVE = 8400, 80, 640, 1000
@@ -54,7 +54,7 @@ def compare_suppression() -> None:
 
 def compare_metric(images: int) -> None:
     rng = np.random.default_rng(0)
-    true, found = [], []
+    true, predicted = [], []
     for _ in range(images):
         count = int(rng.poisson(7))
         corners, sides = rng.uniform(0, SIDE - 50, (count, 2)), rng.uniform(8, 300, (count, 2))
@@ -63,15 +63,15 @@ def compare_metric(images: int) -> None:
         near = np.tile(boxes, (8, 1)) + rng.normal(0, 12, (8 * count, 4))
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
         kinds = np.where(rng.random(8 * count) < 0.7, np.tile(classes, 8), rng.integers(0, CLASSES, 8 * count))
-        found.append(FoundObjects(near, kinds, rng.random(8 * count)))
+        predicted.append(PredictedObjects(near, kinds, rng.random(8 * count)))
     coco = as_coco(true)
     with contextlib.redirect_stdout(io.StringIO()):
-        results = coco.loadRes(as_results(found))
+        results = coco.loadRes(as_results(predicted))
     figures = {}
 
     def own() -> None:
         metric = MeanAveragePrecision(CLASSES)
-        metric.update_state(true, found)
+        metric.update_state(true, predicted)
         figures["own"] = metric.result()["AP"]
 
     def peer() -> None:
@@ -103,10 +103,10 @@ def as_coco(true: list[TrueObjects]) -> COCO:
     return coco
 
 
-def as_results(found: list[FoundObjects]) -> list[dict]:
+def as_results(predicted: list[PredictedObjects]) -> list[dict]:
     return [
         {"image_id": image, "category_id": int(kind), "bbox": width_and_height(box), "score": float(score)}
-        for image, each in enumerate(found, start=1)
+        for image, each in enumerate(predicted, start=1)
         for box, kind, score in zip(each.boxes, each.classes, each.scores, strict=True)
     ]
 

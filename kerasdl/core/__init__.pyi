@@ -7,7 +7,7 @@ from .errors import MissingPackageError as MissingPackageError
 from .errors import TrainingError as TrainingError
 from .errors import UnknownNameError as UnknownNameError
 from .errors import WeightsError as WeightsError
-from .objects import FoundObjects as FoundObjects
+from .objects import PredictedObjects as PredictedObjects
 from .objects import TrueObjects as TrueObjects
 from .startup.packages import optional as optional
 from .registry.models import EXPORT_FORMATS as EXPORT_FORMATS

@@ -1,4 +1,4 @@
-"""Records of the objects of one image, true and found: boxes, classes, scores."""
+"""Records of the objects of one image, true and predicted: boxes, classes, scores."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +40,11 @@ class TrueObjects:
 
 
 @dataclass(frozen=True, eq=False)
-class FoundObjects:
+class PredictedObjects:
     """Objects that a model finds in one image, in any order.
 
     Example:
-        >>> FoundObjects(boxes=[[0, 0, 4, 2]], classes=[1], scores=[0.9]).scores.tolist()
+        >>> PredictedObjects(boxes=[[0, 0, 4, 2]], classes=[1], scores=[0.9]).scores.tolist()
         [0.9]
     """
 

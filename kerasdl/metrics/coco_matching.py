@@ -1,7 +1,7 @@
-"""Matching of found to true objects by COCO's rules, for all images, classes, IoU bounds and sizes at once.
+"""Matching of predicted to true objects by COCO's rules, for all images, classes, IoU bounds and sizes at once.
 
-In each image and class the objects found come by falling score, and each takes the free true object of highest IoU at
-or above the bound; an ignored one (a crowd, or one of another size) only if there is no other. The n-th objects of all
+In each image and class the predicted objects come by falling score, and each takes the free true object of highest IoU
+at or above the bound; an ignored one (a crowd, or one of another size) only if there is no other. The n-th objects of all
 images and classes are matched in one step of array operations.
 
 Source: the evaluation of COCO, https://cocodataset.org/#detection-eval.
@@ -17,7 +17,7 @@ MOST_NUMBERS = 4_000_000  # of an array inside one step
 
 @dataclass(frozen=True)
 class Flat:
-    """Objects of all images in arrays, sorted by image and class; found ones then by falling score."""
+    """Objects of all images in arrays, sorted by image and class; predicted ones then by falling score."""
 
     group: np.ndarray
     """(N,) image * classes + class."""
@@ -28,7 +28,7 @@ class Flat:
     crowd: np.ndarray
     """(N,) booleans; of true objects."""
     scores: np.ndarray
-    """(N,) of found objects; 0 of true ones."""
+    """(N,) of predicted objects; 0 of true ones."""
 
     @property
     def rank(self) -> np.ndarray:
@@ -39,7 +39,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Matches:
-    """Outcome for each found object at each of T IoU bounds and each of S ranges of size."""
+    """Outcome for each predicted object at each of T IoU bounds and each of S ranges of size."""
 
     is_matched: np.ndarray
     """(N, T, S) booleans."""
@@ -47,28 +47,28 @@ class Matches:
     """(N, T, S) booleans: neither right nor wrong."""
 
 
-def matched(true: Flat, found: Flat, bounds: np.ndarray, sizes: np.ndarray) -> Matches:
-    """Returns how found objects match true ones.
+def matched(true: Flat, predicted: Flat, bounds: np.ndarray, sizes: np.ndarray) -> Matches:
+    """Returns how predicted objects match true ones.
 
     Args:
         true: true objects.
-        found: found objects.
+        predicted: predicted objects.
         bounds: (T,) IoU.
         sizes: (S, 2) smallest and largest area in square pixels.
     """
-    outside = (found.areas[:, None] < sizes[:, 0]) | (found.areas[:, None] > sizes[:, 1])  # (N, S)
-    shape = (len(found.group), len(bounds), len(sizes))
+    outside = (predicted.areas[:, None] < sizes[:, 0]) | (predicted.areas[:, None] > sizes[:, 1])  # (N, S)
+    shape = (len(predicted.group), len(bounds), len(sizes))
     is_matched, takes_ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     is_other = true.crowd[:, None] | (true.areas[:, None] < sizes[:, 0]) | (true.areas[:, None] > sizes[:, 1])
     bounds = np.minimum(bounds, 1 - 1e-10)
-    for rows, columns in _buckets(true, found, len(bounds) * len(sizes)):
-        _match(true, found, rows, columns, bounds, is_other, is_matched, takes_ignored)
+    for rows, columns in _buckets(true, predicted, len(bounds) * len(sizes)):
+        _match(true, predicted, rows, columns, bounds, is_other, is_matched, takes_ignored)
     return Matches(is_matched, np.where(is_matched, takes_ignored, outside[:, None]))
 
 
 def _match(
     true: Flat,
-    found: Flat,
+    predicted: Flat,
     rows: np.ndarray,
     columns: np.ndarray,
     bounds: np.ndarray,
@@ -76,15 +76,15 @@ def _match(
     is_matched: np.ndarray,
     takes_ignored: np.ndarray,
 ) -> None:
-    """Matches some groups: `rows` (G, D) are places of their found objects, `columns` (G, M) of true ones, or -1."""
+    """Matches groups: `rows` (G, D) are places of their predicted objects, `columns` (G, M) of true ones, or -1."""
     exists = columns >= 0
     crowd = true.crowd[columns] & exists
     other = is_other[columns].transpose(0, 2, 1)[:, None]  # (G, 1, S, M)
     free = np.broadcast_to(exists[:, None, None], (len(rows), len(bounds), is_other.shape[1], columns.shape[1])).copy()
     for place in rows.T:
-        count = int((place >= 0).sum())  # groups come by their number of found objects
+        count = int((place >= 0).sum())  # groups come by their number of predicted objects
         place = place[:count]
-        overlaps = _overlaps(found.boxes[place], true.boxes[columns[:count]], crowd[:count])  # (count, M)
+        overlaps = _overlaps(predicted.boxes[place], true.boxes[columns[:count]], crowd[:count])  # (count, M)
         allowed = free[:count] | crowd[:count, None, None]
         allowed &= (overlaps[:, None] >= bounds[:, None])[:, :, None]
         usual = allowed & ~other[:count]
@@ -109,23 +109,23 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.nd
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 
-def _buckets(true: Flat, found: Flat, states: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields places of found and of true objects for groups of about as many true objects, most found ones first."""
+def _buckets(true: Flat, predicted: Flat, states: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields places of predicted and true objects for groups of about as many true ones, most predicted first."""
     groups, first_true, true_count = np.unique(true.group, return_index=True, return_counts=True)
-    first_found = np.searchsorted(found.group, groups)
-    found_count = np.searchsorted(found.group, groups, side="right") - first_found
-    both = found_count > 0
-    first_true, true_count, first_found, found_count = (
-        each[both] for each in (first_true, true_count, first_found, found_count)
+    first_predicted = np.searchsorted(predicted.group, groups)
+    predicted_count = np.searchsorted(predicted.group, groups, side="right") - first_predicted
+    both = predicted_count > 0
+    first_true, true_count, first_predicted, predicted_count = (
+        each[both] for each in (first_true, true_count, first_predicted, predicted_count)
     )
     power = np.ceil(np.log2(np.maximum(true_count, 1))).astype(int)
     for size in np.unique(power):
         inside = np.flatnonzero(power == size)
-        inside = inside[np.argsort(-found_count[inside], kind="stable")]
+        inside = inside[np.argsort(-predicted_count[inside], kind="stable")]
         step = max(1, MOST_NUMBERS // (states * 2**size))
         for start in range(0, len(inside), step):
             part = inside[start : start + step]
-            yield _places(first_found[part], found_count[part]), _places(first_true[part], true_count[part])
+            yield _places(first_predicted[part], predicted_count[part]), _places(first_true[part], true_count[part])
 
 
 def _places(first: np.ndarray, count: np.ndarray) -> np.ndarray:

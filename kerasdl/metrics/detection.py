@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerasdl.core import checks
-from kerasdl.core.objects import FoundObjects, TrueObjects
+from kerasdl.core.objects import PredictedObjects, TrueObjects
 
 from .coco_matching import Flat, Matches, matched
 
@@ -43,7 +43,7 @@ class MeanAveragePrecision:
     Example:
         >>> metric = MeanAveragePrecision(2)
         >>> truth = TrueObjects(boxes=[[0, 0, 10, 10]], classes=[1])
-        >>> metric.update_state([truth], [FoundObjects(boxes=[[0, 0, 10, 9]], classes=[1], scores=[0.8])])
+        >>> metric.update_state([truth], [PredictedObjects(boxes=[[0, 0, 10, 9]], classes=[1], scores=[0.8])])
         >>> {name: round(value, 3) for name, value in metric.result().items() if name in ("AP", "AP50", "AP75")}
         {'AP': 0.9, 'AP50': 1.0, 'AP75': 1.0}
     """
@@ -59,26 +59,26 @@ class MeanAveragePrecision:
     def reset_state(self) -> None:
         """Forgets all images."""
         self._true: list[TrueObjects] = []
-        self._found: list[FoundObjects] = []
+        self._predicted: list[PredictedObjects] = []
         self._curves: _Curves | None = None
 
-    def update_state(self, true: Sequence[TrueObjects], found: Sequence[FoundObjects]) -> None:
+    def update_state(self, true: Sequence[TrueObjects], predicted: Sequence[PredictedObjects]) -> None:
         """Adds images.
 
         Args:
             true: true objects, a record for each image.
-            found: found objects of the same images.
+            predicted: predicted objects of the same images.
 
         Raises:
             ArgumentError: the numbers of records differ, or a class is beyond the metric's.
         """
-        if len(true) != len(found):
-            checks.refuse(f"found must hold a record for each of the {len(true)} images", len(found))
-        for each in (*true, *found):
+        if len(true) != len(predicted):
+            checks.refuse(f"predicted must hold a record for each of the {len(true)} images", len(predicted))
+        for each in (*true, *predicted):
             if len(each.classes) and each.classes.max() >= len(self.names):
                 checks.refuse(f"a class must be below the number of classes {len(self.names)}", int(each.classes.max()))
         self._true.extend(true)
-        self._found.extend(found)
+        self._predicted.extend(predicted)
         self._curves = None
 
     def result(self) -> dict[str, float]:
@@ -136,9 +136,9 @@ class MeanAveragePrecision:
         if not self._true:
             checks.refuse("a metric must have seen at least one image", 0, "Call update_state first.")
         if self._curves is None:
-            true, found = self._flat(self._true), self._flat(self._found)
+            true, predicted = self._flat(self._true), self._flat(self._predicted)
             sizes = np.array(list(SIZES.values()))
-            self._curves = _curves(true, found, matched(true, found, BOUNDS, sizes), sizes, len(self.names))
+            self._curves = _curves(true, predicted, matched(true, predicted, BOUNDS, sizes), sizes, len(self.names))
         return self._curves
 
     def _flat(self, records: Sequence) -> Flat:
@@ -162,12 +162,12 @@ class MeanAveragePrecision:
         return Flat(*(each[first] for each in (flat.group, flat.boxes, flat.areas, flat.crowd, flat.scores)))
 
 
-def _curves(true: Flat, found: Flat, matches: Matches, sizes: np.ndarray, classes: int) -> _Curves:
+def _curves(true: Flat, predicted: Flat, matches: Matches, sizes: np.ndarray, classes: int) -> _Curves:
     precision = np.full((classes, len(BOUNDS), len(sizes), len(RECALLS)), np.nan)
     recall = np.full((classes, len(BOUNDS), len(sizes), len(MOST)), np.nan)
     counts = ~true.crowd[:, None] & (true.areas[:, None] >= sizes[:, 0]) & (true.areas[:, None] <= sizes[:, 1])
-    rank, of_class = found.rank, found.group % classes
-    order = np.lexsort((-found.scores, of_class))  # then by image and rank, as they come
+    rank, of_class = predicted.rank, predicted.group % classes
+    order = np.lexsort((-predicted.scores, of_class))  # then by image and rank, as they come
     starts = np.searchsorted(of_class[order], np.arange(classes + 1))
     for k in range(classes):
         positives = counts[true.group % classes == k].sum(axis=0)  # (S,)

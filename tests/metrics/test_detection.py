@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kerasdl.core import FoundObjects, TrueObjects
+from kerasdl.core import PredictedObjects, TrueObjects
 from kerasdl.core.errors import ArgumentError, UnknownNameError
 from kerasdl.metrics import MeanAveragePrecision
 
@@ -21,7 +21,7 @@ FIGURES += ("AR_small", "AR_medium", "AR_large")
 def drawn(seed, images=4, classes=3, most=12):
     """Images with boxes on a coarse grid of places, sizes and scores, so that overlaps and scores tie."""
     rng = np.random.default_rng(seed)
-    true, found = [], []
+    true, predicted = [], []
     for _ in range(images):
         count = int(rng.integers(0, most))
         corners = rng.integers(0, 12, (count, 2)) * 10
@@ -35,11 +35,11 @@ def drawn(seed, images=4, classes=3, most=12):
         near = np.concatenate([near, np.concatenate([extra, extra + 15], axis=1)])
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
         kinds = rng.integers(0, classes, len(near))
-        found.append(FoundObjects(near, kinds, rng.integers(1, 10, len(near)) / 10))
-    return true, found
+        predicted.append(PredictedObjects(near, kinds, rng.integers(1, 10, len(near)) / 10))
+    return true, predicted
 
 
-def of_pycocotools(true, found, classes):
+def of_pycocotools(true, predicted, classes):
     """The twelve figures of pycocotools, -1 where nothing could be measured."""
     coco, results = COCO(), []
     images = [{"id": k + 1, "height": 400, "width": 400} for k in range(len(true))]
@@ -50,7 +50,7 @@ def of_pycocotools(true, found, classes):
             x, y, right, bottom = map(float, box)
             mark = {"bbox": [x, y, right - x, bottom - y], "area": float(area), "iscrowd": int(crowd)}
             marks.append({"id": len(marks) + 1, "image_id": k + 1, "category_id": int(kind) + 1, **mark})
-    for k, each in enumerate(found):
+    for k, each in enumerate(predicted):
         for box, kind, score in zip(each.boxes, each.classes, each.scores, strict=True):
             x, y, right, bottom = map(float, box)
             result = {"bbox": [x, y, right - x, bottom - y], "score": float(score)}
@@ -65,10 +65,10 @@ def of_pycocotools(true, found, classes):
     return evaluation
 
 
-def assert_equal(true, found, classes):
+def assert_equal(true, predicted, classes):
     metric = MeanAveragePrecision(classes)
-    metric.update_state(true, found)
-    own = of_pycocotools(true, found, classes)
+    metric.update_state(true, predicted)
+    own = of_pycocotools(true, predicted, classes)
     values = [metric.result()[name] for name in FIGURES]
     np.testing.assert_allclose(np.nan_to_num(values, nan=-1), own.stats, atol=1e-9)
     precision = own.eval["precision"]  # (T, 101, K, sizes, numbers of objects)
@@ -81,23 +81,23 @@ def assert_equal(true, found, classes):
 @settings(max_examples=500)
 @given(st.integers(0, 1_000_000))
 def test_figures_are_those_of_pycocotools(seed):
-    true, found = drawn(seed)
-    if any(len(each.boxes) for each in found):  # pycocotools takes no empty list of results
-        assert_equal(true, found, 3)
+    true, predicted = drawn(seed)
+    if any(len(each.boxes) for each in predicted):  # pycocotools takes no empty list of results
+        assert_equal(true, predicted, 3)
 
 
 def test_more_than_a_hundred_objects_of_a_class_are_cut_as_pycocotools_does():
-    true, found = drawn(1, images=2, classes=1, most=150)
-    assert max(len(each.boxes) for each in found) > 100
-    assert_equal(true, found, 1)
+    true, predicted = drawn(1, images=2, classes=1, most=150)
+    assert max(len(each.boxes) for each in predicted) > 100
+    assert_equal(true, predicted, 1)
 
 
 def test_images_in_parts_are_images_at_once():
-    true, found = drawn(7, images=6)
+    true, predicted = drawn(7, images=6)
     whole, parts = MeanAveragePrecision(3), MeanAveragePrecision(3)
-    whole.update_state(true, found)
+    whole.update_state(true, predicted)
     for k in range(6):
-        parts.update_state(true[k : k + 1], found[k : k + 1])
+        parts.update_state(true[k : k + 1], predicted[k : k + 1])
         parts.result()
     assert parts.result() == whole.result()
     parts.reset_state()
@@ -108,7 +108,7 @@ def test_images_in_parts_are_images_at_once():
 def test_figures_by_hand():
     """Of two objects the better guess is right, the next wrong, the third right: precision 1, then 2/3."""
     true = [TrueObjects([[0, 0, 10, 10], [50, 50, 60, 60]], [0, 0])]
-    guesses = FoundObjects([[0, 0, 10, 10], [80, 80, 90, 90], [50, 50, 60, 60]], [0, 0, 0], [0.9, 0.8, 0.7])
+    guesses = PredictedObjects([[0, 0, 10, 10], [80, 80, 90, 90], [50, 50, 60, 60]], [0, 0, 0], [0.9, 0.8, 0.7])
     metric = MeanAveragePrecision(["cat", "dog"])
     metric.update_state(true, [guesses])
     assert metric.result()["AP50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
@@ -123,13 +123,13 @@ def test_figures_by_hand():
 
 
 def test_images_without_objects_or_answers():
-    nothing = FoundObjects([], np.zeros(0, int), [])
+    nothing = PredictedObjects([], np.zeros(0, int), [])
     metric = MeanAveragePrecision(1)
     metric.update_state([TrueObjects([], np.zeros(0, int))], [nothing])
     assert all(np.isnan(value) for value in metric.result().values())
     metric.update_state([TrueObjects([[0, 0, 5, 5]], [0])], [nothing])
     assert metric.result()["AP"] == 0.0
-    metric.update_state([TrueObjects([], np.zeros(0, int))], [FoundObjects([[0, 0, 5, 5]], [0], [0.9])])
+    metric.update_state([TrueObjects([], np.zeros(0, int))], [PredictedObjects([[0, 0, 5, 5]], [0], [0.9])])
     assert metric.result()["AP"] == 0.0
 
 
@@ -143,13 +143,13 @@ def test_images_without_objects_or_answers():
         (lambda: TrueObjects([[0, 0, 5, 5]], [-1]), "0 or more"),
         (lambda: TrueObjects([[0, 0, 5, 5]], [0, 1]), "one entry for each"),
         (lambda: TrueObjects([[0, 0, 5, 5]], [0], crowd=[True, False]), "one entry for each"),
-        (lambda: FoundObjects([[0, 0, 5, 5]], [0], [np.inf]), "finite"),
+        (lambda: PredictedObjects([[0, 0, 5, 5]], [0], [np.inf]), "finite"),
         (lambda: MeanAveragePrecision(0), "integer of 1 or more"),
         (lambda: MeanAveragePrecision([]), "at least one name"),
         (lambda: MeanAveragePrecision(1).update_state([TrueObjects([[0, 0, 5, 5]], [0])], []), "a record for each"),
         (
             lambda: MeanAveragePrecision(1).update_state(
-                [TrueObjects([[0, 0, 5, 5]], [1])], [FoundObjects([], [], [])]
+                [TrueObjects([[0, 0, 5, 5]], [1])], [PredictedObjects([], [], [])]
             ),
             "below",
         ),
