@@ -1,8 +1,8 @@
 """Matching of predicted to true objects by COCO's rules, for all images, classes, IoU bounds and sizes at once.
 
 In each image and class the predicted objects come by falling score, and each takes the free true object of highest IoU
-at or above the bound; an ignored one (a crowd, or one of another size) only if there is no other. The n-th objects of all
-images and classes are matched in one step of array operations.
+at or above the bound; an ignored one (a crowd, or one of another size) only if there is no other. The n-th objects
+of all images and classes are matched in one step of array operations.
 
 Source: the evaluation of COCO, https://cocodataset.org/#detection-eval.
 """
