@@ -101,13 +101,17 @@ def replace_head(model: keras.Model, outputs: int) -> keras.Model:
         A new model that shares no weight with the old one.
 
     Raises:
-        ArgumentError: the model has no such layer, or several outputs, of which all but the head's would be lost.
+        ArgumentError: it is no Keras model, has no such layer, or several outputs, of which all but the head's would
+            be lost.
 
     Example:
         >>> replace_head(kerasdl.build("mlp", features=4), 10).output_shape
         (None, 10)
     """
     checks.at_least("outputs", outputs, 1)
+    if not isinstance(model, keras.Model):
+        hint = "Of a bundle pass bundle.model; bundle.finetune(data) makes a head for the classes of the data."
+        checks.refuse("a head is replaced in a Keras model", type(model).__name__, hint)
     if len(model.outputs) > 1:
         names = list(getattr(model, "output_names", ())) or len(model.outputs)
         hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."

@@ -11,19 +11,20 @@ from typing import Any, Unpack
 import keras
 import numpy as np
 
+from kerasdl import deploy
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.outputs.decoding import to_logits, to_scores
 from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
-from kerasdl.deploy import ExportReport
 from kerasdl.train import RunConfig
 
 from .card import BundleDisplay, write_card
 from .format import archive
-from .format.manifest import NETWORK, PARTS, Manifest
+from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
 from .format.saving import write_parts
 from .operations import evaluating
+from .operations.changing import ChangingModel
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
 from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
@@ -32,7 +33,7 @@ from .operations.trained_images import with_trained_images
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bundle(BundleDisplay):
+class Bundle(BundleDisplay, ChangingModel):
     """Trained model with preprocessing and labels: raw input in, labels and scores out.
 
     `load_bundle` returns it, or `Bundle.of` for a model of your own.
@@ -55,12 +56,14 @@ class Bundle(BundleDisplay):
     """SHA-256 over the checksums of every file, empty for a bundle that was not loaded from a file."""
     others: Mapping[str, keras.Model] = field(default_factory=dict, repr=False)
     """Further networks by role, such as the discriminator beside a generator."""
+    quantized: "deploy.QuantizedModel | None" = field(default=None, repr=False)
+    """The rounding form of the model, which then answers; what `quantize_aware` makes of a bundle has one."""
 
     def __post_init__(self):
         try:
             self.task.check(self.preprocess, self.labels, self.model)
-            if {*self.extra, *self.others} != set(self.manifest.parts) - set(PARTS):
-                roles = sorted({*self.extra, *self.others})
+            roles = sorted({*self.extra, *self.others, *([QUANTIZATION] if self.quantized else [])})
+            if set(roles) != set(self.manifest.parts) - set(PARTS):
                 checks.refuse("extra and others must hold each further part of the manifest, and no other", roles)
             kind = evaluating.kind_of_outputs(self.model, self.task, self.manifest.outputs)
         except (ArgumentError, UnknownNameError) as error:
@@ -137,8 +140,8 @@ class Bundle(BundleDisplay):
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """Networks of the bundle by role; the one that answers is `model`."""
-        return {"model": self.model, **self.others}
+        """Networks of the bundle by role; the one that answers is `model`, rounding if the bundle does."""
+        return {"model": self.model if self.quantized is None else self.quantized.model, **self.others}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -320,7 +323,7 @@ class Bundle(BundleDisplay):
         raw_shape: tuple | None = None,
         tolerance: float | None = None,
         **options: Unpack[ExportKeywords],
-    ) -> ExportReport:
+    ) -> "deploy.ExportReport":
         """Writes the model for another runtime, and verifies that the file computes the same.
 
         Report, labels and card are written beside it. Networks that the task exports are signatures by name.
@@ -351,7 +354,7 @@ class Bundle(BundleDisplay):
         return export_bundle(self, Path(path), representative, raw_shape, chosen)
 
     def deployable(self, raw_shape: tuple | None = None) -> keras.Model:
-        """Returns a flat model of the same weights that takes raw input, with the preprocessing in its graph.
+        """Returns a flat float model of the same weights that takes raw input, with the preprocessing in its graph.
 
         Images are resized by the filter of `predict`, bilinear and antialiased, and not rounded to whole levels after
         it: pixels are within one grey level of those of `predict`.

@@ -12,7 +12,9 @@ def write_card(bundle) -> str:
     """Returns the card of a bundle in Markdown."""
     manifest = bundle.manifest
     inputs = ", ".join(f"`{each['name']}` {tuple(each['shape'])} {each['dtype']}" for each in manifest.inputs)
-    weights = sum(math.prod(weight.shape) for network in bundle.networks.values() for weight in network.weights)
+    weights = sum(
+        math.prod(weight.shape) for network in (bundle.model, *bundle.others.values()) for weight in network.weights
+    )
     lines = [
         f"# {manifest.name}",
         "",

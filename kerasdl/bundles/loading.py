@@ -3,19 +3,34 @@
 import os
 from pathlib import Path
 
+import keras
+
+from kerasdl import deploy
 from kerasdl.core import checks, files
-from kerasdl.core.errors import BundleError
+from kerasdl.core.errors import BundleError, ExportError
 from kerasdl.core.startup.packages import optional
 
 from .bundle import Bundle
 from .format import archive
-from .format.manifest import NETWORK, PARTS, read_json, read_manifest
+from .format.manifest import NETWORK, PARTS, QUANTIZATION, read_json, read_manifest
 from .format.model_file import load_model_file
 from .listing import list_bundles, path_of
 
 REMOTE = "hf://"
 REMOTE_FILE = "bundle.zip"
-MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx", ".safetensors", ".pb")
+WRAP = (
+    'Make a bundle of it: Bundle.of(LOAD(PATH), name="...", task="image_classification", preprocess=..., labels=...).'
+)
+RUN = "Run it by kerasdl.deploy.run_exported(PATH, inputs), or load the bundle from which it was exported."
+READ = "Build their model, and read them by kerasdl.import_weights(model, PATH)."
+FOREIGN = {  # by suffix, what a file is and what to do with it; PATH stands for its path
+    ".keras": ("a Keras model, without labels and preprocessing", WRAP.replace("LOAD", "keras.saving.load_model")),
+    ".h5": ("a Keras 2 file, without labels and preprocessing", WRAP.replace("LOAD", "kerasdl.deploy.from_tf_keras")),
+    ".tflite": ("a TFLite file", RUN),
+    ".onnx": ("an ONNX file", RUN),
+    **dict.fromkeys((".safetensors", ".pth", ".pt", ".bin"), ("weights alone", READ)),
+}
+SAVED_MODEL = ("a SavedModel", RUN)
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
@@ -40,10 +55,13 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
     with archive.read(_locate(name_or_path), digest) as folder:
         manifest = read_manifest(folder)
         further = {role: name for role, name in manifest.parts.items() if role not in PARTS}
+        rounding = further.pop(QUANTIZATION, None)
         others = {role: name for role, name in further.items() if name.endswith(NETWORK)}
         extra = {role: name for role, name in further.items() if role not in others}
+        model = load_model_file(folder / manifest.parts["model"])
         return Bundle(
-            model=load_model_file(folder / manifest.parts["model"]),
+            model=model,
+            quantized=None if rounding is None else _rounding(model, folder / rounding),
             others={role: load_model_file(folder / name) for role, name in others.items()},
             manifest=manifest,
             preprocess=_settings(folder / manifest.parts["preprocess"]),
@@ -64,10 +82,14 @@ def _locate(name_or_path: str | os.PathLike) -> Path:
 
 
 def _checked_kind(path: Path) -> Path:
-    """Refuses a model file without a bundle by its suffix, before it is read as a zip."""
-    if path.suffix.lower() in MODEL_FILES and path.is_file():
-        rule = f"a bundle is a folder or a .zip; {path.name} is a model alone, without labels and preprocessing"
-        raise BundleError(f"{rule}. Load a Keras model by Keras and wrap it by Bundle.of.")
+    """Refuses a file or folder that is a model without a bundle, before it is read as one."""
+    kind = FOREIGN.get(path.suffix.lower()) if path.is_file() else None
+    if (path / "saved_model.pb").is_file():
+        kind = SAVED_MODEL
+    if kind is not None:
+        what, remedy = kind
+        rule = f"a bundle must be a folder or a .zip that bundle.save wrote; {path.name} is {what}"
+        raise BundleError(f"{rule}. {remedy.replace('PATH', repr(str(path)))}")
     return path
 
 
@@ -83,6 +105,13 @@ def _fetch(owner_and_name: str) -> Path:
             f" `hf download {owner_and_name} {REMOTE_FILE} --local-dir .`, bring the file, and load it by its path."
         ) from error
     return Path(path).resolve()  # the hub's cache holds links
+
+
+def _rounding(model: keras.Model, path: Path) -> "deploy.QuantizedModel":
+    try:
+        return deploy.QuantizedModel.restored(model, _settings(path))
+    except ExportError as error:
+        raise BundleError(f"{path.name}: {error}") from error
 
 
 def _settings(path: Path) -> dict:

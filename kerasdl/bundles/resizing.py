@@ -7,6 +7,7 @@ from kerasdl.core.errors import BundleError
 from kerasdl.data.images import check_image_shape
 
 from .bundle import Bundle
+from .operations.changing import refuse_rounding
 
 
 def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
@@ -34,6 +35,8 @@ def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
     before = bundle.preprocess.get("image_shape")
     if before is None or shape[2] != before[2]:
         checks.refuse("image_shape must have the channels of the bundle's images", shape, f"It takes {before}.")
+    if bundle.quantized is not None:
+        refuse_rounding(bundle, "resized")
     manifest = bundle.manifest
     if not manifest.builder:
         raise BundleError(f"{bundle.name}: a bundle is resized by its builder; this one holds a model of its own.")

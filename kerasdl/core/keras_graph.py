@@ -1,6 +1,6 @@
 """Graph of a functional model: its layers, and a replay with substituted operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -78,6 +78,68 @@ def check_graph(model: keras.Model) -> None:
             f"{model.name!r}, a {type(model).__name__}",
             "Build it from layers with keras.Input and keras.Model.",
         )
+
+
+def copy_into(model: keras.Model, inputs: list[Any], taken: Iterable[str] = ()) -> Any:
+    """Runs copies of a model's layers, with its weights, on Keras tensors; nested models are opened.
+
+    Args:
+        model: a functional or Sequential model; it stays as it is.
+        inputs: a Keras tensor for each input.
+        taken: names of layers that the graph has already; a copy whose name is taken gets a number behind it.
+
+    Returns:
+        The outputs in the structure of the model's own.
+
+    Raises:
+        ArgumentError: the model, or one inside it, is subclassed and has no graph.
+
+    Example:
+        >>> copy_into(model, model.inputs, taken=["head"]).shape == model.output_shape
+        True
+    """
+    names, copies = {*taken, *(each.name for each in inputs)}, {}
+
+    def copy_of(operation: keras.Operation) -> keras.Operation:
+        if isinstance(operation, keras.Model):
+            check_graph(operation)
+        if operation not in copies:
+            alike = (operation.name, *(f"{operation.name}_{number}" for number in range(1, len(names) + 1)))
+            name = next(each for each in alike if each not in names)
+            names.add(name)
+            copies[operation] = type(operation).from_config({**operation.get_config(), "name": name})
+        return copies[operation]
+
+    outputs = replay(model, inputs, copy_of)
+    for operation, copy in copies.items():
+        if getattr(operation, "weights", None):
+            copy.set_weights(operation.get_weights())
+    return outputs
+
+
+def has_nested_models(model: keras.Model) -> bool:
+    """Returns whether a model stands in the graph of another one."""
+    return any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+def flattened(model: keras.Model) -> keras.Model:
+    """Returns a model of plain layers that computes the same with weights of its own; nested models are opened.
+
+    Args:
+        model: a functional or Sequential model.
+
+    Raises:
+        ArgumentError: the model, or one inside it, is subclassed and has no graph.
+
+    Example:
+        >>> has_nested_models(flattened(keras.Sequential([keras.Input((32, 32, 3)), model])))
+        False
+    """
+    check_graph(model)
+    inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in model.inputs]
+    outputs = copy_into(model, inputs)
+    nested = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.Model(keras.tree.pack_sequence_as(nested, inputs), outputs, name=model.name)
 
 
 def copied(model: keras.Model) -> keras.Model:

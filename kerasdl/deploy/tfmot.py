@@ -16,6 +16,7 @@ tf.keras.Model  # noqa: B018  settles which Keras `tf.keras` is, before the vari
 with silenced():
     import tensorflow_model_optimization as tfmot
     from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import ClusterWeights
+    from tensorflow_model_optimization.python.core.quantization.keras.quant_ops import MovingAvgQuantize
     from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
 if _before is None:
@@ -23,4 +24,4 @@ if _before is None:
 else:
     os.environ[NAME] = _before
 
-__all__ = ["ClusterWeights", "PruneLowMagnitude", "tfmot"]
+__all__ = ["ClusterWeights", "MovingAvgQuantize", "PruneLowMagnitude", "tfmot"]

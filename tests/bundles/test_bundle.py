@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kerasdl
+from kerasdl.blocks import replace_head
 from kerasdl.bundles import Bundle
 from kerasdl.bundles import bundle as bundle_module
 from kerasdl.core import ArgumentError, BundleError, UnknownNameError
@@ -185,11 +186,27 @@ def test_names_that_lead_nowhere(tmp_path):
         kerasdl.load_bundle(tmp_path / "none.zip")
 
 
-@pytest.mark.parametrize("name", ["net.tflite", "net.keras", "net.onnx"])
-def test_a_model_alone_is_no_bundle(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("net.keras", r"net\.keras is a Keras model, .*Bundle\.of\(keras\.saving\.load_model\('.*net\.keras'\)"),
+        ("net.h5", r"net\.h5 is a Keras 2 file, .*Bundle\.of\(kerasdl\.deploy\.from_tf_keras\('.*net\.h5'\)"),
+        ("net.tflite", r"net\.tflite is a TFLite file\..*run_exported\('.*net\.tflite', inputs\)"),
+        ("net.onnx", r"net\.onnx is an ONNX file\..*run_exported"),
+        ("net.pth", r"net\.pth is weights alone\..*import_weights\(model, '.*net\.pth'\)"),
+        ("served/saved_model.pb", r"served is a SavedModel\..*run_exported\('.*served', inputs\)"),
+    ],
+)
+def test_a_model_without_a_bundle_is_named_with_what_to_do(name, said, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(BundleError, match=rf"{name} is a model alone.*Bundle\.of"):
-        kerasdl.load_bundle(tmp_path / name)
+    with pytest.raises(BundleError, match=said):
+        kerasdl.load_bundle(tmp_path / name.partition("/")[0])
+
+
+def test_a_head_is_replaced_in_the_model_of_a_bundle(small):
+    with pytest.raises(ArgumentError, match=r"got 'Bundle'\. Of a bundle pass bundle\.model"):
+        replace_head(small, 5)
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from keras import layers
 from registering import registering
 
+import kerasdl
 from kerasdl import Bundle
 from kerasdl.bundles.operations.data_preparation import draw_samples
 from kerasdl.bundles.operations.exports import with_preprocessing
-from kerasdl.core import ArgumentError, Task, register_task
+from kerasdl.core import ArgumentError, BundleError, Task, register_task
 from kerasdl.data import as_dataset
 
 
@@ -124,6 +125,77 @@ def test_models_inside_a_model_are_opened_though_layers_share_a_name():
     whole = with_preprocessing(model, [], (4, 4, 1))
     np.testing.assert_allclose(whole(IMAGES[:, ::2, ::2]), model(IMAGES[:, ::2, ::2]), rtol=1e-6)
     assert not any(isinstance(layer, keras.Model) for layer in whole.layers)
+
+
+def under_a_head(base, shape, **mode):
+    image = keras.Input(shape, name="image")
+    x = keras.Sequential([keras.Input(shape), layers.RandomFlip(name="flip", seed=0)], name="augmented")(image)
+    x = layers.GlobalAveragePooling2D(name="pool")(base(x, **mode))
+    return keras.Model(image, layers.Dense(2, name="head")(x), name="mine")
+
+
+def backbone():
+    image = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="head")(image))
+    return keras.Model(image, x, name="backbone")
+
+
+def pictures(model, **more):
+    settings = {"image_shape": model.input_shape[1:], "scale": (-1, 1)}
+    return Bundle.of(model, name="mine", task="image_classification", preprocess=settings, labels=("a", "b"), **more)
+
+
+def test_a_backbone_under_a_head_becomes_one_flat_graph_that_loads(tmp_path):
+    model = under_a_head(backbone(), (8, 8, 3), training=False)
+    bundle = pictures(model)
+    assert [layer.name for layer in bundle.model.layers] == ["image", "flip", "head", "norm", "pool", "head_1"]
+    again = kerasdl.load_bundle(bundle.save(tmp_path / "mine.zip")).model
+    images = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype("float32")
+    for each in (bundle.model, again):
+        np.testing.assert_array_equal(each(images, training=False), model(images, training=False))
+    model.layers[-1].kernel.assign(np.zeros((4, 2)))
+    assert np.abs(bundle.model(images, training=False)).max() > 1e-3  # no weight is shared
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_backbone_trains_as_it_did_under_its_head(frozen, tmp_path):
+    base = backbone()
+    base.trainable = not frozen
+    base.get_layer("norm").moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+    model = under_a_head(base, (8, 8, 3))
+    flat = kerasdl.load_bundle(pictures(model).save(tmp_path / "mine.zip")).model
+    for each in (model, flat):
+        each.compile("sgd", "mse")
+        each.fit(np.ones((4, 8, 8, 3)), np.ones((4, 2)), verbose=0)
+    for mine, its in zip(flat.weights, model.weights, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-6, atol=1e-6)
+    assert np.array_equal(flat.get_layer("norm").moving_mean, [1.0, 2.0, 3.0, 4.0]) == frozen
+
+
+def test_what_cannot_be_opened_is_refused_by_name(tmp_path):
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ArgumentError, match=r"must be functional or Sequential and built; got \"'own', a Own\""):
+        pictures(under_a_head(Own(name="own"), (8, 8, 3)))
+    image = keras.Input((8, 8, 3), name="image")
+    scaled = pictures(keras.Model(image, layers.Dense(2)(layers.Flatten()(image / 127.5))))
+    with pytest.raises(BundleError, match=r"no operation outside a layer.*such as Rescaling"):
+        scaled.save(tmp_path / "mine.zip")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121"])
+def test_backbones_of_keras_applications_are_saved(name, tmp_path):
+    base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(64, 64, 3))
+    base.trainable = False
+    model = under_a_head(base, (64, 64, 3), training=False)
+    bundle = pictures(model)
+    images = np.random.default_rng(0).integers(0, 256, (2, 70, 70, 3), dtype="uint8")
+    again = kerasdl.load_bundle(bundle.save(tmp_path / "mine.zip"))
+    np.testing.assert_array_equal(again.logits(images), bundle.logits(images))
+    assert len(again.model.trainable_weights) == 2
 
 
 def test_several_inputs_are_refused_by_name():

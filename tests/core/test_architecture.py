@@ -43,6 +43,7 @@ ROOMS = {
         "data_fit": ("checks",),
         "keywords": ("checks",),
         "keras_graph": ("checks",),
+        "model_carrier": (),
         "plotting": ("files",),
         "display": ("plotting",),
         "outputs": ("checks",),
@@ -105,7 +106,7 @@ ROOMS = {
         "listing": ("format",),
         "inspection": ("format", "listing"),
         "loading": ("bundle", "format", "listing"),
-        "resizing": ("bundle",),
+        "resizing": ("bundle", "operations"),
     },
 }
 SKIPPED = {"__init__", "__pycache__"}

@@ -21,6 +21,7 @@ MAX_LABELS = 100_000
 MAX_SIZE = 2**24
 PARTS = {"model": "model.keras", "preprocess": "preprocess.json", "card": "card.md"}
 NETWORK = ".keras"  # the ending of parts that are networks
+QUANTIZATION = "quantization"  # the role of the part by which a model rounds
 OUTPUTS = ("logits", "probabilities", "values")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "string")
 

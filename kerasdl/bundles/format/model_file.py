@@ -271,6 +271,7 @@ def _check_class(value: dict[str, Any]) -> None:
             "a model in a bundle may hold only plain layers of Keras and of kerasdl, no Lambda, no nested model and no"
             " operation outside a layer",
             ".".join(map(str, filter(None, (module, registered or name)))),
+            "Put layers of Keras in its place, such as Rescaling for arithmetic on pixels.",
         )
 
 

@@ -100,7 +100,8 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
     check_single_output(model, "evaluate")
     check_classes(dataset, bundle.labels, model.outputs[0].shape[-1], bundle.name)
     check_dataset_fits(model, dataset)
-    return evaluate_model(model, task, labels_for(model, dataset, task, bundle.labels), batch_size, each_batch)
+    dataset = labels_for(model, dataset, task, bundle.labels)
+    return evaluate_model(bundle.networks["model"], task, dataset, batch_size, each_batch)
 
 
 def evaluate_networks(

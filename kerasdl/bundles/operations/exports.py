@@ -1,8 +1,7 @@
 """Export of a bundle: file with labels and preprocessing, report and card beside it."""
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,7 +9,7 @@ from typing import Any, TypedDict
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.keras_graph import copied, replay
+from kerasdl.core.keras_graph import copied, copy_into
 from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
 
 from .data_preparation import draw_samples
@@ -149,7 +148,8 @@ def _model(bundle: Any, raw_shape: tuple | None, options: ExportOptions) -> kera
 def _with_scores(model: keras.Model, activation: str) -> keras.Model:
     """Returns a model with an activation after its only output."""
     taken = {layer.name for layer in model.layers}
-    name = next(each for each in _names_like("scores") if each not in taken)
+    numbered = (f"scores_{number}" for number in range(1, len(taken) + 1))
+    name = next(each for each in ("scores", *numbered) if each not in taken)
     scores = keras.layers.Activation(activation, name=name, dtype="float32")(model.outputs[0])
     return keras.Model(model.input, scores, name=model.name)
 
@@ -186,6 +186,8 @@ def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | No
 def _write(
     bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
 ) -> ExportReport:
+    if bundle.quantized is not None:
+        return _write_quantized(bundle, model, path, samples, metadata, **chosen)
     if path.suffix == ".tflite":
         if chosen.pop("trainable", False):
             for name in set(chosen) - {"tolerance"}:
@@ -200,6 +202,30 @@ def _write(
     )  # with several labels there is no single answer
     reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
     return export_saved_model(model, path, samples=samples, metadata=metadata, **reader, **chosen)
+
+
+def _write_quantized(
+    bundle: Any,
+    model: keras.Model,
+    path: Path,
+    samples: Any,
+    metadata: Mapping[str, Any],
+    quantize: str = "int8",
+    **chosen: Any,
+) -> ExportReport:
+    """Writes a bundle that rounds: TFLite in int8, with the ranges of its training."""
+    hint = "Export bundle.to_float() so."
+    if path.suffix != ".tflite" or quantize != "int8":
+        checks.refuse("a bundle that rounds must be written as .tflite in int8", f"{path.name!r}, {quantize!r}", hint)
+    for name in set(chosen) - {"tolerance", "integer_io"}:
+        checks.refuse(f"{name} is for bundles that do not round", f"{name}={chosen[name]!r}", hint)
+    quantized = bundle.quantized
+    if model is not bundle.model:
+        if samples is None:
+            rule = "with preprocessing or scores in the file of a bundle that rounds, representative must be given"
+            checks.refuse(rule, None, "Its examples set the ranges of what is added.")
+        quantized, samples = quantized.extended(model, samples), None
+    return quantized.export_tflite(path, samples=samples, metadata=metadata, **chosen)
 
 
 def with_preprocessing(
@@ -225,25 +251,5 @@ def with_preprocessing(
     raw = x = keras.Input(raw_shape, dtype=raw_dtype or model.inputs[0].dtype, name="raw")
     for layer in layers:
         x = layer(x)
-    taken = {layer.name for layer in layers} | {"raw"}
-    copies: dict[keras.Operation, keras.Operation] = {}
-
-    def copy_of(operation: keras.Operation) -> keras.Operation:
-        if operation not in copies:
-            name = next(each for each in _names_like(operation.name) if each not in taken)
-            taken.add(name)
-            copies[operation] = type(operation).from_config({**operation.get_config(), "name": name})
-        return copies[operation]
-
-    outputs = replay(model, [x], copy_of)
-    whole = keras.Model(raw, outputs, name=f"{model.name}_deployable")
-    for operation, copy in copies.items():
-        if getattr(operation, "weights", None):
-            copy.set_weights(operation.get_weights())
-    return whole
-
-
-def _names_like(name: str) -> Iterator[str]:
-    """Yields a name and further ones: layers of models inside a model may share theirs."""
-    yield name
-    yield from (f"{name}_{number}" for number in itertools.count(1))
+    outputs = copy_into(model, [x], taken=("raw", *(layer.name for layer in layers)))
+    return keras.Model(raw, outputs, name=f"{model.name}_deployable")

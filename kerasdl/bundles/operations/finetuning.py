@@ -20,6 +20,7 @@ from kerasdl.train import Run, RunConfig, finetune, fit
 from kerasdl.train.methods.stages import stage_callbacks
 
 from ..format.manifest import Manifest
+from .changing import refuse_rounding
 from .data_preparation import public_name
 from .evaluating import check_single_output
 from .label_forms import labels_for, plain_label_errors
@@ -58,6 +59,8 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
         ArgumentError: data, labels, networks and `freeze` do not fit together.
     """
     task = bundle.task
+    if bundle.quantized is not None:
+        refuse_rounding(bundle, "finetune")
     if task.trainer is None:
         check_single_output(bundle.model, "fine-tune")
     elif freeze != "none":

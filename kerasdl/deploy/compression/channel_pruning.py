@@ -13,6 +13,7 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import all_layers, replay
+from kerasdl.core.model_carrier import takes_carriers
 
 from ..profiling.model_profile import measure
 from ..samples.model_inputs import structure
@@ -61,6 +62,7 @@ def channel_groups(model: keras.Model, *, keep: Sequence[str] = ()) -> tuple[Cha
     return tuple(group for group, _ in _groups(_checked_dependencies(model, keep)))
 
 
+@takes_carriers
 def prune_channels(
     model: keras.Model,
     ratio: float | None = None,
@@ -80,7 +82,7 @@ def prune_channels(
     section 3, for `"bn_gamma"`; dependent channels by their mean, as in https://arxiv.org/abs/2301.12900, section 3.3.
 
     Args:
-        model: a functional or Sequential model; nested models are opened, and the result is flat.
+        model: a functional or Sequential model, or a bundle of one; nested models are opened, and the result is flat.
         ratio: share of the channels removed from each group of `channel_groups`, above 0 and below 1; or None.
         macs: the share of the multiply-accumulates that remains, above 0 and below 1, in place of `ratio`: the least
             important channels of the whole model are removed.
@@ -92,7 +94,7 @@ def prune_channels(
         input_shape: as in `profile_model`, for `macs` where sizes are free.
 
     Returns:
-        A functional model with outputs of the same shape and dtype.
+        A functional model with outputs of the same shape and dtype; of a bundle a bundle.
 
     Raises:
         ArgumentError: an argument breaks its rule, nothing can be removed, or `macs` cannot be reached.

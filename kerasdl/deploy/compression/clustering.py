@@ -11,6 +11,7 @@ import keras
 import tf_keras
 
 from kerasdl.core import checks
+from kerasdl.core.model_carrier import takes_carriers
 from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig
 
@@ -22,6 +23,7 @@ from .wrapper_training import FINE_TUNING, train_wrapped, wrappers_of
 KINDS = (tf_keras.layers.Dense, tf_keras.layers.Conv1D, tf_keras.layers.Conv2D, tf_keras.layers.Conv3D)
 
 
+@takes_carriers
 def cluster(
     model: keras.Model,
     train: Any,
@@ -40,7 +42,8 @@ def cluster(
     """Fine-tunes a trained model while each kernel takes few different values, and returns a Keras 3 model.
 
     Args:
-        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
+        model: a functional or Sequential Keras 3 model, trained, or a bundle of one, which prepares the data as
+            `Bundle.finetune` does; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
         clusters: the number of different values that a kernel may have, 2 or more; 3 or more where zeros are kept.
         preserve_sparsity: whether zeros of a pruned model stay zero.
@@ -50,7 +53,8 @@ def cluster(
         config: the settings of the run; the last epoch counts, not the best.
 
     Returns:
-        A Keras 3 model of the same structure, each of its kernels with at most `clusters` different values.
+        A Keras 3 model of the same structure, each of its kernels with at most `clusters` different values; of a
+            bundle a bundle.
 
     Raises:
         ArgumentError: an argument breaks its rule, or no layer can be clustered.

@@ -13,6 +13,7 @@ import tf_keras
 
 from kerasdl.core import checks
 from kerasdl.core.errors import TrainingError
+from kerasdl.core.model_carrier import takes_carriers
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset
 from kerasdl.train import RunConfig
@@ -32,6 +33,7 @@ SLACK = 0.02  # TFMOT rounds the count of zeros, to whole blocks where it prunes
 SETTLED_AT = 0.7  # share of the run after which the sparsity stays, so that the rest can recover
 
 
+@takes_carriers
 def prune(
     model: keras.Model,
     train: Any,
@@ -55,7 +57,8 @@ def prune(
     for speed use `prune_channels`.
 
     Args:
-        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
+        model: a functional or Sequential Keras 3 model, trained, or a bundle of one, which prepares the data as
+            `Bundle.finetune` does; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`; its
             length must be known.
         sparsity: the share of zeros in each pruned kernel, above 0 and below 1; "2:4" always has 0.5.
@@ -70,7 +73,7 @@ def prune(
         config: the settings of the run. The last epoch counts, not the best: early ones are not pruned yet.
 
     Returns:
-        A Keras 3 model of the same structure, with the zeros in its kernels.
+        A Keras 3 model of the same structure, with the zeros in its kernels; of a bundle a bundle.
 
     Raises:
         ArgumentError: an argument breaks its rule, or no layer can be pruned.

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerasdl.core.model_carrier import takes_carriers
 from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig, fit
 
@@ -16,6 +17,7 @@ from .quantized_model import DEFAULT_SCHEME, QuantizedModel
 FINE_TUNING = RunConfig(epochs=3, learning_rate=3e-5, schedule="cosine", clip_norm=1.0)
 
 
+@takes_carriers
 def quantize_aware(
     model: keras.Model,
     train: Any,
@@ -32,11 +34,13 @@ def quantize_aware(
     """Fine-tunes a trained model while its kernels and activations are rounded as in an int8 file.
 
     Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-    (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples and follow the batches;
-    batch norms are folded into the convolutions before them and keep their statistics.
+    (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples, follow the batches, and
+    are set anew from the same examples after the training, for the weights that it ended with; batch norms are folded
+    into the convolutions before them and keep their statistics.
 
     Args:
-        model: a functional or Sequential Keras 3 model, trained; it stays as it is.
+        model: a functional or Sequential Keras 3 model, trained, or a bundle of one, which prepares the data as
+            `Bundle.finetune` does; it stays as it is.
         train: what `kerasdl.train.fit` takes, as are `validation`, `loss`, `metrics`, `callbacks` and `task`.
         epochs: how long to train, `config.epochs` if None; 0 only sets the ranges.
         scheme: the settings of the rounding.
@@ -44,7 +48,7 @@ def quantize_aware(
             run that was killed resumes there.
 
     Returns:
-        The quantised model, with the run in `.run`.
+        The quantised model, with the run in `.run`; of a bundle a bundle that rounds, with the model in `.quantized`.
 
     Raises:
         ArgumentError: settings, model and data do not fit together.
@@ -71,4 +75,5 @@ def quantize_aware(
             task=task,
             config=config if epochs is None else dataclasses.replace(config, epochs=epochs),
         )
+        quantized.recalibrate()
     return quantized

@@ -1,5 +1,6 @@
 """Fake-quantisation layers of tf_keras: TFMOT's quantizers on kernels, activations and batch norms."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from ..tfmot import tfmot
+from ..tfmot import MovingAvgQuantize, tfmot
 
 quantizers = tfmot.quantization.keras.quantizers
 
 BITS = 8
+DECAY = 0.9  # of the moving ranges, about 10 batches
 KERNELS = {
     tf_keras.layers.DepthwiseConv2D: "depthwise_kernel",
     tf_keras.layers.Conv2D: "kernel",
@@ -26,6 +28,19 @@ FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh"
 def kernel_name(layer: tf_keras.layers.Layer) -> str | None:
     """Returns the attribute that holds the kernel of a layer with an int8 form; None for other layers."""
     return KERNELS.get(type(layer))
+
+
+class MovingRange(quantizers.MovingAverageQuantizer):
+    """Quantizer whose range follows the last batches.
+
+    TFMOT's own follows the last 1,000, so that a short fine-tuning cuts off whatever grows.
+    """
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: dict, **_: Any) -> tf.Tensor:
+        """Rounds, and in training moves the range."""
+        settings = {"num_bits": self.num_bits, "symmetric": self.symmetric, "narrow_range": self.narrow_range}
+        ranges = weights["min_var"], weights["max_var"]
+        return MovingAvgQuantize(inputs, *ranges, ema_decay=DECAY, is_training=training, **settings)
 
 
 class FakeQuantized(tf_keras.layers.Layer):
@@ -49,7 +64,7 @@ class FakeQuantized(tf_keras.layers.Layer):
         self.limits, self.symmetric, self.in_training = limits, symmetric, in_training
         self.supports_masking = True
         self.quantizer = (
-            quantizers.MovingAverageQuantizer(BITS, per_axis=False, symmetric=symmetric, narrow_range=False)
+            MovingRange(BITS, per_axis=False, symmetric=symmetric, narrow_range=False)
             if limits is None
             else quantizers.FixedQuantizer(BITS, *limits, narrow_range=False)
         )
@@ -67,8 +82,22 @@ class FakeQuantized(tf_keras.layers.Layer):
             high = high if high > low else 1.0  # all values were zeros, which any range holds
             if self.symmetric:
                 low, high = -max(-low, high), max(-low, high)
-            self.range["min_var"].assign(low)
-            self.range["max_var"].assign(high)
+            self.take_limits(low, high)
+
+    def limits_now(self) -> tuple[float, float]:
+        """Returns the least and the greatest value of the range that follows the data."""
+        return float(self.range["min_var"]), float(self.range["max_var"])
+
+    def take_limits(self, low: float, high: float) -> None:
+        """Sets the range that follows the data.
+
+        Raises:
+            ValueError: the range is empty, not finite, or leaves 0 out.
+        """
+        if not (math.isfinite(low) and math.isfinite(high) and low <= 0 <= high and low < high):
+            raise ValueError(f"a range must be finite and hold 0; {self.name} has {low} to {high}")
+        self.range["min_var"].assign(low)
+        self.range["max_var"].assign(high)
 
     def build(self, input_shape: Any) -> None:
         """Makes the variables of the range."""

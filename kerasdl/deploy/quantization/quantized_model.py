@@ -18,7 +18,7 @@ import tf_keras
 from kerasdl.core import checks, files
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.display.results import Displayed, names_text
-from kerasdl.core.errors import DataError, ExportError
+from kerasdl.core.errors import ArgumentError, DataError, ExportError
 from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import as_dataset
@@ -96,6 +96,72 @@ class QuantizedModel(Displayed):
         rows = {"in float": names_text(floats), "trained": None if self.run is None else f"{self.run.steps:,} updates"}
         return f"QuantizedModel of {self.source.name}: {integers} of {len(self.report)} layers in int8", rows
 
+    def settle_kernels(self) -> None:
+        """Sets the range of each kernel to that of its last values, which the file then holds without a cut."""
+        for layer in self.model.tf_keras_model.layers:
+            if isinstance(layer, QuantizedKernel):
+                layer.set_range()
+
+    def state(self) -> dict[str, Any]:
+        """Returns scheme and ranges as plain values, from which `restored` makes this model beside `to_keras()`.
+
+        Ranges of kernels are not among them, as `settle_kernels` makes these from the kernels.
+        """
+        ranges = {layer.name: [float(each) for each in layer.limits_now()] for layer in self._following()}
+        return {"scheme": dataclasses.asdict(self.scheme), "ranges": ranges}
+
+    @classmethod
+    def restored(cls, source: keras.Model, state: Mapping[str, Any]) -> "QuantizedModel":
+        """Returns the model that a `state` describes, around a model with the trained weights.
+
+        Args:
+            source: what `to_keras` gave.
+            state: what `state` gave.
+
+        Raises:
+            ExportError: the state does not fit the model.
+        """
+        try:
+            scheme, ranges = state["scheme"], dict(state["ranges"])
+            scheme = QuantizationScheme(**{name: tuple(v) if isinstance(v, list) else v for name, v in scheme.items()})
+            quantized = cls(source, scheme)
+            names = [layer.name for layer in quantized._following()]
+            if sorted(names) != sorted(ranges):
+                raise ValueError(f"ranges are of {sorted(ranges)[:3]} and not of {sorted(names)[:3]}")
+            quantized._take_ranges(ranges)
+        except (ArgumentError, KeyError, ValueError, TypeError) as error:
+            raise ExportError(
+                f"the rounding of {source.name!r} does not fit the model: {first_line(error)}."
+            ) from error
+        quantized.settle_kernels()
+        quantized.loaded = True
+        return quantized
+
+    def extended(self, whole: keras.Model, samples: Any) -> "QuantizedModel":
+        """Returns a model that rounds as this one does, with further layers before or behind it.
+
+        Args:
+            whole: `to_keras()` with further layers; its own layers keep their names.
+            samples: inputs of `whole`, which set the ranges of the further layers.
+
+        Raises:
+            ArgumentError: the samples do not fit the model.
+        """
+        longer = QuantizedModel(whole, self.scheme)
+        longer.calibrate(samples)
+        longer._take_ranges(self.state()["ranges"])
+        return longer
+
+    def _following(self) -> list[FakeQuantized]:
+        """Returns the layers whose ranges follow the data."""
+        layers = self.model.tf_keras_model.layers
+        return [layer for layer in layers if isinstance(layer, FakeQuantized) and layer.limits is None]
+
+    def _take_ranges(self, ranges: Mapping[str, Sequence[float]]) -> None:
+        for layer in self._following():
+            if layer.name in ranges:
+                layer.take_limits(*ranges[layer.name])
+
     def calibrate(self, data: Any) -> None:
         """Sets the ranges of kernels, and those of activations from up to 128 examples drawn over all the data.
 
@@ -108,17 +174,26 @@ class QuantizedModel(Displayed):
         Raises:
             ArgumentError: the data do not fit the model.
         """
-        layers = self.model.tf_keras_model.layers
-        activations = [layer for layer in layers if isinstance(layer, FakeQuantized)]
-        for layer in layers:
-            if isinstance(layer, QuantizedKernel):
-                layer.set_range()
         forms = input_forms(self.source)
         drawn = split(
             draw(data, forms, CALIBRATION + EVALUATION).cast(forms), forms, CALIBRATION, CALIBRATION + MIN_TO_HOLD_OUT
         )
         first = [drawn.calibration[form.name][:1] for form in forms]
         check_fits(self.source, keras.tree.pack_sequence_as(structure(self.source), first), name="calibration data")
+        self.samples = drawn
+        self.recalibrate()
+
+    def recalibrate(self) -> None:
+        """Sets all ranges anew from the examples of `calibrate`, for the weights as they are now.
+
+        Raises:
+            ArgumentError: `calibrate` was not called.
+        """
+        if self.samples is None:
+            checks.refuse("a quantised model must have examples to set its ranges anew", None, "Call calibrate first.")
+        forms, drawn = input_forms(self.source), self.samples
+        activations = [layer for layer in self.model.tf_keras_model.layers if isinstance(layer, FakeQuantized)]
+        self.settle_kernels()
         try:
             for layer in activations:
                 layer.record_ranges([])
@@ -127,7 +202,6 @@ class QuantizedModel(Displayed):
                 self.model(keras.tree.pack_sequence_as(structure(self.source), batch), training=False)
             for layer in activations:
                 layer.set_range()
-            self.samples = drawn
         finally:
             for layer in activations:
                 layer.record_ranges(None)

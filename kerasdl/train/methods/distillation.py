@@ -10,6 +10,7 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
+from kerasdl.core.model_carrier import takes_carriers
 from kerasdl.core.outputs.activation import output_activations
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import as_dataset
@@ -75,6 +76,7 @@ class Distiller(Trainer):
         return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) / replicas + penalties
 
 
+@takes_carriers
 def distill(
     student: keras.Model,
     teacher: keras.Model,
@@ -99,8 +101,10 @@ def distill(
     Source: https://arxiv.org/abs/1503.02531, section 2.
 
     Args:
-        student: a functional or Sequential model with one output, logits (B, ..., K) with K of 2 or more.
-        teacher: a model that takes the same inputs and gives logits of the same shape.
+        student: a functional or Sequential model with one output, logits (B, ..., K) with K of 2 or more; or a bundle
+            of one, which stays as it is.
+        teacher: a model that takes the same inputs and gives logits of the same shape; or a bundle of one, whose labels
+            and preprocessing a student without any takes. A bundle prepares the data.
         train: as in `fit`.
         validation: as in `fit`.
         temperature: T, above 0; the higher it is, the more the small outputs of the teacher count.
@@ -112,7 +116,7 @@ def distill(
         config: as in `fit`.
 
     Returns:
-        The Run, its model the student.
+        The Run, its model the student; where one of both is a bundle, a bundle.
 
     Raises:
         ArgumentError: settings, models and data do not fit together, a model ends in a softmax or sigmoid, or the
