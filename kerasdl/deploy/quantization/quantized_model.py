@@ -40,7 +40,7 @@ from ..keras2.layer_names import check_names, layer_names_of_parts
 from ..keras2.training_adapter import TFKerasAdapter
 from ..samples.model_inputs import input_forms, structure
 from ..samples.sampling import EVALUATION, MIN_TO_HOLD_OUT, Samples, draw, samples_of, split
-from ..tflite import converter, flatbuffer, runtime
+from ..tflite import converter, flatbuffer, op_patches, runtime
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
@@ -286,6 +286,7 @@ class QuantizedModel(Displayed):
             write=partial(_write, integer_io=integer_io, metadata=metadata),
             run=runtime.run_file,
             inspect=_inspect,
+            patches=lambda _: op_patches.tflite_functions(),
             file_tensors=flatbuffer.file_tensors,
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
