@@ -28,7 +28,7 @@ def documented():
     for thing in {each for each in public() if inspect.isfunction(each) or inspect.isclass(each)}:
         if not thing.__module__.startswith("kerasdl"):
             continue
-        tree = ast.parse(Path(inspect.getsourcefile(thing)).read_text())
+        tree = ast.parse(Path(inspect.getsourcefile(inspect.unwrap(thing))).read_text())
         private = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         for node in tree.body:
             if getattr(node, "name", None) == thing.__name__:

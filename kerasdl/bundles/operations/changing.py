@@ -139,11 +139,11 @@ def changed_manifest(bundle: Any, function: Callable, arguments: Mapping[str, An
         arguments=manifest.arguments if is_own else {},
         outputs="",
         metrics={},
-        provenance={**earlier, f"step {number}": said(bundle, function, arguments)},
+        provenance={**earlier, f"step {number}": step_in_words(bundle, function, arguments)},
     )
 
 
-def said(bundle: Any, function: Callable, arguments: Mapping[str, Any]) -> str:
+def step_in_words(bundle: Any, function: Callable, arguments: Mapping[str, Any]) -> str:
     """Returns in words the function, its settings, its data and the bundle that it was given."""
     settings = []
     for name, value in arguments.items():
