@@ -95,7 +95,10 @@ def _graph(model: keras.Model) -> tf.types.experimental.GenericFunction:
 
 
 def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.0**-23) -> Arrays:
-    """Returns how far each entry moves by the batch, or when inputs, weights and outputs of layers move by a unit."""
+    """Returns how far each entry moves by the batch, or when inputs, weights and outputs of layers move by a unit.
+
+    It is infinite for an example on which a layer gives numbers so far out that only the sweep of layers judges them.
+    """
     rng = np.random.default_rng(0)
     weights = [weight for weight in model.weights if np.dtype(weight.dtype).kind == "f"]
     kept = [weight.numpy() for weight in weights]
@@ -105,9 +108,12 @@ def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.
         signs = rng.choice([-1.0, 1.0], value.shape).astype("float32")
         return value * (1 + np.float32(unit) * signs)
 
+    beyond = np.zeros(len(arrays[0]), bool)
     for _ in range(INNER_SHAKES):
-        for gap, given, value in zip(moved, _run_shaken(model, arrays, shaken), expected, strict=True):
+        for gap, given, value in zip(moved, _run_shaken(model, arrays, shaken, beyond), expected, strict=True):
             np.maximum(gap, difference(value, given), out=gap)
+    for gap in moved:
+        gap[beyond] = np.inf
     try:
         for turn in range(1 + SHAKES + len(TOGETHER)):
             for weight, value in zip(weights, kept, strict=True):
@@ -123,8 +129,11 @@ def noise(model: keras.Model, arrays: Arrays, expected: Arrays, unit: float = 2.
     return moved
 
 
-def _run_shaken(model: keras.Model, arrays: Arrays, shaken: Callable) -> Arrays:
-    """Returns the outputs where each layer's own move in the last place: a saturated layer hides its inputs' moves."""
+def _run_shaken(model: keras.Model, arrays: Arrays, shaken: Callable, beyond: np.ndarray) -> Arrays:
+    """Returns the outputs where each layer's own move in the last place: a saturated layer hides its inputs' moves.
+
+    It marks the examples in `beyond` on which a layer within the model gives numbers beyond `FAR`.
+    """
 
     def moving(operation: keras.Operation) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -138,6 +147,9 @@ def _run_shaken(model: keras.Model, arrays: Arrays, shaken: Callable) -> Arrays:
     def moved(tensor: tf.Tensor) -> tf.Tensor:
         if not tensor.dtype.is_floating:
             return tensor
+        if tensor.shape.rank and len(tensor) == len(beyond):
+            inside = np.abs(tensor.numpy().astype("float64")) <= FAR
+            np.logical_or(beyond, ~inside.reshape(len(beyond), -1).all(axis=1), out=beyond)
         result = tf.cast(shaken(tf.cast(tensor, tf.float32).numpy()), tensor.dtype)
         if (mask := get_keras_mask(tensor)) is not None:
             set_keras_mask(result, mask)

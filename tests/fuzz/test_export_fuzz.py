@@ -141,6 +141,16 @@ def test_a_saturated_layer_does_not_hide_the_noise_behind_it():
     assert 1e-5 < moved.max() < 1e-2
 
 
+def test_an_example_on_which_a_layer_overflows_is_not_judged():
+    entry = keras.Input((2,))
+    far = keras.layers.Activation("exponential")(entry)
+    model = keras.Model(entry, keras.layers.Activation("sigmoid")(far))
+    x = [np.array([[1.0, 2.0], [1.0, 99.0]], "float32")]
+    (moved,) = judging.noise(model, x, judging.answers(model, x))
+    assert moved[0].max() < 1e-5
+    np.testing.assert_array_equal(moved[1], np.inf)
+
+
 def test_the_sign_of_the_rounding_of_a_mean_is_noise():
     entry = keras.Input((7,))
     norm = keras.layers.LayerNormalization(epsilon=1e-14)(entry)

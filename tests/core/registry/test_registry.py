@@ -54,7 +54,7 @@ def test_arguments_of_other_libraries_are_refused_with_the_remedy(argument, reme
 
 def test_images_too_small_for_a_net_are_refused_with_the_smallest_size():
     with pytest.raises(ArgumentError, match=r"image_shape of alexnet must have sides of 63 or more; got \(62, 62, 3\)"):
-        kerasdl.build("alexnet", image_shape=(62, 62, 3), classes=2, dense_units=(8, 8))
+        kerasdl.build("alexnet", image_shape=(62, 62, 3), classes=2, hidden=8)
     assert kerasdl.build("alexnet", image_shape=(63, 63, 3), classes=2).output_shape == (None, 2)
 
 
