@@ -5,6 +5,8 @@ from typing import Any
 
 from kerasdl.core.display.results import Displayed, figures_text, names_text
 
+from .listing import list_bundles
+
 MOST_LABELS = 40
 
 
@@ -28,8 +30,7 @@ def write_card(bundle) -> str:
         "## Use",
         "",
         "```python",
-        "import kerasdl",
-        f'kerasdl.load_bundle("{manifest.name}").predict(raw)  # an embedded name, or the path of this bundle',
+        *_use(bundle),
         "```",
         "",
         "## Measured",
@@ -45,6 +46,18 @@ def write_card(bundle) -> str:
         f"{bundle.task.limits} The figures hold for the data named beside them.".lstrip(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _use(bundle) -> list[str]:
+    """Returns lines that predict: from a photo beside them, or from zeros of the input's shape."""
+    manifest = bundle.manifest
+    own = manifest.name not in list_bundles()
+    load = f"bundle = kerasdl.load_bundle({manifest.name + '.zip' * own!r})" + "  # the path of this bundle" * own
+    if "image_shape" in bundle.preprocess:
+        return ["import kerasdl", "", load, 'print(bundle.predict("photo.jpg"))']
+    shape, dtype = manifest.inputs[0]["shape"], manifest.inputs[0]["dtype"]
+    sizes = ", ".join(["1", *(str(size or 1) for size in shape)])
+    return ["import kerasdl", "import numpy as np", "", load, f'print(bundle.predict(np.zeros(({sizes},), "{dtype}")))']
 
 
 def _listed(labels) -> str:

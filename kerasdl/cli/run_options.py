@@ -1,14 +1,18 @@
-"""Options of `kerasdl finetune` as settings of a run: augmentation policies and experiment trackers."""
+"""Options of `kerasdl finetune` as settings of a run: augmentation, experiment trackers, pruning and rounding."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerasdl import deploy
 from kerasdl.core import checks
 from kerasdl.data import augment
-from kerasdl.train import tracking
+from kerasdl.train import RunConfig, tracking
+
+from .training_data import TrainingData
 
 POLICIES = ("light", "randaugment", "augmix")
 
@@ -53,3 +57,38 @@ def trackers(tensorboard: Path | None, mlflow: str | None, name: str) -> Callabl
         return made + ([] if mlflow is None else [tracking.MLflow(mlflow, name=f"{name} {stage}")])
 
     return of_stage
+
+
+def check_compression(prune: float | None, qat: int | None) -> None:
+    """Refuses shares and epochs that are none, and both options together, before anything is trained."""
+    if prune is not None:
+        checks.within("--prune", prune, 0.0, 0.99)
+    if qat is not None:
+        checks.at_least("--qat", qat, 0)
+    if prune is not None and qat is not None:
+        checks.refuse("--prune and --qat stand for themselves: rounding moves the zeros", (prune, qat))
+
+
+def compressed(bundle: Any, read: TrainingData, prune: float | None, qat: int | None, config: RunConfig) -> Any:
+    """Returns a fine-tuned bundle pruned, or trained with rounding, under the same name.
+
+    Args:
+        bundle: the fine-tuned bundle.
+        read: its data.
+        prune: share of the weights that become zero, in three epochs; None prunes nothing.
+        qat: epochs of quantisation-aware training; None rounds nothing.
+        config: settings of the fine-tuning; batch size, seed, folder, resumption and progress hold here too.
+    """
+    kept = ("batch_size", "seed", "resume", "progress")
+    shared = {**{name: getattr(config, name) for name in kept}, "schedule": "cosine", "clip_norm": 1.0}
+    folder = config.folder and Path(config.folder) / ("prune" if qat is None else "qat")
+    data = {"train": read.train, "validation": read.validation}
+    if prune is not None:
+        settings = RunConfig(epochs=3, learning_rate=1e-4, folder=folder, **shared)
+        result = deploy.prune(bundle, sparsity=prune, config=settings, **data)
+    elif qat is not None:
+        settings = RunConfig(epochs=qat, learning_rate=3e-5, folder=folder, **shared)
+        result = deploy.quantize_aware(bundle, epochs=qat, config=settings, **data)
+    else:
+        return bundle
+    return dataclasses.replace(result, manifest=dataclasses.replace(result.manifest, name=bundle.name))

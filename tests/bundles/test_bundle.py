@@ -9,6 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import kerasdl
 from kerasdl.blocks import replace_head
@@ -384,3 +385,21 @@ def test_the_card_says_what_a_task_does_and_cannot(task, does, limit):
     card = Bundle.of(model, name="it", task=task, preprocess=settings, labels=("a", "b")).card()
     assert does in card
     assert limit in card
+
+
+def snippet_of(card):
+    return card.partition("```python\n")[2].partition("```")[0]
+
+
+def test_the_snippet_of_a_card_runs_as_written(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((40, 30, 3), "uint8")).save("photo.jpg")
+    renamed = dataclasses.replace(digits, manifest=dataclasses.replace(digits.manifest, name="mine"))
+    table = {"mean": [5.8, 3.1, 3.8, 1.2], "std": [0.8, 0.4, 1.8, 0.8]}
+    model = kerasdl.build("mlp", features=4, classes=3)
+    flowers = Bundle.of(model, name="flowers", task="tabular_classification", preprocess=table, labels=("a", "b", "c"))
+    for bundle in (renamed, flowers):
+        bundle.save(f"{bundle.name}.zip")
+    for bundle in (digits, renamed, flowers):
+        exec(snippet_of(bundle.card()), {})
+        assert "'label'" in capsys.readouterr().out

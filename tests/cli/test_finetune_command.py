@@ -74,3 +74,30 @@ def test_a_second_fine_tuning_leaves_out_the_images_of_both(place, tmp_path):
     for folder, count, left in (("photos", 30, 3), ("held", 120, 12)):
         chosen = kerasdl.bundles.choose_evaluation_data(bundle, f"folder:{place / folder}")
         assert (chosen.found, chosen.dataset.size) == (count, left)
+
+
+def test_a_bundle_is_trained_with_rounding_or_pruned_after_the_fine_tuning(place, tmp_path):
+    done = finetune(place, "--out", tmp_path / "m.zip", "--epochs", 3, "--qat", 1, "--folder", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    rounding = kerasdl.load_bundle(tmp_path / "m.zip")
+    assert rounding.name == "m"
+    assert rounding.quantized is not None
+    assert (tmp_path / "run" / "qat").is_dir()
+    chosen = kerasdl.bundles.choose_evaluation_data(rounding, f"folder:{place / 'photos'}")
+    assert (chosen.found, chosen.dataset.size) == (30, 3)
+    report = rounding.export(tmp_path / "m.tflite")
+    assert "int8" in report.format
+
+    done = finetune(place, "--out", tmp_path / "p.zip", "--epochs", 1, "--prune", 0.5, "--json")
+    assert done.exit_code == 0, done.output
+    json.loads(done.stdout)
+    kernels = [w.numpy() for w in kerasdl.load_bundle(tmp_path / "p.zip").model.weights if w.path.endswith("kernel")]
+    assert sum((kernel == 0).sum() for kernel in kernels) / sum(kernel.size for kernel in kernels) > 0.4
+
+
+@pytest.mark.parametrize("words", [("--prune", 1.5), ("--qat", -1), ("--qat", 1, "--prune", 0.5)])
+def test_compression_that_cannot_be_is_refused_before_the_training(words, place, tmp_path):
+    refused = finetune(place, "--out", tmp_path / "m.zip", *words)
+    assert refused.exit_code == 2
+    assert words[0] in refused.stderr
+    assert "epoch 1/" not in refused.output

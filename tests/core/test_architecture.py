@@ -98,7 +98,7 @@ ROOMS = {
     },
     "bundles": {
         "format": (),
-        "card": (),
+        "card": ("listing",),
         "embedded": (),
         "hosts": (),
         "operations": ("format", "hosts"),

@@ -50,6 +50,8 @@ def finetune(
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     augment: Annotated[str | None, typer.Option(help="light, randaugment or augmix.")] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without improvement that end a stage.")] = None,
+    prune: Annotated[float | None, typer.Option(help="Share of the weights to make zero, after it.")] = None,
+    qat: Annotated[int | None, typer.Option(help="Epochs of training with rounding, after it; for int8.")] = None,
     folder: Folder = None,
     resume: Annotated[bool, typer.Option(help="Whether the run in --folder goes on.")] = True,
     source: Peer = None,
@@ -65,6 +67,7 @@ def finetune(
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
     start, options = time.perf_counter(), kerasdl.cli.run_options
+    options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
     read = kerasdl.cli.training_data.read_training_data(data, validation)
     for note in () if json else read.notes:
@@ -85,6 +88,7 @@ def finetune(
     name = out.name.removesuffix(".zip")
     trackers = options.trackers(tensorboard, mlflow, name)
     tuned = loaded.finetune(read.train, read.validation, name=name, callbacks=trackers, **settings)
+    tuned = options.compressed(tuned, read, prune, qat, config)
     tuned.save(out)
     show_tuned(tuned, out, time.perf_counter() - start, read.notes if json else None)
 
