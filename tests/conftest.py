@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import os
 from types import SimpleNamespace
 
 import kerasdl  # first, so that TensorFlow starts in silence
@@ -16,6 +17,7 @@ from hypothesis import settings
 from tensorflow.lite.python import lite
 
 matplotlib.use("Agg")
+os.environ.pop("COLUMNS", None)  # pytest's workers have that of a terminal of 80 columns
 pytest.register_assert_rewrite("contract_rows")
 # Every traced graph is a heap of objects that point at one another: at its own pace Python would look through all of
 # them for a tenth of the time and more.
