@@ -32,6 +32,7 @@ class UserCompile:
     loss_weights: Any = None
     metrics: Any = None
     weighted_metrics: Any = None
+    run_eagerly: bool = False
 
 
 def user_compile(model: keras.Model) -> UserCompile | None:
@@ -76,6 +77,8 @@ def compile_notes(own_compile: UserCompile | None, config: RunConfig, loss: Any,
     parts |= {} if not (own_compile.metrics or own_compile.weighted_metrics) else {"metrics": metrics is None}
     kept, replaced = ([part for part, is_kept in parts.items() if is_kept == wanted] for wanted in (True, False))
     lines = [f"keeps {_listed(kept)} of the model's compile"] if kept else []
+    if own_compile.run_eagerly:
+        lines.append("runs its steps as graphs, whatever run_eagerly of the model's compile is")
     return [*lines, *([f"replaces {_listed(replaced)} of the model's compile, as this call says"] if replaced else [])]
 
 

@@ -56,6 +56,11 @@ def test_a_call_says_what_it_replaces(toy, capsys):
     assert {"accuracy"} == set(run.history) - {"loss", "learning_rate"}
 
 
+def test_eager_steps_of_a_compile_are_told_to_be_graphs(toy, capsys):
+    fit(compiled(toy, run_eagerly=True), toy.data(16), config=RunConfig(epochs=1))
+    assert "runs its steps as graphs, whatever run_eagerly" in capsys.readouterr().out
+
+
 def test_a_task_of_the_call_replaces_loss_and_metrics(toy, capsys):
     model = compiled(toy, loss="mse")
     fit(model, toy.data(16), task="tabular_classification", config=RunConfig(epochs=1))
