@@ -97,12 +97,13 @@ def _original(place: str) -> str:
     """Returns where a name is written, following imports from file to file."""
     module, _, name = place.rpartition(".")
     path = ROOT.joinpath(*module.split("."))
-    source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.pyi"
+    choices = (path.with_suffix(".py"), path / "__init__.pyi", path / "__init__.py")
+    source = next(choice for choice in choices if choice.exists())
     for node in ast.parse(source.read_text()).body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    parts = module.split(".") if source.suffix == ".pyi" else module.split(".")[:-1]
+                    parts = module.split(".") if source.stem == "__init__" else module.split(".")[:-1]
                     base = [*parts[: len(parts) - node.level + 1]] if node.level else []
                     target = ".".join([*base, *filter(None, [node.module]), alias.name])
                     return _original(target) if target.startswith("kerasdl.") else target

@@ -99,6 +99,8 @@ def returned(function):
     """Returns the class that a call of `function` gives, as far as it is declared."""
     if inspect.isclass(function):
         return function
+    if hasattr(function, "__wrapped__"):  # what a decorator makes of it, such as a bundle for a bundle
+        return Unknown
     try:
         kind = typing.get_type_hints(inspect.unwrap(function)).get("return", Unknown)
     except (NameError, TypeError, AttributeError):
