@@ -26,6 +26,8 @@ def task_of(task: Task | str | None, data: Dataset, loss: Any = None, model: Any
     data_task = get_task(data.task)
     if loss is None:
         return data_task
+    if len(getattr(model, "outputs", None) or ()) > 1:  # a task of the data is of one output
+        return None
     task_form, outputs = form_of(data_task.loss()), None if model is None else output_shape(model)
     if task_form is LabelForm.NUMBERS and outputs is not None and outputs[-1] == 1:  # one score is no class score
         return None

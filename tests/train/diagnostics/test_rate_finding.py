@@ -206,7 +206,7 @@ def test_refusals(toy, task):
         find_learning_rate(uncompiled, data)
     with pytest.raises(ArgumentError, match="loss None"):
         find_learning_rate(Squares(), data, loss="mse")
-    with pytest.raises(ArgumentError, match="loss must be given"):
+    with pytest.raises(ArgumentError, match="must be of the shape of the outputs"):
         find_learning_rate(model, (data[0], np.zeros((len(data[0]), 2, 2), np.float32)))
     with pytest.raises(DataError, match="no batches"):
         find_learning_rate(model, tf.data.Dataset.from_tensor_slices(data).batch(8).take(0), loss=LOGITS)
