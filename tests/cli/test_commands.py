@@ -1,5 +1,6 @@
 """The command line as its user meets it: tables, JSON, exit codes, one line for a mistake."""
 
+import dataclasses
 import json
 import shutil
 from typing import ClassVar
@@ -256,3 +257,17 @@ def test_images_alone_are_learnt_by_the_imagenet_net(photos, tmp_path):
     assert bundle.manifest.builder == "efficientnet_lite0"
     assert bundle.model.input_shape == (None, 64, 64, 3)
     assert bundle.labels == ("eight", "three")
+
+
+@pytest.mark.parametrize(("agreement", "is_advised"), [(0.0, True), (0.94, True), (0.96, False), (None, False)])
+def test_a_plain_int8_file_that_answers_otherwise_gets_advice(agreement, is_advised, tmp_path, monkeypatch):
+    usual = kerasdl.Bundle.export
+
+    def export(bundle, path, **options):
+        report = usual(bundle, path, **{**options, "quantize": None, "representative": None})
+        return dataclasses.replace(report, predict_agreement=agreement)
+
+    monkeypatch.setattr(kerasdl.Bundle, "export", export)
+    words = ("export", "digits_mobilenet", tmp_path / "m.tflite", "--quantize", "int8")
+    assert ("advice: --correct-biases" in run(*words).stdout) is is_advised
+    assert "advice" not in run(*words, "--correct-biases").stdout

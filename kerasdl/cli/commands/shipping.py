@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from ..application import BundleName, Json, app, load_data
 from ..output import reported, show_table
 
+GOOD_AGREEMENT = 0.95  # with predict, below which an int8 file gets advice
 WORST = 10  # number of layers shown with the largest errors
 
 
@@ -70,6 +71,9 @@ def export(
         show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
     if report.answers():
         print("answers:", report.answers())
+    plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not (correct_biases or selective)
+    if plain_int8 and report.predict_agreement is not None and report.predict_agreement < GOOD_AGREEMENT:
+        print("advice: --correct-biases brings such a file nearer; `kerasdl finetune --qat 3` trains for it.")
     for note in report.notes:
         print("note:", note)
 

@@ -153,6 +153,14 @@ def as_images(raw):
     return as_dataset(raw, task="image_classification", class_names=LABELS)
 
 
+@pytest.mark.parametrize("raw_pixels", [{}, {"raw_shape": (16, 16, 3), "raw_dtype": "uint8"}])
+def test_the_file_of_what_rounds_gives_probabilities_and_takes_bytes(raw_pixels, rounding, raw, tmp_path):
+    report = rounding.export(tmp_path / "net.tflite", representative=as_images(raw), scores=True, **raw_pixels)
+    assert report.inputs[0].dtype == raw_pixels.get("raw_dtype", "float32")
+    assert report.predict_agreement > 0.95
+    assert report.predict_difference < 0.1
+
+
 def test_what_would_drop_the_rounding_is_refused_by_name(rounding, raw, tmp_path):
     for doing in (
         lambda: rounding.finetune(raw, epochs=1),
