@@ -65,7 +65,10 @@ def images(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("name", KINDS)
+QUICK = ("plain.tflite", "whole int8.tflite", "raw bytes.tflite", "raw bytes.onnx")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in KINDS])
 def test_the_python_program_gives_the_answers_of_predict(name, bundle, images, tmp_path):
     options, room = KINDS[name]
     bundle.export(tmp_path / name, representative="digits", **options)
