@@ -1,6 +1,7 @@
 """Description of a model file of any kind: its inputs, outputs, labels and preprocessing; nothing in it is executed."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -163,12 +164,7 @@ def _safetensors(path: Path) -> FileDescription:
     with open(path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     tensors = {name: each for name, each in header.items() if name != "__metadata__"}
-    params = 0
-    for each in tensors.values():
-        count = 1
-        for size in each["shape"]:
-            count *= size
-        params += count
+    params = sum(math.prod(each["shape"]) for each in tensors.values())
     listed = [f"{name} {each['dtype']} {tuple(each['shape'])}" for name, each in list(tensors.items())[:FIRST]]
     facts = {"tensors": len(tensors), "params": params, "first tensors": listed, **header.get("__metadata__", {})}
     return FileDescription(str(path), "weights in safetensors", _size(path), facts=facts)

@@ -167,7 +167,7 @@ class DistributionFocal(keras.losses.Loss):
 
     Returns:
         Called on distances (...,) in strides and logits (..., R) of the distances 0 to R - 1, the float32 loss. A true
-        distance beyond R - 1 counts as R - 1.
+        distance below 0 counts as 0, one beyond R - 1 as R - 1.
 
     Example:
         >>> round(float(DistributionFocal()(np.array([1.5]), np.array([[0.0, 9.0, 9.0, 0.0]], "float32"))), 3)

@@ -219,7 +219,7 @@ def _candidates(boxes: Any, scores: Any, min_score: float, candidates: int) -> D
     best, places = ops.top_k(ops.reshape(scores, (-1, count * classes)), min(candidates, count * classes))
     rows = places if boxes.shape[2] > 1 else places // classes
     picked = ops.take_along_axis(ops.reshape(boxes, (-1, count * boxes.shape[2], 4)), rows[..., None], axis=1)
-    best = best * ops.cast(best > min_score, best.dtype)
+    best = ops.where(best > min_score, best, ops.zeros_like(best))  # a score that is no number is dropped too
     valid = ops.sum(ops.cast(best > 0, "int32"), axis=-1)
     return Detections(picked, best, ops.cast(places % classes, "int32"), valid)
 

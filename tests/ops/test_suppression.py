@@ -91,6 +91,15 @@ def test_a_long_chain_of_boxes_is_followed_to_its_end():
     np.testing.assert_array_equal(kept.boxes[0, :20, 0], left[::2])
 
 
+@pytest.mark.parametrize("kind", ["nms", "soft_nms", "matrix_nms"])
+def test_a_score_that_is_no_number_hides_no_other_box(kind):
+    boxes = np.array([[[0, 0, 4, 4], [9, 9, 12, 12], [20, 20, 24, 24]]], "float32")
+    found = getattr(ops, kind)(boxes, np.array([[[np.nan], [0.9], [0.2]]], "float32"), max_boxes=3)
+    np.testing.assert_allclose(found.scores, [[0.9, 0.2, 0.0]])
+    np.testing.assert_array_equal(found.boxes[0, 0], boxes[0, 1])
+    assert int(found.count[0]) == 2
+
+
 def test_boxes_for_each_class_are_suppressed_apart():
     boxes, scores = drawn(0, classes=2)
     each = np.stack([boxes, boxes + 100], axis=2)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -20,6 +22,12 @@ class Slot:
     """Where it holds integers for real numbers: value = scale * (integer - zero_point)."""
     zero_point: int | None
     """The integer of the real number 0."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Least and greatest integer of its dtype."""
+        limits = np.iinfo(self.dtype)
+        return int(limits.min), int(limits.max)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,6 @@ SCORES = {
     None: "        return values",
 }
 BYTES = {"float32": 4, "uint8": 1, "int8": 1, "int16": 2}
-BOUNDS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 STORED = {"uint8": "input.put({}.toByte())", "int8": "input.put({}.toByte())", "int16": "input.putShort({}.toShort())"}
 READ = {
     "float32": "output.float",
@@ -167,7 +166,7 @@ def kotlin_program(file: HostFile, labels: str) -> str:
 def _write(file: HostFile) -> str:
     if file.input.dtype == "float32":
         return "input.putFloat(value)"
-    low, high = BOUNDS[file.input.dtype]
+    low, high = file.input.bounds
     real = f"value / {_float(file.input.scale)}" if file.input.scale else "value"
     whole = f"Math.rint(({real}).toDouble()).toInt() + {file.input.zero_point or 0}"
     return STORED[file.input.dtype].format(f"min(max({whole}, {low}), {high})")

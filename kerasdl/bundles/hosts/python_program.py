@@ -75,7 +75,6 @@ OPENED = {
     False: 'RUNNER = Interpreter(model_path=str(FILE)).get_signature_runner("serve")',
     True: "SESSION = onnxruntime.InferenceSession(FILE)",
 }
-BOUNDS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
 def python_program(file: HostFile) -> str:
@@ -108,5 +107,5 @@ def python_program(file: HostFile) -> str:
 def _input_lines(slot: Slot) -> str:
     if not slot.scale:
         return f'    return value.astype("{slot.dtype}")[None]'
-    low, high = BOUNDS[slot.dtype]
+    low, high = slot.bounds
     return INTEGERS.format(scale=slot.scale, zero_point=slot.zero_point, dtype=slot.dtype, low=low, high=high)

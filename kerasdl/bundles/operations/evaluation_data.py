@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from kerasdl.core.errors import DataError
-from kerasdl.data import Dataset, list_datasets, load
+from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
+from kerasdl.data.loading import dataset_name
 
 from .trained_images import seen_in_training
 
@@ -56,7 +57,7 @@ def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | No
         >>> chosen.split, chosen.dataset.size, chosen.left_out
         ('test', 359, 0)
     """
-    name = _name_of(name)
+    name = dataset_name(name)
     is_folder = name.startswith(FOLDER)
     chosen, notes = (split, []) if split else _split_of(name) if is_folder else ("test", [])
     dataset = load(name, chosen, levels=bundle.preprocess.get("levels") if is_folder else None)
@@ -75,13 +76,6 @@ def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | No
     )
     rest = dataset.of_examples(dataset.source.pick(np.flatnonzero(~seen)))
     return EvaluationData(rest, chosen, dataset.size, count, tuple(notes))
-
-
-def _name_of(name: str | os.PathLike) -> str:
-    """Returns a dataset's name, with the prefix of folders where the path of one is given."""
-    known = {entry.name for entry in list_datasets()}
-    is_path = isinstance(name, os.PathLike) or (name not in known and Path(name).expanduser().is_dir())
-    return f"{FOLDER}{os.fspath(name)}" if is_path else name
 
 
 def _split_of(name: str) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ beside their difference.
 """
 
 import atexit
+import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from .flatbuffer import operation_name, packed
 WORKER = "kerasdl.deploy.tflite.trial_worker"
 LATE = ("RFFT2D",)  # operations after which a later one ends the process
 
-_child: list[ChildProcess] = []
+_child: dict[int, ChildProcess] = {}  # by the process that started it: one that is forked does not share it
 _open = ExitStack()
 atexit.register(_open.close)
 
@@ -48,15 +49,15 @@ def check_runs(content: bytes) -> None:
 
 
 def _runs(content: bytes) -> bool:
-    if not _child:
-        _child.append(_open.enter_context(child_process(WORKER)))
+    own = os.getpid()
+    if own not in _child:
+        _child[own] = _open.enter_context(child_process(WORKER))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trial.tflite")
         path.write_bytes(content)
-        if _child[0].ask(path) is not None:
+        if _child[own].ask(path) is not None:
             return True
-    _child.clear()
-    _open.close()
+    del _child[own]
     return False
 
 

@@ -143,8 +143,8 @@ def test_a_trial_goes_on_after_its_child_was_killed(make, real, tmp_path):
     model = make("conv_bn")
     export = {"quantize": "int8", "representative": real(model)}
     export_tflite(model, tmp_path / "m.tflite", **export)
-    (child,) = trial_run._child
+    child = trial_run._child[os.getpid()]
     child.process.kill()
     child.process.wait()
     export_tflite(model, tmp_path / "m.tflite", **export)
-    assert trial_run._child[0] is not child
+    assert trial_run._child[os.getpid()] is not child
