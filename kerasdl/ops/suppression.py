@@ -225,7 +225,7 @@ def _candidates(boxes: Any, scores: Any, min_score: float, candidates: int) -> D
 
 
 def _overlaps_above(bound: float, boxes: Any) -> Any:
-    """Returns (B, C, C), 1 where the IoU of two boxes is above a bound, in half the time of the IoU itself.
+    """Returns (B, C, C), 1 where the IoU of two boxes is above a bound.
 
     Intersection > bound * union, where the union is the sum of both areas less the intersection.
     """
