@@ -51,6 +51,21 @@ def prepare_images(
     return scale_pixels(stack_pixels(_as_items(images, check_levels(levels)), image_shape, levels), scale)
 
 
+def read_images(images: Any, *, levels: int | None = None) -> list[np.ndarray]:
+    """Returns images as arrays of their own size, (H, W) or (H, W, C) uint8.
+
+    Args:
+        images: as in `prepare_images`.
+        levels: as in `prepare_images`.
+
+    Raises:
+        ArgumentError: an image is not one.
+        DataError: a file cannot be read.
+    """
+    items = _as_items(images, check_levels(levels))
+    return [decode_image(each, levels=levels) if isinstance(each, (str, os.PathLike)) else each for each in items]
+
+
 def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple, levels: int | None = None) -> np.ndarray:
     """Returns one image, given as an array or as a file, as uint8 (height, width, channels)."""
     if isinstance(image, (str, os.PathLike)):

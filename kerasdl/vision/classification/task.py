@@ -17,6 +17,12 @@ MAX_SIDE = 8192
 
 def check_images(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
     """Checks preprocessing settings and labels against a model; raises `ArgumentError`."""
+    check_image_settings(settings, model)
+    check_labels(labels, model)
+
+
+def check_image_settings(settings: Mapping[str, Any], model: keras.Model) -> None:
+    """Checks preprocessing settings against the image input of a model; raises `ArgumentError`."""
     input_shape = input_shape_of(model)
     shape = checks.image_shape("image_shape", settings.get("image_shape"))
     fits = len(input_shape) == 3 and all(side in (None, size) for side, size in zip(input_shape, shape, strict=True))
@@ -32,7 +38,6 @@ def check_images(settings: Mapping[str, Any], labels: Sequence[str], model: kera
         for value in values:
             checks.within("a value of scale", value, -1e6, 1e6)
     check_levels(settings.get("levels"))
-    check_labels(labels, model)
 
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:

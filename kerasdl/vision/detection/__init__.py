@@ -1,0 +1,5 @@
+"""Object detection: detectors of raw heads, their target assigners, losses and decoders, and the trainer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

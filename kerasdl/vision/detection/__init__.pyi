@@ -1,0 +1,3 @@
+from .detector import Detector as Detector
+from .method import Method as Method
+from .method import TrueBatch as TrueBatch

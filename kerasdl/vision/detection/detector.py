@@ -1,0 +1,222 @@
+"""Detector: trainer that ties a network of raw heads to its target assigner, loss and decoder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.objects import PredictedObjects, TrueObjects
+from kerasdl.data import as_dataset, prepare_images
+from kerasdl.data.images import read_images
+from kerasdl.metrics import MeanAveragePrecision
+from kerasdl.ops import clip_boxes, nms
+from kerasdl.ops.suppression import Detections
+from kerasdl.train import Trainer
+
+from .method import Method, true_batch
+from .methods import method_of
+
+MIN_SCORE, MAX_BOXES = 0.05, 100
+
+
+class Detector(Trainer):
+    """Trainer of an object detector.
+
+    It learns from batches of images (B, H, W, C) as the network takes them, with labels `{"boxes", "classes"}` of
+    ragged boxes (B, N, 4) in pixels of those images; an optional `crowd` marks regions in which nothing is learnt.
+
+    Args:
+        network: functional model from images to raw heads, such as `kerasdl.build("retinanet_r50_fpn")`.
+        method: target assigner, loss and decoder; None takes the one that the network's name names.
+
+    Raises:
+        ArgumentError: no method is named as the network, or the network has no single image input.
+
+    Example:
+        >>> network = kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)
+        >>> [len(each.boxes) <= 100 for each in Detector(network).predict(np.zeros((2, 48, 80, 3), "uint8"))]
+        [True, True]
+    """
+
+    def __init__(self, network: keras.Model, method: Method | None = None):
+        super().__init__({"model": network})
+        self.method = method_of(network) if method is None else method
+        if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
+            checks.refuse("a detector must take one batch of images", [tuple(each.shape) for each in network.inputs])
+        self.means: dict[str, keras.metrics.Mean] = {}
+        self.compiled_steps: dict[tuple, Any] = {}
+
+    @property
+    def metrics(self) -> list:
+        return [*super().metrics, *self.means.values()]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        size = _sides(x)
+        truth = true_batch(y)
+        targets = tf.nest.map_structure(tf.stop_gradient, self.method.targets(y_pred, truth, size))
+        parts = self.method.loss(y_pred, targets, size)
+        for name, value in parts.items():
+            if name not in self.means:
+                self.means[name] = keras.metrics.Mean(name=f"{name}_loss")
+            self.means[name].update_state(value, sample_weight)
+        total = tf.add_n(list(parts.values()))
+        return MeanOfImages()(total, total, sample_weight)
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        scale: tuple[float, float] | None = (-1.0, 1.0),
+        batch_size: int = 8,
+        min_score: float = MIN_SCORE,
+        overlap: float | None = None,
+        max_boxes: int = MAX_BOXES,
+        class_agnostic: bool = False,
+    ) -> list[PredictedObjects]:
+        """Returns the objects of raw images of any size, in pixels of each image.
+
+        Args:
+            images: one image or many, as `kerasdl.data.prepare_images` takes them: uint8 arrays, paths, Pillow images.
+            scale: values of the pixel levels 0 and 255 at the network's input.
+            batch_size: images computed at once.
+            min_score: lowest score of an object, from 0 to 1.
+            overlap: IoU above which the less likely of two boxes of a class is dropped; None takes the method's.
+            max_boxes: objects of an image at most.
+            class_agnostic: whether boxes suppress boxes of other classes too.
+
+        Returns:
+            A record for each image, the likeliest object first.
+
+        Raises:
+            ArgumentError: an argument breaks its rule, or the network takes images of any size.
+            DataError: an image cannot be read.
+        """
+        shape = self.main.input_shape[1:]
+        if None in shape:
+            hint = "Use detect for batches of one size, or build the network with known sides."
+            checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
+        raw = read_images(images)
+        settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
+        found = self.detect(prepare_images(raw, shape, scale), batch_size=batch_size, **settings)
+        return [resized(each, shape[:2], image.shape[:2]) for each, image in zip(found, raw, strict=True)]
+
+    def detect(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 8,
+        min_score: float = MIN_SCORE,
+        overlap: float | None = None,
+        max_boxes: int = MAX_BOXES,
+        class_agnostic: bool = False,
+    ) -> list[PredictedObjects]:
+        """Returns the objects of images that are prepared for the network, in pixels of its input.
+
+        Args:
+            inputs: (B, H, W, C) float32.
+            batch_size: as in `predict`, like all others.
+
+        Returns:
+            A record for each image, the likeliest object first; boxes end at the image's edges.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+        """
+        checks.at_least("batch_size", batch_size, 1)
+        inputs = np.asarray(inputs, "float32")
+        settings = (min_score, self.method.overlap if overlap is None else overlap, max_boxes, class_agnostic)
+        return [
+            each
+            for start in range(0, len(inputs), batch_size)
+            for each in records(self._step(inputs.shape[1:], settings)(inputs[start : start + batch_size]))
+        ]
+
+    def _step(self, shape: tuple, settings: tuple) -> Any:
+        """Returns the compiled function from images of one shape to `Detections`."""
+        if (shape, settings) not in self.compiled_steps:
+            signature = tf.TensorSpec((None, *shape), "float32")
+            min_score, overlap, max_boxes, class_agnostic = settings
+
+            @tf.function(input_signature=[signature])
+            def step(images):
+                heads = self.main(images, training=False)
+                return suppressed(self.method, heads, shape[:2], min_score, overlap, max_boxes, class_agnostic)
+
+            self.compiled_steps[shape, settings] = step
+        return self.compiled_steps[shape, settings]
+
+    def average_precision(self, data: Any, *, classes: int | Sequence[str] | None = None, batch_size: int = 8) -> Any:
+        """Returns COCO's figures over labelled data that are prepared for the network.
+
+        Args:
+            data: a `Dataset`, or arrays (images, {"boxes", "classes"}).
+            classes: number of classes, or their names; None takes the names of the data.
+            batch_size: images computed at once.
+
+        Returns:
+            A `MeanAveragePrecision` of these images.
+
+        Raises:
+            ArgumentError: an argument breaks its rule, or labels have another form.
+        """
+        dataset = as_dataset(data)
+        metric = MeanAveragePrecision(classes or dataset.class_names or self.classes)
+        for images, labels in dataset.batches(batch_size):
+            metric.update_state(list(true_records(labels)), self.detect(images.numpy(), batch_size=batch_size))
+        return metric
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        _, scores = self.method.decode(self.main.output, tuple(self.main.input_shape[1:3]))
+        return scores.shape[-1]
+
+
+class MeanOfImages(keras.losses.Loss):
+    """Mean of losses that are given, one for each image, as Keras reduces and shares them among replicas."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+def suppressed(
+    method: Method, heads: Any, size: tuple, min_score: float, overlap: float | None, max_boxes: int, agnostic: bool
+) -> Detections:
+    """Returns the decoded boxes of raw heads that suppression keeps, clipped to the image."""
+    boxes, scores = method.decode(heads, size)
+    boxes = clip_boxes(boxes, size)
+    settings = dict(min_score=min_score, max_boxes=max_boxes, candidates=method.candidates, class_agnostic=agnostic)
+    return nms(boxes, scores, overlap=1.0 if overlap is None else overlap, **settings)
+
+
+def records(detections: Detections) -> Iterator[PredictedObjects]:
+    """Yields the objects of each image of a batch."""
+    boxes, scores, classes, counts = (np.asarray(each) for each in detections)
+    for place, count in enumerate(counts):
+        yield PredictedObjects(boxes[place, :count], classes[place, :count], scores[place, :count])
+
+
+def true_records(labels: Mapping[str, Any]) -> Iterator[TrueObjects]:
+    """Yields the true objects of each image of a batch of labels."""
+    truth = true_batch(labels)
+    present = np.logical_or(truth.valid, truth.crowd)
+    for boxes, classes, crowd, is_one in zip(
+        *map(np.asarray, (truth.boxes, truth.classes, truth.crowd, present)), strict=True
+    ):
+        yield TrueObjects(boxes[is_one], classes[is_one], crowd[is_one])
+
+
+def resized(objects: PredictedObjects, size: tuple, other: tuple) -> PredictedObjects:
+    """Returns objects of an image of one (height, width) in pixels of the same image in another size."""
+    factors = np.array([other[1] / size[1], other[0] / size[0]] * 2)
+    return PredictedObjects(objects.boxes * factors, objects.classes, objects.scores)
+
+
+def _sides(images: Any) -> tuple[int, int]:
+    height, width = images.shape[1:3]
+    if height is None or width is None:
+        checks.refuse("images of a batch must have known sides", tuple(images.shape), "Load them with image_shape.")
+    return height, width

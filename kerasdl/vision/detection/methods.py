@@ -1,0 +1,27 @@
+"""Detection methods by name, and the one that trains a network."""
+
+import keras
+
+from kerasdl.core import checks
+
+from .fcos import FCOSMethod
+from .method import Method
+from .retinanet import RetinaMethod
+
+METHODS: dict[str, Method] = {method.name: method for method in (FCOSMethod(), RetinaMethod())}
+
+
+def method_of(network: keras.Model) -> Method:
+    """Returns the detection method with its default settings, of the network's name.
+
+    Raises:
+        ArgumentError: no method has the name of the network.
+
+    Example:
+        >>> method_of(kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)).name
+        'fcos'
+    """
+    if network.name not in METHODS:
+        rule = f"the name of a detector's network must be that of its method, one of {tuple(METHODS)}"
+        checks.refuse(rule, network.name, "Build it by kerasdl.build, or pass method=.")
+    return METHODS[network.name]

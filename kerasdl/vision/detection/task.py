@@ -1,0 +1,132 @@
+"""Object detection task: boxes, classes and scores of the objects of an image."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import Task, checks, register_task
+from kerasdl.core.objects import PredictedObjects
+from kerasdl.data import Dataset, prepare_images
+from kerasdl.data.images import read_images
+
+from ..classification.task import check_image_settings, preparing_layers
+from .detector import Detector, resized
+from .methods import method_of
+
+MIN_SCORE = 0.3
+"""Lowest score of an object that a bundle names, unless its settings have `min_score`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Context of decoding: what is needed to bring boxes back to the raw images."""
+
+    sizes: list[tuple[int, int]]
+    """(height, width) of each raw image."""
+    input_size: tuple[int, int]
+    """(height, width) of the network's input."""
+    min_score: float
+    """Lowest score of an object that is named."""
+
+
+def check_detector(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
+    """Checks preprocessing settings and labels against a network of raw heads; raises `ArgumentError`."""
+    method_of(model)
+    check_image_settings(settings, model)
+    checks.within("min_score", settings.get("min_score", MIN_SCORE), 0.0, 1.0)
+    classes = Detector(model).classes
+    if labels and len(labels) != classes:
+        checks.refuse(f"a bundle must have a label for each of its {classes} classes", len(labels))
+
+
+def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
+    """Returns raw images as input of the network, and their sizes for `decoded`."""
+    shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
+    images = read_images(raw, levels=settings.get("levels"))
+    sizes = [image.shape[:2] for image in images]
+    return prepare_images(images, shape, scale), Shown(sizes, shape[:2], settings.get("min_score", MIN_SCORE))
+
+
+def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> list[PredictedObjects]:
+    """Returns the objects of prepared images, in pixels of the network's input."""
+    return Detector(networks["model"]).detect(inputs, batch_size=batch_size)
+
+
+def decoded(found: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
+    """Returns `{"boxes", "labels", "scores"}` of each image, the likeliest object first, in pixels of the raw image."""
+    results = []
+    for objects, size in zip(found, context.sizes, strict=True):
+        objects = resized(objects, context.input_size, size)
+        named = objects.scores >= context.min_score
+        results.append(
+            {
+                "boxes": objects.boxes[named].tolist(),
+                "labels": [labels[each] if labels else int(each) for each in objects.classes[named]],
+                "scores": objects.scores[named].tolist(),
+            }
+        )
+    return results
+
+
+def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
+    """Returns labelled images, resized and scaled as the network takes them, whose boxes moved with them."""
+    missing = {"boxes", "classes"} - set(dataset.source.labels if isinstance(dataset.source.labels, Mapping) else ())
+    if missing:
+        hint = "Load them by kerasdl.data.load from a COCO, VOC or YOLO data set."
+        checks.refuse("data of a detector must have boxes and classes", f"{dataset.name} without {missing}", hint)
+    return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
+
+
+def a_row_an_object(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns a row for each object: label, score, and edges in whole pixels."""
+    return [
+        {"label": label, "score": score, **dict(zip(("left", "top", "right", "bottom"), map(round, box), strict=True))}
+        for label, score, box in zip(result["labels"], result["scores"], result["boxes"], strict=True)
+    ]
+
+
+def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
+    """Returns AP, AP50 and AP75 over labelled data."""
+    result = Detector(networks["model"]).average_precision(data).result()
+    return {name: float(result[name]) for name in ("AP", "AP50", "AP75")}
+
+
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dict[str, list]]:
+    """Draws noise with up to three boxes an image."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (64 if side is None else side for side in model.input_shape[1:])
+    images = rng.uniform(-1.0, 1.0, (batch, height, width, channels)).astype("float32")
+    classes = Detector(model).classes if None not in model.input_shape[1:] else 1
+    boxes = []
+    for number in rng.integers(1, 4, batch):
+        corners = np.sort(rng.uniform(0, 1, (number, 2, 2)), axis=1) * 0.5  # (N, 2, 2), x and y
+        corners[:, 1] += 0.3
+        boxes.append((corners.reshape(-1, 4) * (width, height, width, height)).astype("float32"))
+    return images, {"boxes": boxes, "classes": [rng.integers(0, classes, len(each)).astype("int32") for each in boxes]}
+
+
+register_task(
+    Task(
+        name="object_detection",
+        module=__name__,
+        loss=lambda: None,
+        metrics=list,
+        monitor=("val_loss", "min"),
+        check=check_detector,
+        preprocess=prepared,
+        preprocess_layers=preparing_layers,
+        decode=decoded,
+        replace_head=None,
+        example=_example,
+        predict=detected,
+        trainer=lambda networks: Detector(networks["model"]),
+        ready=ready,
+        figures=figures,
+        table=a_row_an_object,
+        summary="finds the objects of an image, each with a box, a class and a score",
+        limits="It finds objects of its own classes alone, and misses objects much smaller than those it learned from.",
+    )
+)
