@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 from fuzz_layers import ANY, CHANGES_KIND, KINDS, SEQUENCE, TURNS
 from fuzz_rows import Draw, one
 
@@ -98,8 +99,11 @@ def _branch(
 
 
 def _check(inputs: list, output: keras.KerasTensor) -> None:
-    """Raises where Keras cannot run its own branch, or gives one example another shape than two (Add and Multiply)."""
+    """Raises where Keras cannot run its own branch, called or in a graph (adaptive pooling of few pixels), or gives one
+    example another shape than two (Add and Multiply)."""
     model = keras.Model(inputs, output)
+    specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in inputs]
+    tf.function(lambda *tensors: model(list(tensors), training=False), autograph=False).get_concrete_function(*specs)
     for count in (1, 2):
         zeros = [np.zeros((count, *tensor.shape[1:]), tensor.dtype) for tensor in inputs]
         if model(zeros, training=False).shape != (count, *output.shape[1:]):

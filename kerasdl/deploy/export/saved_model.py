@@ -157,8 +157,12 @@ def write(
             for name, function in (more or {}).items():
                 archive.add_endpoint(name, function)
             archive.write_out(str(folder), verbose=False)
+    except ExportError:
+        raise
     except Exception as error:
-        raise _tracing_error(error) from error
+        raise ExportError(
+            f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}"
+        ) from error
     return graphs
 
 
@@ -167,8 +171,12 @@ def _write(
 ) -> None:
     try:
         more = {ALIAS: program.traced(None)}
+    except ExportError:
+        raise
     except Exception as error:
-        raise _tracing_error(error) from error
+        raise ExportError(
+            f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}"
+        ) from error
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, labels)
     write({SIGNATURE: program}, folder, more=more)
@@ -244,15 +252,6 @@ def _check_files(program: Program, folder: Path, settings: Mapping[str, Any]) ->
                 f"the signature {FROM_FILES!r} must compute what the model does; a picture of shape {picture.shape} "
                 f"gives outputs off by {drift:.3g}. Export without image_bytes, and prepare images outside."
             )
-
-
-def _tracing_error(error: Exception) -> ExportError:
-    if "unroll" in str(error):
-        return ExportError(
-            "recurrent layers in integers must have a fixed number of time steps; this model leaves it free. "
-            "Build it with Input((steps, ...)), or export with quantize='dynamic'."
-        )
-    return ExportError(f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}")
 
 
 def signatures(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasdl.core.errors import ExportError
 from kerasdl.core.errors import first_line as first_line
 from kerasdl.core.keras_graph import all_layers, is_graph
 from kerasdl.core.startup.quiet import quiet_stderr
@@ -41,7 +42,10 @@ class Program:
         """Returns the function from named tensors to named tensors, not traced yet."""
 
         def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            values = _call(self.model, [tensors[each.name] for each in self.inputs])
+            try:
+                values = _call(self.model, [tensors[each.name] for each in self.inputs])
+            except (ValueError, TypeError) as error:  # works in a call alone, such as adaptive pooling of few pixels
+                raise _untraceable(self.model, error) from error
             return {name: tf.identity(value) for name, value in zip(self.outputs, values, strict=True)}
 
         return tf.function(serve, autograph=False)
@@ -227,6 +231,23 @@ def in_batches(
 
 def _call(model: keras.Model, values: list) -> list[Any]:
     return keras.tree.flatten(model(keras.tree.pack_sequence_as(structure(model), values), training=False))
+
+
+def _untraceable(model: keras.Model, error: Exception) -> ExportError:
+    """Returns the error of a model that TensorFlow cannot trace, with the name of the layer where the text tells it."""
+    if "unroll" in str(error):
+        return ExportError(
+            "recurrent layers in integers must have a fixed number of time steps; this model leaves it free. "
+            "Build it with Input((steps, ...)), or export with quantize='dynamic'."
+        )
+    scopes = {re.sub(r"_\d+$", "", each) for each in re.findall(r"[^/\s'{}]+(?=/)", str(error))}
+    scopes |= set(re.findall(r"[^/\s'{}]+(?=/)", str(error)))
+    layer = next((name for name in _listed(model) if graph_name(name) in scopes), None)
+    where = f"layer {layer!r}" if layer else repr(model.name)
+    return ExportError(
+        f"the model must run as a TensorFlow graph, as in predict and in files; {where} does not: {first_line(error)}. "
+        "Replace that layer, or give it larger inputs."
+    )
 
 
 def _listed(model: keras.Model) -> Iterator[str]:

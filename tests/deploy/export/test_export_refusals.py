@@ -229,3 +229,15 @@ def test_quotients_of_many_axes_are_refused_before_the_calibrator_ends_the_proce
     with pytest.raises(ExportError, match=r"cannot divide tensors of .* layer 'odd' does: .* more than 5 axes"):
         export_tflite(model, tmp_path / "m.tflite", quantize="int8", representative=samples)
     export_tflite(model, tmp_path / "m.tflite", quantize="dynamic")
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx", "saved"])
+def test_a_layer_that_works_in_a_call_but_not_in_a_graph_is_refused_by_name(suffix, tmp_path):
+    video = keras.Input((7, 5, 5, 3), name="video")
+    model = keras.Model(video, keras.layers.AdaptiveAveragePooling3D((3, 2, 1), name="few.pool")(video), name="net")
+    assert model(np.ones((1, 7, 5, 5, 3), "float32")).shape == (1, 3, 2, 1, 3)
+    export = {"tflite": export_tflite, "onnx": export_onnx, "saved": export_saved_model}[suffix]
+    path = tmp_path / ("saved" if suffix == "saved" else f"m.{suffix}")
+    with pytest.raises(ExportError, match=r"must run as a TensorFlow graph, .* layer 'few\.pool' does not: Negative"):
+        export(model, path)
+    assert not list(tmp_path.iterdir())
