@@ -77,6 +77,8 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     if missing:
         hint = "Load them by kerasdl.data.load from a COCO, VOC or YOLO data set."
         checks.refuse("data of a detector must have boxes and classes", f"{dataset.name} without {missing}", hint)
+    if not dataset.images:  # prepared already
+        return dataset
     return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
 
 

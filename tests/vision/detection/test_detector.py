@@ -1,0 +1,192 @@
+"""Detector: true objects as one record, loss over empty and crowded images, predictions in pixels of any image."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from squares_scene import squares
+
+import kerasdl
+from kerasdl import Bundle
+from kerasdl.core import ArgumentError
+from kerasdl.core.errors import UnknownNameError
+from kerasdl.core.objects import PredictedObjects
+from kerasdl.data import as_dataset
+from kerasdl.train import RunConfig, fit
+from kerasdl.vision.detection.detector import Detector, resized
+from kerasdl.vision.detection.feature_maps import backbone_features
+from kerasdl.vision.detection.method import true_batch
+from kerasdl.vision.detection.methods import METHODS
+
+NETS = ("retinanet_r50_fpn", "fcos_r50_fpn")
+
+
+def tiny(name, **settings):
+    keras.utils.set_random_seed(1)
+    return kerasdl.build(name, **{**kerasdl.spec(name).tiny, **settings})
+
+
+def batch_of(boxes, classes, **more):
+    ragged = {"boxes": tf.ragged.constant(boxes, ragged_rank=1, inner_shape=(4,), dtype="float32")}
+    return {**ragged, "classes": tf.ragged.constant(classes, dtype="int32"), **more}
+
+
+def test_true_objects_of_a_batch_become_one_padded_record():
+    crowd = tf.ragged.constant([[False, True], [], [False]])
+    labels = batch_of([[[0, 0, 4, 4], [1, 1, 9, 9]], [], [[2, 2, 3, 5]]], [[2, 0], [], [1]], crowd=crowd)
+    truth = true_batch(labels)
+    assert truth.boxes.shape == (3, 3, 4)  # the most objects of an image, and one entry more
+    assert truth.valid.numpy().tolist() == [[True, False, False], [False] * 3, [True, False, False]]
+    assert truth.crowd.numpy().tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    assert truth.classes.numpy()[0].tolist() == [2, 0, 0]
+    assert truth.boxes.numpy()[2, 0].tolist() == [2, 2, 3, 5]
+
+
+@pytest.mark.parametrize("labels", [np.zeros((2, 4)), {"boxes": np.zeros((1, 1, 4))}, None])
+def test_labels_of_another_form_are_refused(labels):
+    with pytest.raises(ArgumentError, match="must be a dict with boxes and classes"):
+        true_batch(labels)
+
+
+def test_boxes_without_a_class_each_are_refused():
+    with pytest.raises((tf.errors.InvalidArgumentError, ArgumentError), match="each box must have one class"):
+        true_batch(batch_of([[[0, 0, 4, 4], [1, 1, 9, 9]]], [[1]]))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_loss_is_finite_without_objects_in_crowds_and_for_boxes_of_no_area(name):
+    detector = Detector(tiny(name))
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype("float32")
+    crowd = tf.ragged.constant([[], [True], [False, False]])
+    labels = batch_of([[], [[0, 0, 64, 64]], [[5, 5, 5, 5], [60, 60, 64, 64]]], [[], [1], [0, 2]], crowd=crowd)
+    with tf.GradientTape() as tape:
+        loss = detector.compute_loss(images, labels, detector(images, training=True))
+    assert np.isfinite(loss)
+    for gradient in tape.gradient(loss, detector.trainable_variables):
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nothing_is_learnt_as_background_inside_a_crowd(name):
+    network = tiny(name)
+    method = METHODS[network.name]
+    heads = network(np.zeros((1, 64, 64, 3), "float32"))
+    everywhere = true_batch(batch_of([[[0, 0, 64, 64]]], [[1]], crowd=tf.ragged.constant([[True]])))
+    left = true_batch(batch_of([[[0, 0, 32, 64]]], [[1]], crowd=tf.ragged.constant([[True]])))
+    assert not method.targets(heads, everywhere, (64, 64)).counts.numpy()[:, 1:].max() or name.startswith("retinanet")
+    counts = method.targets(heads, left, (64, 64)).counts.numpy()
+    assert 0.3 < counts.mean() < 0.7
+    assert not method.targets(heads, left, (64, 64)).positive.numpy().any()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_losses_are_one_number_an_image_and_independent_of_the_others(name):
+    network = tiny(name)
+    method = METHODS[network.name]
+    images, labels = squares(4, seed=3)
+    x, y = next(iter(as_dataset((images, labels)).batches(4)))
+    whole = method.loss(heads := network(x), method.targets(heads, true_batch(y), (64, 64)), (64, 64))
+    for place in range(4):
+        x1, y1 = next(iter(as_dataset((images, labels))[place : place + 1].batches(1)))
+        alone = method.loss(heads := network(x1), method.targets(heads, true_batch(y1), (64, 64)), (64, 64))
+        for part, values in whole.items():
+            assert values.shape == (4,)
+            np.testing.assert_allclose(values[place], alone[part][0], rtol=1e-4, err_msg=part)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_two_squares_are_found_after_some_steps_on_them(name):
+    images, labels = squares(2, seed=5)
+    detector = Detector(tiny(name))
+    optimizer = keras.optimizers.Adam(5e-3)
+    x, y = next(iter(as_dataset((images, labels)).batches(2)))
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = detector.compute_loss(x, y, detector(x, training=True))
+        optimizer.apply(tape.gradient(loss, detector.trainable_variables), detector.trainable_variables)
+        return loss
+
+    first = float(step())
+    for _ in range(99):
+        last = float(step())
+    assert last < 0.5 * first
+    detector.trainable = False
+    figures = detector.average_precision((images, labels), classes=3).result()
+    assert figures["AP50"] == pytest.approx(1.0)
+
+
+def test_predictions_are_in_pixels_of_each_image_and_stop_at_its_edges():
+    detector = Detector(tiny("fcos_r50_fpn"))
+    raw = [np.full((30, 90, 3), 99, "uint8"), np.zeros((64, 64), "uint8"), np.full((200, 10, 3), 255, "uint8")]
+    for found, image in zip(detector.predict(raw, min_score=0.0), raw, strict=True):
+        assert len(found.boxes) == 100
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 2] <= image.shape[1] + 1e-3).all()
+        assert (found.boxes[:, 3] <= image.shape[0] + 1e-3).all()
+        assert (np.diff(found.scores) <= 0).all()
+    assert len(detector.predict(raw[0])) == 1
+    assert len(detector.predict(raw, max_boxes=7)[0].boxes) <= 7
+    assert not len(detector.predict(raw, min_score=1.0)[0].boxes)
+
+
+def test_boxes_keep_their_place_when_an_image_is_resized():
+    objects = PredictedObjects([[0, 0, 32, 16]], [0], [0.5])
+    assert resized(objects, (64, 64), (128, 32)).boxes.tolist() == [[0, 0, 16, 32]]
+
+
+def test_a_network_without_a_method_and_sizes_that_are_free_are_refused():
+    image = keras.Input((8, 8, 3))
+    net = keras.Model(image, keras.layers.Conv2D(3, 1)(image), name="mine")
+    with pytest.raises(ArgumentError, match=r"must be that of its method, one of .* got 'mine'"):
+        Detector(net)
+    free = Detector(tiny("fcos_r50_fpn", image_shape=(None, None, 3)))
+    with pytest.raises(ArgumentError, match="needs a network of known sides"):
+        free.predict(np.zeros((8, 8, 3), "uint8"))
+    assert len(free.detect(np.zeros((1, 96, 64, 3), "float32"))) == 1
+    with pytest.raises(ArgumentError, match="must have known sides"):
+        free.classes
+
+
+def test_backbones_are_registered_nets_with_maps_of_the_strides():
+    image = keras.Input((64, 64, 3))
+    assert list(backbone_features(image, "resnet18", strides=(4, 32))) == ["stride4", "stride32"]
+    with pytest.raises(ArgumentError, match="must be a net with feature maps"):
+        backbone_features(image, "mlp_mixer_s16", strides=(8,))
+    with pytest.raises(UnknownNameError, match="stride64"):
+        backbone_features(image, "resnet18", strides=(64,))
+    with pytest.raises(UnknownNameError, match="argument of resnet_features"):
+        backbone_features(image, "resnet18", {"depth": 3}, strides=(8,))
+
+
+def test_a_detector_trains_under_fit_and_its_bundle_answers(tmp_path):
+    images, labels = squares(16, seed=1)
+    network = tiny("fcos_r50_fpn")
+    config = RunConfig(epochs=2, batch_size=8, strategy=None, progress="off", learning_rate=1e-3)
+    run = fit(Detector(network), (images, labels), config=config)
+    assert {"loss", "classes_loss", "boxes_loss", "centredness_loss"} <= set(run.history)
+    settings = {"image_shape": (64, 64, 3), "scale": (-1.0, 1.0), "min_score": 0.0}
+    made = {"builder": "fcos_r50_fpn", "arguments": kerasdl.spec("fcos_r50_fpn").tiny}
+    bundle = Bundle.of(
+        run.model, name="mine", task="object_detection", preprocess=settings, labels=("r", "g", "b"), **made
+    )
+    again = kerasdl.load_bundle(bundle.save(tmp_path / "mine.zip"))
+    raw = np.random.default_rng(0).integers(0, 255, (40, 80, 3), "uint8")
+    (result,) = again.predict(raw)
+    assert (result,) == tuple(bundle.predict(raw))
+    assert set(result) == {"boxes", "labels", "scores"}
+    assert set(result["labels"]) <= {"r", "g", "b"}
+    assert len(result["boxes"]) == 100
+    rows = again.task.table(result)
+    assert rows[0].keys() == {"label", "score", "left", "top", "right", "bottom"}
+    figures = again.evaluate(as_dataset((images, labels)))
+    assert {"loss", "AP", "AP50", "AP75"} <= set(figures)
+
+
+def test_a_bundle_of_a_detector_needs_a_label_for_each_class():
+    settings = {"image_shape": (64, 64, 3), "scale": (-1.0, 1.0)}
+    with pytest.raises(Exception, match="a label for each of its 3 classes"):
+        Bundle.of(
+            tiny("fcos_r50_fpn"), name="mine", task="object_detection", preprocess=settings, labels=("a", "b")
+        ).save("mine.zip")
