@@ -146,7 +146,7 @@ def test_a_network_without_a_method_and_sizes_that_are_free_are_refused():
         free.predict(np.zeros((8, 8, 3), "uint8"))
     assert len(free.detect(np.zeros((1, 96, 64, 3), "float32"))) == 1
     with pytest.raises(ArgumentError, match="must have known sides"):
-        free.classes
+        _ = free.classes
 
 
 def test_backbones_are_registered_nets_with_maps_of_the_strides():
