@@ -14,6 +14,7 @@ from kerasdl.core.keras_graph import all_layers
 
 from .hostile_inputs import DENORMAL_EXAMPLE, hostile_arrays
 from .parity import Drift
+from .set_outputs import SetOutputs
 from .tracing import Program, first_line, in_batches, silenced, stateful_layers
 
 # Where a model differs from itself by more than this share of the bound, it is too ill-conditioned for a comparison.
@@ -53,7 +54,7 @@ class HostileExamples:
     """Hostile examples of a model with its outputs, computed before the model is traced in other formulas."""
 
     def __init__(self, program: Program, real: Mapping[str, np.ndarray]):
-        self.program = program
+        self.program, self.sets = program, SetOutputs(program.model)
         self.examples: dict[str, Arrays] = {}
         self.model_outputs: dict[str, Arrays] = {}
         self.notes: list[str] = []
@@ -81,6 +82,7 @@ class HostileExamples:
         except _StopError as stop:
             return Verdict((), (), Fault(stop.example, self.examples[stop.example], f"stops there: {stop.reason}"))
         for example, by_output in self.model_outputs.items():
+            file_outputs[example] = self.sets.aligned(by_output, file_outputs[example])
             for output, expected in by_output.items():
                 actual = file_outputs[example][output]
                 if actual.shape != expected.shape:
@@ -164,11 +166,10 @@ class HostileExamples:
 
     def _own_gap(self, example: str, output: str) -> np.ndarray:
         """Returns the largest difference of the model from itself: compiled or not, in 64 bits, with moved inputs."""
-        if example not in self._own_variants:
-            self._own_variants[example] = list(self._variants(self.examples[example]))
-        return _largest_gap(
-            self.model_outputs[example][output], [other[output] for other in self._own_variants[example]]
-        )
+        if example not in self._own_gaps_by_example:
+            variants = list(self._variants(self.examples[example]))
+            self._own_gaps_by_example[example] = self._largest_gaps(self.model_outputs[example], variants)
+        return self._own_gaps_by_example[example][output]
 
     def own_gaps(self, arrays: Arrays, expected: Arrays) -> Arrays:
         """Returns by output the largest difference of the model from itself on given examples.
@@ -176,7 +177,12 @@ class HostileExamples:
         Sums in another order are off by a few units of the last place: all of an example moves by as much, up and down.
         """
         others = [*self._variants(arrays), *(self.compiled(_scaled(arrays, 1 + by)) for by in (REORDERED, -REORDERED))]
-        return {output: _largest_gap(value, [each[output] for each in others]) for output, value in expected.items()}
+        return self._largest_gaps(expected, others)
+
+    def _largest_gaps(self, expected: Arrays, others: list[Arrays]) -> Arrays:
+        others = [self.sets.aligned(expected, other) for other in others]
+        gaps = {output: _largest_gap(value, [each[output] for each in others]) for output, value in expected.items()}
+        return self.sets.spread(expected, gaps)
 
     def compiled(self, arrays: Arrays) -> Arrays:
         """Returns the model's outputs computed in a graph, as in `predict` and `fit`."""
@@ -206,7 +212,7 @@ class HostileExamples:
         return self.program.function()
 
     @cached_property
-    def _own_variants(self) -> dict[str, list[Arrays]]:
+    def _own_gaps_by_example(self) -> dict[str, Arrays]:
         return {}
 
 

@@ -143,7 +143,10 @@ class _Subject:
     def compared(self, draft: Path, target: Target, bound: float) -> ExportReport:
         """Runs a file on all examples and compares; returns the report, but for path and time."""
         expected, notes = dict(self.expected), list(self.notes)
-        actual = {kind: _file_outputs(draft, target, arrays) for kind, arrays in self.cases.items()}
+        actual = {
+            kind: self.hostile.sets.aligned(expected[kind], _file_outputs(draft, target, arrays))
+            for kind, arrays in self.cases.items()
+        }
         drifts, checked = _drifts(expected, actual, target)
         if not worst(checked, target.measure) <= bound:
             for kind, arrays in self.cases.items():

@@ -4,7 +4,7 @@ TensorFlow's converter takes several signatures too, but stores their shared wei
 calibrator sees all of them at once. Joined are files that were converted each alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def joined(files: Mapping[str, bytes]) -> bytes:
     """
     whole = schema.ModelT(version=3, operatorCodes=[], subgraphs=[], buffers=[schema.BufferT()], signatureDefs=[])
     places: dict[bytes, int] = {}
-    versions = []
+    parts = []
     for name, content in files.items():
         if kept := sorted({each.name for each in operators(content)}.intersection(KEPT_BETWEEN_CALLS)):
             raise ExportError(
@@ -38,14 +38,14 @@ def joined(files: Mapping[str, bytes]) -> bytes:
                 "Export that model to a file of its own."
             )
         part = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-        buffers = [_place(whole, places, buffer) for buffer in part.buffers]
+        buffers = buffer_places(whole, part, places)
         codes, graphs = len(whole.operatorCodes), len(whole.subgraphs)
         for graph in part.subgraphs:
             for tensor in graph.tensors:
                 tensor.buffer = buffers[tensor.buffer]
             for operator in graph.operators or []:
                 operator.opcodeIndex += codes
-                _move_subgraphs(operator, graphs)
+                move_subgraphs(operator, {place: place + graphs for place in range(len(part.subgraphs))})
             graph.debugMetadataIndex = -1
         (signature,) = part.signatureDefs
         signature.signatureKey = name.encode()
@@ -54,12 +54,31 @@ def joined(files: Mapping[str, bytes]) -> bytes:
         whole.operatorCodes += part.operatorCodes
         whole.subgraphs += part.subgraphs
         whole.signatureDefs.append(signature)
-        versions += _runtime_versions(part)
+        parts.append(part)
+    return packed(with_newest_runtime(whole, parts))
+
+
+def with_newest_runtime(whole: schema.ModelT, parts: Iterable[schema.ModelT]) -> schema.ModelT:
+    """Returns a file that asks for the newest of the runtimes that its parts ask for, and has no other metadata."""
+    versions = [version for part in parts for version in _runtime_versions(part)]
+    whole.metadata = None
     if versions:
         newest = max(versions, key=lambda version: [int(number) for number in version.split(b".") if number.isdigit()])
         whole.buffers.append(schema.BufferT(data=np.frombuffer(newest, np.uint8)))
         whole.metadata = [schema.MetadataT(RUNTIME_VERSION, len(whole.buffers) - 1)]
-    return packed(whole)
+    return whole
+
+
+def buffer_places(whole: schema.ModelT, part: schema.ModelT, places: dict[bytes, int] | None = None) -> list[int]:
+    """Returns where the buffers of a part stand in the whole file; those that it lacks are added.
+
+    Args:
+        whole: the file that takes them.
+        part: the file that brings them.
+        places: known buffers by content, which are stored once; grows.
+    """
+    places = {} if places is None else places
+    return [_place(whole, places, buffer) for buffer in part.buffers]
 
 
 def _place(whole: schema.ModelT, places: dict[bytes, int], buffer: schema.BufferT) -> int:
@@ -73,14 +92,14 @@ def _place(whole: schema.ModelT, places: dict[bytes, int], buffer: schema.Buffer
     return places[content]
 
 
-def _move_subgraphs(operator: schema.OperatorT, by: int) -> None:
-    """Lets an operation that runs other graphs, such as a loop, find them behind those that stand before."""
+def move_subgraphs(operator: schema.OperatorT, places: Mapping[int, int]) -> None:
+    """Lets an operation that runs other graphs, such as a loop, find them at their new places."""
     for options in (operator.builtinOptions, operator.builtinOptions2):
         for field, value in vars(options).items() if options is not None else ():
             if field.endswith("SubgraphIndex") or field == "subgraph":
-                setattr(options, field, value + by if value >= 0 else value)
+                setattr(options, field, places[value] if value >= 0 else value)
             elif field == "branchSubgraphIndices":
-                setattr(options, field, [index + by for index in value])
+                setattr(options, field, [places[index] for index in value])
 
 
 def _runtime_versions(model: Any) -> Iterator[bytes]:
