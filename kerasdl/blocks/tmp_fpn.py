@@ -1,5 +1,4 @@
 from keras import layers
-from kerasdl.layers import ResizeLike
 
 
 def fpn(maps, channels, *, extra_levels=0, extra="convolution", name="fpn"):

@@ -21,6 +21,7 @@ from .export.parity import LayerError as LayerError
 from .profiling.model_profile import LayerProfile as LayerProfile
 from .profiling.model_profile import Profile as Profile
 from .profiling.model_profile import profile_model as profile_model
+from .postprocessing import export_with_postprocess as export_with_postprocess
 from .compression.pruning import prune as prune
 from .quantization.placement import LayerPrecision as LayerPrecision
 from .quantization.placement import QuantizationScheme as QuantizationScheme

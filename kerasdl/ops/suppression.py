@@ -239,8 +239,9 @@ def _overlaps_above(bound: float, boxes: Any) -> Any:
 
 def _is_rival(chosen: Detections, class_agnostic: bool) -> Any:
     """Returns (B, C, C), 1 where the row is a valid candidate before the column, of the same class unless agnostic."""
-    places = ops.arange(chosen.scores.shape[1])
-    is_rival = ops.logical_and(places[:, None] < places[None], chosen.scores[:, :, None] > 0)
+    # Known only when it runs: files would store the table of all pairs, a megabyte for 1,000 candidates.
+    places = ops.arange(chosen.scores.shape[1], dtype=chosen.scores.dtype) + 0 * chosen.scores
+    is_rival = ops.logical_and(places[:, :, None] < places[:, None], chosen.scores[:, :, None] > 0)
     if not class_agnostic:
         is_rival = ops.logical_and(is_rival, chosen.classes[:, :, None] == chosen.classes[:, None])
     return ops.cast(is_rival, chosen.scores.dtype)

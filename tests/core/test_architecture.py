@@ -90,6 +90,7 @@ ROOMS = {
         "tflite": ("samples", "formulas", "export"),
         "onnx": ("samples", "formulas", "export"),
         "runtimes": ("samples", "export", "tflite", "onnx"),
+        "postprocessing": ("samples", "export", "tflite", "onnx", "runtimes"),
         "profiling": ("samples", "export", "runtimes"),
         "keras2": ("samples", "export"),
         "migration": ("export", "keras2"),

@@ -10,7 +10,14 @@ import keras
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import copied, copy_into
-from kerasdl.deploy import ExportReport, export_onnx, export_saved_model, export_tflite, export_trainable_tflite
+from kerasdl.deploy import (
+    ExportReport,
+    export_onnx,
+    export_saved_model,
+    export_tflite,
+    export_trainable_tflite,
+    export_with_postprocess,
+)
 
 from .data_preparation import draw_samples
 from .file_description import described, write_beside
@@ -107,6 +114,7 @@ def export_bundle(
     else:
         model = _networks(bundle, path, raw_shape, chosen)
     gives = "probabilities" if options.scores else bundle.manifest.outputs
+    gives = gives if bundle.task.postprocess is None else "answers"
     description = described(bundle, raw_shape, options.raw_dtype, gives)
     samples = None if representative is None else _samples(bundle, model, representative, raw_shape)
     written = {name: value for name, value in chosen.items() if name not in IN_GRAPH}
@@ -186,6 +194,8 @@ def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | No
 def _write(
     bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
 ) -> ExportReport:
+    if bundle.task.postprocess is not None:
+        return _write_with_postprocess(bundle, model, path, samples, chosen, metadata)
     if bundle.quantized is not None:
         return _write_quantized(bundle, model, path, samples, metadata, **chosen)
     if path.suffix == ".tflite":
@@ -202,6 +212,21 @@ def _write(
     )  # with several labels there is no single answer
     reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
     return export_saved_model(model, path, samples=samples, metadata=metadata, **reader, **chosen)
+
+
+def _write_with_postprocess(
+    bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
+) -> ExportReport:
+    """Writes a network with the decoding of its outputs behind it."""
+    for name in ("trainable", "image_bytes", "integer_io"):
+        if chosen.pop(name, False):
+            checks.refuse(f"{name} is for files whose outputs are those of the network", bundle.task.name)
+    if bundle.quantized is not None:
+        hint = "Export bundle.to_float()."
+        checks.refuse("a bundle that rounds must have no decoding behind its network", bundle.task.name, hint)
+    postprocess = bundle.task.postprocess(bundle.networks, bundle.preprocess, tuple(model.inputs[0].shape[1:]))
+    settings = {"representative": samples, "samples": samples} if path.suffix else {"samples": samples}
+    return export_with_postprocess(model, postprocess, path, metadata=metadata, **settings, **chosen)
 
 
 def _write_quantized(

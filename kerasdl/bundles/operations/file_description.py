@@ -25,7 +25,7 @@ def described(bundle: Any, raw_shape: tuple | None, raw_dtype: str, gives: str) 
         bundle: the bundle that the file holds.
         raw_shape: shape of a raw image where the file contains the preprocessing, else None.
         raw_dtype: dtype of the raw pixels.
-        gives: kind of the outputs: `logits`, `probabilities` or `values`.
+        gives: kind of the outputs: `logits`, `probabilities`, `values`, or `answers` of the task's postprocessing.
 
     Returns:
         `labels`, `task` and `gives`; `preprocessing`, the bundle's settings, where the app applies them; for images
@@ -118,6 +118,6 @@ def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> 
     _, _, after = rest.partition("## Measured\n")
     lines = [line for line in before.splitlines() if not line.startswith("- Input: ")]
     steps = [f"{number}. {step}" for number, step in enumerate(description.get("image", {}).get("steps", ()), 1)]
-    gives = f"The file gives {description['gives']}."
+    gives = bundle.task.answers if description["gives"] == "answers" else f"The file gives {description['gives']}."
     use = ["## Use", "", *steps, *([""] if steps else []), gives, ""]
     return "\n".join([*lines, *use]) + report.to_markdown() + "\n## Measured\n" + after

@@ -68,6 +68,12 @@ class Task:
     decode step of the layers of a translator. None exports `model` alone."""
     exported_samples: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     """Returns inputs of each exported network, from `(exported networks, inputs of model)`: states after some steps."""
+    postprocess: Callable[[Mapping[str, Any], Mapping[str, Any], tuple], Any] | None = None
+    """Returns a model from the outputs of the network `model`, by their names, to the answers, from networks by role,
+    settings and the shape of an input of the file: decoding and suppression. An exported file runs it behind the
+    network, in float32."""
+    answers: str = ""
+    """Sentence for the card of such a file on the outputs of `postprocess`: coordinates, order, padding."""
     summary: str = ""
     """Words for the model card after "A model that": "names what an image shows"."""
     limits: str = ""

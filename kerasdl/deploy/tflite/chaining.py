@@ -10,7 +10,7 @@ from .joining import buffer_places, move_subgraphs, with_newest_runtime
 
 
 def chained(first: bytes, second: bytes) -> bytes:
-    """Returns one TFLite file with the inputs of a file and the outputs of another, which reads the first one's outputs.
+    """Returns one TFLite file with the inputs of a file and the outputs of another, which reads the first one's.
 
     Args:
         first: content of a file of one signature.

@@ -23,12 +23,14 @@ class ObjectDecoder(keras.layers.Layer):
         overlap: IoU above which the less likely of two boxes of a class is dropped; None takes the method's.
         max_boxes: M, objects of an image at most.
         class_agnostic: whether boxes suppress boxes of other classes too.
+        image_size: (height, width) of the image before it was resized, in whose pixels boxes are given; None takes
+            `input_size`.
 
     Input:
         The raw heads of a network by name.
 
     Returns:
-        A dict of `boxes` (B, M, 4), left, top, right and bottom edge in pixels of the network's input, `scores` (B, M),
+        A dict of `boxes` (B, M, 4), left, top, right and bottom edge in pixels of the image, `scores` (B, M),
         `classes` (B, M) int32 and `count` (B,) int32; entries beyond `count` are 0.
 
     Raises:
@@ -50,6 +52,7 @@ class ObjectDecoder(keras.layers.Layer):
         overlap=None,
         max_boxes=MAX_BOXES,
         class_agnostic=False,
+        image_size=None,
         name=None,
         dtype=None,
         trainable=False,
@@ -59,6 +62,7 @@ class ObjectDecoder(keras.layers.Layer):
         self.input_size = tuple(checks.counts("input_size", tuple(input_size)))
         self.min_score = checks.within("min_score", min_score, 0.0, 1.0)
         self.overlap = None if overlap is None else checks.within("overlap", overlap, 0.0, 1.0)
+        self.image_size = None if image_size is None else tuple(checks.counts("image_size", tuple(image_size)))
         self.max_boxes, self.class_agnostic = checks.at_least("max_boxes", max_boxes, 1), class_agnostic
 
     def build(self, input_shape):
@@ -66,7 +70,11 @@ class ObjectDecoder(keras.layers.Layer):
 
     def call(self, heads):
         settings = (self.min_score, self.overlap, self.max_boxes, self.class_agnostic)
-        return dict(suppressed(METHODS[self.method], heads, self.input_size, *settings)._asdict())
+        found = dict(suppressed(METHODS[self.method], heads, self.input_size, *settings)._asdict())
+        if self.image_size is not None:
+            down, across = (new / old for new, old in zip(self.image_size, self.input_size, strict=True))
+            found["boxes"] = found["boxes"] * [across, down, across, down]
+        return found
 
     def in_order_of(self, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Returns outputs whose objects stand in the places of the like objects of other outputs.
@@ -81,7 +89,7 @@ class ObjectDecoder(keras.layers.Layer):
         """
         result = {name: np.array(value) for name, value in actual.items()}
         for place in range(len(expected["scores"])):
-            order = _like_places(expected, actual, place, max(self.input_size))
+            order = _like_places(expected, actual, place, max(self.image_size or self.input_size))
             for name in ("boxes", "scores", "classes"):
                 result[name][place] = actual[name][place][order]
         return result
@@ -95,6 +103,7 @@ class ObjectDecoder(keras.layers.Layer):
             "overlap": self.overlap,
             "max_boxes": self.max_boxes,
             "class_agnostic": self.class_agnostic,
+            "image_size": self.image_size,
         }
 
 

@@ -15,6 +15,7 @@ from kerasdl.data.images import read_images
 from ..classification.task import check_image_settings, preparing_layers
 from .detector import Detector, resized
 from .methods import method_of
+from .object_decoder import ObjectDecoder
 
 MIN_SCORE = 0.3
 """Lowest score of an object that a bundle names, unless its settings have `min_score`."""
@@ -96,6 +97,22 @@ def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, flo
     return {name: float(result[name]) for name in ("AP", "AP50", "AP75")}
 
 
+def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
+    """Returns the decoder of a network's raw heads, with suppression, as a model; all objects above 0.05 stay.
+
+    Args:
+        networks: networks by role.
+        settings: settings of the preprocessing.
+        input_shape: shape of the file's images, in whose pixels boxes are given.
+    """
+    network = networks["model"]
+    by_name = zip(network.output_names, network.outputs, strict=True)
+    heads = {name: keras.Input(head.shape[1:], name=name, dtype=head.dtype) for name, head in by_name}
+    size = tuple(settings["image_shape"][:2])
+    decoder = ObjectDecoder(method_of(network).name, size, image_size=input_shape[:2], name="objects")
+    return keras.Model(heads, decoder(heads), name="objects")
+
+
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dict[str, list]]:
     """Draws noise with up to three boxes an image."""
     rng = np.random.default_rng(seed)
@@ -128,6 +145,9 @@ register_task(
         ready=ready,
         figures=figures,
         table=a_row_an_object,
+        postprocess=postprocess,
+        answers="The file gives objects, the likeliest first: `boxes` are the left, top, right and bottom edge in "
+        "pixels of its input, `classes` count the labels from 0, and the first `count` entries are objects.",
         summary="finds the objects of an image, each with a box, a class and a score",
         limits="It finds objects of its own classes alone, and misses objects much smaller than those it learned from.",
     )

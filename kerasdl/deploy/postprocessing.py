@@ -1,0 +1,173 @@
+"""Export of a model and of what follows it, such as suppression: one file, each part in its own precision."""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+
+from kerasdl.core import checks, files
+from kerasdl.core.errors import ExportError
+from kerasdl.core.keras_graph import copied, copy_into
+
+from .export.metadata import as_texts, checked_metadata
+from .export.parity import ExportReport
+from .export.saved_model import export_saved_model
+from .onnx.exporter import export_onnx
+from .runtimes import run_exported
+from .samples.model_inputs import random_arrays
+from .samples.sampling import samples_of
+from .tflite.chaining import chained
+from .tflite.exporter import export_tflite
+from .tflite.flatbuffer import with_metadata
+
+SUFFIXES = (".tflite", ".onnx", "")
+EQUAL = 1e-5  # of the parts alone, over the largest number: the same operations in one file
+
+
+def export_with_postprocess(
+    model: keras.Model,
+    postprocess: keras.Model,
+    path: str | os.PathLike,
+    *,
+    quantize: str | None = None,
+    representative: Any = None,
+    samples: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ExportReport:
+    """Writes a model and a second one that reads its outputs as one file, and compares each part with its model.
+
+    `quantize` is for the first model alone; the second one stays in float32, as boxes and scores need it. Each part is
+    exported and judged by itself, the second on the outputs of the first file; then the whole file must give what both
+    parts give one after another.
+
+    Args:
+        model: a built model.
+        postprocess: a built model whose inputs have the names of the outputs of `model`.
+        path: the file to write, ending in .tflite or .onnx; a path without a suffix becomes a SavedModel folder.
+        quantize: as in `export_tflite` and `export_onnx`, for `model`.
+        representative: as there.
+        samples: as there.
+        metadata: as there.
+        **options: further arguments of the export of `model`, such as `tolerance`; not `integer_io`.
+
+    Returns:
+        The report of the export of `model`, with the file's own outputs, the drifts of both parts, and a note.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or the names do not fit.
+        ExportError: the format cannot hold a part, or a part differs from its model; no file is left.
+
+    Example:
+        >>> net = kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)
+        >>> heads = {name: keras.Input(head.shape[1:], name=name) for name, head in net.output.items()}
+        >>> objects = keras.Model(heads, kerasdl.vision.detection.ObjectDecoder("fcos", (64, 64))(heads))
+        >>> [each.name for each in export_with_postprocess(net, objects, "objects.tflite").outputs]
+        ['boxes', 'classes', 'scores', 'count']
+    """
+    started, path = time.perf_counter(), Path(path)
+    suffix = checks.one_of("the suffix of path", path.suffix, SUFFIXES)
+    checked_metadata(metadata)
+    between = sorted(each.name for each in postprocess.inputs)
+    if between != sorted(model.output_names):
+        checks.refuse(f"postprocess must have inputs of the names {sorted(model.output_names)}", between)
+    if options.get("integer_io"):
+        checks.refuse("integer_io is for files whose outputs are those of the network", "integer_io=True")
+    if not suffix:
+        if quantize is not None:
+            checks.refuse("a SavedModel holds no integers; quantize must be None", quantize)
+        return export_saved_model(
+            joined_models(model, postprocess), path, samples=samples, metadata=metadata, **options
+        )
+    export = export_tflite if suffix == ".tflite" else export_onnx
+    with tempfile.TemporaryDirectory() as folder:
+        first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
+        settings = {"quantize": quantize, "representative": representative, "samples": samples}
+        report = export(model, first, **settings, **options)
+        arrays = _inputs(model, representative if samples is None else samples)
+        middle = run_exported(first, arrays)
+        of_both = {name: options[name] for name in ("opset", "dynamic_axes") if name in options}
+        behind = export(postprocess, second, samples=middle, **of_both)
+        if suffix == ".tflite":
+            content = chained(first.read_bytes(), second.read_bytes())
+            whole.write_bytes(with_metadata(content, metadata))
+        else:
+            onnx.save(_chained_onnx(first, second, metadata), whole)
+        _check_equal(run_exported(whole, arrays), run_exported(second, middle))
+        size, counts = whole.stat().st_size, dict(report.operations)
+        for name, count in behind.operations.items():
+            counts[name] = counts.get(name, 0) + count
+        with files.writing(path) as draft:
+            draft.write_bytes(whole.read_bytes())
+    return replace(
+        report,
+        path=str(path),
+        bytes=size,
+        operations=counts,
+        drifts=(*report.drifts, *behind.drifts),
+        hostile=(*report.hostile, *behind.hostile),
+        outputs=behind.outputs,
+        notes=(*report.notes, *behind.notes, f"{postprocess.name} follows in float32: {', '.join(between)}"),
+        gpu_fallback=None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def joined_models(model: keras.Model, postprocess: keras.Model) -> keras.Model:
+    """Returns one flat model of copies of two, the second on the outputs of the first.
+
+    Args:
+        model: a functional model.
+        postprocess: a functional model whose inputs have the names of the outputs of `model`.
+    """
+    first = copied(model)
+    by_name = dict(zip(first.output_names, first.outputs, strict=True))
+    taken = tuple(layer.name for layer in first.layers)
+    outputs = copy_into(postprocess, [by_name[each.name] for each in postprocess.inputs], taken=taken)
+    return keras.Model(first.input, outputs, name=model.name)
+
+
+def _inputs(model: keras.Model, samples: Any) -> dict[str, np.ndarray]:
+    """Returns the real inputs on which a file is compared, else random ones."""
+    once = hasattr(samples, "__next__")  # a generator, which the export has read to its end
+    drawn = samples_of(model, None if once else samples, None)
+    return drawn.evaluation or random_arrays(drawn.inputs, 8, {})
+
+
+def _chained_onnx(first: Path, second: Path, metadata: Mapping[str, Any] | None) -> onnx.ModelProto:
+    one, other = onnx.load(first), onnx.load(second)
+    versions = {each.domain: each.version for each in (*one.opset_import, *other.opset_import)}
+    for proto in (one, other):
+        del proto.opset_import[:]
+        proto.opset_import.extend(onnx.helper.make_opsetid(*each) for each in versions.items())
+        proto.ir_version = max(one.ir_version, other.ir_version)
+    pairs = [(each.name, f"after_{each.name}") for each in other.graph.input]
+    other = onnx.compose.add_prefix(other, "after_")
+    proto = onnx.compose.merge_models(one, other, io_map=pairs)
+    names = {each.name: each.name.removeprefix("after_") for each in proto.graph.output}
+    for node in proto.graph.node:
+        node.input[:] = [names.get(each, each) for each in node.input]
+        node.output[:] = [names.get(each, each) for each in node.output]
+    for each in proto.graph.output:
+        each.name = names[each.name]
+    if metadata:
+        onnx.helper.set_model_props(proto, as_texts(metadata))
+    return proto
+
+
+def _check_equal(whole: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> None:
+    """Refuses a file that gives something else than its parts one after another."""
+    for name, expected in parts.items():
+        gap = np.abs(whole[name].astype("float64") - expected).max(initial=0.0)
+        if not gap <= EQUAL * max(1.0, np.abs(expected).max(initial=0.0)):
+            raise ExportError(
+                f"the file must give what its parts give one after another; output {name!r} is off by {gap:.3g}. "
+                "Export both parts to files of their own."
+            )
