@@ -9,6 +9,13 @@ from .convolution import depthwise_norm_act as depthwise_norm_act
 from .convolution import round_channels as round_channels
 from .dense_blocks import dense_block as dense_block
 from .dense_blocks import norm_relu as norm_relu
+from .detection.bidirectional import bifpn as bifpn
+from .detection.cross_stage import c2f as c2f
+from .detection.cross_stage import csp_block as csp_block
+from .detection.cross_stage import darknet_residual as darknet_residual
+from .detection.cross_stage import sppf as sppf
+from .detection.path_aggregation import pan as pan
+from .detection.top_down import fpn as fpn
 from .heads import dense_head as dense_head
 from .heads import find_head as find_head
 from .heads import prediction_head as prediction_head

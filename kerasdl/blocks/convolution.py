@@ -34,6 +34,8 @@ def activation(x, kind: str | None, *, name: str):
         return layers.ReLU(name=f"{name}_relu")(x)
     if kind == "relu6":
         return layers.ReLU(max_value=6.0, name=f"{name}_relu6")(x)
+    if kind == "leaky":
+        return layers.LeakyReLU(negative_slope=0.1, name=f"{name}_leaky")(x)
     return layers.Activation(kind, name=f"{name}_{kind}")(x)
 
 
@@ -75,7 +77,7 @@ def conv_norm_act(
         stride: step in pixels.
         dilation: distance in pixels between neighbours of the kernel.
         groups: number of groups of channels that are convolved separately.
-        act: `relu`, `relu6`, the name of a Keras activation, or None.
+        act: `relu`, `relu6`, `leaky` (slope 0.1 below 0, DarkNet's), the name of a Keras activation, or None.
         padding: `same` as TensorFlow pads, `symmetric` as PyTorch does, half the kernel on every side, or `valid`.
         bias: whether the convolution has a bias.
         scale: whether the normalisation has a learned factor.
@@ -126,7 +128,7 @@ def depthwise_norm_act(
         kernel: side of the kernel in pixels.
         stride: step in pixels.
         dilation: distance in pixels between neighbours of the kernel.
-        act: `relu`, `relu6`, the name of a Keras activation, or None.
+        act: `relu`, `relu6`, `leaky` (slope 0.1 below 0, DarkNet's), the name of a Keras activation, or None.
         padding: as in `conv_norm_act`.
         epsilon: epsilon of the normalisation.
         momentum: momentum of the moving statistics.

@@ -6,6 +6,7 @@ from .channels import LayerScale as LayerScale
 from .dropping import DropBlock as DropBlock
 from .dropping import DropConnect as DropConnect
 from .dropping import DropPath as DropPath
+from .fusing import FastNormalizedFusion as FastNormalizedFusion
 from .normalising import InstanceNormalization as InstanceNormalization
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike

@@ -61,7 +61,7 @@ def match_by_overlap(
     if rescue == "boxes":
         winners = ops.argmax(overlaps, axis=-2)[..., None, :]  # (..., 1, M)
         wins = ops.logical_and(ops.arange(overlaps.shape[-2])[:, None] == winners, _row(valid))
-        last = overlaps.shape[-1] - 1 - ops.argmax(ops.flip(ops.cast(wins, "int32"), axis=-1), axis=-1)
+        last = ops.shape(overlaps)[-1] - 1 - ops.argmax(ops.flip(ops.cast(wins, "int32"), axis=-1), axis=-1)
         return ops.where(ops.any(wins, axis=-1), ops.cast(last, "int32"), matches)
     return matches
 
@@ -189,7 +189,8 @@ def match_task_aligned(
     chosen = _smallest(-alignment, min(checks.at_least("candidates", candidates, 1), alignment.shape[-2]))
     is_positive = ops.logical_and(chosen > 0, alignment > 0)
     matches = _claimed(is_positive, overlaps)
-    is_own = ops.cast(ops.arange(overlaps.shape[-1]) == matches[..., None], overlaps.dtype)  # (..., A, M)
+    places = ops.arange(ops.shape(overlaps)[-1], dtype="int32")
+    is_own = ops.cast(places == matches[..., None], overlaps.dtype)  # (..., A, M)
     best_alignment = ops.max(alignment * is_own, axis=-2, keepdims=True)
     best_overlap = ops.max(overlaps * is_own, axis=-2, keepdims=True)
     scale = best_overlap / ops.where(best_alignment > 0, best_alignment, ops.ones_like(best_alignment))

@@ -6,7 +6,7 @@ COLOURS = ((1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))  # of the cl
 
 
 def squares(count, side=64, seed=0, most=2, sizes=(12, 28)):
-    """Returns images (count, side, side, 3) from -1 to 1 and labels of one to `most` squares, each in its own quarter."""
+    """Returns images (count, side, side, 3) from -1 to 1 and labels: one to `most` squares, each in a quarter."""
     rng = np.random.default_rng(seed)
     images, boxes, classes = rng.uniform(-0.3, 0.3, (count, side, side, 3)).astype("float32"), [], []
     half = side // 2

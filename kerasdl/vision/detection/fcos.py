@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasdl.blocks.tmp_fpn import fpn
+from kerasdl.blocks import fpn
 from kerasdl.core import checks, register
 from kerasdl.losses import SigmoidFocal
 from kerasdl.ops import aligned_overlaps, decode_distances, encode_distances, grid_points, match_centres
@@ -113,7 +113,6 @@ class FCOSMethod(Method):
         backbone="mobilenet_v2",
         backbone_settings={"width": 0.25, "stages": ((1, 8, 1, 1), (6, 8, 1, 2), (6, 16, 1, 2))},
         strides=(4, 8),
-        extra_levels=1,
         channels=16,
         groups=4,
         depth=1,
@@ -128,7 +127,7 @@ def fcos(
     backbone: str = "resnet50",
     backbone_settings: Mapping[str, Any] | None = None,
     strides: Sequence[int] = (8, 16, 32),
-    extra_levels: int = 2,
+    extra: str | None = "output",
     channels: int = 256,
     groups: int = 32,
     depth: int = 4,
@@ -143,7 +142,8 @@ def fcos(
         backbone: name of a registered net with feature maps, with its layers' own names.
         backbone_settings: arguments of its function of features.
         strides: maps of the backbone that the pyramid takes.
-        extra_levels: coarser levels by convolutions with stride 2, from 0.
+        extra: coarser levels, as in `kerasdl.blocks.fpn`: two of the pyramid (`output`) or of the backbone (`input`),
+            one by pooling (`pool`), or None.
         channels: of the pyramid and of both heads.
         groups: of the group normalisation in both heads.
         depth: convolutions of each head before its last.
@@ -166,7 +166,7 @@ def fcos(
     checks.at_least("depth", depth, 0)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     maps = backbone_features(image, backbone, backbone_settings, strides=strides)
-    maps = fpn(maps, channels, extra_levels=extra_levels, extra="convolution", name="fpn")
+    maps = fpn(maps, channels, extra=extra, name="fpn")
     of_classes = shared_tower(maps, channels, depth, groups=groups, name="classes_tower")
     of_boxes = shared_tower(maps, channels, depth, groups=groups, name="boxes_tower")
     heads = {
