@@ -66,7 +66,7 @@ def export_with_postprocess(
         ExportError: the format cannot hold a part, or a part differs from its model; no file is left.
 
     Example:
-        >>> net = kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)
+        >>> net = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
         >>> heads = {name: keras.Input(head.shape[1:], name=name) for name, head in net.output.items()}
         >>> objects = keras.Model(heads, kerasdl.vision.detection.ObjectDecoder("fcos", (64, 64))(heads))
         >>> [each.name for each in export_with_postprocess(net, objects, "objects.tflite").outputs]

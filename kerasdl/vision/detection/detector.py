@@ -29,14 +29,14 @@ class Detector(Trainer):
     ragged boxes (B, N, 4) in pixels of those images; an optional `crowd` marks regions in which nothing is learnt.
 
     Args:
-        network: functional model from images to raw heads, such as `kerasdl.build("retinanet_r50_fpn")`.
+        network: functional model from images to raw heads, such as `kerasdl.build("retinanet")`.
         method: target assigner, loss and decoder; None takes the one that the network's name names.
 
     Raises:
         ArgumentError: no method is named as the network, or the network has no single image input.
 
     Example:
-        >>> network = kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)
+        >>> network = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
         >>> [len(each.boxes) <= 100 for each in Detector(network).predict(np.zeros((2, 48, 80, 3), "uint8"))]
         [True, True]
     """

@@ -103,9 +103,9 @@ class FCOSMethod(Method):
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1904.01355",
-    variants={"fcos_r50_fpn": {}},
+    variants={"fcos": {}},
     # torchvision counts no batch norm: 2 trained and 2 measured numbers of each of 26,560 channels are added.
-    params={"fcos_r50_fpn": 32_269_600 + 106_240},
+    params={"fcos": 32_269_600 + 106_240},
     reference="torchvision 0.28, fcos_resnet50_fpn with 91 classes, plus batch norm",
     tags=("cnn", "detector", "anchor-free"),
     tiny=dict(

@@ -19,7 +19,7 @@ def method_of(network: keras.Model) -> Method:
         ArgumentError: no method has the name of the network.
 
     Example:
-        >>> method_of(kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)).name
+        >>> method_of(kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)).name
         'fcos'
     """
     if network.name not in METHODS:

@@ -38,7 +38,7 @@ class ObjectDecoder(keras.layers.Layer):
         ArgumentError: an argument breaks its rule.
 
     Example:
-        >>> net = kerasdl.build("fcos_r50_fpn", **kerasdl.spec("fcos_r50_fpn").tiny)
+        >>> net = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
         >>> ObjectDecoder("fcos", (64, 64), max_boxes=10)(net.output)["boxes"].shape
         (None, 10, 4)
     """

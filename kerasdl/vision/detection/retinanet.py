@@ -94,9 +94,9 @@ def number_of_classes(heads: Heads, boxes: int) -> int:
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1708.02002",
-    variants={"retinanet_r50_fpn": {}},
+    variants={"retinanet": {}},
     # torchvision counts no batch norm: 2 trained and 2 measured numbers of each of 26,560 channels are added.
-    params={"retinanet_r50_fpn": 34_014_999 + 106_240},
+    params={"retinanet": 34_014_999 + 106_240},
     reference="torchvision 0.28, retinanet_resnet50_fpn with 91 classes, plus batch norm",
     tags=("cnn", "detector"),
     tiny=dict(

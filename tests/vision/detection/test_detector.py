@@ -18,7 +18,7 @@ from kerasdl.vision.detection.feature_maps import backbone_features
 from kerasdl.vision.detection.method import true_batch
 from kerasdl.vision.detection.methods import METHODS
 
-NETS = ("retinanet_r50_fpn", "fcos_r50_fpn", "yolo_v8_n")
+NETS = ("retinanet", "fcos", "yolo_v8_n")
 
 
 def tiny(name, **settings):
@@ -118,7 +118,7 @@ def test_two_squares_are_found_after_some_steps_on_them(name):
 
 
 def test_predictions_are_in_pixels_of_each_image_and_stop_at_its_edges():
-    detector = Detector(tiny("fcos_r50_fpn"))
+    detector = Detector(tiny("fcos"))
     raw = [np.full((30, 90, 3), 99, "uint8"), np.zeros((64, 64), "uint8"), np.full((200, 10, 3), 255, "uint8")]
     for found, image in zip(detector.predict(raw, min_score=0.0), raw, strict=True):
         assert len(found.boxes) == 100
@@ -141,7 +141,7 @@ def test_a_network_without_a_method_and_sizes_that_are_free_are_refused():
     net = keras.Model(image, keras.layers.Conv2D(3, 1)(image), name="mine")
     with pytest.raises(ArgumentError, match=r"must be that of its method, one of .* got 'mine'"):
         Detector(net)
-    free = Detector(tiny("fcos_r50_fpn", image_shape=(None, None, 3)))
+    free = Detector(tiny("fcos", image_shape=(None, None, 3)))
     with pytest.raises(ArgumentError, match="needs a network of known sides"):
         free.predict(np.zeros((8, 8, 3), "uint8"))
     assert len(free.detect(np.zeros((1, 96, 64, 3), "float32"))) == 1
@@ -162,12 +162,12 @@ def test_backbones_are_registered_nets_with_maps_of_the_strides():
 
 def test_a_detector_trains_under_fit_and_its_bundle_answers(tmp_path):
     images, labels = squares(16, seed=1)
-    network = tiny("fcos_r50_fpn")
+    network = tiny("fcos")
     config = RunConfig(epochs=2, batch_size=8, strategy=None, progress="off", learning_rate=1e-3)
     run = fit(Detector(network), (images, labels), config=config)
     assert {"loss", "classes_loss", "boxes_loss", "centredness_loss"} <= set(run.history)
     settings = {"image_shape": (64, 64, 3), "scale": (-1.0, 1.0), "min_score": 0.0}
-    made = {"builder": "fcos_r50_fpn", "arguments": kerasdl.spec("fcos_r50_fpn").tiny}
+    made = {"builder": "fcos", "arguments": kerasdl.spec("fcos").tiny}
     bundle = Bundle.of(
         run.model, name="mine", task="object_detection", preprocess=settings, labels=("r", "g", "b"), **made
     )
@@ -188,5 +188,5 @@ def test_a_bundle_of_a_detector_needs_a_label_for_each_class():
     settings = {"image_shape": (64, 64, 3), "scale": (-1.0, 1.0)}
     with pytest.raises(Exception, match="a label for each of its 3 classes"):
         Bundle.of(
-            tiny("fcos_r50_fpn"), name="mine", task="object_detection", preprocess=settings, labels=("a", "b")
+            tiny("fcos"), name="mine", task="object_detection", preprocess=settings, labels=("a", "b")
         ).save("mine.zip")

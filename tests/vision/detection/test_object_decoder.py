@@ -48,7 +48,7 @@ def test_an_object_of_another_class_or_far_away_is_no_like_one():
 
 
 def test_the_layer_gives_what_the_detector_finds_in_pixels_of_the_image():
-    network = tiny("fcos_r50_fpn")
+    network = tiny("fcos")
     images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype("float32")
     heads = network(images)
     settings = {"min_score": 0.02, "max_boxes": 20}
@@ -70,7 +70,7 @@ def test_settings_are_kept_and_checked():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["d.tflite", "d.onnx", "d"])
-@pytest.mark.parametrize("name", ["retinanet_r50_fpn", "fcos_r50_fpn"])
+@pytest.mark.parametrize("name", ["retinanet", "fcos"])
 def test_an_exported_bundle_finds_what_predict_finds(name, file, tmp_path):
     network = tiny(name)
     generator = np.random.default_rng(0)
