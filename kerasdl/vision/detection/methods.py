@@ -7,9 +7,12 @@ from kerasdl.core import checks
 from .fcos import FCOSMethod
 from .method import Method
 from .retinanet import RetinaMethod
+from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
-METHODS: dict[str, Method] = {method.name: method for method in (FCOSMethod(), RetinaMethod(), YOLOv8Method())}
+METHODS: dict[str, Method] = {
+    method.name: method for method in (FCOSMethod(), RetinaMethod(), YOLOv3Method(), YOLOv8Method())
+}
 
 
 def method_of(network: keras.Model) -> Method:

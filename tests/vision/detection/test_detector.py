@@ -18,7 +18,7 @@ from kerasdl.vision.detection.feature_maps import backbone_features
 from kerasdl.vision.detection.method import true_batch
 from kerasdl.vision.detection.methods import METHODS
 
-NETS = ("retinanet", "fcos", "yolo_v8_n")
+NETS = ("retinanet", "fcos", "yolo_v3", "yolo_v8_n")
 
 
 def tiny(name, **settings):
@@ -187,6 +187,6 @@ def test_a_detector_trains_under_fit_and_its_bundle_answers(tmp_path):
 def test_a_bundle_of_a_detector_needs_a_label_for_each_class():
     settings = {"image_shape": (64, 64, 3), "scale": (-1.0, 1.0)}
     with pytest.raises(Exception, match="a label for each of its 3 classes"):
-        Bundle.of(
-            tiny("fcos"), name="mine", task="object_detection", preprocess=settings, labels=("a", "b")
-        ).save("mine.zip")
+        Bundle.of(tiny("fcos"), name="mine", task="object_detection", preprocess=settings, labels=("a", "b")).save(
+            "mine.zip"
+        )
