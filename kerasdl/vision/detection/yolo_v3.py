@@ -118,7 +118,7 @@ class YOLOv3Method(Method):
     def decode(self, heads: Heads, size: Size) -> tuple[Any, Any]:
         corners, sides, strides = self.places(heads)
         centre, extent, objectness, logits = self._parts(heads)
-        middle = corners + ops.sigmoid(centre) * strides
+        middle = ops.sigmoid(centre) * strides + corners
         half = ops.exp(ops.minimum(extent, LARGEST)) * sides / 2
         return ops.concatenate([middle - half, middle + half], axis=-1), ops.sigmoid(objectness) * ops.sigmoid(logits)
 

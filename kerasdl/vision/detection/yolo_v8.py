@@ -184,7 +184,9 @@ def deepened(repeats: int, depth: float) -> int:
     tags=("cnn", "detector", "anchor-free", "mobile"),
     tiny=dict(
         image_shape=(64, 64, 3),
+        depth=0.33,
         width=0.125,
+        most_channels=1024,
         stages=((32, 1), (64, 1), (64, 1)),
         strides=(8, 16),
         bins=6,
