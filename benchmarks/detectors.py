@@ -5,8 +5,8 @@
     python benchmarks/detectors.py --table                  # the table of what was measured so far
 
 Each method and seed is a line of JSON in `detectors.jsonl` of the working folder; what stands there is not trained
-again, so that the benchmark can be stopped and started. All train on the same 3,000 scenes of `shapes` at 96 x 96 pixels
-and are measured on 300 others.
+again, so that the benchmark can be stopped and started. All train on the same 3,000 scenes of `shapes` at 96 x 96
+pixels and are measured on 300 others.
 """
 
 import argparse
@@ -47,7 +47,7 @@ CONFIG = {"batch_size": 16, "learning_rate": 2e-3, "schedule": "cosine", "strate
 
 def scenes(split: str, size: int):
     """Returns scenes of middle difficulty, scaled for a network."""
-    return load("shapes", split, size=size, side=SIDE).prepared(scale=(-1.0, 1.0))
+    return load("shapes", split, size=size, image_shape=(SIDE, SIDE, 3))
 
 
 def trained(method: str, seed: int) -> dict:
@@ -67,7 +67,7 @@ def trained(method: str, seed: int) -> dict:
 
 def baseline() -> dict:
     """Returns the figures of the simplest detector: pixels far from the mean colour, joined where they touch."""
-    test = load("shapes", "test", size=TEST, side=SIDE)
+    test = load("shapes", "test", size=TEST, image_shape=(SIDE, SIDE, 3), scale=None)
     metric = MeanAveragePrecision(test.class_names)
     for images, labels in test.batches(50):
         found = []
