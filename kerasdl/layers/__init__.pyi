@@ -7,6 +7,8 @@ from .dropping import DropBlock as DropBlock
 from .dropping import DropConnect as DropConnect
 from .dropping import DropPath as DropPath
 from .fusing import FastNormalizedFusion as FastNormalizedFusion
+from .image_tokens import LearnedQueries as LearnedQueries
+from .image_tokens import SinePositions2D as SinePositions2D
 from .normalising import InstanceNormalization as InstanceNormalization
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike

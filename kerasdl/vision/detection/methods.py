@@ -4,6 +4,7 @@ import keras
 
 from kerasdl.core import checks
 
+from .detr import DETRMethod
 from .fcos import FCOSMethod
 from .method import Method
 from .retinanet import RetinaMethod
@@ -11,7 +12,7 @@ from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (FCOSMethod(), RetinaMethod(), YOLOv3Method(), YOLOv8Method())
+    method.name: method for method in (DETRMethod(), FCOSMethod(), RetinaMethod(), YOLOv3Method(), YOLOv8Method())
 }
 
 

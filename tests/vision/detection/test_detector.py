@@ -19,6 +19,7 @@ from kerasdl.vision.detection.method import true_batch
 from kerasdl.vision.detection.methods import METHODS
 
 NETS = ("retinanet", "fcos", "yolo_v3", "yolo_v8_n")
+ALL = (*NETS, "detr")
 
 
 def tiny(name, **settings):
@@ -53,7 +54,7 @@ def test_boxes_without_a_class_each_are_refused():
         true_batch(batch_of([[[0, 0, 4, 4], [1, 1, 9, 9]]], [[1]]))
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ALL)
 def test_loss_is_finite_without_objects_in_crowds_and_for_boxes_of_no_area(name):
     detector = Detector(tiny(name))
     images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype("float32")
@@ -79,7 +80,7 @@ def test_nothing_is_learnt_as_background_inside_a_crowd(name):
     assert not method.targets(heads, left, (64, 64)).classes.numpy().any()
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ALL)
 def test_losses_are_one_number_an_image_and_independent_of_the_others(name):
     network = tiny(name)
     method = METHODS[network.name]
