@@ -53,6 +53,8 @@ class ModelSpec:
     """Arguments that leave sizes of its inputs open, as `{"length": None}`; nothing where every size is fixed."""
     partners: Mapping[str, str] = field(default_factory=dict)
     """The registered networks that it is trained with, by the role that the trainer of its task gives them."""
+    unreached: Mapping[str, str] = field(default_factory=dict)
+    """Weights that no gradient reaches, by path, each with the reason in the paper's own net."""
     tags: tuple[str, ...] = ()
     """Search terms."""
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +104,7 @@ def register(
     tiny_limit: int = 50_000,
     free: Mapping[str, Any] | None = None,
     partners: Mapping[str, str] | None = None,
+    unreached: Mapping[str, str] | None = None,
     tags: tuple[str, ...] = (),
     weights: Mapping[str, str | Mapping[str, str]] | None = None,
 ) -> Callable[[Callable], Callable]:
@@ -119,6 +122,7 @@ def register(
         tiny_limit: as above; more than 50,000 if the architecture cannot be smaller.
         free: arguments that leave sizes of the inputs open, such as `{"image_shape": (None, None, 3)}`.
         partners: networks that it is trained with, such as a generator's `{"discriminator": "dcgan_discriminator"}`.
+        unreached: weights that no gradient reaches, by path, each with the reason.
         tags: search terms.
         weights: by library, `keras-applications`, `hugging-face` or `torch`, the name of the net there or, as
             `module:name`, the map of its weights; one text for all variants, or a dict by variant name.
@@ -159,6 +163,7 @@ def register(
                     tiny_limit=tiny_limit,
                     free=dict(free or {}),
                     partners=dict(partners or {}),
+                    unreached=dict(unreached or {}),
                     tags=tuple(tags),
                     weights=_of_variant(name, weights or {}),
                 ),
