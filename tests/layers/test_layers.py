@@ -42,6 +42,23 @@ def instance_norm(x, weights):
     return gamma * (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5) + beta
 
 
+def sine_positions(x, weights):
+    """Sines and cosines of the row, then of the column, each side scaled to 2 pi."""
+    height, width = x.shape[1:3]
+    waves = 100.0 ** -(2 * np.arange(2) / 4)
+
+    def axis(side):
+        angles = 2 * np.pi * (np.arange(side) + 1)[:, None] / (side + 1e-6) * waves
+        return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(side, 4)
+
+    rows, columns = np.repeat(axis(height), width, axis=0), np.tile(axis(width), (height, 1))
+    return np.broadcast_to(np.concatenate([rows, columns], -1), (len(x), height * width, 8))
+
+
+def queries(x, weights):
+    return np.repeat(weights[0], len(x), axis=0)
+
+
 def adaptive(x, weights):
     """Two rows and three columns of windows that overlap where the side does not divide."""
     rows, columns = [(0, 2), (1, 3)], [(0, 2), (1, 3), (2, 4)]
@@ -55,6 +72,7 @@ ELSEWHERE = {
     "WindowAttention": "test_windows.py",
     "WindowMerge": "test_windows.py",
     "WindowPartition": "test_windows.py",
+    "FastNormalizedFusion": "test_fusing.py",
     "ReshapeLike": "test_sizes.py",
     "ResizeLike": "test_sizes.py",
 }
@@ -70,6 +88,12 @@ CASES = {
     "InstanceNormalization": (lambda: layers.InstanceNormalization(), IMAGES, instance_norm),
     "DropPath": (lambda: layers.DropPath(0.5), TOKENS, lambda x, weights: x),  # at inference
     "ClassToken": (lambda: layers.ClassToken(), TOKENS, class_token),
+    "LearnedQueries": (
+        lambda: layers.LearnedQueries(4, 3),
+        TOKENS,
+        lambda x, weights: np.repeat(weights[0], 2, axis=0),
+    ),
+    "SinePositions2D": (lambda: layers.SinePositions2D(8, 100.0), IMAGES, sine_positions),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
     "PaddingMask": (lambda: layers.PaddingMask(padding_id=2), IDS, padding_mask),
 }

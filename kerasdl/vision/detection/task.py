@@ -56,10 +56,10 @@ def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) 
     return Detector(networks["model"]).detect(inputs, batch_size=batch_size)
 
 
-def decoded(found: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
+def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
     """Returns `{"boxes", "labels", "scores"}` of each image, the likeliest object first, in pixels of the raw image."""
     results = []
-    for objects, size in zip(found, context.sizes, strict=True):
+    for objects, size in zip(predictions, context.sizes, strict=True):
         objects = resized(objects, context.input_size, size)
         named = objects.scores >= context.min_score
         results.append(

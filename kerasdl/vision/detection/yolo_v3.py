@@ -102,8 +102,8 @@ class YOLOv3Method(Method):
     def loss(self, heads: Heads, targets: YOLOv3Targets, size: Size) -> dict[str, Any]:
         centre, extent, objectness, logits = self._parts(heads)
 
-        def entropy(true: Any, given: Any) -> Any:
-            return ops.sum(ops.binary_crossentropy(true, given, from_logits=True), axis=-1)  # (B, A)
+        def entropy(shares: Any, logits: Any) -> Any:
+            return ops.sum(ops.binary_crossentropy(shares, logits, from_logits=True), axis=-1)  # (B, A)
 
         def of_image(values: Any) -> Any:
             return ops.sum(values, axis=-1) / targets.number

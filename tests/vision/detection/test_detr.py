@@ -10,7 +10,6 @@ from test_dense_targets import truth_of
 from test_detector import tiny
 
 from kerasdl.data import as_dataset
-from kerasdl.layers import SinePositions2D
 from kerasdl.vision.detection.detector import Detector
 from kerasdl.vision.detection.detr import DETRMethod
 from kerasdl.vision.detection.method import true_batch
@@ -102,17 +101,6 @@ def test_each_query_scores_for_its_likeliest_class_alone():
     assert ((scores.numpy() > 0).sum(axis=-1) == 1).all()
     raw = heads_of(2)["boxes"].numpy()[0, 0]
     np.testing.assert_allclose(boxes[0, 0], edges(raw) * [96, 64, 96, 64], atol=1e-4)
-
-
-def test_positions_differ_at_every_place_and_follow_their_formula():
-    positions = SinePositions2D(16)(np.zeros((2, 3, 5, 1), "float32")).numpy()
-    assert positions.shape == (2, 15, 16)
-    assert len(np.unique(positions[0].round(5), axis=0)) == 15
-    row, column = 1, 3
-    waves = 10_000 ** -(2 * np.arange(4) / 8)
-    y, x = 2 * np.pi * (row + 1) / 3 * waves, 2 * np.pi * (column + 1) / 5 * waves
-    wanted = np.concatenate([np.stack([np.sin(each), np.cos(each)], -1).ravel() for each in (y, x)])
-    np.testing.assert_allclose(positions[1, row * 5 + column], wanted, atol=1e-4)
 
 
 def test_two_squares_are_found_after_some_steps_on_them():
