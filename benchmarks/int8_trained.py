@@ -39,7 +39,7 @@ EXPORTS = {
 QUIET = {"progress": "off", "batch_size": 16, "schedule": "cosine"}
 TUNED = RunConfig(weight_decay=1e-2, **QUIET)
 TUNING = {  # few epochs each: the net is trained already
-    "aware": RunConfig(epochs=3, learning_rate=1e-4, clip_norm=1.0, **QUIET),
+    "aware": RunConfig(epochs=3, learning_rate=3e-5, clip_norm=1.0, **QUIET),
     "zeros": RunConfig(epochs=8, learning_rate=1e-3, clip_norm=1.0, **QUIET),
     "channels": RunConfig(epochs=15, learning_rate=3e-3, weight_decay=1e-2, **QUIET),
 }
