@@ -35,10 +35,11 @@ RESIDUAL = {
     "extra": None,
     "channels": 64,
     "depth": 2,
+    "groups": 8,
 }
 NETS = {
     "yolo_v8": ("yolo_v8_n", {"stages": ((128, 1), (256, 2), (512, 2)), "strides": (4, 8, 16), "bins": 8}),
-    "fcos": ("fcos", {**RESIDUAL, "groups": 8}),
+    "fcos": ("fcos", RESIDUAL),
     "retinanet": ("retinanet", RESIDUAL),
     "yolo_v3": ("yolo_v3", {"stages": (1, 2, 2, 2), "channels": 16, "strides": (4, 8, 16)}),
 }

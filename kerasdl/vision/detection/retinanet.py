@@ -119,6 +119,7 @@ def retinanet(
     strides: Sequence[int] = (8, 16, 32),
     extra: str | None = "output",
     channels: int = 256,
+    groups: int | None = None,
     depth: int = 4,
 ) -> keras.Model:
     """RetinaNet, the dense object detector with nine anchors at each place of a feature pyramid.
@@ -134,6 +135,8 @@ def retinanet(
         extra: coarser levels, as in `kerasdl.blocks.fpn`: two of the pyramid (`output`) or of the backbone (`input`),
             one by pooling (`pool`), or None.
         channels: of the pyramid and of both heads.
+        groups: of a group normalisation after each convolution of both heads, as in torchvision's second form; None
+            normalises nothing. Narrow heads learn slowly without it.
         depth: convolutions of each head before its last.
 
     Returns:
@@ -155,8 +158,8 @@ def retinanet(
     maps = backbone_features(image, backbone, backbone_settings, strides=strides)
     maps = fpn(maps, channels, extra=extra, name="fpn")
     boxes = OCTAVES * len(RATIOS)
-    of_classes = shared_tower(maps, channels, depth, name="classes_tower")
-    of_boxes = shared_tower(maps, channels, depth, name="boxes_tower")
+    of_classes = shared_tower(maps, channels, depth, groups=groups, name="classes_tower")
+    of_boxes = shared_tower(maps, channels, depth, groups=groups, name="boxes_tower")
     heads = {
         **shared_output(of_classes, boxes * classes, prior=PRIOR, name="classes"),
         **shared_output(of_boxes, boxes * 4, name="boxes"),
