@@ -7,11 +7,14 @@ of all images and classes are matched in one step of array operations.
 Source: the evaluation of COCO, https://cocodataset.org/#detection-eval.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kerasdl.core.objects import PredictedObjects, TrueObjects
+
+MOST_OBJECTS = 100  # predicted ones of a class in an image
 MOST_NUMBERS = 4_000_000  # of an array inside one step
 
 
@@ -37,14 +40,46 @@ class Flat:
         return np.arange(len(self.group)) - np.repeat(starts, np.diff(starts, append=len(self.group)))
 
 
+def flat_objects(records: Sequence[TrueObjects] | Sequence[PredictedObjects], classes: int) -> Flat:
+    """Returns the objects of a record for each image in arrays; of each class in an image those of the highest scores.
+
+    Args:
+        records: at least one record, all of one kind.
+        classes: number of classes.
+    """
+    is_true = isinstance(records[0], TrueObjects)
+    image = np.repeat(np.arange(len(records)), [len(each.boxes) for each in records])
+    group = image * classes + np.concatenate([each.classes for each in records])
+    boxes = np.concatenate([each.boxes for each in records])
+    scores = np.zeros(len(boxes)) if is_true else np.concatenate([each.scores for each in records])
+    crowd = np.concatenate([each.crowd for each in records]) if is_true else np.zeros(len(boxes), bool)
+    areas = np.concatenate([each.areas for each in records]) if is_true else (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    order = np.lexsort((-scores, group))
+    flat = Flat(*(each[order] for each in (group, boxes, areas, crowd, scores)))
+    if is_true or (first := flat.rank < MOST_OBJECTS).all():
+        return flat
+    return Flat(*(each[first] for each in (flat.group, flat.boxes, flat.areas, flat.crowd, flat.scores)))
+
+
 @dataclass(frozen=True)
 class Matches:
-    """Outcome for each predicted object at each of T IoU bounds and each of S ranges of size."""
+    """Pairs of a predicted and a true object, for each of T IoU bounds and S ranges of size; few, so one by one."""
 
-    is_matched: np.ndarray
-    """(N, T, S) booleans."""
+    predicted: np.ndarray
+    """(Q,) place of the predicted object."""
+    true: np.ndarray
+    """(Q,) place of the true object that it takes."""
+    bound: np.ndarray
+    """(Q,) place of the IoU bound."""
+    size: np.ndarray
+    """(Q,) place of the range of size."""
     is_ignored: np.ndarray
-    """(N, T, S) booleans: neither right nor wrong."""
+    """(Q,) booleans: the true object is a crowd or of another size, so the predicted one is neither right nor wrong."""
+
+
+def is_outside(areas: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns (N, S) booleans: areas (N,) beyond each range (S, 2)."""
+    return (areas[:, None] < sizes[:, 0]) | (areas[:, None] > sizes[:, 1])
 
 
 def matched(true: Flat, predicted: Flat, bounds: np.ndarray, sizes: np.ndarray) -> Matches:
@@ -56,47 +91,38 @@ def matched(true: Flat, predicted: Flat, bounds: np.ndarray, sizes: np.ndarray) 
         bounds: (T,) IoU.
         sizes: (S, 2) smallest and largest area in square pixels.
     """
-    outside = (predicted.areas[:, None] < sizes[:, 0]) | (predicted.areas[:, None] > sizes[:, 1])  # (N, S)
-    shape = (len(predicted.group), len(bounds), len(sizes))
-    is_matched, takes_ignored = np.zeros(shape, bool), np.zeros(shape, bool)
-    is_other = true.crowd[:, None] | (true.areas[:, None] < sizes[:, 0]) | (true.areas[:, None] > sizes[:, 1])
+    is_other = true.crowd[:, None] | is_outside(true.areas, sizes)
     bounds = np.minimum(bounds, 1 - 1e-10)
+    pairs = [np.zeros((4, 0), int)]
     for rows, columns in _buckets(true, predicted, len(bounds) * len(sizes)):
-        _match(true, predicted, rows, columns, bounds, is_other, is_matched, takes_ignored)
-    return Matches(is_matched, np.where(is_matched, takes_ignored, outside[:, None]))
+        pairs += _match(true, predicted, rows, columns, bounds, is_other)
+    rows, columns, bound, size = np.concatenate(pairs, axis=1)
+    return Matches(rows, columns, bound, size, is_other[columns, size])
 
 
 def _match(
-    true: Flat,
-    predicted: Flat,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    bounds: np.ndarray,
-    is_other: np.ndarray,
-    is_matched: np.ndarray,
-    takes_ignored: np.ndarray,
-) -> None:
-    """Matches groups: `rows` (G, D) are places of their predicted objects, `columns` (G, M) of true ones, or -1."""
+    true: Flat, predicted: Flat, rows: np.ndarray, columns: np.ndarray, bounds: np.ndarray, is_other: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yields pairs (4, Q) of groups: `rows` (G, D) and `columns` (G, M) are places of their objects, -1 for none."""
     exists = columns >= 0
     crowd = true.crowd[columns] & exists
     other = is_other[columns].transpose(0, 2, 1)[:, None]  # (G, 1, S, M)
     free = np.broadcast_to(exists[:, None, None], (len(rows), len(bounds), is_other.shape[1], columns.shape[1])).copy()
     for place in rows.T:
         count = int((place >= 0).sum())  # groups come by their number of predicted objects
-        place = place[:count]
-        overlaps = _overlaps(predicted.boxes[place], true.boxes[columns[:count]], crowd[:count])  # (count, M)
-        allowed = free[:count] | crowd[:count, None, None]
+        overlaps = _overlaps(predicted.boxes[place[:count]], true.boxes[columns[:count]], crowd[:count])  # (count, M)
+        near = np.flatnonzero((overlaps >= bounds.min()).any(axis=-1))
+        overlaps = overlaps[near]
+        allowed = free[near] | crowd[near, None, None]
         allowed &= (overlaps[:, None] >= bounds[:, None])[:, :, None]
-        usual = allowed & ~other[:count]
+        usual = allowed & ~other[near]
         allowed = np.where(usual.any(axis=-1, keepdims=True), usual, allowed)
         value = np.where(allowed, overlaps[:, None, None], -1.0)[..., ::-1]  # of equal ones COCO takes the last
-        best = columns.shape[1] - 1 - value.argmax(axis=-1)[..., None]  # (count, T, S, 1)
-        takes = allowed.any(axis=-1)
-        is_matched[place] = takes
-        among = np.broadcast_to(other[:count], allowed.shape)
-        takes_ignored[place] = np.take_along_axis(among, best, axis=-1)[..., 0]
-        kept = np.take_along_axis(free[:count], best, axis=-1) & ~takes[..., None]
-        np.put_along_axis(free[:count], best, kept, axis=-1)
+        best = columns.shape[1] - 1 - value.argmax(axis=-1)  # (near, T, S)
+        group, bound, size = np.nonzero(allowed.any(axis=-1))
+        best, group = best[group, bound, size], near[group]
+        free[group, bound, size, best] = False
+        yield np.stack([place[group], columns[group, best], bound, size])
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.ndarray:

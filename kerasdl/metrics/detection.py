@@ -8,12 +8,12 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 
-from .coco_matching import Flat, Matches, matched
+from .coco_counting import RECALLS, hits_of, positives_of, precision_at_recalls
+from .coco_matching import MOST_OBJECTS, Flat, Matches, flat_objects, matched
 
 BOUNDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0.0, 1.0, 101)
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-MOST = (1, 10, 100)
+MOST = (1, 10, MOST_OBJECTS)
 
 
 @dataclass(frozen=True)
@@ -136,67 +136,23 @@ class MeanAveragePrecision:
         if not self._true:
             checks.refuse("a metric must have seen at least one image", 0, "Call update_state first.")
         if self._curves is None:
-            true, predicted = self._flat(self._true), self._flat(self._predicted)
+            true, predicted = (flat_objects(each, len(self.names)) for each in (self._true, self._predicted))
             sizes = np.array(list(SIZES.values()))
             self._curves = _curves(true, predicted, matched(true, predicted, BOUNDS, sizes), sizes, len(self.names))
         return self._curves
 
-    def _flat(self, records: Sequence) -> Flat:
-        """Returns the records in arrays; of each class in an image those of the highest scores."""
-        counts = [len(each.boxes) for each in records]
-        image = np.repeat(np.arange(len(records)), counts)
-        group = image * len(self.names) + np.concatenate([each.classes for each in records])
-        boxes = np.concatenate([each.boxes for each in records])
-        scores, crowd = np.zeros(len(boxes)), np.zeros(len(boxes), bool)
-        if isinstance(records[0], TrueObjects):
-            crowd = np.concatenate([each.crowd for each in records])
-            areas = np.concatenate([each.areas for each in records])
-        else:
-            scores = np.concatenate([each.scores for each in records])
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
-        order = np.lexsort((-scores, group))
-        flat = Flat(*(each[order] for each in (group, boxes, areas, crowd, scores)))
-        if isinstance(records[0], TrueObjects):
-            return flat
-        first = flat.rank < MOST[-1]
-        return Flat(*(each[first] for each in (flat.group, flat.boxes, flat.areas, flat.crowd, flat.scores)))
-
 
 def _curves(true: Flat, predicted: Flat, matches: Matches, sizes: np.ndarray, classes: int) -> _Curves:
-    precision = np.full((classes, len(BOUNDS), len(sizes), len(RECALLS)), np.nan)
-    recall = np.full((classes, len(BOUNDS), len(sizes), len(MOST)), np.nan)
-    counts = ~true.crowd[:, None] & (true.areas[:, None] >= sizes[:, 0]) & (true.areas[:, None] <= sizes[:, 1])
-    rank, of_class = predicted.rank, predicted.group % classes
-    order = np.lexsort((-predicted.scores, of_class))  # then by image and rank, as they come
-    starts = np.searchsorted(of_class[order], np.arange(classes + 1))
-    for k in range(classes):
-        positives = counts[true.group % classes == k].sum(axis=0)  # (S,)
-        if not positives.any():
-            continue
-        rows = order[starts[k] : starts[k + 1]]
-        for place, most in enumerate(MOST):
-            some = rows[rank[rows] < most]
-            right = matches.is_matched[some] & ~matches.is_ignored[some]  # (n, T, S)
-            wrong = ~matches.is_matched[some] & ~matches.is_ignored[some]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                reached = right.sum(axis=0) / positives
-            recall[k, ..., place] = np.where(positives > 0, reached, np.nan)
-        precision[k] = _interpolated(right, wrong, positives)
-    return _Curves(precision, recall)
-
-
-def _interpolated(right: np.ndarray, wrong: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Returns the highest precision (T, S, 101) from each recall on, 0 where that recall is not reached."""
-    result = np.full((*right.shape[1:], len(RECALLS)), np.nan)
-    right, wrong = right.cumsum(axis=0, dtype=float), wrong.cumsum(axis=0, dtype=float)
-    precision = right / (right + wrong + np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    for size in np.flatnonzero(positives):
-        for bound in range(right.shape[1]):
-            places = np.searchsorted(right[:, bound, size] / positives[size], RECALLS)
-            curve = np.append(precision[:, bound, size], 0.0)
-            result[bound, size] = curve[np.minimum(places, len(curve) - 1)]
-    return result
+    shape = (classes, len(BOUNDS), len(sizes))
+    positives = np.repeat(positives_of(true, sizes, classes)[:, None], len(BOUNDS), axis=1)  # (K, T, S)
+    hits = hits_of(predicted, matches, shape, sizes)
+    precision = np.full((positives.size, len(RECALLS)), np.nan)
+    for cell in np.flatnonzero(positives):
+        precision[cell] = precision_at_recalls(hits.seen[hits.of(cell)], positives.flat[cell])
+    cells, rank = np.repeat(np.arange(positives.size), np.diff(hits.first)), predicted.rank[hits.predicted]
+    found = [np.bincount(cells[rank < most], minlength=positives.size).reshape(shape) for most in MOST]
+    recall = [np.divide(each, positives, out=np.full(shape, np.nan), where=positives > 0) for each in found]
+    return _Curves(precision.reshape(*shape, -1), np.stack(recall, axis=-1))
 
 
 def _mean(values: np.ndarray) -> float:
