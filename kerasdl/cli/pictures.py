@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasdl.core.display.pictures import confusion
 from kerasdl.core.plotting import INK, keep, new_figure
 
 FINE_TUNED, FROM_SCRATCH, FAINT = "#2563eb", "#9ca3af", "#e5e7eb"
 WRONG = "#dc2626"
 ANSWERS_A_CLASS = 2
-FEW_CLASSES = 25
 IN_A_ROW = 8
 
 
@@ -66,24 +66,7 @@ def draw_confusion(path: Path, counts: np.ndarray, labels: Sequence[str], title:
         labels: the name of each class.
         title: the title.
     """
-    side = min(3.6 + 0.4 * len(labels), 16.0)
-    figure = new_figure(side + 0.4, side)
-    axes = figure.subplots()
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    few = len(labels) <= FEW_CLASSES
-    for row, column in zip(*np.nonzero(counts), strict=True) if few else ():
-        colour = "white" if share[row, column] > 0.5 else INK
-        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
-    slant = 0 if max(map(len, labels)) * len(labels) < 60 else 90
-    size = 9 if few else max(2.5, 9 * FEW_CLASSES / len(labels))
-    axes.set_xticks(range(len(labels)), labels, rotation=slant, fontsize=size)
-    axes.set_yticks(range(len(labels)), labels, fontsize=size)
-    axes.set(xlabel="the model's answer", ylabel="truth")
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    keep(figure, path)
+    keep(confusion(counts, labels, title), path)
 
 
 def draw_contact_sheet(path: Path, pictures: Sequence[tuple[np.ndarray, str, str]], title: str) -> None:

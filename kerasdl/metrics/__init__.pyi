@@ -1,4 +1,12 @@
 from .detection import MeanAveragePrecision as MeanAveragePrecision
+from .detection_classes import DetectionConfusion as DetectionConfusion
+from .detection_classes import detection_confusion as detection_confusion
+from .detection_precision import DetectionCurve as DetectionCurve
+from .detection_precision import DetectionCurves as DetectionCurves
+from .detection_precision import detection_curves as detection_curves
+from .detection_table import DetectionFigures as DetectionFigures
+from .tide import DetectionErrors as DetectionErrors
+from .tide import detection_errors as detection_errors
 from .thresholds import PrecisionRecall as PrecisionRecall
 from .thresholds import best_threshold as best_threshold
 from .thresholds import precision_recall as precision_recall

@@ -110,7 +110,7 @@ def _match(
     free = np.broadcast_to(exists[:, None, None], (len(rows), len(bounds), is_other.shape[1], columns.shape[1])).copy()
     for place in rows.T:
         count = int((place >= 0).sum())  # groups come by their number of predicted objects
-        overlaps = _overlaps(predicted.boxes[place[:count]], true.boxes[columns[:count]], crowd[:count])  # (count, M)
+        overlaps = overlaps_of(predicted.boxes[place[:count]], true.boxes[columns[:count]], crowd[:count])  # (count, M)
         near = np.flatnonzero((overlaps >= bounds.min()).any(axis=-1))
         overlaps = overlaps[near]
         allowed = free[near] | crowd[near, None, None]
@@ -125,8 +125,14 @@ def _match(
         yield np.stack([place[group], columns[group, best], bound, size])
 
 
-def _overlaps(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Returns IoU (G, M) of a box (G, 4) with others (G, M, 4); with a crowd the share of the box that lies in it."""
+def overlaps_of(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Returns IoU (G, M) of a box (G, 4) with others (G, M, 4); with a crowd the share of the box that lies in it.
+
+    Args:
+        boxes: a box of each group.
+        others: true boxes of the same groups.
+        crowd: (G, M) booleans.
+    """
     low = np.maximum(boxes[:, None, :2], others[..., :2])
     high = np.minimum(boxes[:, None, 2:], others[..., 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)

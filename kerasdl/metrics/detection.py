@@ -10,6 +10,8 @@ from kerasdl.core.objects import PredictedObjects, TrueObjects
 
 from .coco_counting import RECALLS, hits_of, positives_of, precision_at_recalls
 from .coco_matching import MOST_OBJECTS, Flat, Matches, flat_objects, matched
+from .detection_records import check_records, class_names
+from .detection_table import DetectionFigures
 
 BOUNDS = np.linspace(0.5, 0.95, 10)
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
@@ -38,7 +40,7 @@ class MeanAveragePrecision:
         classes: number of classes, or their names.
 
     Raises:
-        ArgumentError: there is no class.
+        ArgumentError: there is no class, or two bear one name.
 
     Example:
         >>> metric = MeanAveragePrecision(2)
@@ -49,11 +51,7 @@ class MeanAveragePrecision:
     """
 
     def __init__(self, classes: int | Sequence[str]):
-        if isinstance(classes, int):
-            checks.at_least("classes", classes, 1)
-        self.names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-        if not self.names:
-            checks.refuse("classes must hold at least one name", classes)
+        self.names = class_names(classes)
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -72,11 +70,7 @@ class MeanAveragePrecision:
         Raises:
             ArgumentError: the numbers of records differ, or a class is beyond the metric's.
         """
-        if len(true) != len(predicted):
-            checks.refuse(f"predicted must hold a record for each of the {len(true)} images", len(predicted))
-        for each in (*true, *predicted):
-            if len(each.classes) and each.classes.max() >= len(self.names):
-                checks.refuse(f"a class must be below the number of classes {len(self.names)}", int(each.classes.max()))
+        check_records(true, predicted, len(self.names))
         self._true.extend(true)
         self._predicted.extend(predicted)
         self._curves = None
@@ -118,6 +112,15 @@ class MeanAveragePrecision:
             }
             for k, name in enumerate(self.names)
         }
+
+    def figures(self) -> DetectionFigures:
+        """Returns all figures as a result with `table()`, `class_table()` and `to_json()`.
+
+        Raises:
+            ArgumentError: no image was added.
+        """
+        objects = sum(int((~each.crowd).sum()) for each in self._true)
+        return DetectionFigures(self.result(), self.per_class(), len(self._true), objects)
 
     def precision(self, name: str, bound: float = 0.5) -> np.ndarray:
         """Returns the precision (101,) of a class at the recalls 0, 0.01, ..., 1, for one IoU bound.

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ..plotting import INK, TRAIN, VALIDATION, dress, mark, new_figure
 
 COLUMNS = 6
+FEW_CLASSES = 25
 
 
 def curves(history: Mapping[str, Sequence[float]], best_epoch: int | None) -> Figure | None:
@@ -47,4 +48,32 @@ def grid(images: Sequence[Any], titles: Sequence[str]) -> Figure:
         grey = image.shape[-1] == 1
         axes.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=1)
         axes.set_title(title[:18], fontsize=8, color=INK)
+    return figure
+
+
+def confusion(counts: np.ndarray, labels: Sequence[str], title: str) -> Figure:
+    """Returns a figure of a confusion matrix, with its counts if the classes are few.
+
+    Args:
+        counts: examples by true class (row) and answer (column), (K, K).
+        labels: the name of each class.
+        title: the title.
+    """
+    side = min(3.6 + 0.4 * len(labels), 16.0)
+    figure = new_figure(side + 0.4, side)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    few = len(labels) <= FEW_CLASSES
+    for row, column in zip(*np.nonzero(counts), strict=True) if few else ():
+        colour = "white" if share[row, column] > 0.5 else INK
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
+    slant = 0 if max(map(len, labels)) * len(labels) < 60 else 90
+    size = 9 if few else max(2.5, 9 * FEW_CLASSES / len(labels))
+    axes.set_xticks(range(len(labels)), labels, rotation=slant, fontsize=size)
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    axes.set(xlabel="the model's answer", ylabel="truth")
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
     return figure

@@ -4,7 +4,7 @@ import base64
 import html
 import importlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 WIDTH, MOST_LINES = 100, 6
@@ -69,6 +69,27 @@ def names_text(names: Sequence[Any], most: int = 12) -> str:
     """
     listed = ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
     return f"{len(names)}: {listed}" if names else ""
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Returns rows of texts in columns under their heads; columns `left` are aligned left, the others right.
+
+    Example:
+        >>> print(text_table(("class", "AP"), [("cat", "0.5"), ("zebra", "0.25")]))
+        class    AP
+        cat     0.5
+        zebra  0.25
+    """
+    lines = [tuple(head), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        [
+            text.ljust(width) if k in left else text.rjust(width)
+            for k, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in aligned)
 
 
 def picture_of(name: str, *args: Any) -> Any:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from kerasdl.core import checks, files
 from kerasdl.core.child_process import ChildProcess, child_process
-from kerasdl.core.display.results import Displayed
+from kerasdl.core.display.results import Displayed, text_table
 from kerasdl.core.errors import ExportError
 
 from ..export.saved_model import export_saved_model
@@ -86,12 +86,7 @@ class Comparison(Displayed):
         cells = [
             (row.name, row.kind, *(f"{value:.4g}" for value in _figures(row)), f"{row.ratio:.2f}") for row in self.rows
         ]
-        widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-        lines = (
-            "  ".join(cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(line))
-            for line in (list(zip(each, widths, strict=True)) for each in (head, *cells))
-        )
-        return "\n".join(line.rstrip() for line in lines)
+        return text_table(head, cells, left=(0, 1))
 
     def to_json(self) -> str:
         """Returns the comparison as JSON text."""
