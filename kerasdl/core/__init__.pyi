@@ -1,3 +1,5 @@
+from .display.object_drawing import draw_objects as draw_objects
+from .display.object_drawing import draw_scenes as draw_scenes
 from .errors import ArgumentError as ArgumentError
 from .errors import BundleError as BundleError
 from .errors import DataError as DataError

@@ -45,7 +45,7 @@ ROOMS = {
         "keras_graph": ("checks",),
         "model_carrier": (),
         "plotting": ("files",),
-        "display": ("plotting",),
+        "display": ("checks", "objects", "plotting"),
         "outputs": ("checks",),
         "registry": ("checks", "data_fit", "errors", "files", "keras_graph", "keywords", "outputs"),
     },
