@@ -61,6 +61,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str], title: str) -> Figure:
     """
     side = min(3.6 + 0.4 * len(labels), 16.0)
     figure = new_figure(side + 0.4, side)
+    figure.get_layout_engine().set(w_pad=0.1)
     axes = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -69,7 +70,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str], title: str) -> Figure:
         colour = "white" if share[row, column] > 0.5 else INK
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
     slant = 0 if max(map(len, labels)) * len(labels) < 60 else 90
-    size = 9 if few else max(2.5, 9 * FEW_CLASSES / len(labels))
+    size = min(9.0, max(2.5, 36 * side / len(labels)))  # points that fit into a row
     axes.set_xticks(range(len(labels)), labels, rotation=slant, fontsize=size)
     axes.set_yticks(range(len(labels)), labels, fontsize=size)
     axes.set(xlabel="the model's answer", ylabel="truth")
