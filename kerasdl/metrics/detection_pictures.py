@@ -53,13 +53,13 @@ def _at_recalls(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 
 def errors_figure(counts: Mapping[str, int], gains: Mapping[str, float], name: str) -> Figure:
-    """Returns a figure with the number of errors of each kind, and the gain of average precision by its mend."""
+    """Returns a figure with the number of errors of each kind, and the average precision that fixing it adds."""
     figure = new_figure(7.6, 3.0)
     left, right = figure.subplots(1, 2, sharey=True)
     kinds = list(counts)
     for axes, values, title, colour, form in (
         (left, [counts[kind] for kind in kinds], "errors", TRAIN, "{:,}"),
-        (right, [gains[kind] for kind in kinds], f"{name} gained by the mend", VALIDATION, "{:.3f}"),
+        (right, [gains[kind] for kind in kinds], f"{name} gained if fixed", VALIDATION, "{:.3f}"),
     ):
         bars = axes.barh(kinds, values, color=colour, height=0.6)
         axes.bar_label(bars, [form.format(value) for value in values], padding=3, color=INK, fontsize=9)

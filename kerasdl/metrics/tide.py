@@ -1,14 +1,14 @@
-"""Errors of a detector by kind (TIDE): counts, and the average precision that the mend of each kind would bring.
+"""Errors of a detector by kind (TIDE): counts, and the average precision that fixing each kind would add.
 
 Paper: Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", https://arxiv.org/abs/2008.08115,
 section 2.
 
 Where a predicted object fits several kinds, the first holds in the order localisation, classification, duplicate,
-background, both. Of several errors of classification and localisation at one true object, the mend makes only that of
+background, both. Of several errors of classification and localisation at one true object, the fix makes only that of
 the highest score right and removes the others. Both are so in the authors' code. Deviations from that code: of each
-class in an image the 100 predicted objects of the highest scores count, as for COCO's figures, not 100 of all classes;
-overlap with a crowd makes no error of localisation; and a class whose true objects were all missed has a mended average
-precision of 1 if none was predicted, else 0.
+class in an image the 100 predicted objects of the highest scores count, not 100 of all classes; classes without true
+objects are left out, where theirs count as 0; a class whose true objects were all missed has a fixed average precision
+of 1 if none was predicted, else 0; and a gain below 0 is not set to 0.
 """
 
 import json
@@ -31,7 +31,7 @@ from .detection_pictures import errors_figure
 from .detection_records import checked_names
 
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
-MENDED = KINDS[:2]  # a mend of these makes an object right, that of others removes it
+MADE_RIGHT = KINDS[:2]  # the fix of these makes an object right, that of others removes it
 EVERY_SIZE = np.array([[0.0, np.inf]])
 
 
@@ -44,10 +44,10 @@ class DetectionErrors(Displayed):
         >>> found = PredictedObjects(boxes=[[0, 0, 10, 10]], classes=[0], scores=[0.9])
         >>> detection_errors([truth], [found], ["cat", "dog"])
         DetectionErrors: AP50 0.000, 1 errors
-          kind                 errors  AP50 after its mend   gain
-          classification            1                1.000  1.000
-          localisation              0                0.000  0.000
-          both                      0                0.000  0.000
+          kind                 errors  AP50 if fixed   gain
+          classification            1          1.000  1.000
+          localisation              0          0.000  0.000
+          both                      0          0.000  0.000
           ... 5 more: table()
     """
 
@@ -58,7 +58,7 @@ class DetectionErrors(Displayed):
     counts: dict[str, int]
     """Number of errors of each kind."""
     gains: dict[str, float]
-    """Average precision that the mend of each kind alone would add. They do not add up: mends can need one another."""
+    """Average precision that fixing each kind alone would add. The gains do not add up to what is missing."""
     overall: dict[str, float]
     """The same for the removal of all `false positives`, and for that of all `false negatives`."""
     by_class: dict[str, dict[str, int]]
@@ -70,7 +70,7 @@ class DetectionErrors(Displayed):
         return f"AP{100 * self.bound:g}"
 
     def table(self) -> str:
-        """Returns a line for each kind: errors, average precision after the mend, gain."""
+        """Returns a line for each kind: errors, average precision if they were fixed, gain."""
         rows = [
             (kind, f"{count:,}", f"{self.average_precision + self.gains[kind]:.3f}", f"{self.gains[kind]:.3f}")
             for kind, count in self.counts.items()
@@ -79,7 +79,7 @@ class DetectionErrors(Displayed):
             (f"all {name}", "", f"{self.average_precision + gain:.3f}", f"{gain:.3f}")
             for name, gain in self.overall.items()
         ]
-        return text_table(("kind", "errors", f"{self.figure} after its mend", "gain"), rows)
+        return text_table(("kind", "errors", f"{self.figure} if fixed", "gain"), rows)
 
     def to_json(self) -> str:
         """Returns the errors as JSON text."""
@@ -105,7 +105,7 @@ def detection_errors(
     bound: float = 0.5,
     background: float = 0.1,
 ) -> DetectionErrors:
-    """Returns the errors of a detector by kind, and the average precision that the mend of each kind would bring.
+    """Returns the errors of a detector by kind, and the average precision that fixing each kind would add.
 
     A predicted object that is not right is an error of *localisation* if its IoU with a true object of its class is at
     least `background` but below `bound`, of *classification* if it fits one of another class, a *duplicate* if that of
@@ -160,7 +160,7 @@ def detection_errors(
 def _kinds(
     wanted: Flat, found: Flat, matches: Matches, bound: float, background: float, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the kind (N,) of each predicted object or "", and the true one (N,) that its mend hits or -1."""
+    """Returns the kind (N,) of each predicted object or "", and the true one (N,) that its fix hits or -1."""
     kind, target = np.full(len(found.group), "", "<U14"), np.full(len(found.group), -1)
     is_error = np.ones(len(found.group), bool)
     is_error[matches.predicted] = False
@@ -183,15 +183,15 @@ def _kinds(
             "background": nearest < background,
         }
         kind[rows] = np.select(list(rules.values()), list(rules), "both")
-        for mended, among in {"localisation": own, "classification": other}.items():
-            some = kind[rows] == mended
+        for fixed, among in {"localisation": own, "classification": other}.items():
+            some = kind[rows] == fixed
             target[rows[some]] = columns[among[some].argmax(axis=1)]
     return kind, target
 
 
 @dataclass
 class _Gains:
-    """Average precision with each kind of error mended."""
+    """Average precision with each kind of error fixed."""
 
     wanted: Flat
     found: Flat
@@ -212,13 +212,13 @@ class _Gains:
         self.base = self._mean(self.counts, self.right, self.own, self.positives)
 
     def of(self, kind: str) -> float:
-        """Returns what the mend of one kind adds."""
+        """Returns what fixing one kind adds."""
         counts, right, own, positives = self.counts.copy(), self.right.copy(), self.own.copy(), self.positives
         if kind == "missed":
             positives = positives - np.bincount(self.wanted.group[self.missed] % self.classes, minlength=self.classes)
         wrong = np.flatnonzero(self.kind == kind)
         counts[wrong] = False
-        if kind in MENDED:
+        if kind in MADE_RIGHT:
             targets, firsts = self.claims
             mine = self.kind[firsts] == kind
             counts[firsts[mine]] = right[firsts[mine]] = True
@@ -227,7 +227,7 @@ class _Gains:
 
     @cached_property
     def claims(self) -> tuple[np.ndarray, np.ndarray]:
-        """True objects that mends hit and no object has, and of the errors at each that of the highest score."""
+        """True objects that fixes hit and no object has, and of the errors at each that of the highest score."""
         is_free = np.ones(len(self.wanted.group), bool)
         is_free[self.matches.true] = False
         errors = np.flatnonzero(self.target >= 0)

@@ -67,7 +67,7 @@ def test_errors_by_hand():
     base = 26 + 25 * 2 / 7 + 51
     assert errors.average_precision == pytest.approx(base / 202)
     fewer_wrong = 26 + 25 * 2 / 6
-    mended = {
+    fixed = {
         "classification": fewer_wrong + 101,
         "localisation": 26 + 25 * 2 / 3 + 25 * 3 / 7 + 51,
         "both": fewer_wrong + 51,
@@ -75,7 +75,7 @@ def test_errors_by_hand():
         "background": fewer_wrong + 51,
         "missed": 34 + 33 * 2 / 7 + 51,
     }
-    assert errors.gains == pytest.approx({kind: (value - base) / 202 for kind, value in mended.items()})
+    assert errors.gains == pytest.approx({kind: (value - base) / 202 for kind, value in fixed.items()})
     assert errors.overall == pytest.approx(
         {"false positives": (51 + 51 - base) / 202, "false negatives": (51 + 50 * 2 / 7 + 101 - base) / 202}
     )
@@ -84,7 +84,7 @@ def test_errors_by_hand():
     assert errors.table().splitlines()[1].split() == ["classification", "1", "0.670", "0.253"]
 
 
-def test_of_two_errors_at_one_object_the_higher_score_is_mended():
+def test_of_two_errors_at_one_object_the_higher_score_is_fixed():
     true = TrueObjects([box(0, 0)], [0])
     guesses = PredictedObjects([box(6, 0), box(0, 0)], [0, 1], [0.3, 0.9])  # localisation, classification
     errors = detection_errors([true], [guesses], 2)
