@@ -113,15 +113,15 @@ def detection_confusion(
     names = checked_names(true, predicted, classes)
     checks.within("bound", bound, 0.0, 1.0)
     wanted = flat_objects(true, len(names))
-    found = flat_objects([_from_score(each, min_score) for each in predicted], len(names))
-    matches = matched(wanted, found, np.array([bound]), EVERY_SIZE)
-    partner = np.full(len(found.group), -1)
+    answers = flat_objects([_from_score(each, min_score) for each in predicted], len(names))
+    matches = matched(wanted, answers, np.array([bound]), EVERY_SIZE)
+    partner = np.full(len(answers.group), -1)
     partner[matches.predicted] = matches.true
-    _pair_rest(wanted, found, partner, min(bound, 1 - 1e-10), len(names))
+    _pair_rest(wanted, answers, partner, min(bound, 1 - 1e-10), len(names))
     is_alone = ~wanted.crowd
     is_alone[partner[partner >= 0]] = False
     counts = np.zeros((len(names) + 1,) * 2, int)
-    own = found.group % len(names)
+    own = answers.group % len(names)
     paired = (partner >= 0) & ~wanted.crowd[partner] if len(wanted.group) else partner >= 0
     np.add.at(counts, (wanted.group[partner[paired]] % len(names), own[paired]), 1)
     np.add.at(counts, (len(names), own[partner < 0]), 1)
@@ -134,18 +134,18 @@ def _from_score(objects: PredictedObjects, least: float) -> PredictedObjects:
     return PredictedObjects(objects.boxes[some], objects.classes[some], objects.scores[some])
 
 
-def _pair_rest(wanted: Flat, found: Flat, partner: np.ndarray, bound: float, classes: int) -> None:
+def _pair_rest(wanted: Flat, answers: Flat, partner: np.ndarray, bound: float, classes: int) -> None:
     """Fills `partner` (N,) of predicted objects that have none, by falling IoU, then by falling score."""
     is_free = ~wanted.crowd
     is_free[partner[partner >= 0]] = False
     alone, free = np.flatnonzero(partner < 0), np.flatnonzero(is_free)
-    image, true_image = found.group[alone] // classes, wanted.group[free] // classes
+    image, true_image = answers.group[alone] // classes, wanted.group[free] // classes
     for each in np.intersect1d(image, true_image):
         rows = alone[slice(*np.searchsorted(image, [each, each + 1]))]
         columns = free[slice(*np.searchsorted(true_image, [each, each + 1]))]
-        overlaps = overlaps_of(found.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
+        overlaps = overlaps_of(answers.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
         places = np.argwhere(overlaps >= bound)
-        by_overlap = np.lexsort((-found.scores[rows[places[:, 0]]], -overlaps[tuple(places.T)]))
+        by_overlap = np.lexsort((-answers.scores[rows[places[:, 0]]], -overlaps[tuple(places.T)]))
         taken = set()
         for row, column in places[by_overlap]:
             if partner[rows[row]] < 0 and column not in taken:

@@ -28,6 +28,7 @@ class DetectionFigures(Displayed):
     """Figures of a detector by COCO's rules, of `MeanAveragePrecision.figures`.
 
     Example:
+        >>> from kerasdl.core import PredictedObjects, TrueObjects
         >>> metric = MeanAveragePrecision(["cat"])
         >>> truth = TrueObjects(boxes=[[0, 0, 10, 10]], classes=[0])
         >>> metric.update_state([truth], [PredictedObjects(boxes=[[0, 0, 10, 9]], classes=[0], scores=[0.8])])

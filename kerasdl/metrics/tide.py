@@ -138,14 +138,14 @@ def detection_errors(
     checks.within("background", background, 0.0, bound)
     if all(each.crowd.all() for each in true):
         checks.refuse("true must hold at least one object that is no crowd", f"{len(true)} images without one")
-    wanted, found = flat_objects(true, len(names)), flat_objects(predicted, len(names))
-    matches = matched(wanted, found, np.array([bound]), EVERY_SIZE)
-    kind, target = _kinds(wanted, found, matches, min(bound, 1 - 1e-10), background, len(names))
+    wanted, answers = flat_objects(true, len(names)), flat_objects(predicted, len(names))
+    matches = matched(wanted, answers, np.array([bound]), EVERY_SIZE)
+    kind, target = _kinds(wanted, answers, matches, min(bound, 1 - 1e-10), background, len(names))
     missed = ~wanted.crowd
     missed[matches.true] = False
     missed[target[target >= 0]] = False
-    gains = _Gains(wanted, found, matches, kind, target, missed, len(names))
-    of_class = {each: np.bincount(found.group[kind == each] % len(names), minlength=len(names)) for each in KINDS}
+    gains = _Gains(wanted, answers, matches, kind, target, missed, len(names))
+    of_class = {each: np.bincount(answers.group[kind == each] % len(names), minlength=len(names)) for each in KINDS}
     of_class["missed"] = np.bincount(wanted.group[missed] % len(names), minlength=len(names))
     return DetectionErrors(
         bound=float(bound),
@@ -158,22 +158,22 @@ def detection_errors(
 
 
 def _kinds(
-    wanted: Flat, found: Flat, matches: Matches, bound: float, background: float, classes: int
+    wanted: Flat, answers: Flat, matches: Matches, bound: float, background: float, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kind (N,) of each predicted object or "", and the true one (N,) that its fix hits or -1."""
-    kind, target = np.full(len(found.group), "", "<U14"), np.full(len(found.group), -1)
-    is_error = np.ones(len(found.group), bool)
+    kind, target = np.full(len(answers.group), "", "<U14"), np.full(len(answers.group), -1)
+    is_error = np.ones(len(answers.group), bool)
     is_error[matches.predicted] = False
     errors, real = np.flatnonzero(is_error), np.flatnonzero(~wanted.crowd)
-    image, true_image = found.group[errors] // classes, wanted.group[real] // classes
+    image, true_image = answers.group[errors] // classes, wanted.group[real] // classes
     for each in np.unique(image):
         rows = errors[slice(*np.searchsorted(image, [each, each + 1]))]
         columns = real[slice(*np.searchsorted(true_image, [each, each + 1]))]
         if not len(columns):
             kind[rows] = "background"
             continue
-        overlaps = overlaps_of(found.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
-        is_own = (found.group[rows] % classes)[:, None] == wanted.group[columns] % classes
+        overlaps = overlaps_of(answers.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
+        is_own = (answers.group[rows] % classes)[:, None] == wanted.group[columns] % classes
         own, other = np.where(is_own, overlaps, -1.0), np.where(is_own, -1.0, overlaps)
         best, nearest = own.max(axis=1), overlaps.max(axis=1)
         rules = {
@@ -194,7 +194,7 @@ class _Gains:
     """Average precision with each kind of error fixed."""
 
     wanted: Flat
-    found: Flat
+    answers: Flat
     matches: Matches
     kind: np.ndarray
     target: np.ndarray
@@ -206,7 +206,7 @@ class _Gains:
         self.counts[self.matches.predicted[self.matches.is_ignored]] = False
         self.right = np.zeros(len(self.kind), bool)
         self.right[self.matches.predicted[~self.matches.is_ignored]] = True
-        self.own = self.found.group % self.classes
+        self.own = self.answers.group % self.classes
         self.positives = positives_of(self.wanted, EVERY_SIZE, self.classes)[:, 0]
         self.measured = np.flatnonzero(self.positives)
         self.base = self._mean(self.counts, self.right, self.own, self.positives)
@@ -232,20 +232,20 @@ class _Gains:
         is_free[self.matches.true] = False
         errors = np.flatnonzero(self.target >= 0)
         errors = errors[is_free[self.target[errors]]]
-        errors = errors[np.argsort(-self.found.scores[errors], kind="stable")]
+        errors = errors[np.argsort(-self.answers.scores[errors], kind="stable")]
         targets, first = np.unique(self.target[errors], return_index=True)
         return targets, errors[first]
 
     def overall(self) -> dict[str, float]:
         """Returns what is added without false positives, and without false negatives."""
-        found = np.bincount(self.own[self.right], minlength=self.classes)
+        right = np.bincount(self.own[self.right], minlength=self.classes)
         return {
             "false positives": self._mean(self.right, self.right, self.own, self.positives) - self.base,
-            "false negatives": self._mean(self.counts, self.right, self.own, found) - self.base,
+            "false negatives": self._mean(self.counts, self.right, self.own, right) - self.base,
         }
 
     def _mean(self, counts: np.ndarray, right: np.ndarray, own: np.ndarray, positives: np.ndarray) -> float:
-        order = np.lexsort((-self.found.scores, own))
+        order = np.lexsort((-self.answers.scores, own))
         order = order[counts[order]]
         start = np.searchsorted(own[order], np.arange(self.classes + 1))
         values = []
