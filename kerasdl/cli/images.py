@@ -1,11 +1,14 @@
-"""Raw input for `predict` from image and JSON files."""
+"""Raw input for `predict` from image and JSON files, and pictures of its answers."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from kerasdl.core import files
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
 from kerasdl.data.folders.layout import files_below, looks_like_image
@@ -73,3 +76,34 @@ def _files_in(path: Path) -> list[Path]:
     if not path.is_file():
         raise DataError(f"input must be an image, a folder of images or a .json file; nothing is at {path}.")
     return [path]
+
+
+def write_drawings(
+    folder: Path, names: Sequence[str], inputs: Sequence[Any], results: Sequence[Any], bundle: Any
+) -> list[str]:
+    """Writes a picture of each input with its result as PNG, under the stem of its name, numbered where that repeats.
+
+    Args:
+        folder: the folder, made if it is not there.
+        names: name of each input.
+        inputs: raw inputs.
+        results: result of each input.
+        bundle: the bundle that answered; its task draws.
+
+    Returns:
+        The names of the files.
+
+    Example:
+        >>> kerasdl.cli.write_drawings(Path("drawings"), [], [], [], None)
+        []
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[str] = []
+    for name, image, result in zip(names, inputs, results, strict=True):
+        stem, number = Path(name).stem, 1
+        while (file := f"{stem}.png" if number == 1 else f"{stem}_{number}.png") in written:
+            number += 1
+        with files.writing(folder / file) as draft:
+            Image.fromarray(bundle.task.draw(image, result, bundle.labels)).save(draft, format="PNG")
+        written.append(file)
+    return written

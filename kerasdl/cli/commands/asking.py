@@ -20,16 +20,23 @@ FILES = (".tflite", ".onnx")
 def predict(
     bundle: BundleName,
     inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
+    draw: Annotated[Path | None, typer.Option(help="A folder for a picture of each input, for detectors.")] = None,
     json: Json = False,
 ) -> None:
     """Predict labels and scores for raw input."""
     loaded = kerasdl.load_bundle(bundle)
+    if draw is not None and loaded.task.draw is None:
+        checks.refuse("--draw is for bundles whose answers can be drawn, such as detectors", loaded.task.name)
     names, raw, unread = kerasdl.cli.read_inputs(inputs, loaded.preprocess.get("levels"))
     results = loaded.predict(raw)
     if json:
         show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
     else:
         show_results(names, results, loaded.task.table)
+    if draw is not None:
+        written = kerasdl.cli.write_drawings(draw, names, raw, results, loaded)
+        if not json:
+            print(f"{draw}/ holds {', '.join(written)}.")
     for line in unread:
         print("error:", line, file=sys.stderr)
     if unread:

@@ -68,6 +68,8 @@ class Task:
     decode step of the layers of a translator. None exports `model` alone."""
     exported_samples: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     """Returns inputs of each exported network, from `(exported networks, inputs of model)`: states after some steps."""
+    draw: Callable[[Any, Any, Sequence[str]], Any] | None = None
+    """Returns a picture (H, W, 3) uint8 of a raw input with its result, from the input, the result and the labels."""
     postprocess: Callable[[Mapping[str, Any], Mapping[str, Any], tuple], Any] | None = None
     """Returns a model from the outputs of the network `model`, by their names, to the answers, from networks by role,
     settings and the shape of an input of the file: decoding and suppression. An exported file runs it behind the

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasdl.core import checks
+from kerasdl.core import checks, draw_objects, draw_scenes
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
@@ -102,6 +102,25 @@ class Detector(Trainer):
         settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
         found = self.detect(prepare_images(raw, shape, scale), batch_size=batch_size, **settings)
         return [resized(each, shape[:2], image.shape[:2]) for each, image in zip(found, raw, strict=True)]
+
+    def draw(self, images: Any, labels: Sequence[str] | None = None, **settings: Any) -> np.ndarray:
+        """Returns a picture of raw images with the objects that are found; several stand on one sheet.
+
+        Args:
+            images: as in `predict`.
+            labels: name of each class; None for their numbers.
+            **settings: settings of `predict`, such as `min_score=0.5`.
+
+        Returns:
+            (H, W, 3) uint8.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            DataError: an image cannot be read.
+        """
+        raw = read_images(images)
+        objects = self.predict(raw, **settings)
+        return draw_objects(raw[0], objects[0], labels) if len(raw) == 1 else draw_scenes(raw, objects, labels=labels)
 
     def detect(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasdl.core import Task, checks, register_task
+from kerasdl.core import Task, checks, draw_objects, register_task
 from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.images import read_images
@@ -91,6 +91,14 @@ def a_row_an_object(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def drawn(image: Any, result: Mapping[str, Any], labels: Sequence[str]) -> np.ndarray:
+    """Returns a raw image with the boxes, names and scores of a result."""
+    names = list(labels)
+    classes = [names.index(each) if names else each for each in result["labels"]]
+    (pixels,) = read_images(image)
+    return draw_objects(pixels, PredictedObjects(result["boxes"], classes, result["scores"]), names or None)
+
+
 def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
     """Returns AP, AP50 and AP75 over labelled data."""
     result = Detector(networks["model"]).average_precision(data).result()
@@ -145,6 +153,7 @@ register_task(
         ready=ready,
         figures=figures,
         table=a_row_an_object,
+        draw=drawn,
         postprocess=postprocess,
         answers="The file gives objects, the likeliest first: `boxes` are the left, top, right and bottom edge in "
         "pixels of its input, `classes` count the labels from 0, and the first `count` entries are objects.",

@@ -132,6 +132,15 @@ def test_predictions_are_in_pixels_of_each_image_and_stop_at_its_edges():
     assert not len(detector.predict(raw, min_score=1.0)[0].boxes)
 
 
+def test_one_image_is_drawn_alone_and_several_on_a_sheet():
+    detector = Detector(tiny("fcos"))
+    image = np.full((60, 80, 3), 200, "uint8")
+    plain = detector.draw(image, min_score=1.0)
+    assert plain.shape[1] / plain.shape[0] == pytest.approx(80 / 60, rel=0.02)
+    assert np.abs(detector.draw(image, ("a", "b", "c"), min_score=0.0).astype(int) - plain).max() > 50
+    assert detector.draw([image] * 4, min_score=1.0).shape[0] > plain.shape[0]
+
+
 def test_boxes_keep_their_place_when_an_image_is_resized():
     objects = PredictedObjects([[0, 0, 32, 16]], [0], [0.5])
     assert resized(objects, (64, 64), (128, 32)).boxes.tolist() == [[0, 0, 16, 32]]
