@@ -171,7 +171,7 @@ def fcos(
     of_boxes = shared_tower(maps, channels, depth, groups=groups, name="boxes_tower")
     heads = {
         **shared_output(of_classes, classes, prior=PRIOR, name="classes"),
-        **shared_output(of_boxes, 4, act="relu", name="boxes"),
+        **shared_output(of_boxes, 4, start=1.0, act="relu", name="boxes"),  # a ReLU that starts at 0 may never learn
         **shared_output(of_boxes, 1, name="centredness"),
     }
     return keras.Model(image, heads, name="fcos")

@@ -46,14 +46,15 @@ def shared_output(
     Args:
         maps: (B, h, w, C) of each level by its name.
         channels: numbers of one place.
-        prior: probability of every class that a fresh head gives; None starts at 0.
+        prior: probability of every class that a fresh head gives; None takes `start`.
+        start: number that a fresh head gives.
         act: activation of the head.
         name: beginning of the names of the layers and heads.
 
     Returns:
         `{"classes_stride8": (B, h, w, channels), ...}` for a `name` of `classes`.
     """
-    bias = 0.0 if prior is None else -math.log((1 - prior) / prior)
+    bias = start if prior is None else -math.log((1 - prior) / prior)
     last = layers.Conv2D(
         channels,
         3,
