@@ -39,7 +39,13 @@ def shared_tower(maps: Mapping[str, Any], channels: int, depth: int, *, groups: 
 
 
 def shared_output(
-    maps: Mapping[str, Any], channels: int, *, prior: float | None = None, act: str | None = None, name: str
+    maps: Mapping[str, Any],
+    channels: int,
+    *,
+    prior: float | None = None,
+    start: float = 0.0,
+    act: str = "linear",
+    name: str,
 ) -> dict:
     """Last convolution 3x3 of a head, shared by all levels, in float32.
 
