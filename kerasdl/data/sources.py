@@ -29,6 +29,8 @@ class Examples:
     """Images at the shape last requested, uint8, if they fit in memory."""
     levels: int | None = None
     """The value that is white in 16-bit image files; None for 65535."""
+    sizes: np.ndarray | None = None
+    """Height and width of each image, (N, 2), where images of several sizes have boxes in their own pixels."""
     _tensors: Any = None
     _held_leaves: list = field(default_factory=list)
 
@@ -89,7 +91,28 @@ class Examples:
     def pick(self, places: np.ndarray) -> "Examples":
         """Returns the examples at some indices, in that order."""
         parts = [trees.picked(part, places) for part in (self.inputs, self.labels, self.weights)]
-        return Examples(*parts, None if self.ready is None else self.ready[places], self.levels)
+        ready, sizes = (None if rows is None else rows[places] for rows in (self.ready, self.sizes))
+        return Examples(*parts, ready, self.levels, sizes)
+
+    def resized(self, old: tuple, new: tuple) -> "Examples":
+        """Returns the same images with boxes, and areas, in pixels of another size.
+
+        Args:
+            old: height and width in whose pixels the boxes are; None where it is each image's own.
+            new: height and width to resize to; None keeps them.
+        """
+        sizes = self.sizes
+        if sizes is None:
+            sizes = [np.shape(each)[:2] for each in self.inputs] if None in old else [old] * len(self)
+        sizes = np.asarray(sizes, float)
+        targets = np.where([side is None for side in new], sizes, [side or 0 for side in new])
+        down, across = (targets / sizes).T
+        labels = dict(self.labels)
+        factors = {"boxes": np.stack([across, down, across, down], 1), "areas": across * down}
+        for name in factors.keys() & labels.keys():
+            labels[name] = trees.scaled_rows(labels[name], factors[name])
+        known = None not in new
+        return Examples(self.inputs, labels, self.weights, None, self.levels, None if known else targets)
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -63,6 +63,14 @@ class Ragged:
         return tf.RaggedTensor.from_row_lengths(self.values, self.lengths)
 
 
+def scaled_rows(rows: Any, factors: np.ndarray) -> Any:
+    """Returns the rows of each example, an array or `Ragged`, multiplied by the factors of that example, (B, ...)."""
+    if isinstance(rows, Ragged):
+        values = rows.values * np.repeat(factors, rows.lengths, axis=0)
+        return Ragged(values.astype(rows.dtype), rows.lengths)
+    return (rows * factors[:, np.newaxis]).astype(rows.dtype)
+
+
 def mapped(function: Callable, tree: Any) -> Any:
     """Returns a tree with a function applied to each leaf; None stays None."""
     if isinstance(tree, Mapping):

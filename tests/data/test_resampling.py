@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from kerasdl.core.errors import ArgumentError
-from kerasdl.data import as_dataset, hold_out, oversample
+from kerasdl.data import as_dataset, hold_out, load, oversample
 
 LABELS = np.repeat([0, 1, 2], [20, 7, 3])
 DATA = as_dataset((np.arange(30.0, dtype="float32")[:, np.newaxis], LABELS))
@@ -44,3 +44,9 @@ def test_what_cannot_be_drawn_from_is_refused():
         hold_out(as_dataset((np.zeros((4, 1), "float32"), np.array([0, 0, 0, 1]))), 0.5)
     with pytest.raises(ArgumentError, match="share must be"):
         hold_out(DATA, 1.0)
+
+
+def test_images_with_boxes_are_held_out_at_random():
+    train, held = hold_out(load("shapes", size=8, image_shape=(32, 32, 3)), 0.25)
+    assert (train.size, held.size) == (6, 2)
+    assert len(train.source.labels["boxes"]) == 6

@@ -1,5 +1,7 @@
 """Data as trees: several inputs and labels, weights, none, arrays of unlike length, batches that a sampler draws."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 from kerasdl.core import ArgumentError
 from kerasdl.data import Episodes, LengthBuckets, Ragged, as_dataset, augment, load
 from kerasdl.data.batching.sharding import Share
+from kerasdl.data.sources import Examples
 
 INPUTS = {"left": np.arange(14.0, dtype="float32").reshape(7, 2), "right": np.arange(7, dtype="int32")}
 BOXES = [np.full((count % 3, 4), count, "float32") for count in range(7)]
@@ -106,10 +109,20 @@ def test_what_would_part_inputs_and_labels_is_refused(data, settings, match):
         data().batches(2, **settings)
 
 
-def test_images_with_boxes_are_not_resized():
-    with pytest.raises(ArgumentError, match="images with boxes must keep their size"):
-        scenes().prepared((8, 8, 3))
-    assert scenes().prepared((16, 16, 1)).input_shape == (16, 16, 1)
+def test_boxes_are_resized_with_their_images_and_masks_refused():
+    data = scenes()
+    wide = data.prepared((8, 32, 3))
+    boxes, resized = data.source.labels["boxes"], wide.source.labels["boxes"]
+    np.testing.assert_allclose(resized.values, boxes.values * (2, 0.5, 2, 0.5))
+    np.testing.assert_array_equal(resized.lengths, boxes.lengths)
+    assert wide.batches(2).element_spec[0].shape.as_list() == [None, 8, 32, 3]
+    listed = Examples(list(data.source.inputs), data.source.labels)
+    free = dataclasses.replace(data, source=listed, input_shape=(None, None, 1)).prepared((8, 32, 1))
+    np.testing.assert_array_equal(free.source.labels["boxes"].values, resized.values)
+    masked = dataclasses.replace(data, source=Examples(data.source.inputs, {"masks": np.zeros((len(data), 16, 16))}))
+    with pytest.raises(ArgumentError, match="images with masks must keep their size"):
+        masked.prepared((8, 8, 3))
+    assert data.prepared((16, 16, 1)).input_shape == (16, 16, 1)
 
 
 # Samplers
