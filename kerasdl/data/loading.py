@@ -8,6 +8,8 @@ from kerasdl.core import checks
 
 from .builtin import digits, glyphs, pictures, tabular, texts
 from .dataset import Dataset
+from .detection import coco, labelme, shapes, stickers, voc, yolo
+from .detection.scenes import SIDE
 from .folders.layout import SPLIT_FOLDERS
 from .folders.reader import read_folder
 from .image_files import check_levels
@@ -51,10 +53,21 @@ ENTRIES = (
     Entry("austen", "passages of Jane Austen's six novels, by novel", "7819", texts.LICENCES["austen"]),
     Entry("verses", "Bible verses in English with their Spanish", "31077", texts.LICENCES["verses"]),
     Entry("addresses", "addresses of the USA with a tag for each token", "1513", texts.LICENCES["addresses"]),
+    Entry(
+        "shapes", "scenes of 6 shapes with boxes, 128x128 colour; also shapes:easy, :hard", "unlimited", shapes.LICENCE
+    ),
+    Entry(
+        "stickers", "emoji of 5 kinds over photos, with boxes, 128x128; stickers:noto", "unlimited", stickers.LICENCE
+    ),
     Entry("folder:PATH", "your images, one sub-folder a class", "as found", "yours"),
+    Entry("coco:FILE", "images with boxes, of a COCO file (JSON)", "as found", "yours"),
+    Entry("voc:PATH", "images with boxes, of a folder in Pascal VOC's form", "as found", "yours"),
+    Entry("yolo:FILE", "images with boxes, of a data.yaml in YOLO's form", "as found", "yours"),
+    Entry("labelme:PATH", "images with boxes, of a folder of labelme's files", "as found", "yours"),
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
 
+FILES = ("coco", "voc", "yolo", "labelme")
 EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
 
 
@@ -76,6 +89,7 @@ def load(
     image_shape: tuple | None = None,
     scale: Scale | None = (-1.0, 1.0),
     data_dir: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
     on_bad: str = "skip",
     seed: int = 0,
     levels: int | None = None,
@@ -85,20 +99,25 @@ def load(
     Splits are fixed, stratified and disjoint: 60, 20 and 20 per cent; for `emoji_kinds` 10 and 2 per class, and the
     rest. An emoji is in the same split in both styles. Texts that differ only in capitals and spaces share a split,
     as do the sentences of one product review; the splits of texts have about these sizes. `folders.read_folder`
-    describes the split of a folder. Tables are standardised by their train split.
+    describes the split of a folder. Files of boxes have the splits that they name; a COCO file and a folder of
+    labelme's files are one split, which is `train` or `all`. Tables are standardised by their train split.
 
     Args:
         name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
-            `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `folder:PATH` or `tfds:NAME`; or a
-            folder as a `Path`, or as a text that names none of these.
+            `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `shapes` (also `shapes:easy`,
+            `shapes:hard`), `stickers` (also `stickers:noto`), `folder:PATH`, `coco:FILE`, `voc:PATH`, `yolo:FILE`,
+            `labelme:PATH` or `tfds:NAME`; or a folder as a `Path`, or as a text that names none of these.
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
-        size: number of examples; None takes all. `glyphs` draws any number.
+        size: number of examples; None takes all. `glyphs`, `shapes` and `stickers` draw any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
+            Boxes are in pixels of the resized images.
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
         data_dir: folder of tfds, instead of TFDS_DATA_DIR or ~/tensorflow_datasets.
-        on_bad: `skip` leaves out damaged files of a folder, with a warning that names them; `refuse` raises.
-        seed: seed of the drawn glyphs and of the split of a folder.
+        images: folder of the images of `coco`, `voc`, `yolo` and `labelme`; None is where their files say.
+        on_bad: `skip` leaves out damaged files of a folder, and faulty boxes, with a warning that names them; `refuse`
+            raises.
+        seed: seed of drawn glyphs, shapes and stickers, and of the split of a folder.
         levels: the value, 1 to 65535, that is white in a folder's 16-bit files, such as 4095 if they hold 12 bits;
             None takes 65535.
 
@@ -125,6 +144,8 @@ def load(
     split = split if kind == "tfds" else SPLIT_FOLDERS.get(split, split)
     if data_dir is not None and kind != "tfds":
         checks.refuse("data_dir is for tfds:NAME only", name)
+    if images is not None and kind not in FILES:
+        checks.refuse(f"images is for {', '.join(FILES)} only", name)
     if check_levels(levels) is not None and kind != "folder":
         checks.refuse("levels is for folder:PATH only", name)
     if kind == "folder" and rest:
@@ -132,6 +153,11 @@ def load(
         dataset = read_folder(Path(rest), split, **settings)
     elif kind == "tfds" and rest:
         dataset = read_tfds(rest, split, size=size, data_dir=data_dir)
+    elif kind in FILES and rest:
+        dataset = _read_boxes(kind, rest, split, images, on_bad)
+        dataset = dataset if size is None else dataset.take(size)
+    elif kind in ("shapes", "stickers"):
+        dataset = _drawn_scenes(name, split, size, seed, image_shape)
     else:
         dataset = _read_built_in(name, split, size, seed)
     if dataset.images:
@@ -143,7 +169,9 @@ def load(
 
 def _known_names() -> list[str]:
     styles = [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
-    return [*(entry.name for entry in ENTRIES), *styles, texts.SCORES]
+    levels = [f"shapes:{level}" for level in shapes.DIFFICULTIES]
+    levels += [f"stickers:{style}" for style in pictures.STYLES]
+    return [*(entry.name for entry in ENTRIES), *styles, *levels, texts.SCORES]
 
 
 def dataset_name(name: str | os.PathLike) -> str:
@@ -151,8 +179,29 @@ def dataset_name(name: str | os.PathLike) -> str:
     if isinstance(name, os.PathLike):
         return f"folder:{os.fspath(name)}"
     kind = str(name).partition(":")[0]
-    is_name = kind in ("folder", "tfds") or name in _known_names()
+    is_name = kind in ("folder", "tfds", *FILES) or name in _known_names()
     return str(name) if is_name or not Path(str(name)).expanduser().is_dir() else f"folder:{name}"
+
+
+def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | None, on_bad: str) -> Dataset:
+    if kind == "voc":
+        return voc.read_voc(place, split, images=images, on_bad=on_bad)
+    if kind == "yolo":
+        return yolo.read_yolo(place, split, images=images, on_bad=on_bad)
+    hint = "Load the file of that split, or divide by kerasdl.data.hold_out."
+    checks.one_of(f"split of {kind}:{place}, which has none,", split, ("train", "all"), hint)
+    read = coco.read_coco if kind == "coco" else labelme.read_labelme
+    return read(place, images=images, on_bad=on_bad)
+
+
+def _drawn_scenes(name: str, split: str, size: int | None, seed: int, image_shape: tuple | None) -> Dataset:
+    kind, _, way = name.partition(":")
+    known = [each for each in _known_names() if each.partition(":")[0] == kind]
+    checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
+    side = max((each for each in (image_shape or ())[:2] if each is not None), default=SIDE)
+    if kind == "shapes":
+        return shapes.draw_shapes(size, split=split, seed=seed, difficulty=way or "middle", side=side)
+    return stickers.paste_stickers(size, split=split, seed=seed, style=way or pictures.STYLES[0], side=side)
 
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:

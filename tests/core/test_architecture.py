@@ -66,7 +66,8 @@ ROOMS = {
         "tfds_source": ("dataset", "sources"),
         "builtin": ("dataset", "sources", "splits"),
         "folders": ("dataset", "image_files", "images", "sources", "splits"),
-        "loading": ("builtin", "dataset", "folders", "image_files", "images", "splits", "tfds_source"),
+        "detection": ("builtin", "dataset", "folders", "image_files", "sources", "splits", "trees"),
+        "loading": ("builtin", "dataset", "detection", "folders", "image_files", "images", "splits", "tfds_source"),
     },
     "train": {
         "loop": (),

@@ -56,7 +56,7 @@ def read_emoji(split: str, style: str) -> Dataset:
     An emoji is in the same split in both styles, so that one style may test a net that has learnt the other; those that
     are drawn alike, such as flags of one country's territories, share theirs.
     """
-    names = _emoji_names()
+    names = emoji_names()
     class_names = tuple(sorted({each["category"] for each in names}))
     labels = np.array([class_names.index(each["category"]) for each in names], np.int32)
     groups = np.array([each["same_as"] for each in names])
@@ -65,7 +65,7 @@ def read_emoji(split: str, style: str) -> Dataset:
 
 def read_emoji_kinds(split: str, style: str) -> Dataset:
     """Returns five kinds of emoji, raw: 10 pictures a class to train on, 2 to choose by, and the rest to test."""
-    names = _emoji_names()
+    names = emoji_names()
     class_names = tuple(KINDS.values())
     labels = np.array(
         [class_names.index(KINDS[each["subcategory"]]) if each["subcategory"] in KINDS else -1 for each in names]
@@ -81,9 +81,17 @@ def read_emoji_kinds(split: str, style: str) -> Dataset:
 
 
 @cache
-def _emoji_names() -> list[dict]:
+def emoji_names() -> list[dict]:
+    """Returns name, category, subcategory, and the first of the emoji that are drawn alike, of each emoji."""
     with zipfile.ZipFile(FILES / "emoji.zip") as archive:
         return json.loads(archive.read("emoji.json"))
+
+
+def read_cutouts(indices: np.ndarray, style: str) -> list[Image.Image]:
+    """Returns emoji with their transparency, RGBA (64, 64)."""
+    with zipfile.ZipFile(FILES / "emoji.zip") as archive:
+        contents = [io.BytesIO(archive.read(f"{style}/{index:04}.webp")) for index in indices]
+    return [Image.open(each).convert("RGBA") for each in contents]
 
 
 def _emoji(name: str, indices: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], style: str) -> Dataset:

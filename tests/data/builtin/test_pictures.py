@@ -81,7 +81,7 @@ def test_names_sizes_and_refusals():
     known = {entry.name: entry for entry in list_datasets()}
     assert {"mnist", "fashion_mnist", "emoji", "emoji_kinds"} <= set(known)
     assert int(known["emoji_kinds"].size) == TOTALS["emoji_kinds"]
-    assert len(pictures._emoji_names()) == int(known["emoji"].size)
+    assert len(pictures.emoji_names()) == int(known["emoji"].size)
     assert load("mnist", size=7).size == 7
     assert load("emoji", "test", image_shape=(32, 32, 3)).arrays()[0].shape[1:] == (32, 32, 3)
     assert load("emoji:noto").name == "emoji:noto"

@@ -1,0 +1,9 @@
+from .coco import read_coco as read_coco
+from .coco import write_coco as write_coco
+from .labelme import read_labelme as read_labelme
+from .shapes import draw_shapes as draw_shapes
+from .stickers import paste_stickers as paste_stickers
+from .voc import read_voc as read_voc
+from .voc import write_voc as write_voc
+from .yolo import read_yolo as read_yolo
+from .yolo import write_yolo as write_yolo
