@@ -22,6 +22,8 @@ EVERY = {
     "Crop": augment.Crop(4),
     "ResizedCrop": augment.ResizedCrop((20, 24)),
     "Affine": augment.Affine(20, 0.2, 0.2, 0.1),
+    "ScaleJitter": augment.ScaleJitter(),
+    "ObjectCrop": augment.ObjectCrop((20, 24)),
     "Colour": augment.Colour(0.4, 0.4, 0.4, 0.1, 0.2),
     "Blur": augment.Blur(),
     "Erase": augment.Erase(),
@@ -43,7 +45,7 @@ def seeds(count):
 
 
 def test_every_transform_is_here():
-    apart = {"Mixup", "CutMix", "Either", "smoothed"}
+    apart = {"Mixup", "CutMix", "Either", "smoothed", "Mosaic", "SceneMixup", "CopyPaste"}
     assert set(EVERY) | apart == set(augment.__all__)
 
 
@@ -59,7 +61,7 @@ def test_a_seed_says_all_and_the_range_is_kept(name, channels):
     one, again = run(image, SEED).numpy(), transform(image, SEED).numpy()
     np.testing.assert_allclose(one, again, atol=1e-5)
     assert one.dtype == np.float32
-    assert one.shape == ((20, 24, channels) if name == "ResizedCrop" else image.shape)
+    assert one.shape == ((20, 24, channels) if name in ("ResizedCrop", "ObjectCrop") else image.shape)
     several = [run(image, seed).numpy() for seed in seeds(12)]
     assert any(np.abs(each - one).max() > 1e-3 for each in several)
     assert all(each.min() >= -1.001 and each.max() <= 1.001 for each in several)
@@ -73,7 +75,7 @@ def test_transforms_run_in_a_pipeline_with_unknown_sides(name):
 
     pipeline = tf.data.Dataset.from_generator(examples, output_signature=tf.TensorSpec((None, None, 3)))
     shapes = [each.shape for each in pipeline.map(lambda image: EVERY[name](image, SEED))]
-    assert shapes == ([(20, 24, 3)] * 2 if name == "ResizedCrop" else [(30, 26, 3), (17, 33, 3)])
+    assert shapes == ([(20, 24, 3)] * 2 if name in ("ResizedCrop", "ObjectCrop") else [(30, 26, 3), (17, 33, 3)])
 
 
 def test_strength_zero_is_the_identity():
@@ -181,14 +183,17 @@ def test_magnitude_zero_leaves_what_has_a_strength():
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(st.integers(0, 10_000), st.sampled_from(["Flip", "Crop", "ResizedCrop", "Affine", "Chain"]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["Flip", "Crop", "ResizedCrop", "Affine", "ScaleJitter", "ObjectCrop", "Chain"]),
+)
 def test_boxes_and_masks_move_with_the_image(number, name):
     """A painted rectangle is found where its box and its mask went."""
     image, mask = np.zeros((40, 48, 1), "float32"), np.zeros((40, 48), "int32")
     image[10:22, 16:34], mask[10:22, 16:34] = 1.0, 3
     transform = EVERY[name]
     found = transform.with_targets(image, tf.constant([number, 1]), boxes=[[16, 10, 34, 22]], masks=mask)
-    if name != "Chain":  # whose last transform paints over
+    if name not in ("Chain", "ObjectCrop"):  # the last transform of one paints over, the other looks at the boxes
         np.testing.assert_allclose(found["image"], transform(image, tf.constant([number, 1])), atol=1e-6)
     left, top, right, bottom = found["boxes"][0].numpy()
     rows, columns = np.nonzero(found["masks"].numpy())

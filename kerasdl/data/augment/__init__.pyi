@@ -11,5 +11,10 @@ from .mixing import CutMix as CutMix
 from .mixing import Either as Either
 from .mixing import Mixup as Mixup
 from .mixing import smoothed as smoothed
+from .object_geometry import ObjectCrop as ObjectCrop
+from .object_geometry import ScaleJitter as ScaleJitter
 from .policies import AugMix as AugMix
 from .policies import RandAugment as RandAugment
+from .scene_mixing import CopyPaste as CopyPaste
+from .scene_mixing import Mosaic as Mosaic
+from .scene_mixing import SceneMixup as SceneMixup

@@ -72,7 +72,7 @@ class Geometric(Transform):
         self, image: tf.Tensor, seed: tf.Tensor, *, boxes: Any = None, masks: Any = None
     ) -> dict[str, tf.Tensor]:
         """Returns image and targets moved; masks take the nearest pixel, and 0 outside of the image."""
-        warp = self._drawn(image, seed)
+        warp = self._drawn(image, seed, boxes)
         result = {"image": moved(image, warp, "BILINEAR", self.fill)}
         if boxes is not None:
             result["boxes"], result["kept"] = moved_boxes(tf.convert_to_tensor(boxes, tf.float32), warp)
@@ -83,7 +83,7 @@ class Geometric(Transform):
         layered = tf.cast(moved(layered, warp, "NEAREST", 0.0), masks.dtype)
         return {**result, "masks": layered if masks.shape.rank == 3 else layered[..., 0]}
 
-    def _drawn(self, image: tf.Tensor, seed: tf.Tensor) -> Warp:
+    def _drawn(self, image: tf.Tensor, seed: tf.Tensor, boxes: Any = None) -> Warp:
         height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
         return self.warp(height, width, seed)
 

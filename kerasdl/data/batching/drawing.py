@@ -8,13 +8,16 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
+from ..augment.scene_mixing import SceneMix, check_scenes
 from ..augment.transforms import Transform
 from ..trees import packed, unpacked
 
 AHEAD = 8
 """Number of batches that are prefetched."""
-MOVING = ("boxes", "masks")
+MOVING = ("boxes", "masks", "panoptic")
 """Labels that move with their image."""
+STALE = ("areas",)
+"""Labels of pixels that a change of the image would make wrong: they serve the evaluation alone, and are taken out."""
 
 
 def augment_seeds(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -78,13 +81,26 @@ def check_moves(augment: Callable, spec: Any) -> None:
 
 def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: tf.Tensor) -> tuple[tf.Tensor, dict]:
     """Returns a moved image with its labels; labels of boxes that are no longer visible are removed."""
-    moved_targets = augment.with_targets(image, seed, **{name: labels[name] for name in MOVING if name in labels})
-    moved = {**labels, **{name: moved_targets[name] for name in MOVING if name in labels}}
+    labels = {name: part for name, part in labels.items() if name not in STALE}
+    targets = {name: labels[name] for name in ("boxes", "masks") if name in labels}
+    by_object = "masks" in targets and targets["masks"].shape.rank == 3 and targets["masks"].shape[0] is None
+    if by_object:  # (N, H, W), as a Dataset holds them
+        targets["masks"] = tf.transpose(targets["masks"], (1, 2, 0))
+    moved_targets = augment.with_targets(image, seed, **targets)
+    moved = {**labels, **{name: moved_targets[name] for name in targets}}
+    if by_object:
+        moved["masks"] = tf.ensure_shape(tf.transpose(moved["masks"], (2, 0, 1)), labels["masks"].shape)
+    if "panoptic" in labels:
+        targets["masks"] = labels["panoptic"]  # another map, moved by the same seed
+        panoptic = augment.with_targets(image, seed, **targets)["masks"]
+        moved["panoptic"] = tf.ensure_shape(panoptic, labels["panoptic"].shape)
     if "kept" not in moved_targets:
         return moved_targets["image"], moved
 
     def visible(name: str, part: tf.Tensor) -> tf.Tensor:
-        if name == "masks":
+        if name == "panoptic":
+            return part
+        if name == "masks" and not by_object:
             each = part.shape.rank == 3 and part.shape[-1] is None
             return tf.boolean_mask(part, moved_targets["kept"], axis=2) if each else part
         return tf.boolean_mask(part, moved_targets["kept"]) if part.shape.rank and part.shape[0] is None else part
@@ -96,16 +112,22 @@ def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.dat
     """Returns batches with `mix` applied to each, each with its own seed.
 
     Raises:
-        ArgumentError: the batches are not pairs of one array of inputs and one of labels.
+        ArgumentError: the batches are not pairs of one array of inputs and one of labels, or not scenes for `SceneMix`.
     """
     inputs, labels, weights = unpacked(pipeline.element_spec)
-    if labels is None or weights is not None or tf.nest.is_nested(inputs) or tf.nest.is_nested(labels):
+    scenes = isinstance(mix, SceneMix) and isinstance(labels, Mapping)
+    if scenes:
+        check_scenes({name: part for name, part in labels.items() if name not in STALE})
+    if labels is None or weights is not None or tf.nest.is_nested(inputs) or (tf.nest.is_nested(labels) and not scenes):
         kind = "unlabelled data" if labels is None else "sample weights" if weights is not None else "several arrays"
         checks.refuse("mix needs one array of inputs and one of labels, unweighted", kind, "Blend them in a map.")
 
     @tf.autograph.experimental.do_not_convert  # autograph would hide the errors of mix
     def one(batch, seed):
-        return mix(*batch, seed)
+        images, labels = batch
+        if scenes:
+            labels = {name: part for name, part in labels.items() if name not in STALE}
+        return mix(images, labels, seed)
 
     batches = tf.data.Dataset.zip(pipeline, tf.data.Dataset.from_tensor_slices(seeds))
     return batches.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

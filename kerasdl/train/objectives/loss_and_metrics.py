@@ -98,7 +98,7 @@ def with_soft_labels(loss: Any) -> Any:
 
 def makes_soft_labels(config: RunConfig, data: Dataset) -> bool:
     """Returns whether training batches hold soft labels while the data hold class numbers."""
-    return config.mix is not None and is_one_class(data.spec[1])
+    return config.mix is not None and not tf.nest.is_nested(data.spec[1]) and is_one_class(data.spec[1])
 
 
 def with_label_smoothing(loss: Any, smoothing: float) -> Any:
