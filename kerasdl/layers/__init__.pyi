@@ -10,6 +10,9 @@ from .fusing import FastNormalizedFusion as FastNormalizedFusion
 from .image_tokens import LearnedQueries as LearnedQueries
 from .image_tokens import SinePositions2D as SinePositions2D
 from .normalising import InstanceNormalization as InstanceNormalization
+from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
+from .region_pooling import ROIAlign as ROIAlign
+from .region_pooling import ROIPool as ROIPool
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken

@@ -20,6 +20,13 @@ from .matching import match_task_aligned as match_task_aligned
 from .matching import sample_balanced as sample_balanced
 from .overlaps import aligned_overlaps as aligned_overlaps
 from .overlaps import pairwise_overlaps as pairwise_overlaps
+from .regions import pyramid_roi_align as pyramid_roi_align
+from .regions import roi_align as roi_align
+from .regions import roi_levels as roi_levels
+from .regions import roi_pool as roi_pool
+from .scanning import image_pyramid as image_pyramid
+from .scanning import pyramid_sizes as pyramid_sizes
+from .scanning import sliding_windows as sliding_windows
 from .suppression import Detections as Detections
 from .suppression import matrix_nms as matrix_nms
 from .suppression import nms as nms

@@ -73,6 +73,9 @@ ELSEWHERE = {
     "WindowMerge": "test_windows.py",
     "WindowPartition": "test_windows.py",
     "FastNormalizedFusion": "test_fusing.py",
+    "MultiScaleROIAlign": "test_region_pooling.py",
+    "ROIAlign": "test_region_pooling.py",
+    "ROIPool": "test_region_pooling.py",
     "ReshapeLike": "test_sizes.py",
     "ResizeLike": "test_sizes.py",
 }
