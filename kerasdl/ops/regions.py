@@ -278,7 +278,7 @@ def _bins(first: Any, last: Any, bins: int, side: int) -> tuple:
     length = ops.maximum(last - first + 1, 1)[:, None]
     numbers = np.arange(bins, dtype="int32")
     low = first[:, None] + length * numbers // bins
-    high = first[:, None] - (-length * (numbers + 1) // bins)
+    high = first[:, None] + (length * (numbers + 1) + bins - 1) // bins  # of no negative number, which ONNX truncates
     low, high = (ops.minimum(ops.maximum(each, 0), side) for each in (low, high))
     count = high - low
     powers = 2 ** np.arange(1, int(math.log2(side)) + 1, dtype="int32")
