@@ -4,10 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 from tf2onnx.onnx_opset.controlflow import Select
+from tf2onnx.onnx_opset.math import FloorDiv, FloorMod
 from tf2onnx.onnx_opset.nn import ConvOp, ConvTranspose, Resize
 
 CHANNELS_FIRST = ("NCHW", "NCDHW")
+WHOLE = (TensorProto.INT32, TensorProto.INT64)
 
 
 def _grouped_conv(graph: Any, node: Any, _name: str, _args: Any) -> None:
@@ -51,7 +54,38 @@ def _where(graph: Any, node: Any, _name: str, _args: Any) -> None:
     node.attr.pop("handles_nan", None)
 
 
+def _floor_div(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    """Rounds quotients of whole numbers down: ONNX, and so tf2onnx, rounds them toward zero."""
+    if graph.get_dtype(node.input[0]) not in WHOLE:
+        FloorDiv.version_6(graph, node)
+        return
+    number, divisor = node.input
+    whole = {"dtypes": node.output_dtypes, "shapes": node.output_shapes}
+    truth = {"dtypes": [TensorProto.BOOL], "shapes": node.output_shapes}
+    quotient = graph.make_node("Div", [number, divisor], **whole).output[0]
+    product = graph.make_node("Mul", [quotient, divisor], **whole).output[0]
+    rest = graph.make_node("Sub", [number, product], **whole).output[0]
+    floor_rest = graph.make_node("Mod", [number, divisor], **whole).output[
+        0
+    ]  # another where the quotient was rounded up
+    is_equal = graph.make_node("Equal", [rest, floor_rest], **truth).output[0]
+    is_above = graph.make_node("Not", [is_equal], **truth).output[0]
+    excess = graph.make_node("Cast", [is_above], attr={"to": node.output_dtypes[0]}, **whole).output[0]
+    node.type = "Sub"
+    graph.replace_inputs(node, [quotient, excess])
+
+
+def _floor_mod(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    """Gives rests of whole numbers the sign of the divisor, as ONNX's own Mod does."""
+    if graph.get_dtype(node.input[0]) in WHOLE:
+        node.type = "Mod"
+    else:
+        FloorMod.version_7(graph, node)
+
+
 HANDLERS = {
+    "FloorDiv": (_floor_div, []),
+    "FloorMod": (_floor_mod, []),
     **dict.fromkeys(("Conv3D",), (_grouped_conv, [])),
     **dict.fromkeys(("Select", "SelectV2"), (_where, [])),
     **dict.fromkeys(("Conv2DBackpropInput", "Conv3DBackpropInputV2"), (_transposed_conv, [])),
