@@ -67,9 +67,19 @@ def test_images_and_labels_that_do_not_fit_are_refused():
             call()
 
 
+class Hidden:
+    """A finder that says of scikit-image that it is not installed."""
+
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "skimage":
+            raise ModuleNotFoundError(name=name)
+
+
 def test_the_missing_package_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "skimage.segmentation", raising=False)
-    monkeypatch.setitem(sys.modules, "skimage", None)
+    for name in [each for each in sys.modules if each.partition(".")[0] == "skimage"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden, *sys.meta_path])
     with pytest.raises(MissingPackageError, match=r"pip install 'kerasdl\[proposals\]'"):
         ops.selective_search(np.zeros((16, 16)))
 
