@@ -97,8 +97,8 @@ class ExportReport(Displayed):
     predict_examples: int = 0
     """The count of those examples; 0 where the file was not compared so."""
     gpu_fallback: tuple[str, ...] | None = None
-    """Operations of a TFLite file of one model that a GPU delegate leaves to the CPU, by TensorFlow's own checker; None
-    for other files."""
+    """Operations of a TFLite file, over all its signatures, that a GPU delegate never takes; for the others shapes and
+    dtypes decide on the device. None for other files, and for those that learn on the device."""
     signature: str = ""
     """The signature of this report, where the file was written from several models."""
     signatures: Mapping[str, "ExportReport"] = field(default_factory=dict)
@@ -154,7 +154,8 @@ class ExportReport(Displayed):
 
     def _on_gpu(self) -> str:
         left = ", ".join(self.gpu_fallback)
-        return f"leaves {left} to the CPU" if left else "takes every operation"
+        taken = "takes each operation in some form; shapes and dtypes decide on the device"
+        return f"leaves {left} to the CPU" if left else taken
 
     def to_markdown(self) -> str:
         """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""

@@ -41,6 +41,7 @@ from ..keras2.training_adapter import TFKerasAdapter
 from ..samples.model_inputs import input_forms, structure
 from ..samples.sampling import EVALUATION, MIN_TO_HOLD_OUT, Samples, draw, samples_of, split
 from ..tflite import converter, flatbuffer, op_patches, runtime
+from ..tflite.description.gpu_delegate import with_gpu_fallback
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
@@ -258,8 +259,7 @@ class QuantizedModel(Displayed):
             path: the file to write, ending in .tflite.
             integer_io: whether inputs and outputs are int8 too, with the scales that the file states.
             metadata: what to store in the file, as in `export_tflite`.
-            samples: real inputs to compare on besides random ones, in the forms that `export_tflite` takes; None takes
-                those that `calibrate` kept.
+            samples: real inputs to compare on, in the forms of `export_tflite`; None takes those that `calibrate` kept.
             tolerance: bound on the root mean squared difference over the model's root mean square; 0.25 if None.
 
         Returns:
@@ -291,7 +291,7 @@ class QuantizedModel(Displayed):
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
         )
-        return export(self.model, path, target, examples, tolerance)
+        return with_gpu_fallback(export(self.model, path, target, examples, tolerance))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a .zip file from which `load_quantized` makes the same model.
