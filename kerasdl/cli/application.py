@@ -1,12 +1,12 @@
 """Application of the command line: the Typer app, and arguments and data that several commands share."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import kerasdl
 from kerasdl.core import checks
+from kerasdl.data.loading import dataset_name
 
 from .output import EXIT_HELP
 
@@ -35,8 +35,11 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 def data_name(data: str) -> str:
-    """Returns the name for `kerasdl.data.load` of data on the command line, where a folder stands for itself."""
-    name = f"folder:{data}" if Path(data).is_dir() else data
+    """Returns the name for `kerasdl.data.load` of data on the command line, by the same rule as `load` itself.
+
+    A folder stands for itself, unless it has the name of a dataset: then ./NAME stands for it.
+    """
+    name = dataset_name(data)
     if ":" not in name:
         names = [record.name for record in kerasdl.data.list_datasets()]
         checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")

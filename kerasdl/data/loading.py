@@ -1,6 +1,7 @@
 """Datasets by name: the table of known datasets, and `load`."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .dataset import Dataset
 from .detection import coco, labelme, shapes, stickers, voc, yolo
 from .detection.scenes import SIDE
 from .folders.layout import SPLIT_FOLDERS
-from .folders.reader import read_folder
+from .folders.reader import DataWarning, read_folder
 from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .splits import SPLITS
@@ -107,7 +108,8 @@ def load(
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
             `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `shapes` (also `shapes:easy`,
             `shapes:hard`), `stickers` (also `stickers:noto`), `folder:PATH`, `coco:FILE`, `voc:PATH`, `yolo:FILE`,
-            `labelme:PATH` or `tfds:NAME`; or a folder as a `Path`, or as a text that names none of these.
+            `labelme:PATH` or `tfds:NAME`; or a folder as a `Path`, or as a text that names none of these
+            (`./digits` where a folder has such a name).
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
         size: number of examples; None takes all. `glyphs`, `shapes` and `stickers` draw any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
@@ -175,12 +177,19 @@ def _known_names() -> list[str]:
 
 
 def dataset_name(name: str | os.PathLike) -> str:
-    """Returns the name of a dataset; `folder:PATH` for a path, and for a text that is no name but a folder."""
+    """Returns the name of a dataset; `folder:PATH` for a path, and for a text that is no name but a folder.
+
+    A text that is both is the dataset, with a warning.
+    """
     if isinstance(name, os.PathLike):
         return f"folder:{os.fspath(name)}"
-    kind = str(name).partition(":")[0]
-    is_name = kind in ("folder", "tfds", *FILES) or name in _known_names()
-    return str(name) if is_name or not Path(str(name)).expanduser().is_dir() else f"folder:{name}"
+    name = str(name)
+    is_named, is_folder = name in _known_names(), Path(name).expanduser().is_dir()
+    if is_named and is_folder:
+        text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
+        warnings.warn(f"{text}.", DataWarning, stacklevel=3)
+    is_name = is_named or name.partition(":")[0] in ("folder", "tfds", *FILES)
+    return f"folder:{name}" if is_folder and not is_name else name
 
 
 def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | None, on_bad: str) -> Dataset:

@@ -7,9 +7,11 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import datasets
 
+from kerasdl.cli.application import data_name
 from kerasdl.core.errors import ArgumentError, UnknownNameError
-from kerasdl.data import as_dataset, list_datasets, load
+from kerasdl.data import DataWarning, as_dataset, list_datasets, load
 from kerasdl.data.builtin.tabular import TABLES
+from kerasdl.data.loading import dataset_name
 from kerasdl.data.splits import SPLITS, stratified_split
 
 TOTALS = {"digits": 1797, "iris": 150, "breast_cancer": 569, "wine": 178, "diabetes": 442}
@@ -168,3 +170,19 @@ def test_a_pipeline_of_whole_numbers_has_a_task_and_the_class_names_of_its_folde
     assert as_dataset(rows).task == "tabular_classification"
     figures = tf.data.Dataset.from_tensor_slices((np.zeros((6, 4), np.float32), np.zeros(6, np.float32))).batch(2)
     assert as_dataset(figures).task == as_dataset(rows.map(lambda x, y: x)).task == "unknown"
+
+
+def test_a_folder_with_the_name_of_a_dataset_needs_a_slash(tmp_path, monkeypatch):
+    """The rule is one for Python and the command line: the dataset is read, and the folder is named."""
+    monkeypatch.chdir(tmp_path)
+    for level, label in enumerate(("a", "b")):
+        (tmp_path / "digits" / label).mkdir(parents=True)
+        Image.fromarray(np.full((9, 9), level, "uint8")).save(tmp_path / "digits" / label / "0.png")
+    for name_of in (dataset_name, data_name):
+        with pytest.warns(DataWarning, match="'digits' is the embedded dataset, .* pass './digits' for the folder"):
+            assert name_of("digits") == "digits"
+        assert name_of("./digits") == "folder:./digits"
+        assert name_of("digits/") == "folder:digits/"
+    with pytest.warns(DataWarning, match="is the embedded dataset"):
+        assert load("digits", "test").size == SIZES["digits"][2]
+    assert load("./digits", "all").size == load(tmp_path / "digits", "all").size == 2
