@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
+from kerasdl.core.model_carrier import takes_carriers
 
 from ..config import RunConfig
 from ..distribute import strategies
@@ -66,6 +67,7 @@ class FeatureDistiller(Trainer):
         return super().compute_loss(x, self.ask_teacher(x), y_pred, sample_weight, training)
 
 
+@takes_carriers
 def distill_features(
     student: keras.Model,
     teacher: keras.Model,
@@ -85,8 +87,8 @@ def distill_features(
     Source: https://arxiv.org/abs/1412.6550, section 2.2.
 
     Args:
-        student: a functional or Sequential model.
-        teacher: a functional model that takes the same inputs.
+        student: a functional or Sequential model; or a bundle of one, which stays as it is.
+        teacher: a functional model that takes the same inputs; or a bundle of one, as in `distill`.
         guided: the name of the student's layer that learns, with outputs (B, ..., C).
         hint: the name of the teacher's layer, of the same shape but for the last axis.
         train: as in `fit`; its labels are not used.
@@ -95,7 +97,7 @@ def distill_features(
         config: as in `fit`.
 
     Returns:
-        The Run, its model the student.
+        The Run, its model the student; where one of both is a bundle, a bundle.
 
     Raises:
         ArgumentError: a model has no such layer, shapes do not fit, or the models share weights.

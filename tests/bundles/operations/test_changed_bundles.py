@@ -12,7 +12,7 @@ from kerasdl.bundles import Bundle, load_bundle, resized
 from kerasdl.core import ArgumentError, BundleError
 from kerasdl.data import as_dataset
 from kerasdl.deploy import cluster, prune, prune_channels, quantize_aware, read_metadata, run_exported
-from kerasdl.train import RunConfig, distill
+from kerasdl.train import RunConfig, distill, distill_features
 
 L = keras.layers
 LABELS = ("dark", "bright")
@@ -113,6 +113,18 @@ def test_a_model_learns_from_a_bundle_and_takes_its_labels(bundle, raw):
         distill(bundle_of(make_net(), settings={"scale": (0, 1)}), bundle, raw, config=QUIET)
     with pytest.raises(ArgumentError, match="student and teacher must have the same labels"):
         distill(bundle_of(make_net(), labels=("a", "b")), bundle, raw, config=QUIET)
+
+
+def test_features_are_learnt_from_a_bundle_as_answers_are(bundle, raw):
+    layers = {"guided": "relu", "hint": "relu"}
+    learnt = distill_features(bundle, bundle_of(make_net(8, seed=1)), raw, config=QUIET, **layers)
+    assert (learnt.name, learnt.labels, learnt.preprocess) == ("light_distill_features", LABELS, bundle.preprocess)
+    assert "guided relu, hint relu" in learnt.manifest.provenance["step 1"]
+    below, head = (learnt.model.get_layer(name).get_weights()[0] for name in ("conv", "head"))
+    assert not np.array_equal(below, bundle.model.get_layer("conv").get_weights()[0])
+    np.testing.assert_array_equal(head, bundle.model.get_layer("head").get_weights()[0])
+    student = make_net(4, seed=2)
+    assert distill_features(student, bundle, raw, config=QUIET, **layers).model is student
 
 
 def test_what_rounds_answers_saves_and_loads_to_the_bit(rounding, raw, tmp_path):
