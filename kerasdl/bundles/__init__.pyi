@@ -1,4 +1,5 @@
 from .bundle import Bundle as Bundle
+from .format.calibration_part import Calibration as Calibration
 from .format.manifest import Manifest as Manifest
 from .listing import bundle_manifest as bundle_manifest
 from .listing import bundled_models as bundled_models

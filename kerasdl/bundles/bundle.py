@@ -19,8 +19,10 @@ from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.train import RunConfig
 
+from .calibrating import CalibratedAnswers
 from .card import BundleDisplay, write_card
 from .format import archive
+from .format.calibration_part import check_calibration, without_calibration
 from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
 from .format.saving import write_parts
 from .operations import evaluating
@@ -33,7 +35,7 @@ from .operations.trained_images import with_trained_images
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bundle(BundleDisplay, ChangingModel):
+class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
     """Trained model with preprocessing and labels: raw input in, labels and scores out.
 
     `load_bundle` returns it, or `Bundle.of` for a model of your own.
@@ -66,6 +68,7 @@ class Bundle(BundleDisplay, ChangingModel):
             if set(roles) != set(self.manifest.parts) - set(PARTS):
                 checks.refuse("extra and others must hold each further part of the manifest, and no other", roles)
             kind = evaluating.kind_of_outputs(self.model, self.task, self.manifest.outputs)
+            check_calibration(self)
         except (ArgumentError, UnknownNameError) as error:
             raise BundleError(f"{self.manifest.name}: {error}") from None
         if kind != self.manifest.outputs:
@@ -157,8 +160,8 @@ class Bundle(BundleDisplay, ChangingModel):
             batch_size: examples computed at once.
 
         Returns:
-            For each example `{"label", "score", "scores"}`; for several labels per example `{"labels", "scores"}`; for
-            a regression `{"value"}`, or `{label: value}` of each output.
+            For each example `{"label", "score", "scores"}`, the label None where a calibrated bundle knows none; for
+            several labels per example `{"labels", "scores"}`; for a regression `{"value"}`, or `{label: value}`.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.
@@ -169,6 +172,9 @@ class Bundle(BundleDisplay, ChangingModel):
             True
         """
         outputs, context = evaluating.predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
+        if (calibration := self.calibration) is not None:
+            scores = calibration.scores(outputs, self.manifest.outputs)
+            return calibration.decided(self.task.decode(scores, self.labels, context))
         if self.task.predict is None:
             outputs = to_scores(outputs, self.task.activation, self.manifest.outputs)
         return self.task.decode(outputs, self.labels, context)
@@ -176,7 +182,8 @@ class Bundle(BundleDisplay, ChangingModel):
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
         """Returns logits (B, K) in float32 for raw input; for a regression its values.
 
-        For a model that gives probabilities they are the logarithms of these, or log-odds for independent labels.
+        For a model that gives probabilities they are the logarithms of these, or log-odds for independent labels. They
+        are those of the model, not divided by a temperature.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.
@@ -231,7 +238,7 @@ class Bundle(BundleDisplay, ChangingModel):
         Args:
             train: a `Dataset`, a name for `kerasdl.data.load`, arrays (raw x, y), or a tf.data.Dataset of batches
                 ready for the model.
-            validation: the same, or None.
+            validation: the same, or None; the loss on fewer than 100 chooses the epoch, unless `config` has a monitor.
             epochs: passes over the data, all stages together.
             labels: the classes of arrays or of a tf.data.Dataset, if they are not the bundle's own; other data have
                 their own names.
@@ -268,7 +275,8 @@ class Bundle(BundleDisplay, ChangingModel):
         stages = {"fresh": fresh, "freeze": freeze, "callbacks": callbacks}
         kept = finetune_networks(networks, train, validation, task=self.task, config=config, **stages)
         manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, "epoch kept": kept})
-        settings, extra = with_levels(self.preprocess, train), with_trained_images(self.extra, train, validation)
+        settings = with_levels(self.preprocess, train)
+        extra = with_trained_images(without_calibration(self).extra, train, validation)
         tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
         if validation is None:
             return tuned

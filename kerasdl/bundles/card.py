@@ -36,6 +36,7 @@ def write_card(bundle) -> str:
         "## Measured",
         "",
         *_measured(manifest.metrics),
+        *_calibrated(bundle.calibration),
         "",
         "## How it was made",
         "",
@@ -43,9 +44,16 @@ def write_card(bundle) -> str:
         "",
         "## Limits",
         "",
-        f"{bundle.task.limits} The figures hold for the data named beside them.".lstrip(),
+        f"{_limits(bundle)} The figures hold for the data named beside them.".lstrip(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _limits(bundle) -> str:
+    """Returns what a model of the task does not do; a calibrated bundle does not name a class for every input."""
+    if bundle.calibration is None:
+        return bundle.task.limits
+    return "It knows the labels above and nothing else; the threshold lets some inputs of none of them pass."
 
 
 def _use(bundle) -> list[str]:
@@ -74,18 +82,27 @@ def _measured(metrics) -> list[str]:
     ]
 
 
+def _calibrated(calibration) -> list[str]:
+    """Returns the rule of a calibrated bundle; nothing for another one."""
+    if calibration is None:
+        return []
+    temperature, threshold = calibration.temperature, calibration.threshold
+    scores = f"Scores are softmax(logits / {temperature:.4g})."
+    return ["", f"{scores} Where the highest is below {threshold:.4g}, the label is None: none of these."]
+
+
 class BundleDisplay(Displayed):
     """Base class of `Bundle` that shows it in a session."""
 
     def _shown(self) -> tuple[str, dict[str, Any]]:
-        manifest = self.manifest
+        manifest, calibration = self.manifest, self.calibration
         weights = sum(network.count_params() for network in self.networks.values())
         inputs = [f"{each['name']} {tuple(each['shape'])} {each['dtype']}" for each in manifest.inputs]
         measured = [f"{data}: {figures_text(figures)}" for data, figures in manifest.metrics.items()]
         rows = {
             "labels": names_text(self.labels),
             "inputs": f"{'; '.join(inputs)}, after preprocessing",
-            "outputs": manifest.outputs,
+            "outputs": manifest.outputs + ("" if calibration is None else f"; none below {calibration.threshold:.4g}"),
             "measured": "; ".join(measured),
             "licence": manifest.licence,
         }

@@ -41,6 +41,7 @@ OPTIONS = {
     "representative=": "--data",
     "raw_shape=": "--raw-shape",
     "split 'all'": "--split all",
+    "Pass scores=True": "Pass --scores",
 }
 EXIT_HELP = (
     "Exit codes: 0 done; 1 unexpected; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import kerasdl
+from kerasdl.bundles.operations.finetuning import FEW, is_chosen_by_loss
+from kerasdl.core import get_task
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import Dataset
 from kerasdl.data.folders.layout import Layout, read_layout
@@ -18,8 +20,6 @@ FOLDER = "folder:"
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
 SHARE = 0.1
-FEW = 100
-"""Validation images below which the loss chooses the epoch: an accuracy over 100 has a standard error of 5 points."""
 MOST_CLASSES = 12
 
 
@@ -37,8 +37,8 @@ class TrainingData:
     @property
     def by_loss(self) -> bool:
         """True if validation images are so few that the loss chooses the epoch, not the accuracy."""
-        size = None if self.validation is None else self.validation.size
-        return size is not None and size < FEW and self.train.task == "image_classification"
+        task = self.train.task
+        return task == "image_classification" and is_chosen_by_loss(get_task(task), self.validation)
 
 
 def read_training_data(data: str, validation: str | None = None) -> TrainingData:

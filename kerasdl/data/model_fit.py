@@ -1,10 +1,24 @@
-"""Check of a dataset against a model's inputs."""
+"""Check of a dataset against a model's inputs, and a warning of pixels that were not scaled for it."""
 
+import warnings
 from typing import Any
 
+import keras
+import numpy as np
+import tensorflow as tf
+
 from kerasdl.core.data_fit import check_fits
+from kerasdl.core.keras_graph import all_layers
+from kerasdl.core.registry.index import load_index
 
 from .dataset import Dataset
+from .folders.reader import DataWarning
+from .trees import unpacked
+
+SCALED = 10.0
+"""Greatest value of scaled pixels, with room: the mean and deviation of ImageNet give at most 2.64."""
+LOOKED_AT = 64
+SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def check_dataset_fits(model: Any, data: Dataset) -> None:
@@ -24,3 +38,57 @@ def check_dataset_fits(model: Any, data: Dataset) -> None:
     check_fits(model, data.spec[0], name=data.name)
     if data.any_order and not data.images:
         check_fits(model, data.source.inputs, name=data.name)
+
+
+def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
+    """Warns of images with levels from 0 to 255 for a registered net of images, which takes values about 0.
+
+    Nets with a `Rescaling` or `Normalization` before their first weights scale the levels themselves. Of a pipeline the
+    first batch is read.
+
+    Args:
+        model: a Keras model.
+        data: the dataset.
+
+    Example:
+        >>> warn_of_raw_pixels(model, as_dataset((x, y)))
+    """
+    if not _takes_scaled_images(model):
+        return
+    pixels = _first_pixels(data)
+    if pixels is None or not pixels.size or pixels.min() < 0 or pixels.max() <= SCALED:
+        return
+    rule = f"{data.name} has pixels up to {pixels.max():.4g}, and {model.name} takes values from -1 to 1"
+    remedy = "Map them by keras.layers.Rescaling(1 / 127.5, offset=-1), or read the images by kerasdl.data.load"
+    warnings.warn(f"{rule}. {remedy}.", DataWarning, stacklevel=4)
+
+
+def _takes_scaled_images(model: Any) -> bool:
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or "float" not in inputs[0].dtype:
+        return False
+    builders = {each["builder"].rpartition(":")[2] for each in load_index()["models"].values()}
+    if model.name not in builders:
+        return False
+    for layer in all_layers(model):
+        if isinstance(layer, SCALING):
+            return False
+        if layer.weights:
+            break
+    return True
+
+
+def _first_pixels(data: Dataset) -> np.ndarray | None:
+    """Returns the inputs of the first examples; None where they are not one array."""
+    if data.images:
+        low, high = data.scale or (0.0, 255.0)
+        return np.array([np.min(low), np.max(high)])
+    if data.any_order:
+        inputs = data.source.inputs
+        return inputs[:LOOKED_AT] if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "uif" else None
+    if not isinstance(data.source, tf.data.Dataset):
+        return None
+    batch = next(iter(data.source.take(1)), None)
+    inputs = None if batch is None else unpacked(batch)[0]
+    is_numbers = isinstance(inputs, tf.Tensor) and (inputs.dtype.is_floating or inputs.dtype.is_integer)
+    return inputs.numpy()[:LOOKED_AT] if is_numbers else None

@@ -54,6 +54,10 @@ class HostFile:
     """Its input."""
     output: Slot
     """Its output."""
+    temperature: float = 1.0
+    """Number by which its logits are divided before the softmax."""
+    threshold: float | None = None
+    """Highest score below which the answer is none of the labels; None names a label always."""
 
     @property
     def class_name(self) -> str:
@@ -76,6 +80,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
     if not is_plain or image["channels"] not in ("grey", "RGB") or facts["gives"] not in ("logits", "probabilities"):
         return None
     channels = 1 if image["channels"] == "grey" else 3
+    calibration = facts.get("calibration") or {"temperature": 1.0, "threshold": None}
     return HostFile(
         name=name,
         labels=tuple(facts["labels"]),
@@ -87,6 +92,8 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         activation=activation if facts["gives"] == "logits" else None,
         input=_slot(inputs[0]),
         output=_slot(outputs[0]),
+        temperature=calibration["temperature"] if facts["gives"] == "logits" else 1.0,
+        threshold=calibration["threshold"],
     )
 
 

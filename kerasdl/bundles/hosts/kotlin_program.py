@@ -39,7 +39,7 @@ class $class_name(context: Context) : AutoCloseable {
         return labels.zip(scores(values).asList()) { label, score -> Answer(label, score) }
             .sortedByDescending { it.score }
     }
-
+$answer
     override fun close() = interpreter.close()
 
     /** Returns what the file takes: $colour pixels of $height x $width (height x width), row by row. */
@@ -122,6 +122,10 @@ SCORES = {
     "sigmoid": "        return FloatArray(values.size) { 1 / (1 + exp(-values[it])) }",
     None: "        return values",
 }
+ANSWER = """
+    /** Returns the likeliest label of an upright photo; null for none of these, where its score is too low. */
+    fun answer(photo: Bitmap): Answer? = answers(photo).first().takeIf { it.score >= THRESHOLD }
+"""
 BYTES = {"float32": 4, "uint8": 1, "int8": 1, "int16": 2}
 STORED = {"uint8": "input.put({}.toByte())", "int8": "input.put({}.toByte())", "int16": "input.putShort({}.toShort())"}
 READ = {
@@ -139,6 +143,10 @@ def kotlin_program(file: HostFile, labels: str) -> str:
         file: facts of the .tflite file.
         labels: the name of the file of labels.
     """
+    divided = ""
+    if file.temperature != 1:
+        by = _float(file.temperature)
+        divided = f"        val logits = FloatArray(values.size) {{ values[it] / {by} }}\n"
     read = READ[file.output.dtype]
     if file.output.scale:
         read = f"{_float(file.output.scale)} * ({read} - {file.output.zero_point})"
@@ -159,7 +167,8 @@ def kotlin_program(file: HostFile, labels: str) -> str:
         add=", ".join(map(_float, file.add)),
         read=read,
         write=_write(file),
-        scores=SCORES[file.activation],
+        scores=divided + SCORES[file.activation].replace("values", "logits" if divided else "values"),
+        answer="" if file.threshold is None else ANSWER.replace("THRESHOLD", _float(file.threshold)),
     )
 
 

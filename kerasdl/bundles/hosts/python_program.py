@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 FILE = Path(__file__).with_name($name)
 LABELS = $labels
 HEIGHT, WIDTH = $height, $width
-MULTIPLY, ADD = np.array($multiply, "float32"), np.array($add, "float32")
+MULTIPLY, ADD = np.array($multiply, "float32"), np.array($add, "float32")$threshold
 $opened
 
 
@@ -54,7 +54,8 @@ if __name__ == "__main__":
     for name in sys.argv[1:]:
         of_labels = scores(name)
         best = int(of_labels.argmax())
-        print(f"{name}\\t{LABELS[best]}\\t{of_labels[best]:.4f}")
+        label = $label
+        print(f"{name}\\t{label}\\t{of_labels[best]:.4f}")
 ''')
 
 INTEGERS = """\
@@ -82,6 +83,9 @@ def python_program(file: HostFile) -> str:
     is_onnx = file.name.endswith(".onnx")
     run = (ONNX if is_onnx else LITERT).format(input=file.input.name, output=file.output.name)
     output_lines = ACTIVATIONS[file.activation]
+    if file.temperature != 1:
+        output_lines = f"    value = value / {file.temperature!r}\n{output_lines}"
+    knows_none = file.threshold is not None
     if file.output.scale:
         real = f"{file.output.scale!r} * (value.astype('float32') - {file.output.zero_point})"
         output_lines = f"    value = {real}\n{output_lines}"
@@ -101,6 +105,8 @@ def python_program(file: HostFile) -> str:
         input_lines=_input_lines(file.input),
         run_lines=run,
         output_lines=output_lines,
+        threshold=f"\nTHRESHOLD = {file.threshold!r}" if knows_none else "",
+        label='LABELS[best] if of_labels[best] >= THRESHOLD else "none of these"' if knows_none else "LABELS[best]",
     )
 
 

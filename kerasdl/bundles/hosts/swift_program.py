@@ -35,7 +35,7 @@ final class $class_name {
         let values: [Float] = bytes.withUnsafeBytes { $$0.bindMemory(to: $output_type.self).map { $read } }
         return zip(labels, scores(values)).map { Answer(label: $$0, score: $$1) }.sorted { $$0.score > $$1.score }
     }
-
+$answer
     /// Returns what the file takes: $colour pixels of $height x $width (height x width), row by row.
     func input(_ photo: UIImage) -> Data {
         var numbers = [$input_type]()
@@ -110,6 +110,12 @@ SCORES = {
     "sigmoid": "        return values.map { 1 / (1 + exp(-$0)) }",
     None: "        return values",
 }
+ANSWER = """
+    /// Returns the likeliest label of a photo; nil for none of these, where its score is too low.
+    func answer(_ photo: UIImage) throws -> Answer? {
+        try answers(photo).first.flatMap { $0.score >= THRESHOLD ? $0 : nil }
+    }
+"""
 TYPES = {"float32": "Float", "int8": "Int8", "uint8": "UInt8", "int16": "Int16"}
 
 
@@ -120,6 +126,7 @@ def swift_program(file: HostFile, labels: str) -> str:
         file: facts of the .tflite file.
         labels: the name of the file of labels.
     """
+    divided = f"        let logits = values.map {{ $0 / {file.temperature!r} }}\n" if file.temperature != 1 else ""
     read = "Float($0)"
     if file.output.scale:
         read = f"{file.output.scale!r} * (Float($0) - {file.output.zero_point})"
@@ -140,7 +147,8 @@ def swift_program(file: HostFile, labels: str) -> str:
         add=", ".join(map(repr, file.add)),
         read=read,
         write=_write(file),
-        scores=SCORES[file.activation],
+        scores=divided + SCORES[file.activation].replace("values", "logits" if divided else "values"),
+        answer="" if file.threshold is None else ANSWER.replace("THRESHOLD", repr(file.threshold)),
     )
 
 

@@ -13,6 +13,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import RunConfig
 
+from ..format.calibration_part import without_calibration
 from ..format.manifest import QUANTIZATION, Manifest
 from .data_preparation import public_name
 from .evaluating import check_classes, check_single_output
@@ -40,7 +41,7 @@ class ChangingModel(ModelCarrier):
         Raises:
             ArgumentError: the bundle rounds already, has several networks or outputs, or data do not fit.
         """
-        student = arguments.get("student")
+        student, plain = arguments.get("student"), without_calibration(self)
         check_changeable(self, function.__name__)
         for each in arguments.values():
             if isinstance(each, ChangingModel):
@@ -59,7 +60,7 @@ class ChangingModel(ModelCarrier):
         with plain_label_errors():
             result = function(**given)
         is_own = not isinstance(student, keras.Model)  # else the labels of a teacher go to a model without any
-        bundle = with_result(self, result, changed_manifest(self, function, given, is_own))
+        bundle = with_result(plain, result, changed_manifest(plain, function, given, is_own))
         if given.get("validation") is None:
             return bundle
         validation = given["validation"]
@@ -74,10 +75,11 @@ class ChangingModel(ModelCarrier):
             >>> kerasdl.load_bundle("digits_mobilenet").to_float().quantized is None
             True
         """
+        if self.quantized is None:
+            return dataclasses.replace(self, digest="")
         parts = {role: name for role, name in self.manifest.parts.items() if role != QUANTIZATION}
-        metrics = {} if self.quantized is not None else self.manifest.metrics
-        manifest = dataclasses.replace(self.manifest, parts=parts, metrics=metrics)
-        return dataclasses.replace(self, quantized=None, manifest=manifest, digest="")
+        manifest = dataclasses.replace(self.manifest, parts=parts, metrics={})
+        return without_calibration(dataclasses.replace(self, quantized=None, manifest=manifest, digest=""))
 
 
 def check_changeable(bundle: Any, doing: str) -> None:

@@ -1,14 +1,16 @@
 """Evaluation of a classifier class by class: confusion matrix, precision, recall, and its worst mistakes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kerasdl.core.outputs.calibration import calibration_error
 from kerasdl.core.outputs.decoding import to_scores
 
+from ..format.calibration_part import Calibration
 from .evaluating import evaluate_bundle
 from .evaluation_data import EvaluationData
 
@@ -66,6 +68,8 @@ class Evaluation:
     """Class of each example, (N,)."""
     scores: np.ndarray | None = None
     """Scores of each example, (N, K)."""
+    threshold: float | None = None
+    """Highest score of an example below which a calibrated classifier names no class."""
 
     @property
     def answers(self) -> np.ndarray:
@@ -78,6 +82,11 @@ class Evaluation:
         counts = np.zeros((len(self.labels), len(self.labels)), int)
         np.add.at(counts, (self.truth, self.answers), 1)
         return counts
+
+    @property
+    def is_rejected(self) -> np.ndarray:
+        """True for each example of which a calibrated classifier names no class, (N,)."""
+        return self.scores.max(axis=-1) < (self.threshold or 0.0)
 
     def classes(self) -> list[ClassFigures]:
         """Returns the figures of each class, in the order of the labels."""
@@ -111,6 +120,9 @@ class Evaluation:
 def evaluate_classes(bundle: Any, chosen: EvaluationData, *, batch_size: int = 64) -> Evaluation:
     """Returns the figures of a bundle, class by class if its task has classes that exclude one another.
 
+    These include the calibration error of the scores and, of a calibrated bundle, the share of examples of which it
+    names no class. Accuracy, classes and mistakes count the likeliest class of every example, as without a threshold.
+
     Args:
         bundle: the bundle.
         chosen: the data.
@@ -139,9 +151,19 @@ def evaluate_classes(bundle: Any, chosen: EvaluationData, *, batch_size: int = 6
     is_classifier = bundle.task.activation == "softmax" and truth and truth[0].ndim == 1 and outputs[0].ndim == 2
     if not is_classifier or truth[0].dtype.kind != "i":
         return Evaluation(chosen, figures)
-    scores = to_scores(np.concatenate(outputs), "softmax", bundle.manifest.outputs)
+    outputs, kind, calibration = np.concatenate(outputs), bundle.manifest.outputs, bundle.calibration
+    scores = to_scores(outputs, "softmax", kind) if calibration is None else calibration.scores(outputs, kind)
     labels = bundle.labels or tuple(map(str, range(scores.shape[-1])))
-    return Evaluation(chosen, figures, labels, np.concatenate(truth), scores)
+    return with_calibration_figures(Evaluation(chosen, figures, labels, np.concatenate(truth), scores), calibration)
+
+
+def with_calibration_figures(evaluation: Evaluation, calibration: Calibration | None) -> Evaluation:
+    """Returns an evaluation with the calibration error and, where there is a threshold, the share rejected."""
+    figures = {**evaluation.figures, "calibration_error": calibration_error(evaluation.scores, evaluation.truth)}
+    if calibration is None:
+        return replace(evaluation, figures=figures)
+    evaluation = replace(evaluation, threshold=calibration.threshold)
+    return replace(evaluation, figures={**figures, "rejected": float(evaluation.is_rejected.mean())})
 
 
 def example_names(chosen: EvaluationData) -> Sequence[str]:

@@ -15,7 +15,7 @@ from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.activation import output_activations
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, DataWarning
-from kerasdl.data.model_fit import check_dataset_fits
+from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
 from kerasdl.train.objectives.weight_checks import fitting_weights
@@ -100,6 +100,7 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
     check_single_output(model, "evaluate")
     check_classes(dataset, bundle.labels, model.outputs[0].shape[-1], bundle.name)
     check_dataset_fits(model, dataset)
+    warn_of_raw_pixels(model, dataset)
     dataset = labels_for(model, dataset, task, bundle.labels)
     return evaluate_model(bundle.networks["model"], task, dataset, batch_size, each_batch)
 

@@ -10,6 +10,7 @@ import keras
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import copied, copy_into
+from kerasdl.core.outputs.activation import output_activations
 from kerasdl.deploy import (
     ExportReport,
     export_onnx,
@@ -19,6 +20,7 @@ from kerasdl.deploy import (
     export_with_postprocess,
 )
 
+from ..format.calibration_part import without_calibration
 from .data_preparation import draw_samples
 from .file_description import described, write_beside
 from .predict_comparison import compared_with_predict
@@ -107,8 +109,13 @@ def export_bundle(
         if name not in (*FORMATS[suffix], *IN_GRAPH):
             homes = [each or "a folder" for each, names in FORMATS.items() if name in names]
             checks.refuse(f"{name} is for {' and '.join(homes)}", f"{name}={value!r} for {path.name!r}")
+    if options.image_bytes and bundle.calibration is not None and not options.scores:
+        rule = "the signature of image files of a calibrated bundle needs its temperature in the graph"
+        checks.refuse(rule, "scores=False", "Pass scores=True.")
     if options.image_bytes and raw_shape is not None:
         checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
+    if options.trainable:  # training moves the weights that the calibration holds for
+        bundle = without_calibration(bundle)
     if bundle.task.exported is None:
         model = _model(bundle, raw_shape, options)
     else:
@@ -148,18 +155,49 @@ def _model(bundle: Any, raw_shape: tuple | None, options: ExportOptions) -> kera
         layers = bundle.task.preprocess_layers(bundle.preprocess, raw_shape)
         raw_dtype = "uint8" if options.raw_dtype == "uint8" else None
         model = with_preprocessing(model, layers, raw_shape, raw_dtype)
-    if options.scores and kind == "logits":
-        model = _with_scores(copied(model) if model is bundle.model else model, bundle.task.activation)
+    temperature = 1.0 if bundle.calibration is None else bundle.calibration.temperature
+    if kind == "probabilities" and temperature != 1:
+        model = _with_scores(before_softmax(bundle, model), "softmax", temperature)
+    elif options.scores and kind == "logits":
+        copy = copied(model) if model is bundle.model else model
+        model = _with_scores(copy, bundle.task.activation, temperature)
     return model
 
 
-def _with_scores(model: keras.Model, activation: str) -> keras.Model:
-    """Returns a model with an activation after its only output."""
-    taken = {layer.name for layer in model.layers}
-    numbered = (f"scores_{number}" for number in range(1, len(taken) + 1))
-    name = next(each for each in ("scores", *numbered) if each not in taken)
-    scores = keras.layers.Activation(activation, name=name, dtype="float32")(model.outputs[0])
+def _with_scores(model: keras.Model, activation: str, temperature: float) -> keras.Model:
+    """Returns a model with a division by the temperature, if it is not 1, and an activation after its only output."""
+    x = model.outputs[0]
+    if temperature != 1:
+        x = keras.layers.Rescaling(1 / temperature, name=_free_name(model, "temperature"), dtype="float32")(x)
+    scores = keras.layers.Activation(activation, name=_free_name(model, "scores"), dtype="float32")(x)
     return keras.Model(model.input, scores, name=model.name)
+
+
+def _free_name(model: keras.Model, name: str) -> str:
+    """Returns a name for a new layer of a model, with a number behind it if that one is taken."""
+    taken = {layer.name for layer in model.layers}
+    return next(each for each in (name, *(f"{name}_{k}" for k in range(1, len(taken) + 1))) if each not in taken)
+
+
+def before_softmax(bundle: Any, model: keras.Model) -> keras.Model:
+    """Returns a copy of a model that ends in a softmax, without it, so that a temperature can stand before it.
+
+    Raises:
+        ArgumentError: the last layer is not that softmax, or the bundle rounds.
+    """
+    if bundle.quantized is not None:
+        rule = "the file of a bundle that rounds and ends in a softmax cannot hold a temperature"
+        checks.refuse(rule, bundle.calibration, "Export it before calibrate, or end the model in logits.")
+    model = copied(model)
+    end = output_activations(model)[0]
+    last = model.outputs[0]._keras_history.operation  # Keras has no public name for it
+    if end.kind != "softmax" or end.layer != last.name or not hasattr(last, "activation"):
+        if isinstance(last, keras.layers.Softmax):
+            return keras.Model(model.input, last.input, name=model.name)
+        rule = "to hold a temperature, a file needs a model that ends in a softmax layer"
+        checks.refuse(rule, last.name, "End the model in logits, or export it before calibrate.")
+    last.activation = keras.activations.linear
+    return copied(model)
 
 
 def _answers_once(bundle: Any) -> bool:
@@ -210,7 +248,8 @@ def _write(
     labels = (
         bundle.labels if bundle.task.activation == "softmax" else ()
     )  # with several labels there is no single answer
-    reader = {"image_bytes": bundle.preprocess, "labels": labels} if from_files else {}
+    least = 0.0 if bundle.calibration is None else bundle.calibration.threshold
+    reader = {"image_bytes": bundle.preprocess, "labels": labels, "least_score": least} if from_files else {}
     return export_saved_model(model, path, samples=samples, metadata=metadata, **reader, **chosen)
 
 

@@ -11,6 +11,7 @@ from kerasdl.core import files
 from kerasdl.deploy import ExportReport
 from kerasdl.deploy.export.metadata import label_lines
 
+from ..format.calibration_part import Calibration
 from ..hosts.programs import write_programs
 
 REPORT, CARD, LABELS = ".json", ".md", ".labels.txt"
@@ -29,14 +30,25 @@ def described(bundle: Any, raw_shape: tuple | None, raw_dtype: str, gives: str) 
 
     Returns:
         `labels`, `task` and `gives`; `preprocessing`, the bundle's settings, where the app applies them; for images
-        `image`, with `steps` in words and their numbers.
+        `image`, with `steps` in words and their numbers; of a calibrated bundle `calibration`, with its `rule`.
     """
     description = {"labels": list(bundle.labels), "task": bundle.task.name, "gives": gives}
     if raw_shape is None:
         description["preprocessing"] = dict(bundle.preprocess)
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
+    if bundle.calibration is not None:
+        description["calibration"] = _calibration(bundle.calibration, gives)
     return description
+
+
+def _calibration(calibration: Calibration, gives: str) -> dict[str, Any]:
+    """Returns temperature and threshold, with the temperature in the file where it gives probabilities."""
+    temperature, threshold = calibration.temperature, calibration.threshold
+    scores = f"scores = softmax(logits / {temperature:.9g})" if gives == "logits" else "The outputs are the scores"
+    rule = f"{scores}; where the highest is below {threshold:.9g}, the answer is none of the labels."
+    in_file = gives == "probabilities"
+    return {"temperature": temperature, "temperature_in_file": in_file, "threshold": threshold, "rule": rule}
 
 
 def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str) -> dict[str, Any]:
@@ -119,5 +131,6 @@ def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> 
     lines = [line for line in before.splitlines() if not line.startswith("- Input: ")]
     steps = [f"{number}. {step}" for number, step in enumerate(description.get("image", {}).get("steps", ()), 1)]
     gives = bundle.task.answers if description["gives"] == "answers" else f"The file gives {description['gives']}."
+    gives = f"{gives} {description.get('calibration', {}).get('rule', '')}".strip()
     use = ["## Use", "", *steps, *([""] if steps else []), gives, ""]
     return "\n".join([*lines, *use]) + report.to_markdown() + "\n## Measured\n" + after

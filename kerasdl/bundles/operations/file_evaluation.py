@@ -12,7 +12,8 @@ from kerasdl.core import checks
 from kerasdl.core.outputs.decoding import softmax
 from kerasdl.deploy import read_metadata, run_exported
 
-from .class_evaluation import Evaluation, evaluate_classes
+from ..format.calibration_part import Calibration
+from .class_evaluation import Evaluation, evaluate_classes, with_calibration_figures
 from .evaluating import check_classes
 from .evaluation_data import choose_evaluation_data
 
@@ -72,13 +73,17 @@ def evaluate_file(
     shape = tuple(size or side for size, side in zip(inputs[0]["shape"][1:], _sides(reader), strict=True))
     images, truth = chosen.dataset.prepared(shape, scale).arrays()
     images = images.astype(inputs[0]["dtype"]) if is_raw and inputs[0]["scale"] is None else images
-    scores = np.concatenate([_scores(path, images[at : at + AT_ONCE]) for at in range(0, len(images), AT_ONCE)])
+    calibration = _calibration(stored, path)
+    parts = [images[at : at + AT_ONCE] for at in range(0, len(images), AT_ONCE)]
+    scores = np.concatenate([_scores(path, part, calibration) for part in parts])
     accuracy = float(np.mean(scores.argmax(axis=-1) == truth))
     found = Evaluation(chosen, {"accuracy": accuracy}, reader.labels, truth, scores)
+    found = with_calibration_figures(found, calibration)
     if bundle is None:
         return found, None, None
     own = evaluate_classes(bundle, chosen)
-    return found, own, int(np.sum(own.answers != found.answers))
+    differs = (own.answers != found.answers) | (own.is_rejected != found.is_rejected)
+    return found, own, int(differs.sum())
 
 
 def _reader(path: Path, stored: Mapping[str, Any], bundle: Any) -> _Reader:
@@ -101,8 +106,20 @@ def _sides(reader: _Reader) -> tuple:
     return tuple(reader.preprocess.get("image_shape", (None, None, 3)))
 
 
-def _scores(path: Path, images: np.ndarray) -> np.ndarray:
-    """Returns scores (B, K); a softmax where the outputs are not probabilities yet."""
+def _calibration(stored: Mapping[str, Any], path: Path) -> Calibration | None:
+    """Returns the calibration in the metadata of a file; None without one."""
+    values = stored.get("calibration")
+    if values is None:
+        return None
+    if not isinstance(values, Mapping) or not {"temperature", "threshold"} <= set(values):
+        checks.refuse(f"calibration in the metadata of {path.name} must have temperature and threshold", values)
+    return Calibration(values["temperature"], values["threshold"])
+
+
+def _scores(path: Path, images: np.ndarray, calibration: Calibration | None) -> np.ndarray:
+    """Returns scores (B, K); a softmax at its temperature where the outputs are not probabilities yet."""
     (outputs,) = run_exported(path, images).values()
     is_probability = outputs.min() >= 0 and np.allclose(outputs.sum(axis=-1), 1, atol=0.05)
-    return np.asarray(outputs, np.float64) if is_probability else softmax(outputs)
+    if is_probability:
+        return np.asarray(outputs, np.float64)
+    return softmax(outputs) if calibration is None else calibration.scores(outputs, "logits")

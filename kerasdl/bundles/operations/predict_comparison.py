@@ -33,15 +33,19 @@ def compared_with_predict(
     inputs = _first(draw_samples(bundle, data, None))
     fed = inputs if raw_shape is None else _first(draw_samples(bundle, data, raw_shape)).astype(raw_dtype)
     (outputs,) = keras.tree.flatten(bundle.networks["model"].predict(inputs, verbose=0))
-    expected = to_scores(outputs, bundle.task.activation, bundle.manifest.outputs)
+    expected = _scores(bundle, outputs, bundle.manifest.outputs)
     names = [tensor.name for tensor in bundle.model.inputs]
     by_name = dict(zip(names, fed, strict=True)) if isinstance(fed, tuple) else fed
     (answers,) = run_exported(path, by_name).values()
-    found = to_scores(answers, bundle.task.activation, gives)
+    found = (
+        to_scores(answers, bundle.task.activation, gives)
+        if gives == "probabilities"
+        else _scores(bundle, answers, gives)
+    )
     if bundle.task.activation is None:
         agreement = None
     elif bundle.task.activation == "softmax":
-        agreement = _share(expected.argmax(axis=-1) == found.argmax(axis=-1))
+        agreement = _share(_answers(bundle, expected) == _answers(bundle, found))
     else:
         agreement = _share((expected >= 0.5) == (found >= 0.5))
     return {
@@ -49,6 +53,19 @@ def compared_with_predict(
         "predict_difference": float(np.abs(expected - found).max()),
         "predict_examples": len(expected),
     }
+
+
+def _scores(bundle: Any, outputs: Any, kind: str) -> np.ndarray:
+    """Returns scores from outputs of a kind, at the temperature of a calibrated bundle."""
+    if bundle.calibration is not None:
+        return bundle.calibration.scores(outputs, kind)
+    return to_scores(outputs, bundle.task.activation, kind)
+
+
+def _answers(bundle: Any, scores: np.ndarray) -> np.ndarray:
+    """Returns the place of the answer in the labels, -1 where a calibrated bundle names none."""
+    threshold = 0.0 if bundle.calibration is None else bundle.calibration.threshold
+    return np.where(scores.max(axis=-1) < threshold, -1, scores.argmax(axis=-1))
 
 
 def _first(inputs: Any) -> Any:

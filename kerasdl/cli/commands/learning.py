@@ -10,7 +10,7 @@ import kerasdl
 from kerasdl.bundles.format import archive
 from kerasdl.core import checks
 
-from ..application import Json, app
+from ..application import BundleName, Json, app
 from ..output import metric_rows, reported, show_json, show_table
 
 START = "imagenet_efficientnet_lite0"
@@ -19,6 +19,10 @@ SPLIT = (
     "Split: a folder with train, validation (or val, valid) and test folders is read by them; without a validation "
     "folder, 10 % of each class of train validate. A folder of class folders alone is cut by seed 0: 80 % of each "
     "class to train, 10 % to validate, 10 % for `evaluate`. With --validation it is learnt whole."
+)
+CALIBRATED = (
+    "Split: as in finetune. The threshold keeps 95 % of the right answers; with --none alone it parts right answers "
+    "and those pictures best. Exported files and the programs beside them follow it."
 )
 Names = Annotated[
     list[str],
@@ -81,7 +85,6 @@ def finetune(
         schedule="cosine",
         patience=patience,
         augment=options.augmentation(augment, loaded.preprocess),
-        monitor=("val_loss", "min") if read.by_loss else None,
         progress="off" if json else "auto",
     )
     settings = {"epochs": epochs, "freeze": freeze, "learning_rate": learning_rate, "config": config}
@@ -131,6 +134,34 @@ def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | N
         show_table(str(out), ("data", "figure", "value"), metric_rows(manifest.metrics))
     print(f"Epoch kept in the last stage: {manifest.provenance['epoch kept']}.")
     print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} FOLDER`.")
+
+
+@app.command(epilog=CALIBRATED)
+@reported
+def calibrate(
+    bundle: BundleName,
+    data: Annotated[str, typer.Argument(help="The data of the fine-tuning, whose validation part is used.")],
+    out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
+    none: Annotated[str | None, typer.Option(help="A folder of pictures of none of the classes.")] = None,
+    keep: Annotated[float | None, typer.Option(help="Share of right answers that keep their label; 0.95.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Other images for it, as in finetune.")] = None,
+    json: Json = False,
+) -> None:
+    """Teach a copy of a bundle to answer "none of these", and make its scores probabilities that hold."""
+    archive.check_replaceable(out)
+    loaded = kerasdl.load_bundle(bundle)
+    held = kerasdl.cli.training_data.read_training_data(data, validation).validation
+    if held is None:
+        checks.refuse("data to calibrate on must have a class of three images", data, "Give --validation.")
+    calibrated = loaded.calibrate(held, none, keep=keep)
+    calibrated.save(out)
+    calibration, line = calibrated.calibration, calibrated.manifest.provenance["calibrated on"]
+    figures = list(calibrated.manifest.metrics.values())[-1]
+    if json:
+        return show_json({"bundle": str(out), **vars(calibration), "examples": line, **figures})
+    rows = [("temperature", calibration.temperature), ("threshold", calibration.threshold), *figures.items()]
+    show_table(f"{out}, on {line}", ("figure", "value"), rows)
+    print(f"Saved to {out}: below a score of {calibration.threshold:.4g} its answer is none of these.")
 
 
 @app.command()

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+NONE = "none of these"
+
 
 def softmax(logits: Any) -> np.ndarray:
     """Returns probabilities (B, K) in float64 from logits (B, K)."""
@@ -81,8 +83,11 @@ def decode_values(outputs: Any, labels: Sequence[str], context: None = None) -> 
 def one_row(result: Mapping[str, Any]) -> list[dict]:
     """Returns a result as the one row of a table for people: itself, without the scores of every label.
 
+    The label None of a calibrated classifier reads "none of these".
+
     Example:
         >>> one_row({"label": "cat", "score": 0.9, "scores": {"cat": 0.9, "dog": 0.1}})
         [{'label': 'cat', 'score': 0.9}]
     """
-    return [{name: value for name, value in result.items() if name != "scores"}]
+    unknown = {"label": NONE} if result.get("label", "") is None else {}
+    return [{name: value for name, value in {**result, **unknown}.items() if name != "scores"}]

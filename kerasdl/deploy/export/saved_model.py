@@ -41,6 +41,7 @@ def export_saved_model(
     *,
     image_bytes: Mapping[str, Any] | None = None,
     labels: Sequence[str] = (),
+    least_score: float = 0.0,
     samples: Any = None,
     tolerance: float | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -61,6 +62,7 @@ def export_saved_model(
             for files of 16 bits, `levels`, as `prepare_images` takes them and as a bundle of images keeps them.
         labels: names of the classes, where the only output is logits or probabilities (B, classes): then
             `serving_bytes` gives `label` (B,) and `score` (B,), the probability of that label, beside them.
+        least_score: score below which `label` is the empty text, none of the classes; from 0 to 1.
         samples: real inputs to compare on besides random ones: an array, a list or dict of arrays, a pair (x, y) of
             any of these and labels, a dataset, a tf.data pipeline, a PyDataset or a generator of batches; 64 are drawn.
             Of several models a dict of these by signature.
@@ -85,6 +87,7 @@ def export_saved_model(
     """
     if labels and image_bytes is None:
         checks.refuse("labels belong to the signature that takes image files", tuple(labels), "Pass image_bytes=.")
+    checks.within("least_score", least_score, 0.0, 1.0)
     checked_metadata(metadata)
     if isinstance(model, Mapping):
         if image_bytes is not None:
@@ -93,7 +96,8 @@ def export_saved_model(
     drawn = samples_of(model, samples)
     if image_bytes is not None:
         _check_settings(drawn.inputs, image_bytes)
-    write_one = partial(_write, settings=image_bytes, labels=tuple(labels), metadata=metadata)
+    answer = (tuple(labels), least_score)
+    write_one = partial(_write, settings=image_bytes, answer=answer, metadata=metadata)
     return export(model, path, _target(write_one), drawn, tolerance)
 
 
@@ -167,7 +171,11 @@ def write(
 
 
 def _write(
-    program: Program, folder: Path, settings: Mapping[str, Any] | None, labels: tuple[str, ...], metadata: Any
+    program: Program,
+    folder: Path,
+    settings: Mapping[str, Any] | None,
+    answer: tuple[tuple[str, ...], float],
+    metadata: Any,
 ) -> None:
     try:
         more = {ALIAS: program.traced(None)}
@@ -178,7 +186,7 @@ def _write(
             f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}"
         ) from error
     if settings is not None:
-        more[FROM_FILES] = _from_files(program, settings, labels)
+        more[FROM_FILES] = _from_files(program, settings, *answer)
     write({SIGNATURE: program}, folder, more=more)
     _write_metadata(folder, metadata)
     if settings is not None:
@@ -211,7 +219,7 @@ def _check_settings(inputs: tuple[NamedInput, ...], settings: Mapping[str, Any])
         checks.refuse(rule, shape, "Leave image_bytes out for models of other inputs.")
 
 
-def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str, ...]) -> Any:
+def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str, ...], least_score: float) -> Any:
     """Returns the traced function from the content of image files to the model's outputs."""
     (source,) = program.inputs
     read, serve = image_reader(settings), program.traced(None)
@@ -227,8 +235,9 @@ def _from_files(program: Program, settings: Mapping[str, Any], labels: tuple[str
         if not labels:
             return outputs
         (answer,) = outputs.values()
+        score = tf.reduce_max(scores(answer), axis=-1)
         label = tf.gather(tf.constant(labels), tf.argmax(answer, axis=-1))
-        return outputs | {"label": label, "score": tf.reduce_max(scores(answer), axis=-1)}
+        return outputs | {"label": tf.where(score < least_score, "", label), "score": score}
 
     function = tf.function(serve_files, autograph=False)
     function.get_concrete_function(tf.TensorSpec((program.batch,), tf.string, FILES))

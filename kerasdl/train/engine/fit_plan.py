@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset, as_dataset
-from kerasdl.data.model_fit import check_dataset_fits
+from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
 from kerasdl.data.pipelines import batches_of_pass, is_endless, refuse_endless
 
 from ..config import CLIPPING, RunConfig
@@ -181,6 +181,7 @@ def _check_data(
 ) -> None:
     """Refuses data that do not fit the model, or lack the labels that the loss needs."""
     check_dataset_fits(net, train)  # NaN in the data stops the run, which names the step
+    warn_of_raw_pixels(net, train)
     check_same_classes(train, validation)
     if validation is not None:
         check_inputs(net, dataclasses.replace(validation, name=f"validation {validation.name}"))

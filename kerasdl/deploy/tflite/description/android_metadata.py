@@ -16,7 +16,8 @@ from ...export.metadata import label_lines
 
 NAME, IDENTIFIER, LABELS_FILE = "TFLITE_METADATA", b"M001", "labels.txt"
 MIN_PARSER = "1.0.0"
-TENSOR_AXIS_LABELS, IMAGE_PROPERTIES, NORMALIZATION = 2, 2, 1  # of the schema's enumeration and of its unions
+TENSOR_AXIS_LABELS, IMAGE_PROPERTIES = 2, 2  # of the schema's enumeration and of a union
+NORMALIZATION, SCORE_THRESHOLDING = 1, 3  # of its union of process units
 COLOUR_SPACES = {3: 1, 1: 2}  # RGB and GRAYSCALE by the number of channels
 DATE = (1980, 1, 1, 0, 0, 0)  # equal files for equal models
 
@@ -38,7 +39,8 @@ def model_metadata(source: FileTensor, answer: FileTensor, metadata: Mapping[str
     Args:
         source: the input of the file.
         answer: its output.
-        metadata: `task`, `gives` and `image`, where `multiply` and `add` turn pixels 0..255 into values of the input.
+        metadata: `task`, `gives` and `image`, where `multiply` and `add` turn pixels 0..255 into values of the input;
+            `calibration`, whose `threshold` a file that gives probabilities names as the least score of a label.
     """
     builder = flatbuffers.Builder(1024)
     image = _input(builder, source, metadata["image"])
@@ -67,7 +69,7 @@ def _input(builder: flatbuffers.Builder, source: FileTensor, image: Mapping[str,
     mean = _floats(builder, [-offset / factor for factor, offset in zip(factors, offsets, strict=True)])
     std = _floats(builder, [1 / factor for factor in factors])
     options = _table(builder, {0: mean, 1: std}, 2)
-    unit = _table(builder, {1: options}, 2, {0: NORMALIZATION}, bytes_at=(0,))
+    unit = _unit(builder, NORMALIZATION, options)
     texts = {0: source.name, 1: " ".join(image["steps"])}
     fields = {place: builder.CreateString(text) for place, text in texts.items()}
     return _table(builder, {**fields, 3: content, 4: _tables(builder, [unit])}, 7)
@@ -80,7 +82,23 @@ def _output(builder: flatbuffers.Builder, answer: FileTensor, metadata: Mapping[
     labels = _table(builder, fields, 5, {2: TENSOR_AXIS_LABELS}, bytes_at=(2,))
     texts = {0: answer.name, 1: f"The {metadata.get('gives', 'scores')} of each label."}
     fields = {place: builder.CreateString(text) for place, text in texts.items()}
-    return _table(builder, {**fields, 6: _tables(builder, [labels])}, 7)
+    units = _threshold(builder, metadata)
+    return _table(builder, {**fields, **units, 6: _tables(builder, [labels])}, 7)
+
+
+def _threshold(builder: flatbuffers.Builder, metadata: Mapping[str, Any]) -> dict[int, int]:
+    """Writes the process unit of the least score, for outputs that are the scores; returns it by its field."""
+    calibration = metadata.get("calibration")
+    if not calibration or metadata.get("gives") != "probabilities":
+        return {}
+    builder.StartObject(1)
+    builder.PrependFloat32Slot(0, calibration["threshold"], 0.0)
+    options = builder.EndObject()
+    return {4: _tables(builder, [_unit(builder, SCORE_THRESHOLDING, options)])}
+
+
+def _unit(builder: flatbuffers.Builder, kind: int, options: int) -> int:
+    return _table(builder, {1: options}, 2, {0: kind}, bytes_at=(0,))
 
 
 def _table(

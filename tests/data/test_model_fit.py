@@ -1,0 +1,82 @@
+"""Warning of pixels from 0 to 255 for nets that take values about 0: where it comes, and where not."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasdl
+from kerasdl.bundles import Bundle
+from kerasdl.core.errors import ArgumentError
+from kerasdl.data import DataWarning, as_dataset
+from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
+from kerasdl.train import RunConfig, fit
+
+SAID = "has pixels up to 255, and lenet5 takes values from -1 to 1. Map them by keras.layers.Rescaling"
+LEVELS = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1)).astype("float32")
+LEVELS[0, 0, 0, 0] = 255
+LABELS = np.arange(12, dtype="int32") % 3
+L = keras.layers
+
+
+@pytest.fixture(scope="module")
+def net():
+    return kerasdl.build("lenet5", image_shape=(28, 28, 1), classes=3)
+
+
+def pipeline(values):
+    return tf.data.Dataset.from_tensor_slices((values, LABELS)).batch(4)
+
+
+def is_silent(model, data) -> bool:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_raw_pixels(model, as_dataset(data, name="photos"))
+    return not caught
+
+
+@pytest.mark.parametrize("data", [(LEVELS, LABELS), (LEVELS.astype("uint8"), LABELS), pipeline(LEVELS)])
+def test_levels_for_a_registered_net_are_named(net, data):
+    with pytest.warns(DataWarning, match=f"photos {SAID}"):
+        warn_of_raw_pixels(net, as_dataset(data, name="photos"))
+
+
+def test_raw_images_by_name_are_named_and_scaled_ones_are_not(net):
+    with pytest.warns(DataWarning, match="mnist has pixels up to 255"):
+        warn_of_raw_pixels(net, kerasdl.data.load("mnist", scale=None))
+    assert is_silent(net, kerasdl.data.load("mnist"))
+
+
+def test_scaled_pixels_and_other_nets_are_not_named(net):
+    assert is_silent(net, (LEVELS / 127.5 - 1, LABELS))
+    assert is_silent(net, (LEVELS / 255, LABELS))
+    assert is_silent(net, pipeline(LEVELS / 127.5 - 1))
+    image = keras.Input((28, 28, 1))
+    own = keras.Model(image, L.Dense(3)(L.Flatten()(image)), name="own")
+    assert is_silent(own, (LEVELS, LABELS))
+    scaling = keras.Model(image, L.Dense(3)(L.Flatten()(L.Rescaling(1 / 255)(image))), name="lenet5")
+    assert is_silent(scaling, (LEVELS, LABELS))
+    scaled_too_late = keras.Model(image, L.Rescaling(2.0)(L.Dense(3)(L.Flatten()(image))), name="lenet5")
+    assert not is_silent(scaled_too_late, (LEVELS, LABELS))
+    rows = kerasdl.build("mlp", features=4, classes=3)
+    assert is_silent(rows, (np.full((12, 4), 200.0, "float32"), LABELS))
+
+
+def test_fit_and_evaluate_say_it(net):
+    config = RunConfig(steps=1, batch_size=4, progress="off", strategy=None)
+    with pytest.warns(DataWarning, match=SAID):
+        fit(net, pipeline(LEVELS), task="image_classification", config=config)
+    settings = {"image_shape": (28, 28, 1), "scale": (-1, 1)}
+    bundle = Bundle.of(net, name="b", task="image_classification", preprocess=settings, labels=("a", "b", "c"))
+    with pytest.warns(DataWarning, match=SAID):
+        bundle.evaluate(pipeline(LEVELS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bundle.evaluate((LEVELS.astype("uint8"), LABELS))  # raw images, which the bundle scales
+
+
+def test_a_dataset_of_another_shape_is_refused(net):
+    with pytest.raises(ArgumentError, match="must have the shape and dtype that 'lenet5' takes"):
+        check_dataset_fits(net, as_dataset((LEVELS[:, :20], LABELS)))
