@@ -51,7 +51,7 @@ def roi_align(
         ArgumentError: an argument breaks its rule.
 
     Example:
-        >>> ramp = np.broadcast_to(np.arange(8.0)[None, None, :, None], (1, 8, 8, 1))
+        >>> ramp = np.broadcast_to(np.arange(8, dtype="float32")[None, None, :, None], (1, 8, 8, 1))
         >>> roi_align(ramp, [[[2.0, 2.0, 6.0, 6.0]]], (1, 2)).numpy().ravel()
         array([3., 5.], dtype=float32)
     """
@@ -90,7 +90,7 @@ def pyramid_roi_align(
         ArgumentError: an argument breaks its rule.
 
     Example:
-        >>> pyramid = [np.zeros((1, 16, 16, 2)), np.ones((1, 8, 8, 2))]
+        >>> pyramid = [np.zeros((1, 32, 32, 2), "float32"), np.ones((1, 16, 16, 2), "float32")]
         >>> pyramid_roi_align(pyramid, [[[0, 0, 9, 9], [0, 0, 250, 250]]], (1, 1), strides=(8, 16)).numpy()[0, :, 0, 0]
         array([[0., 0.],
                [1., 1.]], dtype=float32)
@@ -178,7 +178,7 @@ def roi_pool(features: Any, boxes: Any, size: tuple[int, int], *, stride: float 
         ArgumentError: an argument breaks its rule, or a side of the map is unknown.
 
     Example:
-        >>> ramp = np.broadcast_to(np.arange(8.0)[None, None, :, None], (1, 8, 8, 1))
+        >>> ramp = np.broadcast_to(np.arange(8, dtype="float32")[None, None, :, None], (1, 8, 8, 1))
         >>> roi_pool(ramp, [[[2.0, 2.0, 6.0, 6.0]]], (1, 2)).numpy().ravel()
         array([4., 6.], dtype=float32)
     """
