@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class Dataset(ExampleAccess):
     sampler: Callable | None = None
     """Sampler that draws the batches of an epoch; see `batched_by`. None cuts an order into batches of one size."""
 
-    @property
+    @cached_property
     def spec(self) -> tuple[Any, Any, Any]:
         """Specs of the inputs, labels and weights of a batch; None for a missing part."""
         return trees.unpacked(self.batches(1).element_spec)
