@@ -11,14 +11,14 @@ quickstart: $(READY)
 	$(BIN)/kerasdl quickstart --data digits --out quickstart/digits
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadgroup --lanes
+	$(BIN)/python -m pytest -m "not slow and not bars" -n 2 --dist loadfile --lanes
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m "slow and not bars" -n 2 --dist loadgroup --lanes
+	$(BIN)/python -m pytest -m "slow and not bars" -n 2 --dist loadfile --lanes
 
 # The longest bars: three seeds of the quickstart, twenty kills, recipes of minutes. Neither lane holds them.
 bars: $(READY)
-	$(BIN)/python -m pytest -m bars -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m bars -n 2 --dist loadfile
 
 # Every row for NAMES="...", for what changed SINCE=commit, or for all; the lanes export a cover of the nets alone.
 prove: $(READY)

@@ -119,7 +119,7 @@ def main() -> None:
     in_full = smallest_of_families(names)
     print(f"{len(names)} nets: {', '.join(names)}\nat full size: {', '.join(in_full)}", flush=True)
     environment = {**os.environ, "KERASDL_PROVE": " ".join(names), "KERASDL_PROVE_IN_FULL": " ".join(in_full)}
-    command = ["-m", "pytest", *ROWS, "-k", "not legacy_models or registered", "-n", "2", "--dist", "loadgroup"]
+    command = ["-m", "pytest", *ROWS, "-k", "not legacy_models or registered", "-n", "2", "--dist", "loadfile"]
     sys.exit(subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False).returncode)
 
 
