@@ -6,6 +6,7 @@ the cover (`make cover`), which holds every feature of every net, and for all th
 
 import json
 import os
+import re
 from pathlib import Path
 
 import kerasdl
@@ -26,6 +27,20 @@ DISTINCT = sorted(STANDS_FOR.values())
 EXPORTED = sorted(json.loads(COVER.read_text())["nets"]) if COVER.exists() else DISTINCT
 
 
+def _every_class(cover: dict) -> list[str]:
+    """Returns the nets of the cover that bring a class of layer, which together have all of them."""
+    found, seen = [], set()
+    for name, features in cover.items():
+        classes = {re.split(r"[ (\[]", each.removeprefix("layer: "))[0] for each in features if each[:5] == "layer"}
+        if classes - seen:
+            found.append(name)
+            seen |= classes
+    return sorted(found)
+
+
+EVERY_CLASS = _every_class(json.loads(COVER.read_text())["nets"]) if COVER.exists() else DISTINCT
+
+
 def distinct_name(name: str) -> str:
     """Returns the net that stands for all with the same tiny preset."""
     return STANDS_FOR[_tiny_net(kerasdl.spec(name))]
@@ -33,7 +48,7 @@ def distinct_name(name: str) -> str:
 
 if PROVED:
     NAMES = [name for name in NAMES if name in PROVED]
-    DISTINCT = EXPORTED = sorted({distinct_name(name) for name in NAMES})
+    DISTINCT = EXPORTED = EVERY_CLASS = sorted({distinct_name(name) for name in NAMES})
 
 
 # Nets that are exported at full size too, for docs/exporting.md: one or more minutes each, so not all.

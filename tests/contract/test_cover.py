@@ -4,7 +4,7 @@ import json
 
 import keras
 import pytest
-from cases import COVER, DISTINCT, EXPORTED, PROVED
+from cases import COVER, DISTINCT, EVERY_CLASS, EXPORTED, PROVED
 from covering import cover_of, features_of_net
 from graph_features import features_of
 
@@ -28,6 +28,13 @@ def test_exported_nets_are_the_cover_with_every_family():
     assert set(EXPORTED) == set(COVERED) <= set(DISTINCT)
     families = {kerasdl.spec(name).family for name in kerasdl.list_models()}
     assert {kerasdl.spec(name).family for name in COVERED} == families
+
+
+@pytest.mark.skipif(bool(PROVED), reason="the cover is the choice of every day")
+def test_nets_of_every_class_have_the_layers_of_the_cover(net):
+    classes = [{type(layer) for name in names for layer in net(name).model.layers} for names in (EVERY_CLASS, EXPORTED)]
+    assert set(EVERY_CLASS) < set(EXPORTED)
+    assert classes[0] == classes[1]
 
 
 def test_cover_is_the_fewest_nets_and_every_feature():
