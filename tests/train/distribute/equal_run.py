@@ -1,13 +1,15 @@
-"""Runs to be compared: `python equal_run.py FILE [permuted] [mirrored]` trains every case, alone or as a worker.
+"""Runs to be compared: `python equal_run.py FOLDER` trains every case, alone and on two devices, or as a worker.
 
-Each case leaves its weights after 50 updates, and its figures, in FILE.npz; a worker in FILE_0.npz or FILE_1.npz.
-In float64 all but rounding shows; in float32 the plain cases run, and those whose numbers are drawn or short.
-`permuted` changes the order inside each batch, in float32 alone; `mirrored` computes on two logical CPUs.
+Each case leaves its weights after its updates, and its figures, in a file of FOLDER: alone.npz, permuted.npz (another
+order inside each batch, the cases of `ROUNDED` alone) and mirrored.npz (two logical CPUs) of a process alone,
+worker0.npz or worker1.npz of a worker. In float64 all but rounding shows; in float32 the plain cases run, and those
+whose numbers are drawn or short.
 """
 
 import json
 import os
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,7 +18,8 @@ import tensorflow as tf
 import kerasdl
 from kerasdl.train import RunCallback, RunConfig, Trainer, fit
 
-BATCH, STEPS, EXAMPLES = 16, 50, 80
+BATCH, STEPS, EXAMPLES = 16, 20, 80
+LONG = 50  # updates of the cases whose loss curves are compared
 LOSS = {"from_logits": True}
 SETTINGS = {"steps": STEPS, "batch_size": BATCH, "shuffle": False, "progress": "off"}
 
@@ -72,13 +75,11 @@ def jitter(image, seed):
 
 def net(kind=keras.Model, norm=True, dropout=0.0):
     kerasdl.set_seed(3)
-    tensor = features = keras.Input((8, 8, 2))
-    for number, width in enumerate((6, 8)):
-        features = keras.layers.Conv2D(width, 3, padding="same", name=f"conv{number}")(features)
-        if norm:
-            features = keras.layers.BatchNormalization(synchronized=True, name=f"norm{number}")(features)
-        features = keras.layers.ReLU(name=f"relu{number}")(features)
-        features = keras.layers.Dropout(dropout, name=f"drop{number}")(features)
+    tensor = keras.Input((8, 8, 2))
+    features = keras.layers.Conv2D(8, 3, padding="same", name="conv")(tensor)
+    if norm:
+        features = keras.layers.BatchNormalization(synchronized=True, name="norm")(features)
+    features = keras.layers.Dropout(dropout, name="drop")(keras.layers.ReLU(name="relu")(features))
     features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
     return kind(tensor, keras.layers.Dense(3, name="head")(features))
 
@@ -99,7 +100,7 @@ class Whose(RunCallback):
     """Measures which worker this is: all must have the chief's figure, which is that of a run alone."""
 
     def measure(self, epoch):
-        return {"whose": float(worker_number().lstrip("_") or 0)}
+        return {"whose": float(worker_number() or 0)}
 
 
 def by_fit(permuted, examples=EXAMPLES, norm=True, dropout=0.0, augment=None, validation=False, **settings):
@@ -137,51 +138,60 @@ CASES = {
     "accumulation": lambda permuted: by_fit(permuted, accumulation=2, norm=False),
     "clip_norm": lambda permuted: by_fit(permuted, clip_norm=0.05),
     "clip_value": lambda permuted: by_fit(permuted, clip_value=0.01),
-    "ema": lambda permuted: by_fit(permuted, ema=0.9, validation=True),
-    "uneven": lambda permuted: by_fit(permuted, examples=85),
+    "uneven_ema": lambda permuted: by_fit(permuted, examples=85, ema=0.9, validation=True),
     "almost_empty": lambda permuted: by_fit(permuted, examples=81, norm=False),
-    "random": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True),
-    "other_seed": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True, seed=1),
-    "bfloat16": lambda permuted: by_fit(permuted, mixed_precision="bfloat16"),
+    "random": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True, steps=LONG),
+    "other_seed": lambda permuted: by_fit(permuted, dropout=0.3, augment=jitter, shuffle=True, steps=LONG, seed=1),
+    "bfloat16": lambda permuted: by_fit(permuted, mixed_precision="bfloat16", steps=LONG),
     "own": lambda permuted: by_own_step(permuted),
     "own_accumulation": lambda permuted: by_own_step(permuted, accumulation=2, norm=False),
-    "own_clip": lambda permuted: by_own_step(permuted, global_clipnorm=0.05),
+    "own_clip_ema": lambda permuted: by_own_step(permuted, global_clipnorm=0.05, use_ema=True, ema_momentum=0.9),
     "trainer": lambda permuted: by_trainer(permuted, use_ema=True, ema_momentum=0.9),
     "trainer_accumulation": lambda permuted: by_trainer(permuted, RivalsAtOnce, 2, norm=False, global_clipnorm=0.05),
-    "own_ema": lambda permuted: by_own_step(permuted, use_ema=True, ema_momentum=0.9),
 }
 
-ONLY_FLOAT32 = ("random", "other_seed", "bfloat16")
+ALONE = ("other_seed",)  # its curve is only compared with that of `random` alone
 ROUNDED = ("plain", "own")
+ONLY_FLOAT32 = ("random", "other_seed", "bfloat16")
 RUNS = {
     "float64": [name for name in CASES if name not in ONLY_FLOAT32],
     "float32": [*ROUNDED, *ONLY_FLOAT32],
 }
 
 
-def main(path, *flags):
-    if "mirrored" in flags:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        SETTINGS["strategy"] = "mirrored"
+def main(folder):
+    if worker_number() is not None:
+        train(Path(folder) / f"worker{worker_number()}.npz", without=ALONE)
+        return
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    train(Path(folder) / "alone.npz")
+    train(Path(folder) / "permuted.npz", runs={"float32": ROUNDED}, permuted=True)
+    SETTINGS["strategy"] = "mirrored"
+    train(Path(folder) / "mirrored.npz", without=ALONE)
+
+
+def train(file, runs=RUNS, without=(), permuted=False):
     found = {}
-    for precision, names in {"float32": ROUNDED}.items() if "permuted" in flags else RUNS.items():
+    for precision, names in runs.items():
         keras.config.set_dtype_policy(precision)
         keras.config.set_floatx(precision)
         for name in names:
-            model, run = CASES[name]("permuted" in flags)
+            if name in without:
+                continue
+            model, run = CASES[name](permuted)
             weights = np.concatenate([np.ravel(weight.numpy()) for weight in model.weights])
             found[f"{precision}/{name}/weights"] = weights.astype("float64")
             for figure, values in run.history.items():
                 found[f"{precision}/{name}/{figure}"] = np.array(values)
             print(precision, name, weights.std(), run.history["loss"][-1], flush=True)
-    np.savez(f"{path}{worker_number()}.npz", **found)
+    np.savez(file, **found)
 
 
 def worker_number():
-    """Gives `_0` or `_1` in one of several workers, else nothing."""
+    """Gives the number of this worker, or None alone."""
     task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task")
-    return f"_{task['index']}" if task else ""
+    return task and task["index"]
 
 
 if __name__ == "__main__":
