@@ -67,12 +67,19 @@ def test_the_matrix_names_every_full_size_model():
         assert f"| `{name}` |" in page, "run: make matrix"
 
 
-@pytest.mark.slow
-def test_the_example_in_the_readme_runs(tmp_path, monkeypatch):
+def readme_example() -> str:
+    return re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)[1]
+
+
+def test_the_example_in_the_readme_is_short():
+    assert len(readme_example().strip().splitlines()) <= 15
+
+
+@pytest.mark.bars
+def test_the_example_in_the_readme_runs_with_all_its_epochs(tmp_path, monkeypatch):
+    """One epoch of it is run by tests/docs, and the same settings by the quickstart below."""
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)[1]
-    assert len(code.strip().splitlines()) <= 15
-    names: dict = {}
+    code, names = readme_example(), {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["report"].top1_agreement > 0.9
     assert (tmp_path / "emoji.tflite").stat().st_size == names["report"].bytes
