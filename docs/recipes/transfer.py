@@ -33,7 +33,7 @@ def compare(name: str, seed: int = 0) -> tuple[float, float]:
     fit(pretrained, letters, config=RunConfig(epochs=5, batch_size=64, learning_rate=3e-3, **common))
     short = RunConfig(epochs=30, batch_size=16, learning_rate=3e-3, **common)
     tuned = replace_head(pretrained, 10)
-    finetune(tuned, few, groups=3, layer_decay=0.7, train_norms=True, config=short)
+    finetune(tuned, few, freeze_epochs=8, groups=3, layer_decay=0.7, train_norms=True, config=short)
     scratch = kerasdl.build(name, image_shape=SHAPE, classes=10, **NETS[name])
     fit(scratch, few, config=short)
     return right(tuned), right(scratch)

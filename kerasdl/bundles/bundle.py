@@ -29,7 +29,7 @@ from .operations import evaluating
 from .operations.changing import ChangingModel
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
-from .operations.finetuning import claim_folder, finetune_networks, networks_and_data, tuned_manifest
+from .operations.finetuning import Freezing, claim_folder, finetune_networks, networks_and_data, tuned_manifest
 from .operations.making import inputs_of, networks_of, plain_settings
 from .operations.trained_images import with_trained_images
 
@@ -228,6 +228,10 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         epochs: int = 5,
         labels: Sequence[str] = (),
         freeze: str = "staged",
+        freeze_epochs: int | None = None,
+        groups: int | None = None,
+        layer_decay: float | None = None,
+        train_norms: bool = True,
         learning_rate: float | None = 2e-3,
         callbacks: Any = (),
         config: RunConfig | None = None,
@@ -242,9 +246,11 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             epochs: passes over the data, all stages together.
             labels: the classes of arrays or of a tf.data.Dataset, if they are not the bundle's own; other data have
                 their own names.
-            freeze: `staged` trains the head alone for the first third of the epochs and then every layer, those below
-                the head at a third of the learning rate; `features` trains the head alone throughout; `none` trains
-                every layer.
+            freeze: as in `kerasdl.train.finetune`; "none" alone trains all layers at one rate.
+            freeze_epochs: as there.
+            groups: as there; None is 1, or 3 with "gradual".
+            layer_decay: as there; None is 1/3.
+            train_norms: as there.
             learning_rate: the highest of the run; None keeps that of the optimizers of the task's trainer.
             callbacks: as in `kerasdl.train.finetune`; for trackers a function from the name of a stage.
             config: further settings. The arguments override its epochs and learning rate; its seed also seeds Python,
@@ -269,11 +275,12 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
-        networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freeze)
-        manifest = tuned_manifest(self, train, name=name, labels=labels, fresh=fresh, freeze=freeze, config=config)
+        freezing = Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
+        networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freezing)
+        asked = {"fresh": fresh, "freezing": freezing, "config": config}
+        manifest = tuned_manifest(self, train, name=name, labels=labels, **asked)
         claim_folder(config.folder, self.model, resume=config.resume)
-        stages = {"fresh": fresh, "freeze": freeze, "callbacks": callbacks}
-        kept = finetune_networks(networks, train, validation, task=self.task, config=config, **stages)
+        kept = finetune_networks(networks, train, validation, task=self.task, callbacks=callbacks, **asked)
         manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, "epoch kept": kept})
         settings = with_levels(self.preprocess, train)
         extra = with_trained_images(without_calibration(self).extra, train, validation)

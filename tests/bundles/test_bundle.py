@@ -84,7 +84,7 @@ def test_validation_data_have_the_classes_of_the_training_data(small, monkeypatc
     few = kerasdl.data.load("digits").per_class(1)
     arrays = np.zeros((10, 32, 32, 1), np.uint8), np.arange(10)
     bundle = kerasdl.load_bundle("glyphs_mobilenet")
-    tuned = bundle.finetune(few, arrays, epochs=1, freeze="features", config=QUIET)
+    tuned = bundle.finetune(few, arrays, epochs=1, freeze="backbone", config=QUIET)
     assert tuned.labels == few.class_names
     assert tuned.manifest.metrics
     monkeypatch.setattr(bundle_module, "finetune_networks", lambda *_, **__: pytest.fail("it trains first"))
@@ -94,7 +94,7 @@ def test_validation_data_have_the_classes_of_the_training_data(small, monkeypatc
 
 def test_freezing_features_moves_the_head_alone(small):
     images = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), np.uint8)
-    tuned = small.finetune((images, np.arange(12) % 4), epochs=2, freeze="features", config=QUIET)
+    tuned = small.finetune((images, np.arange(12) % 4), epochs=2, freeze="backbone", config=QUIET)
     assert tuned.labels == small.labels
     for layer in small.model.layers:
         new = tuned.model.get_layer(layer.name).get_weights()

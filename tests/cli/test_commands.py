@@ -83,7 +83,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         "--batch-size",
         4,
         "--freeze",
-        "features",
+        "backbone",
     )
     bundle = kerasdl.load_bundle(out)
     assert bundle.labels == ("eight", "three")
@@ -176,7 +176,7 @@ def test_a_folder_with_train_and_test_alone_validates_on_a_part_of_train(photos,
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, home)
     out = tmp_path / "mine.zip"
-    done = run("finetune", "glyphs_mobilenet", tmp_path / "split", "--out", out, "--epochs", 1, "--freeze", "features")
+    done = run("finetune", "glyphs_mobilenet", tmp_path / "split", "--out", out, "--epochs", 1, "--freeze", "backbone")
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
     assert "16 images in 2 classes: eight 8, three 8." in text
@@ -252,7 +252,7 @@ def test_all_seeds_split_data_alike(photos, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_images_alone_are_learnt_by_the_imagenet_net(photos, tmp_path):
     out = tmp_path / "mine.zip"
-    read("finetune", photos, "--side", 64, "--out", out, "--epochs", 1, "--batch-size", 4, "--freeze", "features")
+    read("finetune", photos, "--side", 64, "--out", out, "--epochs", 1, "--batch-size", 4, "--freeze", "backbone")
     bundle = kerasdl.load_bundle(out)
     assert bundle.manifest.builder == "efficientnet_lite0"
     assert bundle.model.input_shape == (None, 64, 64, 3)

@@ -33,6 +33,7 @@ def test_options_reach_the_run(place, tmp_path):
         "light",
         "--patience",
         9,
+        *("--freeze-epochs", 2, "--groups", 2, "--layer-decay", 0.5),
         "--tensorboard",
         tmp_path / "logs",
     )
@@ -48,6 +49,9 @@ def test_options_reach_the_run(place, tmp_path):
     assert sorted(each.name for each in (tmp_path / "logs").iterdir()) == ["head", "stage1"]
     settings = json.loads((tmp_path / "run" / "stage1" / "config.json").read_text())["settings"]
     assert settings["patience"] == 9
+    provenance = kerasdl.load_bundle(tmp_path / "m.zip").manifest.provenance
+    freezing = ("freeze", "freeze epochs", "groups", "layer decay")
+    assert [provenance[name] for name in freezing] == ["staged", 2, 2, 0.5]
     assert "Flip" in json.dumps(settings["augment"])
     assert settings["monitor"] is None or settings["monitor"][0] == "val_accuracy"
 

@@ -220,7 +220,8 @@ def drawn(seed: int) -> Case:
         validation.dicts = train.dicts
     settings = _settings(rng, count, heads, train, validation)
     given = call == "fit" and (heads[0].loss is not None or rng.random() < 0.5)
-    options = {"probe": float(_pick(rng, [0.0, 0.5, 1.0])), "layer_decay": 0.5, "groups": int(rng.integers(1, 3))}
+    freeze = _pick(rng, ["none", "staged", "backbone"])
+    options = {"freeze": str(freeze), "layer_decay": 0.5, "groups": int(rng.integers(1, 3))}
     task = _pick(rng, [None, None, "tabular_classification", "tabular_regression"]) if heads[0].loss is None else None
     return Case(
         seed,

@@ -200,7 +200,8 @@ def epochs_of(case: Case, feed: Feed) -> list[list[np.ndarray]]:
 def epochs_of_the_head(case: Case) -> int:
     """Returns how many epochs the head learns alone."""
     epochs = case.settings["epochs"]
-    return 0 if case.call == "fit" else min(epochs, round(epochs * case.options["probe"]))
+    alone = {"staged": max(1, round(epochs / 3)), "backbone": epochs, "none": 0}
+    return 0 if case.call == "fit" else alone[case.options["freeze"]]
 
 
 def validated(case: Case) -> list[np.ndarray]:

@@ -1,8 +1,9 @@
-"""Fine-tuning of a bundle: stages for `freeze=`, new head, run folder, manifest."""
+"""Fine-tuning of a bundle: freezing, new head, run folder, manifest."""
 
 import dataclasses
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import Run, RunConfig, finetune, fit
+from kerasdl.train.methods.finetuning import FREEZE
 from kerasdl.train.methods.stages import stage_callbacks
 
 from ..format.calibration_part import without_calibration
@@ -29,8 +31,44 @@ from .trained_images import FILE, ROLE, holds_files
 
 FEW = 100
 """Validation examples below which the loss chooses the epoch: an accuracy over 100 has a standard error of 5 points."""
-HEAD_SHARE = 1 / 3
-GENTLER = 1 / 3
+LAYER_DECAY = 1 / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Freezing:
+    """Settings of `Bundle.finetune` on frozen layers, groups and their rates, as given; None is the default."""
+
+    freeze: str
+    freeze_epochs: int | None
+    groups: int | None
+    layer_decay: float | None
+    train_norms: bool
+
+    def __post_init__(self):
+        if self.freeze == "features":
+            warnings.warn('Bundle.finetune: instead of freeze="features" pass "backbone"', DeprecationWarning, 4)
+            object.__setattr__(self, "freeze", "backbone")
+        checks.one_of("freeze", self.freeze, FREEZE)
+        useless = {name: value for name, value in self.changes.items() if name in ("groups", "layer_decay")}
+        if self.freeze == "backbone" and useless:
+            checks.refuse('freeze="backbone" trains the head alone, without groups and their rates', useless)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The settings that are not at their default, `freeze` apart."""
+        defaults = {"freeze_epochs": None, "groups": None, "layer_decay": None, "train_norms": True}
+        return {name: value for name, value in vars(self).items() if name in defaults and value != defaults[name]}
+
+    @property
+    def trains_all(self) -> bool:
+        """True if all layers learn from the start, at one rate."""
+        return self.freeze == "none" and not self.changes
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `kerasdl.train.finetune`."""
+        groups = (3 if self.freeze == "gradual" else 1) if self.groups is None else self.groups
+        decay = LAYER_DECAY if self.layer_decay is None else self.layer_decay
+        return {**vars(self), "groups": groups, "layer_decay": decay}
 
 
 def is_chosen_by_loss(task: Task, validation: Dataset | None) -> bool:
@@ -57,7 +95,7 @@ def claim_folder(folder: str | os.PathLike | None, model: keras.Model, *, resume
     files.write_text(claim, digest)
 
 
-def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...], freeze: str) -> tuple:
+def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[str, ...], freezing: Freezing) -> tuple:
     """Returns copies of a bundle's networks for the classes of the data, both prepared datasets, and the classes.
 
     Returns:
@@ -65,15 +103,16 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
         that are fresh, since they answer for other classes than before.
 
     Raises:
-        ArgumentError: data, labels, networks and `freeze` do not fit together.
+        ArgumentError: data, labels, networks and freezing do not fit together.
     """
     task = bundle.task
     if bundle.quantized is not None:
         refuse_rounding(bundle, "finetune")
     if task.trainer is None:
         check_single_output(bundle.model, "fine-tune")
-    elif freeze != "none":
-        checks.refuse(f"a bundle of the task {task.name} is tuned as a whole", f"freeze={freeze!r}", 'Pass "none".')
+    elif not freezing.trains_all:
+        given = {"freeze": freezing.freeze, **freezing.changes}
+        checks.refuse(f"a bundle of the task {task.name} is tuned as a whole", given, 'Pass freeze="none" alone.')
     if labels and not bundle.labels and task.trainer is not None:
         checks.refuse(f"data for a bundle of the task {task.name} without labels come without labels=", labels)
     train = bundle.ready(train, labels=labels)
@@ -117,7 +156,7 @@ def tuned_manifest(
     name: str | None,
     labels: tuple[str, ...],
     fresh: Sequence[str],
-    freeze: str,
+    freezing: Freezing,
     config: RunConfig,
 ) -> Manifest:
     """Returns the manifest of a fine-tuned bundle: new labels and provenance, no figures."""
@@ -138,7 +177,8 @@ def tuned_manifest(
             "data licence": train.licence,
             **({"fresh layers": ", ".join(fresh)} if fresh else {}),
             "epochs": config.epochs,
-            "freeze": freeze,
+            "freeze": freezing.freeze,
+            **{name.replace("_", " "): value for name, value in freezing.changes.items()},
             "learning rate": config.learning_rate,
             "seed": config.seed,
         },
@@ -160,33 +200,25 @@ def finetune_networks(
     *,
     task: Task,
     fresh: Sequence[str],
-    freeze: str,
+    freezing: Freezing,
     callbacks: Any,
     config: RunConfig,
 ) -> str:
-    """Trains networks in place; a single model in the stages of `freeze`, its new layers as the head.
+    """Trains networks in place; a single model in stages, its new layers as the head.
 
     Returns:
         The epoch that was kept, and the reason, in words.
     """
-    checks.one_of("freeze", freeze, ("staged", "features", "none"))
     if config.monitor is None and is_chosen_by_loss(task, validation):
         config = dataclasses.replace(config, monitor=("val_loss", "min"))
     model = networks["model"]
-    if task.trainer is not None or freeze == "none":
+    if task.trainer is not None or freezing.trains_all:
         model = model if task.trainer is None else task.trainer(networks)
         called = stage_callbacks(callbacks, "stage1", 1)
         with plain_label_errors():
             run = fit(model, train, validation=validation, callbacks=called, task=task, config=config)
         return _kept_epoch(run, validation, task, config)
-    probe = 1.0 if freeze == "features" else max(HEAD_SHARE, 1 / config.epochs)
-    stages = {
-        "head": tuple(fresh) or find_head(model).name,
-        "probe": probe,
-        "groups": 1,
-        "layer_decay": GENTLER,
-        "train_norms": True,
-    }
+    stages = {"head": tuple(fresh) or find_head(model).name, **freezing.arguments()}
     with plain_label_errors():
         run = finetune(model, train, validation=validation, callbacks=callbacks, task=task, config=config, **stages)
     return _kept_epoch(run, validation, task, config)

@@ -49,7 +49,10 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
-    freeze: Annotated[str, typer.Option(help="staged, features (head alone) or none.")] = "staged",
+    freeze: Annotated[str, typer.Option(help="staged, gradual, backbone (head alone) or none.")] = "staged",
+    freeze_epochs: Annotated[int | None, typer.Option(help="Epochs of the head alone; else a third.")] = None,
+    groups: Annotated[int | None, typer.Option(help="Groups of layers, by depth; else 1, or 3 with gradual.")] = None,
+    layer_decay: Annotated[float | None, typer.Option(help="Rate of a group by that above it; else 1/3.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     augment: Annotated[str | None, typer.Option(help="light, randaugment or augmix.")] = None,
@@ -87,7 +90,8 @@ def finetune(
         augment=options.augmentation(augment, loaded.preprocess),
         progress="off" if json else "auto",
     )
-    settings = {"epochs": epochs, "freeze": freeze, "learning_rate": learning_rate, "config": config}
+    settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config}
+    settings |= {"freeze": freeze, "freeze_epochs": freeze_epochs, "groups": groups, "layer_decay": layer_decay}
     name = out.name.removesuffix(".zip")
     trackers = options.trackers(tensorboard, mlflow, name)
     tuned = loaded.finetune(read.train, read.validation, name=name, callbacks=trackers, **settings)

@@ -1,9 +1,11 @@
 """Fine-tuning of a pretrained net: the head first, then layer groups from the head down, each at its own rate."""
 
+import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -17,16 +19,41 @@ from ..loop.state import Run
 from ..optim.layer_rates import LayerRates
 from .stages import Callbacks, open_stages, stage_callbacks, stage_config
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+FREEZE = ("staged", "gradual", "backbone", "none")
+
+
+def _earlier_arguments(function: F) -> F:
+    """Decorator under which `finetune` also takes `probe` and `gradual`, the arguments of 0.1, with a warning."""
+
+    @functools.wraps(function)
+    def call(*args: Any, probe: float | None = None, gradual: bool | None = None, **kwargs: Any) -> Any:
+        if probe is None and gradual is None:
+            return function(*args, **kwargs)
+        share = checks.within("probe", 0.25 if probe is None else probe, 0.0, 1.0)
+        epochs = round(share * kwargs.get("config", DEFAULTS).epochs)
+        now = {"freeze": "gradual" if gradual else "staged", "freeze_epochs": epochs}
+        text = ", ".join(f"{name}={value!r}" for name, value in now.items())
+        if set(now) & set(kwargs):
+            rule = "probe and gradual must not be given beside freeze and freeze_epochs"
+            checks.refuse(rule, [*kwargs], f"Pass {text}.")
+        warnings.warn(f"finetune: instead of probe and gradual pass {text}", DeprecationWarning, stacklevel=2)
+        return function(*args, **now, **kwargs)
+
+    return call
+
+
+@_earlier_arguments
 def finetune(
     model: keras.Model,
     train: Any,
     *,
     validation: Any = None,
     head: str | Sequence[str] = "head",
+    freeze: str = "staged",
+    freeze_epochs: int | None = None,
     groups: int = 3,
-    probe: float = 0.25,
-    gradual: bool = False,
     layer_decay: float = 0.4,
     train_norms: bool = False,
     loss: Any = None,
@@ -37,10 +64,10 @@ def finetune(
 ) -> Run:
     """Trains a pretrained model in place in stages, and returns the run of the last one.
 
-    First the head alone is trained (a linear probe), then all groups of layers, or one more group in each stage. A
-    group learns at `layer_decay` times the rate of the group above it. Batch norms stay in inference mode, with
-    statistics and factors of the pretraining. Layers that were frozen before stay frozen. Each stage is a separate run:
-    it selects its own best epoch and reads the data from their start.
+    First the head alone is trained, on the frozen backbone (a linear probe). Then all layers are trained, or with
+    `freeze="gradual"` one more group in each stage. A group learns at `layer_decay` times the rate of the group above
+    it. Batch norms stay in inference mode, with statistics and factors of the pretraining. Layers that were frozen
+    before stay frozen. Each stage is a separate run: it selects its own best epoch and reads the data from their start.
 
     Source: https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing); the
     probe first, https://arxiv.org/abs/2202.10054.
@@ -50,9 +77,12 @@ def finetune(
         train: as in `fit`.
         validation: as in `fit`.
         head: name of the output layer, or names of several.
-        groups: number of groups, by depth, of the layers below the head.
-        probe: share of the epochs in which only the head learns, from 0 to 1.
-        gradual: whether the groups are unfrozen one after another, from the head down, in the remaining epochs.
+        freeze: "staged" freezes the backbone, which is all layers below the head, for the first epochs; "gradual" then
+            unfreezes its groups one after another, from the head down; "backbone" freezes it in all epochs, and "none"
+            in none.
+        freeze_epochs: epochs in which the head alone learns, of "staged" and "gradual", from 0 to all; None is a third
+            of them, and at least one.
+        groups: number of groups, by depth, of the layers below the head; "gradual" needs 2 or more.
         layer_decay: rate of a group divided by that of the group above it, above 0 to 1.
         train_norms: whether batch norms learn too.
         loss: as in `fit`.
@@ -66,22 +96,24 @@ def finetune(
         The run of the last stage, whose model is `model`.
 
     Raises:
-        ArgumentError: an argument breaks its range, or the model has no such layer.
+        ArgumentError: an argument breaks its rule, or the model has no such layer.
 
     Example:
         >>> config = RunConfig(epochs=2, batch_size=8, progress="off")
         >>> finetune(model, (x, y), groups=2, task="image_classification", config=config).model is model
         True
     """
-    checks.within("probe", probe, 0.0, 1.0)
-    checks.within("decay", layer_decay, 1e-6, 1.0)
+    checks.within("layer_decay", layer_decay, 1e-6, 1.0)
+    if freeze == "gradual" and groups < 2:
+        checks.refuse('freeze="gradual" needs 2 groups or more', groups, 'Pass groups=3, or freeze="staged".')
     if config.steps is not None:
         checks.refuse("the length of fine-tuning must be set by epochs", f"steps={config.steps}")
     layered = depth_groups(model, groups, head=head)
     head_layers = [layer for layer in _layers_of(model) if layer.name in _names(head)]
     optimizer = with_optimizer(config, user_compile(model)).optimizer
     optimizer = _layer_rates_by_depth([*layered, head_layers], layer_decay, optimizer)
-    stages = [*_stages(layered, config.epochs, probe, gradual)]
+    first = _frozen_epochs(freeze, freeze_epochs, config.epochs)
+    stages = [*_stages(layered, config.epochs, first, freeze == "gradual")]
     open_stages(config, {name: epochs for name, epochs, _ in stages})
     run = None
     for number, (name, epochs, free) in enumerate(stages):
@@ -169,11 +201,24 @@ def _block(name: str) -> str:
     return match.group() if match else re.sub(r"_(conv|bn|norm)$", "", name)
 
 
+def _frozen_epochs(freeze: str, freeze_epochs: int | None, epochs: int) -> int:
+    """Returns the number of epochs in which the head alone learns."""
+    checks.one_of("freeze", freeze, FREEZE)
+    if freeze in ("backbone", "none"):
+        if freeze_epochs is not None:
+            checks.refuse(f"freeze={freeze!r} takes no freeze_epochs", freeze_epochs, 'Pass freeze="staged".')
+        return epochs if freeze == "backbone" else 0
+    if freeze_epochs is None:
+        return max(1, round(epochs / 3))
+    if not isinstance(freeze_epochs, int) or not 0 <= freeze_epochs <= epochs:
+        checks.refuse(f"freeze_epochs must be a whole number from 0 to the {epochs} epochs", freeze_epochs)
+    return freeze_epochs
+
+
 def _stages(
-    groups: Sequence[Sequence], epochs: int, probe: float, gradual: bool
+    groups: Sequence[Sequence], epochs: int, first: int, gradual: bool
 ) -> Iterator[tuple[str, int, list[keras.layers.Layer]]]:
     """Yields the name of each stage, its epochs, and the layers below the head that learn."""
-    first = min(epochs, round(epochs * probe))
     if first:
         yield "head", first, []
     left = epochs - first

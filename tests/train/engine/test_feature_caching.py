@@ -104,7 +104,7 @@ def test_each_stage_of_fine_tuning_caches_what_is_frozen_in_it(caches):
     models = [staged(), staged()]
     for model, on in zip(models, (True, False), strict=True):
         config = dataclasses.replace(CONFIG, epochs=6, cache_features=on)
-        finetune(model, (SMALL, LABELS), groups=2, gradual=True, probe=1 / 3, task=TASK, config=config)
+        finetune(model, (SMALL, LABELS), groups=2, freeze="gradual", task=TASK, config=config)
     head, top, everything = caches[:3]
     assert head.border._keras_history.operation.name == "pool"
     assert top.border._keras_history.operation.name == "block1_act"

@@ -70,10 +70,10 @@ def test_stages_that_others_follow_keep_their_epochs(toy, task, tmp_path):
         )
         return finetune(toy.model(), toy.data(), task=task, config=config, **more)
 
-    tuned(2, probe=0.5)
+    tuned(2, freeze_epochs=1)
     with pytest.raises(ArgumentError, match=r"as many epochs as it was started with.*1 there, 2 of epochs=4 here"):
-        tuned(4, probe=0.5)
-    assert tuned(4, probe=0.5, resume=False).steps == 4
+        tuned(4, freeze_epochs=2)
+    assert tuned(4, freeze_epochs=2, resume=False).steps == 4
 
 
 def trickling(figures):

@@ -108,13 +108,13 @@ def test_averages_and_constraints_see_the_slowed_weights():
 
 def test_the_probe_moves_the_head_alone(net):
     before = values(net)
-    finetune(net, (IMAGES, LABELS), probe=1.0, task="image_classification", config=QUIET)
+    finetune(net, (IMAGES, LABELS), freeze="backbone", task="image_classification", config=QUIET)
     assert moved(before, net) == {"head"}
 
 
 def test_norms_stand_still_while_others_learn(net):
     before = values(net)
-    finetune(net, (IMAGES, LABELS), probe=0.0, groups=2, task="image_classification", config=QUIET)
+    finetune(net, (IMAGES, LABELS), freeze="none", groups=2, task="image_classification", config=QUIET)
     changed = moved(before, net)
     assert {"head", "stem_conv", "stage2_block1_2_conv"} <= changed
     assert not [name for name in changed if name.endswith("_bn")]
@@ -130,7 +130,7 @@ def test_layers_are_set_free_from_the_head_down(net, monkeypatch):
         return fit(model, *args, config=config, **kwargs)
 
     monkeypatch.setattr("kerasdl.train.methods.finetuning.fit", spy)
-    settings = dict(groups=2, gradual=True, probe=0.25, task="image_classification")
+    settings = dict(groups=2, freeze="gradual", freeze_epochs=1, task="image_classification")
     finetune(net, (IMAGES, LABELS), **settings, config=RunConfig(epochs=5, batch_size=8, progress="off"))
     assert seen == [(1, True, False, False), (2, True, True, False), (2, True, True, True)]
 
@@ -143,7 +143,7 @@ def test_lower_groups_learn_more_slowly(net):
         before = values(net)
         settings = dict(groups=3, layer_decay=layer_decay, task="image_classification")
         finetune(
-            net, (IMAGES, LABELS), probe=0.0, **settings, config=dataclasses.replace(QUIET, epochs=1, batch_size=24)
+            net, (IMAGES, LABELS), freeze="none", **settings, config=dataclasses.replace(QUIET, epochs=1, batch_size=24)
         )
         return {path.split("/")[0]: np.linalg.norm(value - before[path]) for path, value in values(net).items()}
 
@@ -157,7 +157,7 @@ def test_lower_groups_learn_more_slowly(net):
 
 def test_a_killed_fine_tuning_goes_on(net, tmp_path, monkeypatch):
     start = net.get_weights()
-    settings = dict(groups=2, gradual=True, task="image_classification")
+    settings = dict(groups=2, freeze="gradual", task="image_classification")
     config = RunConfig(epochs=4, batch_size=8, folder=tmp_path, progress="off")
     finetune(net, (IMAGES, LABELS), **settings, config=config)
     expected = net.get_weights()
@@ -185,18 +185,18 @@ def test_stages_draw_anew_and_none_takes_up_what_was_to_be_forgotten(tmp_path, m
     settings = dict(groups=1, task="image_classification")
     config = RunConfig(epochs=2, batch_size=8, progress="off", folder=tmp_path / "run")
     limit = 0
-    finetune(start(1), (IMAGES, LABELS), **settings, probe=0.5, config=config)
+    finetune(start(1), (IMAGES, LABELS), **settings, freeze_epochs=1, config=config)
     assert len(set(seeds)) == 2
     alone = start(2)
-    finetune(alone, (IMAGES, LABELS), **settings, probe=0.5, config=dataclasses.replace(config, folder=None))
+    finetune(alone, (IMAGES, LABELS), **settings, freeze_epochs=1, config=dataclasses.replace(config, folder=None))
     seeds.clear()
     limit = 2
     with pytest.raises(KeyboardInterrupt):
         again = dataclasses.replace(config, resume=False)
-        finetune(start(2), (IMAGES, LABELS), **settings, probe=0.5, config=again)
+        finetune(start(2), (IMAGES, LABELS), **settings, freeze_epochs=1, config=again)
     limit = 0
     other = start(2)
-    finetune(other, (IMAGES, LABELS), **settings, probe=0.5, config=config)
+    finetune(other, (IMAGES, LABELS), **settings, freeze_epochs=1, config=config)
     for one, expected in zip(other.get_weights(), alone.get_weights(), strict=True):
         np.testing.assert_array_equal(one, expected)
 
@@ -208,7 +208,7 @@ def test_layers_inside_others_have_the_rate_of_their_group():
     before, rng = values(model), np.random.default_rng(0)
     data = rng.integers(1, 50, (16, 8)).astype("int32"), rng.integers(0, 2, 16).astype("int32")
     config = RunConfig(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adam", progress="off")
-    finetune(model, data, groups=1, probe=0.0, layer_decay=1e-6, task=task, config=config)
+    finetune(model, data, groups=1, freeze="none", layer_decay=1e-6, task=task, config=config)
     moves = {path: np.abs(value - before[path]).max() for path, value in values(model).items()}
     head = [move for path, move in moves.items() if path.startswith("head")]
     rest = [move for path, move in moves.items() if not path.startswith("head")]
@@ -238,7 +238,9 @@ def test_norms_inside_other_layers_stay_as_they_are():
     data = RNG.normal(size=(16, 2, 8, 8, 1)).astype("float32"), RNG.integers(0, 4, 16)
     before = values(model)
     flags = [layer.trainable for layer in model._flatten_layers()]
-    finetune(model, data, groups=1, probe=0.0, task="image_classification", config=dataclasses.replace(QUIET, epochs=1))
+    finetune(
+        model, data, groups=1, freeze="none", task="image_classification", config=dataclasses.replace(QUIET, epochs=1)
+    )
     changed = {path for path, value in values(model).items() if np.abs(value - before[path]).max() > 0}
     assert any("conv" in path for path in changed)
     assert not [path for path in changed if "norm" in path]
@@ -326,7 +328,9 @@ def test_a_model_inside_a_model_is_tuned_by_its_layers():
     before = {weight.path: weight.numpy() for weight in model.weights}
     images = RNG.normal(size=(24, 8, 8, 3)).astype("float32")
     config = dataclasses.replace(QUIET, epochs=3)
-    finetune(model, (images, LABELS), gradual=True, groups=2, probe=0.34, task="image_classification", config=config)
+    finetune(
+        model, (images, LABELS), freeze="gradual", groups=2, freeze_epochs=1, task="image_classification", config=config
+    )
     changed = {p for p, v in ((w.path, w.numpy()) for w in model.weights) if np.abs(v - before[p]).max() > 0}
     assert not [path for path in changed if "_bn" in path]
     assert {path.split("/")[-2] for path in changed} == {"block1_conv", "block2_conv", "head"}

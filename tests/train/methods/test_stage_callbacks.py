@@ -53,7 +53,7 @@ def test_trackers_log_a_run_for_each_stage(tmp_path):
     def log(stage):
         return [tracking.CSVLog(tmp_path / f"{stage}.csv")]
 
-    finetune(net(), (X, Y), loss=LOSS, gradual=True, groups=2, callbacks=log, config=quiet())
+    finetune(net(), (X, Y), loss=LOSS, freeze="gradual", groups=2, callbacks=log, config=quiet())
     written = {path.stem: epochs_in(path) for path in tmp_path.glob("*.csv")}
     assert written == {"head": 1, "stage1": 1, "stage2": 2}
 
@@ -62,7 +62,7 @@ def test_a_tracker_for_several_stages_is_refused(tmp_path):
     tracker = tracking.CSVLog(tmp_path / "all.csv")
     with pytest.raises(ArgumentError, match=r"each of 2 stages must have a tracker of its own; got \['CSVLog'\]"):
         finetune(net(), (X, Y), loss=LOSS, callbacks=[tracker], config=quiet())
-    finetune(net(), (X, Y), loss=LOSS, callbacks=[tracker], probe=1.0, config=quiet())
+    finetune(net(), (X, Y), loss=LOSS, callbacks=[tracker], freeze="backbone", config=quiet())
     assert epochs_in(tmp_path / "all.csv") == 4
 
 
@@ -80,7 +80,7 @@ def test_growing_images_are_tracked_by_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("freeze", "stages"), [("staged", ["head", "stage1"]), ("features", ["head"]), ("none", ["stage1"])]
+    ("freeze", "stages"), [("staged", ["head", "stage1"]), ("backbone", ["head"]), ("none", ["stage1"])]
 )
 def test_a_bundle_is_tuned_under_a_tracker(freeze, stages, tmp_path):
     few = kerasdl.data.load("iris").take(16)
