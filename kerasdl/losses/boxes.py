@@ -1,4 +1,7 @@
-"""Losses of boxes: 1 minus their IoU, GIoU, DIoU or CIoU, and smooth L1 of their coded numbers."""
+"""Losses of boxes: 1 minus their IoU, GIoU, DIoU or CIoU, and smooth L1 of their coded numbers.
+
+Their arguments `reduction`, `name` and `dtype` are those of Keras's losses.
+"""
 
 import keras
 from keras import ops
@@ -8,7 +11,7 @@ from kerasdl.ops import aligned_overlaps
 
 
 class _OverlapLoss(keras.losses.Loss):
-    """Loss 1 - overlap of `xyxy` boxes (..., 4)."""
+    """Loss 1 - overlap of `xyxy` boxes (..., 4), by one kind of `kerasdl.ops.aligned_overlaps`."""
 
     kind: str
 
@@ -24,11 +27,6 @@ class IoU(_OverlapLoss):
     """IoU loss of boxes: 1 - IoU, without a gradient for boxes that do not overlap.
 
     Source: UnitBox, https://arxiv.org/abs/1608.01471, in the linear form.
-
-    Args:
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on true and predicted `xyxy` boxes (..., 4), the float32 loss, from 0 to 1 for each box.
@@ -47,11 +45,6 @@ class GIoU(_OverlapLoss):
 
     Source: https://arxiv.org/abs/1902.09630, algorithm 1.
 
-    Args:
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
-
     Returns:
         Called on true and predicted `xyxy` boxes (..., 4), the float32 loss, from 0 to 2 for each box.
 
@@ -69,11 +62,6 @@ class DIoU(_OverlapLoss):
 
     Source: https://arxiv.org/abs/1911.08287, equation 7.
 
-    Args:
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
-
     Returns:
         Called on true and predicted `xyxy` boxes (..., 4), the float32 loss, from 0 to 2 for each box.
 
@@ -90,11 +78,6 @@ class CIoU(_OverlapLoss):
     """CIoU loss of boxes: the DIoU loss, and a term for unlike aspect ratios.
 
     Source: https://arxiv.org/abs/1911.08287, equations 8 to 11.
-
-    Args:
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on true and predicted `xyxy` boxes (..., 4), the float32 loss for each box.
@@ -115,9 +98,6 @@ class SmoothL1(keras.losses.Loss):
 
     Args:
         beta: difference at which it turns from squared to absolute, above 0.
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on true and predicted numbers (..., D), the float32 loss, summed over the last axis.

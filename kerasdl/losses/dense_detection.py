@@ -1,4 +1,8 @@
-"""Losses of dense detectors: focal, quality focal and varifocal over independent classes, distribution focal."""
+"""Losses of dense detectors: focal, quality focal and varifocal over independent classes, distribution focal.
+
+Their arguments `reduction`, `name` and `dtype` are those of Keras's losses; detectors sum and divide by the number of
+positives.
+"""
 
 import keras
 from keras import ops
@@ -6,21 +10,35 @@ from keras import ops
 from kerasdl.core import checks
 
 
-def _parts(y_true, y_pred, from_logits):
-    """Returns targets, logits and scores, each (..., K) of the predictions' dtype."""
-    if from_logits:
-        return ops.cast(y_true, y_pred.dtype), y_pred, ops.sigmoid(y_pred)
-    scores = ops.clip(y_pred, 1e-7, 1 - 1e-7)
-    return ops.cast(y_true, y_pred.dtype), ops.log(scores) - ops.log1p(-scores), scores
+class _WeightedCrossEntropy(keras.losses.Loss):
+    """Binary cross-entropy of independent classes (..., K), each with a weight, summed over the classes.
 
+    A subclass gives them by its `weights(targets, scores)`, which is the formula of its paper.
+    """
 
-def _cross_entropy(targets, logits):
-    """Returns the binary cross-entropy of each logit, in the form that never overflows."""
-    return ops.relu(logits) - logits * targets + ops.softplus(-ops.abs(logits))
+    end = "sigmoid"
+    """Final activation of a model for this loss with from_logits=False."""
+
+    def __init__(self, from_logits, reduction, name, dtype):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.from_logits = from_logits
+
+    def call(self, y_true, y_pred):
+        targets = ops.cast(y_true, y_pred.dtype)
+        if self.from_logits:
+            logits, scores = y_pred, ops.sigmoid(y_pred)
+        else:
+            scores = ops.clip(y_pred, 1e-7, 1 - 1e-7)
+            logits = ops.log(scores) - ops.log1p(-scores)
+        entropy = ops.relu(logits) - logits * targets + ops.softplus(-ops.abs(logits))  # the form that never overflows
+        return ops.sum(self.weights(targets, scores) * entropy, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "from_logits": self.from_logits}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
-class SigmoidFocal(keras.losses.Loss):
+class SigmoidFocal(_WeightedCrossEntropy):
     """Focal loss of independent classes: alpha_t * (1 - p_t)^gamma * cross-entropy, summed over the classes.
 
     Source: RetinaNet, https://arxiv.org/abs/1708.02002, equation 5.
@@ -29,9 +47,6 @@ class SigmoidFocal(keras.losses.Loss):
         alpha: weight of positives, from 0 to 1; that of negatives is 1 - alpha.
         gamma: strength with which confident predictions count less, 0 or more.
         from_logits: whether predictions are logits rather than probabilities.
-        reduction: as in Keras; detectors sum and divide by the number of positives.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on targets 0 or 1 (..., K) and predictions (..., K), the float32 loss.
@@ -44,30 +59,24 @@ class SigmoidFocal(keras.losses.Loss):
         0.1733
     """
 
-    end = "sigmoid"
-    """Final activation of a model for this loss with from_logits=False."""
-
     def __init__(
         self, alpha=0.25, gamma=2.0, from_logits=True, reduction="sum_over_batch_size", name="sigmoid_focal", dtype=None
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(from_logits, reduction, name, dtype)
         self.alpha = checks.within("alpha", alpha, 0.0, 1.0)
         self.gamma = checks.within("gamma", gamma, 0.0, 100.0)
-        self.from_logits = from_logits
 
-    def call(self, y_true, y_pred):
-        targets, logits, scores = _parts(y_true, y_pred, self.from_logits)
+    def weights(self, targets, scores):
         missed = targets * (1 - scores) + (1 - targets) * scores
-        weight = targets * self.alpha + (1 - targets) * (1 - self.alpha)
-        missed = ops.maximum(missed, 1e-7)  # a power below 1 has no slope at 0
-        return ops.sum(weight * missed**self.gamma * _cross_entropy(targets, logits), axis=-1)
+        share = targets * self.alpha + (1 - targets) * (1 - self.alpha)
+        return share * ops.maximum(missed, 1e-7) ** self.gamma  # a power below 1 has no slope at 0
 
     def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma, "from_logits": self.from_logits}
+        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
-class QualityFocal(keras.losses.Loss):
+class QualityFocal(_WeightedCrossEntropy):
     """Quality focal loss: the focal loss for targets between 0 and 1, such as the IoU of a box.
 
     Source: https://arxiv.org/abs/2006.04388, equation 2.
@@ -75,9 +84,6 @@ class QualityFocal(keras.losses.Loss):
     Args:
         beta: strength with which predictions near their target count less, 0 or more.
         from_logits: whether predictions are logits rather than probabilities.
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on targets from 0 to 1 (..., K) and predictions (..., K), the float32 loss, summed over the classes.
@@ -90,25 +96,19 @@ class QualityFocal(keras.losses.Loss):
         0.2357
     """
 
-    end = "sigmoid"
-    """Final activation of a model for this loss with from_logits=False."""
-
     def __init__(self, beta=2.0, from_logits=True, reduction="sum_over_batch_size", name="quality_focal", dtype=None):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(from_logits, reduction, name, dtype)
         self.beta = checks.within("beta", beta, 0.0, 100.0)
-        self.from_logits = from_logits
 
-    def call(self, y_true, y_pred):
-        targets, logits, scores = _parts(y_true, y_pred, self.from_logits)
-        gap = ops.maximum(ops.abs(targets - scores), 1e-7)
-        return ops.sum(gap**self.beta * _cross_entropy(targets, logits), axis=-1)
+    def weights(self, targets, scores):
+        return ops.maximum(ops.abs(targets - scores), 1e-7) ** self.beta
 
     def get_config(self):
-        return {**super().get_config(), "beta": self.beta, "from_logits": self.from_logits}
+        return {**super().get_config(), "beta": self.beta}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
-class Varifocal(keras.losses.Loss):
+class Varifocal(_WeightedCrossEntropy):
     """Varifocal loss: positives weighed by their own quality, negatives by how wrong they are.
 
     Source: VarifocalNet, https://arxiv.org/abs/2008.13367, equation 2.
@@ -117,9 +117,6 @@ class Varifocal(keras.losses.Loss):
         alpha: weight of negatives, 0 or more.
         gamma: strength with which confident negatives count less, 0 or more.
         from_logits: whether predictions are logits rather than probabilities.
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on targets (..., K), 0 for negatives, the IoU for positives, and predictions (..., K), the float32 loss,
@@ -133,25 +130,19 @@ class Varifocal(keras.losses.Loss):
         0.6845
     """
 
-    end = "sigmoid"
-    """Final activation of a model for this loss with from_logits=False."""
-
     def __init__(
         self, alpha=0.75, gamma=2.0, from_logits=True, reduction="sum_over_batch_size", name="varifocal", dtype=None
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(from_logits, reduction, name, dtype)
         self.alpha = checks.within("alpha", alpha, 0.0, 100.0)
         self.gamma = checks.within("gamma", gamma, 0.0, 100.0)
-        self.from_logits = from_logits
 
-    def call(self, y_true, y_pred):
-        targets, logits, scores = _parts(y_true, y_pred, self.from_logits)
+    def weights(self, targets, scores):
         wrong = self.alpha * ops.maximum(scores, 1e-7) ** self.gamma
-        weight = ops.where(targets > 0, targets, wrong)
-        return ops.sum(weight * _cross_entropy(targets, logits), axis=-1)
+        return ops.where(targets > 0, targets, wrong)
 
     def get_config(self):
-        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma, "from_logits": self.from_logits}
+        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
@@ -159,11 +150,6 @@ class DistributionFocal(keras.losses.Loss):
     """Distribution focal loss: cross-entropy with the two whole distances around the true one.
 
     Source: https://arxiv.org/abs/2006.04388, equation 6.
-
-    Args:
-        reduction: as in Keras.
-        name: as in Keras.
-        dtype: as in Keras.
 
     Returns:
         Called on distances (...,) in strides and logits (..., R) of the distances 0 to R - 1, the float32 loss. A true

@@ -96,6 +96,22 @@ def test_loss_is_its_closed_form_and_survives_a_save(name):
     assert float(again(targets, predictions)) == float(loss(targets, predictions))
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("SigmoidFocal", {"alpha": 0.7, "gamma": 1.5, "from_logits": False}),
+        ("QualityFocal", {"beta": 1.5, "from_logits": False}),
+        ("Varifocal", {"alpha": 0.6, "gamma": 1.5, "from_logits": False}),
+        ("GIoU", {}),
+    ],
+)
+def test_settings_of_losses_of_detectors_survive_a_save(name, settings):
+    given = {**settings, "reduction": "sum", "name": "own"}
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(getattr(losses, name)(**given)))
+    assert type(again) is getattr(losses, name)
+    assert {key: getattr(again, key) for key in given} == given
+
+
 @pytest.mark.parametrize("name", ["SigmoidFocal", "QualityFocal", "Varifocal"])
 def test_losses_of_independent_classes_take_probabilities_and_extreme_logits(name):
     make, _, targets, logits = CASES[name]
