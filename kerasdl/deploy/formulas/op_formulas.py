@@ -170,7 +170,7 @@ def _resampling(kernel: str, antialias: bool, old: Any, new: tf.Tensor, scale: A
 
 def _kernel(name: str, x: tf.Tensor) -> tf.Tensor:
     if name == "box":
-        return tf.ones_like(x)
+        return tf.where(x < 0.5, tf.ones_like(x), tf.fill(tf.shape(x), 0.5))  # TensorFlow's, one half at its ends
     if name == "triangle":
         return 1 - x
     if name == "keyscubic":
@@ -237,7 +237,8 @@ def _polynomial(coefficients: tuple[float, ...], x: tf.Tensor) -> tf.Tensor:
 
 def _in_top_k(_: Any, scores: tf.Tensor, targets: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
     wanted = tf.gather(scores, targets, axis=1, batch_dims=1)[:, None]
-    return tf.reduce_sum(tf.cast(scores > wanted, k.dtype), axis=1) < k
+    known = tf.reduce_all(tf.abs(scores) < np.inf, axis=1)  # TensorFlow says no where a score is not finite
+    return known & (tf.reduce_sum(tf.cast(scores > wanted, k.dtype), axis=1) < k)
 
 
 def _cross(_: Any, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
