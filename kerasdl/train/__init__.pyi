@@ -10,9 +10,6 @@ from .evaluation.sweep_results import SweepResult as SweepResult
 from .config import RunConfig as RunConfig
 from .evaluation.cross_validation import CrossValidation as CrossValidation
 from .evaluation.cross_validation import cross_validate as cross_validate
-from .distribute.data_service import data_servers as data_servers
-from .distribute.data_service import serve_data as serve_data
-from .distribute.data_service import served as served
 from .optim.layer_rates import LayerRates as LayerRates
 from .methods.distillation import Distiller as Distiller
 from .methods.distillation import distill as distill

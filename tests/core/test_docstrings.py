@@ -22,7 +22,7 @@ ROOT = Path(kerasdl.__file__).parent
 STUBS = sorted(ROOT.rglob("__init__.pyi"))
 # The quickstart is the slow lane's; what a model class inherits is documented by Keras.
 LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
-SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMonitor", "data_servers")
+SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMonitor")
 LONG = {"kerasdl.core:build", "kerasdl.train:fit_progressively", *(f"kerasdl.train:{name}" for name in SEARCHES)}
 
 

@@ -1,4 +1,4 @@
-"""Commands about machines: several workers, a data service, and what is installed."""
+"""Commands about machines: several workers, and what is installed."""
 
 import importlib.metadata
 import platform
@@ -16,16 +16,6 @@ PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", 
 PACKAGES += ("ai-edge-litert", "tensorflow-datasets", "keras-tuner", "scikit-learn", "numpy", "matplotlib")
 PACKAGES += ("tensorboard", "importlib_resources", "pillow")
 EXTRAS = {"hub": ("huggingface_hub",), "test": ("pytest", "hypothesis")}
-
-
-@app.command("data-service")
-@reported
-def data_service(
-    port: Annotated[int, typer.Option(help="The TCP port; the next one is taken too.")] = 5050,
-    host: Annotated[str | None, typer.Option(help="The name under which trainers reach this machine.")] = None,
-) -> None:
-    """Decode data for trainers on other machines, until stopped; use it on private networks only."""
-    kerasdl.train.serve_data(port, host)
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
