@@ -99,7 +99,7 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
     },
     free={"image_shape": (None, None, 3)},
     tiny=dict(
-        image_shape=(32, 32, 3),
+        image_shape=(35, 33, 3),  # odd: SAME pads the two ends unlike where the stride is 2
         stages=((3, 16, 8, True, "relu", 2), (5, 24, 16, True, HARD_SWISH, 1), (3, 32, 16, False, HARD_SWISH, 1)),
         last_channels=32,
         hidden=48,
