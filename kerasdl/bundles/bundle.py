@@ -227,7 +227,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         *,
         epochs: int = 5,
         labels: Sequence[str] = (),
-        freeze: str = "staged",
+        freeze: str | None = None,
         freeze_epochs: int | None = None,
         groups: int | None = None,
         layer_decay: float | None = None,
@@ -246,7 +246,8 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             epochs: passes over the data, all stages together.
             labels: the classes of arrays or of a tf.data.Dataset, if they are not the bundle's own; other data have
                 their own names.
-            freeze: as in `kerasdl.train.finetune`; "none" alone trains all layers at one rate.
+            freeze: as in `kerasdl.train.finetune`; "none" alone trains all layers at one rate. None is "staged", and
+                "none" for tasks with a trainer, such as detection, which are tuned as a whole.
             freeze_epochs: as there.
             groups: as there; None is 1, or 3 with "gradual".
             layer_decay: as there; None is 1/3.
@@ -275,6 +276,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
+        freeze = freeze or ("staged" if self.task.trainer is None else "none")
         freezing = Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
         networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freezing)
         asked = {"fresh": fresh, "freezing": freezing, "config": config}

@@ -269,5 +269,5 @@ def test_a_plain_int8_file_that_answers_otherwise_gets_advice(agreement, is_advi
 
     monkeypatch.setattr(kerasdl.Bundle, "export", export)
     words = ("export", "digits_mobilenet", tmp_path / "m.tflite", "--quantize", "int8")
-    assert ("advice: --correct-biases" in run(*words).stdout) is is_advised
-    assert "advice" not in run(*words, "--correct-biases").stdout
+    assert ("advice: --selective" in run(*words).stdout) is is_advised
+    assert "advice" not in run(*words, "--selective").stdout

@@ -38,8 +38,9 @@ class ExportOptions:
     """Largest drift allowed; None takes the default of the format."""
     selective: str | None = None
     """For .tflite: "auto" keeps the layers of an int8 file that lose most in float."""
-    correct_biases: bool = False
-    """For .tflite in int8: whether the mean error of each channel is subtracted from its bias."""
+    correct_biases: bool | None = None
+    """For .tflite in int8: whether the mean error of each channel is subtracted from its bias; None is True for these
+    files, unless the bundle itself rounds."""
     integer_io: bool = False
     """For .tflite: whether inputs and outputs of an integer file are integers too."""
     layer_report: bool = False
@@ -63,7 +64,7 @@ class ExportKeywords(TypedDict, total=False):
     """Fields of `ExportOptions` that `Bundle.export` takes beside its own arguments; type checkers read them here."""
 
     selective: str | None
-    correct_biases: bool
+    correct_biases: bool | None
     integer_io: bool
     layer_report: bool
     trainable: bool
@@ -109,6 +110,8 @@ def export_bundle(
         if name not in (*FORMATS[suffix], *IN_GRAPH):
             homes = [each or "a folder" for each, names in FORMATS.items() if name in names]
             checks.refuse(f"{name} is for {' and '.join(homes)}", f"{name}={value!r} for {path.name!r}")
+    if suffix == ".tflite" and options.quantize == "int8" and bundle.quantized is None:
+        chosen.setdefault("correct_biases", True)
     if options.image_bytes and bundle.calibration is not None and not options.scores:
         rule = "the signature of image files of a calibrated bundle needs its temperature in the graph"
         checks.refuse(rule, "scores=False", "Pass scores=True.")

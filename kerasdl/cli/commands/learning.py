@@ -13,7 +13,8 @@ from kerasdl.core import checks
 from ..application import BundleName, Json, app
 from ..output import metric_rows, reported, show_json, show_table
 
-START = "imagenet_efficientnet_lite0"
+START = "imagenet_efficientnet_lite0"  # for images with a label each
+STARTS = {"object_detection": "shapes_yolo"}
 """Bundle that is fine-tuned on images if none is named."""
 SPLIT = (
     "Split: a folder with train, validation (or val, valid) and test folders is read by them; without a validation "
@@ -49,7 +50,9 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
-    freeze: Annotated[str, typer.Option(help="staged, gradual, backbone (head alone) or none.")] = "staged",
+    freeze: Annotated[
+        str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
+    ] = None,
     freeze_epochs: Annotated[int | None, typer.Option(help="Epochs of the head alone; else a third.")] = None,
     groups: Annotated[int | None, typer.Option(help="Groups of layers, by depth; else 1, or 3 with gradual.")] = None,
     layer_decay: Annotated[float | None, typer.Option(help="Rate of a group by that above it; else 1/3.")] = None,
@@ -122,7 +125,7 @@ def starting_bundle(bundle: list[str], train: Any, source: str | None, weights: 
         return kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
     if not bundle and not train.images:
         checks.refuse(f"a bundle must be named, since {START} is the default for images alone", train.name)
-    loaded = kerasdl.load_bundle(*bundle or [START])
+    loaded = kerasdl.load_bundle(*bundle or [STARTS.get(train.task, START)])
     if side is None:
         return loaded
     return kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))

@@ -34,8 +34,8 @@ def export(
     scores: Annotated[bool, typer.Option(help="Give probabilities in place of logits.")] = False,
     selective: Annotated[bool, typer.Option(help="TFLite int8: keep the layers that lose most in float.")] = False,
     correct_biases: Annotated[
-        bool, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias.")
-    ] = False,
+        bool | None, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias; yes.")
+    ] = None,
     integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
     layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
     trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
@@ -71,9 +71,9 @@ def export(
         show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
     if report.answers():
         print("answers:", report.answers())
-    plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not (correct_biases or selective)
+    plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not selective
     if plain_int8 and report.predict_agreement is not None and report.predict_agreement < GOOD_AGREEMENT:
-        print("advice: --correct-biases brings such a file nearer; `kerasdl finetune --qat 3` trains for it.")
+        print("advice: --selective keeps the worst layers in float; `kerasdl finetune --qat 3` trains for int8.")
     for note in report.notes:
         print("note:", note)
 
