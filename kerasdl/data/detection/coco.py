@@ -29,7 +29,8 @@ def read_coco(
 
     Args:
         path: the JSON file.
-        images: folder of the images; None is the folder of the file.
+        images: folder of the images; None is the folder of the file, or its subfolder `images` where the first image is
+            there alone.
         on_bad: `skip` leaves out, with a `DataWarning` that names each, boxes outside of their image or of no area, of
             unknown images or classes, and images that are missing, doubled, unreadable or of another size; `refuse`
             raises.
@@ -51,9 +52,10 @@ def read_coco(
         ((64, 64, 3), dtype('float32'))
     """
     path = Path(path).expanduser()
-    faults, folder = Faults(path, on_bad), path.parent if images is None else Path(images).expanduser()
+    faults = Faults(path, on_bad)
     content = _content(path)
     ids, class_names = _classes(content["categories"], path)
+    folder = _folder_of(content["images"], path.parent) if images is None else Path(images).expanduser()
     by_id = _images(content["images"], folder, faults)
     for place, entry in enumerate(content["annotations"]):
         _add(entry, f"annotation {_id(entry, place)}", by_id, ids, faults)
@@ -83,6 +85,12 @@ def _classes(categories: list[dict], path: Path) -> tuple[dict[int, int], list[s
         raise DataError(f"{rule}; got {one_line(pairs[:8])}. Mend them.")
     pairs.sort()
     return {key: place for place, (key, _) in enumerate(pairs)}, [name for _, name in pairs]
+
+
+def _folder_of(entries: list[dict], beside: Path) -> Path:
+    """Returns the folder of a file, or its subfolder `images` where the first image is there alone."""
+    first = str(entries[0].get("file_name", "")) if entries else ""
+    return beside / "images" if (beside / "images" / first).is_file() and not (beside / first).is_file() else beside
 
 
 def _images(entries: list[dict], folder: Path, faults: Faults) -> dict[Any, AnnotatedImage | None]:
