@@ -133,7 +133,7 @@ def retina_sides(strides: Sequence[int], *, scale: float = 4.0, octaves: int = 3
 
 def default_boxes(
     sizes: Sequence[tuple[int, int]],
-    strides: Sequence[float],
+    strides: Sequence[float | tuple[float, float]],
     sides: Sequence[float],
     ratios: Sequence[Sequence[float]],
     *,
@@ -147,7 +147,7 @@ def default_boxes(
 
     Args:
         sizes: (rows, columns) of each level.
-        strides: pixels between two places of each level.
+        strides: pixels between two places of each level, or (along x, along y).
         sides: side of each level in pixels, and one more after the last.
         ratios: for each level its ratios above 1, such as (2, 3).
         image_size: (height, width) in pixels.
@@ -178,7 +178,7 @@ def default_boxes(
             ]
         half = np.array(pairs) / 2  # (boxes of a place, 2)
         half = np.minimum(half, (width / 2, height / 2)) if clip else half
-        centres, _ = grid_points([size], [stride])
+        centres = grid_points([size], [1])[0] * stride
         levels.append((np.tile(centres, 2)[:, None] + np.concatenate([-half, half], axis=-1)).reshape(-1, 4))
     return np.concatenate(levels).astype("float32")
 

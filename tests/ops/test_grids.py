@@ -34,6 +34,11 @@ def test_default_boxes_of_the_coarsest_level_of_ssd300():
     np.testing.assert_allclose((last[:, 2:] + last[:, :2]) / 2, 150)
 
 
+def test_strides_of_default_boxes_may_differ_along_x_and_y():
+    boxes = ops.default_boxes([(1, 2)], [(4, 8)], [2, 2], [[]], image_size=(8, 8))
+    np.testing.assert_array_equal((boxes[::2, :2] + boxes[::2, 2:]) / 2, [[2, 4], [6, 4]])
+
+
 def test_an_anchor_has_its_area_and_ratio_at_each_place():
     anchors = ops.anchor_boxes([(2, 3)], [16], [[32, 64]], (0.5, 2.0)).reshape(2, 3, 4, 4)
     sides = anchors[..., 2:] - anchors[..., :2]

@@ -44,7 +44,7 @@ SMALL = (
 )
 
 
-def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = "") -> dict:
+def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, expanded: bool = False, prefix: str = "") -> dict:
     """The stem and the blocks of MobileNetV3, with the last tensor of each stride.
 
     Source: https://arxiv.org/abs/1905.02244, tables 1 and 2.
@@ -53,6 +53,8 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
         x: (B, H, W, C), values from -1 to 1.
         stages: rows of kernel, expanded channels, channels, squeeze-and-excitation, activation, stride.
         width: multiplies every channel count.
+        expanded: whether the map of a stride is the expansion in the block that halves it next, as SSDLite takes it
+            (section 6.3); the last map stays as it is.
         prefix: what every layer name begins with.
 
     Returns:
@@ -64,17 +66,20 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, prefix: str = 
     """
     x = conv_norm_act(x, round_channels(16 * width), stride=2, act=HARD_SWISH, name=f"{prefix}stem")
     features, total_stride = {"stride2": x}, 2
-    for block, (kernel, expanded, channels, squeeze, act, stride) in enumerate(stages, start=1):
-        expanded = round_channels(expanded * width)
+    for block, (kernel, hidden, channels, squeeze, act, stride) in enumerate(stages, start=1):
+        hidden, name = round_channels(hidden * width), f"{prefix}block{block}"
+        if expanded and stride > 1 and hidden != x.shape[-1]:
+            x = conv_norm_act(x, hidden, 1, act=act, name=f"{name}_expand")
+            features[f"stride{total_stride}"] = x
         x = inverted_residual(
             x,
             round_channels(channels * width),
-            expanded=expanded,
+            expanded=hidden,
             kernel=kernel,
             stride=stride,
             act=act,
-            squeezed=round_channels(expanded / 4) if squeeze else None,
-            name=f"{prefix}block{block}",
+            squeezed=round_channels(hidden / 4) if squeeze else None,
+            name=name,
         )
         total_stride *= stride
         features[f"stride{total_stride}"] = x

@@ -15,7 +15,9 @@ STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 CHANNELS = (64, 128, 256, 512, 512)
 
 
-def vgg_features(x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False, prefix: str = "") -> dict:
+def vgg_features(
+    x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False, pooled: bool = True, prefix: str = ""
+) -> dict:
     """The five stages of VGG, each ended by a max pooling.
 
     Source: https://arxiv.org/abs/1409.1556, table 1.
@@ -25,10 +27,12 @@ def vgg_features(x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False,
         stages: convolutions in each stage.
         channels: of each stage.
         norm: a batch normalisation after each convolution.
+        pooled: whether the maps are those after each pooling. Otherwise they are those before it, as detectors take
+            them, the last pooling is left out, and the others round sides up.
         prefix: what every layer name begins with.
 
     Returns:
-        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`.
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; before pooling `stride1` to `stride16`.
 
     Example:
         >>> list(vgg_features(keras.Input((64, 64, 3))))
@@ -43,8 +47,12 @@ def vgg_features(x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False,
             else:
                 x = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv")(x)
                 x = layers.ReLU(name=f"{name}_relu")(x)
-        x = layers.MaxPooling2D(2, name=f"{prefix}stage{stage}_pool")(x)
-        features[f"stride{2**stage}"] = x
+        if not pooled:
+            features[f"stride{2 ** (stage - 1)}"] = x
+        if pooled or stage < len(stages):
+            x = layers.MaxPooling2D(2, padding="valid" if pooled else "same", name=f"{prefix}stage{stage}_pool")(x)
+        if pooled:
+            features[f"stride{2**stage}"] = x
     return features
 
 
