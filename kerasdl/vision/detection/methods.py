@@ -4,16 +4,18 @@ import keras
 
 from kerasdl.core import checks
 
+from .centernet import CenterMethod
 from .detr import DETRMethod
 from .fcos import FCOSMethod
 from .method import Method
 from .retinanet import RetinaMethod
+from .ssd import SSDMethod
+from .ssdlite import SSDliteMethod
 from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
-METHODS: dict[str, Method] = {
-    method.name: method for method in (DETRMethod(), FCOSMethod(), RetinaMethod(), YOLOv3Method(), YOLOv8Method())
-}
+DENSE = (CenterMethod(), FCOSMethod(), RetinaMethod(), SSDMethod(), SSDliteMethod(), YOLOv3Method(), YOLOv8Method())
+METHODS: dict[str, Method] = {method.name: method for method in (*DENSE, DETRMethod())}
 
 
 def method_of(network: keras.Model) -> Method:

@@ -122,16 +122,16 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dict[str, list]]:
-    """Draws noise with up to three boxes an image."""
+    """Draws noise with up to three boxes an image, which range from small ones to one as large as the image."""
     rng = np.random.default_rng(seed)
     height, width, channels = (64 if side is None else side for side in model.input_shape[1:])
     images = rng.uniform(-1.0, 1.0, (batch, height, width, channels)).astype("float32")
     classes = Detector(model).classes if None not in model.input_shape[1:] else 1
-    boxes = []
-    for number in rng.integers(1, 4, batch):
-        corners = np.sort(rng.uniform(0, 1, (number, 2, 2)), axis=1) * 0.5  # (N, 2, 2), x and y
-        corners[:, 1] += 0.3
-        boxes.append((corners.reshape(-1, 4) * (width, height, width, height)).astype("float32"))
+    numbers = rng.integers(1, 4, batch)
+    sides = np.geomspace(0.06, 0.9, numbers.sum())[:, None] * rng.uniform(0.9, 1.1, (numbers.sum(), 2))  # (N, 2)
+    corners = rng.uniform(0, 1, sides.shape) * (1 - sides)
+    boxes = (np.concatenate([corners, corners + sides], axis=-1) * (width, height, width, height)).astype("float32")
+    boxes = np.split(rng.permutation(boxes), np.cumsum(numbers)[:-1])
     return images, {"boxes": boxes, "classes": [rng.integers(0, classes, len(each)).astype("int32") for each in boxes]}
 
 
