@@ -1,0 +1,2 @@
+from .detection.two_stage.fast_rcnn import fast_rcnn as fast_rcnn
+from .detection.two_stage.rcnn import rcnn as rcnn

@@ -141,7 +141,8 @@ def check_learning(net: Net) -> None:
         if task.trainer is None:
             _check_descent(_objective(task, net), model.trainable_variables, set(net.spec.unreached))
             return
-        partners = {role: kerasdl.build(name, **kerasdl.spec(name).tiny) for role, name in net.spec.partners.items()}
+        parts = {role: kerasdl.spec(name) for role, name in net.spec.partners.items()}
+        partners = {role: kerasdl.build(part.name, **{**part.tiny, **part.free}) for role, part in parts.items()}
         trainer = task.trainer({"model": model, **partners})
         drawn = task.trainer_example(model, 4, 0) if task.trainer_example else task.example(model, 4, 0)
         batch = next(iter(as_dataset(drawn).batches(4)))

@@ -16,7 +16,7 @@ from kerasdl.ops import clip_boxes, nms
 from kerasdl.ops.suppression import Detections
 from kerasdl.train import Trainer
 
-from .method import Method, true_batch
+from .method import Method, Size, TrueBatch, sides_of, true_batch, without_gradients
 from .methods import method_of
 
 MIN_SCORE, MAX_BOXES = 0.05, 100
@@ -29,11 +29,13 @@ class Detector(Trainer):
     ragged boxes (B, N, 4) in pixels of those images; an optional `crowd` marks regions in which nothing is learnt.
 
     Args:
-        network: functional model from images to raw heads, such as `kerasdl.build("retinanet")`.
+        network: functional model from images to raw heads, such as `kerasdl.build("retinanet")`; or networks by role,
+            `model` first, where the method has several.
         method: target assigner, loss and decoder; None takes the one that the network's name names.
 
     Raises:
-        ArgumentError: no method is named as the network, or the network has no single image input.
+        ArgumentError: no method is named as the network, the network has no single image input, or the roles are not
+            those of the method.
 
     Example:
         >>> network = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
@@ -41,9 +43,15 @@ class Detector(Trainer):
         [True, True]
     """
 
-    def __init__(self, network: keras.Model, method: Method | None = None):
-        super().__init__({"model": network})
+    def __init__(self, network: keras.Model | Mapping[str, keras.Model], method: Method | None = None):
+        super().__init__(network if isinstance(network, Mapping) else {"model": network})
+        network = self.main
         self.method = method_of(network) if method is None else method
+        if set(self.networks) != set(self.method.roles):
+            hint = "Such as FasterRCNN({'model': ..., 'box_head': ...})."
+            checks.refuse(
+                f"networks of {self.method.name} must have the roles {self.method.roles}", [*self.networks], hint
+            )
         if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
             checks.refuse("a detector must take one batch of images", [tuple(each.shape) for each in network.inputs])
         self.means: dict[str, keras.metrics.Mean] = {}
@@ -54,16 +62,31 @@ class Detector(Trainer):
         return [*super().metrics, *self.means.values()]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        size = _sides(x)
-        truth = true_batch(y)
-        targets = tf.nest.map_structure(tf.stop_gradient, self.method.targets(y_pred, truth, size))
-        parts = self.method.loss(y_pred, targets, size)
+        parts = self.loss_parts(x, y_pred, true_batch(y), training)
         for name, value in parts.items():
             if name not in self.means:
                 self.means[name] = keras.metrics.Mean(name=f"{name}_loss")
             self.means[name].update_state(value, sample_weight)
         total = tf.add_n(list(parts.values()))
         return MeanOfImages()(total, total, sample_weight)
+
+    def heads(self, images: Any) -> Any:
+        """Returns the raw heads from which the method decodes boxes, of images as the network takes them."""
+        return self.main(images, training=False)
+
+    def heads_of(self, outputs: Any, size: Size) -> Any:
+        """Returns these raw heads as a graph of Keras tensors.
+
+        Args:
+            outputs: Keras tensors in place of the outputs of the main network, by name.
+            size: (height, width) of the images in pixels.
+        """
+        return outputs
+
+    def loss_parts(self, images: Any, heads: Any, truth: TrueBatch, training: bool) -> dict[str, Any]:
+        """Returns the parts of the loss by name, each (B,), of images and what `call` gave of them."""
+        size = sides_of(images)
+        return self.method.loss(heads, without_gradients(self.method.targets(heads, truth, size)), size)
 
     def predict(
         self,
@@ -94,7 +117,7 @@ class Detector(Trainer):
             ArgumentError: an argument breaks its rule, or the network takes images of any size.
             DataError: an image cannot be read.
         """
-        shape = self.main.input_shape[1:]
+        shape = self.input_size
         if None in shape:
             hint = "Use detect for batches of one size, or build the network with known sides."
             checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
@@ -161,7 +184,7 @@ class Detector(Trainer):
 
             @tf.function(input_signature=[signature])
             def step(images):
-                heads = self.main(images, training=False)
+                heads = self.heads(images)
                 return suppressed(self.method, heads, shape[:2], min_score, overlap, max_boxes, class_agnostic)
 
             self.compiled_steps[shape, settings] = step
@@ -186,6 +209,11 @@ class Detector(Trainer):
         for images, labels in dataset.batches(batch_size):
             metric.update_state(list(true_records(labels)), self.detect(images.numpy(), batch_size=batch_size))
         return metric
+
+    @property
+    def input_size(self) -> tuple:
+        """Height, width and channels to which `predict` resizes images."""
+        return self.main.input_shape[1:]
 
     @property
     def classes(self) -> int:
@@ -232,10 +260,3 @@ def resized(objects: PredictedObjects, size: tuple, other: tuple) -> PredictedOb
     """Returns objects of an image of one (height, width) in pixels of the same image in another size."""
     factors = np.array([other[1] / size[1], other[0] / size[0]] * 2)
     return PredictedObjects(objects.boxes * factors, objects.classes, objects.scores)
-
-
-def _sides(images: Any) -> tuple[int, int]:
-    height, width = images.shape[1:3]
-    if height is None or width is None:
-        checks.refuse("images of a batch must have known sides", tuple(images.shape), "Load them with image_shape.")
-    return height, width

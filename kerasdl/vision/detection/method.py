@@ -47,6 +47,8 @@ class Method:
     """IoU above which of two predicted boxes of a class the less likely one is dropped; None drops none."""
     candidates: ClassVar[int] = 1000
     """Pairs of box and class of an image that are considered as predictions."""
+    roles: ClassVar[tuple[str, ...]] = ("model",)
+    """Roles of the networks that it trains together; the first one takes the images."""
 
     def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> Any:
         """Returns the targets of every location, anchor or query of a batch: the assigner."""
@@ -146,6 +148,19 @@ def _places(head: Any, width: int) -> int:
     return sides[0] * sides[1] * sides[2] // width
 
 
+def sides_of(images: Any) -> Size:
+    """Returns (height, width) of a batch of images; raises `ArgumentError` where they are not known."""
+    height, width = images.shape[1:3]
+    if height is None or width is None:
+        checks.refuse("images of a batch must have known sides", tuple(images.shape), "Load them with image_shape.")
+    return height, width
+
+
+def without_gradients(targets: Any) -> Any:
+    """Returns targets, a record of tensors, as constants of a loss."""
+    return tf.nest.map_structure(tf.stop_gradient, targets)
+
+
 def of_matched(values: Any, matches: Any) -> Any:
     """Returns the value of the matched true object of each prediction; those of unmatched ones are of the first.
 
@@ -161,12 +176,12 @@ def ignored(matches: Any, boxes: Any, truth: TrueBatch) -> Any:
 
     Args:
         matches: (B, A) int32.
-        boxes: (A, 4) `xyxy` anchors; a place is a box of no area.
+        boxes: (A, 4) `xyxy` anchors, or (B, A, 4) boxes of each image; a place is a box of no area.
         truth: true objects of the batch.
     """
     boxes = tf.convert_to_tensor(boxes, tf.float32)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ops.min(encode_distances(truth.boxes[:, None], centres[:, None]), axis=-1) > 0  # (B, A, M)
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    inside = ops.min(encode_distances(truth.boxes[:, None], centres[..., None, :]), axis=-1) > 0  # (B, A, M)
     in_crowd = ops.any(ops.logical_and(inside, truth.crowd[:, None]), axis=-1)
     return ops.where(ops.logical_and(in_crowd, matches == BACKGROUND), IGNORED, matches)
 

@@ -11,11 +11,15 @@ from .method import Method
 from .retinanet import RetinaMethod
 from .ssd import SSDMethod
 from .ssdlite import SSDliteMethod
+from .two_stage.fast_rcnn import FastRCNNMethod
+from .two_stage.faster_rcnn import FasterRCNNMethod
+from .two_stage.rcnn import CropMethod
 from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
-DENSE = (CenterMethod(), FCOSMethod(), RetinaMethod(), SSDMethod(), SSDliteMethod(), YOLOv3Method(), YOLOv8Method())
-METHODS: dict[str, Method] = {method.name: method for method in (*DENSE, DETRMethod())}
+DENSE = (CenterMethod, FCOSMethod, RetinaMethod, SSDMethod, SSDliteMethod, YOLOv3Method, YOLOv8Method)
+TWO_STAGE = (CropMethod, FastRCNNMethod, FasterRCNNMethod)
+METHODS: dict[str, Method] = {kind.name: kind() for kind in (*DENSE, DETRMethod, *TWO_STAGE)}
 
 
 def method_of(network: keras.Model) -> Method:

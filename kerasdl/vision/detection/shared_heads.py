@@ -42,16 +42,18 @@ def shared_output(
     maps: Mapping[str, Any],
     channels: int,
     *,
+    kernel: int = 3,
     prior: float | None = None,
     start: float = 0.0,
     act: str = "linear",
     name: str,
 ) -> dict:
-    """Last convolution 3x3 of a head, shared by all levels, in float32.
+    """Last convolution of a head, shared by all levels, in float32.
 
     Args:
         maps: (B, h, w, C) of each level by its name.
         channels: numbers of one place.
+        kernel: side of the kernel in places.
         prior: probability of every class that a fresh head gives; None takes `start`.
         start: number that a fresh head gives.
         act: activation of the head.
@@ -63,7 +65,7 @@ def shared_output(
     bias = start if prior is None else -math.log((1 - prior) / prior)
     last = layers.Conv2D(
         channels,
-        3,
+        kernel,
         padding="same",
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
         bias_initializer=keras.initializers.Constant(bias),

@@ -16,9 +16,18 @@ from ..classification.task import check_image_settings, preparing_layers
 from .detector import Detector, resized
 from .methods import method_of
 from .object_decoder import ObjectDecoder
+from .two_stage.trainers import FasterRCNN, FastRCNN
 
 MIN_SCORE = 0.3
 """Lowest score of an object that a bundle names, unless its settings have `min_score`."""
+
+TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN}
+"""Trainers by the name of the first network, where it is not `Detector`."""
+
+
+def detector_of(networks: Mapping[str, keras.Model]) -> Detector:
+    """Returns the trainer of networks by role."""
+    return TRAINERS.get(networks["model"].name, Detector)(networks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +47,14 @@ def check_detector(settings: Mapping[str, Any], labels: Sequence[str], model: ke
     method_of(model)
     check_image_settings(settings, model)
     checks.within("min_score", settings.get("min_score", MIN_SCORE), 0.0, 1.0)
-    classes = Detector(model).classes
-    if labels and len(labels) != classes:
+    classes = classes_of(model)
+    if labels and classes is not None and len(labels) != classes:
         checks.refuse(f"a bundle must have a label for each of its {classes} classes", len(labels))
+
+
+def classes_of(model: keras.Model) -> int | None:
+    """Returns the number of classes of a network; None where another network of its method has them."""
+    return Detector(model).classes if method_of(model).roles == ("model",) else None
 
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
@@ -53,7 +67,7 @@ def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
 
 def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> list[PredictedObjects]:
     """Returns the objects of prepared images, in pixels of the network's input."""
-    return Detector(networks["model"]).detect(inputs, batch_size=batch_size)
+    return detector_of(networks).detect(inputs, batch_size=batch_size)
 
 
 def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
@@ -62,6 +76,8 @@ def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], cont
     for objects, size in zip(predictions, context.sizes, strict=True):
         objects = resized(objects, context.input_size, size)
         named = objects.scores >= context.min_score
+        if labels and (objects.classes[named] >= len(labels)).any():
+            checks.refuse("a bundle must have a label for each class of its networks", len(labels))
         results.append(
             {
                 "boxes": objects.boxes[named].tolist(),
@@ -101,7 +117,7 @@ def drawn(image: Any, result: Mapping[str, Any], labels: Sequence[str]) -> np.nd
 
 def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
     """Returns AP, AP50 and AP75 over labelled data."""
-    result = Detector(networks["model"]).average_precision(data).result()
+    result = detector_of(networks).average_precision(data).result()
     return {name: float(result[name]) for name in ("AP", "AP50", "AP75")}
 
 
@@ -118,7 +134,7 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
     heads = {name: keras.Input(head.shape[1:], name=name, dtype=head.dtype) for name, head in by_name}
     size = tuple(settings["image_shape"][:2])
     decoder = ObjectDecoder(method_of(network).name, size, image_size=input_shape[:2], name="objects")
-    return keras.Model(heads, decoder(heads), name="objects")
+    return keras.Model(heads, decoder(detector_of(networks).heads_of(heads, size)), name="objects")
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dict[str, list]]:
@@ -126,7 +142,7 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dic
     rng = np.random.default_rng(seed)
     height, width, channels = (64 if side is None else side for side in model.input_shape[1:])
     images = rng.uniform(-1.0, 1.0, (batch, height, width, channels)).astype("float32")
-    classes = Detector(model).classes if None not in model.input_shape[1:] else 1
+    classes = (classes_of(model) if None not in model.input_shape[1:] else None) or 1
     numbers = rng.integers(1, 4, batch)
     sides = np.geomspace(0.06, 0.9, numbers.sum())[:, None] * rng.uniform(0.9, 1.1, (numbers.sum(), 2))  # (N, 2)
     corners = rng.uniform(0, 1, sides.shape) * (1 - sides)
@@ -149,7 +165,7 @@ register_task(
         replace_head=None,
         example=_example,
         predict=detected,
-        trainer=lambda networks: Detector(networks["model"]),
+        trainer=detector_of,
         ready=ready,
         figures=figures,
         table=a_row_an_object,

@@ -1,0 +1,1 @@
+"""Detectors of two stages: proposals of regions, then class and box of each."""
