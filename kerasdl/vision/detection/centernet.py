@@ -155,11 +155,11 @@ def highest(peaks: Any, classes: Any, number: int) -> Any:
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1904.07850",
-    variants={"centernet_r18": {}},
+    variants={"centernet": {}},
     # ResNet-18 without its classifier; for each of three steps up a 3x3 and a 4x4 convolution without bias and two
     # batch norms of four numbers a channel; three heads of a 3x3 and a 1x1 convolution.
     params={
-        "centernet_r18": (11_699_112 - 513_000)
+        "centernet": (11_699_112 - 513_000)
         + (512 * 256 * 9 + 256 * 256 * 16 + 8 * 256)
         + (256 * 128 * 9 + 128 * 128 * 16 + 8 * 128)
         + (128 * 64 * 9 + 64 * 64 * 16 + 8 * 64)

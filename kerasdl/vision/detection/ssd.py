@@ -118,9 +118,9 @@ class SSDMethod(Method):
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1512.02325",
-    variants={"ssd300_vgg16": {}},
-    params={"ssd300_vgg16": 35_641_826},
-    reference="torchvision 0.29, ssd300_vgg16 with 91 classes, of which one is background",
+    variants={"ssd300": {}},
+    params={"ssd300": 35_641_826},
+    reference="torchvision 0.29, ssd300 with 91 classes, of which one is background",
     tags=("cnn", "detector"),
     tiny=dict(
         image_shape=(48, 48, 3),

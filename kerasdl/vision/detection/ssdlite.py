@@ -42,10 +42,10 @@ class SSDliteMethod(SSDMethod):
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1801.04381",
-    variants={"ssdlite320_mobilenet_v3": {}},
+    variants={"ssdlite320": {}},
     # torchvision counts no batch-norm statistics: mean and variance of each of 16,472 channels are added.
-    params={"ssdlite320_mobilenet_v3": 3_440_060 + 32_944},
-    reference="torchvision 0.29, ssdlite320_mobilenet_v3_large 91 classes, background one of them, plus statistics",
+    params={"ssdlite320": 3_440_060 + 32_944},
+    reference="torchvision 0.29, ssdlite320_large 91 classes, background one of them, plus statistics",
     tags=("cnn", "mobile", "detector"),
     tiny=dict(
         image_shape=(32, 32, 3),

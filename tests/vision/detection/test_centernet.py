@@ -106,7 +106,7 @@ def test_crowds_teach_no_background_and_odd_boxes_match_nothing():
 
 
 def test_one_image_is_learnt_by_heart():
-    network = kerasdl.build("centernet_r18", **{**kerasdl.spec("centernet_r18").tiny, "image_shape": (48, 48, 3)})
+    network = kerasdl.build("centernet", **{**kerasdl.spec("centernet").tiny, "image_shape": (48, 48, 3)})
     images, labels = two_squares()
     detector, losses = trained(network, images, labels, steps=60, rate=1e-2)
     assert losses[-1] < losses[0] / 5
@@ -114,7 +114,7 @@ def test_one_image_is_learnt_by_heart():
 
 
 def test_sides_that_no_stride_divides():
-    network = kerasdl.build("centernet_r18", **{**kerasdl.spec("centernet_r18").tiny, "image_shape": (None, None, 3)})
+    network = kerasdl.build("centernet", **{**kerasdl.spec("centernet").tiny, "image_shape": (None, None, 3)})
     image = np.zeros((1, 45, 83, 3), "float32")
     heads = network(image)
     assert heads["classes_stride4"].shape == (1, 12, 24, 3)  # 3 x 6 places of stride 16, doubled twice

@@ -31,7 +31,7 @@ def plain_matches(anchors, boxes):
 
 
 def test_targets_equal_a_loop(tiny):
-    network = tiny("ssd300_vgg16")
+    network = tiny("ssd300")
     boxes = [[*BOXES, (40, 2, 42, 5)], [(0, 0, 48, 48)]]
     classes = [[2, 0, 1], [1]]
     heads = heads_of(network, 2)
@@ -51,7 +51,7 @@ def test_targets_equal_a_loop(tiny):
 
 
 def test_decoding_of_targets_gives_the_true_boxes_back(tiny):
-    network = tiny("ssd300_vgg16")
+    network = tiny("ssd300")
     truth = true_batch(two_squares()[1])
     heads = heads_of(network, 1)
     targets = METHOD.targets(heads, truth, SIZE)
@@ -71,7 +71,7 @@ def test_decoding_of_targets_gives_the_true_boxes_back(tiny):
 
 
 def test_loss_counts_the_hardest_background_three_times_the_positives(tiny):
-    network = tiny("ssd300_vgg16")
+    network = tiny("ssd300")
     rng = np.random.default_rng(0)
     heads = {
         name: tf.constant(rng.normal(size=(2, *each.shape[1:])), "float32") for name, each in network.output.items()
@@ -94,7 +94,7 @@ def test_loss_counts_the_hardest_background_three_times_the_positives(tiny):
 
 
 def test_crowds_teach_nothing_and_boxes_without_area_match_nothing(tiny):
-    network = tiny("ssd300_vgg16")
+    network = tiny("ssd300")
     heads = heads_of(network, 1)
     boxes = [[(0, 0, 40, 40), (44, 44, 44, 47), (80, 80, 99, 99)]]
     truth = true_batch(labels_of(boxes, [[0, 1, 2]], crowd=[[1, 0, 0]]))
@@ -107,7 +107,7 @@ def test_crowds_teach_nothing_and_boxes_without_area_match_nothing(tiny):
 
 
 def test_one_image_is_learnt_by_heart():
-    network = kerasdl.build("ssd300_vgg16", **kerasdl.spec("ssd300_vgg16").tiny)
+    network = kerasdl.build("ssd300", **kerasdl.spec("ssd300").tiny)
     images, labels = two_squares()
     detector, losses = trained(network, images, labels, steps=60, rate=5e-3)
     assert losses[-1] < losses[0] / 5
@@ -115,7 +115,7 @@ def test_one_image_is_learnt_by_heart():
 
 
 def test_sides_that_no_stride_divides_and_images_that_are_no_squares():
-    network = kerasdl.build("ssd300_vgg16", **{**kerasdl.spec("ssd300_vgg16").tiny, "image_shape": (61, 83, 3)})
+    network = kerasdl.build("ssd300", **{**kerasdl.spec("ssd300").tiny, "image_shape": (61, 83, 3)})
     assert {name: each.shape[1:3] for name, each in network.output.items() if "boxes" in name} == {
         "boxes_stride4": (16, 21),
         "boxes_stride8": (8, 11),
@@ -135,7 +135,7 @@ def test_sides_that_no_stride_divides_and_images_that_are_no_squares():
 
 def test_ssd300_has_the_default_boxes_of_the_paper():
     with unallocated():
-        network = kerasdl.build("ssd300_vgg16")
+        network = kerasdl.build("ssd300")
     assert network.count_params() == 35_641_826
     anchors = METHOD.anchors(network.output, (300, 300))
     assert anchors.shape == (8732, 4)

@@ -17,7 +17,7 @@ METHOD = SSDliteMethod()
 @pytest.fixture(scope="module")
 def full():
     with unallocated():
-        return kerasdl.build("ssdlite320_mobilenet_v3")
+        return kerasdl.build("ssdlite320")
 
 
 def test_full_net_has_torchvisions_weights_and_default_boxes(full):
@@ -51,7 +51,7 @@ def test_layers_of_the_backbone_are_named_as_in_the_classifier(full):
 def test_decoding_of_targets_gives_the_true_boxes_back():
     size = (48, 80)
     network = kerasdl.build(
-        "ssdlite320_mobilenet_v3", **{**kerasdl.spec("ssdlite320_mobilenet_v3").tiny, "image_shape": (*size, 3)}
+        "ssdlite320", **{**kerasdl.spec("ssdlite320").tiny, "image_shape": (*size, 3)}
     )
     heads = {name: tf.zeros((1, *each.shape[1:])) for name, each in network.output.items()}
     truth = true_batch(labels_of([BOXES], [(2, 0)]))
@@ -70,8 +70,8 @@ def test_decoding_of_targets_gives_the_true_boxes_back():
 
 
 def test_one_image_is_learnt_by_heart():
-    settings = {**kerasdl.spec("ssdlite320_mobilenet_v3").tiny, "image_shape": (48, 48, 3)}
-    network = kerasdl.build("ssdlite320_mobilenet_v3", **settings)
+    settings = {**kerasdl.spec("ssdlite320").tiny, "image_shape": (48, 48, 3)}
+    network = kerasdl.build("ssdlite320", **settings)
     images, labels = two_squares()
     detector, losses = trained(network, images, labels, steps=60, rate=1e-2)
     assert losses[-1] < losses[0] / 5
