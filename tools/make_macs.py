@@ -20,10 +20,17 @@ from kerasdl.core.registry import index
 from kerasdl.deploy import profile_model
 
 
+# Arguments of nets whose sizes are free by default.
+SIZES = {
+    "fast_rcnn_box_head": {"image_shape": (608, 800, 3), "proposals": 1000},
+    "faster_rcnn_box_head": {"image_shape": (800, 800, 3), "proposals": 1000},
+}
+
+
 def count(name: str) -> int:
     """Returns the multiply-accumulates of one example."""
     with unallocated():  # counts without allocating
-        return profile_model(kerasdl.build(name)).macs
+        return profile_model(kerasdl.build(name, **SIZES.get(name, {}))).macs
 
 
 def main() -> None:

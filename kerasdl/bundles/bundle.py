@@ -20,7 +20,7 @@ from kerasdl.data import Dataset
 from kerasdl.train import RunConfig
 
 from .calibrating import CalibratedAnswers
-from .card import BundleDisplay, write_card
+from .card import BundleDisplay
 from .format import archive
 from .format.calibration_part import check_calibration, without_calibration
 from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
@@ -301,15 +301,6 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """
         metrics = {**self.manifest.metrics, data: dict(figures)}
         return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, metrics=metrics))
-
-    def card(self) -> str:
-        """Returns the model card in Markdown: description, figures, provenance, limits.
-
-        Example:
-            >>> kerasdl.load_bundle("digits_mobilenet").card().splitlines()[0]
-            '# digits_mobilenet'
-        """
-        return write_card(self)
 
     def save(self, path: str | os.PathLike, *, half: bool = False) -> Path:
         """Writes the bundle atomically to a folder, or to a .zip if `path` ends in .zip.

@@ -92,7 +92,16 @@ def _calibrated(calibration) -> list[str]:
 
 
 class BundleDisplay(Displayed):
-    """Base class of `Bundle` that shows it in a session."""
+    """Base class of `Bundle` that shows it in a session and on its card."""
+
+    def card(self) -> str:
+        """Returns the model card in Markdown: description, figures, provenance, limits.
+
+        Example:
+            >>> kerasdl.load_bundle("digits_mobilenet").card().splitlines()[0]
+            '# digits_mobilenet'
+        """
+        return write_card(self)
 
     def _shown(self) -> tuple[str, dict[str, Any]]:
         manifest, calibration = self.manifest, self.calibration

@@ -58,6 +58,11 @@ PUBLISHED = {
     "vit_base_32": 4.409,
     "vit_large": 61.555,
     "vit_large_32": 15.378,
+    # torchvision's detectors, at 800 x 800, 300 x 300 and 320 x 320.
+    "fcos": 128.21,
+    "retinanet": 151.54,
+    "ssd300": 34.86,
+    "ssdlite320": 0.583,
     # Table 2 of https://arxiv.org/abs/1804.02767 counts a product and its addition as two.
     "darknet53": 18.7 / 2,
     # Theirs classify at each of 13x13 places before they average: 512 * 1000 * 169 more.

@@ -49,7 +49,8 @@ def field_after(
         axes = len(output_shape) - 2
         return inputs[0][1] or ReceptiveField((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
     placed = [(shape, field) for shape, field in inputs if field is not None]
-    if not placed or isinstance(operation, (L.RNN, *REARRANGING)):
+    ranks = {len(field.sizes) for _, field in placed}  # several for maps read beside a list of boxes
+    if len(ranks) != 1 or isinstance(operation, (L.RNN, *REARRANGING)):
         return None
     sizes, jumps = (tuple(map(max, zip(*parts, strict=True))) for parts in zip(*map(_parts, placed), strict=True))
     field = ReceptiveField(sizes, jumps)

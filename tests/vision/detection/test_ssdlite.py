@@ -50,9 +50,7 @@ def test_layers_of_the_backbone_are_named_as_in_the_classifier(full):
 
 def test_decoding_of_targets_gives_the_true_boxes_back():
     size = (48, 80)
-    network = kerasdl.build(
-        "ssdlite320", **{**kerasdl.spec("ssdlite320").tiny, "image_shape": (*size, 3)}
-    )
+    network = kerasdl.build("ssdlite320", **{**kerasdl.spec("ssdlite320").tiny, "image_shape": (*size, 3)})
     heads = {name: tf.zeros((1, *each.shape[1:])) for name, each in network.output.items()}
     truth = true_batch(labels_of([BOXES], [(2, 0)]))
     targets = METHOD.targets(heads, truth, size)
