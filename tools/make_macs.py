@@ -19,7 +19,6 @@ from kerasdl.core import files
 from kerasdl.core.registry import index
 from kerasdl.deploy import profile_model
 
-
 # Arguments of nets whose sizes are free by default.
 SIZES = {
     "fast_rcnn_box_head": {"image_shape": (608, 800, 3), "proposals": 1000},
