@@ -45,7 +45,7 @@ def fpn(features: dict, channels: int = 256, *, extra: str | None = None, name: 
         x = layers.Conv2D(channels, 1, name=f"{name}_{key}_lateral_conv")(features[key])
         if coarser is not None:
             upsampled = upsample_like(coarser, x, name=f"{name}_{key}_upsample")
-            x = layers.Add(name=f"{name}_{key}_add")([x, upsampled])
+            x = layers.Add(name=f"{name}_{key}_add")([upsampled, x])  # weights in one order at free sizes too
         coarser = x
         levels[key] = layers.Conv2D(channels, 3, padding="same", name=f"{name}_{key}_output_conv")(x)
     levels = dict(reversed(levels.items()))

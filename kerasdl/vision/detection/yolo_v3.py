@@ -143,7 +143,8 @@ def _at_zero(sides: Any) -> Any:
     params={"yolo_v3": 62_001_757},
     reference="derived from the paper's table 1 and section 2.3: 61,949,149 trained, 52,608 of batch-norm statistics",
     tags=("cnn", "detector"),
-    tiny=dict(image_shape=(64, 64, 3), stages=(1, 1, 1), channels=4, strides=(4, 8), classes=3),
+    # One level: rounding to int8 grows with depth behind LeakyReLU; with two, random weights are off by 0.1.
+    tiny=dict(image_shape=(32, 32, 3), stages=(1, 1), channels=8, strides=(4,), classes=3),
     free={"image_shape": (None, None, 3)},
 )
 def yolo_v3(

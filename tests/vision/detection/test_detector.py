@@ -22,9 +22,12 @@ NETS = ("retinanet", "fcos", "yolo_v3", "yolo_v8_n")
 ALL = (*NETS, "detr")
 
 
+LEVELS = {"yolo_v3": {"image_shape": (64, 64, 3), "stages": (1, 1, 1), "channels": 4, "strides": (4, 8)}}
+
+
 def tiny(name, **settings):
     keras.utils.set_random_seed(1)
-    return kerasdl.build(name, **{**kerasdl.spec(name).tiny, **settings})
+    return kerasdl.build(name, **{**kerasdl.spec(name).tiny, **LEVELS.get(name, {}), **settings})
 
 
 def batch_of(boxes, classes, **more):
