@@ -8,15 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks, draw_objects, draw_scenes
+from kerasdl.core.errors import DataError
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
+from kerasdl.data.pipelines import refuse_endless
+from kerasdl.data.trees import unpacked
 from kerasdl.metrics import MeanAveragePrecision
 from kerasdl.ops import clip_boxes, nms
 from kerasdl.ops.suppression import Detections
 from kerasdl.train import Trainer
 
-from .method import Method, Size, TrueBatch, sides_of, true_batch, without_gradients
+from .method import Method, Size, TrueBatch, checked_truth, sides_of, true_batch, without_gradients
 from .methods import method_of
 
 MIN_SCORE, MAX_BOXES = 0.05, 100
@@ -26,7 +29,8 @@ class Detector(Trainer):
     """Trainer of an object detector.
 
     It learns from batches of images (B, H, W, C) as the network takes them, with labels `{"boxes", "classes"}` of
-    ragged boxes (B, N, 4) in pixels of those images; an optional `crowd` marks regions in which nothing is learnt.
+    ragged boxes (B, N, 4), left, top, right and bottom edge in pixels of those images, and classes from 0 to K - 1. An
+    optional `crowd` marks regions in which nothing is learnt. A box of no area is padding.
 
     Args:
         network: functional model from images to raw heads, such as `kerasdl.build("retinanet")`; or networks by role,
@@ -62,7 +66,9 @@ class Detector(Trainer):
         return [*super().metrics, *self.means.values()]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        parts = self.loss_parts(x, y_pred, true_batch(y), training)
+        size = sides_of(x)
+        truth = checked_truth(true_batch(y), size, self.classes_of(y_pred, size))
+        parts = self.loss_parts(x, y_pred, truth, training)
         for name, value in parts.items():
             if name not in self.means:
                 self.means[name] = keras.metrics.Mean(name=f"{name}_loss")
@@ -82,6 +88,10 @@ class Detector(Trainer):
             size: (height, width) of the images in pixels.
         """
         return outputs
+
+    def classes_of(self, outputs: Any, size: Size) -> int:
+        """Returns the number of classes K, from what `call` gives of images of a size."""
+        return self.method.decode(outputs, size)[1].shape[-1]
 
     def loss_parts(self, images: Any, heads: Any, truth: TrueBatch, training: bool) -> dict[str, Any]:
         """Returns the parts of the loss by name, each (B,), of images and what `call` gave of them."""
@@ -123,7 +133,8 @@ class Detector(Trainer):
             checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
         raw = read_images(images)
         settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
-        found = self.detect(prepare_images(raw, shape, scale), batch_size=batch_size, **settings)
+        prepared = prepare_images(raw, shape, scale).astype("float32")
+        found = self.detect(prepared, batch_size=batch_size, **settings)
         return [resized(each, shape[:2], image.shape[:2]) for each, image in zip(found, raw, strict=True)]
 
     def draw(self, images: Any, labels: Sequence[str] | None = None, **settings: Any) -> np.ndarray:
@@ -166,9 +177,23 @@ class Detector(Trainer):
 
         Raises:
             ArgumentError: an argument breaks its rule.
+            DataError: an input is not finite.
         """
         checks.at_least("batch_size", batch_size, 1)
-        inputs = np.asarray(inputs, "float32")
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 4 or inputs.dtype.kind != "f":
+            hint = "predict takes raw images; kerasdl.data.prepare_images prepares them."
+            checks.refuse("inputs must be prepared float images (B, H, W, C)", f"{inputs.dtype} {inputs.shape}", hint)
+        if not np.isfinite(inputs).all():
+            raise DataError("inputs must be finite; got NaN or infinity.")
+        inputs = inputs.astype("float32", copy=False)
+        shape = self.main.input_shape[1:]
+        if any(side not in (None, given) for side, given in zip(shape, inputs.shape[1:], strict=True)):
+            checks.refuse(f"inputs must have the shape that the network takes, {shape}", inputs.shape[1:])
+        checks.within("min_score", min_score, 0.0, 1.0)
+        checks.at_least("max_boxes", max_boxes, 1)
+        if overlap is not None:
+            checks.within("overlap", overlap, 0.0, 1.0)
         settings = (min_score, self.method.overlap if overlap is None else overlap, max_boxes, class_agnostic)
         return [
             each
@@ -202,11 +227,14 @@ class Detector(Trainer):
             A `MeanAveragePrecision` of these images.
 
         Raises:
-            ArgumentError: an argument breaks its rule, or labels have another form.
+            ArgumentError: an argument breaks its rule, labels have another form, or the data are endless.
+            DataError: an image is not finite, or a label is wrong.
         """
         dataset = as_dataset(data)
+        refuse_endless("labelled data", dataset)
         metric = MeanAveragePrecision(classes or dataset.class_names or self.classes)
-        for images, labels in dataset.batches(batch_size):
+        for images, labels, _ in map(unpacked, dataset.batches(batch_size)):
+            checked_truth(true_batch(labels), sides_of(images), len(metric.names))
             metric.update_state(list(true_records(labels)), self.detect(images.numpy(), batch_size=batch_size))
         return metric
 

@@ -12,8 +12,10 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.core.errors import DataError
 from kerasdl.ops import encode_distances
 from kerasdl.ops.matching import BACKGROUND, IGNORED
+from kerasdl.train.objectives.label_checks import BEGIN, END
 
 Heads = Mapping[str, Any]
 Size = tuple[int, int]
@@ -68,36 +70,96 @@ def true_batch(labels: Any) -> TrueBatch:
 
     Args:
         labels: dict with `boxes`, a `tf.RaggedTensor` (B, N, 4) in pixels, `classes` (B, N), and optionally `crowd`
-            (B, N) booleans.
+            (B, N) booleans. Dense arrays are taken too; a box of no area is padding, and no object.
 
     Raises:
         ArgumentError: the labels have another form.
+        DataError: a box has no class of its own, or a class is no whole number.
     """
     if not isinstance(labels, Mapping) or not {"boxes", "classes"} <= set(labels):
         got = sorted(labels) if isinstance(labels, Mapping) else type(labels).__name__
         checks.refuse("labels of a detector must be a dict with boxes and classes", got, HINT)
-    boxes, counts = _dense(labels["boxes"], (None, None, 4))
-    classes, counts_of_classes = _dense(labels["classes"], (None, None))
-    same = tf.debugging.assert_equal(counts, counts_of_classes, "each box must have one class")
-    with tf.control_dependencies([same] if same is not None else []):
-        present = tf.sequence_mask(counts, tf.shape(boxes)[1])  # (B, M)
+    boxes, counts = _dense("boxes", labels["boxes"], (None, None, 4))
+    classes, counts_of_classes = _dense("classes", labels["classes"], (None, None))
+    demands = [_same(counts, counts_of_classes, "class"), _whole(classes)]
+    present = tf.sequence_mask(counts, tf.shape(boxes)[1])  # (B, M)
+    present &= tf.reduce_all(boxes[..., :2] != boxes[..., 2:], axis=-1)  # of no area: padding
     crowd = tf.zeros_like(present)
     if "crowd" in labels:
-        crowd = tf.cast(_dense(labels["crowd"], (None, None))[0], tf.bool)
-    return TrueBatch(
-        tf.cast(boxes, tf.float32),
-        tf.cast(classes, tf.int32),
-        tf.logical_and(present, tf.logical_not(crowd)),
-        tf.logical_and(present, crowd),
-    )
+        crowd, counts_of_crowd = _dense("crowd", labels["crowd"], (None, None))
+        demands.append(_same(counts, counts_of_crowd, "entry of crowd"))
+    with tf.control_dependencies([each for each in demands if each is not None]):
+        crowd = tf.cast(crowd, tf.bool)
+        return TrueBatch(
+            tf.cast(boxes, tf.float32),
+            tf.cast(classes, tf.int32),
+            tf.logical_and(present, tf.logical_not(crowd)),
+            tf.logical_and(present, crowd),
+        )
 
 
-def _dense(values: Any, shape: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+def checked_truth(truth: TrueBatch, size: Size, classes: int) -> TrueBatch:
+    """Returns true objects of a batch that a detector can learn; in a graph they are checked as it runs.
+
+    Args:
+        truth: true objects of the batch.
+        size: (height, width) of the images.
+        classes: K, classes of the detector.
+
+    Raises:
+        DataError: a box is not finite, reversed, wholly outside its image or a share of it, or a class is none of K.
+    """
+    there = tf.logical_or(truth.valid, truth.crowd)
+    left, top, right, bottom = tf.unstack(truth.boxes, axis=-1)
+    outside = (left >= size[1]) | (top >= size[0]) | (right <= 0) | (bottom <= 0)
+    shares = (tf.reduce_max(truth.boxes) <= 1) & ((left > 0) | (top > 0))
+    unknown = (truth.classes < 0) | (truth.classes >= classes)
+    finite = tf.reduce_all(tf.math.is_finite(truth.boxes), axis=-1)
+    form = "boxes must be left, top, right, bottom"
+    demands = [
+        _demand(there & ~finite, "boxes must be finite", truth.boxes),
+        _demand(there & ((left > right) | (top > bottom)), form, truth.boxes),
+        _demand(there & shares, f"{form} in pixels, not in shares of the image", truth.boxes),
+        _demand(there & outside, f"boxes must overlap the resized images of {size[0]} x {size[1]} pixels", truth.boxes),
+        _demand(truth.valid & unknown, f"classes must be whole numbers from 0 to {classes - 1}", truth.classes),
+    ]
+    with tf.control_dependencies([each for each in demands if each is not None]):
+        return TrueBatch(*map(tf.identity, truth))
+
+
+def _demand(wrong: Any, rule: str, values: Any) -> Any:
+    """Returns the operation that stops a graph at the first wrong value, as `fit` reports it; eagerly it raises."""
+    found = tf.boolean_mask(values, wrong)
+    first = tf.pad(found, [[0, 1], [0, 0]][: found.shape.rank])[0]  # 0 where none is wrong
+    if not tf.executing_eagerly():
+        return tf.debugging.Assert(~tf.reduce_any(wrong), [f"{BEGIN}{rule}; got", first, END], summarize=4)
+    if len(found):
+        raise DataError(f"{rule}; got {first.numpy().tolist()}.")
+    return None
+
+
+def _same(counts: Any, others: Any, what: str) -> Any:
+    return _demand(counts != others, f"each box must have one {what}", tf.stack([counts, others], axis=-1))
+
+
+def _whole(classes: Any) -> Any:
+    """Returns the operation that stops at a class between two whole numbers; None for integers."""
+    if classes.dtype.is_floating:
+        return _demand(classes != tf.floor(classes), "classes must be whole numbers", classes)
+    return None
+
+
+def _dense(name: str, values: Any, shape: tuple) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns values padded by one entry at least, and the number of entries of each image."""
-    if isinstance(values, tf.RaggedTensor):
-        counts, values = values.row_lengths(), values.to_tensor(shape=shape)
-    else:
+    if not isinstance(values, tf.RaggedTensor):
         values = tf.convert_to_tensor(values)
+    if not (values.dtype.is_floating or values.dtype.is_integer or values.dtype.is_bool):
+        checks.refuse(f"{name} of a detector must be numbers", values.dtype.name, HINT)
+    if not values.shape.is_compatible_with((None, None, *shape[2:])):
+        checks.refuse(f"{name} of a batch must be {('B', 'N', *shape[2:])}", tuple(values.shape), HINT)
+    if isinstance(values, tf.RaggedTensor):
+        counts, values = tf.cast(values.row_lengths(), tf.int64), values.to_tensor(shape=shape)
+    else:
         counts = tf.fill([tf.shape(values)[0]], tf.cast(tf.shape(values)[1], tf.int64))
     padding = [[0, 0], [0, 1], [0, 0]][: len(shape)]
     return tf.pad(values, padding), counts

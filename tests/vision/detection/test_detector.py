@@ -9,13 +9,14 @@ from squares_scene import squares
 import kerasdl
 from kerasdl import Bundle
 from kerasdl.core import ArgumentError
-from kerasdl.core.errors import UnknownNameError
+from kerasdl.core.errors import DataError, UnknownNameError
 from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig, fit
+from kerasdl.train.objectives.label_checks import label_errors_reported
 from kerasdl.vision.detection.detector import Detector, resized
 from kerasdl.vision.detection.feature_maps import backbone_features
-from kerasdl.vision.detection.method import true_batch
+from kerasdl.vision.detection.method import checked_truth, true_batch
 from kerasdl.vision.detection.methods import METHODS
 
 NETS = ("retinanet", "fcos", "yolo_v3", "yolo_v8_n")
@@ -46,6 +47,18 @@ def test_true_objects_of_a_batch_become_one_padded_record():
     assert truth.boxes.numpy()[2, 0].tolist() == [2, 2, 3, 5]
 
 
+@pytest.mark.parametrize("padding", [(0, 0), (-1, -1), (0, -1)])
+def test_padded_labels_are_those_without_padding(padding):
+    boxes, classes = [[[0, 0, 4, 4], [1, 1, 9, 9]], [[2, 2, 3, 5]]], [[2, 0], [1]]
+    padded = {
+        "boxes": np.array([boxes[0], [*boxes[1], [padding[0]] * 4]], "float32"),
+        "classes": np.array([classes[0], [*classes[1], padding[1]]]),
+    }
+    truth, right = checked_truth(true_batch(padded), (64, 64), 3), true_batch(batch_of(boxes, classes))
+    assert (truth.valid.numpy() == right.valid.numpy()).all()
+    assert (truth.boxes.numpy() == right.boxes.numpy())[right.valid.numpy()].all()
+
+
 @pytest.mark.parametrize("labels", [np.zeros((2, 4)), {"boxes": np.zeros((1, 1, 4))}, None])
 def test_labels_of_another_form_are_refused(labels):
     with pytest.raises(ArgumentError, match="must be a dict with boxes and classes"):
@@ -53,8 +66,83 @@ def test_labels_of_another_form_are_refused(labels):
 
 
 def test_boxes_without_a_class_each_are_refused():
-    with pytest.raises((tf.errors.InvalidArgumentError, ArgumentError), match="each box must have one class"):
+    with pytest.raises(DataError, match="each box must have one class; got \\[2, 1\\]"):
         true_batch(batch_of([[[0, 0, 4, 4], [1, 1, 9, 9]]], [[1]]))
+
+
+BOX = [[8, 8, 30, 30]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"classes": [[3]]}, r"classes must be whole numbers from 0 to 2; got 3"),
+        ({"classes": [[-1]]}, r"classes must be whole numbers from 0 to 2; got -1"),
+        ({"classes": [[0.5]]}, r"classes must be whole numbers; got 0.5"),
+        ({"boxes": [[[8, 8, np.nan, 30]]]}, r"boxes must be finite; got"),
+        ({"boxes": [[[30, 30, 8, 8]]]}, r"must be left, top, right, bottom; got \[?30"),
+        ({"boxes": [[[0.1, 0.1, 0.5, 1.0]]]}, r"in pixels, not in shares of the image; got \[?0.1"),
+        ({"boxes": [[[64, 8, 90, 30]]]}, r"overlap the resized images of 64 x 64 pixels; got \[64"),
+        ({"crowd": [[True, False]]}, r"each box must have one entry of crowd; got \[?1[., ]+2"),
+    ],
+)
+def test_values_that_no_detector_can_learn_are_refused(labels, message):
+    labels = {"boxes": [BOX], "classes": [[1]], **labels}
+    ragged = {name: tf.ragged.constant(value, ragged_rank=1) for name, value in labels.items()}
+    with pytest.raises(DataError, match=message):
+        checked_truth(true_batch(ragged), (64, 64), 3)
+
+
+def test_fit_refuses_an_unknown_class_in_one_line():
+    images, labels = squares(2, seed=1)
+    labels["classes"] = [each + 3 for each in labels["classes"]]
+    config = RunConfig(epochs=1, batch_size=2, strategy=None, progress="off")
+    with pytest.raises(DataError, match=r"^classes must be whole numbers from 0 to 2; got [345]\.$"):
+        fit(Detector(tiny("fcos")), (images, labels), config=config)
+
+
+def test_boxes_in_shares_of_the_image_are_refused_in_a_graph():
+    truth = true_batch(batch_of([[[0.1, 0.1, 0.5, 1.0]]], [[1]]))
+    check = tf.function(lambda: checked_truth(truth, (64, 64), 3).boxes)
+    message = r"^boxes must be .* in pixels, not in shares of the image; got 0.1 0.1 0.5 1\.$"
+    with pytest.raises(DataError, match=message), label_errors_reported():
+        check()
+
+
+def test_inputs_that_are_not_prepared_are_refused_and_weights_of_data_are_left_out():
+    detector = Detector(tiny("fcos"))
+    for inputs in (np.zeros((1, 64, 64, 3), "uint8"), np.zeros((64, 64, 3), "float32")):
+        with pytest.raises(ArgumentError, match=r"must be prepared float images \(B, H, W, C\); got"):
+            detector.detect(inputs)
+    with pytest.raises(DataError, match="inputs must be finite"):
+        detector.detect(np.full((1, 64, 64, 3), np.nan, "float32"))
+    for settings in ({"min_score": 2.0}, {"overlap": 3.0}, {"max_boxes": 0}):
+        with pytest.raises(ArgumentError, match=next(iter(settings))):
+            detector.detect(np.zeros((1, 64, 64, 3), "float32"), **settings)
+    with pytest.raises(ArgumentError, match=r"that the network takes, \(64, 64, 3\); got \(32, 64, 3\)"):
+        detector.detect(np.zeros((1, 32, 64, 3), "float32"))
+    images, labels = squares(2, seed=1)
+    with pytest.raises(DataError, match="not in shares of the image"):
+        detector.average_precision((images, {**labels, "boxes": [each / 64 for each in labels["boxes"]]}), classes=3)
+    weighted = detector.average_precision((images, labels, np.ones(2)), classes=3).result()
+    np.testing.assert_equal(weighted, detector.average_precision((images, labels), classes=3).result())
+    endless = as_dataset((images, labels)).batches(2).repeat()
+    with pytest.raises(ArgumentError, match="labelled data must end"):
+        detector.average_precision(endless, classes=3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"classes": np.eye(3)[None, :1]}, r"classes of a batch must be \('B', 'N'\); got \(1, 1, 3\)"),
+        ({"classes": np.array([["cat"]])}, "classes of a detector must be numbers; got 'string'"),
+        ({"boxes": np.zeros((1, 1, 5))}, r"boxes of a batch must be \('B', 'N', 4\); got \(1, 1, 5\)"),
+        ({"boxes": np.array(BOX)}, r"boxes of a batch must be \('B', 'N', 4\); got \(1, 4\)"),
+    ],
+)
+def test_labels_of_another_shape_or_type_are_refused(labels, message):
+    with pytest.raises(ArgumentError, match=message):
+        true_batch({"boxes": np.array([BOX]), "classes": np.array([[1]]), **labels})
 
 
 @pytest.mark.parametrize("name", ALL)

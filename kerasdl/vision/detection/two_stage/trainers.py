@@ -81,6 +81,9 @@ class FastRCNN(RegionDetector):
     def classes(self) -> int:
         return self.networks["box_head"].output["classes"].shape[-1] - 1
 
+    def classes_of(self, outputs: Any, size: Size) -> int:
+        return self.classes
+
     def region_heads(self, maps: Any, proposals: Any, training: bool) -> dict[str, Any]:
         inputs = {**maps, "proposals": proposals}
         outputs = self.networks["box_head"]({name: inputs[name] for name in self.head_inputs}, training=training)
@@ -190,6 +193,9 @@ class RCNN(RegionDetector):
     @property
     def classes(self) -> int:
         return self.main.output["classes"].shape[-1] - 1
+
+    def classes_of(self, outputs: Any, size: Size) -> int:
+        return self.classes
 
     def region_heads(self, maps: Any, proposals: Any, training: bool) -> dict[str, Any]:
         if training:
