@@ -28,6 +28,7 @@ from .tflite.exporter import export_tflite
 from .tflite.flatbuffer import with_metadata
 
 SUFFIXES = (".tflite", ".onnx", "")
+BETWEEN = "between_"  # before the names of tensors that go from one to the other, so that outputs keep theirs
 EQUAL = 1e-5  # of the parts alone, over the largest number: the same operations in one file
 
 
@@ -75,9 +76,8 @@ def export_with_postprocess(
     started, path = time.perf_counter(), Path(path)
     suffix = checks.one_of("the suffix of path", path.suffix, SUFFIXES)
     checked_metadata(metadata)
-    between = sorted(each.name for each in postprocess.inputs)
-    if between != sorted(model.output_names):
-        checks.refuse(f"postprocess must have inputs of the names {sorted(model.output_names)}", between)
+    _check_fit(model, postprocess)
+    heads = ", ".join(sorted(model.output_names))
     if options.get("integer_io"):
         checks.refuse("integer_io is for files whose outputs are those of the network", "integer_io=True")
     if not suffix:
@@ -92,11 +92,13 @@ def export_with_postprocess(
         settings = {"quantize": quantize, "representative": representative, "samples": samples}
         report = export(model, first, **settings, **options)
         arrays = _inputs(model, representative if samples is None else samples)
-        middle = run_exported(first, arrays)
+        middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
         of_both = {name: options[name] for name in ("opset", "dynamic_axes") if name in options}
-        behind = export(postprocess, second, samples=middle, **of_both)
+        behind = export(_between(postprocess), second, samples=middle, **of_both)
+        if clash := sorted({each.name for each in behind.outputs}.intersection(arrays)):
+            checks.refuse("outputs of postprocess must have other names than the inputs of model", clash)
         if suffix == ".tflite":
-            content = chained(first.read_bytes(), second.read_bytes())
+            content = chained(first.read_bytes(), second.read_bytes(), BETWEEN.encode())
             whole.write_bytes(with_metadata(content, metadata))
         else:
             onnx.save(_chained_onnx(first, second, metadata), whole)
@@ -114,7 +116,7 @@ def export_with_postprocess(
         drifts=(*report.drifts, *behind.drifts),
         hostile=(*report.hostile, *behind.hostile),
         outputs=behind.outputs,
-        notes=(*report.notes, *behind.notes, f"{postprocess.name} follows in float32: {', '.join(between)}"),
+        notes=(*report.notes, *behind.notes, f"{postprocess.name} follows in float32: {heads}"),
         gpu_fallback=None,
         seconds=time.perf_counter() - started,
     )
@@ -134,6 +136,28 @@ def joined_models(model: keras.Model, postprocess: keras.Model) -> keras.Model:
     return keras.Model(first.input, outputs, name=model.name)
 
 
+def _check_fit(model: keras.Model, postprocess: keras.Model) -> None:
+    """Refuses a model whose inputs are not the outputs of another."""
+    between = {each.name: each for each in postprocess.inputs}
+    if sorted(between) != sorted(model.output_names):
+        checks.refuse(f"postprocess must have inputs of the names {sorted(model.output_names)}", sorted(between))
+    for name, given in zip(model.output_names, model.outputs, strict=True):
+        taken = between[name]
+        sides = zip(given.shape, taken.shape, strict=False)
+        fits = len(given.shape) == len(taken.shape) and all(None in pair or pair[0] == pair[1] for pair in sides)
+        if not fits or given.dtype != taken.dtype:
+            rule = f"input {name!r} of postprocess must be {given.dtype} {tuple(given.shape)}, as model gives it"
+            checks.refuse(rule, f"{taken.dtype} {tuple(taken.shape)}")
+
+
+def _between(postprocess: keras.Model) -> keras.Model:
+    """Returns a copy of a model under new names of its inputs: an output may bear the name of one."""
+    inputs = [
+        keras.Input(batch_shape=each.shape, dtype=each.dtype, name=BETWEEN + each.name) for each in postprocess.inputs
+    ]
+    return keras.Model(inputs, copy_into(postprocess, inputs), name=postprocess.name)
+
+
 def _inputs(model: keras.Model, samples: Any) -> dict[str, np.ndarray]:
     """Returns the real inputs on which a file is compared, else random ones."""
     once = hasattr(samples, "__next__")  # a generator, which the export has read to its end
@@ -148,18 +172,26 @@ def _chained_onnx(first: Path, second: Path, metadata: Mapping[str, Any] | None)
         del proto.opset_import[:]
         proto.opset_import.extend(onnx.helper.make_opsetid(*each) for each in versions.items())
         proto.ir_version = max(one.ir_version, other.ir_version)
+    _rename(one.graph, {each.name: BETWEEN + each.name for each in one.graph.output})
     pairs = [(each.name, f"after_{each.name}") for each in other.graph.input]
     other = onnx.compose.add_prefix(other, "after_")
     proto = onnx.compose.merge_models(one, other, io_map=pairs)
-    names = {each.name: each.name.removeprefix("after_") for each in proto.graph.output}
-    for node in proto.graph.node:
-        node.input[:] = [names.get(each, each) for each in node.input]
-        node.output[:] = [names.get(each, each) for each in node.output]
-    for each in proto.graph.output:
-        each.name = names[each.name]
+    _rename(proto.graph, {each.name: each.name.removeprefix("after_") for each in proto.graph.output})
     if metadata:
         onnx.helper.set_model_props(proto, as_texts(metadata))
     return proto
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Renames tensors of a graph, and of the graphs inside its operations."""
+    for node in graph.node:
+        node.input[:] = [names.get(each, each) for each in node.input]
+        node.output[:] = [names.get(each, each) for each in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, names)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)
 
 
 def _check_equal(whole: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> None:

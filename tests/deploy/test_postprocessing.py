@@ -82,6 +82,33 @@ def test_integers_end_before_the_second_model(file, tmp_path):
     assert 0 < np.abs(given["half"] - right["half"][:1]).max() < 0.01
 
 
+def peak_and(name, shape=(SIDE, SIDE, 2)):
+    """A model whose second output is an input unchanged."""
+    area, height = keras.Input((8,), name="area"), keras.Input(shape, name="height")
+    peak = keras.layers.GlobalMaxPooling2D(name="top")(height)
+    return keras.Model({"height": height, "area": area}, {"peak": peak, name: area}, name="post")
+
+
+@pytest.mark.parametrize("file", ["m.tflite", "m.onnx"])
+def test_an_output_keeps_the_name_that_an_input_bears_too(file, tmp_path):
+    model, post, inputs = network(), peak_and("area"), images(1)
+    report = export_with_postprocess(model, post, tmp_path / file)
+    assert sorted(each.name for each in report.outputs) == ["area", "peak"]
+    given, right = run_exported(tmp_path / file, inputs), expected_of(model, post, inputs)
+    for name, value in right.items():
+        np.testing.assert_allclose(given[name], value, atol=1e-5, err_msg=name)
+
+
+def test_outputs_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"other names than the inputs of model; got \['image'\]"):
+        export_with_postprocess(network(), peak_and("image"), tmp_path / "m.onnx")
+    with pytest.raises(
+        ArgumentError, match=r"'height' of postprocess must be float32 \(None, 6, 6, 2\), as .* got .*6, 6, 3"
+    ):
+        export_with_postprocess(network(), peak_and("area", shape=(SIDE, SIDE, 3)), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_that_do_not_fit_and_options_of_other_files_are_refused(tmp_path):
     model, post = network(), halving()
     other = keras.Model(

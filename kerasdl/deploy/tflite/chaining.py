@@ -9,12 +9,13 @@ from .flatbuffer import packed
 from .joining import buffer_places, move_subgraphs, with_newest_runtime
 
 
-def chained(first: bytes, second: bytes) -> bytes:
+def chained(first: bytes, second: bytes, prefix: bytes = b"") -> bytes:
     """Returns one TFLite file with the inputs of a file and the outputs of another, which reads the first one's.
 
     Args:
         first: content of a file of one signature.
         second: content of a file of one signature, whose inputs have the names of the first one's outputs.
+        prefix: what stands before these names in the second file.
     """
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(first))
     part = schema.ModelT.InitFromObj(schema.Model.GetRootAs(second))
@@ -32,7 +33,8 @@ def chained(first: bytes, second: bytes) -> bytes:
             move_subgraphs(operator, moved)
         graph.debugMetadataIndex = -1
     main, behind = whole.subgraphs[signature.subgraphIndex], part.subgraphs[of_part.subgraphIndex]
-    places = _append(main, behind, _by_name(signature.outputs), _by_name(of_part.inputs))
+    outputs = {prefix + name: place for name, place in _by_name(signature.outputs).items()}
+    places = _append(main, behind, outputs, _by_name(of_part.inputs))
     for entry in of_part.outputs:
         entry.tensorIndex = places[entry.tensorIndex]
     signature.outputs = of_part.outputs
