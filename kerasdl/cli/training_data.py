@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def read_training_data(data: str, validation: str | None = None) -> TrainingData
         rule = f"{train.size} of {data} to train, {held.size} of {validation} to validate"
     notes = [f"{data}: {found}.", f"Split: {rule}."]
     if held is None:
-        notes.append("No validation, since no class has three images: the last epoch is kept.")
+        few = "there are fewer than three images" if _has_boxes(train) else "no class has three images"
+        notes.append(f"No validation, since {few}: the last epoch is kept.")
     result = TrainingData(train, held, tuple(notes))
     if not result.by_loss:
         return result
@@ -84,6 +86,8 @@ def read_training_data(data: str, validation: str | None = None) -> TrainingData
 
 def hold_out_validation(train: Dataset) -> tuple[Dataset, Dataset | None]:
     """Returns data without the tenth of each class that is for validation, at least one of a class of three or more."""
+    if _has_boxes(train):
+        return kerasdl.data.hold_out(train, SHARE, SEED) if train.size >= 3 else (train, None)
     if not train.any_order or not isinstance(train.source.labels, np.ndarray):
         return train, None
     labels, rng, held = train.source.labels, np.random.default_rng(SEED), []
@@ -109,8 +113,13 @@ def _split(name: str, layout: Layout | None, train: Dataset) -> tuple[Dataset, D
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
     elif held is None:
         train, held = hold_out_validation(train)
-        source = f"10 % of each class of train, drawn by seed {SEED}"
+        source = f"10 % of {'train' if _has_boxes(train) else 'each class of train'}, drawn by seed {SEED}"
     return train, held, f"{train.size} to train, {0 if held is None else held.size} to validate ({source})"
+
+
+def _has_boxes(train: Dataset) -> bool:
+    """Tells whether images have boxes, so that none has a single class."""
+    return train.any_order and isinstance(train.source.labels, Mapping) and "boxes" in train.source.labels
 
 
 def _layout_of(name: str) -> Layout | None:

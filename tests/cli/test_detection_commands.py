@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import kerasdl
 from kerasdl.bundles import Bundle
 from kerasdl.cli.commands import app
+from kerasdl.data.detection import write_coco
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,21 @@ def test_answers_that_cannot_be_drawn_are_refused(photos, tmp_path):
     assert answer.exit_code != 0
     assert "--draw is for bundles whose answers can be drawn" in answer.output
     assert not (tmp_path / "drawn").exists()
+
+
+@pytest.mark.slow
+def test_a_detector_is_tuned_to_a_coco_file_measured_and_exported(tmp_path):
+    scenes = kerasdl.data.load("stickers", "train", size=12, image_shape=(64, 64, 3), scale=None, seed=2)
+    write_coco(scenes, tmp_path / "train.json", tmp_path / "images")
+    data, out = f"coco:{tmp_path / 'train.json'}", tmp_path / "mine.zip"
+    answer = run("finetune", data, "--out", out, "--epochs", 1, "--batch-size", 4)
+    assert answer.exit_code == 0, answer.output
+    assert "10 to train, 2 to validate (10 % of train, drawn by seed 0)" in " ".join(answer.stdout.split())
+    tuned = kerasdl.load_bundle(out)
+    assert tuned.labels == scenes.class_names
+    assert tuned.manifest.builder == "yolo_v8_n"
+    assert "none" in tuned.manifest.provenance["freeze"]
+    files = run("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", data)
+    assert files.exit_code == 0, files.output
+    assert "objects follows in float32" in " ".join(files.stdout.split())
+    assert (tmp_path / "mine.tflite.labels.txt").read_text().split() == list(scenes.class_names)
