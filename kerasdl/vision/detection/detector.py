@@ -187,7 +187,7 @@ class Detector(Trainer):
         if not np.isfinite(inputs).all():
             raise DataError("inputs must be finite; got NaN or infinity.")
         inputs = inputs.astype("float32", copy=False)
-        shape = self.main.input_shape[1:]
+        shape = self.input_size
         if any(side not in (None, given) for side, given in zip(shape, inputs.shape[1:], strict=True)):
             checks.refuse(f"inputs must have the shape that the network takes, {shape}", inputs.shape[1:])
         checks.within("min_score", min_score, 0.0, 1.0)
