@@ -109,6 +109,15 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_answers_that_are_all_empty_are_told(tmp_path):
+    area = keras.Input((8,), name="area")
+    height = keras.Input((SIDE, SIDE, 2), name="height")
+    few = keras.layers.ReLU(threshold=1e3, name="few")(area)
+    silent = keras.Model({"height": height, "area": area}, {"few": few}, name="silent")
+    report = export_with_postprocess(network(), silent, tmp_path / "m.tflite")
+    assert any(note.startswith("every answer that was compared is empty") for note in report.notes)
+
+
 def test_names_that_do_not_fit_and_options_of_other_files_are_refused(tmp_path):
     model, post = network(), halving()
     other = keras.Model(

@@ -77,6 +77,9 @@ class HostileExamples:
             finite_alone: whether the file need only run and be finite, as an integer file beyond its ranges.
         """
         notes, file_outputs = list(self.notes), {}
+        if self.sets.layer is not None:  # of boxes whose scores are equal any may be kept
+            finite_alone = True
+            notes.append(f"hostile input: the set that {self.sets.layer.name!r} gives is held to be finite, not equal")
         try:
             file_outputs = self._file_outputs(run)
         except _StopError as stop:

@@ -194,7 +194,7 @@ class Detector(Trainer):
         checks.at_least("max_boxes", max_boxes, 1)
         if overlap is not None:
             checks.within("overlap", overlap, 0.0, 1.0)
-        settings = (min_score, self.method.overlap if overlap is None else overlap, max_boxes, class_agnostic)
+        settings = (min_score, overlap, max_boxes, class_agnostic)
         return [
             each
             for start in range(0, len(inputs), batch_size)
@@ -260,7 +260,11 @@ class MeanOfImages(keras.losses.Loss):
 def suppressed(
     method: Method, heads: Any, size: tuple, min_score: float, overlap: float | None, max_boxes: int, agnostic: bool
 ) -> Detections:
-    """Returns the decoded boxes of raw heads that suppression keeps, clipped to the image."""
+    """Returns the decoded boxes of raw heads that suppression keeps, clipped to the image.
+
+    Where `overlap` is None it is the method's; a method without one, such as DETR's, drops no box.
+    """
+    overlap = method.overlap if overlap is None else overlap
     boxes, scores = method.decode(heads, size)
     boxes = clip_boxes(boxes, size)
     settings = dict(min_score=min_score, max_boxes=max_boxes, candidates=method.candidates, class_agnostic=agnostic)

@@ -61,6 +61,23 @@ def test_the_layer_gives_what_the_detector_finds_in_pixels_of_the_image():
         assert not given["boxes"][place, count:].numpy().any()
 
 
+@pytest.mark.parametrize("name", ["retinanet", "yolo_v8_n"])
+def test_overlapping_boxes_are_suppressed_as_by_the_detector(name):
+    """Equal scores everywhere make every place an object, of which most overlap another."""
+    network = tiny(name)
+    for weight in network.weights:
+        if "classes" in weight.path and "bias" in weight.path:
+            weight.assign(weight - weight + 0.3)
+    images = np.random.default_rng(1).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    heads = network(images)
+    decoder = ObjectDecoder(network.name, (64, 64), max_boxes=100)
+    for place, found in enumerate(Detector(network).detect(images)):
+        assert int(decoder(heads)["count"][place]) == len(found.scores)
+        np.testing.assert_allclose(decoder(heads)["boxes"][place, : len(found.scores)], found.boxes, atol=1e-3)
+    every = ObjectDecoder(network.name, (64, 64), overlap=1.0, max_boxes=100)(heads)
+    assert np.abs(every["boxes"].numpy() - decoder(heads)["boxes"].numpy()).max() > 1
+
+
 def test_settings_are_kept_and_checked():
     layer = ObjectDecoder("retinanet", (64, 96), min_score=0.2, overlap=0.3, max_boxes=7, class_agnostic=True)
     assert ObjectDecoder.from_config(layer.get_config()).get_config() == layer.get_config()
