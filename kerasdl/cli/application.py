@@ -6,7 +6,6 @@ import typer
 
 import kerasdl
 from kerasdl.core import checks
-from kerasdl.data.loading import dataset_name
 
 from .output import EXIT_HELP
 
@@ -39,7 +38,7 @@ def data_name(data: str) -> str:
 
     A folder stands for itself, unless it has the name of a dataset: then ./NAME stands for it.
     """
-    name = dataset_name(data)
+    name = kerasdl.data.dataset_name(data)
     if ":" not in name:
         names = [record.name for record in kerasdl.data.list_datasets()]
         checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")

@@ -177,9 +177,17 @@ def _known_names() -> list[str]:
 
 
 def dataset_name(name: str | os.PathLike) -> str:
-    """Returns the name of a dataset; `folder:PATH` for a path, and for a text that is no name but a folder.
+    """Returns the name of a dataset as `load` understands it: `folder:PATH` for a folder.
 
-    A text that is both is the dataset, with a warning.
+    Args:
+        name: a name, or a folder as a path or a text. A text that is both is the dataset, with a `DataWarning`.
+
+    Returns:
+        The name; a text that is neither, as it is.
+
+    Example:
+        >>> dataset_name("digits"), dataset_name(Path("photos"))
+        ('digits', 'folder:photos')
     """
     if isinstance(name, os.PathLike):
         return f"folder:{os.fspath(name)}"

@@ -205,7 +205,7 @@ def test_a_bundle_of_two_networks_is_tuned_as_a_whole():
         pairs = zip(network.get_weights(), tuned.networks[role].get_weights(), strict=True)
         assert any((ours != theirs).any() for ours, theirs in pairs)
     with pytest.raises(ArgumentError, match="is tuned as a whole"):
-        bundle.finetune(points, epochs=1, config=quiet)
+        bundle.finetune(points, epochs=1, freeze="staged", config=quiet)
     with pytest.raises(ArgumentError, match="logits are of tasks"):
         bundle.logits(raw_of("gan"))
 

@@ -4,6 +4,7 @@ import itertools
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from squares_scene import squares
 from test_dense_targets import truth_of
@@ -103,6 +104,7 @@ def test_each_query_scores_for_its_likeliest_class_alone():
     np.testing.assert_allclose(boxes[0, 0], edges(raw) * [96, 64, 96, 64], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_squares_are_found_after_some_steps_on_them():
     images, labels = squares(2, seed=5)
     detector = Detector(tiny("detr", dropout=0.0, decoder_layers=2, auxiliary=True))

@@ -235,6 +235,7 @@ def squares():
     return image, {"boxes": [boxes], "classes": [np.array([0, 2], "int32")]}
 
 
+@pytest.mark.slow
 def test_it_learns_one_image_and_the_joined_network_gives_the_same_heads():
     keras.utils.set_random_seed(0)
     trainer = FasterRCNN(networks(), FEW)
