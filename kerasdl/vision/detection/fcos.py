@@ -113,6 +113,7 @@ class FCOSMethod(Method):
         backbone="mobilenet_v2",
         backbone_settings={"width": 0.25, "stages": ((1, 8, 1, 1), (6, 8, 1, 2), (6, 16, 1, 2))},
         strides=(4, 8),
+        extra="pool",
         channels=16,
         groups=4,
         depth=1,

@@ -91,7 +91,10 @@ def fast_rcnn(
     task="network",
     paper=PAPER,
     variants={"fast_rcnn_box_head": {}},
-    exports={"int8": "256 steps are too coarse for the edges of proposals"},
+    exports={
+        "int8": "256 steps are too coarse for the edges of proposals",
+        "int16x8": "TFLite has no int16 kernel for GREATER, by which proposals find their places",
+    },
     params={"fast_rcnn_box_head": 25_088 * 4_096 + 4_096 + 4_097 * 4_096 + 4_097 * 21 * 5},
     reference="section 2.1 of the paper: fc6 and fc7 of VGG-16 over 7x7x512, 21 classes and their offsets",
     tags=("detector", "two-stage"),

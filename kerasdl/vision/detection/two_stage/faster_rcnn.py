@@ -107,6 +107,7 @@ def faster_rcnn(
     task="network",
     paper=PAPER,
     variants={"faster_rcnn_box_head": {}},
+    exports={"int16x8": "TFLite has no int16 kernel for LESS, by which proposals find their level"},
     params={"faster_rcnn_box_head": 14_362_055},
     reference="torchvision 0.28, roi_heads of fasterrcnn_resnet50_fpn, with 90 classes and the background",
     tags=("detector", "two-stage"),
