@@ -161,7 +161,6 @@ def _fed_forward(x, hidden: int, dropout: float, name: str):
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/2005.12872",
-    qat="partial",
     variants={"detr": {}},
     # The authors count no batch norm: 2 trained and 2 measured numbers of each of 26,560 channels are added.
     params={"detr": 41_524_768 + 106_240},
