@@ -170,6 +170,6 @@ def _warn(dataset: Dataset, is_right: np.ndarray) -> None:
     if right == len(is_right):
         text = f"all {right} answers on {dataset.name} are right, so that the temperature stays 1"
         warnings.warn(f"{text}: wrong answers are what it is fitted to.", DataWarning, stacklevel=3)
-    elif len(is_right) < FEW:
+    if len(is_right) < FEW:
         text = f"temperature and threshold stand on {len(is_right)} examples of {dataset.name}"
         warnings.warn(f"{text}, and are coarse below {FEW}.", DataWarning, stacklevel=3)
