@@ -9,6 +9,7 @@ from kerasdl import deploy
 from kerasdl.core import checks, files
 from kerasdl.core.errors import BundleError, ExportError
 from kerasdl.core.startup.packages import optional
+from kerasdl.data.image_files import SUFFIXES
 
 from .bundle import Bundle
 from .format import archive
@@ -28,9 +29,11 @@ FOREIGN = {  # by suffix, what a file is and what to do with it; PATH stands for
     ".h5": ("a Keras 2 file, without labels and preprocessing", WRAP.replace("LOAD", "kerasdl.deploy.from_tf_keras")),
     ".tflite": ("a TFLite file", RUN),
     ".onnx": ("an ONNX file", RUN),
+    **dict.fromkeys(SUFFIXES, ("an image", "Name the bundle first, then the images.")),
     **dict.fromkeys((".safetensors", ".pth", ".pt", ".bin"), ("weights alone", READ)),
 }
 SAVED_MODEL = ("a SavedModel", RUN)
+NO_BUNDLE = ("a folder without bundle.json", "Load a folder of images by kerasdl.data.load(PATH).")
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
@@ -77,7 +80,8 @@ def _locate(name_or_path: str | os.PathLike) -> Path:
         return _checked_kind(Path(name_or_path))
     if os.sep in str(name_or_path) or Path(name_or_path).suffix == ".zip":
         raise BundleError(f"a bundle is a folder or a .zip; nothing is at {str(name_or_path)!r}. Check the path.")
-    checks.known_name("bundle", str(name_or_path), list_bundles(), "Or pass the path of a folder or a .zip.")
+    hint = "Or pass the path of a folder or a .zip; untrained nets come from kerasdl.build."
+    checks.known_name("bundle", str(name_or_path), list_bundles(), hint)
     return path_of(str(name_or_path))
 
 
@@ -86,6 +90,8 @@ def _checked_kind(path: Path) -> Path:
     kind = FOREIGN.get(path.suffix.lower()) if path.is_file() else None
     if (path / "saved_model.pb").is_file():
         kind = SAVED_MODEL
+    elif path.is_dir() and not any((path / name).exists() for name in (archive.MANIFEST, archive.SUMS)):
+        kind = NO_BUNDLE
     if kind is not None:
         what, remedy = kind
         rule = f"a bundle must be a folder or a .zip that bundle.save wrote; {path.name} is {what}"

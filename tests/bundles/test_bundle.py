@@ -195,6 +195,8 @@ def test_names_that_lead_nowhere(tmp_path):
         ("net.tflite", r"net\.tflite is a TFLite file\..*run_exported\('.*net\.tflite', inputs\)"),
         ("net.onnx", r"net\.onnx is an ONNX file\..*run_exported"),
         ("net.pth", r"net\.pth is weights alone\..*import_weights\(model, '.*net\.pth'\)"),
+        ("photo.jpg", r"photo\.jpg is an image\. Name the bundle first"),
+        ("rose/1.jpg", r"rose is a folder without bundle\.json\. .*kerasdl\.data\.load\('.*rose'\)"),
         ("served/saved_model.pb", r"served is a SavedModel\..*run_exported\('.*served', inputs\)"),
     ],
 )

@@ -21,6 +21,8 @@ from kerasdl.core.errors import BundleError, KerasdlError
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
 
+FOREIGN = (".tflite", ".onnx", ".keras", ".h5")
+
 MAX_FILES = 64
 MAX_BYTES = 2 * 2**30
 MAX_RATIO = 200
@@ -174,9 +176,12 @@ def check_replaceable(path: str | os.PathLike) -> None:
     """Checks that a path is free, an empty folder, or a bundle, which a new one may replace.
 
     Raises:
-        BundleError: something else is there, which writing would destroy, or a file where a folder must be.
+        BundleError: something else is there, which writing would destroy, a file where a folder must be, or the path
+            has the suffix of another format.
     """
     path = Path(path)
+    if path.suffix.lower() in FOREIGN:
+        refuse("a bundle is written as a .zip or a folder", str(path), "Save it as .zip; export writes other formats.")
     above = next((each for each in path.absolute().parents if each.exists()), None)
     if above is not None and not above.is_dir():
         refuse("a bundle must lie in a folder", str(path), f"{above.name} is a file.")

@@ -121,6 +121,14 @@ def test_only_a_bundle_is_replaced(tmp_path, packed):
     assert listing(documents) == {"letter.txt": b"dear"}
 
 
+@pytest.mark.parametrize("suffix", [".tflite", ".ONNX", ".keras", ".h5"])
+def test_no_bundle_gets_the_suffix_of_another_format(tmp_path, suffix):
+    put(FILES, tmp_path / "source")
+    with pytest.raises(BundleError, match=r"written as a \.zip or a folder; got .*Save it as \.zip"):
+        archive.write(tmp_path / "source", tmp_path / f"mine{suffix}")
+    assert not (tmp_path / f"mine{suffix}").exists()
+
+
 def test_what_would_not_be_read_is_not_written(tmp_path):
     for name in ("spaces in it", ".hidden", "a:b", "back\\slash", "ümlaut", "trailing."):
         with pytest.raises(BundleError, match="names in a bundle"):
