@@ -51,8 +51,13 @@ $output_lines
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        raise SystemExit(f"images must be named: python {sys.argv[0]} photo.jpg ...")
     for name in sys.argv[1:]:
-        of_labels = scores(name)
+        try:
+            of_labels = scores(name)
+        except OSError as error:
+            raise SystemExit(f"cannot read the image {name}: {error}") from error
         best = int(of_labels.argmax())
         label = $label
         print(f"{name}\\t{label}\\t{of_labels[best]:.4f}")

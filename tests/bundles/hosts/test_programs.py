@@ -90,6 +90,19 @@ def test_the_program_runs_by_itself_and_needs_no_kerasdl(bundle, images, tmp_pat
     assert [answer[1] for answer in answers] == [each["label"] for each in bundle.predict(images[:2])]
 
 
+def test_the_program_says_in_one_line_that_an_image_is_missing_or_unreadable(bundle, tmp_path):
+    bundle.export(tmp_path / "digits.tflite")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    said = {(): "images must be named: python ", ("none.jpg",): "none.jpg: ", ("broken.jpg",): "broken.jpg: "}
+    for words, text in said.items():
+        command = [sys.executable, "digits.tflite.py", *words]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert run.returncode == 1
+        assert run.stdout == ""
+        assert text in run.stderr
+        assert "Traceback" not in run.stderr
+
+
 def test_an_image_of_sixteen_bits_is_refused_by_the_program(bundle, tmp_path):
     bundle.export(tmp_path / "digits.tflite")
     Image.fromarray(np.full((9, 9), 40_000, "uint16")).save(tmp_path / "deep.png")
