@@ -144,7 +144,7 @@ def _model(bundle: Any, raw_shape: tuple | None, options: ExportOptions) -> kera
     checks.one_of("raw_dtype", options.raw_dtype, RAW_DTYPES)
     if options.raw_dtype == "uint8":
         if raw_shape is None:
-            checks.refuse("raw_dtype='uint8' needs raw_shape", None, "Pass raw_shape=(height, width, channels).")
+            checks.refuse("raw_dtype='uint8' needs raw_shape", None, "Pass raw_shape= with height, width and channels.")
         if "image_shape" not in bundle.preprocess:
             checks.refuse("raw_dtype='uint8' is for bundles of images", bundle.task.name)
     if options.trainable and options.scores:

@@ -146,7 +146,7 @@ class ExportReport(Displayed):
             worst_of = "value" if self.predict_agreement is None else "score"
             return f"{same}{worst_of}s differ from predict by up to {self.predict_difference:.2g}"
         if self.judged_on is None and not self.signatures:
-            return "compared on random noise only"
+            return "compared on random noise only, since no data were given"
         return "" if self.top1_agreement is None else f"same answer as the model on {self.top1_agreement:.1%}"
 
     def _same_as_predict(self) -> str:

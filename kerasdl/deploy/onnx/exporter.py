@@ -101,7 +101,8 @@ def export_onnx(
     checks.one_of("quantize", quantize, BOUNDS)
     checked_metadata(metadata)
     if quantize == "int8" and representative is None:
-        checks.refuse("quantize='int8' needs representative data", None, "Pass representative= about 100 real inputs.")
+        hint = "Pass representative= with about 100 real inputs."
+        checks.refuse("quantize='int8' needs representative data", None, hint)
     compared = representative if samples is None else samples
     drawn = samples_of(model, compared, representative if quantize == "int8" else None)
     sizes = _sizes(drawn, dynamic_axes)

@@ -111,7 +111,7 @@ def export_tflite(
     calibrated = quantize in CALIBRATED
     if calibrated and representative is None:
         checks.refuse(
-            f"quantize={quantize!r} needs representative data", None, "Pass representative= about 100 real inputs."
+            f"quantize={quantize!r} needs representative data", None, "Pass representative= with about 100 real inputs."
         )
     checks.one_of(
         "selective", selective, (None, "auto") if quantize == "int8" else (None,), "It is for quantize='int8'."
