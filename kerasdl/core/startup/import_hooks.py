@@ -27,6 +27,31 @@ class _Around(importlib.abc.MetaPathFinder):
         return spec
 
 
+class _Later(importlib.abc.MetaPathFinder):
+    """Import, at the next imports, of modules that need one that is not loaded to its end yet."""
+
+    def __init__(self, modules: list[str]):
+        self.modules, self.is_busy = modules, False
+
+    def find_spec(self, fullname, path=None, target=None):
+        if not self.is_busy:
+            self.is_busy = True
+            self.modules = [module for module in self.modules if not _loads(module)]
+            self.is_busy = False
+            if not self.modules and self in sys.meta_path:
+                sys.meta_path.remove(self)
+        return None
+
+
+def _loads(module: str) -> bool:
+    """Tells whether a module can be imported now, and imports it."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
 def around_import(package: str, execute: Callable[[Callable[[], None]], None]) -> None:
     """Wraps the first import of `package`: `execute` receives the import as a function and runs it."""
     sys.meta_path.insert(0, _Around(package, execute))
@@ -40,9 +65,11 @@ def import_after(package: str, modules: Callable[[], Iterable[str]]) -> None:
 
     def then_import(run: Callable[[], None]) -> None:
         run()
-        for module in modules():
-            if importlib.util.find_spec(module) is not None:
-                importlib.import_module(module)
+        waiting = [
+            module for module in modules() if importlib.util.find_spec(module) is not None and not _loads(module)
+        ]
+        if waiting:
+            sys.meta_path.insert(0, _Later(waiting))
 
     if package in sys.modules:
         then_import(lambda: None)
