@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -300,3 +302,13 @@ def test_what_saved_models_name_is_imported_with_kerasdl():
     modules = {".".join(["kerasdl", *path.relative_to(ROOT).with_suffix("").parts]) for path in registering_files()}
     assert len(modules) > 8
     assert modules == named
+
+
+@pytest.mark.parametrize(
+    "name", ["losses:Focal", "layers:ROIAlign", "ops:nms", "blocks:fpn", "vision.detection:Detector"]
+)
+def test_a_name_of_a_package_is_there_in_a_fresh_process(name):
+    package, _, attribute = name.partition(":")
+    code = f"import kerasdl.{package} as package; package.{attribute}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
