@@ -309,6 +309,7 @@ def test_what_saved_models_name_is_imported_with_kerasdl():
 )
 def test_a_name_of_a_package_is_there_in_a_fresh_process(name):
     package, _, attribute = name.partition(":")
-    code = f"import kerasdl.{package} as package; package.{attribute}"
+    later = "import keras, wave; assert keras.saving.get_registered_object('kerasdl>ObjectDecoder')"  # any import
+    code = f"import kerasdl.{package} as package; package.{attribute}; {later}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]

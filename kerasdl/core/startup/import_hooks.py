@@ -44,9 +44,11 @@ class _Later(importlib.abc.MetaPathFinder):
 
 
 def _loads(module: str) -> bool:
-    """Tells whether a module can be imported now, and imports it."""
+    """Imports a module, and tells whether it did: not where a name of a half-loaded module is not there yet."""
     try:
         importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise
     except ImportError:
         return False
     return True
