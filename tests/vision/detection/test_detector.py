@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from squares_scene import squares
+from two_squares import average_precision, trained
 
 import kerasdl
 from kerasdl import Bundle
@@ -191,24 +192,10 @@ def test_losses_are_one_number_an_image_and_independent_of_the_others(name):
 )
 def test_two_squares_are_found_after_some_steps_on_them(name):
     images, labels = squares(2, seed=5)
-    detector = Detector(tiny(name))
-    optimizer = keras.optimizers.Adam(5e-3)
     x, y = next(iter(as_dataset((images, labels)).batches(2)))
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = detector.compute_loss(x, y, detector(x, training=True))
-        optimizer.apply(tape.gradient(loss, detector.trainable_variables), detector.trainable_variables)
-        return loss
-
-    first = float(step())
-    for _ in range(99):
-        last = float(step())
-    assert last < 0.5 * first
-    detector.trainable = False
-    figures = detector.average_precision((images, labels), classes=3).result()
-    assert figures["AP50"] == pytest.approx(1.0)
+    detector, losses = trained(tiny(name), x, y, 100, 5e-3)
+    assert losses[-1] < 0.5 * losses[0]
+    assert average_precision(detector, images, y) == 1
 
 
 def test_predictions_are_in_pixels_of_each_image_and_stop_at_its_edges():

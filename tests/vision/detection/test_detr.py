@@ -2,16 +2,15 @@
 
 import itertools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from squares_scene import squares
 from test_dense_targets import truth_of
 from test_detector import tiny
+from two_squares import average_precision, trained
 
 from kerasdl.data import as_dataset
-from kerasdl.vision.detection.detector import Detector
 from kerasdl.vision.detection.detr import DETRMethod
 from kerasdl.vision.detection.method import true_batch
 
@@ -107,21 +106,8 @@ def test_each_query_scores_for_its_likeliest_class_alone():
 @pytest.mark.slow
 def test_two_squares_are_found_after_some_steps_on_them():
     images, labels = squares(2, seed=5)
-    detector = Detector(tiny("detr", dropout=0.0, decoder_layers=2, auxiliary=True))
-    optimizer = keras.optimizers.Adam(3e-3)
     x, y = next(iter(as_dataset((images, labels)).batches(2)))
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = detector.compute_loss(x, y, detector(x, training=True))
-        optimizer.apply(tape.gradient(loss, detector.trainable_variables), detector.trainable_variables)
-        return loss
-
-    first = float(step())
-    for _ in range(149):
-        last = float(step())
-    assert last < 0.3 * first
-    figures = detector.average_precision((images, labels), classes=3).result()
-    assert figures["AP50"] > 0.9
+    detector, losses = trained(tiny("detr", dropout=0.0, decoder_layers=2, auxiliary=True), x, y, 150, 3e-3)
+    assert losses[-1] < 0.3 * losses[0]
+    assert average_precision(detector, images, y) > 0.9
     assert int(true_batch(y).valid.numpy().sum()) == sum(map(len, labels["boxes"]))
