@@ -3,8 +3,9 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .metadata import checked_metadata, label_lines
 from .parity import ExportReport, drifts_of, worst
 from .pipeline import Target, export, export_signatures
 from .signatures import by_signature, check_models, of_signature
-from .tracing import Program, first_line, in_batches, silenced
+from .tracing import Program, first_line, in_batches, nodes_of, silenced
 
 SIGNATURE, ALIAS, FROM_FILES = "serving_default", "serve", "serving_bytes"
 EXTRA, METADATA = "assets.extra", "kerasdl.json"
@@ -118,6 +119,7 @@ def _export_several(
 
 
 def _target(write_one: Callable[[Program, Path], None], signature: str = SIGNATURE) -> Target:
+    load = lru_cache(maxsize=1)(partial(_load, signature=signature))  # a draft is loaded once
     return Target(
         format="SavedModel",
         suffix="",
@@ -125,49 +127,66 @@ def _target(write_one: Callable[[Program, Path], None], signature: str = SIGNATU
         tolerance=1e-4,
         remedy="Layers that ignore training=False or keep state between calls cannot be served.",
         write=write_one,
-        run=partial(run_file, signature=signature),
-        inspect=partial(_inspect, signature=signature),
-        file_tensors=partial(file_tensors, signature=signature),
+        run=lambda folder, arrays, batch=None: _run(load(folder), arrays, batch),
+        inspect=lambda folder: (dict(sorted(Counter(node.op for node in nodes_of(load(folder).graph)).items())), ()),
+        file_tensors=lambda folder: _tensors(load(folder)),
     )
+
+
+def write_for_conversion(program: Program, folder: Path, signature: str) -> tf.Graph:
+    """Writes a program as a SavedModel for batches of 1 that a converter alone reads; returns its traced graph.
+
+    It is quicker than `write`: no converter reads gradients, or functions beside the signature.
+    """
+    with _graph_errors():
+        function = program.concrete(1)
+        module = tf.Module()
+        module.held = [*function.graph.variables, *_without_weights([program])]
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(folder), signatures={signature: function}, options=options)
+    return function.graph
 
 
 def write(
     programs: Mapping[str, Program],
     folder: Path,
-    batch: int | None = None,
     more: Mapping[str, tf.types.experimental.GenericFunction] | None = None,
-) -> dict[str, tf.Graph]:
-    """Writes programs as a SavedModel for batches of one size (None: any), each under the name of its signature.
+) -> None:
+    """Writes programs as a SavedModel for batches of any size, each under the name of its signature."""
+    with _graph_errors():
+        archive = keras.export.ExportArchive()
+        for layer in _without_weights(programs.values()):
+            archive.track(layer)  # one with weights would be saved twice, as an endpoint brings its own
+        for name, program in programs.items():
+            archive.add_endpoint(name, program.traced(None))
+        for name, function in (more or {}).items():
+            archive.add_endpoint(name, function)
+        archive.write_out(str(folder), verbose=False)
 
-    Returns:
-        The traced graph of each program.
-    """
-    graphs = {}
+
+@contextmanager
+def _graph_errors() -> Iterator[None]:
     try:
         with silenced():
-            archive = keras.export.ExportArchive()
-            layers = {id(layer): layer for program in programs.values() for layer in all_layers(program.model)}
-            for layer in layers.values():
-                is_patched = isinstance(
-                    getattr(layer, "lookup_table", None), ComparedLookupTable
-                )  # its table is not for the file
-                # Keras would save tracked weights twice, as an endpoint brings its own; a layer brings its inner layers
-                if layer.built and not layer.weights and not is_patched:
-                    archive.track(layer)
-            for name, program in programs.items():
-                function = program.traced(batch)
-                graphs[name] = function.get_concrete_function(**program.specs(batch)).graph
-                archive.add_endpoint(name, function)
-            for name, function in (more or {}).items():
-                archive.add_endpoint(name, function)
-            archive.write_out(str(folder), verbose=False)
+            yield
     except ExportError:
         raise
     except Exception as error:
         raise ExportError(
             f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}"
         ) from error
-    return graphs
+
+
+def _without_weights(programs: Iterable[Program]) -> list[keras.Layer]:
+    """Returns the layers that may hold tables; a patched table is not for the file."""
+    layers = {id(layer): layer for program in programs for layer in all_layers(program.model)}
+    return [
+        layer
+        for layer in layers.values()
+        if layer.built
+        and not layer.weights
+        and not isinstance(getattr(layer, "lookup_table", None), ComparedLookupTable)
+    ]
 
 
 def _write(
@@ -177,14 +196,8 @@ def _write(
     answer: tuple[tuple[str, ...], float],
     metadata: Any,
 ) -> None:
-    try:
+    with _graph_errors():
         more = {ALIAS: program.traced(None)}
-    except ExportError:
-        raise
-    except Exception as error:
-        raise ExportError(
-            f"the model must run as a TensorFlow graph; tracing it failed: {first_line(error)}"
-        ) from error
     if settings is not None:
         more[FROM_FILES] = _from_files(program, settings, *answer)
     write({SIGNATURE: program}, folder, more=more)
@@ -273,29 +286,38 @@ def signatures(folder: Path) -> list[str]:
 
 def input_names(folder: Path, signature: str = SIGNATURE) -> list[str]:
     """Returns the names of the inputs of a SavedModel's signature."""
-    with silenced():
-        return list(tf.saved_model.load(str(folder)).signatures[signature].structured_input_signature[1])
+    return list(_load(folder, signature).structured_input_signature[1])
 
 
 def run_file(
     folder: Path, arrays: dict[str, np.ndarray], batch: int | None = None, signature: str = SIGNATURE
 ) -> dict[str, np.ndarray]:
     """Runs a signature of a SavedModel folder, all examples at once or `batch` of them; returns its outputs."""
-    with silenced(), tf.device("/cpu:0"):
-        serve = tf.saved_model.load(str(folder)).signatures[signature]
-        sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
-
-        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            outputs = serve(**{name: tf.constant(array) for name, array in part.items()})
-            return {name: value.numpy() for name, value in outputs.items()}
-
-        return in_batches(sizes[0] or batch, arrays, run)
+    return _run(_load(folder, signature), arrays, batch)
 
 
 def file_tensors(folder: Path, signature: str = SIGNATURE) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
     """Returns the inputs and outputs of a SavedModel's signature."""
-    with silenced():
-        serve = tf.saved_model.load(str(folder)).signatures[signature]
+    return _tensors(_load(folder, signature))
+
+
+def _load(folder: Path, signature: str) -> Any:
+    with silenced(), tf.device("/cpu:0"):
+        return tf.saved_model.load(str(folder)).signatures[signature]
+
+
+def _run(serve: Any, arrays: dict[str, np.ndarray], batch: int | None) -> dict[str, np.ndarray]:
+    sizes = [spec.shape[0] for spec in serve.structured_input_signature[1].values()]
+
+    def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = serve(**{name: tf.constant(array) for name, array in part.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    with silenced(), tf.device("/cpu:0"):
+        return in_batches(sizes[0] or batch, arrays, run)
+
+
+def _tensors(serve: Any) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
     sides = serve.structured_input_signature[1], serve.structured_outputs
     return tuple(
         tuple(
@@ -308,14 +330,3 @@ def file_tensors(folder: Path, signature: str = SIGNATURE) -> tuple[tuple[FileTe
 
 def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
     return () if shape.rank is None else tuple(shape)
-
-
-def graph_nodes(folder: Path, signature: str = SIGNATURE) -> list:
-    """Returns the nodes of the graph of a written SavedModel's signature, those of its functions included."""
-    with silenced():
-        graph = tf.saved_model.load(str(folder)).signatures[signature].graph.as_graph_def()
-    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-
-
-def _inspect(folder: Path, signature: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    return dict(sorted(Counter(node.op for node in graph_nodes(folder, signature)).items())), ()

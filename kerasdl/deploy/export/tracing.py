@@ -38,6 +38,10 @@ class Program:
         function.get_concrete_function(**self.specs(batch))
         return function
 
+    def concrete(self, batch: int | None) -> tf.types.experimental.ConcreteFunction:
+        """Returns the traced function itself, which holds its graph."""
+        return self.function().get_concrete_function(**self.specs(batch))
+
     def function(self) -> tf.types.experimental.GenericFunction:
         """Returns the function from named tensors to named tensors, not traced yet."""
 
@@ -202,6 +206,12 @@ def silenced() -> Iterator[None]:
                 logger.setLevel(level)
     if failure is not None:
         raise failure
+
+
+def nodes_of(graph: tf.Graph) -> list:
+    """Returns the nodes of a graph, those of its functions included."""
+    content = graph.as_graph_def()
+    return [*content.node, *(node for function in content.library.function for node in function.node_def)]
 
 
 def layer_of(model: keras.Model, node: str) -> str | None:

@@ -153,6 +153,7 @@ class _Builder:
     layer_outputs: list[LayerOutput] = field(default_factory=list)
     wrapped: list[WrappedKeras3Layer] = field(default_factory=list)
 
+    @tf.autograph.experimental.do_not_convert  # tf_keras would convert each layer: half the time of a bridge
     def build(self) -> Bridge:
         self.inputs = random_inputs(self.source)
         symbols = [_input(tensor) for tensor in self.source.inputs]
@@ -164,6 +165,7 @@ class _Builder:
         model = tf_keras.Model(packed, symbols_in(outputs), name=_plain(self.source.name))
         return Bridge(self.source, model, self.routes, self.reasons, self.pairs)
 
+    @tf.autograph.experimental.do_not_convert
     def compare(self, model: tf_keras.Model) -> None:
         """Compares the whole model; each layer was compared alone, so this finds faults between layers."""
         symbols = [record.output.symbol for record in self.layer_outputs]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 import tf_keras
 
 from kerasdl.core import checks
@@ -47,6 +48,7 @@ class TFKerasAdapter(keras.Model):
             keras_variable.constraint = variable.constraint
         self.built = True
 
+    @tf.autograph.experimental.do_not_convert  # layers of Keras 3 have no Python branches on tensors
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Runs the tf_keras model."""
         if isinstance(inputs, Mapping) and not isinstance(self.input, Mapping):

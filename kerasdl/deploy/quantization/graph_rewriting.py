@@ -16,6 +16,7 @@ def nodes_of(model: tf_keras.Model) -> list[Node]:
     return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
 
 
+@tf.autograph.experimental.do_not_convert  # our layers have no Python branches on tensors
 def rewire(model: tf_keras.Model, call: Call) -> tf_keras.Model:
     """Returns a model with the graph of another, each node replaced by the outputs of a function.
 

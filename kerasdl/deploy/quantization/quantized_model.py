@@ -363,7 +363,7 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
 
 def _write(program: Program, path: Path, integer_io: bool, metadata: Mapping[str, Any] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write({runtime.SIGNATURE: program}, Path(folder), batch=1)
+        saved_model.write_for_conversion(program, Path(folder), runtime.SIGNATURE)
         try:
             content = converter.convert(Path(folder), "dynamic", {})  # integers wherever the graph states ranges
             if integer_io:

@@ -8,12 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.python.lite import TFLiteSavedModelConverterV2, _export_metrics
 from tensorflow.lite.python.util import modify_model_io_type
 
 from kerasdl.core.errors import ExportError
 
-from ..export.tracing import layer_in_words, silenced
+from ..export.tracing import layer_in_words, nodes_of, silenced
 from ..formulas.division_chains import division_chains
 from .flatbuffer import float_readers, indices, operation_name, operators, packed
 from .half_constants import with_half_constants
@@ -48,7 +50,7 @@ def convert(
     """
     operations = tf.lite.OpsSet
     with silenced():
-        converter = _converter(folder)
+        converter = converter_of(folder)
         if quantize not in (None, "float16"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "int16x8":  # with float operations allowed too, those without an int16 kernel stay in float
@@ -102,9 +104,7 @@ def check_calibration(model: keras.Model, graph: tf.Graph, quantize: str) -> Non
     Raises:
         ExportError: there is one.
     """
-    content = graph.as_graph_def()
-    nodes = [*content.node, *(node for function in content.library.function for node in function.node_def)]
-    loops = [node.name for node in nodes if node.op in ("While", "StatelessWhile")]
+    loops = [node.name for node in nodes_of(graph) if node.op in ("While", "StatelessWhile")]
     if loops:
         raise ExportError(
             f"quantize={quantize!r} cannot hold a loop; got one in {layer_in_words(model, loops[0])}. "
@@ -124,7 +124,7 @@ def check_calibration(model: keras.Model, graph: tf.Graph, quantize: str) -> Non
 def calibrated(folder: Path, ranges: dict[str, np.ndarray]) -> Calibrated:
     """Returns the float file of a SavedModel with the range of every tensor on some examples."""
     with silenced():
-        converter = _converter(folder)
+        converter = converter_of(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: single_examples(ranges)
         converter._experimental_calibrate_only = True  # as tf.lite.experimental.QuantizationDebugger sets it
@@ -152,8 +152,19 @@ def with_quantized_io(content: bytes, quantize: str) -> bytes:
     return packed(schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytes(changed))))
 
 
-def _converter(folder: Path) -> tf.lite.TFLiteConverter:
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[SIGNATURE])
+class _Converter(TFLiteSavedModelConverterV2):
+    """TensorFlow's converter without its two loads of the whole folder, which take longer than the conversion."""
+
+    @_export_metrics  # which writes the converter's version and settings into the file
+    def convert(self) -> bytes:
+        content = (Path(self.saved_model_dir) / "saved_model.pb").read_bytes()
+        (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+        return self._convert_from_saved_model(graph.graph_def)
+
+
+def converter_of(folder: Path, signatures: Collection[str] = (SIGNATURE,)) -> tf.lite.TFLiteConverter:
+    """Returns the converter of some signatures of a SavedModel, to built-in operations in float32."""
+    converter = _Converter(str(folder), {tf.saved_model.SERVING}, list(signatures))
     converter.experimental_enable_resource_variables = True
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter

@@ -20,7 +20,7 @@ from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
 from ..export.pipeline import Target, export, export_signatures
 from ..export.signatures import by_signature, check_models, of_signature
-from ..export.tracing import Program, first_line, layer_in_words, layer_of
+from ..export.tracing import Program, first_line, layer_in_words, layer_of, nodes_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
 from .description.gpu_delegate import with_gpu_fallback
@@ -235,7 +235,7 @@ class _Writer:
     def write(self, program: Program, path: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            graph = saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)[runtime.SIGNATURE]
+            graph = saved_model.write_for_conversion(program, folder, runtime.SIGNATURE)
             if self.quantize in CALIBRATED:
                 converter.check_calibration(program.model, graph, self.quantize)
             try:
@@ -328,7 +328,7 @@ def _conversion_error(
     text = str(error)
     if unknown := re.search(r"'tf\.(\w+)' op|\bFlex(\w+)", text):
         operation = unknown[1] or unknown[2]
-        nodes = {node.op: node.name for node in reversed(saved_model.graph_nodes(folder))}
+        nodes = {node.op: node.name for node in reversed(nodes_of(program.concrete(1).graph))}
         # the place comes before the operation: loc(callsite(fused["MatMul:", "model/dense/MatMul@__inference_serve_1"]
         place = re.search(rf'"{operation}:", "([^"@]+)@', text)
         dtype = _unsupported_dtype(text, operation)

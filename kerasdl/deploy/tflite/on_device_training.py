@@ -25,6 +25,7 @@ from ..formulas.patching import replaced_functions
 from ..samples.model_inputs import NamedInput, random_arrays, structure
 from ..samples.sampling import samples_of
 from . import flatbuffer, runtime
+from .converter import converter_of
 from .gradient_ops import convertible_gradients, refuse_foreign_gradients
 
 TARGET = "target"
@@ -168,10 +169,7 @@ def _write(program: Program, path: Path, step: _Step, metadata: Any, tolerance: 
                     experimental_custom_gradients=False
                 )  # our gradients are in the graph
                 tf.saved_model.save(module, folder, signatures=signatures, options=options)
-                converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
-                converter.experimental_enable_resource_variables = True
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-                content = converter.convert()
+                content = converter_of(Path(folder), signatures).convert()
         except (ExportError, OSError):
             raise
         except Exception as error:

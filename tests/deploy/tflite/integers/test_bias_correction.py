@@ -20,7 +20,7 @@ STEP, LEAST = 0.01, 0.0149  # kernels of 1.27 and LEAST: the grid has steps of 0
 
 def saved(model, arrays, folder):
     program = program_of(model, samples_of(model, arrays).inputs)
-    saved_model.write({runtime.SIGNATURE: program}, folder, batch=1)
+    saved_model.write_for_conversion(program, folder, runtime.SIGNATURE)
     return program
 
 
