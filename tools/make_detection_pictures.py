@@ -1,4 +1,4 @@
-"""Pictures and tables of docs/detecting.md: seconds. Scenes are drawn, and so are the errors of the detector.
+"""Pictures and tables of docs/detecting.md: a minute. Scenes are drawn, and so are the errors of the detector.
 
 python tools/make_detection_pictures.py
 """
@@ -6,15 +6,43 @@ python tools/make_detection_pictures.py
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends import backend_agg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+import kerasdl
 from kerasdl.core import PredictedObjects, TrueObjects, draw_scenes
 from kerasdl.metrics import MeanAveragePrecision, detection_confusion, detection_curves, detection_errors
+from kerasdl.vision.detection import Detector, draw_assignment
+from kerasdl.vision.detection.method import true_batch
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 NAMES = ("circle", "square", "triangle")
 SIDE, SCENES = 160, 40
 COLOURS = ((214, 93, 64), (70, 130, 180), (235, 190, 70))
+
+SHAPE = (128, 128, 3)  # of the scenes on which assigners are shown
+RESIDUAL = {
+    "backbone": "resnet18",
+    "backbone_settings": {"channels": 24, "stages": (2, 2, 2), "bottleneck": False},
+    "strides": (4, 8, 16),
+    "extra": None,
+    "channels": 32,
+    "depth": 1,
+}
+DARKNET = {"stages": (1, 1, 1, 1), "channels": 8, "strides": (4, 8, 16)}
+METHODS = {
+    "retinanet": ("RetinaNet: anchors by IoU", "retinanet", RESIDUAL),
+    "ssd": ("SSD: default boxes by IoU, and the best", "ssdlite320", {}),
+    "yolo_v3": (
+        "YOLOv3: one anchor by shape",
+        "yolo_v3",
+        {"stages": (1, 1, 1, 1), "channels": 8, "strides": (4, 8, 16)},
+    ),
+    "fcos": ("FCOS: cells near the centre", "fcos", RESIDUAL),
+    "centernet": ("CenterNet: the cell of the centre", "centernet", {}),
+    "yolo_v8": ("YOLOv8, trained: cells by score and IoU", None, {}),
+}
 
 
 def scene(rng: np.random.Generator) -> tuple[np.ndarray, TrueObjects]:
@@ -55,6 +83,40 @@ def imperfect(rng: np.random.Generator, truth: TrueObjects) -> PredictedObjects:
     return PredictedObjects(boxes, classes, scores)
 
 
+def detectors() -> dict[str, Detector]:
+    """Returns a detector of each method; of YOLOv8, whose assigner looks at predictions, a trained one."""
+    found = {}
+    for method, (_, name, settings) in METHODS.items():
+        if name is None:
+            network = kerasdl.load_bundle("shapes_yolo").model
+        else:
+            tiny = {**kerasdl.spec(name).tiny, "image_shape": SHAPE, "classes": 6}
+            network = kerasdl.build(name, **{**tiny, **settings})
+        found[method] = Detector(network)
+    return found
+
+
+def assigners() -> None:
+    """Draws which predictions learn an object, and prints how many do over 100 scenes."""
+    data = kerasdl.data.load("shapes", "test", size=100, image_shape=SHAPE)
+    images, labels = next(iter(data.batches(100)))[:2]
+    truth, first = true_batch(labels), {name: each[1:2] for name, each in labels.items()}
+    figure = Figure(figsize=(12, 8.6), dpi=80, layout="constrained")
+    backend_agg.FigureCanvasAgg(figure)
+    print(f"{'method':12}{'predictions':>12}{'learn an object':>17}{'of each object':>16}{'objects without':>17}")
+    for axes, (method, detector) in zip(figure.subplots(2, 3).flat, detectors().items(), strict=True):
+        axes.imshow(draw_assignment(detector, images[1:2], first))
+        axes.set_title(METHODS[method][0], fontsize=12)
+        axes.set_axis_off()
+        matches = np.asarray(detector.method.assign(detector.heads(images), truth, SHAPE[:2])[1])
+        objects = int(np.sum(truth.valid))
+        taught = sum(len(np.unique(row[row >= 0])) for row in matches)
+        share, each = np.mean(matches >= 0), np.sum(matches >= 0) / objects
+        print(f"{method:12}{matches.shape[1]:>12,}{share:>16.2%}{each:>17.1f}{1 - taught / objects:>17.1%}")
+    figure.savefig(PICTURES / "assigners.png")
+    Image.open(PICTURES / "assigners.png").convert("RGB").quantize(128).save(PICTURES / "assigners.png", optimize=True)
+
+
 def main() -> None:
     """Draws the pictures and prints the tables."""
     rng = np.random.default_rng(4)
@@ -74,6 +136,7 @@ def main() -> None:
     for name, result in results.items():
         result.plot(PICTURES / f"{name}.png")
         print(f"\n{name}\n{result.table()}")
+    assigners()
 
 
 if __name__ == "__main__":

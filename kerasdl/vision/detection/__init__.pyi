@@ -1,3 +1,4 @@
+from .assignment_drawing import draw_assignment as draw_assignment
 from .detector import Detector as Detector
 from .method import Method as Method
 from .method import TrueBatch as TrueBatch

@@ -21,7 +21,19 @@ from kerasdl.core import checks, register
 from kerasdl.ops import convert_boxes, grid_points
 
 from .feature_maps import backbone_features
-from .method import BACKGROUND, Heads, Method, Size, TrueBatch, flattened, ignored, map_sizes, strides_of
+from .method import (
+    BACKGROUND,
+    IGNORED,
+    Heads,
+    Method,
+    Size,
+    TrueBatch,
+    cells_of,
+    flattened,
+    ignored,
+    map_sizes,
+    strides_of,
+)
 
 STRIDE = 4  # of the heads
 PRIOR = 0.1  # probability of every class that a fresh classifier gives, as in the authors' code
@@ -77,6 +89,16 @@ class CenterMethod(Method):
             sizes * positive[..., None],
             positive,
         )
+
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        """The place of each object's centre learns it; places on the Gaussian around it are half background."""
+        stride, sizes = strides_of(heads, "classes")[0], map_sizes(heads, "classes")
+        targets = self.targets(heads, truth, size)
+        of_place = ops.one_hot(targets.places, sizes[0][0] * sizes[0][1]) * targets.positive[..., None]  # (B, M, A)
+        index = ops.arange(ops.shape(of_place)[1], dtype="int32")[:, None]
+        matches = ops.max(ops.where(of_place > 0, index, BACKGROUND), axis=1)
+        counts = ops.reshape(targets.counts, ops.shape(matches))
+        return cells_of(*grid_points(sizes, [stride])), ops.where((matches < 0) & (counts == 0), IGNORED, matches)
 
     def loss(self, heads: Heads, targets: CenterTargets, size: Size) -> dict[str, Any]:
         logits = heads[f"classes_stride{strides_of(heads, 'classes')[0]}"]

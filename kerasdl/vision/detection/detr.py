@@ -48,19 +48,26 @@ class DETRMethod(Method):
     no_object: float = 0.1
     """Weight of queries without an object in the cross-entropy."""
 
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        true = convert_boxes(truth.boxes, "xyxy", "rel_cxcywh", image_size=size)
+        return self.decode(heads, size)[0], self._matches(heads["classes"], heads["boxes"], truth, true)
+
     def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> dict[str, DETRTargets]:
         true = convert_boxes(truth.boxes, "xyxy", "rel_cxcywh", image_size=size)  # (B, M, 4)
         number = ops.maximum(ops.sum(ops.cast(truth.valid, "float32"), axis=-1), 1.0)
         return {layer: self._matched(*pair, truth, true, number) for layer, pair in _by_layer(heads).items()}
 
-    def _matched(self, logits: Any, boxes: Any, truth: TrueBatch, true: Any, number: Any) -> DETRTargets:
+    def _matches(self, logits: Any, boxes: Any, truth: TrueBatch, true: Any) -> Any:
         shares = ops.softmax(logits, axis=-1)  # (B, Q, K + 1)
         of_class = ops.matmul(shares, ops.swapaxes(ops.one_hot(truth.classes, shares.shape[-1]), 1, 2))  # (B, Q, M)
         apart = ops.sum(ops.abs(boxes[:, :, None] - true[:, None]), axis=-1)
         edges, true_edges = (convert_boxes(each, "cxcywh", "xyxy") for each in (boxes, true))
         overlaps = pairwise_overlaps(edges, true_edges, "giou")
         costs = self.box_cost * apart - self.class_cost * of_class - self.overlap_cost * overlaps
-        matches = match_one_to_one(costs, truth.valid)  # (B, Q)
+        return match_one_to_one(costs, truth.valid)  # (B, Q)
+
+    def _matched(self, logits: Any, boxes: Any, truth: TrueBatch, true: Any, number: Any) -> DETRTargets:
+        matches = self._matches(logits, boxes, truth, true)
         is_some = matches >= 0
         classes = ops.where(is_some, of_matched(truth.classes, matches), logits.shape[-1] - 1)
         return DETRTargets(classes, of_matched(true, matches), ops.cast(is_some, "float32"), number)

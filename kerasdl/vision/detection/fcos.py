@@ -20,7 +20,19 @@ from kerasdl.losses import SigmoidFocal
 from kerasdl.ops import aligned_overlaps, decode_distances, encode_distances, grid_points, match_centres
 
 from .feature_maps import backbone_features
-from .method import Heads, Method, Size, TrueBatch, class_targets, flattened, ignored, map_sizes, of_matched, strides_of
+from .method import (
+    Heads,
+    Method,
+    Size,
+    TrueBatch,
+    cells_of,
+    class_targets,
+    flattened,
+    ignored,
+    map_sizes,
+    of_matched,
+    strides_of,
+)
 from .shared_heads import PRIOR, shared_output, shared_tower
 
 
@@ -55,13 +67,17 @@ class FCOSMethod(Method):
         """Returns the (A, 2) places of all levels in pixels, and the (A,) strides."""
         return grid_points(map_sizes(heads, "classes"), strides_of(heads, "classes"))
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> FCOSTargets:
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         points, strides = self.places(heads)
         least = np.where(strides == strides.min(), 0.0, self.reach / 2 * strides)
         greatest = np.where(strides == strides.max(), np.inf, self.reach * strides)
         reaches = np.stack([least, greatest], axis=-1)
         matches = match_centres(points, reaches, truth.boxes, truth.valid, strides=strides, radius=self.radius)
-        matches = ignored(matches, np.concatenate([points, points], axis=-1), truth)
+        return cells_of(points, strides), ignored(matches, cells_of(points, strides), truth)
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> FCOSTargets:
+        points, _ = self.places(heads)
+        _, matches = self.assign(heads, truth, size)
         positive = ops.cast(matches >= 0, "float32")
         boxes = of_matched(truth.boxes, matches)
         left, top, right, bottom = ops.split(encode_distances(boxes, points) * positive[..., None], 4, axis=-1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -52,8 +53,18 @@ class Method:
     roles: ClassVar[tuple[str, ...]] = ("model",)
     """Roles of the networks that it trains together; the first one takes the images."""
 
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        """Returns which prediction learns which true object.
+
+        Returns:
+            The box of each prediction before it learns anything, (A, 4) or (B, A, 4): its anchor, its cell of the
+            image, or of a query the box that it predicts; and (B, A) int32, the index of its true object, `BACKGROUND`
+            or `IGNORED`.
+        """
+        raise NotImplementedError
+
     def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> Any:
-        """Returns the targets of every location, anchor or query of a batch: the assigner."""
+        """Returns the targets of every location, anchor or query of a batch."""
         raise NotImplementedError
 
     def loss(self, heads: Heads, targets: Any, size: Size) -> dict[str, Any]:
@@ -246,6 +257,12 @@ def ignored(matches: Any, boxes: Any, truth: TrueBatch) -> Any:
     inside = ops.min(encode_distances(truth.boxes[:, None], centres[..., None, :]), axis=-1) > 0  # (B, A, M)
     in_crowd = ops.any(ops.logical_and(inside, truth.crowd[:, None]), axis=-1)
     return ops.where(ops.logical_and(in_crowd, matches == BACKGROUND), IGNORED, matches)
+
+
+def cells_of(points: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """Returns the cells of the image (A, 4) around points (A, 2) of levels with strides (A,)."""
+    half = strides[:, None] / 2
+    return np.concatenate([points - half, points + half], axis=-1).astype("float32")
 
 
 def class_targets(matches: Any, classes: Any, number: int) -> Any:

@@ -58,11 +58,14 @@ class RetinaMethod(Method):
         sides = [[int(side) for side in level] for level in retina_sides(strides, scale=self.scale, octaves=OCTAVES)]
         return anchor_boxes(map_sizes(heads, "classes"), strides, sides, RATIOS, offset=0.0, rounded=True)
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> RetinaTargets:
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         anchors = self.anchors(heads)
         overlaps = pairwise_overlaps(anchors, truth.boxes)  # (B, A, M)
         matches = match_by_overlap(overlaps, truth.valid, positive=self.positive, negative=self.negative)
-        matches = ignored(matches, anchors, truth)
+        return anchors, ignored(matches, anchors, truth)
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> RetinaTargets:
+        anchors, matches = self.assign(heads, truth, size)
         positive = ops.cast(matches >= 0, "float32")
         return RetinaTargets(
             class_targets(matches, truth.classes, number_of_classes(heads, OCTAVES * len(RATIOS))),

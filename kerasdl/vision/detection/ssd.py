@@ -81,12 +81,15 @@ class SSDMethod(Method):
         numbers = 4 * heads[f"classes_stride{stride}"].shape[-1] // heads[f"boxes_stride{stride}"].shape[-1]
         return flattened(heads, "classes", numbers)
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> SSDTargets:
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         anchors = self.anchors(heads, size)
         overlaps = pairwise_overlaps(anchors, truth.boxes)  # (B, A, M)
         valid = ops.logical_and(truth.valid, ops.max(overlaps, axis=1) > 0)  # some default box can be moved onto it
         matches = match_by_overlap(overlaps, valid, positive=self.positive, negative=self.positive, rescue="boxes")
-        matches = ignored(matches, anchors, truth)
+        return anchors, ignored(matches, anchors, truth)
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> SSDTargets:
+        anchors, matches = self.assign(heads, truth, size)
         positive = matches >= 0
         offsets = encode_offsets(of_matched(truth.boxes, matches), anchors, VARIANCES)
         return SSDTargets(

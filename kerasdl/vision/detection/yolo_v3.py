@@ -68,10 +68,9 @@ class YOLOv3Method(Method):
             steps.append(np.full((rows * columns * OF_PLACE, 1), stride))
         return tuple(np.concatenate(each).astype("float32") for each in (corners, sides, steps))
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> YOLOv3Targets:
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         corners, sides, strides = self.places(heads)
-        low, high = ops.split(truth.boxes, 2, axis=-1)  # (B, M, 2)
-        centre, extent = (low + high) / 2, ops.maximum(high - low, 1e-3)
+        centre, extent = _centres_and_sides(truth)
         # The anchor of a box has its shape more than any other, and its centre in the anchor's cell.
         of_shape = pairwise_overlaps(_at_zero(extent), _at_zero(np.unique(sides, axis=0)))  # (B, M, 9)
         best = ops.take(ops.convert_to_tensor(np.unique(sides, axis=0)), ops.argmax(of_shape, axis=-1), axis=0)
@@ -84,7 +83,14 @@ class YOLOv3Method(Method):
         near = ops.max(overlaps, axis=-1) >= self.negative
         matches = ops.where(positive, ops.cast(ops.argmax(ops.cast(fits, "int32"), axis=-1), "int32"), -1)
         matches = ops.where(near & (matches < 0), -2, matches)
-        matches = ignored(matches, np.concatenate([corners + strides / 2] * 2, axis=-1), truth)
+        middles = corners + strides / 2
+        anchors = np.concatenate([middles - sides / 2, middles + sides / 2], axis=-1)
+        return anchors, ignored(matches, anchors, truth)
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> YOLOv3Targets:
+        corners, sides, strides = self.places(heads)
+        centre, extent = _centres_and_sides(truth)
+        _, matches = self.assign(heads, truth, size)
         positive = ops.cast(matches >= 0, "float32")
         of_centre, of_extent = of_matched(centre, matches), of_matched(extent, matches)
         share = ops.prod(of_extent / np.array([size[1], size[0]], "float32"), axis=-1)
@@ -128,6 +134,12 @@ class YOLOv3Method(Method):
     def _parts(self, heads: Heads) -> list:
         """Returns the logits of centres (B, A, 2), the sides, and the logits of objectness and classes."""
         return ops.split(flattened(heads, "objects", self._width(heads)), [2, 4, 5], axis=-1)
+
+
+def _centres_and_sides(truth: TrueBatch) -> tuple[Any, Any]:
+    """Returns the centre and the sides, (B, M, 2) each, of true boxes."""
+    low, high = ops.split(truth.boxes, 2, axis=-1)
+    return (low + high) / 2, ops.maximum(high - low, 1e-3)
 
 
 def _at_zero(sides: Any) -> Any:

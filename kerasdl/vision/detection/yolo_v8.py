@@ -29,7 +29,19 @@ from kerasdl.ops import (
     pairwise_overlaps,
 )
 
-from .method import Heads, Method, Size, TrueBatch, class_targets, flattened, ignored, map_sizes, of_matched, strides_of
+from .method import (
+    Heads,
+    Method,
+    Size,
+    TrueBatch,
+    cells_of,
+    class_targets,
+    flattened,
+    ignored,
+    map_sizes,
+    of_matched,
+    strides_of,
+)
 
 STRIDES = (8, 16, 32)
 # Depth and width of each size, and the most channels before widening.
@@ -76,8 +88,12 @@ class YOLOv8Method(Method):
         """Returns the (A, 2) places of all levels in pixels, and the (A,) strides."""
         return grid_points(map_sizes(heads, "classes"), strides_of(heads, "classes"))
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> YOLOTargets:
-        points, _ = self.places(heads)
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        return cells_of(*self.places(heads)), self._matched(heads, truth, size)[0]
+
+    def _matched(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        """Returns the true object (B, A) of each place, and the quality of its prediction of it."""
+        points, strides = self.places(heads)
         boxes, scores = self.decode(heads, size)
         number = scores.shape[-1]
         of_true = ops.one_hot(truth.classes, number)  # (B, M, K)
@@ -87,7 +103,11 @@ class YOLOv8Method(Method):
         matches, quality = match_task_aligned(
             of_class, overlaps, inside, truth.valid, candidates=self.candidates_of_box
         )
-        matches = ignored(matches, np.concatenate([points, points], axis=-1), truth)
+        return ignored(matches, cells_of(points, strides), truth), quality
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size) -> YOLOTargets:
+        matches, quality = self._matched(heads, truth, size)
+        number = heads[f"classes_stride{strides_of(heads, 'classes')[0]}"].shape[-1]
         return YOLOTargets(
             class_targets(matches, truth.classes, number) * quality[..., None],
             of_matched(truth.boxes, matches),

@@ -58,6 +58,9 @@ class RegionMethod(Method):
     positive_share: float = 0.25
     """Share of positives among them at most."""
 
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
+        return heads["proposals"], self.matches(heads["proposals"], truth)
+
     def matches(self, proposals: Any, truth: TrueBatch) -> Any:
         """Returns (B, R) int32, the true box of each proposal, `BACKGROUND` or `IGNORED`."""
         overlaps = pairwise_overlaps(proposals, truth.boxes)  # (B, R, M)

@@ -74,12 +74,15 @@ class ProposalMethod(Method):
             for size, stride in zip(sizes, strides, strict=True)
         ]
 
-    def targets(self, heads: Heads, truth: TrueBatch, size: Size, noise: Any = None) -> ProposalTargets:
-        """Returns the targets of every anchor; uniform `noise` (B, A) draws the sample, without it all count."""
+    def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         anchors = np.concatenate(self.level_anchors(heads))
         overlaps = pairwise_overlaps(anchors, truth.boxes)  # (B, A, M)
         matches = match_by_overlap(overlaps, truth.valid, positive=self.positive, negative=self.negative)
-        matches = ignored(matches, anchors, truth)
+        return anchors, ignored(matches, anchors, truth)
+
+    def targets(self, heads: Heads, truth: TrueBatch, size: Size, noise: Any = None) -> ProposalTargets:
+        """Returns the targets of every anchor; uniform `noise` (B, A) draws the sample, without it all count."""
+        anchors, matches = self.assign(heads, truth, size)
         counts = matches >= BACKGROUND
         if noise is not None:
             counts = sample_balanced(matches, noise, count=self.samples, positive_share=self.positive_share)
