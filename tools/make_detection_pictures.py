@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.backends import backend_agg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw
 
 import kerasdl
 from kerasdl.core import PredictedObjects, TrueObjects, draw_scenes
 from kerasdl.metrics import MeanAveragePrecision, detection_confusion, detection_curves, detection_errors
 from kerasdl.vision.detection import Detector, draw_assignment
-from kerasdl.vision.detection.method import true_batch
+from kerasdl.vision.detection.method import map_sizes, true_batch
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 NAMES = ("circle", "square", "triangle")
@@ -30,6 +32,7 @@ RESIDUAL = {
     "channels": 32,
     "depth": 1,
 }
+LINES = ("#2563eb", "#ea580c", "#16a34a")  # of the levels, from fine to coarse
 DARKNET = {"stages": (1, 1, 1, 1), "channels": 8, "strides": (4, 8, 16)}
 METHODS = {
     "retinanet": ("RetinaNet: anchors by IoU", "retinanet", RESIDUAL),
@@ -117,6 +120,40 @@ def assigners() -> None:
     Image.open(PICTURES / "assigners.png").convert("RGB").quantize(128).save(PICTURES / "assigners.png", optimize=True)
 
 
+def levels() -> None:
+    """Draws the anchors at the middle place of each level, and the heat map that CenterNet learns."""
+    data = kerasdl.data.load("shapes", "test", size=2, image_shape=SHAPE)
+    images, labels = next(iter(data.batches(2)))[:2]
+    image = (images[1].numpy() + 1) / 2
+    found, truth = detectors(), true_batch({name: each[1:2] for name, each in labels.items()})
+    figure = Figure(figsize=(12, 4.4), dpi=80, layout="constrained")
+    backend_agg.FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    for axes, method, title in zip(panels, ("retinanet", "ssd"), ("RetinaNet", "SSD"), strict=False):
+        axes.imshow(image, alpha=0.3, extent=(0, SHAPE[1], SHAPE[0], 0))
+        heads = found[method].heads(images[1:2])
+        settings = (SHAPE[:2],) if method == "ssd" else ()
+        anchors, start = found[method].method.anchors(heads, *settings), 0
+        for colour, (rows, columns) in zip(LINES, map_sizes(heads, "boxes"), strict=False):
+            number = heads[f"boxes_stride{SHAPE[0] // rows}"].shape[-1] // 4
+            middle = start + ((rows // 2) * columns + columns // 2) * number
+            for left, top, right, bottom in anchors[middle : middle + number]:
+                axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, lw=1.5))
+            start += rows * columns * number
+        axes.set_title(f"{title}: anchors of one place a level", fontsize=12)
+        axes.set(xlim=(0, SHAPE[1]), ylim=(SHAPE[0], 0))
+    heat = found["centernet"].method.targets(found["centernet"].heads(images[1:2]), truth, SHAPE[:2]).heat[0]
+    heat = np.max(heat, axis=-1)
+    panels[2].imshow(image, alpha=0.3, extent=(0, SHAPE[1], SHAPE[0], 0))
+    panels[2].imshow(heat, alpha=np.sqrt(heat), cmap=ListedColormap(["#b91c1c"]), extent=(0, SHAPE[1], SHAPE[0], 0))
+    panels[2].set_title("CenterNet: the heat map that it learns", fontsize=12)
+    for axes in panels:
+        axes.set_axis_off()
+    figure.savefig(PICTURES / "detector_levels.png")
+    picture = Image.open(PICTURES / "detector_levels.png").convert("RGB")
+    picture.quantize(128).save(PICTURES / "detector_levels.png", optimize=True)
+
+
 def main() -> None:
     """Draws the pictures and prints the tables."""
     rng = np.random.default_rng(4)
@@ -137,6 +174,7 @@ def main() -> None:
         result.plot(PICTURES / f"{name}.png")
         print(f"\n{name}\n{result.table()}")
     assigners()
+    levels()
 
 
 if __name__ == "__main__":
