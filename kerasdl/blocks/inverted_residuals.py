@@ -16,6 +16,7 @@ def inverted_residual(
     squeezed: int | None = None,
     squeeze_act: str = "relu",
     gate: str = "hard_sigmoid",
+    padding: str = "same",
     drop_path: float = 0.0,
     name: str,
 ):
@@ -34,6 +35,7 @@ def inverted_residual(
         squeezed: channels of the squeeze-and-excitation bottleneck; None for none.
         squeeze_act: activation of that bottleneck.
         gate: activation of its gate.
+        padding: of a depthwise convolution with a stride, as in `conv_norm_act`.
         drop_path: as in `add_residual`.
         name: prefix of the layer names.
 
@@ -47,7 +49,8 @@ def inverted_residual(
     shortcut = x
     if expanded != x.shape[-1]:
         x = conv_norm_act(x, expanded, 1, act=act, name=f"{name}_expand")
-    x = depthwise_norm_act(x, kernel, stride=stride, act=act, name=f"{name}_depthwise")
+    padding = padding if stride > 1 else "same"
+    x = depthwise_norm_act(x, kernel, stride=stride, act=act, padding=padding, name=f"{name}_depthwise")
     if squeezed:
         x = squeeze_excite(x, squeezed, act=squeeze_act, gate=gate, name=f"{name}_se")
     x = conv_norm_act(x, filters, 1, act=None, name=f"{name}_project")

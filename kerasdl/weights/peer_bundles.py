@@ -56,7 +56,7 @@ def bundle_from(
         name=name,
         task=spec(name).task,
         preprocess={"image_shape": net.input_shape[1:], **(report.preprocess or {"scale": (-1.0, 1.0)})},
-        labels=[f"class {number}" for number in range(net.output_shape[-1])],
+        labels=[f"class {number}" for number in range(settings["classes"])],
         builder=name,
         arguments=settings,
         provenance={

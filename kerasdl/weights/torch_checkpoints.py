@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     """
     place = _fetched(source) if source.startswith(REMOTE) else Path(source)
     arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
-    peer = _map_of(arrays, source)
+    peer = _map_of(arrays, model, source)
+    arrays = _renamed(arrays, peer)
     names = [layer.name for layer in model.layers]
     pairs: list[tuple] = []
     notes: list[str] = []
@@ -43,7 +45,9 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
         module = peer.name_of(layer.name, names)
         if module is None:
             _refuse(layer, [tuple(weight.shape) for weight in layer.weights], "no layer of that kind")
-        transfers = list(arrays_for(layer, module, peer.order_of(layer.name)))
+        if peer.symmetric:
+            _refuse_padding(layer)
+        transfers = list(arrays_for(layer, module, peer))
         changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in transfers]
         changed = [(variable, change(array)) for variable, array, change in changed]
         if isinstance(layer, own.PositionEmbedding):
@@ -51,24 +55,45 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
         shapes = [(tuple(variable.shape), tuple(array.shape)) for variable, array in changed]
         if all(mine == theirs for mine, theirs in shapes):
             pairs += changed
-        elif layer.name.endswith("head") and all(mine[:-1] == theirs[:-1] for mine, theirs in shapes):
+        elif re.fullmatch(peer.heads, layer.name) and all(mine[:-1] == theirs[:-1] for mine, theirs in shapes):
             headed = False
         else:
             _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
-    return ImportReport(source, assign(pairs), headed, _preprocess(place), notes=tuple(notes))
+    return ImportReport(source, assign(pairs), headed, _preprocess(place) or peer.preprocess, notes=tuple(notes))
 
 
-def _map_of(arrays: dict[str, np.ndarray], source: str) -> Any:
+def _map_of(arrays: dict[str, np.ndarray], model: keras.Model, source: str) -> Any:
     known = [spec(name).weights for name in list_models()]
     references = {weights[kind] for weights in known for kind in KINDS if kind in weights}
-    maps = [
-        getattr(importlib.import_module(module), name) for module, _, name in (r.partition(":") for r in references)
-    ]
+    maps: list[Any] = []
+    for module, _, name in (reference.partition(":") for reference in sorted(references)):
+        found = getattr(importlib.import_module(module), name)
+        maps += found if isinstance(found, tuple) else (found,)
     for each in maps:
-        if any(name.startswith(f"{each.prefix}.") for name in arrays):
+        fits = each.network in (None, model.name)
+        if fits and any(name.startswith(f"{each.prefix}.") for name in arrays):
             return each
-    known = tuple(sorted(each.prefix for each in maps))
-    checks.refuse(f"a checkpoint must be of one of the architectures {known}", source)
+    known = tuple(sorted({each.network or each.prefix for each in maps}))
+    checks.refuse(f"a checkpoint for {model.name!r} must be of one of the architectures {known}", source)
+
+
+def _renamed(arrays: dict[str, np.ndarray], peer: Any) -> dict[str, np.ndarray]:
+    result = {}
+    for name, array in arrays.items():
+        for pattern, replacement in peer.renamed:
+            if re.fullmatch(pattern, name):
+                name = re.sub(pattern, replacement, name)
+        result[name] = array
+    return result
+
+
+def _refuse_padding(layer: keras.Layer) -> None:
+    kernel, strides = (getattr(layer, name, (1,)) for name in ("kernel_size", "strides"))
+    if max(strides) > 1 and max(kernel) > 1 and layer.padding == "same":
+        raise WeightsError(
+            "weights must come from a net that pads its convolutions alike; the source pads those with a stride on all "
+            f"sides alike, and {layer.name!r} pads as TensorFlow does. Build the model with padding='symmetric'."
+        )
 
 
 def _array(arrays: dict[str, np.ndarray], name: str, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Arrays of a PyTorch checkpoint for each kind of layer, and their transpositions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,22 +11,30 @@ from kerasdl import layers as own
 ArrayTransfers = Iterator[tuple[keras.Variable, str, Callable[[np.ndarray], np.ndarray]]]
 
 
-def arrays_for(layer: keras.Layer, module: str, order: tuple[int, ...] | None = None) -> ArrayTransfers:
+def arrays_for(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
     """Yields each variable of a layer with the name of its array and the function that converts it.
 
     Args:
         layer: a built Keras layer.
         module: its name in the checkpoint.
-        order: order of four joined neighbours in the checkpoint, for a layer that reads them.
+        peer: the name map of the checkpoint's architecture.
     """
+    half = peer.half_of(layer.name)
+    for variable, name, change in _transfers(layer, module, peer):
+        yield variable, name, change if half is None else _then(lambda array: np.split(array, 2)[half], change)
+
+
+def _transfers(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
     if isinstance(layer, keras.layers.MultiHeadAttention):
-        yield from _attention(layer, module)
+        yield from _attention(layer, module, peer.attention)
     elif isinstance(layer, (own.WindowAttention, own.CosineWindowAttention)):
         yield from _window_attention(layer, module)
     elif isinstance(layer, (own.ClassToken, own.PositionEmbedding, own.LayerScale)):
         yield layer.weights[0], module, _same
+    elif isinstance(layer, own.LearnedQueries):
+        yield layer.weights[0], f"{module}.weight", lambda array: array[None]
     else:
-        yield from _plain(layer, module, order)
+        yield from _plain(layer, module, peer.order_of(layer.name))
 
 
 def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> ArrayTransfers:
@@ -45,14 +54,30 @@ def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> Ar
 
 def _turn_of(layer: keras.Layer) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(layer, keras.layers.Dense):
-        return np.transpose
+        sides = _flattened_map(layer)
+        return np.transpose if sides is None else lambda array: _channels_last(array, *sides)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return lambda array: array.transpose(2, 3, 0, 1)  # (C, 1, H, W)
     return lambda array: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array  # (F, C, H, W)
 
 
-def _attention(layer: keras.layers.MultiHeadAttention, module: str) -> ArrayTransfers:
-    parts = {"query": "attention.query", "key": "attention.key", "value": "attention.value", "output": "output.dense"}
+def _flattened_map(layer: keras.layers.Dense) -> tuple[int, int, int] | None:
+    """Returns (H, W, C) of the map that a dense layer reads flattened; None for other dense layers."""
+    before = layer.input._keras_history.operation  # no public name in Keras
+    if not isinstance(before, (keras.layers.Flatten, keras.layers.Reshape)):
+        return None
+    sides = before.input.shape[1:][-3:]
+    is_map = len(sides) == 3 and None not in sides and np.prod(sides) == layer.kernel.shape[0]
+    return tuple(sides) if is_map else None
+
+
+def _channels_last(array: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """Returns the kernel (H * W * C, D) of a dense layer whose array (D, C * H * W) reads a map channels first."""
+    parts = array.reshape(-1, channels, height, width)
+    return parts.transpose(2, 3, 1, 0).reshape(-1, len(array))
+
+
+def _attention(layer: keras.layers.MultiHeadAttention, module: str, parts: Mapping[str, str]) -> ArrayTransfers:
     dense = {
         "query": layer.query_dense,
         "key": layer.key_dense,

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from peer_files import write_safetensors
 
 import kerasdl
 from kerasdl.core import ArgumentError, WeightsError
@@ -120,17 +121,6 @@ def test_logits_agree(name, peer_of, tmp_path):
     np.testing.assert_allclose(model(x, training=False), expected, rtol=0, atol=1e-4 * max(1.0, np.abs(expected).max()))
 
 
-def write(path, arrays):
-    header, blobs, at = {}, [], 0
-    for name, array in arrays.items():
-        kind = {"float32": "F32", "float16": "F16", "uint16": "BF16"}[array.dtype.name]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
-        blobs.append(array.tobytes())
-        at += array.nbytes
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
 def vit_arrays(width=8, side=2, classes=3, blocks=1):
     rng = np.random.default_rng(0)
     shapes = {
@@ -162,7 +152,7 @@ def vit(classes=3, **arguments):
 
 def test_every_array_reaches_its_place_without_torch(tmp_path):
     arrays = vit_arrays()
-    write(tmp_path / "model.safetensors", arrays)
+    write_safetensors(tmp_path / "model.safetensors", arrays)
     model = vit()
     assert kerasdl.import_weights(model, tmp_path).numbers == sum(array.size for array in arrays.values())
     query = model.get_layer("block1_attention").query_dense.kernel.numpy()
@@ -175,8 +165,8 @@ def test_half_precision_and_parts(tmp_path):
     arrays = vit_arrays()
     names = list(arrays)
     rounded = {name: (arrays[name].view("uint32") >> 16).astype("uint16") for name in names[:5]}
-    write(tmp_path / "one.safetensors", rounded)
-    write(tmp_path / "two.safetensors", {name: arrays[name].astype("float16") for name in names[5:]})
+    write_safetensors(tmp_path / "one.safetensors", rounded)
+    write_safetensors(tmp_path / "two.safetensors", {name: arrays[name].astype("float16") for name in names[5:]})
     parts = {name: "one.safetensors" if name in rounded else "two.safetensors" for name in names}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
     model = vit()
@@ -188,7 +178,7 @@ def test_half_precision_and_parts(tmp_path):
 def test_positions_of_another_size_are_resized_and_the_report_says_so(tmp_path):
     arrays = vit_arrays(side=2)
     arrays["vit.embeddings.position_embeddings"][:, 1:] = 0.7  # whatever is resized stays what it is
-    write(tmp_path / "model.safetensors", arrays)
+    write_safetensors(tmp_path / "model.safetensors", arrays)
     model = vit(image_shape=(16, 16, 3))
     report = kerasdl.import_weights(model, tmp_path)
     assert "2x2 to 4x4" in str(report)
@@ -198,12 +188,12 @@ def test_positions_of_another_size_are_resized_and_the_report_says_so(tmp_path):
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_taken(tmp_path):
-    write(tmp_path / "model.safetensors", vit_arrays(width=16))
+    write_safetensors(tmp_path / "model.safetensors", vit_arrays(width=16))
     model = vit()
     before = model.get_weights()
     with pytest.raises(WeightsError, match=r"'patch_conv' with weights.*\(4, 4, 3, 8\).*\(4, 4, 3, 16\)"):
         kerasdl.import_weights(model, tmp_path)
-    write(tmp_path / "model.safetensors", {k: v for k, v in vit_arrays().items() if "key.bias" not in k})
+    write_safetensors(tmp_path / "model.safetensors", {k: v for k, v in vit_arrays().items() if "key.bias" not in k})
     with pytest.raises(
         WeightsError, match=r"block1_attention.*no array 'vit.encoder.layer.0.attention.attention.key.bias"
     ):
@@ -215,13 +205,13 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken(tmp_path):
 
 
 def test_a_head_for_other_classes_stays_fresh(tmp_path):
-    write(tmp_path / "model.safetensors", vit_arrays(classes=3))
+    write_safetensors(tmp_path / "model.safetensors", vit_arrays(classes=3))
     model = vit(classes=9)
     assert not kerasdl.import_weights(model, tmp_path).head
 
 
 def test_pixels_are_prepared_as_the_checkpoint_says(tmp_path):
-    write(tmp_path / "model.safetensors", vit_arrays())
+    write_safetensors(tmp_path / "model.safetensors", vit_arrays())
     said = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.5], "rescale_factor": 1 / 255}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     low, high = kerasdl.import_weights(vit(), tmp_path).preprocess["scale"]
@@ -243,7 +233,7 @@ def test_pixels_are_prepared_as_the_checkpoint_says(tmp_path):
     ],
 )
 def test_damaged_files_are_refused(damage, tmp_path):
-    write(tmp_path / "model.safetensors", vit_arrays())
+    write_safetensors(tmp_path / "model.safetensors", vit_arrays())
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(damage(whole))
     with pytest.raises(WeightsError, match="safetensors"):
@@ -253,6 +243,6 @@ def test_damaged_files_are_refused(damage, tmp_path):
 def test_other_checkpoints_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"must hold model\.safetensors"):
         kerasdl.import_weights(vit(), tmp_path)
-    write(tmp_path / "model.safetensors", {"bert.x": np.zeros(3, "float32")})
+    write_safetensors(tmp_path / "model.safetensors", {"bert.x": np.zeros(3, "float32")})
     with pytest.raises(ArgumentError, match="must be of one of the architectures"):
         kerasdl.import_weights(vit(), tmp_path)

@@ -44,7 +44,9 @@ SMALL = (
 )
 
 
-def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, expanded: bool = False, prefix: str = "") -> dict:
+def mobilenet_v3_features(
+    x, *, stages=LARGE, width: float = 1.0, expanded: bool = False, padding: str = "same", prefix: str = ""
+) -> dict:
     """The stem and the blocks of MobileNetV3, with the last tensor of each stride.
 
     Source: https://arxiv.org/abs/1905.02244, tables 1 and 2.
@@ -55,6 +57,7 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, expanded: bool
         width: multiplies every channel count.
         expanded: whether the map of a stride is the expansion in the block that halves it next, as SSDLite takes it
             (section 6.3); the last map stays as it is.
+        padding: of convolutions with a stride, as in `conv_norm_act`.
         prefix: what every layer name begins with.
 
     Returns:
@@ -64,7 +67,8 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, expanded: bool
         >>> list(mobilenet_v3_features(keras.Input((64, 64, 3))))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
-    x = conv_norm_act(x, round_channels(16 * width), stride=2, act=HARD_SWISH, name=f"{prefix}stem")
+    stem = dict(stride=2, act=HARD_SWISH, padding=padding)
+    x = conv_norm_act(x, round_channels(16 * width), name=f"{prefix}stem", **stem)
     features, total_stride = {"stride2": x}, 2
     for block, (kernel, hidden, channels, squeeze, act, stride) in enumerate(stages, start=1):
         hidden, name = round_channels(hidden * width), f"{prefix}block{block}"
@@ -79,6 +83,7 @@ def mobilenet_v3_features(x, *, stages=LARGE, width: float = 1.0, expanded: bool
             stride=stride,
             act=act,
             squeezed=round_channels(hidden / 4) if squeeze else None,
+            padding=padding,
             name=name,
         )
         total_stride *= stride

@@ -173,6 +173,7 @@ def _fed_forward(x, hidden: int, dropout: float, name: str):
     params={"detr": 41_524_768 + 106_240},
     reference="transformers 4.57, facebook/detr-resnet-50 with 91 labels and no object, plus batch norm",
     unreached={"decoder1_self/value/kernel": "the first decoder layer begins with zeros, as the authors' does"},
+    weights={"hugging-face": "kerasdl.vision.detector_peers:DETR"},
     tags=("transformer", "detector"),
     tiny=dict(
         image_shape=(64, 64, 3),

@@ -2,8 +2,9 @@
 (https://arxiv.org/abs/1904.01355).
 
 Deviations: as torchvision, P6 is made of P5, distances are ReLU in strides in place of an exponential with a learned
-scale, boxes learn by GIoU, and places are sampled around the centre of a box. The loss of an image is divided by its
-positives, and then averaged over images.
+scale, boxes learn by GIoU, and places are sampled around the centre of a box. Places are the centres of their cells, as
+in the paper; torchvision has the corners, which `corners=True` takes. The loss of an image is divided by its positives,
+and then averaged over images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,10 +63,12 @@ class FCOSMethod(Method):
     no least, the coarsest no greatest."""
     radius: float = 1.5
     """Half side, in strides, of the square around the centre of a box in which places are positive."""
+    offset: float = 0.5
+    """Place inside its cell, in strides: 0.5 is the centre, 0 the left upper corner."""
 
     def places(self, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
         """Returns the (A, 2) places of all levels in pixels, and the (A,) strides."""
-        return grid_points(map_sizes(heads, "classes"), strides_of(heads, "classes"))
+        return grid_points(map_sizes(heads, "classes"), strides_of(heads, "classes"), offset=self.offset)
 
     def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         points, strides = self.places(heads)
@@ -116,6 +119,14 @@ class FCOSMethod(Method):
         return decode_distances(flattened(heads, "boxes", 4) * strides[:, None], points)
 
 
+@dataclass(frozen=True)
+class CornerFCOSMethod(FCOSMethod):
+    """FCOS's method with places on the corners of their cells, as torchvision has them."""
+
+    name = "fcos_corners"
+    offset: float = 0.0
+
+
 @register(
     task="object_detection",
     paper="https://arxiv.org/abs/1904.01355",
@@ -123,6 +134,7 @@ class FCOSMethod(Method):
     # torchvision counts no batch norm: 2 trained and 2 measured numbers of each of 26,560 channels are added.
     params={"fcos": 32_269_600 + 106_240},
     reference="torchvision 0.28, fcos_resnet50_fpn with 91 classes, plus batch norm",
+    weights={"torch": "kerasdl.vision.detector_peers:FCOS"},
     tags=("cnn", "detector", "anchor-free"),
     tiny=dict(
         image_shape=(64, 64, 3),
@@ -148,6 +160,7 @@ def fcos(
     channels: int = 256,
     groups: int = 32,
     depth: int = 4,
+    corners: bool = False,
 ) -> keras.Model:
     """FCOS, the dense object detector whose places tell class, distances to four edges, and centre-ness.
 
@@ -164,6 +177,8 @@ def fcos(
         channels: of the pyramid and of both heads.
         groups: of the group normalisation in both heads.
         depth: convolutions of each head before its last.
+        corners: whether a place is the left upper corner of its cell, as for weights of torchvision, and not the
+            centre; the name of the network tells it to the decoder.
 
     Returns:
         A model from (B, H, W, C), values from -1 to 1, to raw heads in float32 of each level: `classes_stride8`
@@ -191,4 +206,4 @@ def fcos(
         **shared_output(of_boxes, 4, start=1.0, act="relu", name="boxes"),  # a ReLU that starts at 0 may never learn
         **shared_output(of_boxes, 1, name="centredness"),
     }
-    return keras.Model(image, heads, name="fcos")
+    return keras.Model(image, heads, name="fcos_corners" if corners else "fcos")

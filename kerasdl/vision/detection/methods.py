@@ -6,7 +6,7 @@ from kerasdl.core import checks
 
 from .centernet import CenterMethod
 from .detr import DETRMethod
-from .fcos import FCOSMethod
+from .fcos import CornerFCOSMethod, FCOSMethod
 from .method import Method
 from .retinanet import RetinaMethod
 from .ssd import SSDMethod
@@ -17,7 +17,8 @@ from .two_stage.rcnn import CropMethod
 from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
-DENSE = (CenterMethod, FCOSMethod, RetinaMethod, SSDMethod, SSDliteMethod, YOLOv3Method, YOLOv8Method)
+FCOS = (FCOSMethod, CornerFCOSMethod)
+DENSE = (CenterMethod, *FCOS, RetinaMethod, SSDMethod, SSDliteMethod, YOLOv3Method, YOLOv8Method)
 TWO_STAGE = (CropMethod, FastRCNNMethod, FasterRCNNMethod)
 METHODS: dict[str, Method] = {kind.name: kind() for kind in (*DENSE, DETRMethod, *TWO_STAGE)}
 

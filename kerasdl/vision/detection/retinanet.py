@@ -101,6 +101,7 @@ def number_of_classes(heads: Heads, boxes: int) -> int:
     # torchvision counts no batch norm: 2 trained and 2 measured numbers of each of 26,560 channels are added.
     params={"retinanet": 34_014_999 + 106_240},
     reference="torchvision 0.28, retinanet_resnet50_fpn with 91 classes, plus batch norm",
+    weights={"torch": "kerasdl.vision.detector_peers:RETINANET"},
     tags=("cnn", "detector"),
     tiny=dict(
         image_shape=(64, 64, 3),

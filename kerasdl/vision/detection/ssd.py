@@ -124,6 +124,7 @@ class SSDMethod(Method):
     variants={"ssd300": {}},
     params={"ssd300": 35_641_826},
     reference="torchvision 0.29, ssd300 with 91 classes, of which one is background",
+    weights={"torch": "kerasdl.vision.detector_peers:SSD"},
     tags=("cnn", "detector"),
     tiny=dict(
         image_shape=(48, 48, 3),

@@ -3,7 +3,7 @@
 
 Deviations: as torchvision, the heads are depthwise with ReLU6 and then 1x1, the default boxes of all levels have the
 same ratios, and boxes learn by the smooth absolute difference. Convolutions with stride 2 are padded as TensorFlow pads
-them, and batch-norm momentum is 0.9.
+them, unless `padding="symmetric"` pads as torchvision does, and batch-norm momentum is 0.9.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +46,7 @@ class SSDliteMethod(SSDMethod):
     # torchvision counts no batch-norm statistics: mean and variance of each of 16,472 channels are added.
     params={"ssdlite320": 3_440_060 + 32_944},
     reference="torchvision 0.29, ssdlite320_large 91 classes, background one of them, plus statistics",
+    weights={"torch": "kerasdl.vision.detector_peers:SSDLITE"},
     tags=("cnn", "mobile", "detector"),
     tiny=dict(
         image_shape=(32, 32, 3),
@@ -71,6 +72,7 @@ def ssdlite(
     last_channels: int | None = 480,
     extras: Sequence[int] = (512, 256, 256, 128),
     boxes: Sequence[int] = (6,) * 6,
+    padding: str = "same",
 ) -> keras.Model:
     """SSDLite, the object detector for phones: default boxes and separable convolutions.
 
@@ -80,12 +82,14 @@ def ssdlite(
         image_shape: height, width and channels in pixels; height and width may be None.
         classes: K, classes without background.
         backbone: name of a registered net with feature maps, with its layers' own names.
-        backbone_settings: arguments of its function of features; None takes, of `mobilenet_v3_large`, the expanded maps
-            and half of the channels in the last stage, and the settings of any other net.
+        backbone_settings: arguments of its function of features; None takes, of `mobilenet_v3_large`, the expanded
+            maps, half of the channels in the last stage and `padding`, and the settings of any other net.
         strides: maps of the backbone.
         last_channels: of a 1x1 convolution on the coarsest of them, as at the end of the classifier; None has none.
         extras: channels of further levels, each with stride 2.
         boxes: default boxes at each place of each level: two squares, and two for each of the ratios 2, 3, ...
+        padding: of convolutions with a stride: `same` as TensorFlow pads, `symmetric` as torchvision does, whose
+            weights need it.
 
     Returns:
         A model from (B, H, W, C), values from -1 to 1, to raw heads in float32 of each level with A boxes a place:
@@ -102,9 +106,10 @@ def ssdlite(
         (None, 1, 1, 24)
     """
     checks.at_least("classes", classes, 1)
+    checks.one_of("padding", padding, ("same", "symmetric"))
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     if backbone_settings is None and backbone == "mobilenet_v3_large":
-        backbone_settings = {"stages": REDUCED_TAIL, "expanded": True}
+        backbone_settings = {"stages": REDUCED_TAIL, "expanded": True, "padding": padding}
     maps = backbone_features(image, backbone, backbone_settings, strides=strides)
     stride, x = strides[-1], maps[f"stride{strides[-1]}"]
     if last_channels is not None:
@@ -113,7 +118,7 @@ def ssdlite(
     for number, channels in enumerate(extras, start=1):
         name, stride = f"extra{number}", 2 * stride
         x = conv_norm_act(x, checks.at_least("extras", channels, 2) // 2, 1, act="relu6", name=f"{name}_squeeze")
-        x = depthwise_norm_act(x, stride=2, act="relu6", name=f"{name}_depthwise")
+        x = depthwise_norm_act(x, stride=2, act="relu6", padding=padding, name=f"{name}_depthwise")
         x = conv_norm_act(x, channels, 1, act="relu6", name=f"{name}_project")
         maps[f"stride{stride}"] = x
     return keras.Model(image, separable_heads(maps, classes, check_boxes(boxes, len(maps))), name="ssdlite")

@@ -201,6 +201,7 @@ def deepened(repeats: int, depth: float) -> int:
         "yolo_v8_x": 68_229_648 - 16 + 58_080,
     },
     reference="ultralytics 8, yolov8n to yolov8x with 80 classes, plus batch-norm statistics",
+    weights={"torch": "kerasdl.vision.detector_peers:YOLO_V8"},
     tags=("cnn", "detector", "anchor-free", "mobile"),
     tiny=dict(
         image_shape=(64, 64, 3),

@@ -46,6 +46,7 @@ class FasterRCNNMethod(RegionMethod):
     # measured numbers of each of 26,560 channels are added.
     params={"faster_rcnn": 41_755_286 - 14_362_055 + 106_240},
     reference="torchvision 0.28, fasterrcnn_resnet50_fpn without its box head, plus batch norm",
+    weights={"torch": "kerasdl.vision.detector_peers:FASTER_RCNN"},
     tags=("cnn", "detector", "two-stage"),
     tiny=dict(
         image_shape=(64, 64, 3),
@@ -110,6 +111,7 @@ def faster_rcnn(
     exports={"int16x8": "TFLite has no int16 kernel for LESS, by which proposals find their level"},
     params={"faster_rcnn_box_head": 14_362_055},
     reference="torchvision 0.28, roi_heads of fasterrcnn_resnet50_fpn, with 90 classes and the background",
+    weights={"torch": "kerasdl.vision.detector_peers:FASTER_RCNN_BOX_HEAD"},
     tags=("detector", "two-stage"),
     tiny=dict(image_shape=(64, 64, 3), classes=3, strides=(4, 8), channels=16, size=3, width=32, proposals=8),
     free={"image_shape": (None, None, 3), "proposals": None},
