@@ -1,9 +1,13 @@
 """Resized bundles: the same net and weights for images of another size."""
 
+import warnings
 from collections.abc import Sequence
+
+import keras
 
 from kerasdl.core import build, checks
 from kerasdl.core.errors import BundleError
+from kerasdl.data import DataWarning
 from kerasdl.data.images import check_image_shape
 
 from .bundle import Bundle
@@ -14,7 +18,8 @@ def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
     """Returns a bundle with the same weights for images of another size.
 
     A convolutional net expects objects of a certain size in pixels: far from the size of its training it needs
-    fine-tuning. The cost is proportional to the area of the images.
+    fine-tuning. The cost is proportional to the area of the images. Images so small that a single place is left of
+    the last feature map teach next to nothing: a `DataWarning` names the size from which on there are more.
 
     Args:
         bundle: a bundle of images whose net was built by kerasdl.
@@ -52,6 +57,7 @@ def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
             "Fine-tune a bundle of a net of convolutions."
         )
     model.set_weights(bundle.model.get_weights())
+    _warn_of_a_single_place(bundle, model)
     return Bundle.of(
         model,
         name=bundle.name,
@@ -63,3 +69,25 @@ def resized(bundle: Bundle, image_shape: Sequence[int]) -> Bundle:
         provenance={**manifest.provenance, "resized from": tuple(before)},
         licence=manifest.licence,
     )
+
+
+def _warn_of_a_single_place(bundle: Bundle, smaller: keras.Model) -> None:
+    """Warns of a net whose last feature map has one row or column, if that of the bundle has more."""
+    before, after = _last_map(bundle.model), _last_map(smaller)
+    if not before or not after or min(before) < 2 or min(after) > 1:
+        return
+    sides = smaller.input_shape[1:3]
+    stride = max(-(-side // places) for side, places in zip(bundle.model.input_shape[1:3], before, strict=True))
+    shown, ours = (f"{rows}x{columns}" for rows, columns in (after, before))
+    rule = f"{bundle.name}: images of {sides[0]}x{sides[1]} pixels leave {shown} places of the last feature map"
+    remedy = f"Take a larger size, such as {2 * stride}x{2 * stride}"
+    warnings.warn(f"{rule} (its own size {ours}), too few to learn much from. {remedy}.", DataWarning, stacklevel=3)
+
+
+def _last_map(model: keras.Model) -> tuple[int, int] | None:
+    """Returns rows and columns of the map before the last global pooling, or else of the smallest output."""
+    kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+    pools = [layer for layer in model.layers if isinstance(layer, kinds)]
+    maps = [pools[-1].input] if pools else model.outputs
+    sides = [tuple(each.shape[1:3]) for each in maps if len(each.shape) == 4 and None not in each.shape[1:3]]
+    return min(sides, default=None)

@@ -1,11 +1,14 @@
 """A bundle for images of another size keeps its weights, and is refused where they depend on the size."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import kerasdl
 from kerasdl.bundles import Bundle, resized
 from kerasdl.core import ArgumentError, BundleError
+from kerasdl.data import DataWarning
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,16 @@ def test_other_channels_and_impossible_sizes_are_refused(digits):
         resized(digits, (32, 32, 1))
     with pytest.raises(ArgumentError, match="image_shape"):
         resized(digits, (0, 32, 3))
+
+
+@pytest.mark.parametrize(("name", "small", "enough"), [("glyphs_resnet", 8, 32), ("shapes_yolo", 16, 32)])
+def test_images_that_leave_one_place_of_the_last_map_are_warned_of(name, small, enough):
+    bundle = kerasdl.load_bundle(name)
+    with pytest.warns(DataWarning, match=f"images of {small}x{small} pixels leave 1x1 .* such as {enough}x{enough}"):
+        resized(bundle, (small, small, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resized(bundle, (enough, enough, 3))
 
 
 def test_a_model_of_ones_own_is_refused(digits):
