@@ -17,8 +17,23 @@ from .trees import unpacked
 
 SCALED = 10.0
 """Greatest value of scaled pixels, with room: the mean and deviation of ImageNet give at most 2.64."""
+LEVELS = (128.0, 255.0)
+"""Range of the greatest value of pixels that are surely raw, for a net of which nothing is known."""
 LOOKED_AT = 64
 SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+# Layers without weights that leave the size of the values, and layers whose first weights suffer from it.
+LEAVING = (
+    keras.layers.InputLayer,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Resizing,
+    keras.layers.ZeroPadding2D,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+)
+SUFFERING = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
 def check_dataset_fits(model: Any, data: Dataset) -> None:
@@ -41,10 +56,11 @@ def check_dataset_fits(model: Any, data: Dataset) -> None:
 
 
 def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
-    """Warns of images with levels from 0 to 255 for a registered net of images, which takes values about 0.
+    """Warns of images with levels from 0 to 255 for a net that takes them as they are.
 
-    Nets with a `Rescaling` or `Normalization` before their first weights scale the levels themselves. Of a pipeline the
-    first batch is read.
+    Registered nets take values from -1 to 1. Other nets learn slower from large values, if at all. Nets with a
+    `Rescaling` or `Normalization` before their first weights scale the levels themselves; of a net whose first layers
+    are not known to leave the size of the values nothing is said. Of a pipeline the first batch is read.
 
     Args:
         model: a Keras model.
@@ -53,19 +69,35 @@ def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
     Example:
         >>> warn_of_raw_pixels(model, as_dataset((x, y)))
     """
-    if not _takes_scaled_images(model):
+    is_ours = _takes_scaled_images(model)
+    if not is_ours and not _takes_images_as_they_are(model):
         return
     pixels = _first_pixels(data)
     if pixels is None or not pixels.size or pixels.min() < 0 or pixels.max() <= SCALED:
         return
-    rule = f"{data.name} has pixels up to {pixels.max():.4g}, and {model.name} takes values from -1 to 1"
+    if not is_ours and not LEVELS[0] <= pixels.max() <= LEVELS[1]:
+        return
+    takes = "takes values from -1 to 1" if is_ours else "has no layer that scales them: nets learn best from -1 to 1"
+    rule = f"{data.name} has pixels up to {pixels.max():.4g}, and {model.name} {takes}"
     remedy = "Map them by keras.layers.Rescaling(1 / 127.5, offset=-1), or read the images by kerasdl.data.load"
     warnings.warn(f"{rule}. {remedy}.", DataWarning, stacklevel=4)
 
 
-def _takes_scaled_images(model: Any) -> bool:
+def _takes_images(model: Any) -> bool:
     inputs = getattr(model, "inputs", None) or ()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or "float" not in inputs[0].dtype:
+    return len(inputs) == 1 and len(inputs[0].shape) == 4 and "float" in inputs[0].dtype
+
+
+def _takes_images_as_they_are(model: Any) -> bool:
+    """Returns whether only layers that leave the size of the values stand before the first weights of a model."""
+    if not _takes_images(model) or model.inputs[0].shape[-1] not in (1, 3):
+        return False
+    steps = getattr(model, "operations", model.layers)  # a division, say, is no layer
+    return isinstance(next((each for each in steps if not isinstance(each, LEAVING)), None), SUFFERING)
+
+
+def _takes_scaled_images(model: Any) -> bool:
+    if not _takes_images(model):
         return False
     builders = {each["builder"].rpartition(":")[2] for each in load_index()["models"].values()}
     if model.name not in builders:

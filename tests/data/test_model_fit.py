@@ -54,14 +54,34 @@ def test_scaled_pixels_and_other_nets_are_not_named(net):
     assert is_silent(net, (LEVELS / 255, LABELS))
     assert is_silent(net, pipeline(LEVELS / 127.5 - 1))
     image = keras.Input((28, 28, 1))
-    own = keras.Model(image, L.Dense(3)(L.Flatten()(image)), name="own")
-    assert is_silent(own, (LEVELS, LABELS))
     scaling = keras.Model(image, L.Dense(3)(L.Flatten()(L.Rescaling(1 / 255)(image))), name="lenet5")
     assert is_silent(scaling, (LEVELS, LABELS))
     scaled_too_late = keras.Model(image, L.Rescaling(2.0)(L.Dense(3)(L.Flatten()(image))), name="lenet5")
     assert not is_silent(scaled_too_late, (LEVELS, LABELS))
     rows = kerasdl.build("mlp", features=4, classes=3)
     assert is_silent(rows, (np.full((12, 4), 200.0, "float32"), LABELS))
+
+
+@pytest.mark.parametrize("values", [LEVELS, LEVELS.astype("uint8")])
+def test_levels_for_a_net_of_ones_own_that_does_not_scale_them_are_named(values):
+    said = "photos has pixels up to 255, and own has no layer that scales them: nets learn best from -1 to 1. Map them"
+    image = keras.Input((28, 28, 1))
+    flat = L.Dense(3)(L.Flatten()(L.RandomFlip()(image)))
+    layers = [L.Conv2D(4, 3), L.Flatten(), L.Dense(3)]
+    for own in (keras.Model(image, flat, name="own"), keras.Sequential([L.Input((28, 28, 1)), *layers], name="own")):
+        with pytest.warns(DataWarning, match=said):
+            warn_of_raw_pixels(own, as_dataset((values, LABELS), name="photos"))
+        assert is_silent(own, (values / 255, LABELS))
+        assert is_silent(own, (LEVELS // 16, LABELS))  # the levels of scikit-learn's digits
+
+
+@pytest.mark.parametrize(
+    "scaled", [lambda x: x / 255, L.BatchNormalization(), L.Rescaling(1 / 255), L.Activation("tanh")]
+)
+def test_levels_for_a_net_of_ones_own_that_may_scale_them_are_not_named(scaled):
+    image = keras.Input((28, 28, 1))
+    own = keras.Model(image, L.Dense(3)(L.Flatten()(scaled(image))), name="own")
+    assert is_silent(own, (LEVELS, LABELS))
 
 
 def test_fit_and_evaluate_say_it(net):
