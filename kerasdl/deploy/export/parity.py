@@ -131,20 +131,25 @@ class ExportReport(Displayed):
             return "; ".join(f"{name}: {each.samples()}" for name, each in self.signatures.items())
         calibration, evaluation = self.calibrated_on, self.judged_on
         if evaluation is None:
-            return f"calibrated on {calibration}" if calibration else "random noise only"
+            return f"calibrated on {calibration} examples" if calibration else "random noise only"
+        drawn = f"drawn by seed {evaluation.seed}"
         if calibration is None:
-            return f"judged on {evaluation}, drawn by seed {evaluation.seed}"
+            return f"compared with the model on {evaluation} examples, {drawn}"
         if calibration == evaluation and not self.held_out:
-            return f"calibrated and judged on the same {evaluation}, none held back"
-        overlap = "" if self.held_out else ", of which some calibrated too"
-        return f"calibrated on {calibration}, judged on {evaluation}{overlap}, drawn by seed {evaluation.seed}"
+            return (
+                f"calibrated and compared with the model on the same {evaluation} examples, too few to set some apart"
+            )
+        kept = "that did not calibrate it" if self.held_out else "of which some calibrated it too"
+        ranges = f"calibrated on {calibration} examples"
+        return f"{ranges}, then compared with the model on {evaluation} {kept}, {drawn}"
 
     def answers(self) -> str:
         """Returns a sentence on the file's answers beside those of `Bundle.predict`, or of the model."""
         if self.predict_examples:
             same = "" if self.predict_agreement is None else f"same answer as predict on {self._same_as_predict()}, "
             worst_of = "value" if self.predict_agreement is None else "score"
-            return f"{same}{worst_of}s differ from predict by up to {self.predict_difference:.2g}"
+            known = "" if self.calibrated_on is None else "; some of these examples calibrated the file"
+            return f"{same}{worst_of}s differ from predict by up to {self.predict_difference:.2g}{known}"
         if self.judged_on is None and not self.signatures:
             return "compared on random noise only, since no data were given"
         return "" if self.top1_agreement is None else f"same answer as the model on {self.top1_agreement:.1%}"

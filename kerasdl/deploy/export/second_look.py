@@ -35,7 +35,9 @@ def second_look(
     if any(not np.array_equal(value, again[name], equal_nan=True) for name, value in compiled.items()):
         return expected, notes  # a model that draws at random is off from itself everywhere
     if (gap := worst(drifts_of(kind, compiled, expected), measure)) > bound:
-        notes.append(f"the model computes otherwise when called than in predict (by {gap:.2g}): predict is compared")
+        notes.append(
+            f"model(x) and model.predict(x) differ by {gap:.2g} on {kind} inputs; the file is compared with predict"
+        )
         expected = compiled
     if measure != "relative" or worst(drifts_of(kind, expected, actual), measure) <= bound:
         return expected, notes

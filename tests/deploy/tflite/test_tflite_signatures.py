@@ -68,7 +68,9 @@ def test_each_signature_is_judged_and_a_shared_table_stands_once(quantize, model
 
 def test_the_file_says_how_to_feed_each_signature(models, inputs, tmp_path):
     report = export_tflite(models, tmp_path / "two.tflite", samples={**inputs, "step": None}, metadata={"words": WORDS})
-    assert report.samples() == "encode: judged on 60 of 60, drawn by seed 0; step: random noise only"
+    assert report.samples() == (
+        "encode: compared with the model on 60 of 60 examples, drawn by seed 0; step: random noise only"
+    )
     text = report.to_markdown()
     assert 'get_signature_runner("encode")' in text
     assert 'runSignature(inputs, outputs, "step")' in text
