@@ -8,6 +8,7 @@ from . import errors as errors
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
+from . import ops as ops
 from . import sequence as sequence
 from . import tabular as tabular
 from . import train as train

@@ -1,4 +1,5 @@
 from . import augment as augment
+from . import detection as detection
 from .dataset import Dataset as Dataset
 from .adapters import as_dataset as as_dataset
 from .batching.samplers import Episodes as Episodes

@@ -1,4 +1,4 @@
-"""Sequence models over tokens."""
+"""Sequence models over tokens; `kerasdl.list_models("sequence/*")` names them."""
 
 import lazy_loader
 

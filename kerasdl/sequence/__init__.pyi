@@ -1,0 +1,1 @@
+from . import rnn as rnn

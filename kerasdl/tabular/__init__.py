@@ -1,4 +1,4 @@
-"""Tabular models over rows of numbers."""
+"""Tabular models over rows of numbers; `kerasdl.list_models("tabular/*")` names them."""
 
 import lazy_loader
 

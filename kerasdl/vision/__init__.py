@@ -1,4 +1,4 @@
-"""Vision models: image classifiers and feature extractors."""
+"""Vision models: image classifiers, feature extractors and detectors; `kerasdl.list_models("vision/*")` names them."""
 
 import lazy_loader
 

@@ -1,2 +1,4 @@
+from . import backbones as backbones
+from . import detection as detection
 from .detection.two_stage.fast_rcnn import fast_rcnn as fast_rcnn
 from .detection.two_stage.rcnn import rcnn as rcnn

@@ -313,3 +313,21 @@ def test_a_name_of_a_package_is_there_in_a_fresh_process(name):
     code = f"import kerasdl.{package} as package; package.{attribute}; {later}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_every_package_lists_the_names_of_its_stub_without_tensorflow():
+    """Each is reached by attributes from kerasdl alone; the package of detectors, which loads Keras, is listed."""
+    listed = {}
+    for stub in sorted(ROOT.rglob("__init__.pyi")):
+        imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]
+        names = {alias.asname or alias.name for node in imports for alias in node.names}
+        listed[".".join(stub.parent.relative_to(ROOT.parent).parts)] = names
+    assert "detection" in listed["kerasdl.vision"]
+    named = [name for name in listed if name != "kerasdl.vision.detection"]
+    code = "import sys, kerasdl\n" + "".join(f"print(*dir({name}))\n" for name in named)
+    code += "sys.exit('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    shown = dict(zip(named, map(str.split, done.stdout.splitlines()), strict=True))
+    assert set(shown.pop("kerasdl")) == listed["kerasdl"] | {"__version__"}
+    assert {name: set(names) for name, names in shown.items()} == {name: listed[name] for name in shown}
