@@ -1,4 +1,4 @@
-"""Facts of an exported image classifier that a program needs to run it, read from the JSON beside the file."""
+"""Facts of an exported classifier or detector of images that a program needs, read from the JSON beside the file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+OBJECTS = {"boxes", "classes", "scores", "count"}
+"""Outputs of a file that gives objects."""
+MIN_SCORE = 0.3
+"""Lowest score of an object that is named, where a bundle has no other."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class HostFile:
-    """Exported image classifier as a program sees it."""
+    """Exported image classifier or detector as a program sees it."""
 
     name: str
     """The name of the file."""
@@ -52,12 +57,13 @@ class HostFile:
     """What makes scores of the outputs: "softmax", "sigmoid", or None where they are scores."""
     input: Slot
     """Its input."""
-    output: Slot
-    """Its output."""
+    output: Slot | None
+    """Its output; None for a detector, whose outputs are those of `OBJECTS`."""
     temperature: float = 1.0
     """Number by which its logits are divided before the softmax."""
     threshold: float | None = None
-    """Highest score below which the answer is none of the labels; None names a label always."""
+    """Highest score below which the answer is none of the labels; None names a label always. Of a detector the lowest
+    score of an object that is named."""
 
     @property
     def class_name(self) -> str:
@@ -68,7 +74,7 @@ class HostFile:
 
 
 def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> HostFile | None:
-    """Returns the facts of a file that a program needs; None for what is no image classifier of one input and output.
+    """Returns the facts of a file that a program needs; None for what is no classifier or detector of one image.
 
     Args:
         name: the name of the file.
@@ -76,11 +82,15 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         activation: activation of the bundle's task.
     """
     inputs, outputs, image = facts.get("inputs", ()), facts.get("outputs", ()), facts.get("image")
-    is_plain = len(inputs) == len(outputs) == 1 and image and facts.get("labels") and activation
-    if not is_plain or image["channels"] not in ("grey", "RGB") or facts["gives"] not in ("logits", "probabilities"):
+    gives_objects = facts.get("gives") == "answers" and {each["name"] for each in outputs} == OBJECTS
+    is_classifier = len(outputs) == 1 and activation and facts.get("gives") in ("logits", "probabilities")
+    if len(inputs) != 1 or not image or not facts.get("labels") or not (is_classifier or gives_objects):
+        return None
+    if image["channels"] not in ("grey", "RGB"):
         return None
     channels = 1 if image["channels"] == "grey" else 3
-    calibration = facts.get("calibration") or {"temperature": 1.0, "threshold": None}
+    threshold = facts.get("min_score", MIN_SCORE) if gives_objects else None
+    calibration = facts.get("calibration") or {"temperature": 1.0, "threshold": threshold}
     return HostFile(
         name=name,
         labels=tuple(facts["labels"]),
@@ -91,7 +101,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         add=_each(image["add"], channels),
         activation=activation if facts["gives"] == "logits" else None,
         input=_slot(inputs[0]),
-        output=_slot(outputs[0]),
+        output=None if gives_objects else _slot(outputs[0]),
         temperature=calibration["temperature"] if facts["gives"] == "logits" else 1.0,
         threshold=calibration["threshold"],
     )

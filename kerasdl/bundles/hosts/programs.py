@@ -1,4 +1,4 @@
-"""Programs beside an exported image classifier, which run it in Python, Kotlin and Swift."""
+"""Programs beside an exported classifier or detector of images, which run it in Python, Kotlin and Swift."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from .swift_program import swift_program
 
 
 def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None, labels: Path) -> list[Path]:
-    """Writes programs for a .tflite or .onnx file beside it: NAME.py, and for TFLite NAME.kt and NAME.swift.
+    """Writes programs for a .tflite or .onnx file beside it: NAME.py, and for a TFLite classifier NAME.kt, NAME.swift.
 
     Args:
         path: the exported file.
@@ -22,13 +22,13 @@ def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None,
         labels: the file of labels.
 
     Returns:
-        The written paths; none for what is no image classifier of one input and output.
+        The written paths; none for what is no classifier or detector of one image.
     """
     file = host_file(path.name, facts, activation)
     if file is None or path.suffix not in (".tflite", ".onnx"):
         return []
     texts = {".py": python_program(file)}
-    if path.suffix == ".tflite":
+    if path.suffix == ".tflite" and file.output is not None:
         texts |= {".kt": kotlin_program(file, labels.name), ".swift": swift_program(file, labels.name)}
     written = []
     for suffix, text in texts.items():

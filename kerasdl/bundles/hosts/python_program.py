@@ -1,11 +1,12 @@
-"""Python program that runs an exported image classifier: its runtime, NumPy, and Pillow to read images."""
+"""Python program that runs an exported classifier or detector: its runtime, NumPy, and Pillow to read images."""
 
 from string import Template
+from typing import Any
 
 from .host_file import HostFile, Slot
 
-TEMPLATE = Template('''\
-"""Labels of images by the exported file of this name: `python PROGRAM photo.jpg ...`.
+START = '''\
+"""$purpose by the exported file of this name: `python PROGRAM photo.jpg ...`.
 
 Needs $package, numpy, and pillow to read images.
 """
@@ -24,25 +25,25 @@ MULTIPLY, ADD = np.array($multiply, "float32"), np.array($add, "float32")$thresh
 $opened
 
 
-def pixels(path):
-    """Returns an image as $colour pixels (HEIGHT, WIDTH, $channels), 0 to 255: upright, bilinear and antialiased."""
+def upright(path):
+    """Returns an image as $colour, turned upright."""
     with Image.open(path) as photo:
         image = ImageOps.exif_transpose(photo)
         if image.mode[0] in "IF":
             raise SystemExit(f"{path}: an image must have 8 bits a channel; got the mode {image.mode}.")
         if image.mode == "PA" or "transparency" in image.info:
             image = image.convert("RGBA")
-        image = image.convert("RGB")$grey
+        return image.convert("RGB")$grey
+
+
+def model_input(image):
+    """Returns the input of the file for an image: bilinear and antialiased pixels (HEIGHT, WIDTH, $channels)."""
     image = image.resize((WIDTH, image.height), Image.Resampling.BILINEAR)
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(HEIGHT, WIDTH, $channels)
-
-
-def model_input(path):
-    """Returns the input of the file for an image."""
-    value = pixels(path) * MULTIPLY + ADD
+    value = np.asarray(image).reshape(HEIGHT, WIDTH, $channels) * MULTIPLY + ADD
 $input_lines
-
+'''
+LABELLING = '''
 
 def scores(path):
     """Returns the score of each label for an image."""
@@ -61,17 +62,49 @@ if __name__ == "__main__":
         best = int(of_labels.argmax())
         label = $label
         print(f"{name}\\t{label}\\t{of_labels[best]:.4f}")
-''')
+'''
+DETECTING = '''
+
+def objects(path):
+    """Returns label, score and [left, top, right, bottom] in pixels of the photo of each object, likeliest first."""
+    image = upright(path)
+$run_lines
+    count = int(np.sum(found["scores"][0][: int(found["count"][0])] >= MIN_SCORE))
+    scale = np.array([image.width / WIDTH, image.height / HEIGHT] * 2)
+    classes, values = found["classes"][0][:count], found["scores"][0][:count]
+    boxes = (found["boxes"][0][:count] * scale).tolist()
+    return [(LABELS[int(each)], float(score), box) for each, score, box in zip(classes, values, boxes, strict=True)]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        raise SystemExit(f"images must be named: python {sys.argv[0]} photo.jpg ...")
+    for name in sys.argv[1:]:
+        try:
+            found = objects(name)
+        except OSError as error:
+            raise SystemExit(f"cannot read the image {name}: {error}") from error
+        for label, score, box in found:
+            print(f"{name}\\t{label}\\t{score:.4f}\\t{' '.join(f'{edge:.1f}' for edge in box)}")
+        if not found:
+            print(f"{name}\\tnothing found")
+'''
 
 INTEGERS = """\
     value = np.round(value / {scale!r}) + {zero_point}
     return np.clip(value, {low}, {high}).astype("{dtype}")[None]"""
 LITERT = """\
-    outputs = RUNNER(**{{{input!r}: model_input(path)}})
+    outputs = RUNNER(**{{{input!r}: model_input(upright(path))}})
     value = outputs[{output!r}][0]"""
 ONNX = """\
-    (value,) = SESSION.run([{output!r}], {{{input!r}: model_input(path)}})
+    (value,) = SESSION.run([{output!r}], {{{input!r}: model_input(upright(path))}})
     value = value[0]"""
+OBJECTS = {
+    False: "    found = RUNNER(**{{{input!r}: model_input(image)}})",
+    True: """\
+    names = [each.name for each in SESSION.get_outputs()]
+    found = dict(zip(names, SESSION.run(names, {{{input!r}: model_input(image)}}), strict=True))""",
+}
 ACTIVATIONS = {
     "softmax": "    value = np.exp(value - value.max())\n    return value / value.sum()",
     "sigmoid": "    return 1 / (1 + np.exp(-value))",
@@ -85,8 +118,9 @@ OPENED = {
 
 def python_program(file: HostFile) -> str:
     """Returns the source of the program for a .tflite or .onnx file."""
-    is_onnx = file.name.endswith(".onnx")
-    run = (ONNX if is_onnx else LITERT).format(input=file.input.name, output=file.output.name)
+    if file.output is None:
+        return _detecting(file)
+    run = (ONNX if _is_onnx(file) else LITERT).format(input=file.input.name, output=file.output.name)
     output_lines = ACTIVATIONS[file.activation]
     if file.temperature != 1:
         output_lines = f"    value = value / {file.temperature!r}\n{output_lines}"
@@ -94,7 +128,31 @@ def python_program(file: HostFile) -> str:
     if file.output.scale:
         real = f"{file.output.scale!r} * (value.astype('float32') - {file.output.zero_point})"
         output_lines = f"    value = {real}\n{output_lines}"
-    return TEMPLATE.substitute(
+    return Template(START + LABELLING).substitute(
+        _start(file),
+        purpose="Labels of images",
+        run_lines=run,
+        output_lines=output_lines,
+        threshold=f"\nTHRESHOLD = {file.threshold!r}" if knows_none else "",
+        label='LABELS[best] if of_labels[best] >= THRESHOLD else "none of these"' if knows_none else "LABELS[best]",
+    )
+
+
+def _detecting(file: HostFile) -> str:
+    """Returns the source of the program for a file that gives objects."""
+    run = OBJECTS[_is_onnx(file)].format(input=file.input.name)
+    settings = {"purpose": "Objects in images", "threshold": f"\nMIN_SCORE = {file.threshold!r}"}
+    return Template(START + DETECTING).substitute(_start(file), run_lines=run, **settings)
+
+
+def _is_onnx(file: HostFile) -> bool:
+    return file.name.endswith(".onnx")
+
+
+def _start(file: HostFile) -> dict[str, Any]:
+    """Returns what stands in the first lines of every program."""
+    is_onnx = _is_onnx(file)
+    return dict(
         name=repr(file.name),
         package="onnxruntime" if is_onnx else "ai-edge-litert",
         import_line="import onnxruntime" if is_onnx else "from ai_edge_litert.interpreter import Interpreter",
@@ -108,10 +166,6 @@ def python_program(file: HostFile) -> str:
         multiply=list(file.multiply),
         add=list(file.add),
         input_lines=_input_lines(file.input),
-        run_lines=run,
-        output_lines=output_lines,
-        threshold=f"\nTHRESHOLD = {file.threshold!r}" if knows_none else "",
-        label='LABELS[best] if of_labels[best] >= THRESHOLD else "none of these"' if knows_none else "LABELS[best]",
     )
 
 

@@ -37,6 +37,8 @@ def described(bundle: Any, raw_shape: tuple | None, raw_dtype: str, gives: str) 
         description["preprocessing"] = dict(bundle.preprocess)
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
+    if gives == "answers" and "min_score" in bundle.preprocess:
+        description["min_score"] = bundle.preprocess["min_score"]
     if bundle.calibration is not None:
         description["calibration"] = _calibration(bundle.calibration, gives)
     return description
@@ -100,7 +102,7 @@ def _numbers(values: np.ndarray) -> str:
 def write_beside(bundle: Any, path: Path, report: ExportReport, description: Mapping[str, Any]) -> None:
     """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
 
-    An image classifier also gets programs that run it: `.py`, and for TFLite `.kt` and `.swift`.
+    A classifier or detector of images also gets a program that runs it, `.py`; a TFLite classifier `.kt` and `.swift`.
     """
     facts = {**json.loads(report.to_json()), **description}
     for side in ("inputs", "outputs"):
