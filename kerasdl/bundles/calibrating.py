@@ -26,6 +26,7 @@ from kerasdl.data.model_fit import check_dataset_fits
 from .format.calibration_part import FILE, ROLE, Calibration, check_classifier, read_calibration, without_calibration
 from .operations.data_preparation import public_name
 from .operations.evaluating import evaluate_bundle, predict_outputs
+from .operations.evaluation_data import unseen_data
 
 KEEP = 0.95
 FEW = 100
@@ -50,7 +51,7 @@ class CalibratedAnswers:
 
         Args:
             validation: labelled data, as in `finetune`, that the bundle was not trained on; of a name its validation
-                split.
+                split, and all images of a folder without one from which the bundle has learnt nothing.
             none: images of none of the classes: a folder at any depth, a `Dataset`, a name for `kerasdl.data.load`, or
                 raw input as `predict` takes it.
             keep: share of the right answers on `validation` that keep their label, above 0 and up to 1. None takes
@@ -76,6 +77,9 @@ class CalibratedAnswers:
         if keep is not None and checks.within("keep", keep, 0.0, 1.0) == 0:
             checks.refuse("keep must be above 0", keep, "Such as 0.95.")
         bundle = dataclasses.replace(without_calibration(self), digest="")
+        if isinstance(validation, (str, os.PathLike)):
+            unseen = unseen_data(bundle, validation)
+            validation = validation if unseen is None else unseen
         dataset = bundle.ready(validation, split="validation")
         logits, truth = _outputs(bundle, dataset, batch_size)
         temperature = fit_temperature(logits, truth)

@@ -1,5 +1,6 @@
 """Application of the command line: the Typer app, and arguments and data that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,9 +21,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BundleName = Annotated[str, typer.Argument(help="An embedded name, a folder, a .zip, or hf://owner/name.")]
 EVALUATED = (
     "Split: a folder with a test folder is measured on that. A folder without split folders is measured whole, less "
-    "the images that the bundle was fine-tuned on or chose its epoch by. Other data: the test split. --split overrides."
+    "the images that the bundle was fine-tuned on or chose its epoch by; so are files of boxes that name no splits. "
+    "Other data: the test split. --split overrides."
 )
-Data = Annotated[str, typer.Argument(help="digits, glyphs, folder:PATH, tfds:NAME, or a folder of class folders.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of the images of a coco:, voc:, yolo: or labelme: name.")]
+Data = Annotated[str, typer.Argument(help="A folder of class folders, coco:FILE and other boxes, digits, tfds:NAME.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -45,6 +48,6 @@ def data_name(data: str) -> str:
     return name
 
 
-def load_data(data: str, split: str):
+def load_data(data: str, split: str, images: Path | None = None):
     """Loads data with the split that all commands share, so that no command tests on training data of another."""
-    return kerasdl.data.load(data_name(data), split)
+    return kerasdl.data.load(data_name(data), split, images=images)

@@ -14,6 +14,9 @@ from kerasdl.core import get_task
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import Dataset
 from kerasdl.data.folders.layout import Layout, read_layout
+from kerasdl.data.folders.reader import pictures_by_split
+from kerasdl.data.image_files import one_line
+from kerasdl.data.loading import splits_of_boxes
 
 from .application import data_name
 
@@ -21,7 +24,8 @@ FOLDER = "folder:"
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
 SHARE = 0.1
-MOST_CLASSES = 12
+MOST_CLASSES, MOST_UNREAD = 12, 3
+"""Classes, and files that cannot be read, that are named."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,21 @@ class TrainingData:
         return task == "image_classification" and is_chosen_by_loss(get_task(task), self.validation)
 
 
-def read_training_data(data: str, validation: str | None = None) -> TrainingData:
+def read_training_data(
+    data: str, validation: str | None = None, images: Path | None = None, validation_images: Path | None = None
+) -> TrainingData:
     """Reads the data of a fine-tuning.
 
     A folder with split folders is read by them; without a validation folder, 10 per cent of each class of train are for
-    validation. A folder without split folders is cut 80, 10 and 10 per cent, the last part being left to `evaluate`;
-    with other images for validation it is read whole. Other data have their own splits.
+    validation. A folder without split folders is cut 80, 10 and 10 per cent, the last part being left to `evaluate`,
+    and so are files of boxes that name no splits; with other images for validation they are read whole. Other data have
+    their own splits.
 
     Args:
         data: a folder, or a name for `kerasdl.data.load`.
         validation: the same, of other images; None takes them from `data`.
+        images: folder of the images of annotation files of boxes; None is where these say.
+        validation_images: the same for `validation`; None is `images`.
 
     Raises:
         ArgumentError: an argument breaks its rule.
@@ -61,16 +70,20 @@ def read_training_data(data: str, validation: str | None = None) -> TrainingData
     name = data_name(data)
     layout = _layout_of(name)
     if validation is None:
-        train = kerasdl.data.load(name, "train", seed=SEED)
-        found = _count(train, layout)
-        train, held, rule = _split(name, layout, train)
+        loaded = kerasdl.data.load(name, "train", seed=SEED, images=images)
+        train, held, rule, unread = _split(name, layout, loaded, images)
+        found = _count(loaded, layout, unread)
     else:
-        train, held = (
-            _whole_or(each, split) for each, split in ((name, "train"), (data_name(validation), "validation"))
-        )
-        found = _count(train, layout)
+        train, unread = _whole_or(name, "train", images)
+        held, unread_too = _whole_or(data_name(validation), "validation", validation_images or images)
+        found = _count(train, layout, unread)
         rule = f"{train.size} of {data} to train, {held.size} of {validation} to validate"
+        unread += unread_too
     notes = [f"{data}: {found}.", f"Split: {rule}."]
+    if unread:
+        read = train.size + (0 if held is None else held.size)
+        names = [one_line(file) for file in unread[:MOST_UNREAD]] + ["..."] * (len(unread) > MOST_UNREAD)
+        notes.append(f"Read: {read} of {read + len(unread)} images; {len(unread)} cannot be read: {', '.join(names)}.")
     if held is None:
         few = "there are fewer than three images" if _has_boxes(train) else "no class has three images"
         notes.append(f"No validation, since {few}: the last epoch is kept.")
@@ -102,19 +115,28 @@ def hold_out_validation(train: Dataset) -> tuple[Dataset, Dataset | None]:
     return tuple(parts)
 
 
-def _split(name: str, layout: Layout | None, train: Dataset) -> tuple[Dataset, Dataset | None, str]:
-    """Returns training and validation data, and the rule that parted them in words."""
+def _split(
+    name: str, layout: Layout | None, train: Dataset, images: Path | None
+) -> tuple[Dataset, Dataset | None, str, list[Path]]:
+    """Returns training and validation data, the rule that parted them in words, and the files that cannot be read."""
     held, source = None, "the data's own" if layout is None else "by its folders"
+    unread = _unread(layout, "train", train)
     if (layout is not None and not layout.splits) or layout is None or "validation" in layout.splits:
         with contextlib.suppress(ArgumentError, DataError):  # no such split, or no class of three images
-            held = kerasdl.data.load(name, "validation", seed=SEED)
+            held = kerasdl.data.load(name, "validation", seed=SEED, images=images)
+            unread += _unread(layout, "validation", held)
     if layout is not None and not layout.splits:
-        left = len(layout.pictures) - train.size - (0 if held is None else held.size)
+        left = len(layout.pictures) - len(unread) - train.size - (0 if held is None else held.size)
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
+    elif held is None and splits_of_boxes(name) == () and train.size >= 3:
+        rest, left = kerasdl.data.hold_out(train, SHARE, SEED)
+        train, held = hold_out_validation(rest)
+        source = f"{left.size} left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed {SEED}"
     elif held is None:
         train, held = hold_out_validation(train)
         source = f"10 % of {'train' if _has_boxes(train) else 'each class of train'}, drawn by seed {SEED}"
-    return train, held, f"{train.size} to train, {0 if held is None else held.size} to validate ({source})"
+    rule = f"{train.size} to train, {0 if held is None else held.size} to validate ({source})"
+    return train, held, rule, unread
 
 
 def _has_boxes(train: Dataset) -> bool:
@@ -129,16 +151,28 @@ def _layout_of(name: str) -> Layout | None:
     return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
 
 
-def _whole_or(name: str, split: str) -> Dataset:
-    """Returns a folder without split folders whole, and a split of any other data."""
+def _whole_or(name: str, split: str, images: Path | None) -> tuple[Dataset, list[Path]]:
+    """Returns a data set without splits whole, or a split of another, and the files of folders that cannot be read."""
     layout = _layout_of(name)
-    return kerasdl.data.load(name, "all" if layout is not None and not layout.splits else split, seed=SEED)
+    splits = splits_of_boxes(name) if layout is None else layout.splits
+    split = "all" if splits == () else split
+    data = kerasdl.data.load(name, split, seed=SEED, images=images)
+    return data, _unread(layout, split, data)
 
 
-def _count(train: Dataset, layout: Layout | None) -> str:
+def _unread(layout: Layout | None, split: str, data: Dataset) -> list[Path]:
+    """Returns the files of a split of a folder that are not in its data, since they cannot be read."""
+    if layout is None:
+        return []
+    found, read = pictures_by_split(layout, split, SEED), set(data.source.inputs)
+    return [each.path for each, home in found if split in ("all", home) and each.path not in read]
+
+
+def _count(train: Dataset, layout: Layout | None, unread: list[Path]) -> str:
     """Returns the number of images of a folder, or of training examples, and of each class in words."""
     if layout is not None:
-        counts = Counter(each.label for each in layout.pictures)
+        left_out = set(unread)
+        counts = Counter(each.label for each in layout.pictures if each.path not in left_out)
     elif train.class_names and train.any_order and isinstance(train.source.labels, np.ndarray):
         counts = Counter(train.class_names[label] for label in train.source.labels)
     else:

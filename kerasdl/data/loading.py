@@ -200,6 +200,19 @@ def dataset_name(name: str | os.PathLike) -> str:
     return f"folder:{name}" if is_folder and not is_name else name
 
 
+def splits_of_boxes(name: str) -> tuple[str, ...] | None:
+    """Returns the splits that a data set of boxes names; empty where it is one split, None for other data.
+
+    Example:
+        >>> splits_of_boxes("coco:shapes.json"), splits_of_boxes("digits")
+        ((), None)
+    """
+    kind, _, place = name.partition(":")
+    if kind in ("voc", "yolo"):
+        return {"voc": voc, "yolo": yolo}[kind].named_splits(place)
+    return () if kind in FILES else None
+
+
 def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | None, on_bad: str) -> Dataset:
     if kind == "voc":
         return voc.read_voc(place, split, images=images, on_bad=on_bad)

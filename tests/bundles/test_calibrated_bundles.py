@@ -280,15 +280,21 @@ def command(*words) -> str:
     return result.stdout
 
 
-@pytest.mark.filterwarnings("ignore:temperature and threshold stand on 30:kerasdl.data.DataWarning")
 def test_the_commands_calibrate_predict_and_evaluate(place):
     out = place / "c.zip"
     words = ("calibrate", place / "plain.zip", place / "photos", "--none", place / "other", "--out", out)
+    words += ("--keep", "0.9")
     shown = " ".join(command(*words).split())
     calibration = load_bundle(out).calibration
     assert f"below a score of {calibration.threshold:.4g} its answer is none of these." in shown
+    assert "All 300 images are used, since the bundle learnt from none of them. Evaluate it on others." in shown
+    assert (
+        load_bundle(place / "plain.zip").calibrate(place / "photos", place / "other", keep=0.9).calibration
+        == calibration
+    )
     values = json.loads(command(*words, "--json"))
     assert (values["temperature"], values["threshold"]) == dataclasses.astuple(calibration)
+    assert values["examples"] == "folder:photos, 300 examples; 12 of none of the classes"
     assert values["none rejected"] == 1.0
     assert "none of these" in command("predict", out, place / "other" / "0.png")
     assert json.loads(command("predict", out, place / "other" / "0.png", "--json"))[0]["label"] is None

@@ -63,11 +63,15 @@ def test_a_detector_is_tuned_to_a_coco_file_measured_and_exported(tmp_path):
     data, out = f"coco:{tmp_path / 'train.json'}", tmp_path / "mine.zip"
     answer = run("finetune", data, "--out", out, "--epochs", 1, "--batch-size", 4)
     assert answer.exit_code == 0, answer.output
-    assert "10 to train, 2 to validate (10 % of train, drawn by seed 0)" in " ".join(answer.stdout.split())
+    rule = "(2 left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed 0)"
+    assert f"9 to train, 1 to validate {rule}" in " ".join(answer.stdout.split())
     tuned = kerasdl.load_bundle(out)
     assert tuned.labels == scenes.class_names
     assert tuned.manifest.builder == "yolo_v8_n"
     assert "none" in tuned.manifest.provenance["freeze"]
+    measured = run("evaluate", out, data)
+    assert "Measured on 2 of 12 images in 5 classes" in measured.stdout, measured.output
+    assert "AP50" in measured.stdout
     files = run("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", data)
     assert files.exit_code == 0, files.output
     assert "objects follows in float32" in " ".join(files.stdout.split())

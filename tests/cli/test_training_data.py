@@ -1,11 +1,17 @@
 """Split of the images of `kerasdl finetune`, and the sentences that tell it."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from kerasdl.bundles import choose_evaluation_data
 from kerasdl.cli.training_data import FEW, read_training_data
-from kerasdl.core.errors import UnknownNameError
+from kerasdl.core.errors import ArgumentError, DataError, UnknownNameError
+from kerasdl.data import DataWarning
+from kerasdl.data.detection import draw_shapes, write_coco
 
 RNG = np.random.default_rng(5)
 
@@ -68,6 +74,27 @@ def test_other_images_may_validate_and_then_the_folder_is_learnt_whole(tmp_path)
         read_training_data(photos, "nowhere")
 
 
+@pytest.mark.filterwarnings("ignore:.*bad file")
+@pytest.mark.parametrize("homes", [("",), ("train",), ("train", "val")])
+def test_files_that_cannot_be_read_are_no_images_and_are_named(tmp_path, homes):
+    photos = fill(tmp_path / "odd, [name]", homes, count=20)
+    whole = read_training_data(photos)
+    assert len(whole.notes) == 3
+    damaged = sorted(files(whole.train))[:4] + sorted(files(whole.validation))[:1]
+    for file in damaged:
+        Path(file).write_bytes(b"no picture")
+    read = read_training_data(photos)
+    assert not (files(read.train) | files(read.validation)) & set(damaged)
+    assert f"{40 * len(homes) - 5} images in 2 classes: cat {20 * len(homes) - 5}, dog" in read.notes[0]
+    total = read.train.size + read.validation.size
+    assert f"Read: {total} of {total + 5} images; 5 cannot be read: " in read.notes[2]
+    assert sum(file in read.notes[2] for file in damaged) == 3
+    if homes == ("",):
+        assert f"{35 - total} left for `kerasdl evaluate`" in read.notes[1]
+    other = read_training_data(fill(tmp_path / "whole", [""], count=3), photos) if homes == ("",) else None
+    assert other is None or f"41 of 46 images; 5 cannot be read: {photos}" in other.notes[2]
+
+
 def test_each_class_of_three_images_has_one_to_validate(tmp_path):
     read = read_training_data(fill(tmp_path, ["train"], count=3))
     assert (per_class(read.train), per_class(read.validation)) == ([2, 2], [1, 1])
@@ -75,6 +102,24 @@ def test_each_class_of_three_images_has_one_to_validate(tmp_path):
     assert (read.train.size, read.validation) == (4, None)
     assert "No validation" in read.notes[2]
     assert not read.by_loss
+
+
+def test_images_of_a_coco_file_may_lie_elsewhere(tmp_path):
+    for name, seed in (("train", 1), ("val", 2)):
+        write_coco(draw_shapes(12, seed=seed, side=64), tmp_path / f"{name}.json", tmp_path / "other place" / name)
+    data, place = [f"coco:{tmp_path / name}.json" for name in ("train", "val")], tmp_path / "other place"
+    read = read_training_data(data[0], images=place / "train")
+    assert (read.train.size, read.validation.size) == (9, 1)
+    assert "2 left for `kerasdl evaluate`" in read.notes[1]
+    read = read_training_data(*data, place / "train", place / "val")
+    assert (read.train.size, read.validation.size) == (12, 12)
+    assert files(read.validation) == {str(path) for path in (place / "val").iterdir()}
+    chosen = choose_evaluation_data(SimpleNamespace(preprocess={}, extra={}), data[1], images=place / "val")
+    assert (chosen.split, chosen.dataset.size) == ("all", 12)
+    with pytest.raises(DataError, match="images=, the folder of the images"), pytest.warns(DataWarning):
+        read_training_data(data[0])
+    with pytest.raises(ArgumentError, match="images is for coco, voc, yolo, labelme only"):
+        read_training_data(fill(tmp_path / "classes", [""]), images=place)
 
 
 def test_few_validation_images_leave_the_choice_to_the_loss(tmp_path):

@@ -1,5 +1,6 @@
 """Small files and values that the snippets of the docs take for granted; docs/index.md says what their names mean."""
 
+import json
 from pathlib import Path
 
 import copying
@@ -26,10 +27,25 @@ def write_files(folder: Path) -> None:
             pixels = np.clip(rng.normal(colour, 30, (48, 64, 3)), 0, 255).astype("uint8")
             Image.fromarray(pixels).save(place / f"{index}.png")
     (folder / "flowers").symlink_to("photos")
+    write_boxes(folder / "boxes")
     Image.fromarray(pixels).save(folder / "new.jpg")
     (folder / "train.py").write_text("import kerasdl\n\nprint(kerasdl.train.strategy('auto'))\n")
     (folder / "tests" / "bundles").mkdir(parents=True)
     (folder / "tests" / "bundles" / "photos").symlink_to(ROOT / "tests" / "bundles" / "photos")
+
+
+def write_boxes(folder: Path) -> None:
+    """Writes drawn scenes as photos with labelme's files beside them."""
+    folder.mkdir()
+    scenes = kerasdl.data.load("shapes:easy", size=12, scale=None)
+    for number in range(scenes.size):
+        image, labels = scenes[number]
+        Image.fromarray(image).save(folder / f"{number}.png")
+        shapes = [
+            {"label": scenes.class_names[each], "shape_type": "rectangle", "points": [box[:2], box[2:]]}
+            for each, box in zip(labels["classes"], labels["boxes"].tolist(), strict=True)
+        ]
+        (folder / f"{number}.json").write_text(json.dumps({"imagePath": f"{number}.png", "shapes": shapes}))
 
 
 class Values:

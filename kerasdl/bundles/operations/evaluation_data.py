@@ -10,9 +10,9 @@ import numpy as np
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
-from kerasdl.data.loading import dataset_name
+from kerasdl.data.loading import dataset_name, splits_of_boxes
 
-from .trained_images import seen_in_training
+from .trained_images import any_seen, seen_in_training
 
 FOLDER = "folder:"
 
@@ -33,16 +33,20 @@ class EvaluationData:
     """Sentences about the choice."""
 
 
-def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | None = None) -> EvaluationData:
+def choose_evaluation_data(
+    bundle: Any, name: str | os.PathLike, split: str | None = None, *, images: str | os.PathLike | None = None
+) -> EvaluationData:
     """Reads data by name to evaluate a bundle.
 
     Of a folder with a test folder that split is read. A folder without split folders is read whole, less the images
-    that the bundle was fine-tuned on or chose its epoch by. Of other data the test split is read.
+    that the bundle was fine-tuned on or chose its epoch by; and so are annotation files of boxes that name no splits.
+    Of other data the test split is read.
 
     Args:
         bundle: a `Bundle`, which has the hashes of the images of its fine-tuning.
         name: a name for `kerasdl.data.load`, or the path of a folder.
         split: the split to read, whole; None chooses as above.
+        images: folder of the images of annotation files of boxes; None is where these say.
 
     Returns:
         The data, and the number of images left out.
@@ -59,9 +63,10 @@ def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | No
     """
     name = dataset_name(name)
     is_folder = name.startswith(FOLDER)
-    chosen, notes = (split, []) if split else _split_of(name) if is_folder else ("test", [])
-    dataset = load(name, chosen, levels=bundle.preprocess.get("levels") if is_folder else None)
-    seen = seen_in_training(bundle.extra, dataset) if is_folder else np.zeros(0, bool)
+    splits = _splits_of(name)
+    chosen, notes = (split, []) if split else ("test", []) if splits is None else _chosen(splits)
+    dataset = load(name, chosen, images=images, levels=bundle.preprocess.get("levels") if is_folder else None)
+    seen = np.zeros(0, bool) if splits is None else seen_in_training(bundle.extra, dataset)
     count = int(seen.sum())
     whole = split is None and chosen == "all"
     if count and not whole:
@@ -78,11 +83,45 @@ def choose_evaluation_data(bundle: Any, name: str | os.PathLike, split: str | No
     return EvaluationData(rest, chosen, dataset.size, count, tuple(notes))
 
 
-def _split_of(name: str) -> tuple[str, list[str]]:
-    """Returns the split of a folder to measure, and what a reader should know of it."""
-    splits = read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all").splits
+def unseen_data(bundle: Any, name: str | os.PathLike) -> Dataset | None:
+    """Reads a folder that a bundle never learnt from: whole, or its train folder beside one of the test.
+
+    Args:
+        bundle: a `Bundle`, which has the hashes of the images of its fine-tuning.
+        name: a name for `kerasdl.data.load`, or the path of a folder.
+
+    Returns:
+        The data; None for a folder with validation images, for one that holds images of the fine-tuning, and for data
+        that are no folder: their validation split is for such uses.
+
+    Raises:
+        DataError: the folder cannot be read.
+
+    Example:
+        >>> unseen_data(kerasdl.load_bundle("digits_mobilenet"), "digits") is None
+        True
+    """
+    name = dataset_name(name)
+    if not name.startswith(FOLDER):
+        return None
+    layout = read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
+    if "validation" in layout.splits or any_seen(bundle.extra, [each.path for each in layout.pictures]):
+        return None
+    split = "train" if "train" in layout.splits else "all"
+    return load(name, split, levels=bundle.preprocess.get("levels"))
+
+
+def _splits_of(name: str) -> tuple[str, ...] | None:
+    """Returns the splits that a folder or annotation files of boxes have; None for data with splits of their own."""
+    if not name.startswith(FOLDER):
+        return splits_of_boxes(name)
+    return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all").splits
+
+
+def _chosen(splits: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Returns the split to measure, and what a reader should know of it."""
     if not splits or "test" in splits:
         return ("test" if splits else "all"), []
     if "validation" in splits:
-        return "validation", ["There is no test folder; validation images may have chosen the epoch that was kept."]
-    return "train", ["There is no test folder: the images of train are measured."]
+        return "validation", ["There is no test split; validation images may have chosen the epoch that was kept."]
+    return "train", ["There is no test split: the images of train are measured."]

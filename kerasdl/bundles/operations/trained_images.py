@@ -56,6 +56,12 @@ def seen_in_training(extra: Mapping[str, bytes], data: Dataset) -> np.ndarray:
     return np.isin(file_hashes(data), known)
 
 
+def any_seen(extra: Mapping[str, bytes], files: list[Path]) -> bool:
+    """Returns whether a bundle was fine-tuned on one of some files, or chose its epoch by it."""
+    known = set(trained_hashes(extra).tolist())
+    return bool(known) and any(_hash(file) in known for file in files)
+
+
 def _hash(file: Path) -> int:
     with open(file, "rb") as opened:
         return int.from_bytes(hashlib.file_digest(opened, "sha256").digest()[:BYTES], "big")

@@ -9,7 +9,7 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
-from ..application import EVALUATED, BundleName, Data, Json, app, data_name
+from ..application import EVALUATED, BundleName, Data, Images, Json, app, data_name
 from ..output import reported, show_json, show_results
 
 FILES = (".tflite", ".onnx")
@@ -48,6 +48,7 @@ def predict(
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="A bundle, as in predict; or a .tflite or .onnx file.")],
     data: Data,
+    images: Images = None,
     split: Annotated[str | None, typer.Option(help="train, validation, test or all, whatever the rule below.")] = None,
     of: Annotated[
         str | None, typer.Option("--bundle", help="With a file: its bundle, measured on the same images.")
@@ -69,7 +70,7 @@ def evaluate(
             checks.refuse("--bundle stands beside a .tflite or .onnx file", bundle)
         loaded = kerasdl.load_bundle(bundle)
         evaluation = kerasdl.bundles.evaluate_classes(
-            loaded, kerasdl.bundles.choose_evaluation_data(loaded, name, split)
+            loaded, kerasdl.bundles.choose_evaluation_data(loaded, name, split, images=images)
         )
     written = [] if report is None else shown.write_report(report, evaluation)
     if json:

@@ -8,9 +8,10 @@ import typer
 
 import kerasdl
 from kerasdl.bundles.format import archive
+from kerasdl.bundles.operations.evaluation_data import unseen_data
 from kerasdl.core import checks
 
-from ..application import BundleName, Json, app
+from ..application import BundleName, Images, Json, app, data_name
 from ..output import metric_rows, reported, show_json, show_table
 
 START = "imagenet_efficientnet_lite0"  # for images with a label each
@@ -19,10 +20,12 @@ STARTS = {"object_detection": "shapes_yolo"}
 SPLIT = (
     "Split: a folder with train, validation (or val, valid) and test folders is read by them; without a validation "
     "folder, 10 % of each class of train validate. A folder of class folders alone is cut by seed 0: 80 % of each "
-    "class to train, 10 % to validate, 10 % for `evaluate`. With --validation it is learnt whole."
+    "class to train, 10 % to validate, 10 % for `evaluate`; so are files of boxes that name no splits. With "
+    "--validation it is learnt whole."
 )
 CALIBRATED = (
-    "Split: as in finetune. The threshold keeps 95 % of the right answers; with --none alone it parts right answers "
+    "Split: as in finetune, but a folder that the bundle has learnt nothing from, without validation images, is used "
+    "whole. The threshold keeps 95 % of the right answers; with --none alone it parts right answers "
     "and those pictures best. Exported files and the programs beside them follow it."
 )
 Names = Annotated[
@@ -49,6 +52,10 @@ def finetune(
     names: Names,
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
+    images: Images = None,
+    validation_images: Annotated[
+        Path | None, typer.Option(help="As --images, for --validation; else the same.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
     freeze: Annotated[
         str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
@@ -79,7 +86,7 @@ def finetune(
     start, options = time.perf_counter(), kerasdl.cli.run_options
     options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
-    read = kerasdl.cli.training_data.read_training_data(data, validation)
+    read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images)
     for note in () if json else read.notes:
         print(note)
     loaded = starting_bundle(bundle, read.train, source, weights, model, side)
@@ -147,7 +154,9 @@ def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | N
 @reported
 def calibrate(
     bundle: BundleName,
-    data: Annotated[str, typer.Argument(help="The data of the fine-tuning, whose validation part is used.")],
+    data: Annotated[
+        str, typer.Argument(help="Data whose validation part is used; a folder never learnt from is used whole.")
+    ],
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     none: Annotated[str | None, typer.Option(help="A folder of pictures of none of the classes.")] = None,
     keep: Annotated[float | None, typer.Option(help="Share of right answers that keep their label; 0.95.")] = None,
@@ -157,7 +166,11 @@ def calibrate(
     """Teach a copy of a bundle to answer "none of these", and make its scores probabilities that hold."""
     archive.check_replaceable(out)
     loaded = kerasdl.load_bundle(bundle)
-    held = kerasdl.cli.training_data.read_training_data(data, validation).validation
+    held = None if validation is not None else unseen_data(loaded, data_name(data))
+    if held is not None and not json:
+        print(f"All {held.size} images are used, since the bundle learnt from none of them. Evaluate it on others.")
+    if held is None:
+        held = kerasdl.cli.training_data.read_training_data(data, validation).validation
     if held is None:
         checks.refuse("data to calibrate on must have a class of three images", data, "Give --validation.")
     calibrated = loaded.calibrate(held, none, keep=keep)

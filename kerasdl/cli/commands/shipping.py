@@ -9,7 +9,7 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
-from ..application import BundleName, Json, app, load_data
+from ..application import BundleName, Images, Json, app, load_data
 from ..output import reported, show_table
 
 GOOD_AGREEMENT = 0.95  # with predict, below which an int8 file gets advice
@@ -27,6 +27,7 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
     ] = None,
+    images: Images = None,
     raw_shape: Annotated[
         str | None, typer.Option(help="Take the preprocessing into the file: raw input of this shape, 480x640x3.")
     ] = None,
@@ -45,7 +46,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
-    representative = None if data is None else load_data(data, "train")
+    representative = None if data is None else load_data(data, "train", images)
     report = kerasdl.load_bundle(bundle).export(
         path,
         representative=representative,
@@ -69,6 +70,8 @@ def export(
     if report.layers:
         worst = [(row.layer, row.operation, row.error) for row in report.layers[:WORST]]
         show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
+    if report.judged_on is not None:
+        print("checked:", report.samples())
     if report.answers():
         print("answers:", report.answers())
     plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not selective

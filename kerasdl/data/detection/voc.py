@@ -84,6 +84,18 @@ def read_voc(
     return annotated_dataset(f"voc:{folder}", found, class_names, faults, empty=empty, crowd=crowd)
 
 
+def named_splits(folder: str | os.PathLike) -> tuple[str, ...]:
+    """Returns the splits that have a list in ImageSets/Main.
+
+    Example:
+        >>> write_voc(draw_shapes(2, side=64), "shapes")
+        >>> named_splits("shapes")
+        ('train',)
+    """
+    lists = Path(folder).expanduser() / "ImageSets" / "Main"
+    return tuple(split for split, names in LISTS.items() if any((lists / f"{name}.txt").is_file() for name in names))
+
+
 def _stems(folder: Path, split: str) -> list[str] | None:
     """Returns the names of a split; None for all files."""
     checks.one_of("split", split, (*LISTS, "all"))
@@ -94,7 +106,7 @@ def _stems(folder: Path, split: str) -> list[str] | None:
         if (lists / f"{name}.txt").is_file():
             lines = read_content(lists / f"{name}.txt").decode("utf-8", "replace").splitlines()
             return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
-    if split != "train" or any((lists / f"{name}.txt").is_file() for names in LISTS.values() for name in names):
+    if split != "train" or named_splits(folder):
         raise DataError(f"{one_line(lists)} has no {LISTS[split][0]}.txt. Take another split, or 'all'.")
     return None
 

@@ -79,6 +79,23 @@ def read_yolo(
     return annotated_dataset(f"yolo:{path}", found, class_names, faults, empty=empty, crowd="keep")
 
 
+def named_splits(path: str | os.PathLike) -> tuple[str, ...]:
+    """Returns the splits that a data.yaml names.
+
+    Raises:
+        DataError: data.yaml is damaged.
+        MissingPackageError: PyYAML is not installed.
+
+    Example:
+        >>> write_yolo(draw_shapes(2, side=64), "shapes")
+        >>> named_splits("shapes/data.yaml")
+        ('train',)
+    """
+    content = _content(Path(path).expanduser())
+    keys = {**KEYS, "validation": "valid"}
+    return tuple(split for split, key in KEYS.items() if content.get(key) or content.get(keys[split]))
+
+
 def _content(path: Path) -> dict:
     yaml = optional("yaml", "yolo")
     try:
@@ -104,8 +121,7 @@ def _class_names(names: Any, path: Path) -> list[str]:
 def _parts(content: dict, split: str, path: Path) -> list[Any]:
     part = content.get(KEYS[split], content.get("valid") if split == "validation" else None)
     if not part:
-        named = [name for name, key in KEYS.items() if content.get(key)]
-        raise DataError(f"{one_line(path)} names no images of split {split!r}. It has {named}.")
+        raise DataError(f"{one_line(path)} names no images of split {split!r}. It has {[*named_splits(path)]}.")
     return part if isinstance(part, list) else [part]
 
 

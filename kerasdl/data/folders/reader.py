@@ -69,7 +69,7 @@ def read_folder(
     """
     path = path.expanduser()
     layout = read_layout(path, split)
-    pictures = _of_splits(layout, split, seed)
+    pictures = pictures_by_split(layout, split, seed)
     chosen = _chosen(layout, pictures, split, size, seed)
     results = _inspect([each.path for each in chosen], image_shape, levels)
     pairs = list(zip(chosen, results, strict=True))
@@ -106,8 +106,13 @@ def read_folder(
     )
 
 
-def _of_splits(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str | None]]:
-    """Returns each file with its split: that of its folder, else a random one."""
+def pictures_by_split(layout: Layout, split: str, seed: int) -> list[tuple[Picture, str | None]]:
+    """Returns each file with its split: that of its folder, else a random one; for `all` none where folders say none.
+
+    Example:
+        >>> pictures_by_split(Layout(Path("photos"), False), "train", 0)
+        []
+    """
     if layout.splits or split == "all":
         return [(each, each.split) for each in layout.pictures]
     classes = defaultdict(list)

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from kerasdl.bundles import choose_evaluation_data
+from kerasdl.bundles.operations.evaluation_data import unseen_data
 from kerasdl.bundles.operations.trained_images import BYTES, ROLE, trained_hashes, with_trained_images
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import load
+from kerasdl.data.detection import draw_shapes, write_coco, write_voc, write_yolo
 
 RNG = np.random.default_rng(3)
 
@@ -56,6 +58,36 @@ def test_the_images_of_the_training_are_left_out_wherever_they_lie_now(tmp_path)
     assert (again.dataset.size, again.left_out) == (2, 18)
 
 
+def test_a_folder_never_learnt_from_is_whole_for_other_uses(tmp_path):
+    name, other = fill(tmp_path / "photos", "cat", "dog"), fill(tmp_path / "other", "cat", "dog", count=4)
+    tuned = bundle(load(name, "train"), load(name, "validation"))
+    assert unseen_data(tuned, other).size == 8
+    assert unseen_data(tuned, tmp_path / "other").size == 8
+    assert unseen_data(tuned, name) is None
+    assert unseen_data(bundle(), name).size == 20
+    shutil.copy(load(name, "train").source.inputs[0], tmp_path / "other" / "cat" / "again.png")
+    assert unseen_data(tuned, other) is None
+    parts = fill(tmp_path / "parts", "train/cat", "train/dog", "test/cat", "test/dog", count=3)
+    assert {file.split("/")[-3] for file in files(unseen_data(tuned, parts))} == {"train"}
+    fill(tmp_path / "parts", "val/cat", "val/dog", count=1)
+    assert unseen_data(tuned, parts) is None
+
+
+def test_boxes_are_measured_by_the_splits_that_they_name(tmp_path):
+    scenes = draw_shapes(4, side=32)
+    write_coco(scenes, tmp_path / "a.json", tmp_path / "images")
+    write_yolo(scenes, tmp_path / "yolo")
+    write_yolo(draw_shapes(2, side=32, seed=1), tmp_path / "yolo", "validation")
+    write_voc(scenes, tmp_path / "voc")
+    coco = load(f"coco:{tmp_path}/a.json")
+    chosen = choose_evaluation_data(bundle(coco.take(1), None), f"coco:{tmp_path}/a.json")
+    assert (chosen.split, chosen.dataset.size, chosen.left_out) == ("all", 3, 1)
+    chosen = choose_evaluation_data(bundle(), f"yolo:{tmp_path}/yolo/data.yaml")
+    assert (chosen.split, chosen.dataset.size) == ("validation", 2)
+    assert "There is no test split; validation images" in chosen.notes[0]
+    assert choose_evaluation_data(bundle(), f"voc:{tmp_path}/voc").split == "train"
+
+
 def test_a_split_that_is_named_is_measured_whole_and_says_so(tmp_path):
     name = fill(tmp_path, "cat", "dog")
     chosen = choose_evaluation_data(bundle(load(name, "train"), load(name, "validation")), name, "all")
@@ -75,7 +107,7 @@ def test_a_folder_that_was_all_learnt_is_refused(tmp_path):
         (("train", "test"), "test", None),
         (("Training", "Testing"), "test", None),
         (("train", "valid", "test"), "test", None),
-        (("train", "val"), "validation", "There is no test folder"),
+        (("train", "val"), "validation", "There is no test split"),
         (("outer/train", "outer/test"), "test", None),
     ],
 )
