@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from kerasdl.core import files
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
 from kerasdl.data.folders.layout import files_below, looks_like_image
-from kerasdl.data.image_files import SUFFIXES
+from kerasdl.data.image_files import FORMATS, SUFFIXES
+
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 
-def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[str], list, list[str]]:
+def read_inputs(
+    paths: Sequence[Path], levels: int | None = None, *, frames: bool = False
+) -> tuple[list[str], list, list[str]]:
     """Reads images, folders of images (at any depth), or .json files with a list of inputs.
 
     Args:
         paths: files and folders.
         levels: the value that is white in 16-bit image files; None for 65535.
+        frames: whether every frame of an animated GIF or WebP file is an input, not its first one alone.
 
     Returns:
         The name of each input; the inputs, uint8 arrays (H, W, 3) for images; and a line with the reason for each
@@ -37,7 +42,10 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
     for path in paths:
         for file in _files_in(path):
             try:
-                rows = _rows_in(file) if file.suffix.lower() == ".json" else [decode_image(file, levels=levels)]
+                if file.suffix.lower() in VIDEOS:
+                    hint = f"Write its frames by `ffmpeg -i {file.name} frames/%04d.png`, and pass the folder frames."
+                    raise DataError(f"a video, which needs a codec, is not read: {file}. {hint}")
+                rows = _rows_in(file) if file.suffix.lower() == ".json" else _frames_in(file, levels, frames)
             except DataError as error:
                 unread.append(" ".join(str(error).split()))
                 continue
@@ -46,6 +54,22 @@ def read_inputs(paths: Sequence[Path], levels: int | None = None) -> tuple[list[
     if unread and not inputs:
         raise DataError(unread[0])
     return names, inputs, unread
+
+
+def _frames_in(file: Path, levels: int | None, every: bool) -> list[np.ndarray]:
+    """Returns the frames of an animation, or the image of a file alone."""
+    first = decode_image(file, levels=levels)  # refuses what is no image
+    with Image.open(file, formats=FORMATS) as image:
+        count = getattr(image, "n_frames", 1) if every else 1
+        if count == 1:
+            return [first]
+        if count * image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            size = f"{count} frames of {image.width}x{image.height} pixels"
+            raise DataError(f"an animation may have {Image.MAX_IMAGE_PIXELS} pixels; {file} has {size}. Cut it.")
+        try:
+            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"cannot read the frames of {file}: {error}. Repair or remove the file.") from None
 
 
 def _rows_in(file: Path) -> list:

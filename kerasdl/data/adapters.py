@@ -14,6 +14,7 @@ from .dataset import Dataset
 from .sources import Examples
 
 PARTS = ("inputs", "labels", "weights")
+CHANNELS = (1, 3, 4)
 MOST_CLASSES = 1_000_000  # with more, integer labels are not classes with names
 
 
@@ -31,7 +32,8 @@ def as_dataset(
         source: a `Dataset`; arrays, as a pair (inputs, labels), as (inputs, labels, weights), or inputs alone; or a
             `tf.data.Dataset` of batches of the same forms. Inputs and labels may be several arrays in a dict or a tuple
             (or in a list, if the other part shows the number of examples), each with one row per example; a list of
-            arrays that differ in length alone, such as boxes (N, 4), is ragged. Weights are Keras's `sample_weight`.
+            arrays that differ in length alone, such as boxes (N, 4), is ragged, and a list of uint8 images (H, W, C) of
+            several sizes is raw images, which `Dataset.prepared` brings to one. Weights are Keras's `sample_weight`.
             For a dataset by name use `load`.
         name: its name in messages.
         task: the task that the labels belong to.
@@ -54,7 +56,12 @@ def as_dataset(
         named = getattr(source, "class_names", ()) if class_names is None else class_names
         return _foreign(source, name, task, tuple(named or ()))
     parts = _parts(source)
-    examples = Examples(*(_as_tree(kind, part, parts) for kind, part in zip(PARTS, parts, strict=True)))
+    trees_of_parts = [_as_tree(kind, part, parts) for kind, part in zip(PARTS[1:], parts[1:], strict=True)]
+    trees_of_parts[0] = _with_float_boxes(trees_of_parts[0])
+    pictures = _pictures_of_sizes(parts[0])
+    if pictures is not None:
+        return _of_pictures(pictures, trees_of_parts, name, task or "unknown", tuple(class_names or ()))
+    examples = Examples(_as_tree(PARTS[0], parts[0], parts), *trees_of_parts)
     _check_rows(examples)
     inputs, labels = examples.inputs, examples.labels
     plain = isinstance(inputs, np.ndarray) and isinstance(labels, np.ndarray)
@@ -75,7 +82,47 @@ def as_dataset(
         seekable=True,
         scale=None,
         source=examples,
-        images=images and inputs.shape[3] in (1, 3, 4),
+        images=images and inputs.shape[3] in CHANNELS,
+    )
+
+
+def _with_float_boxes(labels: Any) -> Any:
+    """Returns labels whose boxes, if there are some in whole pixels, are float32: a resized image moves their edges."""
+    boxes = labels.get("boxes") if isinstance(labels, Mapping) else None
+    if isinstance(boxes, np.ndarray) and boxes.ndim == 2 and not boxes.size:  # empty lists, no image with an object
+        boxes = trees.Ragged(np.zeros((0, 4), np.float32), np.zeros(len(boxes), np.int64))
+        return {**labels, "boxes": boxes}
+    if not isinstance(boxes, (np.ndarray, trees.Ragged)) or boxes.dtype.kind not in "iu":
+        return labels
+    if isinstance(boxes, np.ndarray):
+        return {**labels, "boxes": boxes.astype(np.float32)}
+    return {**labels, "boxes": trees.Ragged(boxes.values.astype(np.float32), boxes.lengths)}
+
+
+def _pictures_of_sizes(value: Any) -> list[np.ndarray] | None:
+    """Returns a list of raw images of several sizes; None for other inputs."""
+    if not isinstance(value, list) or not all(isinstance(each, np.ndarray) and each.ndim == 3 for each in value):
+        return None
+    raw = all(each.dtype == np.uint8 and each.shape[2] in CHANNELS for each in value)
+    return value if raw and len({each.shape for each in value}) > 1 else None
+
+
+def _of_pictures(pictures: list[np.ndarray], others: list, name: str, task: str, class_names: tuple) -> Dataset:
+    """Returns raw images of several sizes with their labels and weights as a dataset, to be prepared at one size."""
+    _check_rows(Examples(np.arange(len(pictures)), *others))
+    channels = {each.shape[2] for each in pictures}
+    return Dataset(
+        name=name,
+        task=task,
+        class_names=class_names,
+        input_shape=(None, None, channels.pop() if len(channels) == 1 else 3),
+        input_dtype="uint8",
+        size=len(pictures),
+        licence="not stated",
+        seekable=True,
+        scale=None,
+        source=Examples(pictures, *others),
+        images=True,
     )
 
 
@@ -171,12 +218,17 @@ def _as_array(name: str, value: Any) -> Any:
     if array.dtype.kind == "O":
         odd = next((each for each in array.flat if not isinstance(each, (int, float))), None)
         rule = f"{name} must be numbers in an array of one type"
-        checks.refuse(rule, f"objects such as {type(odd).__name__} {odd!r}"[:80], "Convert them with .astype.")
+        by_key = "Pass one dict of lists: {key: [each[key] for each in rows] for key in rows[0]}."
+        hint = by_key if isinstance(odd, Mapping) else "Convert them with .astype."
+        checks.refuse(rule, f"objects such as {type(odd).__name__} {odd!r}"[:80], hint)
     return _narrow(array)
 
 
 def _ragged(name: str, value: Any) -> trees.Ragged:
     parts = [np.asarray(each) if hasattr(each, "__len__") else None for each in value]
+    full = next((part for part in parts if part is not None and part.size), None)
+    if full is not None:  # an empty list, such as the boxes of an image without objects
+        parts = [full[:0] if part is not None and part.shape == (0,) else part for part in parts]
     shapes = {None if part is None or not part.ndim else part.shape[1:] for part in parts}
     kinds = {None if part is None else part.dtype.kind for part in parts}
     if len(shapes) > 1 or None in shapes or kinds & {"O", None}:

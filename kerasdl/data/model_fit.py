@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core.data_fit import check_fits
+from kerasdl.core.errors import DataError
 from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.registry.index import load_index
 
@@ -50,7 +51,11 @@ def check_dataset_fits(model: Any, data: Dataset) -> None:
     Example:
         >>> check_dataset_fits(model, as_dataset((x, y)))
     """
-    check_fits(model, data.spec[0], name=data.name)
+    spec, tensors = data.spec[0], getattr(model, "inputs", None) or ()
+    if isinstance(spec, tf.RaggedTensorSpec) and len(tensors) == 1 and len(tensors[0].shape) == 4:
+        hint = "Pass uint8 images in a Dataset with image_shape=, or resize them and their boxes first."
+        raise DataError(f"the images of {data.name} differ in size and batches need one. {hint}")
+    check_fits(model, spec, name=data.name)
     if data.any_order and not data.images:
         check_fits(model, data.source.inputs, name=data.name)
 

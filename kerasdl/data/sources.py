@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasdl.core.errors import DataError
+
 from . import trees
 from .images import Scale, level_table, scale_pixels, stack_pixels, to_pixels
 
@@ -100,6 +102,9 @@ class Examples:
         Args:
             old: height and width in whose pixels the boxes are; None where it is each image's own.
             new: height and width to resize to; None keeps them.
+
+        Raises:
+            DataError: all boxes are in shares of their image.
         """
         sizes = self.sizes
         if sizes is None:
@@ -108,11 +113,20 @@ class Examples:
         targets = np.where([side is None for side in new], sizes, [side or 0 for side in new])
         down, across = (targets / sizes).T
         labels = dict(self.labels)
+        _refuse_shares(labels.get("boxes"))
         factors = {"boxes": np.stack([across, down, across, down], 1), "areas": across * down}
         for name in factors.keys() & labels.keys():
             labels[name] = trees.scaled_rows(labels[name], factors[name])
         known = None not in new
         return Examples(self.inputs, labels, self.weights, None, self.levels, None if known else targets)
+
+
+def _refuse_shares(boxes: Any) -> None:
+    """Refuses boxes of which none reaches beyond the first pixel, before a larger size hides that."""
+    values = np.asarray(boxes.values if isinstance(boxes, trees.Ragged) else () if boxes is None else boxes)
+    if values.size and 0 < values.max() <= 1 and (values.reshape(-1, 4)[:, :2] > 0).any():
+        first = values.reshape(-1, 4)[np.argmax(values.reshape(-1, 4).max(axis=1))].tolist()
+        raise DataError(f"boxes must be left, top, right, bottom in pixels, not in shares of the image; got {first}.")
 
 
 def _as_tensor(leaf: Any) -> Any:

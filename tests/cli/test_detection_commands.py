@@ -56,6 +56,26 @@ def test_answers_that_cannot_be_drawn_are_refused(photos, tmp_path):
     assert not (tmp_path / "drawn").exists()
 
 
+def test_every_frame_of_an_animation_is_drawn(bundle, tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (40, 90, 3), np.uint8)) for _ in range(3)]
+    frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:], loop=0)
+    answer = run("predict", bundle, tmp_path / "clip.gif", "--draw", tmp_path / "drawn", "--json", "--min-score", 0.99)
+    results = json.loads(answer.stdout)
+    assert [each["input"] for each in results] == [f"{tmp_path / 'clip.gif'}[{place}]" for place in range(3)]
+    assert not any(each["boxes"] for each in results)
+    drawn = [np.asarray(Image.open(tmp_path / "drawn" / name)) for name in ("clip.png", "clip_2.png", "clip_3.png")]
+    assert (drawn[0] != drawn[1]).any()
+    assert (drawn[1] != drawn[2]).any()
+
+
+def test_a_video_is_refused_with_the_way_to_its_frames(bundle, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    answer = run("predict", bundle, tmp_path / "clip.mp4")
+    assert answer.exit_code != 0
+    assert "ffmpeg -i clip.mp4 frames/%04d.png" in " ".join(answer.output.split())
+
+
 @pytest.mark.slow
 def test_a_detector_is_tuned_to_a_coco_file_measured_and_exported(tmp_path):
     scenes = kerasdl.data.load("stickers", "train", size=12, image_shape=(64, 64, 3), scale=None, seed=2)

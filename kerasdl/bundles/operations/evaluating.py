@@ -96,6 +96,8 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
         data = chosen.dataset
     dataset, task, model = bundle.ready(data, split="test"), bundle.task, bundle.model
     if task.trainer is not None or task.predict is not None:
+        if bundle.labels:
+            check_classes(dataset, bundle.labels, len(bundle.labels), bundle.name)
         return evaluate_networks(bundle.networks, task, dataset, batch_size)
     check_single_output(model, "evaluate")
     check_classes(dataset, bundle.labels, model.outputs[0].shape[-1], bundle.name)

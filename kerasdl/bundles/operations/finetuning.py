@@ -138,6 +138,8 @@ def networks_for(bundle: Any, labels: tuple[str, ...]) -> tuple[dict[str, keras.
     """
     if labels == bundle.labels:
         return {role: copied(network) for role, network in bundle.networks.items()}, []
+    if bundle.others and bundle.task.for_labels is not None:
+        return bundle.task.for_labels(bundle.networks, labels)
     if bundle.others:
         hint = "Fine-tune it on its own labels."
         checks.refuse(f"a bundle of the networks {[*bundle.networks]} keeps its labels {bundle.labels}", labels, hint)
@@ -161,7 +163,7 @@ def tuned_manifest(
 ) -> Manifest:
     """Returns the manifest of a fine-tuned bundle: new labels and provenance, no figures."""
     manifest = without_calibration(bundle).manifest
-    by_labels = bundle.task.label_arguments(labels) if fresh else {}
+    by_labels = bundle.task.label_arguments(labels) if fresh and not bundle.others else {}
     return dataclasses.replace(
         manifest,
         name=name or f"{bundle.name.removesuffix('_finetuned')}_finetuned",

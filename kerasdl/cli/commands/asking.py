@@ -1,5 +1,6 @@
 """Commands that ask a bundle: predictions for raw input, and figures over labelled data."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +22,19 @@ def predict(
     bundle: BundleName,
     inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
     draw: Annotated[Path | None, typer.Option(help="A folder for a picture of each input, for detectors.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Least score of an object, for detectors.")] = None,
     json: Json = False,
 ) -> None:
     """Predict labels and scores for raw input."""
     loaded = kerasdl.load_bundle(bundle)
     if draw is not None and loaded.task.draw is None:
         checks.refuse("--draw is for bundles whose answers can be drawn, such as detectors", loaded.task.name)
-    names, raw, unread = kerasdl.cli.read_inputs(inputs, loaded.preprocess.get("levels"))
+    if min_score is not None:
+        if loaded.task.draw is None:
+            checks.refuse("--min-score is for detectors", loaded.task.name)
+        loaded = dataclasses.replace(loaded, preprocess={**loaded.preprocess, "min_score": min_score})
+    levels, frames = loaded.preprocess.get("levels"), loaded.task.draw is not None
+    names, raw, unread = kerasdl.cli.read_inputs(inputs, levels, frames=frames)
     results = loaded.predict(raw)
     if json:
         show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])

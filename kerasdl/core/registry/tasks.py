@@ -63,6 +63,9 @@ class Task:
     """Returns figures of networks on a dataset that no Keras metric gives."""
     label_arguments: Callable[[Sequence[str]], Mapping[str, Any]] = classes_argument
     """Returns the arguments of a builder for these labels; by default `{"classes": number of labels}`."""
+    for_labels: Callable[[Mapping[str, Any], Sequence[str]], tuple[dict[str, Any], list[str]]] | None = None
+    """Returns copies of several networks by role for other labels, and the names of the new layers. None keeps the
+    labels of bundles of several networks."""
     exported: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     """Returns the networks of an exported file by signature, made from copies of the networks by role: an encoder and a
     decode step of the layers of a translator. None exports `model` alone."""

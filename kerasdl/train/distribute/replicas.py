@@ -79,7 +79,7 @@ class ReplicaContext:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         with self.scope(), keras.StatelessScope():
             outputs = model(x, training=False)
-            if loss is not None:
+            if loss is not None or (is_trainer and model.objective_is_own):
                 model.compute_loss(x, y, outputs, weight, training=False)
             if loss is not None or is_trainer:
                 model.compute_metrics(x, y, outputs, weight)

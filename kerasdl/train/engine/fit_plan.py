@@ -37,7 +37,7 @@ from ..objectives.model_outputs import outputs_of
 from ..objectives.single_output import unwrapped
 from ..objectives.weight_checks import fitting_weights
 from ..optim.sharpness_aware import sharpness_of
-from ..trainer import Trainer, has_call, has_own_train_step
+from ..trainer import Trainer, functional_model, has_call, has_own_train_step
 from .compilation import UserCompile, compile_notes, is_compiled_by_fit, user_compile, with_optimizer
 
 DEFAULTS = RunConfig()
@@ -87,8 +87,7 @@ def make_plan(
     """
     train, validation = as_dataset(train), None if validation is None else as_dataset(validation)
     config = _with_validation_steps(config, validation)
-    if task is not None and get_task(task).trainer is not None and not isinstance(model, Trainer):
-        model = get_task(task).trainer({"model": model})
+    model = _as_trainer(model, task, train, loss)
     own_train_step, own_objective = has_own_train_step(model), isinstance(model, Trainer) and model.objective_is_own
     net = model.main if isinstance(model, Trainer) and model.feeds_main else model  # the model that receives the inputs
     _check_data(model, net, train, validation, own_train_step or own_objective)
@@ -109,6 +108,7 @@ def make_plan(
         _check_loss_scaling(model, config)
     if as_compiled or (own_objective and loss is None):
         metrics = metrics or []
+        _check_no_smoothing(model, config)
     else:
         sample, loss_is_given = train.spec[0], loss is not None
         loss, metrics = objective_of(task, net, loss, metrics, config.label_smoothing, sample)
@@ -142,6 +142,17 @@ def make_plan(
         compiled_with,
         tuple(notes),
     )
+
+
+def _as_trainer(model: keras.Model, task: Task | str | None, train: Dataset, loss: Any) -> keras.Model:
+    """Returns the trainer that the task of the call, or else that of the data, builds around a plain model."""
+    if isinstance(model, Trainer):
+        return model
+    if task is None:
+        plain = type(model) in (keras.Sequential, functional_model()) and not model.compiled and loss is None
+        task = train.task if plain and train.task != "unknown" else None
+    trainer = None if task is None else get_task(task).trainer
+    return model if trainer is None else trainer({"model": model})
 
 
 def _with_compiled(own_compile: UserCompile | None, loss: Any, metrics: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -216,6 +227,12 @@ def _trains_as_compiled(model: keras.Model, config: RunConfig, loss: Any, metric
         rule = "a compiled model with its own train_step must leave these settings out"
         checks.refuse(rule, ineffective, "Give them to its optimizers and to compile.")
     return True
+
+
+def _check_no_smoothing(model: keras.Model, config: RunConfig) -> None:
+    if config.label_smoothing:
+        rule = "a model that computes its own loss must leave label_smoothing at 0"
+        checks.refuse(rule, config.label_smoothing, f"Smooth labels inside {type(model).__name__}.")
 
 
 def _check_loss_scaling(model: keras.Model, config: RunConfig) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks, draw_objects, draw_scenes
 from kerasdl.core.errors import DataError
+from kerasdl.core.keywords import explained
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
@@ -17,12 +18,21 @@ from kerasdl.data.trees import unpacked
 from kerasdl.metrics import MeanAveragePrecision
 from kerasdl.ops import clip_boxes, nms
 from kerasdl.ops.suppression import Detections
-from kerasdl.train import Trainer
+from kerasdl.train import RunCallback, RunInfo, Trainer
 
 from .method import Method, Size, TrueBatch, checked_truth, sides_of, true_batch, without_gradients
 from .methods import method_of
 
 MIN_SCORE, MAX_BOXES = 0.05, 100
+
+SETTINGS = {
+    "min_score": ("conf", "confidence", "threshold", "score_threshold", "score_thresh", "box_score_thresh"),
+    "overlap": ("iou", "iou_threshold", "iou_thres", "nms_thresh", "box_nms_thresh", "nms_threshold"),
+    "max_boxes": ("max_det", "max_detections", "detections_per_img", "box_detections_per_img", "top_k"),
+    "class_agnostic": ("agnostic_nms", "agnostic"),
+}
+"""Settings of `predict` and `detect`, with their names in other libraries."""
+REMEDIES = {name: f"Did you mean {ours!r}?" for ours, names in SETTINGS.items() for name in names}
 
 
 class Detector(Trainer):
@@ -58,23 +68,29 @@ class Detector(Trainer):
             )
         if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
             checks.refuse("a detector must take one batch of images", [tuple(each.shape) for each in network.inputs])
+        self.supports_jit = False  # XLA has no ragged tensors, and would leave out the checks of labels
         self.means: dict[str, keras.metrics.Mean] = {}
+        object.__setattr__(self, "parts", {})  # of the loss of a batch; Keras would track the tensors in an attribute
         self.compiled_steps: dict[tuple, Any] = {}
 
     @property
     def metrics(self) -> list:
-        return [*super().metrics, *self.means.values()]
+        return list({id(each): each for each in (*super().metrics, *self.means.values())}.values())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         size = sides_of(x)
         truth = checked_truth(true_batch(y), size, self.classes_of(y_pred, size))
-        parts = self.loss_parts(x, y_pred, truth, training)
-        for name, value in parts.items():
+        self.parts.update(self.loss_parts(x, y_pred, truth, training))
+        for name in self.parts:
             if name not in self.means:
                 self.means[name] = keras.metrics.Mean(name=f"{name}_loss")
-            self.means[name].update_state(value, sample_weight)
-        total = tf.add_n(list(parts.values()))
+        total = tf.add_n(list(self.parts.values()))
         return MeanOfImages()(total, total, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        for name, value in self.parts.items():
+            self.means[name].update_state(value, sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def heads(self, images: Any) -> Any:
         """Returns the raw heads from which the method decodes boxes, of images as the network takes them."""
@@ -98,6 +114,7 @@ class Detector(Trainer):
         size = sides_of(images)
         return self.method.loss(heads, without_gradients(self.method.targets(heads, truth, size)), size)
 
+    @explained(lambda: REMEDIES)
     def predict(
         self,
         images: Any,
@@ -156,6 +173,7 @@ class Detector(Trainer):
         objects = self.predict(raw, **settings)
         return draw_objects(raw[0], objects[0], labels) if len(raw) == 1 else draw_scenes(raw, objects, labels=labels)
 
+    @explained(lambda: REMEDIES)
     def detect(
         self,
         inputs: Any,
@@ -202,8 +220,9 @@ class Detector(Trainer):
         ]
 
     def _step(self, shape: tuple, settings: tuple) -> Any:
-        """Returns the compiled function from images of one shape to `Detections`."""
-        if (shape, settings) not in self.compiled_steps:
+        """Returns the compiled function from images of one shape to `Detections`, in the present precision."""
+        key = (shape, settings, tuple(layer.compute_dtype for each in self.networks.values() for layer in each.layers))
+        if key not in self.compiled_steps:
             signature = tf.TensorSpec((None, *shape), "float32")
             min_score, overlap, max_boxes, class_agnostic = settings
 
@@ -212,8 +231,8 @@ class Detector(Trainer):
                 heads = self.heads(images)
                 return suppressed(self.method, heads, shape[:2], min_score, overlap, max_boxes, class_agnostic)
 
-            self.compiled_steps[shape, settings] = step
-        return self.compiled_steps[shape, settings]
+            self.compiled_steps[key] = step
+        return self.compiled_steps[key]
 
     def average_precision(self, data: Any, *, classes: int | Sequence[str] | None = None, batch_size: int = 8) -> Any:
         """Returns COCO's figures over labelled data that are prepared for the network.
@@ -233,6 +252,8 @@ class Detector(Trainer):
         dataset = as_dataset(data)
         refuse_endless("labelled data", dataset)
         metric = MeanAveragePrecision(classes or dataset.class_names or self.classes)
+        if None not in self.input_size[:2] and len(metric.names) != self.classes:
+            checks.refuse(f"classes of labelled data must be those of the detector, {self.classes}", metric.names)
         for images, labels, _ in map(unpacked, dataset.batches(batch_size)):
             checked_truth(true_batch(labels), sides_of(images), len(metric.names))
             metric.update_state(list(true_records(labels)), self.detect(images.numpy(), batch_size=batch_size))
@@ -248,6 +269,41 @@ class Detector(Trainer):
         """Number of classes."""
         _, scores = self.method.decode(self.main.output, tuple(self.main.input_shape[1:3]))
         return scores.shape[-1]
+
+
+class AveragePrecision(RunCallback):
+    """Callback of `fit` that measures a detector by COCO's figures after each epoch.
+
+    Its figures are `val_AP`, `val_AP50` and `val_AP75`, which may choose the best epoch and stop a run.
+
+    Args:
+        data: labelled images that are prepared for the network, as `Detector.average_precision` takes them.
+        every: epochs between two measurements; the epochs between have NaN.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or the model in training is no `Detector`.
+
+    Example:
+        >>> labels = {"boxes": [np.array([[4, 4, 20, 20]])] * 8, "classes": [np.zeros(1, int)] * 8}
+        >>> measured = AveragePrecision((images, labels), every=2)  # one of the callbacks of fit
+        >>> kerasdl.train.RunConfig(epochs=20, monitor=("val_AP50", "max"), patience=6).patience
+        6
+    """
+
+    def __init__(self, data: Any, *, every: int = 1):
+        self.data, self.every = as_dataset(data), checks.at_least("every", every, 1)
+
+    def setup(self, run_info: RunInfo) -> None:
+        if not isinstance(run_info.model, Detector):
+            hint = 'Call fit(Detector(network), ...), or fit(network, ..., task="object_detection").'
+            checks.refuse("AveragePrecision measures a Detector", type(run_info.model).__name__, hint)
+        self.detector = run_info.model
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        if (epoch + 1) % self.every:
+            return {}
+        result = self.detector.average_precision(self.data).result()
+        return {f"val_{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
 
 
 class MeanOfImages(keras.losses.Loss):

@@ -8,18 +8,23 @@ import keras
 import numpy as np
 
 from kerasdl.core import Task, checks, draw_objects, register_task
+from kerasdl.core.keras_graph import copied
 from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.images import read_images
 
 from ..classification.task import check_image_settings, preparing_layers
+from .detector import MIN_SCORE as LOWEST
 from .detector import Detector, resized
 from .methods import method_of
 from .object_decoder import ObjectDecoder
+from .two_stage.region_heads import with_classes
 from .two_stage.trainers import FasterRCNN, FastRCNN
 
 MIN_SCORE = 0.3
 """Lowest score of an object that a bundle names, unless its settings have `min_score`."""
+
+KEPT = "_kept_detector"
 
 TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN}
 """Trainers by the name of the first network, where it is not `Detector`."""
@@ -28,6 +33,16 @@ TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN}
 def detector_of(networks: Mapping[str, keras.Model]) -> Detector:
     """Returns the trainer of networks by role."""
     return TRAINERS.get(networks["model"].name, Detector)(networks)
+
+
+def asked(networks: Mapping[str, keras.Model]) -> Detector:
+    """Returns a trainer of networks by role that is kept for the next question, with its compiled functions."""
+    main = networks["model"]
+    kept = getattr(main, KEPT, None)
+    if kept is None or kept.networks != dict(networks):
+        kept = detector_of(networks)
+        object.__setattr__(main, KEPT, kept)  # no attribute of Keras, which would make it a part of the network
+    return kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +81,8 @@ def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
 
 
 def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> list[PredictedObjects]:
-    """Returns the objects of prepared images, in pixels of the network's input."""
-    return detector_of(networks).detect(inputs, batch_size=batch_size)
+    """Returns the objects of prepared images, in pixels of the network's input; `decoded` drops unlikely ones."""
+    return asked(networks).detect(inputs, batch_size=batch_size, min_score=0.0)
 
 
 def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
@@ -99,6 +114,12 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
 
 
+def for_labels(networks: Mapping[str, keras.Model], labels: Sequence[str]) -> tuple[dict[str, keras.Model], list[str]]:
+    """Returns copies of both networks of a two-stage detector for other labels, and the names of the new layers."""
+    head = with_classes(networks["box_head"], len(labels))
+    return {"model": copied(networks["model"]), "box_head": head}, ["classes", "boxes"]
+
+
 def a_row_an_object(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns a row for each object: label, score, and edges in whole pixels."""
     return [
@@ -122,7 +143,9 @@ def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, flo
 
 
 def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
-    """Returns the decoder of a network's raw heads, with suppression, as a model; all objects above 0.05 stay.
+    """Returns the decoder of a network's raw heads, with suppression, as a model.
+
+    Objects above 0.05 stay, or above `min_score` of the settings where it is lower.
 
     Args:
         networks: networks by role.
@@ -133,7 +156,8 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
     by_name = zip(network.output_names, network.outputs, strict=True)
     heads = {name: keras.Input(head.shape[1:], name=name, dtype=head.dtype) for name, head in by_name}
     size = tuple(settings["image_shape"][:2])
-    decoder = ObjectDecoder(method_of(network).name, size, image_size=input_shape[:2], name="objects")
+    lowest = min(LOWEST, settings.get("min_score", MIN_SCORE))
+    decoder = ObjectDecoder(method_of(network).name, size, min_score=lowest, image_size=input_shape[:2], name="objects")
     return keras.Model(heads, decoder(detector_of(networks).heads_of(heads, size)), name="objects")
 
 
@@ -167,6 +191,7 @@ register_task(
         predict=detected,
         trainer=detector_of,
         ready=ready,
+        for_labels=for_labels,
         figures=figures,
         table=a_row_an_object,
         draw=drawn,

@@ -144,3 +144,23 @@ def region_outputs(x: Any, classes: int) -> dict[str, Any]:
         start = keras.initializers.RandomNormal(stddev=spread)
         heads[name] = layers.Dense(width, kernel_initializer=start, dtype="float32", name=name)(x)
     return heads
+
+
+def with_classes(network: keras.Model, classes: int) -> keras.Model:
+    """Returns a copy of a network over proposals for other classes: its last layers are new, all others keep weights.
+
+    Args:
+        network: functional model that ends in `region_outputs`.
+        classes: K.
+    """
+    widths = {"classes": 1 + classes, "boxes": 4 * (1 + classes)}
+
+    def made_anew(layer: keras.layers.Layer) -> keras.layers.Layer:
+        width = {"units": widths[layer.name]} if layer.name in widths else {}
+        return type(layer).from_config({**layer.get_config(), **width})
+
+    copy = keras.models.clone_model(network, clone_function=made_anew)
+    for layer in network.layers:
+        if layer.name not in widths:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
