@@ -139,6 +139,8 @@ def test_inputs_that_are_not_prepared_are_refused_and_weights_of_data_are_left_o
         ({"classes": np.array([["cat"]])}, "classes of a detector must be numbers; got 'string'"),
         ({"boxes": np.zeros((1, 1, 5))}, r"boxes of a batch must be \('B', 'N', 4\); got \(1, 1, 5\)"),
         ({"boxes": np.array(BOX)}, r"boxes of a batch must be \('B', 'N', 4\); got \(1, 4\)"),
+        ({"crowd": np.array([[True, False]])}, r"each box must have one entry of crowd; got \(1, 2\)"),
+        ({"classes": np.array([[1, 2]])}, r"each box must have one class; got \(1, 2\)"),
     ],
 )
 def test_labels_of_another_shape_or_type_are_refused(labels, message):
