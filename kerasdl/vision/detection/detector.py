@@ -120,6 +120,7 @@ class Detector(Trainer):
         images: Any,
         *,
         scale: tuple[float, float] | None = (-1.0, 1.0),
+        levels: int | None = None,
         batch_size: int = 8,
         min_score: float = MIN_SCORE,
         overlap: float | None = None,
@@ -131,6 +132,7 @@ class Detector(Trainer):
         Args:
             images: one image or many, as `kerasdl.data.prepare_images` takes them: uint8 arrays, paths, Pillow images.
             scale: values of the pixel levels 0 and 255 at the network's input.
+            levels: the value that is white in 16-bit images, as in `prepare_images`.
             batch_size: images computed at once.
             min_score: lowest score of an object, from 0 to 1.
             overlap: IoU above which the less likely of two boxes of a class is dropped; None takes the method's.
@@ -148,7 +150,7 @@ class Detector(Trainer):
         if None in shape:
             hint = "Use detect for batches of one size, or build the network with known sides."
             checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
-        raw = read_images(images)
+        raw = read_images(images, levels=levels)
         settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
         prepared = prepare_images(raw, shape, scale).astype("float32")
         found = self.detect(prepared, batch_size=batch_size, **settings)
@@ -169,7 +171,7 @@ class Detector(Trainer):
             ArgumentError: an argument breaks its rule.
             DataError: an image cannot be read.
         """
-        raw = read_images(images)
+        raw = read_images(images, levels=settings.get("levels"))
         objects = self.predict(raw, **settings)
         return draw_objects(raw[0], objects[0], labels) if len(raw) == 1 else draw_scenes(raw, objects, labels=labels)
 

@@ -92,14 +92,14 @@ def true_batch(labels: Any) -> TrueBatch:
         checks.refuse("labels of a detector must be a dict with boxes and classes", got, HINT)
     boxes, counts = _dense("boxes", labels["boxes"], (None, None, 4))
     classes, counts_of_classes = _dense("classes", labels["classes"], (None, None))
-    _check_columns(boxes, classes, "class")
+    _check_widths(labels, "classes", "class")
     demands = [_same(counts, counts_of_classes, "class"), _whole(classes)]
     present = tf.sequence_mask(counts, tf.shape(boxes)[1])  # (B, M)
     present &= tf.reduce_all(boxes[..., :2] != boxes[..., 2:], axis=-1)  # of no area: padding
     crowd = tf.zeros_like(present)
     if "crowd" in labels:
         crowd, counts_of_crowd = _dense("crowd", labels["crowd"], (None, None))
-        _check_columns(boxes, crowd, "entry of crowd")
+        _check_widths(labels, "crowd", "entry of crowd")
         demands.append(_same(counts, counts_of_crowd, "entry of crowd"))
     with tf.control_dependencies([each for each in demands if each is not None]):
         crowd = tf.cast(crowd, tf.bool)
@@ -151,11 +151,13 @@ def _demand(wrong: Any, rule: str, values: Any) -> Any:
     return None
 
 
-def _check_columns(boxes: Any, others: Any, what: str) -> None:
-    """Refuses dense labels of other widths before a graph of them fails."""
-    widths = boxes.shape[1], others.shape[1]
+def _check_widths(labels: Mapping[str, Any], name: str, what: str) -> None:
+    """Refuses dense labels of other widths than the boxes, before a graph of them fails."""
+    if isinstance(labels["boxes"], tf.RaggedTensor) or isinstance(labels[name], tf.RaggedTensor):
+        return  # their numbers are compared in each image
+    widths = tuple(tf.convert_to_tensor(labels[each]).shape[1] for each in ("boxes", name))
     if None not in widths and widths[0] != widths[1]:
-        checks.refuse(f"each box must have one {what}", tuple(width - 1 for width in widths), HINT)
+        checks.refuse(f"each box must have one {what}", widths, HINT)
 
 
 def _same(counts: Any, others: Any, what: str) -> Any:

@@ -210,6 +210,8 @@ def test_predictions_are_in_pixels_of_each_image_and_stop_at_its_edges():
         assert (found.boxes[:, 3] <= image.shape[0] + 1e-3).all()
         assert (np.diff(found.scores) <= 0).all()
     assert len(detector.predict(raw[0])) == 1
+    deep = detector.predict(raw[2].astype("uint16") * 16, levels=4095, min_score=0.0)  # white of 12 bits
+    np.testing.assert_allclose(deep[0].scores, detector.predict(raw[2], min_score=0.0)[0].scores, atol=0.02)
     assert len(detector.predict(raw, max_boxes=7)[0].boxes) <= 7
     assert not len(detector.predict(raw, min_score=1.0)[0].boxes)
 
