@@ -4,6 +4,6 @@ from .detector import Detector as Detector
 from .method import Method as Method
 from .method import TrueBatch as TrueBatch
 from .object_decoder import ObjectDecoder as ObjectDecoder
-from .two_stage.trainers import FastRCNN as FastRCNN
-from .two_stage.trainers import FasterRCNN as FasterRCNN
 from .two_stage.trainers import RCNN as RCNN
+from .two_stage.trainers import FasterRCNN as FasterRCNN
+from .two_stage.trainers import FastRCNN as FastRCNN
