@@ -91,6 +91,7 @@ def dry_run(
             check_labels(objective, (), model, train)
             check_from_logits(objective, model, train.spec[0])
             trained.compile(fresh_optimizer(optimizer or OPTIMIZER), loss=objective)
+            trained.optimizer.build(trained.trainable_variables)  # a step that creates variables is traced twice
         step = train_steps.make_train_step(trained, None)
         # Tracing creates every variable that a step changes, without a step.
         step.get_concrete_function(tf.data.IteratorSpec(train.batches(1).element_spec))

@@ -16,7 +16,7 @@ from ..distribute import strategies
 from ..distribute.placement import copy_optimizers
 from ..optim import schedules
 from ..optim.optimizers import exempt_from_decay, make_optimizer, schedule_of
-from ..trainer import Trainer
+from ..trainer import Trainer, functional_model
 
 _COMPILED_BY_FIT: weakref.WeakSet = weakref.WeakSet()
 _USER_COMPILES: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -137,3 +137,35 @@ def compile_like(
     if config.decay_exempt:
         exempt_from_decay(optimizer, model)
     copy_optimizers(inner, model)
+
+
+def build_metrics(model: keras.Model, batch_spec: Any, has_class_weights: bool, soft_labels: bool) -> None:
+    """Creates the metrics of a compiled model whose outputs are known; a step that creates variables is traced twice.
+
+    Args:
+        model: a compiled model. Where its class computes outputs, losses or metrics of its own, the step creates them.
+        batch_spec: the specs of x, y and, where there are any, sample weights.
+        has_class_weights: whether the step changes the shapes of labels and outputs before the loss.
+        soft_labels: whether the step gives the metrics the largest of the labels (B, K).
+    """
+    outputs = _known_outputs(model)
+    _, y, _ = keras.utils.unpack_x_y_sample_weight(batch_spec)
+    if outputs is None or y is None or any(spec.shape.rank is None for spec in tf.nest.flatten(y)):
+        return
+    outputs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), outputs)
+    metrics, loss = model._compile_metrics, model._compile_loss  # no public names in Keras
+    if metrics is not None and not metrics.built and type(model).compute_metrics is keras.Model.compute_metrics:
+        metrics.build(tf.TensorSpec(y.shape[:-1], tf.int64) if soft_labels else y, outputs)
+    own_loss = has_class_weights or type(model).compute_loss is not keras.Model.compute_loss
+    if loss is not None and not loss.built and not own_loss:
+        loss.build(y, outputs)
+
+
+def _known_outputs(model: keras.Model) -> Any:
+    """Returns the symbolic outputs of a model as its call nests them, or None where only a call tells them."""
+    if isinstance(model, Trainer) and model.feeds_main:
+        model = model.main
+    if isinstance(model, keras.Sequential):
+        return model.outputs[0] if type(model).call is keras.Sequential.call else None
+    says_so = type(model).call is functional_model().call or "output" in vars(type(model))
+    return model.output if says_so else None

@@ -18,6 +18,7 @@ from ..objectives.class_weights import ClassWeights
 from ..optim.sharpness_aware import SharpnessAware, sharpness_of
 from ..optim.sparse_gradients import sum_repeated_rows
 from ..trainer import Trainer, has_own_train_step
+from .compilation import build_metrics
 
 Values = dict[str, tf.Tensor]
 
@@ -83,6 +84,8 @@ class CompiledSteps:
 
     def trace(self, element_spec: Any) -> Values:
         """Traces the training step, which creates every variable that it changes; returns its symbolic outputs."""
+        if self.options.strategy is None and not self.options.own_train_step:
+            build_metrics(self.model, element_spec, self.options.class_weights is not None, self.options.soft_labels)
         self.outputs = self.train.get_concrete_function(tf.data.IteratorSpec(element_spec)).structured_outputs
         return self.outputs
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError, TrainingError
-from kerasdl.train import Lookahead, Preempted, RunCallback, RunConfig, SharpnessAware, fit
+from kerasdl.data.augment import Mixup
+from kerasdl.train import Distiller, Lookahead, Preempted, RunCallback, RunConfig, SharpnessAware, fit
 from kerasdl.train.distribute import workers
 from kerasdl.train.loop import steps_per_execution
 
@@ -32,6 +33,40 @@ def trained(model, toy, task, validation=True, **settings):
 def assert_close(first, second, tolerance=1e-6):
     for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+
+
+class Counting(keras.layers.Layer):
+    """Counts the traces of its call in training."""
+
+    traces = 0
+
+    def call(self, x, training=False):
+        self.traces += training is True
+        return x
+
+
+@pytest.mark.parametrize("kind", ["plain", "mixed labels", "two outputs", "sequential", "distiller"])
+def test_the_step_is_traced_once(toy, kind):
+    """Metrics and optimizer are there before: a step that creates variables is traced a second time."""
+    x, y = toy.data()
+    layer, tensor = Counting(), keras.Input((4,))
+    loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+    model = keras.Model(tensor, keras.layers.Dense(2, name="a")(layer(tensor)))
+    settings = {}
+    if kind == "mixed labels":
+        loss, settings = keras.losses.CategoricalCrossentropy(from_logits=True), {"mix": Mixup(classes=2)}
+    elif kind == "two outputs":
+        model = keras.Model(tensor, {"a": model.output, "b": keras.layers.Dense(1, name="b")(tensor)})
+        loss, metrics, y = {"a": loss, "b": "mse"}, {"a": ["accuracy"], "b": ["mae"]}, {"a": y, "b": x[:, :1]}
+    elif kind == "sequential":
+        model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2)])
+    elif kind == "distiller":
+        model = Distiller(model, toy.model())
+    config = RunConfig(batch_size=16, progress="off", **settings)
+    run = fit(model, (x, y), loss=loss, metrics=metrics, config=config)
+    assert layer.traces == 1
+    figures = {"loss", "a_loss", "b_loss", "a_accuracy", "b_mae"} if kind == "two outputs" else {"loss", "accuracy"}
+    assert figures <= set(run.history)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 20])
