@@ -157,8 +157,16 @@ def build_metrics(model: keras.Model, batch_spec: Any, has_class_weights: bool, 
     if metrics is not None and not metrics.built and type(model).compute_metrics is keras.Model.compute_metrics:
         metrics.build(tf.TensorSpec(y.shape[:-1], tf.int64) if soft_labels else y, outputs)
     own_loss = has_class_weights or type(model).compute_loss is not keras.Model.compute_loss
-    if loss is not None and not loss.built and not own_loss:
+    if loss is not None and not loss.built and not own_loss and _nested_alike(y, outputs):
         loss.build(y, outputs)
+
+
+def _nested_alike(labels: Any, outputs: Any) -> bool:
+    try:
+        keras.tree.assert_same_structure(labels, outputs)
+    except ValueError:  # the loss rearranges such labels in the step
+        return False
+    return True
 
 
 def _known_outputs(model: keras.Model) -> Any:
