@@ -62,7 +62,7 @@ FULL = {
     "retinanet": Case("retinanet", {}, "retinanet", (192, 256), 0.95),
     "fcos": Case("fcos", {"corners": True}, "fcos", (192, 256), 0.6),
     "faster_rcnn": Case("faster_rcnn", {}, "faster_rcnn", (192, 256), 0.1),
-    "ssd": Case("ssd300", {}, "ssd", (300, 300), 0.8),
+    "ssd": Case("ssd300", {}, "ssd", (300, 300), 0.5),
     "detr": Case("detr", {}, "detr", (256, 320), 0.0),
 }
 

@@ -3,6 +3,7 @@
 Frozen answers of small peers stand in tests/frozen/detectors; where torch is installed peers are built here too.
 """
 
+import functools
 import json
 import os
 import re
@@ -107,6 +108,12 @@ def test_frozen_answers(name, tmp_path):
     compare(case, {k: peers.sampled(value) if k in peers.HEAD_NAMES else value for k, value in given.items()}, expected)
 
 
+@functools.cache
+def has_peers():
+    find = f"import importlib.util as util; raise SystemExit(not all(map(util.find_spec, {PACKAGES})))"
+    return subprocess.run([PYTHON, "-c", find]).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("size", "name"),
     [("SMALL", name) for name in peers.SMALL]
@@ -114,8 +121,7 @@ def test_frozen_answers(name, tmp_path):
 )
 def test_answers_of_the_peer(size, name, tmp_path):
     """In a process of its own, since torch after TensorFlow may end the process."""
-    find = f"import importlib.util as util; raise SystemExit(not all(map(util.find_spec, {PACKAGES})))"
-    if subprocess.run([PYTHON, "-c", find]).returncode:
+    if not has_peers():
         pytest.skip(f"{PACKAGES} are needed to build the peer, here or in the Python that PEERS_PYTHON names")
     subprocess.run([PYTHON, peers.__file__, size, name, tmp_path], check=True, capture_output=True)
     case = getattr(peers, size)[name]
