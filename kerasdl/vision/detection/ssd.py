@@ -3,10 +3,12 @@
 
 Deviations: as torchvision, the sides of default boxes are those for COCO, boxes learn by the smooth absolute
 difference that is squared below 1, and each level of `stride8` to `stride64` has its boxes at multiples of its stride.
+The norm 20 of the finest level is for the 512 channels of VGG: narrower maps have less, so that a channel is as large.
 The loss of an image is divided by its positives, and then averaged over images; an image without objects teaches
 nothing, as in the paper.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -193,7 +195,8 @@ def ssd(
     maps = backbone_features(image, backbone, backbone_settings, strides=strides)
     fine, coarse = f"stride{strides[0]}", f"stride{strides[-1]}"
     maps[fine] = layers.UnitNormalization(name=f"{fine}_unit_norm")(maps[fine])
-    maps[fine] = LayerScale(20.0, name=f"{fine}_scale")(maps[fine])
+    norm = 20 * math.sqrt(maps[fine].shape[-1] / 512)  # section 3.1 has 20, of 512 channels
+    maps[fine] = LayerScale(norm, name=f"{fine}_scale")(maps[fine])
     maps[coarse] = dilated_tail(maps[coarse], hidden, dilation)
     maps = {**maps, **extra_maps(maps[coarse], strides[-1], extras, shape[0])}
     return keras.Model(image, level_heads(maps, classes, check_boxes(boxes, len(maps))), name="ssd")

@@ -1,5 +1,6 @@
 """SSD: matching, mining, coding, the paper's shapes, one image by heart."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -158,3 +159,13 @@ def test_ssd300_has_the_default_boxes_of_the_paper():
 def test_settings_that_do_not_fit_are_refused(settings, rule):
     with unallocated(), pytest.raises(ArgumentError, match=rule):
         ssd(**{"hidden": 8, **settings})
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+def test_finest_level_is_as_large_at_any_width(channels):
+    settings = {"pooled": False, "stages": (1, 1), "channels": (8, channels)}
+    network = ssd((32, 32, 3), classes=2, backbone_settings=settings, strides=(1, 2), extras=(), boxes=(4, 4), hidden=8)
+    inner = keras.Model(network.input, network.get_layer("stride1_scale").output)
+    maps = inner(np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32"))
+    size = np.sqrt(np.mean(np.square(maps), axis=-1))  # of a channel, at each place
+    np.testing.assert_allclose(size, 20 / np.sqrt(512), rtol=1e-3)
