@@ -14,4 +14,5 @@ from .operations.class_evaluation import Evaluation as Evaluation
 from .operations.class_evaluation import evaluate_classes as evaluate_classes
 from .operations.evaluation_data import EvaluationData as EvaluationData
 from .operations.evaluation_data import choose_evaluation_data as choose_evaluation_data
+from .operations.evaluation_data import unseen_data as unseen_data
 from .operations.file_evaluation import evaluate_file as evaluate_file

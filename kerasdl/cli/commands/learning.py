@@ -8,7 +8,6 @@ import typer
 
 import kerasdl
 from kerasdl.bundles.format import archive
-from kerasdl.bundles.operations.evaluation_data import unseen_data
 from kerasdl.core import checks
 
 from ..application import BundleName, Images, Json, app, data_name
@@ -166,7 +165,7 @@ def calibrate(
     """Teach a copy of a bundle to answer "none of these", and make its scores probabilities that hold."""
     archive.check_replaceable(out)
     loaded = kerasdl.load_bundle(bundle)
-    held = None if validation is not None else unseen_data(loaded, data_name(data))
+    held = None if validation is not None else kerasdl.bundles.unseen_data(loaded, data_name(data))
     if held is not None and not json:
         print(f"All {held.size} images are used, since the bundle learnt from none of them. Evaluate it on others.")
     if held is None:
