@@ -9,3 +9,10 @@ from .dense_detection import QualityFocal as QualityFocal
 from .dense_detection import SigmoidFocal as SigmoidFocal
 from .dense_detection import Varifocal as Varifocal
 from .focal import Focal as Focal
+from .hard_pixels import Boundary as Boundary
+from .hard_pixels import OHEMCrossEntropy as OHEMCrossEntropy
+from .regions import Dice as Dice
+from .regions import FocalTversky as FocalTversky
+from .regions import LovaszHinge as LovaszHinge
+from .regions import LovaszSoftmax as LovaszSoftmax
+from .regions import Tversky as Tversky

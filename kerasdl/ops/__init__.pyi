@@ -33,3 +33,4 @@ from .suppression import Detections as Detections
 from .suppression import matrix_nms as matrix_nms
 from .suppression import nms as nms
 from .suppression import soft_nms as soft_nms
+from .distances import signed_distances as signed_distances

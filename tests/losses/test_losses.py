@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from mask_oracles import CASES as OF_MASKS
 
 from kerasdl import losses
 from kerasdl.ops import aligned_overlaps
@@ -80,6 +81,7 @@ CASES = {
         name: (getattr(losses, name), overlap_loss(name.lower()), BOXES, BOXES[::-1].copy())
         for name in ("IoU", "GIoU", "DIoU", "CIoU")
     },
+    **OF_MASKS,
 }
 
 
