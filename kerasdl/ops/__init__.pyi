@@ -34,3 +34,8 @@ from .suppression import matrix_nms as matrix_nms
 from .suppression import nms as nms
 from .suppression import soft_nms as soft_nms
 from .distances import signed_distances as signed_distances
+from .polygons import encode_polygons as encode_polygons
+from .run_lengths import RunLengths as RunLengths
+from .run_lengths import encode_mask as encode_mask
+from .run_lengths import mask_overlaps as mask_overlaps
+from .run_lengths import read_run_lengths as read_run_lengths
