@@ -10,3 +10,10 @@ from .tide import detection_errors as detection_errors
 from .thresholds import PrecisionRecall as PrecisionRecall
 from .thresholds import best_threshold as best_threshold
 from .thresholds import precision_recall as precision_recall
+from .segmentation.borders import BoundaryF1 as BoundaryF1
+from .segmentation.borders import HausdorffDistance as HausdorffDistance
+from .segmentation.confusion import DiceCoefficient as DiceCoefficient
+from .segmentation.confusion import MeanIoU as MeanIoU
+from .segmentation.confusion import PixelAccuracy as PixelAccuracy
+from .segmentation.figures import SegmentationFigures as SegmentationFigures
+from .segmentation.panoptic import PanopticQuality as PanopticQuality

@@ -20,7 +20,10 @@ def test_no_public_metric_escapes():
     of_detectors = {f"Detection{kind}" for kind in kinds} | {
         f"detection_{kind}" for kind in ("curves", "confusion", "errors")
     }
-    assert set(kerasdl.metrics.__all__) == own | of_detectors | {"MeanAveragePrecision"}
+    # Those of segmenters are in test_segmentation.py.
+    of_segmenters = {"MeanIoU", "DiceCoefficient", "PixelAccuracy", "BoundaryF1", "HausdorffDistance"}
+    of_segmenters |= {"PanopticQuality", "SegmentationFigures"}
+    assert set(kerasdl.metrics.__all__) == own | of_detectors | of_segmenters | {"MeanAveragePrecision"}
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)

@@ -1,0 +1,1 @@
+"""Metrics of segmentation; their names are those of `kerasdl.metrics`."""
