@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerasdl.core.objects import PredictedObjects, TrueObjects
+from kerasdl.ops import RunLengths, encode_mask, mask_overlaps
 
 MOST_OBJECTS = 100  # predicted ones of a class in an image
 MOST_NUMBERS = 4_000_000  # of an array inside one step
@@ -32,6 +33,8 @@ class Flat:
     """(N,) booleans; of true objects."""
     scores: np.ndarray
     """(N,) of predicted objects; 0 of true ones."""
+    masks: np.ndarray | None = None
+    """(N,) run lengths where masks are matched, not boxes."""
 
     @property
     def rank(self) -> np.ndarray:
@@ -40,12 +43,15 @@ class Flat:
         return np.arange(len(self.group)) - np.repeat(starts, np.diff(starts, append=len(self.group)))
 
 
-def flat_objects(records: Sequence[TrueObjects] | Sequence[PredictedObjects], classes: int) -> Flat:
+def flat_objects(
+    records: Sequence[TrueObjects] | Sequence[PredictedObjects], classes: int, has_masks: bool = False
+) -> Flat:
     """Returns the objects of a record for each image in arrays; of each class in an image those of the highest scores.
 
     Args:
         records: at least one record, all of one kind.
         classes: number of classes.
+        has_masks: whether masks are matched; areas of predicted objects are then those of their masks.
     """
     is_true = isinstance(records[0], TrueObjects)
     image = np.repeat(np.arange(len(records)), [len(each.boxes) for each in records])
@@ -54,11 +60,27 @@ def flat_objects(records: Sequence[TrueObjects] | Sequence[PredictedObjects], cl
     scores = np.zeros(len(boxes)) if is_true else np.concatenate([each.scores for each in records])
     crowd = np.concatenate([each.crowd for each in records]) if is_true else np.zeros(len(boxes), bool)
     areas = np.concatenate([each.areas for each in records]) if is_true else (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    masks = run_lengths_of(records) if has_masks else None
+    if has_masks and not is_true:
+        areas = np.array([each.area for each in masks], float)
+    columns = [group, boxes, areas, crowd, scores] + ([masks] if has_masks else [])
     order = np.lexsort((-scores, group))
-    flat = Flat(*(each[order] for each in (group, boxes, areas, crowd, scores)))
+    flat = Flat(*(each[order] for each in columns))
     if is_true or (first := flat.rank < MOST_OBJECTS).all():
         return flat
-    return Flat(*(each[first] for each in (flat.group, flat.boxes, flat.areas, flat.crowd, flat.scores)))
+    return Flat(*(each[order][first] for each in columns))
+
+
+def run_lengths_of(records: Sequence[TrueObjects] | Sequence[PredictedObjects]) -> np.ndarray:
+    """Returns the masks of all records (N,) as run lengths.
+
+    Raises:
+        ArgumentError: a mask is not (H, W).
+    """
+    masks = [mask for each in records for mask in each.masks or ()]
+    coded = np.empty(len(masks), object)
+    coded[:] = [mask if isinstance(mask, RunLengths) else encode_mask(mask) for mask in masks]
+    return coded
 
 
 @dataclass(frozen=True)
@@ -108,9 +130,13 @@ def _match(
     crowd = true.crowd[columns] & exists
     other = is_other[columns].transpose(0, 2, 1)[:, None]  # (G, 1, S, M)
     free = np.broadcast_to(exists[:, None, None], (len(rows), len(bounds), is_other.shape[1], columns.shape[1])).copy()
-    for place in rows.T:
+    of_masks = None if true.masks is None else _overlaps_of_masks(true, predicted, rows, columns)
+    for k, place in enumerate(rows.T):
         count = int((place >= 0).sum())  # groups come by their number of predicted objects
-        overlaps = overlaps_of(predicted.boxes[place[:count]], true.boxes[columns[:count]], crowd[:count])  # (count, M)
+        if of_masks is None:
+            overlaps = overlaps_of(predicted.boxes[place[:count]], true.boxes[columns[:count]], crowd[:count])
+        else:
+            overlaps = of_masks[:count, k]  # (count, M)
         near = np.flatnonzero((overlaps >= bounds.min()).any(axis=-1))
         overlaps = overlaps[near]
         allowed = free[near] | crowd[near, None, None]
@@ -139,6 +165,16 @@ def overlaps_of(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.
     own = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)[:, None]
     union = np.where(crowd, own, own + (others[..., 2:] - others[..., :2]).prod(axis=-1) - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _overlaps_of_masks(true: Flat, predicted: Flat, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Returns IoU (G, D, M) of the masks of groups: `rows` (G, D) predicted, `columns` (G, M) true, 0 for none."""
+    overlaps = np.zeros((*rows.shape, columns.shape[1]))
+    for group, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        row, column = row[row >= 0], column[column >= 0]
+        shares = mask_overlaps(predicted.masks[row], true.masks[column], true.crowd[column])
+        overlaps[group, : len(row), : len(column)] = shares
+    return overlaps
 
 
 def _buckets(true: Flat, predicted: Flat, states: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Mean average precision of detectors by COCO's rules: AP, AP50, AP75, by size, average recall, per class."""
+"""Mean average precision of boxes or masks by COCO's rules: AP, AP50, AP75, by size, average recall, per class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class _Curves:
 
 
 class MeanAveragePrecision:
-    """Mean average precision of boxes, equal to that of pycocotools.
+    """Mean average precision of boxes or masks, equal to that of pycocotools.
 
     Precision is read at 101 recalls, averaged over the IoU bounds 0.50, 0.55, ..., 0.95, and over the classes that have
     true objects. Sizes are by area: small below 32 x 32 pixels, large above 96 x 96.
@@ -38,9 +38,10 @@ class MeanAveragePrecision:
 
     Args:
         classes: number of classes, or their names.
+        of: `boxes`, or `masks`: each record then has masks, whose IoU counts, and predicted areas are theirs.
 
     Raises:
-        ArgumentError: there is no class, or two bear one name.
+        ArgumentError: there is no class, two bear one name, or `of` is unknown.
 
     Example:
         >>> metric = MeanAveragePrecision(2)
@@ -50,8 +51,9 @@ class MeanAveragePrecision:
         {'AP': 0.9, 'AP50': 1.0, 'AP75': 1.0}
     """
 
-    def __init__(self, classes: int | Sequence[str]):
+    def __init__(self, classes: int | Sequence[str], of: str = "boxes"):
         self.names = class_names(classes)
+        self.has_masks = checks.one_of("of", of, ("boxes", "masks")) == "masks"
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -68,9 +70,12 @@ class MeanAveragePrecision:
             predicted: predicted objects of the same images.
 
         Raises:
-            ArgumentError: the numbers of records differ, or a class is beyond the metric's.
+            ArgumentError: the numbers of records differ, a class is beyond the metric's, or a record lacks masks.
         """
         check_records(true, predicted, len(self.names))
+        lacking = [place for place, each in enumerate((*true, *predicted)) if each.masks is None and len(each.boxes)]
+        if self.has_masks and lacking:
+            checks.refuse("records must have masks", f"none in image {lacking[0] % len(true)}", "Pass masks=[...].")
         self._true.extend(true)
         self._predicted.extend(predicted)
         self._curves = None
@@ -139,7 +144,9 @@ class MeanAveragePrecision:
         if not self._true:
             checks.refuse("a metric must have seen at least one image", 0, "Call update_state first.")
         if self._curves is None:
-            true, predicted = (flat_objects(each, len(self.names)) for each in (self._true, self._predicted))
+            true, predicted = (
+                flat_objects(each, len(self.names), self.has_masks) for each in (self._true, self._predicted)
+            )
             sizes = np.array(list(SIZES.values()))
             self._curves = _curves(true, predicted, matched(true, predicted, BOUNDS, sizes), sizes, len(self.names))
         return self._curves
