@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -35,8 +36,9 @@ class Child:
         if self.process is None or self.asked >= self.life:
             self._start()
         self.asked += 1
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended since the last task, as the end of its lines tells
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
         until, drawn = time.monotonic() + self.limit, False
         while True:
             try:

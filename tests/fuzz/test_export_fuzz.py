@@ -40,6 +40,7 @@ def test_a_wrong_file_and_a_crash_are_finds(monkeypatch):
     try:
         child._start()
         child.process.kill()
+        child.process.wait()  # then its pipe is broken
         assert child.ask({"seed": 2, "format": "onnx", "only": [1]})["outcome"] == "gone"
         assert child.ask({"seed": 2, "format": "onnx", "only": [1]})["outcome"] == "judged"
     finally:
