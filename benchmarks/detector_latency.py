@@ -25,7 +25,7 @@ from kerasdl.deploy.postprocessing import joined_models
 RESULTS = Path("detector_latency.jsonl")
 SIDES = {"ssd300": 300}  # of the nets that fix their own; 320 of all others
 NETS = ("ssdlite320", "yolo_v8_n", "yolo_v8_s", "centernet", "fcos", "retinanet", "ssd300", "detr", "yolo_v3")
-FLOAT_ALONE = ("detr",)  # whose integers lose too much: docs/detecting.md
+FLOAT_ALONE = ("detr",)
 KINDS = ("Keras", "TFLite float32", "TFLite int8", "ONNX")
 
 

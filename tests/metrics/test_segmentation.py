@@ -296,3 +296,10 @@ def test_graphs_give_the_eager_figure():
     tf.function(lambda y, p: metric.update_state(y, p), input_signature=[free, free])(true, predicted)
     other.update_state(true, predicted)
     assert float(metric.result()) == float(other.result())
+
+
+def test_pixels_of_a_large_image_are_counted_to_the_last():
+    """float32 stops at 2^24."""
+    metric, side = PixelAccuracy(2), 2**12 + 1
+    metric.update_state(np.zeros((1, side, side), "uint8"), np.zeros((1, side, side), "uint8"))
+    assert float(np.array(metric.counts)[0, 0]) == side**2

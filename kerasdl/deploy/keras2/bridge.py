@@ -153,7 +153,7 @@ class _Builder:
     layer_outputs: list[LayerOutput] = field(default_factory=list)
     wrapped: list[WrappedKeras3Layer] = field(default_factory=list)
 
-    @tf.autograph.experimental.do_not_convert  # tf_keras would convert each layer: half the time of a bridge
+    @tf.autograph.experimental.do_not_convert  # tf_keras would convert each layer, a third of the time
     def build(self) -> Bridge:
         self.inputs = random_inputs(self.source)
         symbols = [_input(tensor) for tensor in self.source.inputs]

@@ -53,7 +53,7 @@ class _ConfusionMetric(keras.metrics.Metric):
         skipped = ops.logical_or(skipped, wrong)
         cells = ops.where(skipped, ops.zeros_like(true), true * count + predicted)
         cells = cells + ops.arange(batch, dtype="int32")[:, None] * count**2
-        pixels = ops.reshape(ops.cast(~skipped, "float32"), (-1,))
+        pixels = ops.reshape(ops.cast(~skipped, "int32"), (-1,))  # float32 counts to 16,777,216
         counts = ops.segment_sum(pixels, ops.reshape(cells, (-1,)), num_segments=batch * count**2)
         counts = ops.reshape(ops.cast(counts, "float64"), (batch, count, count))
         counts = counts + ops.where(ops.any(wrong, axis=-1), ops.cast(float("nan"), "float64"), 0.0)[:, None, None]

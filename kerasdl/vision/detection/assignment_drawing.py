@@ -49,10 +49,11 @@ def draw_assignment(detector: Detector, images: Any, labels: Any, *, columns: in
     if images.ndim != 4 or not len(images):
         checks.refuse("images must be a batch (B, H, W, C) as the network takes them", images.shape)
     size = sides_of(images)
-    truth = checked_truth(true_batch(labels), size, detector.classes)
+    heads = detector.heads(images)
+    truth = checked_truth(true_batch(labels), size, detector.method.decode(heads, size)[1].shape[-1])
     if len(truth.boxes) != len(images):
         checks.refuse(f"labels must be those of the {len(images)} images", len(truth.boxes))
-    starts, matches = detector.method.assign(detector.heads(images), truth, size)
+    starts, matches = detector.method.assign(heads, truth, size)
     matches = np.asarray(matches)
     starts = np.broadcast_to(np.asarray(starts), (*matches.shape, 4))
     scale = side / max(size)

@@ -94,6 +94,12 @@ def test_grey_images_and_images_of_one_value_are_drawn():
     assert picture.shape == (64 + 16, 2 * 96 + 24, 3)
 
 
+def test_a_network_of_any_image_size_is_drawn():
+    detector = detector_of("fcos", image_shape=(None, None, 3))
+    images = np.zeros((1, 64, 96, 3), "float32")
+    assert draw_assignment(detector, images, labels_of([BOXES], [CLASSES]), side=96).shape == (80, 112, 3)
+
+
 def test_what_cannot_be_drawn_is_refused():
     detector = detector_of("fcos")
     images = images_of(detector)
