@@ -1,3 +1,4 @@
+from .display.mask_drawing import draw_classes as draw_classes
 from .display.object_drawing import draw_objects as draw_objects
 from .display.object_drawing import draw_scenes as draw_scenes
 from .errors import ArgumentError as ArgumentError

@@ -177,11 +177,25 @@ def _as_tree(name: str, value: Any, whole: tuple = ()) -> Any:
     if value is None or isinstance(value, trees.Ragged):
         return value
     if isinstance(value, Mapping):
-        return {key: _as_tree(f"{name} {key!r}", part) for key, part in value.items()}
+        return {
+            key: _maps(part) if key in trees.MAPS and _of_sizes(part) else _as_tree(f"{name} {key!r}", part)
+            for key, part in value.items()
+        }
     nested = isinstance(value, tuple) and all(map(_is_part, value))
     if nested or (isinstance(value, list) and whole and _are_several(value, whole)):
         return tuple(_as_tree(f"{name} {place}", part) for place, part in enumerate(value))
     return _as_array(name, value)
+
+
+def _of_sizes(value: Any) -> bool:
+    """Returns whether a value is a list of maps (H, W) of several sizes."""
+    shapes = {np.shape(each) for each in value} if isinstance(value, (list, tuple)) else set()
+    return len(shapes) > 1 and all(len(shape) == 2 for shape in shapes)
+
+
+def _maps(value: Any) -> trees.RaggedMaps:
+    maps = trees.RaggedMaps.of([np.asarray(each) for each in value])
+    return trees.RaggedMaps(_narrow(maps.values), maps.sizes)
 
 
 def _is_part(value: Any) -> bool:

@@ -364,14 +364,14 @@ class Dataset(ExampleAccess):
         return self.of_examples(self.source.pick(np.sort(np.concatenate(picked))))
 
     def prepared(self, image_shape: tuple | None = None, scale: Scale | None = (-1.0, 1.0)) -> "Dataset":
-        """Returns the same raw images at another size and scale, with their boxes in pixels of the new size.
+        """Returns the same raw images at another size and scale, with boxes and masks in pixels of the new size.
 
         Args:
             image_shape: (height, width, channels); None keeps the current one.
             scale: values of the levels 0 and 255, each a number or one per channel; None gives raw uint8 pixels.
 
         Raises:
-            ArgumentError: the data are not raw uint8 images, or have masks, which are not resized.
+            ArgumentError: the data are not raw uint8 images, or have maps of one size for images of any.
 
         Example:
             >>> load("digits").prepared((64, 64, 3)).input_shape
@@ -383,8 +383,9 @@ class Dataset(ExampleAccess):
         labels = self.source.labels if self.any_order else None
         moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
         source, resizes = self.source, bool(moving) and shape[:2] != self.input_shape[:2]
-        if resizes and moving != ["boxes"]:
-            checks.refuse(f"images with {' and '.join(moving)} must keep their size {self.input_shape[:2]}", shape[:2])
+        maps = [name for name in moving if name != "boxes"]
+        if resizes and maps and None in shape[:2]:
+            checks.refuse(f"images with {' and '.join(maps)} must be resized to known sides", shape[:2])
         if resizes:
             source = source.resized(self.input_shape[:2], shape[:2])
         scale = check_scale(scale, shape[2])

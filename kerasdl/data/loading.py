@@ -69,6 +69,8 @@ ENTRIES = (
 )
 
 FILES = ("coco", "voc", "yolo", "labelme")
+DRAWN = ("shapes", "stickers")
+LABELS = ("boxes", "masks", "panoptic", "semantic")
 EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
 
 
@@ -91,6 +93,7 @@ def load(
     scale: Scale | None = (-1.0, 1.0),
     data_dir: str | os.PathLike | None = None,
     images: str | os.PathLike | None = None,
+    labels: str = "boxes",
     on_bad: str = "skip",
     seed: int = 0,
     levels: int | None = None,
@@ -117,6 +120,8 @@ def load(
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
         data_dir: folder of tfds, instead of TFDS_DATA_DIR or ~/tensorflow_datasets.
         images: folder of the images of `coco`, `voc`, `yolo` and `labelme`; None is where their files say.
+        labels: of `shapes` and `stickers` `boxes`, `masks` (boxes and masks of objects), `panoptic` (boxes and a map of
+            objects) or `semantic` (a map of classes alone).
         on_bad: `skip` leaves out damaged files of a folder, and faulty boxes, with a warning that names them; `refuse`
             raises.
         seed: seed of drawn glyphs, shapes and stickers, and of the split of a folder.
@@ -148,6 +153,9 @@ def load(
         checks.refuse("data_dir is for tfds:NAME only", name)
     if images is not None and kind not in FILES:
         checks.refuse(f"images is for {', '.join(FILES)} only", name)
+    checks.one_of("labels", labels, LABELS)
+    if labels != "boxes" and kind not in DRAWN:
+        checks.refuse(f"labels is for {', '.join(DRAWN)} only", name)
     if check_levels(levels) is not None and kind != "folder":
         checks.refuse("levels is for folder:PATH only", name)
     if kind == "folder" and rest:
@@ -158,8 +166,8 @@ def load(
     elif kind in FILES and rest:
         dataset = _read_boxes(kind, rest, split, images, on_bad)
         dataset = dataset if size is None else dataset.take(size)
-    elif kind in ("shapes", "stickers"):
-        dataset = _drawn_scenes(name, split, size, seed, image_shape)
+    elif kind in DRAWN:
+        dataset = _drawn_scenes(name, split, size, seed, image_shape, labels)
     else:
         dataset = _read_built_in(name, split, size, seed)
     if dataset.images:
@@ -224,14 +232,17 @@ def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | N
     return read(place, images=images, on_bad=on_bad)
 
 
-def _drawn_scenes(name: str, split: str, size: int | None, seed: int, image_shape: tuple | None) -> Dataset:
+def _drawn_scenes(
+    name: str, split: str, size: int | None, seed: int, image_shape: tuple | None, labels: str
+) -> Dataset:
     kind, _, way = name.partition(":")
     known = [each for each in _known_names() if each.partition(":")[0] == kind]
     checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
     side = max((each for each in (image_shape or ())[:2] if each is not None), default=SIDE)
+    settings = {"split": split, "seed": seed, "side": side} | ({} if labels == "boxes" else {labels: True})
     if kind == "shapes":
-        return shapes.draw_shapes(size, split=split, seed=seed, difficulty=way or "middle", side=side)
-    return stickers.paste_stickers(size, split=split, seed=seed, style=way or pictures.STYLES[0], side=side)
+        return shapes.draw_shapes(size, difficulty=way or "middle", **settings)
+    return stickers.paste_stickers(size, style=way or pictures.STYLES[0], **settings)
 
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:

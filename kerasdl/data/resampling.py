@@ -7,13 +7,14 @@ from sklearn.model_selection import train_test_split
 
 from kerasdl.core import checks
 
+from .batching.drawing import MOVING
 from .dataset import Dataset
 
 
 def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Returns the data split in two, with the class shares of the whole in both parts.
 
-    The split is scikit-learn's `train_test_split`. Images with boxes have no single class, and are drawn at random.
+    The split is scikit-learn's `train_test_split`. Images with boxes or maps are drawn at random.
 
     Args:
         data: examples in memory or in files.
@@ -34,8 +35,8 @@ def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset,
     checks.within("share", share, 1e-6, 1 - 1e-6)
     if not data.any_order:
         checks.refuse("hold_out needs data in memory or in files", data.name, "Use take(n) first.")
-    has_boxes = isinstance(data.source.labels, Mapping) and "boxes" in data.source.labels
-    labels = _labels(data, "hold_out") if data.class_names and not has_boxes else None
+    has_places = isinstance(data.source.labels, Mapping) and not {*MOVING}.isdisjoint(data.source.labels)
+    labels = _labels(data, "hold_out") if data.class_names and not has_places else None
     try:
         parts = train_test_split(np.arange(data.size), test_size=share, random_state=seed, stratify=labels)
     except ValueError as error:

@@ -97,7 +97,7 @@ class Examples:
         return Examples(*parts, ready, self.levels, sizes)
 
     def resized(self, old: tuple, new: tuple) -> "Examples":
-        """Returns the same images with boxes, and areas, in pixels of another size.
+        """Returns the same images with boxes, areas and maps in pixels of another size.
 
         Args:
             old: height and width in whose pixels the boxes are; None where it is each image's own.
@@ -118,6 +118,8 @@ class Examples:
         for name in factors.keys() & labels.keys():
             labels[name] = trees.scaled_rows(labels[name], factors[name])
         known = None not in new
+        for name in [each for each in ("masks", *trees.MAPS) if each in labels]:
+            labels[name] = trees.resized_maps(labels[name], *new)
         return Examples(self.inputs, labels, self.weights, None, self.levels, None if known else targets)
 
 
@@ -205,13 +207,14 @@ def collect(examples: tf.data.Dataset, limit: float = float("inf")) -> Examples 
     return Examples(inputs, _stacked(labels), None if weights is None else _stacked(weights))
 
 
-def _stacked(parts: tuple) -> Any:
-    """Returns trees of one example each stacked into one tree; arrays that differ in length become `Ragged`."""
+def _stacked(parts: tuple, maps: bool = False) -> Any:
+    """Returns trees of one example each stacked into one tree; arrays that differ in length become `Ragged`, maps that
+    differ in their sides `RaggedMaps`."""
     if parts and isinstance(parts[0], Mapping):
-        return {key: _stacked(tuple(part[key] for part in parts)) for key in parts[0]}
+        return {key: _stacked(tuple(part[key] for part in parts), key in trees.MAPS) for key in parts[0]}
     if parts and isinstance(parts[0], tuple):
         return tuple(map(_stacked, zip(*parts, strict=True)))
     if parts and parts[0] is None:
         return None
     same = len({np.shape(part) for part in parts}) <= 1
-    return np.asarray(parts) if same else trees.Ragged.of(parts)
+    return np.asarray(parts) if same else (trees.RaggedMaps if maps else trees.Ragged).of(parts)

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+MAPS = ("panoptic", "semantic", "pixel_weights")
+"""Labels (H, W) of the pixels of an image."""
+
 
 class Ragged:
     """Arrays of different lengths, one per example, such as the boxes (N, 4) of each image.
@@ -36,7 +39,9 @@ class Ragged:
         """Returns the array of one example, or the `Ragged` of an array of indices."""
         if np.ndim(place) == 0:
             return self.values[self._ends[place] - self.lengths[place] : self._ends[place]]
-        return Ragged.of([self[each] for each in place]) if len(place) else Ragged(self.values[:0], self.lengths[:0])
+        if not len(place):
+            return Ragged(self.values[:0], self.lengths[:0])
+        return type(self).of([self[each] for each in place])
 
     @property
     def shape(self) -> tuple:
@@ -61,6 +66,51 @@ class Ragged:
     def tensor(self) -> tf.RaggedTensor:
         """Returns all arrays as one ragged tensor."""
         return tf.RaggedTensor.from_row_lengths(self.values, self.lengths)
+
+
+class RaggedMaps(Ragged):
+    """Maps (H, W) of the pixels of images of several sizes, one per example.
+
+    Example:
+        >>> maps = RaggedMaps.of([np.zeros((2, 3)), np.zeros((4, 4))])
+        >>> maps.shape, maps[0].shape
+        ((2, None), (2, 3))
+    """
+
+    def __init__(self, values: np.ndarray, sizes: Sequence[tuple[int, int]]):
+        self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+        super().__init__(values, self.sizes.prod(axis=1))
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray]) -> "RaggedMaps":
+        """Returns maps (H, W) of any sizes as one `RaggedMaps`."""
+        return cls(np.concatenate([np.ravel(each) for each in arrays]), [each.shape for each in arrays])
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return found if np.ndim(place) else found.reshape(self.sizes[place])
+
+
+def resized_maps(maps: Any, height: int, width: int) -> Any:
+    """Returns maps of pixels in another size, without blending: each pixel takes the nearest.
+
+    Args:
+        maps: (B, h, w), `RaggedMaps`, or a `Ragged` of the masks (N, h, w) of each example.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
+
+    Example:
+        >>> resized_maps(np.array([[[1, 2], [3, 4]]]), 1, 4).tolist()
+        [[[3, 3, 4, 4]]]
+    """
+    if isinstance(maps, RaggedMaps):
+        return np.stack([resized_maps(each[np.newaxis], height, width)[0] for each in maps])
+    if isinstance(maps, Ragged):
+        return Ragged(resized_maps(maps.values, height, width), maps.lengths)
+    rows, columns = (
+        ((2 * np.arange(new) + 1) * old // (2 * new)) for new, old in zip((height, width), maps.shape[1:3], strict=True)
+    )
+    return maps[:, rows[:, np.newaxis], columns]
 
 
 def scaled_rows(rows: Any, factors: np.ndarray) -> Any:

@@ -1,3 +1,4 @@
+from .border_distances import Boundary as Boundary
 from .boxes import CIoU as CIoU
 from .boxes import DIoU as DIoU
 from .boxes import GIoU as GIoU
@@ -9,8 +10,8 @@ from .dense_detection import QualityFocal as QualityFocal
 from .dense_detection import SigmoidFocal as SigmoidFocal
 from .dense_detection import Varifocal as Varifocal
 from .focal import Focal as Focal
-from .hard_pixels import Boundary as Boundary
-from .hard_pixels import OHEMCrossEntropy as OHEMCrossEntropy
+from .pixel_entropy import OHEMCrossEntropy as OHEMCrossEntropy
+from .pixel_entropy import PixelCrossEntropy as PixelCrossEntropy
 from .regions import Dice as Dice
 from .regions import FocalTversky as FocalTversky
 from .regions import LovaszHinge as LovaszHinge

@@ -109,7 +109,7 @@ def test_what_would_part_inputs_and_labels_is_refused(data, settings, match):
         data().batches(2, **settings)
 
 
-def test_boxes_are_resized_with_their_images_and_masks_refused():
+def test_boxes_are_resized_with_their_images():
     data = scenes()
     wide = data.prepared((8, 32, 3))
     boxes, resized = data.source.labels["boxes"], wide.source.labels["boxes"]
@@ -119,9 +119,6 @@ def test_boxes_are_resized_with_their_images_and_masks_refused():
     listed = Examples(list(data.source.inputs), data.source.labels)
     free = dataclasses.replace(data, source=listed, input_shape=(None, None, 1)).prepared((8, 32, 1))
     np.testing.assert_array_equal(free.source.labels["boxes"].values, resized.values)
-    masked = dataclasses.replace(data, source=Examples(data.source.inputs, {"masks": np.zeros((len(data), 16, 16))}))
-    with pytest.raises(ArgumentError, match="images with masks must keep their size"):
-        masked.prepared((8, 8, 3))
     assert data.prepared((16, 16, 1)).input_shape == (16, 16, 1)
 
 

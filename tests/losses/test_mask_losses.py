@@ -11,7 +11,7 @@ from mask_oracles import LABELS, LOGITS, extension, jaccard_loss, softmax
 from kerasdl import losses, ops
 from kerasdl.core.errors import ArgumentError
 
-BY_LABELS = ("Dice", "Tversky", "FocalTversky", "LovaszSoftmax", "LovaszHinge", "OHEMCrossEntropy")
+BY_LABELS = ("Dice", "Tversky", "FocalTversky", "LovaszSoftmax", "LovaszHinge", "OHEMCrossEntropy", "PixelCrossEntropy")
 OF_PROBABILITIES = tuple(name for name in BY_LABELS if name != "LovaszHinge")
 
 
@@ -109,7 +109,7 @@ def test_class_weights_weigh_classes(name):
     even = kind(class_weights=(2, 2, 2))(LABELS, LOGITS)
     assert float(even) == pytest.approx(float(kind()(LABELS, LOGITS)), rel=1e-6)
     assert len({round(float(value), 4) for value in alone}) == 3
-    if name != "OHEMCrossEntropy":
+    if name not in ("OHEMCrossEntropy", "PixelCrossEntropy"):  # they weigh pixels
         mixed = kind(class_weights=(1, 2, 5))(LABELS[2:], LOGITS[2:])
         assert float(mixed) == pytest.approx(float(alone[0] + 2 * alone[1] + 5 * alone[2]) / 8, rel=1e-5)
     with pytest.raises(ArgumentError, match="each of the 3 classes"):
@@ -125,7 +125,7 @@ def test_weights_of_images_and_reductions_are_those_of_keras(name):
     assert float(weighted) == pytest.approx((values[0] + 3 * values[2]) / 3, rel=1e-6)
     assert float(kind(reduction="sum")(LABELS, LOGITS)) == pytest.approx(values.sum(), rel=1e-6)
     with pytest.raises(ArgumentError, match="one number an image"):
-        kind()(LABELS, LOGITS, sample_weight=np.ones(LABELS.shape))
+        kind()(LABELS, LOGITS, sample_weight=np.ones(LABELS.shape[:2]))
 
 
 @each()
@@ -212,6 +212,36 @@ def test_the_lovasz_loss_is_the_jaccard_loss_at_masks_and_convex_between(seed):
     scores = rng.random(8).astype("float32")
     assert of(scores) == pytest.approx(extension(truth, np.abs(truth - scores)), abs=1e-6)
     assert of(masks.mean(axis=0)) <= (of(masks[0]) + of(masks[1])) / 2 + 1e-6
+
+
+def test_pixel_cross_entropy_is_that_of_keras():
+    kept = LABELS != 255
+    wanted = keras.losses.sparse_categorical_crossentropy(np.where(kept, LABELS, 0), LOGITS, from_logits=True).numpy()
+    means = [one[there].mean() if there.any() else 0 for one, there in zip(wanted, kept, strict=True)]
+    loss = losses.PixelCrossEntropy(reduction=None)
+    np.testing.assert_allclose(loss(LABELS, LOGITS), means, rtol=1e-5)
+    maps = np.random.default_rng(0).uniform(0, 9, LABELS.shape).astype("float32")
+    weighted = [
+        (one * of)[there].sum() / max(there.sum(), 1) for one, of, there in zip(wanted, maps, kept, strict=True)
+    ]
+    np.testing.assert_allclose(loss(LABELS, LOGITS, maps), weighted, rtol=1e-5)
+    np.testing.assert_allclose(loss(LABELS, LOGITS, np.full_like(maps, 2)), 2 * loss(LABELS, LOGITS), rtol=1e-6)
+    with pytest.raises(ArgumentError, match="one number an image, or one a pixel"):
+        loss(LABELS, LOGITS, maps[:, 1:])
+    mask = LABELS == 1
+    foreground = losses.PixelCrossEntropy(ignore_label=None)(mask, LOGITS[..., :1])
+    assert float(foreground) == pytest.approx(
+        float(keras.losses.BinaryCrossentropy(from_logits=True)(mask[..., None], LOGITS[..., :1])), rel=1e-5
+    )
+
+
+def test_pixel_cross_entropy_of_classes_that_overlap():
+    marks = np.random.default_rng(0).integers(0, 2, LOGITS.shape)
+    loss = losses.PixelCrossEntropy(multi_label=True)
+    wanted = keras.losses.BinaryCrossentropy(from_logits=True)(marks, LOGITS)
+    assert float(loss(marks, LOGITS)) == pytest.approx(float(wanted), rel=1e-5)
+    marks[0, 0, 0] = 255
+    assert np.isfinite(loss(marks, LOGITS))
 
 
 def test_hard_pixels_by_hand():

@@ -10,12 +10,14 @@ from kerasdl.core import checks
 
 from ..augment.scene_mixing import SceneMix, check_scenes
 from ..augment.transforms import Transform
-from ..trees import packed, unpacked
+from ..trees import MAPS, packed, unpacked
 
 AHEAD = 8
 """Number of batches that are prefetched."""
-MOVING = ("boxes", "masks", "panoptic")
+MOVING = ("boxes", "masks", *MAPS)
 """Labels that move with their image."""
+IGNORED = 255
+"""Class of a pixel of a semantic map outside of the image, and of others that do not count."""
 STALE = ("areas",)
 """Labels of pixels that a change of the image would make wrong: they serve the evaluation alone, and are taken out."""
 
@@ -90,15 +92,15 @@ def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: t
     moved = {**labels, **{name: moved_targets[name] for name in targets}}
     if by_object:
         moved["masks"] = tf.ensure_shape(tf.transpose(moved["masks"], (2, 0, 1)), labels["masks"].shape)
-    if "panoptic" in labels:
-        targets["masks"] = labels["panoptic"]  # another map, moved by the same seed
-        panoptic = augment.with_targets(image, seed, **targets)["masks"]
-        moved["panoptic"] = tf.ensure_shape(panoptic, labels["panoptic"].shape)
+    for name in [each for each in MAPS if each in labels]:
+        targets["masks"] = _before_move(name, labels[name])  # another map, moved by the same seed
+        after = _after_move(name, augment.with_targets(image, seed, **targets)["masks"], labels[name].dtype)
+        moved[name] = tf.ensure_shape(after, labels[name].shape)
     if "kept" not in moved_targets:
         return moved_targets["image"], moved
 
     def visible(name: str, part: tf.Tensor) -> tf.Tensor:
-        if name == "panoptic":
+        if name in MAPS:
             return part
         if name == "masks" and not by_object:
             each = part.shape.rank == 3 and part.shape[-1] is None
@@ -106,6 +108,16 @@ def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: t
         return tf.boolean_mask(part, moved_targets["kept"]) if part.shape.rank and part.shape[0] is None else part
 
     return moved_targets["image"], {name: visible(name, part) for name, part in moved.items()}
+
+
+def _before_move(name: str, labels: tf.Tensor) -> tf.Tensor:
+    """Returns a map of whose values none is 0, which the outside of the image becomes; others as they are."""
+    return tf.cast(labels, tf.int32) + 1 if name == "semantic" else labels
+
+
+def _after_move(name: str, moved: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns a moved map as it was before, with `IGNORED` outside of the image."""
+    return tf.cast(tf.where(moved == 0, IGNORED, moved - 1), dtype) if name == "semantic" else moved
 
 
 def mixed(pipeline: tf.data.Dataset, mix: Callable, seeds: np.ndarray) -> tf.data.Dataset:

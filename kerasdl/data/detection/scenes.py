@@ -1,4 +1,4 @@
-"""Record of one drawn scene, and the dataset of many: images with boxes, classes, crowd, masks, panoptic maps."""
+"""Record of one drawn scene, and the dataset of many: images with boxes, classes, crowd, masks, maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from ..dataset import Dataset
 from ..sources import Examples
 from ..trees import Ragged
 
-TASK = "object_detection"
+TASK, SEMANTIC = "object_detection", "semantic_segmentation"
+GROUND = "ground"
+"""Name of the class of pixels that show no object."""
 SIDE = 128
 """Side of a drawn scene in pixels, by default."""
 SMALLEST = 32
@@ -42,6 +44,11 @@ class Scene:
         return (self.numbers == np.arange(1, len(self.classes) + 1)[:, np.newaxis, np.newaxis]).astype(np.uint8)
 
     @property
+    def semantic(self) -> np.ndarray:
+        """(H, W) uint8: 0 for the ground, else the class plus 1."""
+        return np.concatenate([[0], self.classes + 1]).astype(np.uint8)[self.numbers]
+
+    @property
     def panoptic(self) -> np.ndarray:
         """(H, W) int32; see `DIVISOR`."""
         codes = DIVISOR * (self.classes + 1) + np.arange(1, len(self.classes) + 1)
@@ -56,9 +63,22 @@ def tight_boxes(numbers: np.ndarray, count: int) -> np.ndarray:
 
 
 def scene_dataset(
-    scenes: Sequence[Scene], name: str, class_names: Sequence[str], licence: str, *, masks: bool, panoptic: bool
+    scenes: Sequence[Scene],
+    name: str,
+    class_names: Sequence[str],
+    licence: str,
+    *,
+    masks: bool,
+    panoptic: bool,
+    semantic: bool,
 ) -> Dataset:
-    """Returns scenes of one size as a dataset."""
+    """Returns scenes of one size as a dataset of objects, or of semantic maps."""
+    images = np.stack([each.image for each in scenes])
+    if semantic:
+        if masks or panoptic:
+            checks.refuse("semantic maps stand in place of objects", {"masks": masks, "panoptic": panoptic})
+        labels = {"semantic": np.stack([each.semantic for each in scenes])}
+        return _of_images(images, labels, name, SEMANTIC, (GROUND, *class_names), licence)
     labels = {
         "boxes": Ragged.of([each.boxes for each in scenes]),
         "classes": Ragged.of([each.classes for each in scenes]),
@@ -68,10 +88,15 @@ def scene_dataset(
         labels["masks"] = Ragged.of([each.masks for each in scenes])
     if panoptic:
         labels["panoptic"] = np.stack([each.panoptic for each in scenes])
-    images = np.stack([each.image for each in scenes])
+    return _of_images(images, labels, name, TASK, class_names, licence)
+
+
+def _of_images(
+    images: np.ndarray, labels: dict, name: str, task: str, class_names: Sequence[str], licence: str
+) -> Dataset:
     return Dataset(
         name=name,
-        task=TASK,
+        task=task,
         class_names=tuple(class_names),
         input_shape=images.shape[1:],
         input_dtype="uint8",

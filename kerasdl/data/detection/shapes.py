@@ -64,6 +64,7 @@ def draw_shapes(
     side: int = SIDE,
     masks: bool = False,
     panoptic: bool = False,
+    semantic: bool = False,
 ) -> Dataset:
     """Returns drawn scenes of six classes of shapes, with exact boxes.
 
@@ -76,6 +77,7 @@ def draw_shapes(
         masks: adds the labels "masks", (N, H, W) uint8, the visible pixels of each object.
         panoptic: adds the labels "panoptic", (H, W) int32: 0 for the ground, else 1000 times (class + 1), plus the
             number of the object from 1.
+        semantic: in place of all other labels gives "semantic", (H, W) uint8: 0 for the ground, else the class plus 1.
 
     Returns:
         A `Dataset` of raw images, uint8 (side, side, 3). Its labels are "boxes", (N, 4) float32, left, top, right,
@@ -98,7 +100,7 @@ def draw_shapes(
     key = (seed, SPLITS.index(split), list(DIFFICULTIES).index(difficulty))
     scenes = [draw_scene((*key, number), DIFFICULTIES[difficulty], side) for number in range(size)]
     name = "shapes" if difficulty == "middle" else f"shapes:{difficulty}"
-    return scene_dataset(scenes, name, CLASSES, LICENCE, masks=masks, panoptic=panoptic)
+    return scene_dataset(scenes, name, CLASSES, LICENCE, masks=masks, panoptic=panoptic, semantic=semantic)
 
 
 def draw_scene(key: tuple[int, ...], difficulty: Difficulty, side: int) -> Scene:

@@ -41,6 +41,7 @@ def paste_stickers(
     side: int = SIDE,
     masks: bool = False,
     panoptic: bool = False,
+    semantic: bool = False,
 ) -> Dataset:
     """Returns scenes of emoji over photographs, with exact boxes.
 
@@ -55,6 +56,7 @@ def paste_stickers(
         side: height and width in pixels, 32 to 2048. At 128 objects are about 22 to 48 pixels long.
         masks: as in `draw_shapes`.
         panoptic: as in `draw_shapes`.
+        semantic: as in `draw_shapes`.
 
     Returns:
         A `Dataset` as of `draw_shapes`. A box holds the pixels that are covered by half or more; shadows do not count.
@@ -82,7 +84,7 @@ def paste_stickers(
     key = seed, SPLITS.index(split)
     scenes = [draw_scene((*key, number), by_class, grounds, side) for number in range(size)]
     name = "stickers" if style == pictures.STYLES[0] else f"stickers:{style}"
-    return scene_dataset(scenes, name, class_names, LICENCE, masks=masks, panoptic=panoptic)
+    return scene_dataset(scenes, name, class_names, LICENCE, masks=masks, panoptic=panoptic, semantic=semantic)
 
 
 def emoji_classes(classes: str | Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:

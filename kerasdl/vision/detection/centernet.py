@@ -20,7 +20,7 @@ from kerasdl.blocks import conv_norm_act
 from kerasdl.core import checks, register
 from kerasdl.ops import convert_boxes, grid_points
 
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .method import (
     BACKGROUND,
     IGNORED,

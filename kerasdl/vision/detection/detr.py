@@ -16,7 +16,7 @@ from kerasdl.core import checks, register
 from kerasdl.layers import LearnedQueries, SinePositions2D
 from kerasdl.ops import aligned_overlaps, convert_boxes, match_one_to_one, pairwise_overlaps
 
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .method import Heads, Method, Size, TrueBatch, of_matched
 
 

@@ -20,7 +20,7 @@ from kerasdl.core import checks, register
 from kerasdl.losses import SigmoidFocal
 from kerasdl.ops import aligned_overlaps, decode_distances, encode_distances, grid_points, match_centres
 
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .method import (
     Heads,
     Method,

@@ -18,7 +18,7 @@ from kerasdl.core import checks, register
 from kerasdl.losses import SigmoidFocal
 from kerasdl.ops import anchor_boxes, decode_offsets, encode_offsets, match_by_overlap, pairwise_overlaps, retina_sides
 
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .method import Heads, Method, Size, TrueBatch, class_targets, flattened, ignored, map_sizes, of_matched, strides_of
 from .shared_heads import PRIOR, shared_output, shared_tower
 

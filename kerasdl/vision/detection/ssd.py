@@ -23,7 +23,7 @@ from kerasdl.layers import LayerScale
 from kerasdl.losses import SmoothL1
 from kerasdl.ops import decode_offsets, default_boxes, encode_offsets, match_by_overlap, pairwise_overlaps
 
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .method import Heads, Method, Size, TrueBatch, flattened, ignored, map_sizes, of_matched, strides_of
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)

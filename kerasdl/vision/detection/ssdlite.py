@@ -18,7 +18,7 @@ from kerasdl.blocks import conv_norm_act, depthwise_norm_act
 from kerasdl.core import checks, register
 
 from ..backbones.mobilenet_v3 import HARD_SWISH, LARGE
-from .feature_maps import backbone_features
+from ..feature_maps import backbone_features
 from .ssd import SSDMethod, check_boxes
 
 # Table 6 of MobileNetV3 and its section 6.3: the last stage has half of its channels.

@@ -16,9 +16,9 @@ from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig, fit
 from kerasdl.train.objectives.label_checks import label_errors_reported
 from kerasdl.vision.detection.detector import Detector, resized
-from kerasdl.vision.detection.feature_maps import backbone_features
 from kerasdl.vision.detection.method import checked_truth, true_batch
 from kerasdl.vision.detection.methods import METHODS
+from kerasdl.vision.feature_maps import backbone_features
 
 NETS = ("retinanet", "fcos", "yolo_v3", "yolo_v8_n")
 ALL = (*NETS, "detr")

@@ -18,7 +18,7 @@ from kerasdl.core import checks, register
 from kerasdl.layers import ROIPool
 from kerasdl.ops import level_sizes
 
-from ..feature_maps import backbone_features
+from ...feature_maps import backbone_features
 from .region_heads import region_outputs
 from .windows import WindowMethod
 

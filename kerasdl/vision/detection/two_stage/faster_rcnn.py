@@ -20,7 +20,7 @@ from kerasdl.core import checks, register
 from kerasdl.layers import MultiScaleROIAlign
 from kerasdl.ops import level_sizes
 
-from ..feature_maps import backbone_features
+from ...feature_maps import backbone_features
 from ..shared_heads import shared_output, shared_tower
 from .region_heads import RegionMethod, region_outputs
 from .region_proposals import RATIOS, ProposalMethod

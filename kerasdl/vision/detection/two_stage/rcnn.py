@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from kerasdl.core import checks, register
 
-from ..feature_maps import backbone_features
+from ...feature_maps import backbone_features
 from ..method import Size
 from .region_heads import region_outputs
 from .windows import WindowMethod

@@ -1,4 +1,4 @@
-"""Feature maps of a detector's backbone: any registered net with features, by name."""
+"""Feature maps of a backbone for detectors and segmenters: any registered net with features, by name."""
 
 import importlib
 import inspect
