@@ -130,17 +130,17 @@ def checked_truth(truth: TrueBatch, size: Size, classes: int) -> TrueBatch:
     finite = tf.reduce_all(tf.math.is_finite(truth.boxes), axis=-1)
     form = "boxes must be left, top, right, bottom"
     demands = [
-        _demand(there & ~finite, "boxes must be finite", truth.boxes),
-        _demand(there & ((left > right) | (top > bottom)), form, truth.boxes),
-        _demand(there & shares, f"{form} in pixels, not in shares of the image", truth.boxes),
-        _demand(there & outside, f"boxes must overlap the resized images of {size[0]} x {size[1]} pixels", truth.boxes),
-        _demand(truth.valid & unknown, f"classes must be whole numbers from 0 to {classes - 1}", truth.classes),
+        demand(there & ~finite, "boxes must be finite", truth.boxes),
+        demand(there & ((left > right) | (top > bottom)), form, truth.boxes),
+        demand(there & shares, f"{form} in pixels, not in shares of the image", truth.boxes),
+        demand(there & outside, f"boxes must overlap the resized images of {size[0]} x {size[1]} pixels", truth.boxes),
+        demand(truth.valid & unknown, f"classes must be whole numbers from 0 to {classes - 1}", truth.classes),
     ]
     with tf.control_dependencies([each for each in demands if each is not None]):
         return TrueBatch(*map(tf.identity, truth))
 
 
-def _demand(wrong: Any, rule: str, values: Any) -> Any:
+def demand(wrong: Any, rule: str, values: Any) -> Any:
     """Returns the operation that stops a graph at the first wrong value, as `fit` reports it; eagerly it raises."""
     found = tf.boolean_mask(values, wrong)
     first = tf.pad(found, [[0, 1], [0, 0]][: found.shape.rank])[0]  # 0 where none is wrong
@@ -161,13 +161,13 @@ def _check_widths(labels: Mapping[str, Any], name: str, what: str) -> None:
 
 
 def _same(counts: Any, others: Any, what: str) -> Any:
-    return _demand(counts != others, f"each box must have one {what}", tf.stack([counts, others], axis=-1))
+    return demand(counts != others, f"each box must have one {what}", tf.stack([counts, others], axis=-1))
 
 
 def _whole(classes: Any) -> Any:
     """Returns the operation that stops at a class between two whole numbers; None for integers."""
     if classes.dtype.is_floating:
-        return _demand(classes != tf.floor(classes), "classes must be whole numbers", classes)
+        return demand(classes != tf.floor(classes), "classes must be whole numbers", classes)
     return None
 
 

@@ -1,0 +1,6 @@
+"""Image segmentation: networks of a class for each pixel, their trainer, and the decoder of exported files."""
+
+import keras  # noqa: F401  first: once it is there, saved classes are imported
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .pixel_decoder import PixelDecoder as PixelDecoder
+from .segmenter import Segmenter as Segmenter
