@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from kerasdl.core import files
+from kerasdl.core.display.mask_drawing import indexed_image
 from kerasdl.core.errors import DataError
 from kerasdl.data import decode_image
 from kerasdl.data.folders.layout import files_below, looks_like_image
@@ -107,6 +108,8 @@ def write_drawings(
 ) -> list[str]:
     """Writes a picture of each input with its result as PNG, under the stem of its name, numbered where that repeats.
 
+    Of a segmenter also STEM_classes.png, an indexed image whose values are the classes of the pixels.
+
     Args:
         folder: the folder, made if it is not there.
         names: name of each input.
@@ -130,4 +133,8 @@ def write_drawings(
         with files.writing(folder / file) as draft:
             Image.fromarray(bundle.task.draw(image, result, bundle.labels)).save(draft, format="PNG")
         written.append(file)
+        if bundle.task.class_map is not None:
+            written.append(file.replace(".png", "_classes.png"))
+            with files.writing(folder / written[-1]) as draft:
+                indexed_image(bundle.task.class_map(result, bundle.labels)).save(draft, format="PNG")
     return written

@@ -15,7 +15,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
 from . import trees
-from .batching.drawing import MOVING, augment_seeds, augmented, mixed, mixing_seeds, ready
+from .batching.drawing import augment_seeds, augmented, mixed, mixing_seeds, ready
 from .batching.epochs import Epochs
 from .batching.sharding import Share, batch_sizes, cut
 from .example_access import ExampleAccess
@@ -381,10 +381,9 @@ class Dataset(ExampleAccess):
             checks.refuse("only raw uint8 images can be resized and scaled", f"{self.name} ({self.input_dtype})")
         shape = self.input_shape if image_shape is None else check_image_shape(image_shape)
         labels = self.source.labels if self.any_order else None
-        moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
+        moving = sorted(set(trees.MOVING) & set(labels)) if isinstance(labels, Mapping) else []
         source, resizes = self.source, bool(moving) and shape[:2] != self.input_shape[:2]
-        maps = [name for name in moving if name != "boxes"]
-        if resizes and maps and None in shape[:2]:
+        if resizes and (maps := [name for name in moving if name != "boxes"]) and None in shape[:2]:
             checks.refuse(f"images with {' and '.join(maps)} must be resized to known sides", shape[:2])
         if resizes:
             source = source.resized(self.input_shape[:2], shape[:2])

@@ -7,8 +7,8 @@ from sklearn.model_selection import train_test_split
 
 from kerasdl.core import checks
 
-from .batching.drawing import MOVING
 from .dataset import Dataset
+from .trees import MOVING
 
 
 def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:

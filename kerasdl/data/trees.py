@@ -8,6 +8,8 @@ import tensorflow as tf
 
 MAPS = ("panoptic", "semantic", "pixel_weights")
 """Labels (H, W) of the pixels of an image."""
+MOVING = ("boxes", "masks", *MAPS)
+"""Labels that move with their image."""
 
 
 class Ragged:

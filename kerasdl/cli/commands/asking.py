@@ -21,14 +21,16 @@ FILES = (".tflite", ".onnx")
 def predict(
     bundle: BundleName,
     inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
-    draw: Annotated[Path | None, typer.Option(help="A folder for a picture of each input, for detectors.")] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="A folder for a picture of each input, for detectors and segmenters.")
+    ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score of an object, for detectors.")] = None,
     json: Json = False,
 ) -> None:
     """Predict labels and scores for raw input."""
     loaded = kerasdl.load_bundle(bundle)
     if draw is not None and loaded.task.draw is None:
-        checks.refuse("--draw is for bundles whose answers can be drawn, such as detectors", loaded.task.name)
+        checks.refuse("--draw is for bundles whose answers can be drawn, such as those of detectors", loaded.task.name)
     if min_score is not None:
         if loaded.task.draw is None:
             checks.refuse("--min-score is for detectors", loaded.task.name)

@@ -66,6 +66,15 @@ def draw_classes(
     return _with_legend(canvas.astype(np.uint8), colours, labels)
 
 
+def indexed_image(classes: np.ndarray) -> Image.Image:
+    """Returns classes (H, W) as an image whose values they are, with a palette of their colours up to 256 classes."""
+    if classes.dtype != np.uint8:
+        return Image.fromarray(classes.astype(np.uint16))
+    image = Image.fromarray(classes, mode="P")
+    image.putpalette(bytes(value for colour in ((0, 0, 0), *class_colours(254), PAPER) for value in colour))
+    return image
+
+
 def _borders(classes: np.ndarray, width: int) -> np.ndarray:
     """Returns where a pixel has one of another class within so many pixels, across or down."""
     found, (height, wide) = np.zeros(classes.shape, bool), classes.shape

@@ -73,6 +73,8 @@ class Task:
     """Returns inputs of each exported network, from `(exported networks, inputs of model)`: states after some steps."""
     draw: Callable[[Any, Any, Sequence[str]], Any] | None = None
     """Returns a picture (H, W, 3) uint8 of a raw input with its result, from the input, the result and the labels."""
+    class_map: Callable[[Any, Sequence[str]], Any] | None = None
+    """Returns the class of each pixel (H, W) of a result, from the result and the labels, to be written as an image."""
     postprocess: Callable[[Mapping[str, Any], Mapping[str, Any], tuple], Any] | None = None
     """Returns a model from the outputs of the network `model`, by their names, to the answers, from networks by role,
     settings and the shape of an input of the file: decoding and suppression. An exported file runs it behind the

@@ -10,12 +10,10 @@ from kerasdl.core import checks
 
 from ..augment.scene_mixing import SceneMix, check_scenes
 from ..augment.transforms import Transform
-from ..trees import MAPS, packed, unpacked
+from ..trees import MAPS, MOVING, packed, unpacked
 
 AHEAD = 8
 """Number of batches that are prefetched."""
-MOVING = ("boxes", "masks", *MAPS)
-"""Labels that move with their image."""
 IGNORED = 255
 """Class of a pixel of a semantic map outside of the image, and of others that do not count."""
 STALE = ("areas",)

@@ -247,6 +247,26 @@ def check_labelled(data: Dataset, model: keras.Model, own_loss: bool) -> None:
         checks.refuse(rule, "inputs alone", hint)
 
 
+def demand(wrong: Any, rule: str, values: Any) -> Any:
+    """Returns the operation that stops a graph at the first wrong value, as `fit` reports it; eagerly it raises.
+
+    Args:
+        wrong: booleans, true where a value breaks the rule.
+        rule: the rule, for the message.
+        values: values of the shape of `wrong`, or with one more axis.
+
+    Raises:
+        DataError: a value breaks the rule; in a graph as it runs.
+    """
+    found = tf.boolean_mask(values, wrong)
+    first = tf.pad(found, [[0, 1], [0, 0]][: found.shape.rank])[0]  # 0 where none is wrong
+    if not tf.executing_eagerly():
+        return tf.debugging.Assert(~tf.reduce_any(wrong), [f"{BEGIN}{rule}; got", first, END], summarize=4)
+    if len(found):
+        raise DataError(f"{rule}; got {first.numpy().tolist()}.")
+    return None
+
+
 def _names(model: Any) -> list[str]:
     return list(getattr(model, "output_names", None) or [])
 

@@ -13,10 +13,9 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
-from kerasdl.core.errors import DataError
 from kerasdl.ops import encode_distances
 from kerasdl.ops.matching import BACKGROUND, IGNORED
-from kerasdl.train.objectives.label_checks import BEGIN, END
+from kerasdl.train.objectives.label_checks import demand
 
 Heads = Mapping[str, Any]
 Size = tuple[int, int]
@@ -138,17 +137,6 @@ def checked_truth(truth: TrueBatch, size: Size, classes: int) -> TrueBatch:
     ]
     with tf.control_dependencies([each for each in demands if each is not None]):
         return TrueBatch(*map(tf.identity, truth))
-
-
-def demand(wrong: Any, rule: str, values: Any) -> Any:
-    """Returns the operation that stops a graph at the first wrong value, as `fit` reports it; eagerly it raises."""
-    found = tf.boolean_mask(values, wrong)
-    first = tf.pad(found, [[0, 1], [0, 0]][: found.shape.rank])[0]  # 0 where none is wrong
-    if not tf.executing_eagerly():
-        return tf.debugging.Assert(~tf.reduce_any(wrong), [f"{BEGIN}{rule}; got", first, END], summarize=4)
-    if len(found):
-        raise DataError(f"{rule}; got {first.numpy().tolist()}.")
-    return None
 
 
 def _check_widths(labels: Mapping[str, Any], name: str, what: str) -> None:

@@ -17,8 +17,8 @@ from kerasdl.data.trees import unpacked
 from kerasdl.losses import PixelCrossEntropy
 from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
+from kerasdl.train.objectives.label_checks import demand
 
-from ..detection.method import demand
 from .windows import blended_windows
 
 IGNORED = 255
@@ -264,7 +264,7 @@ class Segmenter(Trainer):
 
     @property
     def is_valid(self) -> bool:
-        """Whether the logits are smaller than the image, as those of valid convolutions are."""
+        """True if the logits are smaller than the image, as those of valid convolutions are."""
         return any(
             None not in pair and pair[0] < pair[1]
             for pair in zip(self.logits_shape[1:3], self.input_size[:2], strict=True)

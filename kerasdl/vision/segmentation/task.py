@@ -162,6 +162,7 @@ register_task(
         figures=figures,
         table=a_row_a_class,
         draw=drawn,
+        class_map=class_map,
         postprocess=postprocess,
         answers="The file gives `classes`, for each pixel of its input the place of a label counted from 0, and "
         "`scores`, the probability of that class.",
