@@ -61,6 +61,7 @@ class CenterMethod(Method):
     """Gaussians around centres, penalty-reduced focal loss, sizes and offsets at the centres."""
 
     name = "centernet"
+    loss_names = ("classes", "offsets", "sizes")
     overlap = None
     least_overlap: float = 0.3
     """IoU with its object that a box has whose corners are off by the radius of the Gaussian."""

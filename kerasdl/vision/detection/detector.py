@@ -69,7 +69,7 @@ class Detector(Trainer):
         if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
             checks.refuse("a detector must take one batch of images", [tuple(each.shape) for each in network.inputs])
         self.supports_jit = False  # XLA has no ragged tensors, and would leave out the checks of labels
-        self.means: dict[str, keras.metrics.Mean] = {}
+        self.means = {name: keras.metrics.Mean(name=f"{name}_loss") for name in self.method.loss_names}
         object.__setattr__(self, "parts", {})  # of the loss of a batch; Keras would track the tensors in an attribute
         self.compiled_steps: dict[tuple, Any] = {}
 
@@ -81,6 +81,8 @@ class Detector(Trainer):
         size = sides_of(x)
         truth = checked_truth(true_batch(y), size, self.classes_of(y_pred, size))
         self.parts.update(self.loss_parts(x, y_pred, truth, training))
+        if self.method.loss_names and set(self.parts) != set(self.method.loss_names):
+            checks.refuse(f"parts of the loss must be its loss_names {self.method.loss_names}", tuple(self.parts))
         for name in self.parts:
             if name not in self.means:
                 self.means[name] = keras.metrics.Mean(name=f"{name}_loss")

@@ -38,6 +38,7 @@ class DETRMethod(Method):
     """One query for each true box by the least total cost; cross-entropy with no object, L1 and GIoU."""
 
     name = "detr"
+    loss_names = ("classes", "boxes", "overlaps")
     overlap = None
     class_cost: float = 1.0
     """Weight of the score of the true class in the cost of a match."""

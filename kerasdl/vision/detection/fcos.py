@@ -57,6 +57,7 @@ class FCOSMethod(Method):
     """Places inside boxes of their level's size, focal loss, GIoU, centre-ness."""
 
     name = "fcos"
+    loss_names = ("classes", "boxes", "centredness")
     overlap = 0.6
     reach: float = 8.0
     """Greatest distance, in strides, from a place to an edge of its box; half of it is the least. The finest level has

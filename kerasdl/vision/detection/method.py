@@ -51,6 +51,8 @@ class Method:
     """Pairs of box and class of an image that are considered as predictions."""
     roles: ClassVar[tuple[str, ...]] = ("model",)
     """Roles of the networks that it trains together; the first one takes the images."""
+    loss_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the parts of its loss; with none the names are found as it runs, and a step is traced twice."""
 
     def assign(self, heads: Heads, truth: TrueBatch, size: Size) -> tuple[Any, Any]:
         """Returns which prediction learns which true object.

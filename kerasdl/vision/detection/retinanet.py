@@ -44,6 +44,7 @@ class RetinaMethod(Method):
     """Anchors matched by IoU, focal loss of independent classes, offsets of boxes."""
 
     name = "retinanet"
+    loss_names = ("classes", "boxes")
     overlap = 0.5
     scale: float = 4.0
     """Side of the smallest anchor of a level, in strides."""

@@ -51,6 +51,7 @@ class SSDMethod(Method):
     """Default boxes matched by IoU, softmax over the classes and background, hard negative mining."""
 
     name = "ssd"
+    loss_names = ("classes", "boxes")
     overlap = 0.45
     positive: float = 0.5
     """IoU from which on a default box is positive; the best one of each true box is too."""

@@ -50,6 +50,7 @@ class YOLOv3Method(Method):
     """One anchor for each true box, objectness, independent classes, centres inside cells, logarithms of sides."""
 
     name = "yolo_v3"
+    loss_names = ("centres", "sides", "objects", "classes")
     overlap = 0.45
     negative: float = 0.5
     """IoU of a predicted box with a true one, from which on its anchor is no background."""

@@ -74,6 +74,7 @@ class YOLOv8Method(Method):
     """Places chosen by score and overlap, cross-entropy with their quality, CIoU, distributions of distances."""
 
     name = "yolo_v8"
+    loss_names = ("classes", "boxes", "distances")
     overlap = 0.7
     candidates_of_box: int = 10
     """Places of each true box at most."""

@@ -33,6 +33,7 @@ class FasterRCNNMethod(RegionMethod):
     """Proposals of a network of its own, then classes and boxes of the proposals."""
 
     name = "faster_rcnn"
+    loss_names = ("objectness", "offsets", "classes", "boxes")
     roles = ("model", "box_head")
     rpn: ProposalMethod = field(default_factory=ProposalMethod)
     """Anchors, targets and loss of the first network."""

@@ -51,6 +51,7 @@ class RegionMethod(Method):
     """
 
     name = "regions"
+    loss_names = ("classes", "boxes")
     positive: float = 0.5
     """IoU from which on a proposal is positive; all others are background."""
     samples: int = 512
