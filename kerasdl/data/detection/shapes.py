@@ -62,6 +62,7 @@ def draw_shapes(
     seed: int = 0,
     difficulty: str = "middle",
     side: int = SIDE,
+    lengths: tuple[float, float] = LENGTHS,
     masks: bool = False,
     panoptic: bool = False,
     semantic: bool = False,
@@ -74,6 +75,7 @@ def draw_shapes(
         seed: 0 or more.
         difficulty: `easy`, `middle` or `hard`.
         side: height and width in pixels, 32 to 2048.
+        lengths: pixels of the shortest and the longest object where the side is 128; other sides scale them.
         masks: adds the labels "masks", (N, H, W) uint8, the visible pixels of each object.
         panoptic: adds the labels "panoptic", (H, W) int32: 0 for the ground, else 1000 times (class + 1), plus the
             number of the object from 1.
@@ -96,14 +98,19 @@ def draw_shapes(
     checks.one_of("difficulty", difficulty, tuple(DIFFICULTIES))
     checks.at_least("seed", seed, 0)
     check_side(side)
+    shortest, longest = lengths
+    checks.within("the first of lengths", shortest, 1.0, SIDE)
+    checks.within("the second of lengths", longest, shortest, SIDE)
     size = SIZES[split] if size is None else checks.at_least("size", size, 1)
     key = (seed, SPLITS.index(split), list(DIFFICULTIES).index(difficulty))
-    scenes = [draw_scene((*key, number), DIFFICULTIES[difficulty], side) for number in range(size)]
+    scenes = [draw_scene((*key, number), DIFFICULTIES[difficulty], side, lengths) for number in range(size)]
     name = "shapes" if difficulty == "middle" else f"shapes:{difficulty}"
     return scene_dataset(scenes, name, CLASSES, LICENCE, masks=masks, panoptic=panoptic, semantic=semantic)
 
 
-def draw_scene(key: tuple[int, ...], difficulty: Difficulty, side: int) -> Scene:
+def draw_scene(
+    key: tuple[int, ...], difficulty: Difficulty, side: int, lengths: tuple[float, float] = LENGTHS
+) -> Scene:
     """Draws one scene from the seed `key`."""
     rng, unit = np.random.default_rng(key), side / SIDE
     image, grounds = _ground(rng, difficulty, side)
@@ -119,7 +126,7 @@ def draw_scene(key: tuple[int, ...], difficulty: Difficulty, side: int) -> Scene
         forms = silhouettes(CLASSES[label])
         form, turn = forms[int(rng.random() * len(forms))], math.radians(difficulty.turn)
         for _ in range(TRIES):
-            size, angle, stretch = _between(rng, *LENGTHS) * unit, _between(rng, -turn, turn), _between(rng, 0.9, 1.1)
+            size, angle, stretch = _between(rng, *lengths) * unit, _between(rng, -turn, turn), _between(rng, 0.9, 1.1)
             coverage = form.drawn(size, angle, stretch)
             place = placement.free_place(rng, coverage)
             if place is not None:

@@ -1,0 +1,153 @@
+"""Small segmenters trained on drawn scenes: mean IoU by network, over seeds, beside a trivial baseline and an oracle.
+
+    python benchmarks/segmenters.py                         # all networks, three seeds; about 5 minutes each
+    python benchmarks/segmenters.py unet --seeds 1
+    python benchmarks/segmenters.py --table                 # the table of what was measured so far
+
+Each network and seed is a line of JSON in `segmenters.jsonl` of the working folder; what stands there is not trained
+again, so that the benchmark can be stopped and started. All train on the same 2,000 scenes of `shapes` at 96 x 96
+pixels, whose objects are 24 to 36 pixels long, and are measured on 300 others. Letters and digits do not count, in
+training neither. The oracle is the true map at a stride, enlarged again: what a network of that stride can reach.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasdl
+from kerasdl.data import Dataset, augment
+from kerasdl.data.detection import draw_shapes
+from kerasdl.metrics import MeanIoU
+from kerasdl.train import RunConfig, fit
+from kerasdl.vision.segmentation import Segmenter
+
+SIDE, LENGTHS, TRAIN, TEST = 96, (32.0, 48.0), 2000, 300
+NOT_COUNTED = ("letter", "digit")
+RESULTS = Path("segmenters.jsonl")
+SMALL = {"backbone": "mobilenet_v2", "backbone_settings": {"width": 0.5}}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Network and training of one row."""
+
+    name: str
+    """Of the builder."""
+    settings: Mapping[str, Any]
+    """Arguments of the builder."""
+    epochs: int
+    learning_rate: float = 3e-3
+
+
+NETS = {
+    "unet": Row("unet", {"channels": 16, "depth": 3}, 8),
+}
+CONFIG = {
+    "batch_size": 16,
+    "schedule": "cosine",
+    "augment": augment.Flip(vertical=0.5),
+    "strategy": None,
+}
+
+
+def scenes(split: str, size: int) -> Dataset:
+    """Returns scenes with maps of the ground and four classes; of others the pixels do not count."""
+    drawn = draw_shapes(size, split=split, side=SIDE, lengths=LENGTHS, semantic=True).prepared()
+    kept = [place for place, name in enumerate(drawn.class_names) if name not in NOT_COUNTED]
+    numbers = np.full(256, 255, "uint8")
+    numbers[kept] = np.arange(len(kept))
+    labels = {"semantic": numbers[drawn.source.labels["semantic"]]}
+    names = tuple(drawn.class_names[place] for place in kept)
+    return replace(drawn, source=replace(drawn.source, labels=labels), class_names=names)
+
+
+def trained(method: str, seed: int) -> dict:
+    """Trains one network with one seed, and returns its figures."""
+    row, train, test = NETS[method], scenes("train", TRAIN), scenes("test", TEST)
+    keras.utils.set_random_seed(seed)
+    network = kerasdl.build(row.name, image_shape=(SIDE, SIDE, 3), classes=len(train.class_names), **row.settings)
+    config = RunConfig(epochs=row.epochs, learning_rate=row.learning_rate, seed=seed, **CONFIG)
+    started, cpu = time.perf_counter(), time.process_time()
+    segmenter = fit(Segmenter(network), train, config=config).trainer
+    spent = time.perf_counter() - started, time.process_time() - cpu
+    figures = measured(segmenter.mean_iou(test))
+    line = {"network": method, "seed": seed, "weights": network.count_params(), "epochs": row.epochs, **figures}
+    return {**line, "seconds": round(spent[0]), "cpu_seconds": round(spent[1])}
+
+
+def measured(metric: MeanIoU) -> dict[str, float]:
+    """Returns the mean and the least IoU of a class."""
+    by_class = metric.per_class()
+    return {"mIoU": round(float(metric.result()), 4), "least": round(min(by_class.values()), 4)}
+
+
+def baseline() -> dict:
+    """Returns the figures of the simplest segmenter: pixels far from the mean colour are of the likeliest shape."""
+    test = scenes("test", TEST)
+    images, labels = test.source.inputs.astype(float), test.source.labels["semantic"]
+    far = np.abs(images - images.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
+    threshold = far.mean(axis=(1, 2), keepdims=True) + far.std(axis=(1, 2), keepdims=True)
+    best = max(range(1, len(test.class_names)), key=lambda each: (labels == each).sum())
+    metric = MeanIoU(test.class_names)
+    metric.update_state(labels, np.where(far > threshold, best, 0))
+    return {"network": "threshold", "seed": 0, **measured(metric)}
+
+
+def oracle(stride: int) -> dict:
+    """Returns the figures of true maps at a stride, enlarged bilinearly; the likeliest class is chosen."""
+    test = scenes("test", TEST)
+    labels, metric = test.source.labels["semantic"], MeanIoU(test.class_names)
+    for each in np.array_split(labels, 10):
+        shares = tf.one_hot(each, len(test.class_names))
+        small = tf.nn.avg_pool2d(shares, stride, stride, "VALID")
+        metric.update_state(each, tf.image.resize(small, each.shape[1:]))
+    return {"network": f"oracle at stride {stride}", "seed": 0, **measured(metric)}
+
+
+def rows() -> list[dict]:
+    """Returns what was measured so far."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def table() -> None:
+    """Prints the mean over seeds of each network."""
+    print(f"{'network':20}{'weights':>10}{'seeds':>7}{'mIoU':>8}{'least':>8}{'CPU s':>8}")
+    for name in dict.fromkeys(row["network"] for row in rows()):
+        of_network = [row for row in rows() if row["network"] == name]
+        means = [np.mean([row[each] for row in of_network]) for each in ("mIoU", "least")]
+        seconds = np.mean([row.get("cpu_seconds", 0) for row in of_network])
+        numbers = "".join(f"{mean:8.3f}" for mean in means)
+        print(f"{name:20}{of_network[0].get('weights', 0):>10,}{len(of_network):>7}{numbers}{seconds:8.0f}")
+
+
+def main() -> None:
+    """Trains what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETS)}; all by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    asked = parser.parse_args()
+    if unknown := set(asked.networks) - set(NETS):
+        parser.error(f"networks are {', '.join(NETS)}; got {', '.join(sorted(unknown))}")
+    simple = {"threshold": baseline, **{f"oracle at stride {k}": (lambda k=k: oracle(k)) for k in (2, 4, 8)}}
+    jobs = [(name, 0) for name in simple]
+    jobs += [(name, seed) for seed in range(asked.seeds) for name in asked.networks or NETS]
+    done = {(row["network"], row["seed"]) for row in rows()}
+    for name, seed in jobs if not asked.table else []:
+        if (name, seed) not in done:
+            row = simple[name]() if name in simple else trained(name, seed)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    table()
+
+
+if __name__ == "__main__":
+    main()
