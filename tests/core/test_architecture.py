@@ -316,7 +316,7 @@ def test_a_name_of_a_package_is_there_in_a_fresh_process(name):
 
 
 def test_every_package_lists_the_names_of_its_stub_without_tensorflow():
-    """Each is reached by attributes from kerasdl alone; those of detectors and segmenters, which load Keras, are not."""
+    """Each is reached by attributes from kerasdl alone; those that load Keras are listed alone."""
     listed = {}
     for stub in sorted(ROOT.rglob("__init__.pyi")):
         imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]

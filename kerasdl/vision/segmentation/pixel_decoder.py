@@ -9,7 +9,7 @@ from keras import ops
 
 from kerasdl.core import checks
 
-from .segmenter import scores_of
+from .logits_of_pixels import scores_of
 
 EQUAL_SHARE = 0.999
 """Share of pixels of which a file must give the class of the model; two classes may be as good as equal in the rest."""

@@ -10,6 +10,7 @@ from keras import ops
 
 from kerasdl.core import checks, draw_classes
 from kerasdl.core.errors import DataError
+from kerasdl.core.outputs.loss_scale import from_logits
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
 from kerasdl.data.pipelines import refuse_endless
@@ -17,14 +18,13 @@ from kerasdl.data.trees import unpacked
 from kerasdl.losses import PixelCrossEntropy
 from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
-from kerasdl.train.objectives.label_checks import demand
 
+from .logits_of_pixels import checked_logits, chosen_classes, main_logits, resized_scores, scores_of
+from .pixel_labels import checked_labels
 from .windows import blended_windows
 
-IGNORED = 255
-HINT = (
-    'Labels are maps of classes (B, H, W), or {"semantic": maps}; kerasdl.data.load(..., labels="semantic") has them.'
-)
+VALID = ("unet_2015",)
+"""Names of networks whose logits are of the middle of the image."""
 
 
 class Segmenter(Trainer):
@@ -32,8 +32,7 @@ class Segmenter(Trainer):
 
     It learns from batches of images (B, H, W, C) as the network takes them, with labels (B, H, W), classes from 0 to
     K - 1, or a dict of them under `semantic`. Pixels of the label 255 count nowhere. An optional `pixel_weights`
-    (B, H, W) in that dict multiplies the loss of each pixel. Of the labels of a network of valid convolutions, whose
-    logits are smaller than its images, the middle counts.
+    (B, H, W) in that dict multiplies the loss of each pixel.
 
     Args:
         network: functional model from images to logits (B, H, W, K), such as `kerasdl.build("unet")`, or to a dict of
@@ -41,9 +40,13 @@ class Segmenter(Trainer):
         loss: loss of labels (B, H, W) and logits, one of `kerasdl.losses`; None takes `PixelCrossEntropy`.
         auxiliary: weight of the loss of the auxiliary logits; PSPNet's is 0.4
             (https://arxiv.org/abs/1612.01105, section 5.1).
+        valid: whether logits are of the middle of the image, as those of valid convolutions are; None takes the
+            network's name, `unet_2015`.
+        multi_label: whether classes overlap: a sigmoid for each, labels (B, H, W, K) of 0 and 1, and booleans
+            (H, W, K) as answers.
 
     Raises:
-        ArgumentError: the network has another form, or `auxiliary` is not from 0 to 100.
+        ArgumentError: the network or the loss has another form, or `auxiliary` is not from 0 to 100.
 
     Example:
         >>> image = keras.Input((16, 16, 3))
@@ -53,20 +56,26 @@ class Segmenter(Trainer):
     """
 
     def __init__(
-        self, network: keras.Model | Mapping[str, keras.Model], *, loss: keras.losses.Loss | None = None, auxiliary=0.4
+        self,
+        network: keras.Model | Mapping[str, keras.Model],
+        *,
+        loss: keras.losses.Loss | None = None,
+        auxiliary: float = 0.4,
+        valid: bool | None = None,
+        multi_label: bool = False,
     ):
         super().__init__(network if isinstance(network, Mapping) else {"model": network})
-        if len(self.main.inputs) != 1 or len(self.main.inputs[0].shape) != 4:
-            checks.refuse("a segmenter must take one batch of images", [tuple(i.shape) for i in self.main.inputs])
-        outputs = self.main.output
-        if isinstance(outputs, Mapping) and set(outputs) != {"logits", "auxiliary"}:
-            checks.refuse("outputs of a segmenter must be logits, and auxiliary where it has them", sorted(outputs))
-        self.logits_shape = tuple(main_logits(outputs).shape)
-        if len(self.logits_shape) != 4:
-            checks.refuse("logits of a segmenter must be (B, H, W, K)", self.logits_shape)
-        self.pixel_loss = PixelCrossEntropy() if loss is None else loss
+        self.valid = self.main.name in VALID if valid is None else valid
+        self.multi_label = multi_label
+        self.logits_shape = checked_logits(self.main, self.valid)
+        self.pixel_loss = PixelCrossEntropy(multi_label=multi_label) if loss is None else loss
+        if from_logits(self.pixel_loss) is False:
+            hint = "Pass it with from_logits=True."
+            checks.refuse("the loss of a segmenter must take logits", type(loss).__name__, hint)
+        if getattr(self.pixel_loss, "multi_label", multi_label) != multi_label:
+            checks.refuse(f"the loss of a segmenter must have its multi_label={multi_label}", type(loss).__name__)
         self.auxiliary_weight = checks.within("auxiliary", auxiliary, 0.0, 100.0)
-        names = max(2, self.logits_shape[-1])
+        names = 2 if multi_label else max(2, self.logits_shape[-1])
         self.measures = [MeanIoU(names), PixelAccuracy(names)]
         self.compiled_steps: dict[tuple, Any] = {}
 
@@ -79,7 +88,7 @@ class Segmenter(Trainer):
         return {**super().identity(), "loss": {name: value for name, value in loss.items() if name != "dtype"}}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        labels, weights = checked_labels(y, x.shape[1:3], main_logits(y_pred))
+        labels, weights = self._labels(y, x, main_logits(y_pred))
         if weights is not None:
             if not isinstance(self.pixel_loss, PixelCrossEntropy):
                 rule = "pixel_weights are for PixelCrossEntropy"
@@ -93,10 +102,20 @@ class Segmenter(Trainer):
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        labels, _ = checked_labels(y, x.shape[1:3], main_logits(y_pred))
+        labels, _ = self._labels(y, x, main_logits(y_pred))
         for each in self.measures:
-            each.update_state(labels, main_logits(y_pred), sample_weight)
+            each.update_state(*self._pairs(labels, main_logits(y_pred)), sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _labels(self, y: Any, images: Any, logits: Any) -> tuple[Any, Any]:
+        return checked_labels(y, images.shape[1:3], logits, multi_label=self.multi_label)
+
+    def _pairs(self, labels: Any, predictions: Any) -> tuple[Any, Any]:
+        """Returns labels and predictions of a batch for a metric; each class of overlapping ones as a foreground."""
+        if not self.multi_label:
+            return labels, predictions
+        count = ops.shape(labels)[0]
+        return ops.reshape(labels, (count, -1)), ops.reshape(predictions, (count, -1, 1))
 
     def predict(self, images: Any, **settings: Any) -> list[np.ndarray]:
         """Returns the class of each pixel of raw images of any size.
@@ -106,13 +125,15 @@ class Segmenter(Trainer):
             **settings: settings of `predict_scores`, such as `windows=True`.
 
         Returns:
-            (H, W) of each image in its own pixels, uint8, or uint16 above 256 classes.
+            (H, W) of each image in its own pixels, uint8, or uint16 above 256 classes; (H, W, K) booleans of classes
+            that overlap.
 
         Raises:
             ArgumentError: an argument breaks its rule.
             DataError: an image cannot be read.
         """
-        return [chosen_classes(each) for each in self.predict_scores(images, **settings)]
+        scores = self.predict_scores(images, **settings)
+        return [each > 0.5 if self.multi_label else chosen_classes(each) for each in scores]
 
     def predict_scores(
         self,
@@ -148,7 +169,7 @@ class Segmenter(Trainer):
         checks.at_least("batch_size", batch_size, 1)
         raw, (height, width, channels) = read_images(images, levels=levels), self.input_size
         is_free = None in (height, width)
-        if windows or self.is_valid:
+        if windows or self.valid:
             if is_free:
                 hint = "Build the network with known sides, or leave windows out: it takes whole images."
                 checks.refuse("windows need a network of known sides", self.input_size, hint)
@@ -204,10 +225,10 @@ class Segmenter(Trainer):
 
             @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                scores = scores_of(main_logits(self.main(images, training=False)))
+                scores = scores_of(main_logits(self.main(images, training=False)), self.multi_label)
                 if not flip:
                     return scores
-                mirrored = scores_of(main_logits(self.main(images[:, :, ::-1], training=False)))
+                mirrored = scores_of(main_logits(self.main(images[:, :, ::-1], training=False)), self.multi_label)
                 return (scores + mirrored[:, :, ::-1]) / 2
 
             self.compiled_steps[key] = step
@@ -228,6 +249,8 @@ class Segmenter(Trainer):
             ArgumentError: an argument breaks its rule.
             DataError: the image cannot be read.
         """
+        if self.multi_label:
+            checks.refuse("draw is for one class a pixel", "multi_label=True")
         (pixels,) = read_images(image, levels=settings.get("levels"))
         return draw_classes(pixels, self.predict(pixels, **settings)[0], labels)
 
@@ -239,7 +262,7 @@ class Segmenter(Trainer):
             batch_size: images computed at once.
 
         Returns:
-            A `MeanIoU` of these images, by the class names of the data.
+            A `MeanIoU` of these images, by the class names of the data; of all classes together where they overlap.
 
         Raises:
             ArgumentError: an argument breaks its rule, labels have another form, or the data are endless.
@@ -251,87 +274,13 @@ class Segmenter(Trainer):
         names = dataset.class_names or classes
         if names != classes and len(names) != classes:
             checks.refuse(f"classes of labelled data must be those of the segmenter, {classes}", names)
-        metric = MeanIoU(names, from_logits=False)
+        metric = MeanIoU(2 if self.multi_label else names, from_logits=False)
         for images, labels, _ in map(unpacked, dataset.batches(batch_size)):
             scores = self.segment(images.numpy(), batch_size)
-            metric.update_state(checked_labels(labels, images.shape[1:3], scores)[0], scores)
+            metric.update_state(*self._pairs(self._labels(labels, images, scores)[0], scores))
         return metric
 
     @property
     def input_size(self) -> tuple:
         """Height, width and channels of the network's input."""
         return self.main.input_shape[1:]
-
-    @property
-    def is_valid(self) -> bool:
-        """True if the logits are smaller than the image, as those of valid convolutions are."""
-        return any(
-            None not in pair and pair[0] < pair[1]
-            for pair in zip(self.logits_shape[1:3], self.input_size[:2], strict=True)
-        )
-
-
-def checked_labels(y: Any, size: Any, logits: Any) -> tuple[Any, Any]:
-    """Returns labels (B, H, W) int32 of the size of the logits, and the weights of pixels or None.
-
-    Args:
-        y: labels of a batch, as `Segmenter` learns from.
-        size: (height, width) of the images.
-        logits: (B, h, w, K), or probabilities.
-
-    Raises:
-        ArgumentError: the labels have another form.
-        DataError: a class is none of K; in a graph it is checked as it runs.
-    """
-    if isinstance(y, Mapping) and "semantic" not in y:
-        checks.refuse("labels of a segmenter must have semantic", sorted(y), HINT)
-    labels = tf.convert_to_tensor(y["semantic"] if isinstance(y, Mapping) else y)
-    labels = tf.squeeze(labels, -1) if labels.shape.rank == 4 and labels.shape[-1] == 1 else labels
-    if labels.shape.rank != 3 or not (labels.dtype.is_integer or labels.dtype.is_bool or labels.dtype.is_floating):
-        checks.refuse("labels of a segmenter must be numbers (B, H, W)", f"{labels.dtype.name} {labels.shape}", HINT)
-    labels = tf.cast(labels, tf.uint8) if labels.dtype.is_bool else labels
-    labels = _middle("labels", labels, size, logits)
-    classes = max(2, logits.shape[-1])
-    wrong = ((labels < 0) | (labels >= classes)) & (labels != IGNORED)
-    wrong = wrong | (labels != tf.floor(labels)) if labels.dtype.is_floating else wrong
-    rule = f"classes of pixels must be whole numbers from 0 to {classes - 1}, or {IGNORED} where they do not count"
-    checked = demand(wrong, rule, labels)
-    with tf.control_dependencies([] if checked is None else [checked]):
-        labels = tf.cast(labels, tf.int32)
-    if not isinstance(y, Mapping) or "pixel_weights" not in y:
-        return labels, None
-    return labels, _middle("pixel_weights", tf.cast(y["pixel_weights"], tf.float32), size, logits)
-
-
-def main_logits(outputs: Any) -> Any:
-    """Returns the logits of a network's outputs, which may have auxiliary ones beside."""
-    return outputs["logits"] if isinstance(outputs, Mapping) else outputs
-
-
-def scores_of(logits: Any) -> Any:
-    """Returns the probabilities of logits (B, H, W, K): a softmax over classes, or the sigmoid of a foreground."""
-    return (
-        ops.softmax(ops.cast(logits, "float32")) if logits.shape[-1] > 1 else ops.sigmoid(ops.cast(logits, "float32"))
-    )
-
-
-def resized_scores(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns probabilities (B, h, w, K) in another (height, width), bilinear with half-pixel centres."""
-    return scores if scores.shape[1:3] == tuple(size) else np.asarray(tf.image.resize(scores, size))
-
-
-def chosen_classes(scores: np.ndarray) -> np.ndarray:
-    """Returns the likeliest class (H, W) of probabilities (H, W, K); of a foreground 1 above one half."""
-    chosen = scores[..., 0] > 0.5 if scores.shape[-1] == 1 else scores.argmax(axis=-1)
-    return chosen.astype("uint8" if scores.shape[-1] <= 256 else "uint16")
-
-
-def _middle(name: str, values: Any, size: Any, logits: Any) -> Any:
-    """Returns the middle (B, h, w) of values (B, H, W) of the pixels of images, of the size of logits (B, h, w, K)."""
-    given, wanted = tuple(values.shape[1:3]), tuple(logits.shape[1:3])
-    if any(None not in pair and pair[0] != pair[1] for pair in zip(given, size, strict=True)):
-        checks.refuse(f"{name} must have the size of their images, {tuple(size)}", given, HINT)
-    if None in (*given, *wanted) or given == wanted:
-        return values
-    top, left = ((one - other) // 2 for one, other in zip(given, wanted, strict=True))
-    return values[:, top : top + wanted[0], left : left + wanted[1]]

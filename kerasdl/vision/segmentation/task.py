@@ -14,8 +14,10 @@ from kerasdl.ops import encode_mask
 from kerasdl.ops.run_lengths import read_run_lengths
 
 from ..classification.task import check_image_settings, preparing_layers
+from .logits_of_pixels import chosen_classes, resized_scores
 from .pixel_decoder import PixelDecoder
-from .segmenter import HINT, Segmenter, chosen_classes, resized_scores
+from .pixel_labels import HINT
+from .segmenter import Segmenter
 
 KEPT = "_kept_segmenter"
 
@@ -34,7 +36,7 @@ def check_segmenter(settings: Mapping[str, Any], labels: Sequence[str], model: k
     """Checks preprocessing settings and labels against a network of logits; raises `ArgumentError`."""
     check_image_settings(settings, model)
     segmenter = Segmenter(model)
-    if segmenter.is_valid:
+    if segmenter.valid:
         hint = "Segmenter(model).predict answers by windows; train a network of same-padded convolutions for a bundle."
         checks.refuse("logits of a bundle must have the size of its images", segmenter.logits_shape[1:3], hint)
     classes = max(2, segmenter.logits_shape[-1])

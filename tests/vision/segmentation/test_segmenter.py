@@ -20,7 +20,7 @@ from kerasdl.deploy import run_exported
 from kerasdl.losses import Dice, PixelCrossEntropy
 from kerasdl.train import RunConfig, fit
 from kerasdl.vision.segmentation import PixelDecoder, Segmenter
-from kerasdl.vision.segmentation.segmenter import chosen_classes, resized_scores
+from kerasdl.vision.segmentation.logits_of_pixels import chosen_classes, resized_scores
 from kerasdl.vision.segmentation.task import class_map
 from kerasdl.vision.segmentation.windows import blended_windows
 
@@ -157,11 +157,13 @@ def test_weights_of_pixels_and_of_images():
 
 def test_the_middle_of_labels_counts_for_valid_convolutions():
     images, labels = bright(2)
-    segmenter = Segmenter(pointwise(padding="valid"))
+    segmenter = Segmenter(pointwise(padding="valid"), valid=True)
     wanted = float(PixelCrossEntropy()(labels[:, 1:15, 1:15], segmenter(images)))
     assert loss_of(segmenter, images, labels) == pytest.approx(wanted, rel=1e-6)
     found = segmenter.predict(np.zeros((30, 41, 3), "uint8"))[0]  # by windows, of an image continued by its mirror
     assert found.shape == (30, 41)
+    segmenter.main.name = "unet_2015"
+    assert Segmenter(segmenter.main).valid
     with pytest.raises(BundleError, match="logits of a bundle must have the size of its images"):
         Bundle.of(segmenter.main, name="b", task="semantic_segmentation", preprocess=SETTINGS, labels=("a", "b", "c"))
 
@@ -231,6 +233,31 @@ def test_wrong_arguments_are_refused():
         Segmenter(keras.Model(image, {"a": keras.layers.Conv2D(2, 1, name="a")(image)}))
     with pytest.raises(ArgumentError, match="auxiliary"):
         Segmenter(pointwise(), auxiliary=-1.0)
+    with pytest.raises(ArgumentError, match=r"the size of its images, \(16, 16\); got \(None, 14, 14, 3\)"):
+        Segmenter(pointwise(padding="valid"))
+    ended = keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(image))
+    with pytest.raises(ArgumentError, match="must be logits; got 'probabilities'"):
+        Segmenter(ended)
+    with pytest.raises(ArgumentError, match="must take logits"):
+        Segmenter(pointwise(), loss=Dice(from_logits=False))
+    with pytest.raises(ArgumentError, match="must have its multi_label=False"):
+        Segmenter(pointwise(), loss=Dice(multi_label=True))
+
+
+def test_classes_that_overlap():
+    images, labels = bright(16)
+    marks = np.stack([labels == 1, labels >= 1], axis=-1)
+    config = RunConfig(**SMALL, epochs=8, learning_rate=0.03)
+    run = fit(Segmenter(pointwise(2), multi_label=True), (images, {"semantic": marks.astype("uint8")}), config=config)
+    assert run.history["mean_iou"][-1] > 0.9
+    assert float(run.trainer.mean_iou((images, marks.astype("uint8"))).result()) > 0.9
+    found = run.trainer.predict(np.round((images[0] + 1) * 127.5).astype("uint8"))[0]
+    assert found.shape == (16, 16, 2)
+    assert (found == marks[0]).mean() > 0.95
+    with pytest.raises(ArgumentError, match=r"numbers \(B, H, W, 2\)"):
+        loss_of(run.trainer, images, labels)
+    with pytest.raises(ArgumentError, match="one class a pixel"):
+        run.trainer.draw(images[0])
 
 
 # Labels that move with their images

@@ -1,0 +1,61 @@
+"""Labels of the pixels of a batch of images, checked against the logits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.train.objectives.label_checks import demand
+
+IGNORED = 255
+HINT = (
+    'Labels are maps of classes (B, H, W), or {"semantic": maps}; kerasdl.data.load(..., labels="semantic") has them.'
+)
+
+
+def checked_labels(y: Any, size: Any, logits: Any, *, multi_label: bool = False) -> tuple[Any, Any]:
+    """Returns labels (B, H, W), or (B, H, W, K), int32 of the size of the logits, and the weights of pixels or None.
+
+    Args:
+        y: labels of a batch, as `Segmenter` learns from.
+        size: (height, width) of the images.
+        logits: (B, h, w, K), or probabilities.
+        multi_label: whether classes overlap.
+
+    Raises:
+        ArgumentError: the labels have another form.
+        DataError: a class is none of K; in a graph it is checked as it runs.
+    """
+    if isinstance(y, Mapping) and "semantic" not in y:
+        checks.refuse("labels of a segmenter must have semantic", sorted(y), HINT)
+    labels = tf.convert_to_tensor(y["semantic"] if isinstance(y, Mapping) else y)
+    is_flat = labels.shape.rank == 4 and labels.shape[-1] == 1 and not multi_label
+    labels = tf.squeeze(labels, -1) if is_flat else labels
+    fits = labels.shape.rank == 4 and labels.shape[-1] == logits.shape[-1] if multi_label else labels.shape.rank == 3
+    if not fits or not (labels.dtype.is_integer or labels.dtype.is_bool or labels.dtype.is_floating):
+        form = f"(B, H, W, {logits.shape[-1]})" if multi_label else "(B, H, W)"
+        checks.refuse(f"labels of a segmenter must be numbers {form}", f"{labels.dtype.name} {labels.shape}", HINT)
+    labels = tf.cast(labels, tf.uint8) if labels.dtype.is_bool else labels
+    labels = _middle("labels", labels, size, logits)
+    classes = 2 if multi_label else max(2, logits.shape[-1])
+    wrong = ((labels < 0) | (labels >= classes)) & (labels != IGNORED)
+    wrong = wrong | (labels != tf.floor(labels)) if labels.dtype.is_floating else wrong
+    rule = f"classes of pixels must be whole numbers from 0 to {classes - 1}, or {IGNORED} where they do not count"
+    checked = demand(wrong, rule, labels)
+    with tf.control_dependencies([] if checked is None else [checked]):
+        labels = tf.cast(labels, tf.int32)
+    if not isinstance(y, Mapping) or "pixel_weights" not in y:
+        return labels, None
+    return labels, _middle("pixel_weights", tf.cast(y["pixel_weights"], tf.float32), size, logits)
+
+
+def _middle(name: str, values: Any, size: Any, logits: Any) -> Any:
+    """Returns the middle (B, h, w) of values (B, H, W) of the pixels of images, of the size of logits (B, h, w, K)."""
+    given, wanted = tuple(values.shape[1:3]), tuple(logits.shape[1:3])
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(given, size, strict=True)):
+        checks.refuse(f"{name} must have the size of their images, {tuple(size)}", given, HINT)
+    if None in (*given, *wanted) or given == wanted:
+        return values
+    top, left = ((one - other) // 2 for one, other in zip(given, wanted, strict=True))
+    return values[:, top : top + wanted[0], left : left + wanted[1]]
