@@ -12,11 +12,13 @@ def inverted_residual(
     expanded: int,
     kernel: int = 3,
     stride: int = 1,
+    dilation: int = 1,
     act: str = "relu6",
     squeezed: int | None = None,
     squeeze_act: str = "relu",
     gate: str = "hard_sigmoid",
     padding: str = "same",
+    shortcut: bool = True,
     drop_path: float = 0.0,
     name: str,
 ):
@@ -31,11 +33,13 @@ def inverted_residual(
         expanded: channels between the two 1x1 convolutions; if it equals C, the first one is left out.
         kernel: side of the depthwise kernel in pixels.
         stride: step of the depthwise convolution in pixels.
+        dilation: distance in pixels between neighbours of the depthwise kernel.
         act: activation after the first two convolutions.
         squeezed: channels of the squeeze-and-excitation bottleneck; None for none.
         squeeze_act: activation of that bottleneck.
         gate: activation of its gate.
         padding: of a depthwise convolution with a stride, as in `conv_norm_act`.
+        shortcut: whether the input is added where shapes agree; False where dilation replaces a stride.
         drop_path: as in `add_residual`.
         name: prefix of the layer names.
 
@@ -46,16 +50,16 @@ def inverted_residual(
         >>> inverted_residual(keras.Input((16, 16, 24)), 32, expanded=144, stride=2, name="block").shape
         (None, 8, 8, 32)
     """
-    shortcut = x
+    entry = x
     if expanded != x.shape[-1]:
         x = conv_norm_act(x, expanded, 1, act=act, name=f"{name}_expand")
-    padding = padding if stride > 1 else "same"
-    x = depthwise_norm_act(x, kernel, stride=stride, act=act, padding=padding, name=f"{name}_depthwise")
+    step = dict(stride=stride, dilation=dilation, padding=padding if stride > 1 else "same")
+    x = depthwise_norm_act(x, kernel, act=act, name=f"{name}_depthwise", **step)
     if squeezed:
         x = squeeze_excite(x, squeezed, act=squeeze_act, gate=gate, name=f"{name}_se")
     x = conv_norm_act(x, filters, 1, act=None, name=f"{name}_project")
-    if stride == 1 and shortcut.shape[-1] == filters:
-        x = add_residual(shortcut, x, drop_path=drop_path, name=name)
+    if shortcut and stride == 1 and entry.shape[-1] == filters:
+        x = add_residual(entry, x, drop_path=drop_path, name=name)
     return x
 
 

@@ -64,6 +64,8 @@ def basic_residual(
     filters: int,
     *,
     stride: int = 1,
+    dilation: int = 1,
+    first_dilation: int | None = None,
     epsilon: float = 1e-5,
     attention: Callable | None = None,
     drop_path: float = 0.0,
@@ -77,6 +79,8 @@ def basic_residual(
         x: (B, H, W, C).
         filters: channels of the output.
         stride: step of the first convolution in pixels.
+        dilation: distance in pixels between neighbours of a kernel.
+        first_dilation: that of the first kernel, which has the stride, where it differs.
         epsilon: epsilon of the normalisations.
         attention: a block from (x, name=) to a tensor of the same shape, such as `squeeze_excite`, before the addition.
         drop_path: as in `add_residual`.
@@ -93,8 +97,8 @@ def basic_residual(
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         shortcut = conv_norm_act(x, filters, 1, stride=stride, act=None, name=f"{name}_shortcut", **norm)
-    x = conv_norm_act(x, filters, 3, stride=stride, name=f"{name}_1", **norm)
-    x = conv_norm_act(x, filters, 3, act=None, name=f"{name}_2", **norm)
+    x = conv_norm_act(x, filters, 3, stride=stride, dilation=first_dilation or dilation, name=f"{name}_1", **norm)
+    x = conv_norm_act(x, filters, 3, dilation=dilation, act=None, name=f"{name}_2", **norm)
     if attention:
         x = attention(x, name=f"{name}_attention")
     x = add_residual(shortcut, x, drop_path=drop_path, name=name)
@@ -108,6 +112,8 @@ def bottleneck_residual(
     width: int | None = None,
     groups: int = 1,
     stride: int = 1,
+    dilation: int = 1,
+    first_dilation: int | None = None,
     stride_in_first: bool = False,
     bias: bool = False,
     epsilon: float = 1e-5,
@@ -126,6 +132,8 @@ def bottleneck_residual(
         width: channels of the inner convolutions; None for `filters`.
         groups: groups of the 3x3 convolution, as in ResNeXt (https://arxiv.org/abs/1611.05431, section 3.3).
         stride: step of the block in pixels.
+        dilation: distance in pixels between neighbours of the 3x3 kernel.
+        first_dilation: that of a 3x3 kernel that has the stride, where it differs.
         stride_in_first: the first 1x1 has the stride, as in the paper, rather than the 3x3.
         bias: whether the convolutions have a bias.
         epsilon: epsilon of the normalisations.
@@ -147,7 +155,9 @@ def bottleneck_residual(
     if stride > 1 or x.shape[-1] != 4 * filters:
         shortcut = conv_norm_act(x, 4 * filters, 1, stride=stride, act=None, name=f"{name}_shortcut", **norm)
     x = conv_norm_act(x, width or filters, 1, stride=first, name=f"{name}_1", **norm)
-    x = conv_norm_act(x, width or filters, 3, stride=second, groups=groups, name=f"{name}_2", **norm)
+    rate = dilation if stride_in_first else first_dilation or dilation
+    inner = dict(stride=second, dilation=rate, groups=groups)
+    x = conv_norm_act(x, width or filters, 3, name=f"{name}_2", **inner, **norm)
     x = conv_norm_act(x, 4 * filters, 1, act=None, name=f"{name}_3", **norm)
     if attention:
         x = attention(x, name=f"{name}_attention")

@@ -21,37 +21,47 @@ STAGES = (
 )
 
 
-def mobilenet_v2_features(x, *, width: float = 1.0, stages=STAGES, prefix: str = "") -> dict:
+def mobilenet_v2_features(x, *, width: float = 1.0, stages=STAGES, output_stride: int = 32, prefix: str = "") -> dict:
     """The stem and the stages of MobileNetV2, with the last tensor of each stride.
 
-    Source: https://arxiv.org/abs/1801.04381, table 2.
+    Source: https://arxiv.org/abs/1801.04381, table 2, and section 6.3 for the dilation.
 
     Args:
         x: (B, H, W, C), values from -1 to 1.
         width: multiplies every channel count.
         stages: rows of expansion, channels, repeats, stride.
+        output_stride: greatest stride, 8, 16 or 32; later stages are dilated instead, and their maps keep their names.
+            A kernel whose stride was left out has the dilation before it, so that trained weights compute the same.
         prefix: what every layer name begins with.
 
     Returns:
-        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`.
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`. With an output stride of 16 the map
+        `stride32` has the sides of `stride16`.
+
+    Raises:
+        ArgumentError: an unknown output stride.
 
     Example:
         >>> list(mobilenet_v2_features(keras.Input((64, 64, 3))))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
+    checks.one_of("output_stride", output_stride, (8, 16, 32))
     x = conv_norm_act(x, round_channels(32 * width), stride=2, act="relu6", name=f"{prefix}stem")
     features, total_stride = {"stride2": x}, 2
     for stage, (expansion, channels, repeats, stride) in enumerate(stages, start=1):
+        total_stride *= stride
+        rate = max(1, total_stride // output_stride)
         for block in range(1, repeats + 1):
             block_stride = stride if block == 1 else 1
             x = inverted_residual(
                 x,
                 round_channels(channels * width),
                 expanded=expansion * x.shape[-1],
-                stride=block_stride,
+                stride=1 if rate > 1 else block_stride,
+                dilation=max(1, rate // block_stride),
+                shortcut=block_stride == 1,
                 name=f"{prefix}stage{stage}_block{block}",
             )
-        total_stride *= stride
         features[f"stride{total_stride}"] = x
     return features
 

@@ -45,11 +45,19 @@ SMALL = (
 
 
 def mobilenet_v3_features(
-    x, *, stages=LARGE, width: float = 1.0, expanded: bool = False, padding: str = "same", prefix: str = ""
+    x,
+    *,
+    stages=LARGE,
+    width: float = 1.0,
+    expanded: bool = False,
+    first: bool = False,
+    output_stride: int = 32,
+    padding: str = "same",
+    prefix: str = "",
 ) -> dict:
     """The stem and the blocks of MobileNetV3, with the last tensor of each stride.
 
-    Source: https://arxiv.org/abs/1905.02244, tables 1 and 2.
+    Source: https://arxiv.org/abs/1905.02244, tables 1 and 2, and section 6.4 for the dilation.
 
     Args:
         x: (B, H, W, C), values from -1 to 1.
@@ -57,16 +65,27 @@ def mobilenet_v3_features(
         width: multiplies every channel count.
         expanded: whether the map of a stride is the expansion in the block that halves it next, as SSDLite takes it
             (section 6.3); the last map stays as it is.
+        first: whether the map of a stride is the first tensor with it and not the last, as torchvision's segmenters
+            take it; the last map stays as it is.
+        output_stride: greatest stride, 8, 16 or 32; later blocks are dilated instead, the one that had the stride too,
+            as in torchvision, and their maps keep their names.
         padding: of convolutions with a stride, as in `conv_norm_act`.
         prefix: what every layer name begins with.
 
     Returns:
-        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`.
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`. With an output stride of 16 the map
+        `stride32` has the sides of `stride16`.
+
+    Raises:
+        ArgumentError: an unknown output stride, or both `expanded` and `first`.
 
     Example:
         >>> list(mobilenet_v3_features(keras.Input((64, 64, 3))))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
+    checks.one_of("output_stride", output_stride, (8, 16, 32))
+    if expanded and first:
+        checks.refuse("a map is either expanded or the first of its stride", {"expanded": True, "first": True})
     stem = dict(stride=2, act=HARD_SWISH, padding=padding)
     x = conv_norm_act(x, round_channels(16 * width), name=f"{prefix}stem", **stem)
     features, total_stride = {"stride2": x}, 2
@@ -75,19 +94,23 @@ def mobilenet_v3_features(
         if expanded and stride > 1 and hidden != x.shape[-1]:
             x = conv_norm_act(x, hidden, 1, act=act, name=f"{name}_expand")
             features[f"stride{total_stride}"] = x
+        total_stride *= stride
+        rate = max(1, total_stride // output_stride)
         x = inverted_residual(
             x,
             round_channels(channels * width),
             expanded=hidden,
             kernel=kernel,
-            stride=stride,
+            stride=stride if rate == 1 else 1,
+            dilation=rate,
             act=act,
             squeezed=round_channels(hidden / 4) if squeeze else None,
             padding=padding,
+            shortcut=stride == 1,
             name=name,
         )
-        total_stride *= stride
-        features[f"stride{total_stride}"] = x
+        if not first or stride > 1 or block == len(stages):
+            features[f"stride{total_stride}"] = x
     return features
 
 

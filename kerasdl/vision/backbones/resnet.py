@@ -20,16 +20,22 @@ STAGES_101 = (3, 4, 23, 3)
 STAGES_152 = (3, 8, 36, 3)
 
 
-def residual_stages(x, stages, block: Callable, *, channels: int = 64, prefix: str = "", **norm) -> dict:
+def residual_stages(
+    x, stages, block: Callable, *, channels: int = 64, output_stride: int = 32, prefix: str = "", **norm
+) -> dict:
     """The stem of ResNet and stages of any residual block, with the last tensor of each stride.
 
-    Source: https://arxiv.org/abs/1512.03385, table 1.
+    Source: https://arxiv.org/abs/1512.03385, table 1; dilation: DeepLabV3, https://arxiv.org/abs/1706.05587, section
+    3.1; a kernel whose stride was left out has the dilation before it, as in torchvision, so that trained weights
+    compute the same.
 
     Args:
         x: (B, H, W, C), values from -1 to 1.
         stages: blocks in each stage.
-        block: a function from (x, filters, stride=, name=) to a tensor; filters double from stage to stage.
+        block: a function from (x, filters, stride=, name=) to a tensor, which takes `dilation=` and `first_dilation=`
+            too if the output stride is less than that of the last stage; filters double from stage to stage.
         channels: of the stem, and the first stage's filters.
+        output_stride: greatest stride; later stages are dilated.
         prefix: what every layer name begins with.
         **norm: settings of the stem's `conv_norm_act`.
 
@@ -43,8 +49,12 @@ def residual_stages(x, stages, block: Callable, *, channels: int = 64, prefix: s
     x = layers.MaxPooling2D(3, strides=2, name=f"{prefix}stem_pool")(x)
     for stage, repeats in enumerate(stages, start=1):
         for number in range(1, repeats + 1):
-            stride = 2 if stage > 1 and number == 1 else 1
-            x = block(x, channels * 2 ** (stage - 1), stride=stride, name=f"{prefix}stage{stage}_block{number}")
+            step = 2 if stage > 1 and number == 1 else 1
+            rate = total_stride // output_stride
+            settings = {"dilation": rate, "first_dilation": rate // step} if rate > 1 else {}
+            stride = step if rate <= 1 else 1
+            name = f"{prefix}stage{stage}_block{number}"
+            x = block(x, channels * 2 ** (stage - 1), stride=stride, name=name, **settings)
         features[f"stride{total_stride}"] = x
         total_stride *= 2
     return features
@@ -57,11 +67,12 @@ def resnet_features(
     bottleneck: bool = True,
     keras_form: bool = False,
     channels: int = 64,
+    output_stride: int = 32,
     prefix: str = "",
 ) -> dict:
     """The stem and the stages of ResNet, with the last tensor of each stride.
 
-    Source: https://arxiv.org/abs/1512.03385, table 1.
+    Source: https://arxiv.org/abs/1512.03385, table 1; dilation as in `residual_stages`.
 
     Args:
         x: (B, H, W, C), values from -1 to 1.
@@ -69,26 +80,29 @@ def resnet_features(
         bottleneck: blocks of three convolutions rather than two.
         keras_form: biases, and the stride in the first 1x1 of a bottleneck, as in keras.applications, of bottlenecks.
         channels: of the stem and of the first stage's inner convolutions.
+        output_stride: greatest stride, 8, 16 or 32; later stages are dilated instead, and their maps keep their names.
         prefix: what every layer name begins with.
 
     Returns:
-        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem.
+        `{"stride2": (B, H/2, W/2, c), ..., "stride32": (B, H/32, W/32, c)}`; stride2 is the stem. With an output
+        stride of 8 the maps `stride16` and `stride32` have the sides of `stride8`.
 
     Raises:
-        ArgumentError: `keras_form` without bottlenecks.
+        ArgumentError: `keras_form` without bottlenecks, or an unknown output stride.
 
     Example:
         >>> list(resnet_features(keras.Input((64, 64, 3)), stages=(2, 2, 2, 2), bottleneck=False))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
+    shared = dict(channels=channels, output_stride=checks.one_of("output_stride", output_stride, (8, 16, 32)))
     if not keras_form:
         block = bottleneck_residual if bottleneck else basic_residual
-        return residual_stages(x, stages, block, channels=channels, prefix=prefix, epsilon=1e-5)
+        return residual_stages(x, stages, block, prefix=prefix, epsilon=1e-5, **shared)
     # keras.applications' own constants, so that its weights compute the same here.
     checks.one_of("bottleneck", bottleneck, (True,), "keras.applications has no other form.")
     norm = dict(bias=True, epsilon=1.001e-5, momentum=0.99)
     block = partial(bottleneck_residual, stride_in_first=True, **norm)
-    return residual_stages(x, stages, block, channels=channels, prefix=prefix, **norm)
+    return residual_stages(x, stages, block, prefix=prefix, **shared, **norm)
 
 
 @register(
