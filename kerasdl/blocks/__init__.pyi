@@ -28,5 +28,8 @@ from .residual import add_residual as add_residual
 from .residual import basic_residual as basic_residual
 from .residual import bottleneck_residual as bottleneck_residual
 from .residual import depth_rates as depth_rates
+from .segmentation.fcn_heads import fcn_head as fcn_head
+from .segmentation.pixel_logits import resized_logits as resized_logits
+from .segmentation.pyramid_pooling import pyramid_pooling as pyramid_pooling
 from .separable import depthwise_separable as depthwise_separable
 from .squeeze_excitation import squeeze_excite as squeeze_excite

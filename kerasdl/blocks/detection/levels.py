@@ -20,13 +20,15 @@ def check_levels(features: dict, *, least: int = 1) -> list[int]:
     return strides
 
 
-def upsample_like(x, like, *, name: str):
-    """Nearest-neighbour upsampling of (B, h, w, C) to the sides of `like`; the same sides return `x`.
+def upsample_like(x, like, *, interpolation: str = "nearest", dtype: str | None = None, name: str):
+    """Upsampling of (B, h, w, C) to the sides of `like`, `nearest` or `bilinear`; the same sides return `x`.
 
     Where all sides are known and each is a multiple, the layer is Keras's UpSampling2D.
     """
     pairs = list(zip(like.shape[1:3], x.shape[1:3], strict=True))
     if None in like.shape[1:3] or None in x.shape[1:3] or any(large % small for large, small in pairs):
-        return ResizeLike("nearest", name=name)([x, like])
+        return ResizeLike(interpolation, dtype=dtype, name=name)([x, like])
     factors = tuple(large // small for large, small in pairs)
-    return x if factors == (1, 1) else layers.UpSampling2D(factors, name=name)(x)
+    if factors == (1, 1):
+        return x
+    return layers.UpSampling2D(factors, interpolation=interpolation, dtype=dtype, name=name)(x)

@@ -1,0 +1,1 @@
+"""Blocks of segmenters: decoders that bring coarse maps back to the size of the image."""

@@ -1,0 +1,47 @@
+"""Pyramid pooling of PSPNet: means of an image's regions at several scales (https://arxiv.org/abs/1612.01105)."""
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from kerasdl.core import checks
+from kerasdl.layers import AdaptivePooling2D
+
+from ..convolution import conv_norm_act
+from ..detection.levels import upsample_like
+
+
+def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
+    """Pyramid pooling module: the map, and for each scale the means of its bins, projected and resized to the map.
+
+    Source: https://arxiv.org/abs/1612.01105, section 3.2 and figure 3. The mean of the whole map has a bias in place of
+    the normalisation, as in segmentation_models: over one place of one image there is nothing to normalise.
+
+    Args:
+        x: (B, H, W, C).
+        bins: bins along a side at each scale; bin i of n goes from floor(i * H / n) to ceil((i + 1) * H / n).
+        name: prefix of the layer names.
+
+    Returns:
+        (B, H, W, C + len(bins) * (C // len(bins))).
+
+    Raises:
+        ArgumentError: `bins` holds no number, one less than 1, or more numbers than x has channels.
+
+    Example:
+        >>> pyramid_pooling(keras.Input((12, 12, 64)), name="pyramid").shape
+        (None, 12, 12, 128)
+    """
+    filters = x.shape[-1] // len(checks.counts("bins", tuple(bins)))
+    if not filters:
+        checks.refuse(f"bins must be at most the {x.shape[-1]} channels", tuple(bins))
+    scales = [x]
+    for count in bins:
+        scale = f"{name}_bins{count}"
+        pooled = AdaptivePooling2D(count, name=f"{scale}_pool")(x)  # (B, count, count, C)
+        if count == 1:
+            pooled = layers.Conv2D(filters, 1, activation="relu", name=f"{scale}_conv")(pooled)
+        else:
+            pooled = conv_norm_act(pooled, filters, 1, epsilon=1e-5, name=scale)
+        scales.append(upsample_like(pooled, x, interpolation="bilinear", name=f"{scale}_resize"))
+    return layers.Concatenate(name=f"{name}_concat")(scales)
