@@ -9,7 +9,7 @@ from .peers import PeerMap, in_residual
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 
 
-def _scaled(mean: Sequence[float], deviation: Sequence[float]) -> dict:
+def scaled(mean: Sequence[float], deviation: Sequence[float]) -> dict:
     """Returns the preprocessing of nets that read pixels from 0 to 1 less a mean, over a deviation."""
     pairs = list(zip(mean, deviation, strict=True))
     return {
@@ -17,7 +17,7 @@ def _scaled(mean: Sequence[float], deviation: Sequence[float]) -> dict:
     }
 
 
-def _in_resnet(prefix: str, layer: str) -> str | None:
+def in_resnet(prefix: str, layer: str) -> str | None:
     """Returns the name of a layer of ResNet in checkpoints of torchvision and timm."""
     if layer in ("stem_conv", "stem_bn"):
         return f"{prefix}.{ {'stem_conv': 'conv1', 'stem_bn': 'bn1'}[layer] }"
@@ -42,7 +42,7 @@ def _in_pyramid(layer: str, layers: Sequence[str]) -> str | None:
 
 
 def _in_pyramid_net(layer: str, layers: Sequence[str]) -> str | None:
-    return _in_resnet("backbone.body", layer) or _in_pyramid(layer, layers)
+    return in_resnet("backbone.body", layer) or _in_pyramid(layer, layers)
 
 
 # Before version 2 of these modules a convolution was no sequence of its own.
@@ -79,7 +79,7 @@ def _dense(network: str, steps: int, conv: str, norm: str, *, renamed: tuple) ->
         network=network,
         renamed=(OLD_PYRAMID, *renamed),
         symmetric=True,
-        preprocess=_scaled(**IMAGENET),
+        preprocess=scaled(**IMAGENET),
     )
 
 
@@ -96,7 +96,7 @@ FASTER_RCNN = PeerMap(
     network="faster_rcnn",
     renamed=(OLD_PYRAMID, OLD_PROPOSALS),
     symmetric=True,
-    preprocess=_scaled(**IMAGENET),
+    preprocess=scaled(**IMAGENET),
 )
 FASTER_RCNN_BOX_HEAD = PeerMap(
     "roi_heads.box_predictor",
@@ -147,7 +147,7 @@ SSD = PeerMap(
     heads=r"classes_stride\d+",
     network="ssd",
     symmetric=True,
-    preprocess=_scaled((0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
+    preprocess=scaled((0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
 )
 SPLIT = 13  # block of MobileNetV3 whose expansion ends the first of two parts
 BLOCK_PARTS = ("expand", "depthwise", "se", "project")
@@ -192,7 +192,7 @@ SSDLITE = PeerMap(
     heads=r"classes_stride\d+",
     network="ssdlite",
     symmetric=True,
-    preprocess=_scaled((0.5,) * 3, (0.5,) * 3),
+    preprocess=scaled((0.5,) * 3, (0.5,) * 3),
 )
 
 
@@ -240,7 +240,7 @@ STEM = {
 # The backbone is ResNet of Hugging Face or of timm.
 DETR = (
     _detr(f"{IN_DETR}.encoder", lambda layer, layers: STEM.get(layer) or in_residual(IN_DETR, layer, layers)),
-    _detr(f"{IN_DETR}.layer1", lambda layer, layers: _in_resnet(IN_DETR, layer)),
+    _detr(f"{IN_DETR}.layer1", lambda layer, layers: in_resnet(IN_DETR, layer)),
 )
 # Parts of YOLOv8 in the list of modules of Ultralytics: single convolutions, C2f blocks, and the head.
 SINGLE = {"stem": "0", "pan_stride16_downsample": "16", "pan_stride32_downsample": "19"}
@@ -277,5 +277,5 @@ YOLO_V8 = PeerMap(
     heads=r"classes_stride\d+(_\d_(conv|bn))?",
     network="yolo_v8",
     symmetric=True,
-    preprocess=_scaled((0.0,) * 3, (1.0,) * 3),
+    preprocess=scaled((0.0,) * 3, (1.0,) * 3),
 )
