@@ -28,8 +28,12 @@ from .residual import add_residual as add_residual
 from .residual import basic_residual as basic_residual
 from .residual import bottleneck_residual as bottleneck_residual
 from .residual import depth_rates as depth_rates
+from .segmentation.attention_gates import attention_gate as attention_gate
 from .segmentation.fcn_heads import fcn_head as fcn_head
 from .segmentation.pixel_logits import resized_logits as resized_logits
 from .segmentation.pyramid_pooling import pyramid_pooling as pyramid_pooling
+from .segmentation.semantic_branches import semantic_branch as semantic_branch
+from .segmentation.skip_decoding import double_conv as double_conv
+from .segmentation.skip_decoding import skip_decoder as skip_decoder
 from .separable import depthwise_separable as depthwise_separable
 from .squeeze_excitation import squeeze_excite as squeeze_excite

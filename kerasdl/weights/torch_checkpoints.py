@@ -88,6 +88,8 @@ def _renamed(arrays: dict[str, np.ndarray], peer: Any) -> dict[str, np.ndarray]:
 
 
 def _refuse_padding(layer: keras.Layer) -> None:
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return  # what is cut of an enlarged map has one form
     kernel, strides = (getattr(layer, name, (1,)) for name in ("kernel_size", "strides"))
     if max(strides) > 1 and max(kernel) > 1 and layer.padding == "same":
         raise WeightsError(
