@@ -1,4 +1,5 @@
 from .adaptive_pooling import AdaptivePooling2D as AdaptivePooling2D
+from .bilinear_kernels import BilinearKernel as BilinearKernel
 from .channels import ChannelShuffle as ChannelShuffle
 from .channels import ChannelSlice as ChannelSlice
 from .channels import ChannelStatistics as ChannelStatistics

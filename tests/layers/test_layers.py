@@ -72,6 +72,7 @@ ELSEWHERE = {
     "WindowAttention": "test_windows.py",
     "WindowMerge": "test_windows.py",
     "WindowPartition": "test_windows.py",
+    "BilinearKernel": "test_bilinear_kernels.py",
     "FastNormalizedFusion": "test_fusing.py",
     "MultiScaleROIAlign": "test_region_pooling.py",
     "ROIAlign": "test_region_pooling.py",

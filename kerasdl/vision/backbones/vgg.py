@@ -16,7 +16,14 @@ CHANNELS = (64, 128, 256, 512, 512)
 
 
 def vgg_features(
-    x, *, stages=STAGES[16], channels=CHANNELS, norm: bool = False, pooled: bool = True, prefix: str = ""
+    x,
+    *,
+    stages=STAGES[16],
+    channels=CHANNELS,
+    norm: bool = False,
+    pooled: bool = True,
+    round_up: bool = False,
+    prefix: str = "",
 ) -> dict:
     """The five stages of VGG, each ended by a max pooling.
 
@@ -29,6 +36,7 @@ def vgg_features(
         norm: a batch normalisation after each convolution.
         pooled: whether the maps are those after each pooling. Otherwise they are those before it, as detectors take
             them, the last pooling is left out, and the others round sides up.
+        round_up: whether poolings round odd sides up and not down, as segmenters take them.
         prefix: what every layer name begins with.
 
     Returns:
@@ -38,7 +46,7 @@ def vgg_features(
         >>> list(vgg_features(keras.Input((64, 64, 3))))
         ['stride2', 'stride4', 'stride8', 'stride16', 'stride32']
     """
-    features = {}
+    features, pooling = {}, "same" if round_up or not pooled else "valid"
     for stage, (repeats, filters) in enumerate(zip(stages, channels, strict=True), start=1):
         for number in range(1, repeats + 1):
             name = f"{prefix}stage{stage}_{number}"
@@ -50,7 +58,7 @@ def vgg_features(
         if not pooled:
             features[f"stride{2 ** (stage - 1)}"] = x
         if pooled or stage < len(stages):
-            x = layers.MaxPooling2D(2, padding="valid" if pooled else "same", name=f"{prefix}stage{stage}_pool")(x)
+            x = layers.MaxPooling2D(2, padding=pooling, name=f"{prefix}stage{stage}_pool")(x)
         if pooled:
             features[f"stride{2**stage}"] = x
     return features
