@@ -37,7 +37,8 @@ class Segmenter(Trainer):
     Args:
         network: functional model from images to logits (B, H, W, K), such as `kerasdl.build("unet")`, or to a dict of
             `logits` and `auxiliary`. One channel is a foreground, and its classes are 0 and 1.
-        loss: loss of labels (B, H, W) and logits, one of `kerasdl.losses`; None takes `PixelCrossEntropy`.
+        loss: loss of labels (B, H, W) and logits, one of `kerasdl.losses`, or several that are added, such as
+            `(PixelCrossEntropy(), Dice())`; None takes `PixelCrossEntropy`.
         auxiliary: weight of the loss of the auxiliary logits; PSPNet's is 0.4
             (https://arxiv.org/abs/1612.01105, section 5.1).
         valid: whether logits are of the middle of the image, as those of valid convolutions are; None takes the
@@ -59,7 +60,7 @@ class Segmenter(Trainer):
         self,
         network: keras.Model | Mapping[str, keras.Model],
         *,
-        loss: keras.losses.Loss | None = None,
+        loss: keras.losses.Loss | Sequence[keras.losses.Loss] | None = None,
         auxiliary: float = 0.4,
         valid: bool | None = None,
         multi_label: bool = False,
@@ -68,12 +69,14 @@ class Segmenter(Trainer):
         self.valid = self.main.name in VALID if valid is None else valid
         self.multi_label = multi_label
         self.logits_shape = checked_logits(self.main, self.valid)
-        self.pixel_loss = PixelCrossEntropy(multi_label=multi_label) if loss is None else loss
-        if from_logits(self.pixel_loss) is False:
-            hint = "Pass it with from_logits=True."
-            checks.refuse("the loss of a segmenter must take logits", type(loss).__name__, hint)
-        if getattr(self.pixel_loss, "multi_label", multi_label) != multi_label:
-            checks.refuse(f"the loss of a segmenter must have its multi_label={multi_label}", type(loss).__name__)
+        given = PixelCrossEntropy(multi_label=multi_label) if loss is None else loss
+        self.pixel_losses = given if isinstance(given, (list, tuple)) else [given]
+        for each in self.pixel_losses:
+            if from_logits(each) is False:
+                hint = "Pass it with from_logits=True."
+                checks.refuse("a loss of a segmenter must take logits", type(each).__name__, hint)
+            if getattr(each, "multi_label", multi_label) != multi_label:
+                checks.refuse(f"a loss of a segmenter must have its multi_label={multi_label}", type(each).__name__)
         self.auxiliary_weight = checks.within("auxiliary", auxiliary, 0.0, 100.0)
         names = 2 if multi_label else max(2, self.logits_shape[-1])
         self.measures = [MeanIoU(names), PixelAccuracy(names)]
@@ -84,21 +87,23 @@ class Segmenter(Trainer):
         return list({id(each): each for each in (*super().metrics, *self.measures)}.values())
 
     def identity(self) -> dict[str, Any]:
-        loss = {"class": type(self.pixel_loss).__name__, **self.pixel_loss.get_config()}
-        return {**super().identity(), "loss": {name: value for name, value in loss.items() if name != "dtype"}}
+        losses = [{"class": type(each).__name__, **each.get_config(), "dtype": None} for each in self.pixel_losses]
+        return {**super().identity(), "loss": losses}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, weights = self._labels(y, x, main_logits(y_pred))
         if weights is not None:
-            if not isinstance(self.pixel_loss, PixelCrossEntropy):
-                rule = "pixel_weights are for PixelCrossEntropy"
-                checks.refuse(rule, type(self.pixel_loss).__name__, "Take them out of the labels.")
+            for each in self.pixel_losses:
+                if not isinstance(each, PixelCrossEntropy):
+                    rule = "pixel_weights are for PixelCrossEntropy"
+                    checks.refuse(rule, type(each).__name__, "Take them out of the labels.")
             if sample_weight is not None:
                 weights = weights * ops.cast(sample_weight, weights.dtype)[:, None, None]
             sample_weight = weights
-        total = self.pixel_loss(labels, main_logits(y_pred), sample_weight)
+        total = sum(each(labels, main_logits(y_pred), sample_weight) for each in self.pixel_losses)
         if isinstance(y_pred, Mapping):
-            total = total + self.auxiliary_weight * self.pixel_loss(labels, y_pred["auxiliary"], sample_weight)
+            others = sum(each(labels, y_pred["auxiliary"], sample_weight) for each in self.pixel_losses)
+            total = total + self.auxiliary_weight * others
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

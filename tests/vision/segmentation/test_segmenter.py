@@ -137,6 +137,10 @@ def test_the_loss_of_the_call_and_auxiliary_logits():
     segmenter = Segmenter(network, loss=Dice(), auxiliary=0.25)
     assert loss_of(segmenter, images, labels) == pytest.approx(one + 0.25 * other, rel=1e-5)
     assert segmenter.identity() != Segmenter(network, loss=Dice(smooth=2.0), auxiliary=0.25).identity()
+    both = Segmenter(network, loss=(Dice(), PixelCrossEntropy()), auxiliary=0.0)
+    assert loss_of(both, images, labels) == pytest.approx(
+        one + float(PixelCrossEntropy()(labels, outputs["logits"])), rel=1e-5
+    )
     run = fit(segmenter, (images, labels), config=RunConfig(**SMALL, epochs=1))
     assert run.history["loss"][0] == pytest.approx(one + 0.25 * other, rel=1e-4)
     assert segmenter.predict(np.zeros((20, 20, 3), "uint8"))[0].shape == (20, 20)
