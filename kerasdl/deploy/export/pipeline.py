@@ -1,5 +1,6 @@
 """Export pipeline: trace, write to a temporary path, run the file, compare, move it into place."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ from .tracing import TRACING_LOCK, Program, first_line, for_inference, graph_nam
 
 RANDOM_EXAMPLES = 8
 FINITE = 1e30  # what is off by no more is a number
+MOST_PROBED = 2**25
+"""Values that the layers of a model may give together, when the first one that drifts is sought: 134 MB in float32."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -292,13 +295,18 @@ def _refuse_fault(program: Program, target: Target, fault: Fault, bound: float) 
 
 
 def _first_drifting_layer(program: Program, target: Target, arrays: Arrays, bound: float) -> str | None:
-    """Exports the model once more with all outputs of layers; returns the first layer that drifts, None if unknown."""
+    """Exports the model once more with all outputs of layers; returns the first layer that drifts, None if unknown.
+
+    As many examples are run as keep the outputs of all layers below MOST_PROBED values, one at the least.
+    """
     if not is_graph(program.model):
         return None
     outputs = list(_layer_outputs(program.model))
     if not outputs:
         return None
     try:
+        of_one = sum(math.prod(size or 1 for size in tensor.shape[1:]) for _, tensor in outputs)
+        arrays = {name: value[: max(1, MOST_PROBED // of_one)] for name, value in arrays.items()}
         probe = keras.Model(program.model.inputs, [tensor for _, tensor in outputs])
         probe_program = program_of(probe, program.inputs)
         with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,8 @@ from kerasdl.core.startup.quiet import quiet_stderr
 
 from ..samples.model_inputs import FREE_SIZE, NamedInput, structure
 
+AT_ONCE = 8  # examples in a call of the model, which holds the outputs of all its layers until the end
+
 
 @dataclass(frozen=True)
 class Program:
@@ -65,7 +67,7 @@ class Program:
         """Returns the outputs of the model itself, in float32 on the CPU (a GPU rounds products more coarsely)."""
         _start_from_zero(self.model)
         with tf.device("/cpu:0"):
-            return in_batches(self.batch, arrays, self._run_batch)
+            return in_batches(self.batch or AT_ONCE, arrays, self._run_batch)
 
     @property
     def batch(self) -> int | None:

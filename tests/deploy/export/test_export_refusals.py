@@ -10,6 +10,7 @@ from filling import fill_weights
 
 from kerasdl.core.errors import ArgumentError, ExportError
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy.export import pipeline
 from kerasdl.deploy.export.tracing import silenced
 from kerasdl.deploy.tflite import exporter
 
@@ -143,6 +144,28 @@ def test_a_file_that_drifts_is_refused_by_its_first_layer_and_the_old_one_stays(
         EXPORTS[suffix](random, path)
     assert held.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_first_layer_that_drifts_is_sought_on_few_examples(tmp_path, monkeypatch):
+    usual, counts = exporter.runtime.run_file, []
+
+    def counted(path, arrays, *args, **options):
+        counts.append(len(arrays["x"]))
+        return usual(path, arrays, *args, **options)
+
+    monkeypatch.setattr(exporter.runtime, "run_file", counted)
+    monkeypatch.setattr(pipeline, "MOST_PROBED", 3 * 11)  # the three layers give 4, 4 and 3 values
+    random = model_with(lambda x: x + tf.random.normal(tf.shape(x)))
+    with pytest.raises(ExportError, match="the first layer that drifts is 'odd'"):
+        export_tflite(random, tmp_path / "model.tflite")
+    assert counts[-1] == 3 < max(counts)
+
+
+def test_the_model_is_called_on_few_examples_at_once(tmp_path):
+    sizes = []
+    model = model_with(lambda x: [x, sizes.append(x.shape[0] if tf.executing_eagerly() else 0)][0])
+    export_tflite(model, tmp_path / "model.tflite", samples=np.ones((20, 4), "float32"))
+    assert max(sizes) == 8
 
 
 def test_the_tolerance_is_held(make, real, tmp_path):
