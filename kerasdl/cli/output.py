@@ -42,6 +42,11 @@ OPTIONS = {
     "raw_shape=": "--raw-shape",
     "split 'all'": "--split all",
     "Pass scores=True": "Pass --scores",
+    "selective='auto'": "--selective",
+    "quantize='dynamic'": "--quantize dynamic",
+    "Export float32 (quantize=None)": "Export float32, without --quantize",
+    "Or pass a tolerance= that you accept": "In Python, tolerance= accepts a larger difference",
+    "images=, the folder of the images": "--images, the folder of the images",
 }
 EXIT_HELP = (
     "Exit codes: 0 done; 1 unexpected; 2 a mistake in the call; 3 data, a bundle or a file that cannot be read; "

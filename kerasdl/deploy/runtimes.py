@@ -93,7 +93,8 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     kinds[""] = (path / "saved_model.pb").is_file()
     suffix = next((suffix for suffix, fits in kinds.items() if fits), None)
     if suffix is None:
-        checks.refuse("path must be a TFLite file, an .onnx file or a SavedModel folder", str(path))
+        hint = "" if path.exists() else "Nothing stands there: check the path."
+        checks.refuse("path must be a TFLite file, an .onnx file or a SavedModel folder", str(path), hint)
     names = signatures_of(path) if suffix != ".tflite" else tflite_runtime.signatures(path)
     several = len(names) > 1 and not set(DEFAULTS) & set(names)
     described = {name: _described_tensors(path, suffix, name) for name in names} if several else {}

@@ -104,6 +104,7 @@ def test_a_peer_becomes_a_bundle_of_ones_own(photos, tmp_path):
         (("predict", "none.zip", "none.png"), 3, "nothing is at"),
         (("export", "digits_mobilenet", "x.tflite", "--quantize", "int8"), 2, "needs representative data"),
         (("evaluate", "digits_mobilenet", "tfds:nothing_here"), 3, "tfds"),
+        (("evaluate", "none.tflite", "digits"), 2, "Nothing stands there: check the path"),
         (("nonsense",), 2, "No such command"),
         (("quickstart", "--out", __file__), 2, "It is a file"),
         (("quickstart", "--data", "letters"), 2, "data must be one of ('emoji', 'digits')"),
@@ -271,3 +272,12 @@ def test_a_plain_int8_file_that_answers_otherwise_gets_advice(agreement, is_advi
     words = ("export", "digits_mobilenet", tmp_path / "m.tflite", "--quantize", "int8")
     assert ("advice: --selective" in run(*words).stdout) is is_advised
     assert "advice" not in run(*words, "--selective").stdout
+
+
+def test_advice_of_a_refused_export_names_options_of_the_command_line(tmp_path, monkeypatch):
+    usual = kerasdl.Bundle.export
+    monkeypatch.setattr(kerasdl.Bundle, "export", lambda *args, **options: usual(*args, **options, tolerance=1e-12))
+    words = ("export", "digits_mobilenet", tmp_path / "m.tflite", "--quantize", "int8", "--data", "digits")
+    result = run(*words)
+    assert result.exit_code == 4
+    assert "export with --selective or --quantize dynamic. In Python, tolerance= accepts a larger" in result.output

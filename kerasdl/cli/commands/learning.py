@@ -146,7 +146,7 @@ def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | N
     if manifest.metrics:
         show_table(str(out), ("data", "figure", "value"), metric_rows(manifest.metrics))
     print(f"Epoch kept in the last stage: {manifest.provenance['epoch kept']}.")
-    print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} FOLDER`.")
+    print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} DATA`.")
 
 
 @app.command(epilog=CALIBRATED)
