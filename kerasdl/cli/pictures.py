@@ -85,6 +85,7 @@ def draw_contact_sheet(path: Path, pictures: Sequence[tuple[np.ndarray, str, str
         axes.set_axis_off()
     for axes, (image, first, second) in zip(grid.flat, pictures, strict=False):
         axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.text(0.5, 1.16, first, transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=8)
-        axes.text(0.5, 1.03, second, transform=axes.transAxes, ha="center", va="bottom", color=WRONG, fontsize=8)
+        above = {"xy": (0.5, 1), "xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
+        axes.annotate(first, xytext=(0, 15), color=INK, fontsize=8, **above)  # points: the axes of a flat image are low
+        axes.annotate(second, xytext=(0, 4), color=WRONG, fontsize=8, **above)
     keep(figure, path)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .evaluating import check_classes
 from .evaluation_data import choose_evaluation_data
 
 AT_ONCE = 256
+LEARNT = "Images of the fine-tuning may be among them, since a file does not tell them: name its bundle too (--bundle)."
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def evaluate_file(
         checks.refuse(rule, [each["shape"] for each in (*inputs, *outputs)])
     reader = _reader(path, stored, bundle)
     chosen = choose_evaluation_data(reader, data, split)
+    if bundle is None and split is None and chosen.split == "all":
+        chosen = replace(chosen, notes=(*chosen.notes, LEARNT))
     if not chosen.dataset.images or chosen.dataset.task != "image_classification":
         checks.refuse("a file is evaluated on images with one class each", chosen.dataset.name)
     is_raw = "preprocessing" not in stored and ("labels" in stored or inputs[0]["name"] == "raw")

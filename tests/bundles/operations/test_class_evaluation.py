@@ -112,6 +112,16 @@ def test_the_contact_sheet_holds_the_mistakes(place, tmp_path):
         assert (np.abs(picture - colour).max(axis=-1) < 30).sum() > 2_000
 
 
+def test_the_two_lines_above_a_flat_image_stand_apart(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(kerasdl.cli.pictures, "keep", lambda figure, path: kept.append(figure))
+    flat = np.zeros((10, 80, 3), "uint8")
+    kerasdl.cli.pictures.draw_contact_sheet(tmp_path / "sheet.png", [(flat, "boot, taken for", "shoe 79%")], "one")
+    kept[0].draw_without_rendering()
+    above, below = (text.get_window_extent() for text in kept[0].axes[0].texts)
+    assert above.y0 >= below.y1
+
+
 def test_a_file_is_measured_in_its_own_runtime_beside_its_bundle(place):
     tuned, data = kerasdl.load_bundle(place / "tuned.zip"), f"folder:{place / 'photos'}"
     of_file, of_bundle, different = evaluate_file(place / "tuned.tflite", data, "all", tuned)
@@ -120,6 +130,8 @@ def test_a_file_is_measured_in_its_own_runtime_beside_its_bundle(place):
     assert of_file.figures["accuracy"] == pytest.approx(of_bundle.figures["accuracy"])
     alone, _, _ = evaluate_file(place / "tuned.tflite", data)
     assert (alone.chosen.split, alone.chosen.dataset.size) == ("all", 30)
+    assert "Images of the fine-tuning may be among them" in alone.chosen.notes[-1]
+    assert "may be among them" not in " ".join(of_file.chosen.notes)
     words = ("evaluate", place / "tuned.tflite", place / "photos", "--bundle", place / "tuned.zip", "--json")
     values = json.loads(command(*words))
     assert (values["examples"], values["bundle"]["answers_that_differ"]) == (3, 0)
