@@ -247,6 +247,8 @@ def _drawn_scenes(
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:
     known = _known_names()
+    if "/" in name:
+        checks.known_name("dataset or folder", name, known, f"No folder stands at {name!r}.")
     checks.known_name("dataset", name, known, f"Known are {', '.join(known)}; a folder {name!r} is not there.")
     checks.one_of("split", split, SPLITS)
     if name == "glyphs":

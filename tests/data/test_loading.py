@@ -136,6 +136,8 @@ def test_a_folder_is_data_as_a_path_or_as_a_text_that_is_no_name(photos):
     assert load("digits", "test").name == "digits"  # a known name is that data set
     with pytest.raises(UnknownNameError, match="a folder 'pictures' is not there"):
         load("pictures")
+    with pytest.raises(UnknownNameError, match=r"^unknown dataset or folder 'pictures/'\. No folder stands"):
+        load("pictures/")
 
 
 @pytest.mark.filterwarnings("ignore::kerasdl.data.DataWarning")
