@@ -18,7 +18,7 @@ def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
     the normalisation, as in segmentation_models: over one place of one image there is nothing to normalise.
 
     Args:
-        x: (B, H, W, C).
+        x: (B, H, W, C), sides of 2 or more; of free sides the size must be known where the net is traced.
         bins: bins along a side at each scale; bin i of n goes from floor(i * H / n) to ceil((i + 1) * H / n).
         name: prefix of the layer names.
 
@@ -26,7 +26,7 @@ def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
         (B, H, W, C + len(bins) * (C // len(bins))).
 
     Raises:
-        ArgumentError: `bins` holds no number, one less than 1, or more numbers than x has channels.
+        ArgumentError: `bins` holds no number, one less than 1, or more numbers than x has channels; or a side is 1.
 
     Example:
         >>> pyramid_pooling(keras.Input((12, 12, 64)), name="pyramid").shape
@@ -35,13 +35,25 @@ def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
     filters = x.shape[-1] // len(checks.counts("bins", tuple(bins)))
     if not filters:
         checks.refuse(f"bins must be at most the {x.shape[-1]} channels", tuple(bins))
+    if 1 in x.shape[1:3]:
+        checks.refuse("a map that is cut into bins must have sides of 2 or more", tuple(x.shape[1:3]))
     scales = [x]
     for count in bins:
         scale = f"{name}_bins{count}"
-        pooled = AdaptivePooling2D(count, name=f"{scale}_pool")(x)  # (B, count, count, C)
+        pooled = bin_means(x, count, name=f"{scale}_pool")  # (B, count, count, C)
         if count == 1:
             pooled = layers.Conv2D(filters, 1, activation="relu", name=f"{scale}_conv")(pooled)
         else:
             pooled = conv_norm_act(pooled, filters, 1, epsilon=1e-5, name=scale)
         scales.append(upsample_like(pooled, x, interpolation="bilinear", name=f"{scale}_resize"))
     return layers.Concatenate(name=f"{name}_concat")(scales)
+
+
+def bin_means(x, count: int, *, name: str):
+    """Means (B, count, count, C) of the bins of a map; an ordinary pooling where all bins are of one size."""
+    sides = x.shape[1:3]
+    if count == 1:
+        return layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
+    if None in sides or any(side % count for side in sides):
+        return AdaptivePooling2D(count, name=name)(x)
+    return layers.AveragePooling2D(tuple(side // count for side in sides), name=name)(x)

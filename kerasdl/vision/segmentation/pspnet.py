@@ -25,7 +25,7 @@ from .dilated_maps import dilated_maps
     # segmentation_models has 21,437,985 weights with the last two stages of the ResNet, which its net never runs, and
     # counts no batch-norm statistics.
     params={"pspnet": 21_437_985 - 19_936_768 + 4_416},
-    reference="segmentation_models.pytorch, PSPNet over resnet34 with 1 class, less two unused stages, plus statistics",
+    reference="segmentation_models.pytorch 0.6, PSPNet of 1 class, less two unused stages, plus statistics",
     tags=("cnn", "segmenter"),
     tiny=dict(
         image_shape=(48, 48, 3),
@@ -57,7 +57,8 @@ def pspnet(
     Source: https://arxiv.org/abs/1612.01105, section 3.2 and figure 3.
 
     Args:
-        image_shape: height, width and channels in pixels; height and width may be None, and need not be multiples.
+        image_shape: height, width and channels in pixels, which need not be multiples; height and width may be None for
+            arrays, whose sides are known, but not for a pipeline of sides that differ.
         classes: K, classes with background; 1 for one foreground.
         backbone: name of a registered net with feature maps, with its layers' own names.
         backbone_settings: arguments of its function of features.
