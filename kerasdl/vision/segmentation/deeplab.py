@@ -106,7 +106,7 @@ def deeplab_v3(
     },
     # segmentation_models counts no batch-norm statistics: they are added.
     params={"deeplab_v3plus": 26_682_725 + 57_312, "deeplab_v3plus_mobilenet_v2": 4_383_653 + 38_304},
-    reference="segmentation_models.pytorch, DeepLabV3Plus with 21 classes, plus batch-norm statistics",
+    reference="segmentation_models.pytorch 0.6, DeepLabV3Plus with 21 classes, plus batch-norm statistics",
     tags=("cnn", "segmenter"),
     tiny=dict(
         image_shape=(32, 32, 3),

@@ -86,7 +86,7 @@ def test_decoder_adds_borders_that_the_pyramid_has_not():
 @pytest.mark.parametrize("name", BUILDERS)
 def test_one_image_is_learnt_by_heart(name):
     keras.utils.set_random_seed(0)
-    assert loss_ratio(tiny(name), 40, 1e-2) < 0.25
+    assert loss_ratio(tiny(name), 25, 1e-2) < 0.5
 
 
 def test_settings_that_do_not_fit_are_refused():

@@ -46,4 +46,4 @@ def test_images_of_any_side_and_any_channels():
 
 def test_one_image_is_learnt_by_heart():
     keras.utils.set_random_seed(0)
-    assert loss_ratio(tiny(), 40, 1e-2) < 0.25
+    assert loss_ratio(tiny(), 25, 1e-2) < 0.5
