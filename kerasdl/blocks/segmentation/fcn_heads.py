@@ -5,7 +5,7 @@ from keras import layers
 from kerasdl.core import checks
 
 from ..convolution import conv_norm_act
-from ..detection.levels import upsample_like
+from .pixel_logits import resized_logits
 
 
 def fcn_head(x, image, classes: int, *, dropout: float = 0.1, name: str = "logits"):
@@ -31,9 +31,7 @@ def fcn_head(x, image, classes: int, *, dropout: float = 0.1, name: str = "logit
         >>> fcn_head(keras.Input((8, 8, 64)), keras.Input((60, 60, 3)), 21).shape
         (None, 60, 60, 21)
     """
-    checks.at_least("classes", classes, 1)
     checks.within("dropout", dropout, 0.0, 1.0)
     x = conv_norm_act(x, x.shape[-1] // 4, 3, epsilon=1e-5, name=f"{name}_reduce")
     x = layers.Dropout(dropout, name=f"{name}_drop")(x) if dropout else x
-    x = layers.Conv2D(classes, 1, dtype="float32", name=name)(x)
-    return upsample_like(x, image, interpolation="bilinear", dtype="float32", name=f"{name}_resize")
+    return resized_logits(x, image, classes, name=name)
