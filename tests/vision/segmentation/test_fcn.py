@@ -91,7 +91,7 @@ def test_learns_one_image():
     labels = np.zeros((1, 16, 16), "int32")
     labels[:, 4:12, 6:13] = 1
     settings = {**VGG, "channels": (8, 8, 16)}
-    model = fcn((16, 16, 3), classes=2, hidden=32, strides=(2, 4, 8), dropout=0.0, kernel=3, backbone_settings=settings)
+    model = fcn((16, 16, 3), classes=2, hidden=32, strides=(2, 8), dropout=0.0, kernel=3, backbone_settings=settings)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.optimizer.learning_rate = 1e-2
     before = model.evaluate(x, labels, verbose=0)
