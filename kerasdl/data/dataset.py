@@ -287,7 +287,7 @@ class Dataset(ExampleAccess):
         """
         if self.any_order:
             inputs = self.source.reader(self._image_shape())(np.arange(self.size))
-            return (scale_pixels(inputs, self.scale) if self.images else inputs), self.source.labels
+            return (scale_pixels(inputs, self.scale) if self.images else inputs), trees.in_memory(self.source.labels)
         refuse_endless(f"{self.name}, taken as arrays,", self, "Use take(n) first.")
         parts = [trees.unpacked(element)[:2] for element in self.batches(256).as_numpy_iterator()]
         if not parts:

@@ -132,17 +132,30 @@ def _refuse_shares(boxes: Any) -> None:
 
 
 def _as_tensor(leaf: Any) -> Any:
-    return leaf.tensor() if isinstance(leaf, trees.Ragged) else tf.constant(leaf)
+    return leaf.tensor() if isinstance(leaf, (trees.Ragged, trees.LazyMasks)) else tf.constant(np.asarray(leaf))
 
 
 def _rows(leaf: Any, places: tf.Tensor) -> Any:
     """Returns rows of an array too large for a copy, or of arrays of different lengths."""
     if isinstance(leaf, trees.Ragged):
         return tf.gather(_as_tensor(leaf), places)
+    if isinstance(leaf, trees.LazyMasks):
+        return _drawn_masks(leaf, places)
     texts = leaf.dtype.kind == "U"
-    read = (lambda at: np.char.encode(leaf[at], "utf-8")) if texts else leaf.__getitem__
+    read = (lambda at: np.char.encode(leaf[at], "utf-8")) if texts else lambda at: np.asarray(leaf[at])
     rows = tf.numpy_function(read, [places], tf.string if texts else tf.as_dtype(leaf.dtype), stateful=False)
     return tf.ensure_shape(rows, (None, *leaf.shape[1:]))
+
+
+def _drawn_masks(masks: trees.LazyMasks, places: tf.Tensor) -> tf.RaggedTensor:
+    def draw(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = masks[at].rows()
+        return rows.values, rows.lengths
+
+    values, lengths = tf.numpy_function(draw, [places], (tf.uint8, tf.int64), stateful=False)
+    return tf.RaggedTensor.from_row_lengths(
+        tf.ensure_shape(values, (None, *masks.shape[2:])), tf.ensure_shape(lengths, (None,))
+    )
 
 
 @dataclass(eq=False)

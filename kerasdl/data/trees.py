@@ -1,6 +1,7 @@
 """Trees of arrays: dicts and tuples whose leaves hold one row per example."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -93,11 +94,128 @@ class RaggedMaps(Ragged):
         return found if np.ndim(place) else found.reshape(self.sizes[place])
 
 
+class LazyMaps:
+    """Maps of classes (H, W), one per example, read from files or other items on demand, at a size of choice.
+
+    Args:
+        items: what `read` makes the maps of, such as files.
+        read: function from an item to its map, (H, W) uint8.
+        sizes: (N, 2) height and width of each map as it is given out.
+
+    Example:
+        >>> maps = LazyMaps([1, 2], lambda item: np.full((4, 6), item, np.uint8), [(4, 6), (4, 6)])
+        >>> maps.shape, resized_maps(maps, 2, 3)[1].tolist()
+        ((2, 4, 6), [[2, 2, 2], [2, 2, 2]])
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 3
+
+    def __init__(self, items: Sequence, read: Callable[[Any], np.ndarray], sizes: Any):
+        self.items, self.read, self.sizes = items, read, np.asarray(sizes, np.int64).reshape(-1, 2)
+        self._array: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: Any) -> Any:
+        """Returns the map of one example, or the `LazyMaps` of an array of indices."""
+        if np.ndim(place) == 0:
+            return self._one(place) if self._array is None else self._array[place]
+        part = LazyMaps([self.items[each] for each in place], self.read, self.sizes[place])
+        part._array = None if self._array is None else self._array[place]
+        return part
+
+    @property
+    def shape(self) -> tuple:
+        """Shape, with None for height and width that differ."""
+        same = len(self) and (self.sizes == self.sizes[0]).all()
+        return (len(self), *(self.sizes[0].tolist() if same else (None, None)))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all maps in bytes, read or not."""
+        return int(self.sizes.prod(axis=1).sum())
+
+    def tobytes(self) -> bytes:
+        """Returns the sizes and a few maps as bytes, by which data are told apart."""
+        few = np.unique(np.linspace(0, len(self) - 1, 8).astype(int)) if len(self) else ()
+        return b"".join([self.sizes.tobytes(), *(self[place].tobytes() for place in few)])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if None in self.shape:
+            raise ValueError("Maps of several sizes are no array. Resize the images first.")
+        if self._array is None:
+            with ThreadPoolExecutor() as pool:
+                self._array = np.stack(list(pool.map(self._one, range(len(self)))))
+        return self._array if dtype is None else self._array.astype(dtype)
+
+    def _one(self, place: int) -> np.ndarray:
+        return resized_maps(self.read(self.items[place])[np.newaxis], *self.sizes[place].tolist())[0]
+
+
+class LazyMasks(LazyMaps):
+    """Masks of objects (N, H, W), one array per example, drawn on demand at a size of choice; see `LazyMaps`.
+
+    Args:
+        items: what `read` draws the masks of.
+        read: function from an item to its masks, (N, H, W) uint8.
+        sizes: (B, 2) height and width of each example.
+        lengths: (B,) number of objects of each example.
+
+    Example:
+        >>> masks = LazyMasks([2, 0], lambda count: np.ones((count, 4, 6), np.uint8), [(4, 6), (4, 6)], [2, 0])
+        >>> masks.shape, resized_maps(masks, 2, 3)[0].shape
+        ((2, None, 4, 6), (2, 2, 3))
+    """
+
+    ndim = 4
+
+    def __init__(self, items: Sequence, read: Callable[[Any], np.ndarray], sizes: Any, lengths: Any):
+        super().__init__(items, read, sizes)
+        self.lengths = np.asarray(lengths, np.int64)
+
+    def __getitem__(self, place: Any) -> Any:
+        if np.ndim(place) == 0:
+            return resized_maps(self.read(self.items[place]), *self.sizes[place].tolist())
+        items = [self.items[each] for each in place]
+        return LazyMasks(items, self.read, self.sizes[place], self.lengths[place])
+
+    @property
+    def shape(self) -> tuple:
+        """Shape, with None for the number of objects, and for height and width that differ."""
+        count, *size = super().shape
+        return (count, None, *size)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all masks in bytes."""
+        return int((self.sizes.prod(axis=1) * self.lengths).sum())
+
+    def rows(self) -> Ragged:
+        """Returns all masks, of one size, in memory."""
+        return Ragged.of([self[place] for place in range(len(self))])
+
+    def tensor(self) -> tf.RaggedTensor:
+        """Returns all masks as one ragged tensor."""
+        return self.rows().tensor()
+
+
+def in_memory(tree: Any) -> Any:
+    """Returns a tree with its lazy maps as arrays and its lazy masks as `Ragged`."""
+
+    def read(leaf: Any) -> Any:
+        if isinstance(leaf, LazyMasks):
+            return leaf.rows()
+        return np.asarray(leaf) if isinstance(leaf, LazyMaps) else leaf
+
+    return mapped(read, tree)
+
+
 def resized_maps(maps: Any, height: int, width: int) -> Any:
     """Returns maps of pixels in another size, without blending: each pixel takes the nearest.
 
     Args:
-        maps: (B, h, w), `RaggedMaps`, or a `Ragged` of the masks (N, h, w) of each example.
+        maps: (B, h, w), `RaggedMaps`, `LazyMaps`, or the masks (N, h, w) of each example, `Ragged` or `LazyMasks`.
         height: height of the result in pixels.
         width: width of the result in pixels.
 
@@ -105,6 +223,10 @@ def resized_maps(maps: Any, height: int, width: int) -> Any:
         >>> resized_maps(np.array([[[1, 2], [3, 4]]]), 1, 4).tolist()
         [[[3, 3, 4, 4]]]
     """
+    if isinstance(maps, LazyMasks):
+        return LazyMasks(maps.items, maps.read, [(height, width)] * len(maps), maps.lengths)
+    if isinstance(maps, LazyMaps):
+        return LazyMaps(maps.items, maps.read, [(height, width)] * len(maps))
     if isinstance(maps, RaggedMaps):
         return np.stack([resized_maps(each[np.newaxis], height, width)[0] for each in maps])
     if isinstance(maps, Ragged):
