@@ -46,15 +46,19 @@ class WrittenScene:
         yield from zip(*(part.tolist() for part in parts), strict=True)
 
 
-def scenes_of(dataset: Dataset) -> Iterator[WrittenScene]:
+def scenes_of(dataset: Dataset, needs: tuple[str, ...] = ("boxes", "classes")) -> Iterator[WrittenScene]:
     """Yields the examples of a dataset.
 
+    Args:
+        dataset: raw images.
+        needs: labels that it must have.
+
     Raises:
-        ArgumentError: it has no boxes and classes of one class list, or cannot be read in any order.
+        ArgumentError: it has no such labels of one class list, or cannot be read in any order.
     """
     labels = dataset.source.labels if dataset.any_order else None
-    if not isinstance(labels, Mapping) or not {"boxes", "classes"} <= set(labels) or not dataset.images:
-        checks.refuse("only raw images with boxes and classes can be written", dataset.name)
+    if not isinstance(labels, Mapping) or not {*needs} <= set(labels) or not dataset.images:
+        checks.refuse(f"only raw images with {' and '.join(needs)} can be written", dataset.name)
     if not dataset.class_names:
         checks.refuse("a dataset must have class names to be written", dataset.name)
     raw, shape = dataset.prepared(None, None), dataset.input_shape

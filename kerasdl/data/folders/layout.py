@@ -25,6 +25,8 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 CLUTTER = ("thumbs.db", "desktop.ini", "__macosx", "__pycache__", "@eadir", "$recycle.bin")
+MASK_FOLDERS = ("masks", "annotations", "labels")
+"""Names of a folder of masks beside one of images."""
 SHOWN = 12
 """Number of classes or files that a message lists one by one."""
 
@@ -239,6 +241,9 @@ def _check_classes(layout: Layout, homes: Sequence[tuple[str | None, Path]], spl
             pair = " and ".join(ascii(name) for name in names)
             raise DataError(f"{rule} {pair}. {counts} Merge the folders, or rename one.")
     _refuse_nested_classes(layout)
+    if {key(name) for name in layout.class_names} in [{"images", masks} for masks in MASK_FOLDERS]:
+        rule = f"{root} holds {listed(layout.class_names)}, which are images with their masks, not two classes"
+        raise DataError(f"{rule}. {counts} Load masks:PATH, or rename the folders if they are classes.")
     filled = {(each.split, each.label) for each in layout.pictures}
     empty = [name for name in layout.class_names if name not in {label for _, label in filled}]
     if empty:
