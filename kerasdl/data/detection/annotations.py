@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,8 +18,9 @@ from ..dataset import Dataset
 from ..folders.reader import DataWarning
 from ..image_files import FORMATS, one_line
 from ..sources import Examples
-from ..trees import Ragged
-from .scenes import TASK
+from ..trees import LazyMaps, LazyMasks, Ragged
+from .object_masks import Segment, masks_of, semantic_names, semantic_of
+from .scenes import SEMANTIC, TASK
 
 SHOWN = 8
 OVERHANG = 1.0
@@ -42,6 +44,8 @@ class AnnotatedImage:
     crowd: list[bool] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     """Areas of the objects' masks, in files that have them."""
+    segments: list[Segment] = field(default_factory=list)
+    """Masks of the objects, where they are asked for."""
 
 
 class Faults:
@@ -50,9 +54,13 @@ class Faults:
     Args:
         place: the file or folder.
         on_bad: `skip` or `refuse`.
+        remedy: end of the message of a refusal.
     """
 
-    def __init__(self, place: str | os.PathLike, on_bad: str):
+    def __init__(
+        self, place: str | os.PathLike, on_bad: str, remedy: str = "Mend them, or skip them by on_bad, empty or crowd."
+    ):
+        self.remedy = remedy
         self.place, self.on_bad = one_line(place), checks.one_of("on_bad", on_bad, ("skip", "refuse"))
         self.skipped: list[str] = []
         self.refused: list[str] = []
@@ -68,8 +76,7 @@ class Faults:
             DataError: there are faults that are refused.
         """
         if self.refused:
-            hint = "Mend them, or skip them by on_bad, empty or crowd."
-            raise DataError(f"{_listed(self.refused)} in {self.place}: {_shown(self.refused)}. {hint}")
+            raise DataError(f"{_listed(self.refused)} in {self.place}: {_shown(self.refused)}. {self.remedy}")
         if self.skipped:
             note = f"{_listed(self.skipped)} in {self.place}, left out: {_shown(self.skipped)}."
             warnings.warn(note, DataWarning, stacklevel=4)
@@ -165,13 +172,29 @@ def annotated_dataset(
     *,
     empty: str,
     crowd: str,
+    masks: bool = False,
+    semantic: bool = False,
+    by_area: bool = True,
 ) -> Dataset:
     """Returns sound images as a dataset, after the policy on empty images and crowd regions was followed.
 
+    Args:
+        name: name of the dataset.
+        images: images with their objects, and these with segments where `masks` or `semantic` is true.
+        class_names: names of the classes of objects.
+        faults: what was found so far.
+        empty: policy on images without objects.
+        crowd: policy on crowd regions.
+        masks: whether to add the masks of objects.
+        semantic: whether to give a map of classes in place of objects.
+        by_area: see `semantic_of`.
+
     Raises:
-        ArgumentError: a policy is unknown.
+        ArgumentError: a policy is unknown, masks and maps are both asked for, or maps of more than 254 classes.
         DataError: there are faults and they are refused, or no image is left.
     """
+    if masks and semantic:
+        checks.refuse("masks=True and semantic=True exclude each other: a map stands in place of objects", True)
     for setting, value in {"empty": empty, "crowd": crowd}.items():
         checks.one_of(setting, value, ("keep", "skip", "refuse"))
     if crowd != "keep":
@@ -183,19 +206,13 @@ def annotated_dataset(
     faults.settle()
     if not images:
         raise DataError(f"no image is left of {faults.place}. Check the paths, and images=, the folder of the images.")
-    labels = {
-        "boxes": Ragged.of([np.array(each.boxes, np.float32).reshape(-1, 4) for each in images]),
-        "classes": Ragged.of([np.array(each.classes, np.int32) for each in images]),
-        "crowd": Ragged.of([np.array(each.crowd, bool) for each in images]),
-    }
-    if any(each.areas for each in images):
-        labels["areas"] = Ragged.of([np.array(each.areas, np.float64) for each in images])
+    labels = _maps(images, class_names, by_area) if semantic else _objects(images, masks)
     sizes = np.array([each.size for each in images], np.int64)
     same = (sizes == sizes[0]).all()
     return Dataset(
         name=name,
-        task=TASK,
-        class_names=tuple(class_names),
+        task=SEMANTIC if semantic else TASK,
+        class_names=semantic_names(class_names) if semantic else tuple(class_names),
         input_shape=(*(sizes[0].tolist() if same else (None, None)), 3),
         input_dtype="uint8",
         size=len(images),
@@ -207,15 +224,44 @@ def annotated_dataset(
     )
 
 
+def _objects(images: Sequence[AnnotatedImage], masks: bool) -> dict[str, Any]:
+    """Returns the labels of images with objects."""
+    labels = {
+        "boxes": Ragged.of([np.array(each.boxes, np.float32).reshape(-1, 4) for each in images]),
+        "classes": Ragged.of([np.array(each.classes, np.int32) for each in images]),
+        "crowd": Ragged.of([np.array(each.crowd, bool) for each in images]),
+    }
+    if any(each.areas for each in images):
+        labels["areas"] = Ragged.of([np.array(each.areas, np.float64) for each in images])
+    if masks:
+        sizes, counts = [each.size for each in images], [len(each.boxes) for each in images]
+        labels["masks"] = LazyMasks(images, lambda image: masks_of(image.segments, image.size), sizes, counts)
+    return labels
+
+
+def _maps(images: Sequence[AnnotatedImage], class_names: Sequence[str], by_area: bool) -> dict[str, Any]:
+    """Returns the labels of images with maps of classes."""
+    names = semantic_names(class_names)
+    if len(names) > 255:
+        checks.refuse("maps of bytes have at most 255 classes, the background among them", len(names))
+    values = [names.index(name) for name in class_names]
+
+    def draw(image: AnnotatedImage) -> np.ndarray:
+        labels = [values[each] for each in image.classes]
+        return semantic_of(image.segments, labels, image.crowd, image.size, by_area)
+
+    return {"semantic": LazyMaps(images, draw, [each.size for each in images])}
+
+
 def _without_crowd(image: AnnotatedImage, faults: Faults, policy: str) -> AnnotatedImage:
     """Returns the image without its crowd regions, each of which is a fault."""
     rows = [place for place, each in enumerate(image.crowd) if not each]
     for place, each in enumerate(image.crowd):
         if each:
             faults.add(f"{image.path.name}: object {place + 1} is a crowd region", policy)
-    parts = ([values[at] for at in rows] if values else [] for values in (image.boxes, image.classes, image.areas))
-    boxes, classes, areas = parts
-    return AnnotatedImage(image.path, image.size, boxes, classes, [False] * len(rows), areas)
+    parts = (image.boxes, image.classes, image.areas, image.segments)
+    boxes, classes, areas, segments = ([values[at] for at in rows] if values else [] for values in parts)
+    return AnnotatedImage(image.path, image.size, boxes, classes, [False] * len(rows), areas, segments)
 
 
 def _listed(lines: Sequence[str]) -> str:

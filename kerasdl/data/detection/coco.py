@@ -8,10 +8,12 @@ from typing import Any
 
 from kerasdl.core.errors import DataError
 from kerasdl.core.files import write_json
+from kerasdl.ops.run_lengths import encode_mask
 
 from ..dataset import Dataset
 from ..image_files import one_line
 from .annotations import AnnotatedImage, Faults, annotated_dataset, inner_path, numbers, read_content, sized
+from .object_masks import read_segment
 from .writing import scenes_of, write_image
 
 
@@ -22,10 +24,13 @@ def read_coco(
     on_bad: str = "skip",
     empty: str = "keep",
     crowd: str = "keep",
+    masks: bool = False,
+    semantic: bool = False,
 ) -> Dataset:
-    """Returns the images of a COCO file with their boxes; images are decoded when they are read.
+    """Returns the images of a COCO file with their boxes, masks or maps; images are decoded when they are read.
 
-    Classes are in the order of their ids, from 0. Boxes keep their place to the bit of float32.
+    Classes are in the order of their ids, from 0. Boxes keep their place to the bit of float32. Polygons and run
+    lengths, packed or not, become the masks that pycocotools draws, when an image is read.
 
     Args:
         path: the JSON file.
@@ -36,13 +41,16 @@ def read_coco(
             raises.
         empty: `keep`, `skip` or `refuse`, for images without objects.
         crowd: the same for regions of many objects (`iscrowd`).
+        masks: adds the labels "masks", (N, H, W) uint8. Objects without a sound mask are faults.
+        semantic: in place of objects gives "semantic", (H, W) uint8: 0 for the background, else the class plus 1.
+            Smaller objects lie over larger ones; pixels of a crowd that show no other object are 255, left out.
 
     Returns:
         A `Dataset` of raw images with the labels "boxes", (N, 4) float32, left, top, right, bottom in pixels;
         "classes", (N,) int32; "crowd", (N,) booleans; and "areas", (N,) float64, square pixels.
 
     Raises:
-        ArgumentError: a policy is unknown.
+        ArgumentError: a policy is unknown, masks and maps are both asked for, or maps of more than 254 classes.
         DataError: the file is no COCO file, or has faults that are refused, or no image is left.
 
     Example:
@@ -58,9 +66,10 @@ def read_coco(
     folder = _folder_of(content["images"], path.parent) if images is None else Path(images).expanduser()
     by_id = _images(content["images"], folder, faults)
     for place, entry in enumerate(content["annotations"]):
-        _add(entry, f"annotation {_id(entry, place)}", by_id, ids, faults)
+        _add(entry, f"annotation {_id(entry, place)}", by_id, ids, faults, masks or semantic)
     found = [each for each in by_id.values() if each is not None]
-    return annotated_dataset(f"coco:{path}", found, class_names, faults, empty=empty, crowd=crowd)
+    policies = {"empty": empty, "crowd": crowd, "masks": masks, "semantic": semantic}
+    return annotated_dataset(f"coco:{path}", found, class_names, faults, **policies)
 
 
 def _content(path: Path) -> dict[str, list]:
@@ -115,8 +124,10 @@ def _images(entries: list[dict], folder: Path, faults: Faults) -> dict[Any, Anno
     return by_id
 
 
-def _add(entry: dict, name: str, images: Mapping[Any, AnnotatedImage | None], ids: dict, faults: Faults) -> None:
-    """Adds one annotation to its image, if it is sound."""
+def _add(
+    entry: dict, name: str, images: Mapping[Any, AnnotatedImage | None], ids: dict, faults: Faults, segmented: bool
+) -> None:
+    """Adds one annotation to its image, if it is sound; with its mask, if that is asked for."""
     key, label, box = entry.get("image_id"), entry.get("category_id"), numbers(entry.get("bbox"), 4)
     hashable = all(isinstance(each, (int, str)) for each in (key, label))
     if not hashable or key not in images:
@@ -132,12 +143,16 @@ def _add(entry: dict, name: str, images: Mapping[Any, AnnotatedImage | None], id
         faults.add(f"{name}: its bbox {entry.get('bbox')!r:.60} is not four numbers")
     else:
         edges = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
-        if faults.is_sound(edges, image, name):
+        segment = read_segment(entry.get("segmentation"), image.size) if segmented else None
+        if isinstance(segment, str):
+            faults.add(f"{name}: {segment}")
+        elif faults.is_sound(edges, image, name):
             area = numbers([entry.get("area")], 1)
             image.boxes.append(edges)
             image.classes.append(ids[label])
             image.crowd.append(entry.get("iscrowd") in (1, True))
             image.areas.append(area[0] if area else box[2] * box[3])
+            image.segments += [] if segment is None else [segment]
 
 
 def _id(entry: dict, place: int) -> Any:
@@ -149,11 +164,11 @@ def write_coco(dataset: Dataset, path: str | os.PathLike, images: str | os.PathL
     """Writes a dataset of boxes as a COCO file, and its images into a folder.
 
     Images that come from files of their own size are copied, others become PNG files. Numbers keep every bit, so that
-    `read_coco` gives the same boxes, of edges at 0 or beyond a thousandth of a pixel. Ids of images, annotations and
-    classes count from 1.
+    `read_coco` gives the same boxes, of edges at 0 or beyond a thousandth of a pixel. Masks are written as packed run
+    lengths. Ids of images, annotations and classes count from 1.
 
     Args:
-        dataset: images with the labels "boxes" and "classes", and perhaps "crowd" and "areas".
+        dataset: images with the labels "boxes" and "classes", and perhaps "crowd", "areas" and "masks".
         path: the JSON file to write.
         images: folder for the images.
 
@@ -171,9 +186,11 @@ def write_coco(dataset: Dataset, path: str | os.PathLike, images: str | os.PathL
         content["images"].append(
             {"id": scene.number + 1, "file_name": name, "width": scene.size[1], "height": scene.size[0]}
         )
-        for (left, top, right, bottom), label, crowd, area in scene.rows():
+        masks = [encode_mask(each) for each in scene.labels.get("masks", ())]
+        for place, ((left, top, right, bottom), label, crowd, area) in enumerate(scene.rows()):
             entry = {"id": len(content["annotations"]) + 1, "image_id": scene.number + 1, "category_id": label + 1}
+            area = masks[place].area if masks and "areas" not in scene.labels else area
             entry |= {"bbox": [left, top, right - left, bottom - top], "area": area, "iscrowd": int(crowd)}
-            content["annotations"].append(entry | {"segmentation": []})
+            content["annotations"].append(entry | {"segmentation": masks[place].to_json() if masks else []})
     content["categories"] = [{"id": place + 1, "name": name} for place, name in enumerate(dataset.class_names)]
     write_json(path, content)

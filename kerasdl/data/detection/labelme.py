@@ -6,11 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from kerasdl.core.errors import DataError
+from kerasdl.ops.run_lengths import encode_mask
 
 from ..dataset import Dataset
 from ..image_files import one_line
 from .annotations import AnnotatedImage, Faults, annotated_dataset, inner_path, numbers, read_content, sized
+from .object_masks import circle
 
 LARGEST_JSON = 2**28
 """Bytes: a file may hold its image too."""
@@ -25,8 +29,10 @@ def read_labelme(
     class_names: Sequence[str] | None = None,
     on_bad: str = "skip",
     empty: str = "keep",
+    masks: bool = False,
+    semantic: bool = False,
 ) -> Dataset:
-    """Returns the images of a folder of labelme's files with the boxes around their forms.
+    """Returns the images of a folder of labelme's files with the boxes around their forms, masks or maps.
 
     Args:
         folder: with one JSON file for each image.
@@ -34,12 +40,16 @@ def read_labelme(
         class_names: names of the classes; None takes the labels in all files, sorted.
         on_bad: as in `read_coco`, for the same faults, and for lines and points, which have no area.
         empty: as in `read_coco`.
+        masks: adds the labels "masks", (N, H, W) uint8: polygons as `read_coco` draws them, of circles the pixels
+            whose middle is inside.
+        semantic: in place of objects gives "semantic" as `read_coco` does, but with later forms over earlier ones, as
+            labelme draws them.
 
     Returns:
         A `Dataset` as of `read_coco`, without areas and crowds.
 
     Raises:
-        ArgumentError: a policy is unknown.
+        ArgumentError: a policy is unknown, masks and maps are both asked for, or maps of more than 254 classes.
         DataError: there are no files, or faults that are refused, or no image is left.
 
     Example:
@@ -70,9 +80,10 @@ def read_labelme(
             faults.add(f"{file.name}: {image.path.name} has {image.size[::-1]} pixels, not {stated[::-1]}")
             continue
         for place, each in enumerate(content["shapes"]):
-            _add(each, f"{file.name}, shape {place + 1}", image, list(class_names), faults)
+            _add(each, f"{file.name}, shape {place + 1}", image, list(class_names), faults, masks or semantic)
         found.append(image)
-    return annotated_dataset(f"labelme:{folder}", found, class_names, faults, empty=empty, crowd="keep")
+    policies = {"empty": empty, "crowd": "keep", "masks": masks, "semantic": semantic, "by_area": False}
+    return annotated_dataset(f"labelme:{folder}", found, class_names, faults, **policies)
 
 
 def _content(file: Path, faults: Faults) -> dict | None:
@@ -88,7 +99,9 @@ def _content(file: Path, faults: Faults) -> dict | None:
     return content
 
 
-def _add(entry: dict, name: str, image: AnnotatedImage, class_names: list[str], faults: Faults) -> None:
+def _add(
+    entry: dict, name: str, image: AnnotatedImage, class_names: list[str], faults: Faults, segmented: bool
+) -> None:
     form, points = entry.get("shape_type") or "polygon", entry.get("points")
     if form not in list(FORMS):
         faults.add(f"{name}: a {form!r:.40} has no area; forms with one are {', '.join(FORMS)}")
@@ -101,6 +114,7 @@ def _add(entry: dict, name: str, image: AnnotatedImage, class_names: list[str], 
     if label not in class_names:
         faults.add(f"{name}: the class {label!r:.60} is unknown")
         return
+    ring, radius = pairs, 0.0
     if form == "circle":
         (x, y), edge = pairs
         radius = math.dist((x, y), edge)
@@ -111,3 +125,9 @@ def _add(entry: dict, name: str, image: AnnotatedImage, class_names: list[str], 
         image.boxes.append(edges)
         image.classes.append(class_names.index(label))
         image.crowd.append(False)
+        if segmented and form == "circle":
+            image.segments.append(encode_mask(circle(tuple(ring[0]), radius, image.size)))
+        elif segmented:
+            left, top, right, bottom = edges
+            corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+            image.segments.append([np.array(ring if form == "polygon" else corners)])
