@@ -1,10 +1,11 @@
-"""Scenes a second of one core: `python benchmarks/scenes.py`, 20 seconds."""
+"""Scenes a second of one core: `python benchmarks/scenes.py`, 25 seconds."""
 
 import time
 
 from kerasdl.data.detection import draw_shapes, paste_stickers
+from kerasdl.data.segmentation import draw_cells
 
-SIZES = {"shapes": 300, "stickers": 60}
+SIZES = {"shapes": 300, "stickers": 60, "cells": 100}
 
 
 def main() -> None:
@@ -14,6 +15,8 @@ def main() -> None:
         for name in ("easy", "middle", "hard")
     }
     runs["stickers"] = lambda size, side: paste_stickers(size, side=side)
+    runs["cells"] = lambda size, side: draw_cells(size, side=side)
+    runs["cells:colour"] = lambda size, side: draw_cells(size, side=side, colour=True)
     for name, run in runs.items():
         for side in (96, 128):
             run(1, side)
