@@ -17,6 +17,7 @@ from kerasdl.data.folders.layout import Layout, read_layout
 from kerasdl.data.folders.reader import pictures_by_split
 from kerasdl.data.image_files import one_line
 from kerasdl.data.loading import splits_of_boxes
+from kerasdl.data.trees import MAPS
 
 from .application import data_name
 
@@ -85,7 +86,7 @@ def read_training_data(
         names = [one_line(file) for file in unread[:MOST_UNREAD]] + ["..."] * (len(unread) > MOST_UNREAD)
         notes.append(f"Read: {read} of {read + len(unread)} images; {len(unread)} cannot be read: {', '.join(names)}.")
     if held is None:
-        few = "there are fewer than three images" if _has_boxes(train) else "no class has three images"
+        few = "there are fewer than three images" if _has_places(train) else "no class has three images"
         notes.append(f"No validation, since {few}: the last epoch is kept.")
     result = TrainingData(train, held, tuple(notes))
     if not result.by_loss:
@@ -99,7 +100,7 @@ def read_training_data(
 
 def hold_out_validation(train: Dataset) -> tuple[Dataset, Dataset | None]:
     """Returns data without the tenth of each class that is for validation, at least one of a class of three or more."""
-    if _has_boxes(train):
+    if _has_places(train):
         return kerasdl.data.hold_out(train, SHARE, SEED) if train.size >= 3 else (train, None)
     if not train.any_order or not isinstance(train.source.labels, np.ndarray):
         return train, None
@@ -134,14 +135,18 @@ def _split(
         source = f"{left.size} left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed {SEED}"
     elif held is None:
         train, held = hold_out_validation(train)
-        source = f"10 % of {'train' if _has_boxes(train) else 'each class of train'}, drawn by seed {SEED}"
+        source = f"10 % of {'train' if _has_places(train) else 'each class of train'}, drawn by seed {SEED}"
     rule = f"{train.size} to train, {0 if held is None else held.size} to validate ({source})"
     return train, held, rule, unread
 
 
-def _has_boxes(train: Dataset) -> bool:
-    """Tells whether images have boxes, so that none has a single class."""
-    return train.any_order and isinstance(train.source.labels, Mapping) and "boxes" in train.source.labels
+def _has_places(train: Dataset) -> bool:
+    """Tells whether images have boxes or maps, so that none has a single class."""
+    return (
+        train.any_order
+        and isinstance(train.source.labels, Mapping)
+        and not {"boxes", *MAPS}.isdisjoint(train.source.labels)
+    )
 
 
 def _layout_of(name: str) -> Layout | None:

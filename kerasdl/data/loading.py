@@ -15,6 +15,7 @@ from .folders.layout import SPLIT_FOLDERS
 from .folders.reader import DataWarning, read_folder
 from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
+from .segmentation import cells, mask_folders, tfds_masks, voc_masks
 from .splits import SPLITS
 from .tfds_source import read_tfds
 
@@ -60,17 +61,33 @@ ENTRIES = (
     Entry(
         "stickers", "emoji of 5 kinds over photos, with boxes, 128x128; stickers:noto", "unlimited", stickers.LICENCE
     ),
+    Entry(
+        "cells",
+        "pictures of touching cells with maps of classes, 128x128 grey; cells:colour",
+        "unlimited",
+        cells.LICENCE,
+    ),
     Entry("folder:PATH", "your images, one sub-folder a class", "as found", "yours"),
     Entry("coco:FILE", "images with boxes, of a COCO file (JSON)", "as found", "yours"),
     Entry("voc:PATH", "images with boxes, of a folder in Pascal VOC's form", "as found", "yours"),
     Entry("yolo:FILE", "images with boxes, of a data.yaml in YOLO's form", "as found", "yours"),
     Entry("labelme:PATH", "images with boxes, of a folder of labelme's files", "as found", "yours"),
+    Entry("masks:PATH", "images with maps of classes, of a folder of images and one of masks", "as found", "yours"),
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
 
 FILES = ("coco", "voc", "yolo", "labelme")
-DRAWN = ("shapes", "stickers")
-LABELS = ("boxes", "masks", "panoptic", "semantic")
+DRAWN = ("shapes", "stickers", "cells")
+LABELS = {
+    "shapes": ("boxes", "masks", "panoptic", "semantic"),
+    "stickers": ("boxes", "masks", "panoptic", "semantic"),
+    "cells": ("boxes", "semantic", "panoptic"),
+    "coco": ("boxes", "masks", "semantic"),
+    "labelme": ("boxes", "masks", "semantic"),
+    "voc": ("boxes", "semantic"),
+    "tfds": ("boxes", "semantic"),
+}
+"""Labels that `load` gives of each kind of data, the default first."""
 EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
 
 
@@ -103,28 +120,30 @@ def load(
     Splits are fixed, stratified and disjoint: 60, 20 and 20 per cent; for `emoji_kinds` 10 and 2 per class, and the
     rest. An emoji is in the same split in both styles. Texts that differ only in capitals and spaces share a split,
     as do the sentences of one product review; the splits of texts have about these sizes. `folders.read_folder`
-    describes the split of a folder. Files of boxes have the splits that they name; a COCO file and a folder of
-    labelme's files are one split, which is `train` or `all`. Tables are standardised by their train split.
+    and `segmentation.read_masks` describe the split of a folder. Files of boxes have the splits that they name; a COCO
+    file and a folder of labelme's files are one split, `train` or `all`. Tables are standardised by their train split.
 
     Args:
         name: one of `list_datasets()`: `digits`, `mnist`, `fashion_mnist`, `emoji`, `emoji_kinds` (both also as
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
             `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `shapes` (also `shapes:easy`,
-            `shapes:hard`), `stickers` (also `stickers:noto`), `folder:PATH`, `coco:FILE`, `voc:PATH`, `yolo:FILE`,
-            `labelme:PATH` or `tfds:NAME`; or a folder as a `Path`, or as a text that names none of these
-            (`./digits` where a folder has such a name).
+            `shapes:hard`), `stickers` (also `stickers:noto`), `cells` (also `cells:colour`), `folder:PATH`,
+            `coco:FILE`, `voc:PATH`, `yolo:FILE`, `labelme:PATH`, `masks:PATH` or `tfds:NAME`; or a folder as a `Path`,
+            or as a text that names none of these (`./digits` where a folder has such a name).
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
-        size: number of examples; None takes all. `glyphs`, `shapes` and `stickers` draw any number.
+        size: number of examples; None takes all. `glyphs`, `shapes`, `stickers` and `cells` draw any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
             Boxes are in pixels of the resized images.
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
         data_dir: folder of tfds, instead of TFDS_DATA_DIR or ~/tensorflow_datasets.
         images: folder of the images of `coco`, `voc`, `yolo` and `labelme`; None is where their files say.
         labels: of `shapes` and `stickers` `boxes`, `masks` (boxes and masks of objects), `panoptic` (boxes and a map of
-            objects) or `semantic` (a map of classes alone).
+            objects) or `semantic` (a map of classes alone). `cells` have a map of classes and weights of pixels, and
+            with `panoptic` a map of the cells too. `coco` and `labelme` have `boxes`, `masks` and `semantic`, `voc`
+            has `boxes` and `semantic`; `tfds:oxford_iiit_pet` has its label or `semantic`.
         on_bad: `skip` leaves out damaged files of a folder, and faulty boxes, with a warning that names them; `refuse`
             raises.
-        seed: seed of drawn glyphs, shapes and stickers, and of the split of a folder.
+        seed: seed of drawn glyphs, shapes, stickers and cells, and of the split of a folder.
         levels: the value, 1 to 65535, that is white in a folder's 16-bit files, such as 4095 if they hold 12 bits;
             None takes 65535.
 
@@ -153,19 +172,19 @@ def load(
         checks.refuse("data_dir is for tfds:NAME only", name)
     if images is not None and kind not in FILES:
         checks.refuse(f"images is for {', '.join(FILES)} only", name)
-    checks.one_of("labels", labels, LABELS)
-    if labels != "boxes" and kind not in DRAWN:
-        checks.refuse(f"labels is for {', '.join(DRAWN)} only", name)
+    checks.one_of(f"labels of {name}", labels, LABELS.get(kind, ("boxes",)))
     if check_levels(levels) is not None and kind != "folder":
         checks.refuse("levels is for folder:PATH only", name)
     if kind == "folder" and rest:
         settings = {"size": size, "image_shape": image_shape, "on_bad": on_bad, "seed": seed, "levels": levels}
         dataset = read_folder(Path(rest), split, **settings)
     elif kind == "tfds" and rest:
-        dataset = read_tfds(rest, split, size=size, data_dir=data_dir)
+        dataset = _read_tfds(rest, split, size, image_shape, data_dir, labels)
     elif kind in FILES and rest:
-        dataset = _read_boxes(kind, rest, split, images, on_bad)
+        dataset = _read_objects(kind, rest, split, images, on_bad, labels)
         dataset = dataset if size is None else dataset.take(size)
+    elif kind == "masks" and rest:
+        dataset = mask_folders.read_masks(rest, split, size=size, on_bad=on_bad, seed=seed)
     elif kind in DRAWN:
         dataset = _drawn_scenes(name, split, size, seed, image_shape, labels)
     else:
@@ -180,7 +199,7 @@ def load(
 def _known_names() -> list[str]:
     styles = [f"{name}:{style}" for name in EMOJI for style in pictures.STYLES]
     levels = [f"shapes:{level}" for level in shapes.DIFFICULTIES]
-    levels += [f"stickers:{style}" for style in pictures.STYLES]
+    levels += [*(f"stickers:{style}" for style in pictures.STYLES), "cells:colour"]
     return [*(entry.name for entry in ENTRIES), *styles, *levels, texts.SCORES]
 
 
@@ -204,12 +223,12 @@ def dataset_name(name: str | os.PathLike) -> str:
     if is_named and is_folder:
         text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
         warnings.warn(f"{text}.", DataWarning, stacklevel=3)
-    is_name = is_named or name.partition(":")[0] in ("folder", "tfds", *FILES)
+    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", *FILES)
     return f"folder:{name}" if is_folder and not is_name else name
 
 
 def splits_of_boxes(name: str) -> tuple[str, ...] | None:
-    """Returns the splits that a data set of boxes names; empty where it is one split, None for other data.
+    """Returns the splits that a data set of boxes or masks names; empty where it is one split, None for other data.
 
     Example:
         >>> splits_of_boxes("coco:shapes.json"), splits_of_boxes("digits")
@@ -218,10 +237,24 @@ def splits_of_boxes(name: str) -> tuple[str, ...] | None:
     kind, _, place = name.partition(":")
     if kind in ("voc", "yolo"):
         return {"voc": voc, "yolo": yolo}[kind].named_splits(place)
+    if kind == "masks":
+        return mask_folders.named_splits(place) or None
     return () if kind in FILES else None
 
 
-def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | None, on_bad: str) -> Dataset:
+def _read_tfds(name: str, split: str, size: int | None, image_shape: tuple | None, data_dir, labels: str) -> Dataset:
+    if labels == "semantic":
+        return tfds_masks.read_tfds_masks(name, split, size=size, image_shape=image_shape, data_dir=data_dir)
+    return read_tfds(name, split, size=size, data_dir=data_dir)
+
+
+def _read_objects(
+    kind: str, place: str, split: str, images: str | os.PathLike | None, on_bad: str, labels: str
+) -> Dataset:
+    if kind == "voc" and labels == "semantic":
+        if images is not None:
+            checks.refuse("images is for boxes of voc; semantic maps lie beside JPEGImages", images)
+        return voc_masks.read_voc_masks(place, split, on_bad=on_bad)
     if kind == "voc":
         return voc.read_voc(place, split, images=images, on_bad=on_bad)
     if kind == "yolo":
@@ -229,7 +262,7 @@ def _read_boxes(kind: str, place: str, split: str, images: str | os.PathLike | N
     hint = "Load the file of that split, or divide by kerasdl.data.hold_out."
     checks.one_of(f"split of {kind}:{place}, which has none,", split, ("train", "all"), hint)
     read = coco.read_coco if kind == "coco" else labelme.read_labelme
-    return read(place, images=images, on_bad=on_bad)
+    return read(place, images=images, on_bad=on_bad, **({} if labels == "boxes" else {labels: True}))
 
 
 def _drawn_scenes(
@@ -239,7 +272,10 @@ def _drawn_scenes(
     known = [each for each in _known_names() if each.partition(":")[0] == kind]
     checks.known_name("dataset", name, known, f"Known are {', '.join(known)}.")
     side = max((each for each in (image_shape or ())[:2] if each is not None), default=SIDE)
-    settings = {"split": split, "seed": seed, "side": side} | ({} if labels == "boxes" else {labels: True})
+    settings = {"split": split, "seed": seed, "side": side}
+    if kind == "cells":
+        return cells.draw_cells(size, colour=way == "colour", panoptic=labels == "panoptic", **settings)
+    settings |= {} if labels == "boxes" else {labels: True}
     if kind == "shapes":
         return shapes.draw_shapes(size, difficulty=way or "middle", **settings)
     return stickers.paste_stickers(size, style=way or pictures.STYLES[0], **settings)

@@ -69,7 +69,14 @@ ROOMS = {
         "builtin": ("dataset", "sources", "splits"),
         "folders": ("dataset", "image_files", "images", "sources", "splits"),
         "detection": ("builtin", "dataset", "folders", "image_files", "sources", "splits", "trees"),
-        "loading": ("builtin", "dataset", "detection", "folders", "image_files", "images", "splits", "tfds_source"),
+        "segmentation": (
+            *("dataset", "detection", "folders", "image_files", "images", "sources", "splits", "tfds_source"),
+            "trees",
+        ),
+        "loading": (
+            *("builtin", "dataset", "detection", "folders", "image_files", "images", "segmentation", "splits"),
+            "tfds_source",
+        ),
     },
     "train": {
         "loop": (),

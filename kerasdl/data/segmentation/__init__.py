@@ -1,0 +1,5 @@
+"""Data of semantic segmentation: folders of masks, drawn cells, weights of pixels and of classes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
