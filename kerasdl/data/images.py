@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 
 from .image_files import check_levels, decode_image, of_pillow, to_8_bits
+from .letterboxing import GREY, Letterboxed, inset
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Values of the pixel levels 0 and 255: two numbers for all channels, or two tuples with a number per channel.
@@ -19,12 +20,17 @@ Scale = tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def prepare_images(
-    images: Any, image_shape: tuple, scale: Scale | None = (-1.0, 1.0), *, levels: int | None = None
+    images: Any,
+    image_shape: tuple,
+    scale: Scale | None = (-1.0, 1.0),
+    *,
+    levels: int | None = None,
+    letterbox: bool = False,
 ) -> np.ndarray:
     """Resizes, converts and scales images; all pixels that reach a model pass through it.
 
     Channels are converted first (grey by the weights of ITU-R 601; alpha is dropped, not blended), then the image is
-    resized (bilinear, antialiased, aspect ratio not kept) and rounded to whole levels, then scaled.
+    resized (bilinear, antialiased, aspect ratio not kept by default) and rounded to whole levels, then scaled.
 
     Args:
         images: one image or many. An image is a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the path of a
@@ -34,6 +40,8 @@ def prepare_images(
         scale: values of the levels 0 and 255, each a number or one per channel; None leaves uint8.
         levels: the value, 1 to 65535, that is white in 16-bit files, such as 4095 if they hold 12 bits; with it,
             uint16 arrays are allowed too. None takes 65535.
+        letterbox: whether the aspect ratio is kept: the image is resized to the largest size that fits, and borders of
+            level 114 fill the rest, half of them on each side. Height and width must be known.
 
     Returns:
         (B, height, width, channels), float32, or uint8 if scale is None; one image gives B = 1.
@@ -48,7 +56,12 @@ def prepare_images(
     """
     image_shape = check_image_shape(image_shape)
     scale = check_scale(scale, image_shape[2])
-    return scale_pixels(stack_pixels(_as_items(images, check_levels(levels)), image_shape, levels), scale)
+    items = _as_items(images, check_levels(levels))
+    if letterbox:
+        if None in image_shape:
+            checks.refuse("image_shape of a letterbox must have known sides", image_shape)
+        items = [Letterboxed(each, image_shape[:2]) for each in items]
+    return scale_pixels(stack_pixels(items, image_shape, levels), scale)
 
 
 def read_images(images: Any, *, levels: int | None = None) -> list[np.ndarray]:
@@ -66,8 +79,12 @@ def read_images(images: Any, *, levels: int | None = None) -> list[np.ndarray]:
     return [decode_image(each, levels=levels) if isinstance(each, (str, os.PathLike)) else each for each in items]
 
 
-def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple, levels: int | None = None) -> np.ndarray:
+def to_pixels(
+    image: np.ndarray | os.PathLike | str | Letterboxed, image_shape: tuple, levels: int | None = None
+) -> np.ndarray:
     """Returns one image, given as an array or as a file, as uint8 (height, width, channels)."""
+    if isinstance(image, Letterboxed):
+        image = _bordered(image, image_shape[2], levels)
     if isinstance(image, (str, os.PathLike)):
         image = decode_image(image, levels=levels)
     height, width, channels = image_shape
@@ -84,6 +101,16 @@ def to_pixels(image: np.ndarray | os.PathLike | str, image_shape: tuple, levels:
     picture = picture.resize((size[1], picture.height), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
     return pixels.reshape(*size, channels)
+
+
+def _bordered(image: Letterboxed, channels: int, levels: int | None) -> np.ndarray:
+    """Returns an image in its letterbox, uint8."""
+    raw = image.image
+    raw = decode_image(raw, levels=levels) if isinstance(raw, (str, os.PathLike)) else raw
+    height, width, top, left = inset(raw.shape[:2], image.size)
+    pixels = np.full((*image.size, channels), GREY, np.uint8)
+    pixels[top : top + height, left : left + width] = to_pixels(raw, (height, width, channels))
+    return pixels
 
 
 def stack_pixels(items: Sequence, image_shape: tuple, levels: int | None = None) -> np.ndarray:

@@ -113,7 +113,7 @@ class Examples:
         targets = np.where([side is None for side in new], sizes, [side or 0 for side in new])
         down, across = (targets / sizes).T
         labels = dict(self.labels)
-        _refuse_shares(labels.get("boxes"))
+        refuse_shares(labels.get("boxes"))
         factors = {"boxes": np.stack([across, down, across, down], 1), "areas": across * down}
         for name in factors.keys() & labels.keys():
             labels[name] = trees.scaled_rows(labels[name], factors[name])
@@ -123,7 +123,7 @@ class Examples:
         return Examples(self.inputs, labels, self.weights, None, self.levels, None if known else targets)
 
 
-def _refuse_shares(boxes: Any) -> None:
+def refuse_shares(boxes: Any) -> None:
     """Refuses boxes of which none reaches beyond the first pixel, before a larger size hides that."""
     values = np.asarray(boxes.values if isinstance(boxes, trees.Ragged) else () if boxes is None else boxes)
     if values.size and 0 < values.max() <= 1 and (values.reshape(-1, 4)[:, :2] > 0).any():
@@ -166,6 +166,8 @@ class Stream:
     """Single examples as Keras takes them, such as `(input, label)`; images as raw uint8 of any size."""
     size: int
     """Number of examples."""
+    raw: tf.data.Dataset | None = None
+    """Examples before they came into a letterbox."""
 
     def __len__(self) -> int:
         return self.size
@@ -178,6 +180,10 @@ class Stream:
         def prepare(*example):
             image, labels, weights = trees.unpacked(example)
             pixels = tf.numpy_function(lambda array: to_pixels(array, image_shape), [image], tf.uint8, stateful=False)
+            if isinstance(labels, Mapping) and "boxes" in labels:
+                down, across = tf.unstack(image_shape[:2] / tf.shape(image)[:2])
+                factors = tf.cast(tf.stack([across, down, across, down]), labels["boxes"].dtype)
+                labels = {**labels, "boxes": labels["boxes"] * factors}
             return trees.packed(tf.ensure_shape(pixels, image_shape), labels, weights)
 
         def rescale(*batch):
@@ -190,7 +196,10 @@ class Stream:
             examples = examples.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         if shuffle_seed is not None:
             examples = examples.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=False)
-        batches = examples.skip(start * batch_size).batch(batch_size)
+        labels = trees.unpacked(examples.element_spec)[1]
+        of_lengths = isinstance(labels, Mapping) and "boxes" in labels
+        examples = examples.skip(start * batch_size)
+        batches = examples.ragged_batch(batch_size) if of_lengths else examples.batch(batch_size)
         if scale is None:
             return batches
         return batches.map(rescale, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

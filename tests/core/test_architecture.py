@@ -57,7 +57,8 @@ ROOMS = {
         "pipelines": (),
         "splits": (),
         "trees": (),
-        "images": ("image_files",),
+        "letterboxing": (),
+        "images": ("image_files", "letterboxing"),
         "sources": ("images", "trees"),
         "batching": ("augment", "images", "sources", "trees"),
         "example_access": ("images", "trees"),
@@ -68,7 +69,10 @@ ROOMS = {
         "tfds_source": ("dataset", "sources"),
         "builtin": ("dataset", "sources", "splits"),
         "folders": ("dataset", "image_files", "images", "sources", "splits"),
-        "detection": ("builtin", "dataset", "folders", "image_files", "sources", "splits", "trees"),
+        "detection": (
+            *("batching", "builtin", "dataset", "folders", "image_files", "images", "letterboxing", "sources"),
+            *("splits", "trees"),
+        ),
         "segmentation": (
             *("dataset", "detection", "folders", "image_files", "images", "sources", "splits", "tfds_source"),
             "trees",

@@ -64,6 +64,8 @@ class HostFile:
     threshold: float | None = None
     """Highest score below which the answer is none of the labels; None names a label always. Of a detector the lowest
     score of an object that is named."""
+    border: int | None = None
+    """Level of the borders of a letterbox; None where the image is stretched."""
 
     @property
     def class_name(self) -> str:
@@ -104,6 +106,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         output=None if gives_objects else _slot(outputs[0]),
         temperature=calibration["temperature"] if facts["gives"] == "logits" else 1.0,
         threshold=calibration["threshold"],
+        border=image.get("letterbox"),
     )
 
 

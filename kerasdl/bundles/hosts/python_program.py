@@ -38,8 +38,7 @@ def upright(path):
 
 def model_input(image):
     """Returns the input of the file for an image: bilinear and antialiased pixels (HEIGHT, WIDTH, $channels)."""
-    image = image.resize((WIDTH, image.height), Image.Resampling.BILINEAR)
-    image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+$resize_lines
     value = np.asarray(image).reshape(HEIGHT, WIDTH, $channels) * MULTIPLY + ADD
 $input_lines
 '''
@@ -70,9 +69,8 @@ def objects(path):
     image = upright(path)
 $run_lines
     count = int(np.sum(found["scores"][0][: int(found["count"][0])] >= MIN_SCORE))
-    scale = np.array([image.width / WIDTH, image.height / HEIGHT] * 2)
     classes, values = found["classes"][0][:count], found["scores"][0][:count]
-    boxes = (found["boxes"][0][:count] * scale).tolist()
+$box_lines
     return [(LABELS[int(each)], float(score), box) for each, score, box in zip(classes, values, boxes, strict=True)]
 
 
@@ -90,6 +88,34 @@ if __name__ == "__main__":
             print(f"{name}\\tnothing found")
 '''
 
+STRETCHED = """\
+    image = image.resize((WIDTH, image.height), Image.Resampling.BILINEAR)
+    image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)"""
+BOXED = """\
+    left, top, width, height = inset(image)
+    image = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    letterbox = Image.new(image.mode, (WIDTH, HEIGHT), ({border},) * len(image.getbands()))
+    letterbox.paste(image, (left, top))
+    image = letterbox"""
+INSET = '''
+
+def inset(image):
+    """Returns left edge, top edge, width and height of an image in the letterbox (HEIGHT, WIDTH)."""
+    width, height = image.size
+    if WIDTH * height <= HEIGHT * width:
+        size = WIDTH, max((2 * height * WIDTH + width) // (2 * width), 1)
+    else:
+        size = max((2 * width * HEIGHT + height) // (2 * height), 1), HEIGHT
+    return (WIDTH - size[0]) // 2, (HEIGHT - size[1]) // 2, *size
+'''
+BOXES = """\
+    scale = np.array([image.width / WIDTH, image.height / HEIGHT] * 2)
+    boxes = (found["boxes"][0][:count] * scale).tolist()"""
+BOXES_INSIDE = """\
+    left, top, width, height = inset(image)
+    edges = (found["boxes"][0][:count] - [left, top] * 2) * ([image.width / width, image.height / height] * 2)
+    boxes = np.clip(edges, 0, [image.width, image.height] * 2).tolist()"""
 INTEGERS = """\
     value = np.round(value / {scale!r}) + {zero_point}
     return np.clip(value, {low}, {high}).astype("{dtype}")[None]"""
@@ -142,6 +168,7 @@ def _detecting(file: HostFile) -> str:
     """Returns the source of the program for a file that gives objects."""
     run = OBJECTS[_is_onnx(file)].format(input=file.input.name)
     settings = {"purpose": "Objects in images", "threshold": f"\nMIN_SCORE = {file.threshold!r}"}
+    settings["box_lines"] = BOXES if file.border is None else BOXES_INSIDE
     return Template(START + DETECTING).substitute(_start(file), run_lines=run, **settings)
 
 
@@ -165,7 +192,8 @@ def _start(file: HostFile) -> dict[str, Any]:
         grey="" if file.channels == 3 else '.convert("L")',
         multiply=list(file.multiply),
         add=list(file.add),
-        input_lines=_input_lines(file.input),
+        input_lines=_input_lines(file.input) + ("" if file.border is None else INSET),
+        resize_lines=STRETCHED if file.border is None else BOXED.format(border=file.border),
     )
 
 

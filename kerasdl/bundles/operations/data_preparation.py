@@ -13,6 +13,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset, load
+from kerasdl.data.detection import letterbox
 from kerasdl.data.loading import dataset_name
 
 SAMPLES = 256
@@ -121,7 +122,8 @@ def draw_samples(bundle: Any, data: Any, raw_shape: tuple | None) -> Any:
     if raw_shape is not None:
         if not dataset.images:
             checks.refuse("with raw_shape=, representative must be images by name or Dataset", dataset.name)
-        dataset = dataset.prepared(tuple(raw_shape), None)
+        resize = letterbox if bundle.preprocess.get("letterbox") else Dataset.prepared
+        dataset = resize(dataset, tuple(raw_shape), None)
     samples = dataset.sample(SAMPLES).arrays()[0]
     tensors = bundle.model.inputs
     if isinstance(samples, Mapping):

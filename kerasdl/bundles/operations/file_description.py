@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.core import files
+from kerasdl.data.letterboxing import GREY
 from kerasdl.deploy import ExportReport
 from kerasdl.deploy.export.metadata import label_lines
 
@@ -63,7 +64,7 @@ def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str)
     steps = [
         f"Decode the image to {colour}, 8 bits a channel{grey}; {alpha}; turn a photo upright by its EXIF tag.",
         *_deep_step(settings.get("levels")),
-        f"Resize it to {height} x {width} (height x width): bilinear and antialiased, aspect ratio not kept.",
+        _resize_step(height, width, settings.get("letterbox", False)),
         _value_step(factor, offset, raw_shape is not None, raw_dtype),
     ]
     return {
@@ -73,6 +74,7 @@ def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str)
         "alpha": "kept" if channels == 4 else "dropped",
         "resize": "bilinear, antialiased (a triangle filter as wide as one new pixel), rounded to whole levels",
         **({"levels": settings["levels"]} if settings.get("levels") else {}),
+        **({"letterbox": GREY} if settings.get("letterbox") else {}),
         "multiply": factor.tolist(),
         "add": offset.tolist(),
         "steps": steps,
@@ -84,6 +86,16 @@ def _deep_step(levels: int | None) -> list[str]:
     if not levels:
         return []
     return [f"A file of 16 bits a channel: level = floor(min(value, {levels}) * 256 / {levels + 1})."]
+
+
+def _resize_step(height: int, width: int, letterbox: bool) -> str:
+    if not letterbox:
+        return f"Resize it to {height} x {width} (height x width): bilinear and antialiased, aspect ratio not kept."
+    return (
+        f"Resize it by min({height} / its height, {width} / its width), sides rounded half up, at least 1: bilinear "
+        f"and antialiased. Lay it on {height} x {width} pixels (height x width) of level {GREY}, with (free rows) // 2 "
+        "above and (free columns) // 2 to the left. Boxes less these, divided by new / old side, are in its pixels."
+    )
 
 
 def _value_step(factor: np.ndarray, offset: np.ndarray, is_raw: bool, raw_dtype: str) -> str:

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.data import Dataset
+from kerasdl.data.letterboxing import Letterboxed
 
 ROLE, FILE = "trained_images", "trained_images.bin"
 BYTES = 8
@@ -17,14 +19,20 @@ BYTES = 8
 
 def holds_files(data: Dataset | None) -> bool:
     """Returns whether the examples of some data are image files."""
-    files = data.source.inputs if data is not None and data.images and data.any_order else None
+    files = _items(data) if data is not None and data.images and data.any_order else None
     return isinstance(files, list) and all(isinstance(file, Path) for file in files)
+
+
+def _items(data: Dataset) -> Any:
+    """Returns the images or files of some data, out of their letterboxes."""
+    items = data.source.inputs
+    return [each.image if isinstance(each, Letterboxed) else each for each in items] if type(items) is list else items
 
 
 def file_hashes(data: Dataset) -> np.ndarray:
     """Returns the start of the SHA-256 of each image file of some data, uint64 (N,)."""
     with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(_hash, data.source.inputs)), np.uint64)
+        return np.array(list(pool.map(_hash, _items(data))), np.uint64)
 
 
 def with_trained_images(extra: Mapping[str, bytes], train: Dataset, validation: Dataset | None) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """Commands that train: fine-tuning of a bundle, and the quickstart."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,7 @@ Peer = Annotated[
 ]
 PeerFile = Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights; no download.")]
 Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")]
+Letterbox = Annotated[bool, typer.Option(help="Detectors: images keep their aspect ratio, between grey borders.")]
 Tensorboard = Annotated[Path | None, typer.Option(help="A folder for TensorBoard logs, one subfolder a stage.")]
 
 
@@ -74,6 +76,7 @@ def finetune(
     weights: PeerFile = None,
     model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
     side: Annotated[int | None, typer.Option(help="Height and width in pixels; smaller is faster.")] = None,
+    letterbox: Letterbox = False,
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     tensorboard: Tensorboard = None,
     mlflow: Annotated[str | None, typer.Option(help="The tracking URI of MLflow, or a folder.")] = None,
@@ -88,7 +91,7 @@ def finetune(
     read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images)
     for note in () if json else read.notes:
         print(note)
-    loaded = starting_bundle(bundle, read.train, source, weights, model, side)
+    loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size,
         folder=folder,
@@ -135,6 +138,13 @@ def starting_bundle(bundle: list[str], train: Any, source: str | None, weights: 
     if side is None:
         return loaded
     return kerasdl.bundles.resized(loaded, (side, side, loaded.model.input_shape[-1]))
+
+
+def with_letterbox(bundle: Any, letterbox: bool) -> Any:
+    """Returns a bundle, one that keeps the aspect ratio of images if that is asked for."""
+    if not letterbox:
+        return bundle
+    return dataclasses.replace(bundle, preprocess={**bundle.preprocess, "letterbox": True})
 
 
 def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | None) -> None:

@@ -1,6 +1,7 @@
 from .coco import read_coco as read_coco
 from .coco import write_coco as write_coco
 from .labelme import read_labelme as read_labelme
+from .scene_letterbox import letterbox as letterbox
 from .shapes import draw_shapes as draw_shapes
 from .stickers import paste_stickers as paste_stickers
 from .voc import read_voc as read_voc

@@ -11,6 +11,7 @@ from kerasdl.core import checks, register_task
 from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.data import prepare_images
 from kerasdl.data.image_files import check_levels
+from kerasdl.data.letterboxing import GREY, place_in
 
 MAX_SIDE = 8192
 
@@ -21,8 +22,16 @@ def check_images(settings: Mapping[str, Any], labels: Sequence[str], model: kera
     check_labels(labels, model)
 
 
-def check_image_settings(settings: Mapping[str, Any], model: keras.Model) -> None:
-    """Checks preprocessing settings against the image input of a model; raises `ArgumentError`."""
+def check_image_settings(settings: Mapping[str, Any], model: keras.Model, *, boxed: bool = False) -> None:
+    """Checks preprocessing settings against the image input of a model; raises `ArgumentError`.
+
+    Args:
+        settings: the settings.
+        model: a model of one image.
+        boxed: whether the task knows letterboxes.
+    """
+    if checks.one_of("letterbox", settings.get("letterbox", False), (False, True)) and not boxed:
+        checks.refuse("letterbox is for detectors; models of other tasks take stretched images", True)
     input_shape = input_shape_of(model)
     shape = checks.image_shape("image_shape", settings.get("image_shape"))
     fits = len(input_shape) == 3 and all(side in (None, size) for side, size in zip(input_shape, shape, strict=True))
@@ -54,11 +63,17 @@ def preparing_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[kera
     if len(raw_shape) != 3 or raw_shape[2] != channels or not whole:
         checks.refuse(rule, raw_shape)
     low, high = (np.asarray(bound, float) for bound in settings["scale"])
-    layers = [keras.layers.Rescaling(((high - low) / 255.0).tolist(), offset=low.tolist(), name="rescale")]
-    if tuple(raw_shape[:2]) != (height, width):
+    factor, layers = (high - low) / 255.0, []
+    place = place_in(raw_shape[:2], (height, width), settings.get("letterbox", False))
+    if tuple(raw_shape[:2]) != place[:2]:
         # The filter of `prepare_images`, which also rounds to whole levels after the columns and after the rows.
-        layers.insert(0, keras.layers.Resizing(height, width, antialias=True, name="resize"))
-    return layers
+        layers.append(keras.layers.Resizing(*place[:2], antialias=True, name="resize"))
+    if place[:2] != (height, width):  # borders are padded with zeros, so grey is brought to zero before
+        borders = ((place.top, height - place.height - place.top), (place.left, width - place.width - place.left))
+        layers.append(keras.layers.Rescaling(1.0, offset=float(-GREY), name="grey_as_zero"))
+        layers.append(keras.layers.ZeroPadding2D(borders, name="borders"))
+        low = low + GREY * factor
+    return [*layers, keras.layers.Rescaling(factor.tolist(), offset=low.tolist(), name="rescale")]
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from kerasdl.core.keywords import explained
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
+from kerasdl.data.letterboxing import Inset, movement, place_in
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
 from kerasdl.metrics import MeanAveragePrecision
@@ -123,6 +124,7 @@ class Detector(Trainer):
         *,
         scale: tuple[float, float] | None = (-1.0, 1.0),
         levels: int | None = None,
+        letterbox: bool = False,
         batch_size: int = 8,
         min_score: float = MIN_SCORE,
         overlap: float | None = None,
@@ -135,6 +137,8 @@ class Detector(Trainer):
             images: one image or many, as `kerasdl.data.prepare_images` takes them: uint8 arrays, paths, Pillow images.
             scale: values of the pixel levels 0 and 255 at the network's input.
             levels: the value that is white in 16-bit images, as in `prepare_images`.
+            letterbox: whether images keep their aspect ratio, between grey borders, as in `prepare_images`; for
+                networks trained on data of `kerasdl.data.detection.letterbox`. Else they are stretched.
             batch_size: images computed at once.
             min_score: lowest score of an object, from 0 to 1.
             overlap: IoU above which the less likely of two boxes of a class is dropped; None takes the method's.
@@ -154,9 +158,10 @@ class Detector(Trainer):
             checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
         raw = read_images(images, levels=levels)
         settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
-        prepared = prepare_images(raw, shape, scale).astype("float32")
+        prepared = prepare_images(raw, shape, scale, letterbox=letterbox).astype("float32")
         found = self.detect(prepared, batch_size=batch_size, **settings)
-        return [resized(each, shape[:2], image.shape[:2]) for each, image in zip(found, raw, strict=True)]
+        sizes = [image.shape[:2] for image in raw]
+        return [resized(each, shape[:2], size, letterbox) for each, size in zip(found, sizes, strict=True)]
 
     def draw(self, images: Any, labels: Sequence[str] | None = None, **settings: Any) -> np.ndarray:
         """Returns a picture of raw images with the objects that are found; several stand on one sheet.
@@ -348,7 +353,17 @@ def true_records(labels: Mapping[str, Any]) -> Iterator[TrueObjects]:
         yield TrueObjects(boxes[is_one], classes[is_one], crowd[is_one])
 
 
-def resized(objects: PredictedObjects, size: tuple, other: tuple) -> PredictedObjects:
-    """Returns objects of an image of one (height, width) in pixels of the same image in another size."""
-    factors = np.array([other[1] / size[1], other[0] / size[0]] * 2)
-    return PredictedObjects(objects.boxes * factors, objects.classes, objects.scores)
+def resized(objects: PredictedObjects, size: tuple, other: tuple, letterbox: bool = False) -> PredictedObjects:
+    """Returns objects of an image of one (height, width) in pixels of the same image in another size.
+
+    Args:
+        objects: objects in pixels of an input of `size`.
+        size: (height, width) of the input.
+        other: (height, width) of the image.
+        letterbox: whether the input is a letterbox of the image; boxes are then cut at the image's edges.
+    """
+    factors, shifts = movement(place_in(other, size, letterbox), Inset(*other))
+    boxes = objects.boxes * factors + shifts
+    if letterbox:
+        boxes = np.clip(boxes, 0.0, [other[1], other[0]] * 2)
+    return PredictedObjects(boxes, objects.classes, objects.scores)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
+from kerasdl.data.letterboxing import Inset, movement, place_in
+from kerasdl.ops import clip_boxes
 
 from .detector import MAX_BOXES, MIN_SCORE, suppressed
 from .methods import METHODS
@@ -25,6 +27,7 @@ class ObjectDecoder(keras.layers.Layer):
         class_agnostic: whether boxes suppress boxes of other classes too.
         image_size: (height, width) of the image before it was resized, in whose pixels boxes are given; None takes
             `input_size`.
+        letterbox: whether the input of the network is a letterbox of that image, as of `prepare_images`.
 
     Input:
         The raw heads of a network by name.
@@ -53,6 +56,7 @@ class ObjectDecoder(keras.layers.Layer):
         max_boxes=MAX_BOXES,
         class_agnostic=False,
         image_size=None,
+        letterbox=False,
         name=None,
         dtype=None,
         trainable=False,
@@ -63,6 +67,7 @@ class ObjectDecoder(keras.layers.Layer):
         self.min_score = checks.within("min_score", min_score, 0.0, 1.0)
         self.overlap = None if overlap is None else checks.within("overlap", overlap, 0.0, 1.0)
         self.image_size = None if image_size is None else tuple(checks.counts("image_size", tuple(image_size)))
+        self.letterbox = letterbox
         self.max_boxes, self.class_agnostic = checks.at_least("max_boxes", max_boxes, 1), class_agnostic
 
     def build(self, input_shape):
@@ -72,8 +77,11 @@ class ObjectDecoder(keras.layers.Layer):
         settings = (self.min_score, self.overlap, self.max_boxes, self.class_agnostic)
         found = dict(suppressed(METHODS[self.method], heads, self.input_size, *settings)._asdict())
         if self.image_size is not None:
-            down, across = (new / old for new, old in zip(self.image_size, self.input_size, strict=True))
-            found["boxes"] = found["boxes"] * [across, down, across, down]
+            place = place_in(self.image_size, self.input_size, self.letterbox)
+            factors, shifts = movement(place, Inset(*self.image_size))
+            found["boxes"] = found["boxes"] * factors.tolist()
+            if self.letterbox:
+                found["boxes"] = clip_boxes(found["boxes"] + shifts.tolist(), self.image_size)
         return found
 
     def in_order_of(self, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -104,6 +112,7 @@ class ObjectDecoder(keras.layers.Layer):
             "max_boxes": self.max_boxes,
             "class_agnostic": self.class_agnostic,
             "image_size": self.image_size,
+            "letterbox": self.letterbox,
         }
 
 

@@ -11,6 +11,7 @@ from kerasdl.core import Task, checks, draw_objects, register_task
 from kerasdl.core.keras_graph import copied
 from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import Dataset, prepare_images
+from kerasdl.data.detection import letterbox
 from kerasdl.data.images import read_images
 
 from ..classification.task import check_image_settings, preparing_layers
@@ -55,12 +56,14 @@ class Shown:
     """(height, width) of the network's input."""
     min_score: float
     """Lowest score of an object that is named."""
+    letterbox: bool
+    """Whether the input is a letterbox of the image."""
 
 
 def check_detector(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
     """Checks preprocessing settings and labels against a network of raw heads; raises `ArgumentError`."""
     method_of(model)
-    check_image_settings(settings, model)
+    check_image_settings(settings, model, boxed=True)
     checks.within("min_score", settings.get("min_score", MIN_SCORE), 0.0, 1.0)
     classes = classes_of(model)
     if labels and classes is not None and len(labels) != classes:
@@ -75,9 +78,10 @@ def classes_of(model: keras.Model) -> int | None:
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
     """Returns raw images as input of the network, and their sizes for `decoded`."""
     shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
-    images = read_images(raw, levels=settings.get("levels"))
+    images, boxed = read_images(raw, levels=settings.get("levels")), settings.get("letterbox", False)
     sizes = [image.shape[:2] for image in images]
-    return prepare_images(images, shape, scale), Shown(sizes, shape[:2], settings.get("min_score", MIN_SCORE))
+    context = Shown(sizes, shape[:2], settings.get("min_score", MIN_SCORE), boxed)
+    return prepare_images(images, shape, scale, letterbox=boxed), context
 
 
 def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> list[PredictedObjects]:
@@ -89,7 +93,7 @@ def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], cont
     """Returns `{"boxes", "labels", "scores"}` of each image, the likeliest object first, in pixels of the raw image."""
     results = []
     for objects, size in zip(predictions, context.sizes, strict=True):
-        objects = resized(objects, context.input_size, size)
+        objects = resized(objects, context.input_size, size, context.letterbox)
         named = objects.scores >= context.min_score
         if labels and (objects.classes[named] >= len(labels)).any():
             checks.refuse("a bundle must have a label for each class of its networks", len(labels))
@@ -111,7 +115,8 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
         checks.refuse("data of a detector must have boxes and classes", f"{dataset.name} without {missing}", hint)
     if not dataset.images:  # prepared already
         return dataset
-    return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
+    shape, scale = tuple(settings["image_shape"]), tuple(settings["scale"])
+    return letterbox(dataset, shape, scale) if settings.get("letterbox") else dataset.prepared(shape, scale)
 
 
 def for_labels(networks: Mapping[str, keras.Model], labels: Sequence[str]) -> tuple[dict[str, keras.Model], list[str]]:
@@ -157,7 +162,10 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
     heads = {name: keras.Input(head.shape[1:], name=name, dtype=head.dtype) for name, head in by_name}
     size = tuple(settings["image_shape"][:2])
     lowest = min(LOWEST, settings.get("min_score", MIN_SCORE))
-    decoder = ObjectDecoder(method_of(network).name, size, min_score=lowest, image_size=input_shape[:2], name="objects")
+    places = {} if tuple(input_shape[:2]) == size else {"image_size": input_shape[:2]}
+    if places and settings.get("letterbox"):
+        places["letterbox"] = True
+    decoder = ObjectDecoder(method_of(network).name, size, min_score=lowest, name="objects", **places)
     return keras.Model(heads, decoder(detector_of(networks).heads_of(heads, size)), name="objects")
 
 

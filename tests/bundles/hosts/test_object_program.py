@@ -1,5 +1,6 @@
 """Program beside the file of a detector: the objects of `predict`, in pixels of the photo."""
 
+import dataclasses
 import runpy
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import kerasdl
 # options of the file, and the room in pixels: a file that resizes takes pixels that were shrunk to whole levels before.
 KINDS = {
     "plain.tflite": ({}, 0.05),
+    "letterbox.tflite": ({}, 0.05),
+    "letterbox raw bytes.tflite": ({"raw_shape": (192, 256, 3), "raw_dtype": "uint8"}, 4.0),
     "raw bytes.tflite": ({"raw_shape": (160, 200, 3), "raw_dtype": "uint8"}, 4.0),
     "plain.onnx": ({}, 0.05),
 }
@@ -40,6 +43,8 @@ def photos(tmp_path_factory):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_program_gives_the_objects_of_predict(name, bundle, photos, tmp_path):
     options, room = KINDS[name]
+    if "letterbox" in name:
+        bundle = dataclasses.replace(bundle, preprocess={**bundle.preprocess, "letterbox": True})
     bundle.export(tmp_path / name, **options)
     program = tmp_path / f"{name}.py"
     assert "kerasdl" not in program.read_text()
