@@ -128,8 +128,9 @@ def load(
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
             `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `shapes` (also `shapes:easy`,
             `shapes:hard`), `stickers` (also `stickers:noto`), `cells` (also `cells:colour`), `folder:PATH`,
-            `coco:FILE`, `voc:PATH`, `yolo:FILE`, `labelme:PATH`, `masks:PATH` or `tfds:NAME`; or a folder as a `Path`,
-            or as a text that names none of these (`./digits` where a folder has such a name).
+            `coco:FILE`, `voc:PATH`, `yolo:FILE`, `labelme:PATH`, `masks:PATH` or `tfds:NAME` (`tfds:NAME#FEATURE` for
+            boxes of that feature); or a folder as a `Path`, or as a text that names none of these (`./digits` where a
+            folder has such a name).
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
         size: number of examples; None takes all. `glyphs`, `shapes`, `stickers` and `cells` draw any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.

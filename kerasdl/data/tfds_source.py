@@ -15,11 +15,18 @@ from kerasdl.core.errors import DataError
 from .dataset import Dataset
 from .sources import MEMORY_LIMIT, Examples, Stream, collect
 
-NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
+NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?(#(?P<boxes>[a-z]\w*))?")
+OBJECTS = "objects"
+"""Feature of tfds that holds the boxes, labels and flags of COCO and VOC."""
+DETECTION = "object_detection"
 
 
 def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.PathLike | None) -> Dataset:
-    """Returns a split of a prepared dataset with an image or float features as input, and a label.
+    """Returns a split of a prepared dataset with an image or float features as input, and a label or boxes.
+
+    Boxes are those of the feature `objects` where there is no label, or of the feature behind `#` in the name, as in
+    `oxford_iiit_pet#head_bbox`: in pixels of the image, without those of no area. Regions of a crowd and objects that
+    VOC calls difficult are "crowd": they neither teach nor count.
 
     Up to 1 GB it is read into memory; larger data are streamed in a fixed order. `split` may be a slice, as tfds writes
     it (`train[:90%]`); `size` takes the first examples.
@@ -30,7 +37,12 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
         builder = tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description makes tfds raise errors of any kind
         raise DataError(f"{folder} is not a complete tfds dataset: {error}. Prepare or copy it again.") from error
-    task, class_names, shape = _describe(builder.info, name)
+    asked = NAME.fullmatch(name)["boxes"]
+    has_objects = builder.info.supervised_keys is None and OBJECTS in builder.info.features
+    boxes = asked or (OBJECTS if has_objects else None)
+    task, class_names, shape = (
+        _describe(builder.info, name) if boxes is None else _describe_boxes(builder.info, name, boxes)
+    )
     base = re.split(r"[\[+]", split)[0]
     checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")
     total = builder.info.splits[split].num_examples
@@ -39,10 +51,14 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
     size = size or total
     # One file after the other: interleaved reading is faster, but tfds does not guarantee its order.
     config = tfds.ReadConfig(interleave_cycle_length=1, shuffle_seed=None, try_autocache=False)
-    examples = builder.as_dataset(split=split, shuffle_files=False, as_supervised=True, read_config=config).take(size)
+    reading = {"split": split, "shuffle_files": False, "read_config": config}
+    examples = builder.as_dataset(**reading, as_supervised=boxes is None).take(size)
     label_type = tf.float32 if task == "tabular_regression" else tf.int32
-    input_type = tf.uint8 if task == "image_classification" else tf.float32
-    examples = examples.map(lambda x, y: (tf.cast(x, input_type), tf.cast(y, label_type)))
+    input_type = tf.uint8 if task in ("image_classification", DETECTION) else tf.float32
+    if boxes is None:
+        examples = examples.map(lambda x, y: (tf.cast(x, input_type), tf.cast(y, label_type)))
+    else:
+        examples = examples.map(lambda example: _with_boxes(example, boxes))
     source: Examples | Stream | None = collect(examples, MEMORY_LIMIT)
     return Dataset(
         name=f"tfds:{name}",
@@ -55,15 +71,45 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
         seekable=True,
         scale=None,
         source=source or Stream(examples, size),
-        images=task == "image_classification",
+        images=input_type == tf.uint8,
     )
+
+
+def _describe_boxes(info: tfds.core.DatasetInfo, name: str, boxes: str) -> tuple[str, tuple[str, ...], tuple]:
+    """Returns the task, the class names and the shape of an image of a dataset with boxes in a feature."""
+    features = dict(info.features.items())
+    inner = dict(getattr(getattr(features.get(boxes), "feature", None), "items", dict)())
+    box, label = (inner.get("bbox"), inner.get("label")) if inner else (features.get(boxes), features.get("label"))
+    image = features.get("image")
+    is_known = isinstance(box, tfds.features.BBoxFeature) and isinstance(label, tfds.features.ClassLabel)
+    if not is_known or not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+        raise DataError(
+            f"tfds dataset {name!r} must have an image, and in {boxes!r} boxes with classes, or one box of the class "
+            f"'label'; it has {sorted(features)}. Read it with tfds and pass the tf.data.Dataset."
+        )
+    return DETECTION, tuple(label.names or map(str, range(label.num_classes or 0))), tuple(image.shape)
+
+
+def _with_boxes(example: dict, boxes: str) -> tuple[tf.Tensor, dict]:
+    """Returns an image and its labels, of which tfds has boxes as shares: top, left, bottom, right."""
+    image, part = example["image"], example[boxes]
+    if not isinstance(part, dict):  # one box
+        part = {"bbox": part[None], "label": example["label"][None]}
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    edges = tf.gather(part["bbox"] * tf.concat([sides, sides], 0), [1, 0, 3, 2], axis=1)
+    is_box = tf.reduce_all(edges[:, 2:] > edges[:, :2], axis=1)
+    crowd = tf.zeros_like(is_box)
+    for flag in {"is_crowd", "is_difficult"} & set(part):
+        crowd |= part[flag]
+    labels = {"boxes": edges, "classes": tf.cast(part["label"], tf.int32), "crowd": crowd}
+    return image, {key: tf.boolean_mask(value, is_box) for key, value in labels.items()}
 
 
 def _find_prepared(name: str, home: Path) -> Path:
     """Returns the folder home/name[/config]/version that holds dataset_info.json, the newest version."""
     parts = NAME.fullmatch(name)
     if parts is None:
-        checks.refuse("a tfds name must be NAME, NAME/CONFIG or NAME/CONFIG:1.2.3", name)
+        checks.refuse("a tfds name must be NAME, NAME/CONFIG or NAME/CONFIG:1.2.3, perhaps with #FEATURE", name)
     root = home / parts["name"] / (parts["config"] or "")
     versions = _versions(root)
     configs = sorted(path.name for path in root.iterdir() if _versions(path)) if root.is_dir() else []
@@ -74,7 +120,7 @@ def _find_prepared(name: str, home: Path) -> Path:
     if parts["version"]:
         versions = [path for path in versions if path.name == parts["version"]]
     if not versions:
-        raise DataError(_how_to_fetch(name, root, home))
+        raise DataError(_how_to_fetch(name.partition("#")[0], root, home))
     return versions[-1]
 
 

@@ -70,7 +70,7 @@ ROOMS = {
         "builtin": ("dataset", "sources", "splits"),
         "folders": ("dataset", "image_files", "images", "sources", "splits"),
         "detection": (
-            *("batching", "builtin", "dataset", "folders", "image_files", "images", "letterboxing", "sources"),
+            *("builtin", "dataset", "folders", "image_files", "images", "letterboxing", "sources"),
             *("splits", "trees"),
         ),
         "segmentation": (

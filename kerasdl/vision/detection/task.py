@@ -13,6 +13,7 @@ from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.detection import letterbox
 from kerasdl.data.images import read_images
+from kerasdl.data.trees import unpacked
 
 from ..classification.task import check_image_settings, preparing_layers
 from .detector import MIN_SCORE as LOWEST
@@ -109,7 +110,9 @@ def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], cont
 
 def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     """Returns labelled images, resized and scaled as the network takes them, whose boxes moved with them."""
-    missing = {"boxes", "classes"} - set(dataset.source.labels if isinstance(dataset.source.labels, Mapping) else ())
+    source = dataset.source
+    labels = source.labels if dataset.any_order else unpacked(getattr(source, "examples", source).element_spec)[1]
+    missing = {"boxes", "classes"} - set(labels if isinstance(labels, Mapping) else ())
     if missing:
         hint = "Load them by kerasdl.data.load from a COCO, VOC or YOLO data set."
         checks.refuse("data of a detector must have boxes and classes", f"{dataset.name} without {missing}", hint)
