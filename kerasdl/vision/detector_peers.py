@@ -55,6 +55,13 @@ def _tower_today(start: str, place: str, kind: str) -> str:
     return f"{start}.{int(place) // 2}.0.{kind}"  # a ReLU stood between two convolutions
 
 
+# The second form of torchvision makes stride 64 of the 2,048 channels of the backbone, not of the pyramid.
+SECOND_FORM = (
+    r"backbone\.fpn\.extra_blocks\.p6\.weight \((\d+), (?!\1,).*",
+    "torchvision's retinanet_resnet50_fpn_v2, whose stride 64 is made of the backbone; there is no such net here",
+)
+
+
 def _dense(network: str, steps: int, conv: str, norm: str, *, renamed: tuple) -> PeerMap:
     """Map of a dense detector of torchvision whose towers have so many modules for each convolution."""
 
@@ -79,6 +86,7 @@ def _dense(network: str, steps: int, conv: str, norm: str, *, renamed: tuple) ->
         network=network,
         renamed=(OLD_PYRAMID, *renamed),
         symmetric=True,
+        others=(SECOND_FORM,),
         preprocess=scaled(**IMAGENET),
     )
 

@@ -43,6 +43,8 @@ class PeerMap:
     """Patterns of names in older checkpoints, each with the name today."""
     symmetric: bool = False
     """Whether its nets pad convolutions with a stride by the same margin on all sides."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Patterns of an array's `name shape` that show a net which no model here is, each with a name for it."""
     preprocess: Mapping[str, Any] | None = None
     """Pixel scaling of its nets, unless a file beside the checkpoint states it."""
 

@@ -35,6 +35,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
     peer = _map_of(arrays, model, source)
     arrays = _renamed(arrays, peer)
+    _refuse_others(arrays, peer)
     names = [layer.name for layer in model.layers]
     pairs: list[tuple] = []
     notes: list[str] = []
@@ -85,6 +86,13 @@ def _renamed(arrays: dict[str, np.ndarray], peer: Any) -> dict[str, np.ndarray]:
                 name = re.sub(pattern, replacement, name)
         result[name] = array
     return result
+
+
+def _refuse_others(arrays: dict[str, np.ndarray], peer: Any) -> None:
+    for pattern, other in peer.others:
+        if any(re.fullmatch(pattern, f"{name} {tuple(array.shape)}") for name, array in arrays.items()):
+            hint = "Take the weights of the form that docs/peers_weights.md names."
+            raise WeightsError(f"weights must come from a net that is here; these are of {other}. {hint}")
 
 
 def _refuse_padding(layer: keras.Layer) -> None:

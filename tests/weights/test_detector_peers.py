@@ -166,6 +166,26 @@ def test_a_net_that_pads_otherwise_and_places_elsewhere_are_refused(tmp_path):
         kerasdl.import_weights(kerasdl.build("fcos", **kerasdl.spec("fcos").tiny), path)
 
 
+@pytest.mark.parametrize("groups", [None, 8])
+def test_the_second_form_of_retinanet_is_refused_by_name(groups, tmp_path):
+    """Its towers have norms in place of biases, and its stride 64 reads the backbone."""
+    shapes = dict(shapes_of("retinanet"))
+    for key in [each for each in shapes if re.search(r"_head\.conv\.\d\.0\.bias", each)]:
+        size = shapes.pop(key)
+        shapes |= {key.replace(".0.bias", f".1.{part}"): size for part in ("weight", "bias")}
+    of_stride64 = shapes["backbone.fpn.extra_blocks.p6.weight"]
+    shapes["backbone.fpn.extra_blocks.p6.weight"] = [of_stride64[0], 8 * of_stride64[1], *of_stride64[2:]]
+    path, case = tmp_path / "model.safetensors", peers.SMALL["retinanet"]
+    write_safetensors(path, {key: np.zeros(shape, "float32") for key, shape in shapes.items()})
+    arguments = {**case.arguments, "groups": groups}
+    network = kerasdl.build("retinanet", image_shape=(*case.size, 3), classes=case.classes, **arguments)
+    before = network.get_weights()
+    with pytest.raises(WeightsError, match="retinanet_resnet50_fpn_v2, whose stride 64 is made of the backbone"):
+        kerasdl.import_weights(network, path)
+    for one, other in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_box_head_for_other_classes_keeps_its_last_layers(tmp_path):
     path = tmp_path / "model.safetensors"
     shapes = {key: shape for key, shape in shapes_of("faster_rcnn").items() if key.startswith("roi_heads")}

@@ -1,5 +1,10 @@
 """Faster R-CNN: targets against plain loops, samples, proposals, round trip, learning, and the joined network."""
 
+import ast
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +21,9 @@ from kerasdl.vision.detection.two_stage.region_proposals import ProposalMethod
 
 SIZE = (48, 64)
 FEW = FasterRCNNMethod(rpn=ProposalMethod(scale=5.0, samples=64, most=50, most_in_training=60), samples=32)
+
+ALL = FasterRCNNMethod(rpn=ProposalMethod(scale=5.0, samples=5000), samples=5000, positive_share=1.0)
+"""Method whose samples hold all anchors and proposals, so that no random number chooses."""
 
 
 def networks(image_shape=(64, 64, 3), **settings):
@@ -319,3 +327,45 @@ def test_an_exported_bundle_finds_what_predict_finds(file, tmp_path):
         best = np.array(found["boxes"][:5])
         gaps = np.abs(given["boxes"][place][None, : given["count"][place]] - best[:, None]).max(axis=-1).min(axis=1)
         assert gaps.max() < 1.0, gaps
+
+
+REPLICAS = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from squares_scene import squares
+from test_faster_rcnn import ALL, networks
+from kerasdl.train import RunConfig, fit
+from kerasdl.vision.detection import FasterRCNN
+start, data = networks(), squares(5, seed=1)
+settings = dict(batch_size=5, progress="off", shuffle=False, epochs=1, optimizer="sgd", learning_rate=0.05)
+for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    both = networks()
+    for role, network in both.items():
+        network.set_weights(start[role].get_weights())
+        for layer in network.layers:  # statistics of a part of a batch are others than those of the whole
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    history = fit(FasterRCNN(both, ALL), data, config=RunConfig(**settings, strategy=strategy)).history
+    print({name: round(float(values[0]), 6) for name, values in history.items() if name.endswith("loss")})
+    for role, network in both.items():
+        changes = [new - old for new, old in zip(network.get_weights(), start[role].get_weights())]
+        print([(float(each.sum()), float(np.abs(each).sum())) for each in changes])
+"""
+
+
+@pytest.mark.slow
+def test_two_networks_learn_on_two_replicas_what_they_learn_on_one():
+    paths = os.pathsep.join([*sys.path, os.path.dirname(__file__)])
+    settings = dict(capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    result = subprocess.run([sys.executable, "-c", REPLICAS], **settings)
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [ast.literal_eval(line) for line in result.stdout.splitlines() if line.startswith(("[", "{"))]
+    alone, together = lines[:3], lines[3:]
+    assert len(alone[0]) >= 5  # the loss and its four parts
+    for name, value in alone[0].items():
+        assert together[0][name] == pytest.approx(value, rel=1e-4), name
+    for one, other in zip(alone[1:], together[1:], strict=True):
+        sizes = np.array(one)[:, 1]
+        assert (sizes > 1e-4).sum() >= 4  # both networks learn
+        gaps = np.abs(np.array(one) - np.array(other)).max(axis=1)
+        assert (gaps <= 1e-3 * sizes + 1e-5).all()
