@@ -3,7 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import copied, copy_into
 
+from .export.file_tensors import FileTensor
 from .export.metadata import as_texts, checked_metadata
 from .export.parity import ExportReport
 from .export.saved_model import export_saved_model
@@ -42,6 +44,7 @@ def export_with_postprocess(
     representative: Any = None,
     samples: Any = None,
     metadata: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> ExportReport:
     """Writes a model and a second one that reads its outputs as one file, and compares each part with its model.
@@ -52,12 +55,14 @@ def export_with_postprocess(
 
     Args:
         model: a built model.
-        postprocess: a built model whose inputs have the names of the outputs of `model`.
+        postprocess: a built model whose inputs have the names of the outputs of `model`, and those of `settings`.
         path: the file to write, ending in .tflite or .onnx; a path without a suffix becomes a SavedModel folder.
         quantize: as in `export_tflite` and `export_onnx`, for `model`.
         representative: as there.
         samples: as there.
         metadata: as there.
+        settings: values of the inputs of `postprocess` that `model` does not give, such as thresholds: by name as many
+            numbers each, with which every example is compared. The file takes each as a float32 input (B,).
         **options: further arguments of the export of `model`, such as `tolerance`; not `integer_io`.
 
     Returns:
@@ -77,47 +82,46 @@ def export_with_postprocess(
     started, path = time.perf_counter(), Path(path)
     suffix = checks.one_of("the suffix of path", path.suffix, SUFFIXES)
     checked_metadata(metadata)
-    _check_fit(model, postprocess)
+    settings = _checked_settings(model, postprocess, settings or {})
     heads = ", ".join(sorted(model.output_names))
     if options.get("integer_io"):
         checks.refuse("integer_io is for files whose outputs are those of the network", "integer_io=True")
     if not suffix:
         if quantize is not None:
             checks.refuse("a SavedModel holds no integers; quantize must be None", quantize)
-        return export_saved_model(
-            joined_models(model, postprocess), path, samples=samples, metadata=metadata, **options
-        )
+        samples = _tried(_inputs(model, samples), settings) if settings else samples
+        joined = joined_models(model, postprocess)
+        return export_saved_model(joined, path, samples=samples, metadata=metadata, **options)
     export = export_tflite if suffix == ".tflite" else export_onnx
     with tempfile.TemporaryDirectory() as folder:
         first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
-        settings = {"quantize": quantize, "representative": representative, "samples": samples}
-        report = export(model, first, **settings, **options)
+        given = {"quantize": quantize, "representative": representative, "samples": samples}
+        report = export(model, first, **given, **options)
         arrays = _inputs(model, representative if samples is None else samples)
         middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
+        middle, arrays = _tried(middle, settings), _tried(arrays, settings)
         of_both = {name: options[name] for name in ("opset", "dynamic_axes") if name in options}
-        behind = export(_between(postprocess), second, samples=middle, **of_both)
+        behind = export(_between(postprocess, settings), second, samples=middle, **of_both)
         if clash := sorted({each.name for each in behind.outputs}.intersection(arrays)):
             checks.refuse("outputs of postprocess must have other names than the inputs of model", clash)
         if suffix == ".tflite":
             content = chained(first.read_bytes(), second.read_bytes(), BETWEEN.encode())
             whole.write_bytes(with_metadata(content, metadata))
         else:
-            onnx.save(_chained_onnx(first, second, metadata), whole)
+            onnx.save(_chained_onnx(first, second, metadata, settings), whole)
         answers = run_exported(second, middle)
         _check_equal(run_exported(whole, arrays), answers)
         notes = () if any(map(np.any, answers.values())) else (EMPTY,)
-        size, counts = whole.stat().st_size, dict(report.operations)
-        for name, count in behind.operations.items():
-            counts[name] = counts.get(name, 0) + count
         with files.writing(path) as draft:
             draft.write_bytes(whole.read_bytes())
     return replace(
         report,
         path=str(path),
-        bytes=size,
-        operations=counts,
+        bytes=path.stat().st_size,
+        operations=dict(Counter(report.operations) + Counter(behind.operations)),
         drifts=(*report.drifts, *behind.drifts),
         hostile=(*report.hostile, *behind.hostile),
+        inputs=(*report.inputs, *_further(behind.inputs, settings, len(report.inputs))),
         outputs=behind.outputs,
         notes=(*report.notes, *behind.notes, *notes, f"{postprocess.name} follows in float32: {heads}"),
         gpu_fallback=None,
@@ -130,20 +134,37 @@ def joined_models(model: keras.Model, postprocess: keras.Model) -> keras.Model:
 
     Args:
         model: a functional model.
-        postprocess: a functional model whose inputs have the names of the outputs of `model`.
+        postprocess: a functional model whose inputs have the names of the outputs of `model`; others become inputs of
+            the whole.
     """
     first = copied(model)
     by_name = dict(zip(first.output_names, first.outputs, strict=True))
-    taken = tuple(layer.name for layer in first.layers)
-    outputs = copy_into(postprocess, [by_name[each.name] for each in postprocess.inputs], taken=taken)
-    return keras.Model(first.input, outputs, name=model.name)
+    others = {
+        each.name: keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name)
+        for each in postprocess.inputs
+        if each.name not in by_name
+    }
+    taken = (*(layer.name for layer in first.layers), *others)
+    outputs = copy_into(postprocess, [{**by_name, **others}[each.name] for each in postprocess.inputs], taken=taken)
+    inputs = {**{each.name: each for each in first.inputs}, **others} if others else first.input
+    return keras.Model(inputs, outputs, name=model.name)
 
 
-def _check_fit(model: keras.Model, postprocess: keras.Model) -> None:
-    """Refuses a model whose inputs are not the outputs of another."""
+def _checked_settings(
+    model: keras.Model, postprocess: keras.Model, settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Returns settings as arrays (S,); refuses a model whose inputs are not the outputs of another and the settings."""
     between = {each.name: each for each in postprocess.inputs}
-    if sorted(between) != sorted(model.output_names):
-        checks.refuse(f"postprocess must have inputs of the names {sorted(model.output_names)}", sorted(between))
+    if sorted(between) != sorted([*model.output_names, *settings]):
+        names = sorted(model.output_names)
+        checks.refuse(f"postprocess must have inputs of the names {names}, and those of settings", sorted(between))
+    if clash := sorted(set(settings).intersection(each.name for each in model.inputs)):
+        checks.refuse("settings must have other names than the inputs of model", clash)
+    values = {name: np.asarray(value, "float32") for name, value in settings.items()}
+    if len({each.shape for each in values.values()}) > 1 or any(each.ndim != 1 for each in values.values()):
+        checks.refuse("settings must be rows of numbers of one length", dict(settings))
+    if wrong := [name for name in values if tuple(between[name].shape) != (None,) or between[name].dtype != "float32"]:
+        checks.refuse("inputs of postprocess for settings must be float32 (B,)", wrong)
     for name, given in zip(model.output_names, model.outputs, strict=True):
         taken = between[name]
         sides = zip(given.shape, taken.shape, strict=False)
@@ -151,12 +172,31 @@ def _check_fit(model: keras.Model, postprocess: keras.Model) -> None:
         if not fits or given.dtype != taken.dtype:
             rule = f"input {name!r} of postprocess must be {given.dtype} {tuple(given.shape)}, as model gives it"
             checks.refuse(rule, f"{taken.dtype} {tuple(taken.shape)}")
+    return values
 
 
-def _between(postprocess: keras.Model) -> keras.Model:
-    """Returns a copy of a model under new names of its inputs: an output may bear the name of one."""
+def _tried(arrays: Mapping[str, np.ndarray], settings: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns examples, each once for each of the settings, with these."""
+    if not settings:
+        return dict(arrays)
+    count, times = len(next(iter(arrays.values()))), len(next(iter(settings.values())))
+    repeated = {name: np.concatenate([each] * times) for name, each in arrays.items()}
+    return {**repeated, **{name: np.repeat(each, count) for name, each in settings.items()}}
+
+
+def _further(inputs: tuple[FileTensor, ...], settings: Mapping[str, Any], start: int) -> Iterator[FileTensor]:
+    """Yields the inputs of a file that are settings, as they are numbered behind those of another."""
+    chosen = [each for each in inputs if each.name in settings]
+    return (replace(each, index=start + place) for place, each in enumerate(chosen))
+
+
+def _between(postprocess: keras.Model, settings: Mapping[str, Any]) -> keras.Model:
+    """Returns a copy of a model under new names of its inputs but for settings: an output may bear the name of one."""
     inputs = [
-        keras.Input(batch_shape=each.shape, dtype=each.dtype, name=BETWEEN + each.name) for each in postprocess.inputs
+        keras.Input(
+            batch_shape=each.shape, dtype=each.dtype, name=each.name if each.name in settings else BETWEEN + each.name
+        )
+        for each in postprocess.inputs
     ]
     return keras.Model(inputs, copy_into(postprocess, inputs), name=postprocess.name)
 
@@ -168,7 +208,9 @@ def _inputs(model: keras.Model, samples: Any) -> dict[str, np.ndarray]:
     return drawn.evaluation or random_arrays(drawn.inputs, 8, {})
 
 
-def _chained_onnx(first: Path, second: Path, metadata: Mapping[str, Any] | None) -> onnx.ModelProto:
+def _chained_onnx(
+    first: Path, second: Path, metadata: Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> onnx.ModelProto:
     one, other = onnx.load(first), onnx.load(second)
     versions = {each.domain: each.version for each in (*one.opset_import, *other.opset_import)}
     for proto in (one, other):
@@ -176,10 +218,11 @@ def _chained_onnx(first: Path, second: Path, metadata: Mapping[str, Any] | None)
         proto.opset_import.extend(onnx.helper.make_opsetid(*each) for each in versions.items())
         proto.ir_version = max(one.ir_version, other.ir_version)
     _rename(one.graph, {each.name: BETWEEN + each.name for each in one.graph.output})
-    pairs = [(each.name, f"after_{each.name}") for each in other.graph.input]
+    pairs = [(each.name, f"after_{each.name}") for each in other.graph.input if each.name not in settings]
     other = onnx.compose.add_prefix(other, "after_")
     proto = onnx.compose.merge_models(one, other, io_map=pairs)
-    _rename(proto.graph, {each.name: each.name.removeprefix("after_") for each in proto.graph.output})
+    ends = [*(each.name for each in proto.graph.output), *(f"after_{name}" for name in settings)]
+    _rename(proto.graph, {name: name.removeprefix("after_") for name in ends})
     if metadata:
         onnx.helper.set_model_props(proto, as_texts(metadata))
     return proto

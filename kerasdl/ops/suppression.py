@@ -33,8 +33,8 @@ def nms(
     boxes: Any,
     scores: Any,
     *,
-    overlap: float = 0.5,
-    min_score: float = 0.05,
+    overlap: Any = 0.5,
+    min_score: Any = 0.05,
     max_boxes: int = 100,
     candidates: int = CANDIDATES,
     class_agnostic: bool = False,
@@ -48,8 +48,8 @@ def nms(
     Args:
         boxes: (B, N, 4) `xyxy` boxes, or (B, N, K, 4) with a box for each class.
         scores: (B, N, K) floats; a box may count for several classes.
-        overlap: IoU from 0 to 1.
-        min_score: scores up to it are dropped.
+        overlap: IoU from 0 to 1; or a tensor (B,), one for each image, whose values are brought into these bounds.
+        min_score: scores up to it are dropped; or a tensor (B,).
         max_boxes: M, boxes of an image at most.
         candidates: pairs of box and class with the highest scores that are considered; memory grows with its square.
         class_agnostic: whether boxes suppress boxes of other classes too.
@@ -66,7 +66,10 @@ def nms(
         >>> kept.scores.numpy().round(1), kept.count.numpy()
         (array([[0.9, 0.7, 0. , 0. ]], dtype=float32), array([2], dtype=int32))
     """
-    checks.within("overlap", overlap, 0.0, 1.0)
+    if isinstance(overlap, (int, float)):
+        checks.within("overlap", overlap, 0.0, 1.0)
+    else:
+        overlap = ops.reshape(ops.clip(overlap, 0.0, 1.0), (-1, 1, 1))  # (B, 1, 1)
     chosen = _candidates(boxes, scores, min_score, candidates)
     blocks = _overlaps_above(overlap, chosen.boxes) * _is_rival(chosen, class_agnostic)  # row suppresses column
 
@@ -197,11 +200,13 @@ def matrix_nms(
     return _best(chosen._replace(scores=final * ops.cast(final > min_score, final.dtype)), max_boxes)
 
 
-def _candidates(boxes: Any, scores: Any, min_score: float, candidates: int) -> Detections:
+def _candidates(boxes: Any, scores: Any, min_score: Any, candidates: int) -> Detections:
     """Returns the pairs of box and class of the highest scores, in order; those up to `min_score` score 0."""
     boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
     checks.at_least("candidates", candidates, 1)
-    if not min_score >= 0:
+    if not isinstance(min_score, (int, float)):
+        min_score = ops.reshape(min_score, (-1, 1))  # (B, 1)
+    elif not min_score >= 0:
         checks.refuse("min_score must be 0 or more", min_score, "Pass probabilities as scores.")
     fits = len(scores.shape) == 3 and boxes.shape[-1] == 4 and len(boxes.shape) in (3, 4)
     if not fits or (len(boxes.shape) == 4 and boxes.shape[2] not in (1, scores.shape[2])):
@@ -224,7 +229,7 @@ def _candidates(boxes: Any, scores: Any, min_score: float, candidates: int) -> D
     return Detections(picked, best, ops.cast(places % classes, "int32"), valid)
 
 
-def _overlaps_above(bound: float, boxes: Any) -> Any:
+def _overlaps_above(bound: Any, boxes: Any) -> Any:
     """Returns (B, C, C), 1 where the IoU of two boxes is above a bound.
 
     Intersection > bound * union, where the union is the sum of both areas less the intersection.

@@ -81,18 +81,22 @@ def test_a_detector_is_tuned_to_a_coco_file_measured_and_exported(tmp_path):
     scenes = kerasdl.data.load("stickers", "train", size=12, image_shape=(64, 64, 3), scale=None, seed=2)
     write_coco(scenes, tmp_path / "train.json", tmp_path / "images")
     data, out = f"coco:{tmp_path / 'train.json'}", tmp_path / "mine.zip"
-    answer = run("finetune", data, "--out", out, "--epochs", 1, "--batch-size", 4)
+    answer = run("finetune", data, "--out", out, "--epochs", 1, "--batch-size", 4, "--letterbox")
     assert answer.exit_code == 0, answer.output
     rule = "(2 left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed 0)"
     assert f"9 to train, 1 to validate {rule}" in " ".join(answer.stdout.split())
     tuned = kerasdl.load_bundle(out)
     assert tuned.labels == scenes.class_names
     assert tuned.manifest.builder == "yolo_v8_n"
+    assert tuned.preprocess["letterbox"]
     assert "none" in tuned.manifest.provenance["freeze"]
     measured = run("evaluate", out, data)
     assert "Measured on 2 of 12 images in 5 classes" in measured.stdout, measured.output
     assert "AP50" in measured.stdout
-    files = run("export", out, tmp_path / "mine.tflite", "--quantize", "int8", "--data", data)
+    options = ("--quantize", "int8", "--data", data, "--threshold-inputs")
+    files = run("export", out, tmp_path / "mine.tflite", *options)
     assert files.exit_code == 0, files.output
     assert "objects follows in float32" in " ".join(files.stdout.split())
+    inputs = json.loads((tmp_path / "mine.tflite.json").read_text())["inputs"]
+    assert [each["name"] for each in inputs[1:]] == ["min_score", "overlap"]
     assert (tmp_path / "mine.tflite.labels.txt").read_text().split() == list(scenes.class_names)

@@ -64,6 +64,8 @@ class HostFile:
     threshold: float | None = None
     """Highest score below which the answer is none of the labels; None names a label always. Of a detector the lowest
     score of an object that is named."""
+    overlap: float | None = None
+    """IoU above which the less likely of two boxes is dropped, where it and the threshold are inputs of the file."""
     border: int | None = None
     """Level of the borders of a letterbox; None where the image is stretched."""
 
@@ -86,6 +88,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
     inputs, outputs, image = facts.get("inputs", ()), facts.get("outputs", ()), facts.get("image")
     gives_objects = facts.get("gives") == "answers" and {each["name"] for each in outputs} == OBJECTS
     is_classifier = len(outputs) == 1 and activation and facts.get("gives") in ("logits", "probabilities")
+    inputs = [each for each in inputs if each["name"] not in facts.get("thresholds", ())]
     if len(inputs) != 1 or not image or not facts.get("labels") or not (is_classifier or gives_objects):
         return None
     if image["channels"] not in ("grey", "RGB"):
@@ -106,6 +109,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         output=None if gives_objects else _slot(outputs[0]),
         temperature=calibration["temperature"] if facts["gives"] == "logits" else 1.0,
         threshold=calibration["threshold"],
+        overlap=facts.get("thresholds", {}).get("overlap"),
         border=image.get("letterbox"),
     )
 

@@ -64,11 +64,11 @@ if __name__ == "__main__":
 '''
 DETECTING = '''
 
-def objects(path):
+def objects($arguments):
     """Returns label, score and [left, top, right, bottom] in pixels of the photo of each object, likeliest first."""
     image = upright(path)
 $run_lines
-    count = int(np.sum(found["scores"][0][: int(found["count"][0])] >= MIN_SCORE))
+    count = int(np.sum(found["scores"][0][: int(found["count"][0])] >= $least))
     classes, values = found["classes"][0][:count], found["scores"][0][:count]
 $box_lines
     return [(LABELS[int(each)], float(score), box) for each, score, box in zip(classes, values, boxes, strict=True)]
@@ -100,6 +100,7 @@ BOXED = """\
     image = letterbox"""
 INSET = '''
 
+
 def inset(image):
     """Returns left edge, top edge, width and height of an image in the letterbox (HEIGHT, WIDTH)."""
     width, height = image.size
@@ -107,8 +108,7 @@ def inset(image):
         size = WIDTH, max((2 * height * WIDTH + width) // (2 * width), 1)
     else:
         size = max((2 * width * HEIGHT + height) // (2 * height), 1), HEIGHT
-    return (WIDTH - size[0]) // 2, (HEIGHT - size[1]) // 2, *size
-'''
+    return (WIDTH - size[0]) // 2, (HEIGHT - size[1]) // 2, *size'''
 BOXES = """\
     scale = np.array([image.width / WIDTH, image.height / HEIGHT] * 2)
     boxes = (found["boxes"][0][:count] * scale).tolist()"""
@@ -126,11 +126,14 @@ ONNX = """\
     (value,) = SESSION.run([{output!r}], {{{input!r}: model_input(upright(path))}})
     value = value[0]"""
 OBJECTS = {
-    False: "    found = RUNNER(**{{{input!r}: model_input(image)}})",
+    False: "    found = RUNNER(**{inputs})",
     True: """\
     names = [each.name for each in SESSION.get_outputs()]
-    found = dict(zip(names, SESSION.run(names, {{{input!r}: model_input(image)}}), strict=True))""",
+    found = dict(zip(names, SESSION.run(names, {inputs}), strict=True))""",
 }
+THRESHOLDS = """\
+    thresholds = {"min_score": np.array([min_score], "float32"), "overlap": np.array([overlap], "float32")}
+"""
 ACTIVATIONS = {
     "softmax": "    value = np.exp(value - value.max())\n    return value / value.sum()",
     "sigmoid": "    return 1 / (1 + np.exp(-value))",
@@ -166,8 +169,13 @@ def python_program(file: HostFile) -> str:
 
 def _detecting(file: HostFile) -> str:
     """Returns the source of the program for a file that gives objects."""
-    run = OBJECTS[_is_onnx(file)].format(input=file.input.name)
+    takes, asks = f"{{{file.input.name!r}: model_input(image)}}", file.overlap is not None
+    run = OBJECTS[_is_onnx(file)].format(inputs=f"{takes[:-1]}, **thresholds}}" if asks else takes)
+    run = THRESHOLDS + run if asks else run
     settings = {"purpose": "Objects in images", "threshold": f"\nMIN_SCORE = {file.threshold!r}"}
+    settings["threshold"] += f"\nOVERLAP = {file.overlap!r}" if asks else ""
+    settings["arguments"] = "path, min_score=MIN_SCORE, overlap=OVERLAP" if asks else "path"
+    settings["least"] = "min_score" if asks else "MIN_SCORE"
     settings["box_lines"] = BOXES if file.border is None else BOXES_INSIDE
     return Template(START + DETECTING).substitute(_start(file), run_lines=run, **settings)
 

@@ -51,6 +51,8 @@ class ExportOptions:
     """With raw_shape: dtype of the pixels 0 to 255 that the file takes, "float32" or "uint8"."""
     scores: bool = False
     """Whether the file gives probabilities in place of logits, by a softmax or sigmoid at its end."""
+    threshold_inputs: bool = False
+    """For detectors: whether the file takes `min_score` and `overlap`, a number for each image, as inputs."""
     opset: int = 18
     """For .onnx: the operator set, 13 to 22."""
     dynamic_axes: str = "all"
@@ -70,6 +72,7 @@ class ExportKeywords(TypedDict, total=False):
     trainable: bool
     raw_dtype: str
     scores: bool
+    threshold_inputs: bool
     opset: int
     dynamic_axes: str
     image_bytes: bool
@@ -80,7 +83,7 @@ FORMATS = {
     ".onnx": ("quantize", "tolerance", "opset", "dynamic_axes"),
     "": ("tolerance", "image_bytes"),
 }
-IN_GRAPH = ("raw_dtype", "scores")  # of every format
+IN_GRAPH = ("raw_dtype", "scores", "threshold_inputs")  # of every format
 
 
 def export_options(**options: Any) -> ExportOptions:
@@ -126,9 +129,12 @@ def export_bundle(
     gives = "probabilities" if options.scores else bundle.manifest.outputs
     gives = gives if bundle.task.postprocess is None else "answers"
     description = described(bundle, raw_shape, options.raw_dtype, gives)
+    thresholds = _thresholds(bundle) if options.threshold_inputs else {}
+    if thresholds:
+        description["thresholds"] = {name: values[0] for name, values in thresholds.items()}
     samples = None if representative is None else _samples(bundle, model, representative, raw_shape)
     written = {name: value for name, value in chosen.items() if name not in IN_GRAPH}
-    report = _write(bundle, model, path, samples, written, description)
+    report = _write(bundle, model, path, samples, written, description, thresholds)
     if representative is not None and _answers_once(bundle):
         form = (raw_shape, options.raw_dtype, gives)
         report = replace(report, **compared_with_predict(bundle, path, representative, *form))
@@ -232,11 +238,26 @@ def _samples(bundle: Any, model: Any, representative: Any, raw_shape: tuple | No
     return bundle.task.exported_samples(model, inputs)
 
 
+def _thresholds(bundle: Any) -> Mapping[str, tuple]:
+    """Returns the thresholds that a file of a bundle takes as inputs, each as a default and another value."""
+    if bundle.task.postprocess is None or bundle.task.thresholds is None:
+        checks.refuse(
+            "threshold_inputs is for tasks whose files decode by thresholds, such as detection", bundle.task.name
+        )
+    return bundle.task.thresholds(bundle.networks, bundle.preprocess)
+
+
 def _write(
-    bundle: Any, model: Any, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
+    bundle: Any,
+    model: Any,
+    path: Path,
+    samples: Any,
+    chosen: dict[str, Any],
+    metadata: dict[str, Any],
+    thresholds: Mapping[str, tuple],
 ) -> ExportReport:
     if bundle.task.postprocess is not None:
-        return _write_with_postprocess(bundle, model, path, samples, chosen, metadata)
+        return _write_with_postprocess(bundle, model, path, samples, chosen, metadata, thresholds)
     if bundle.quantized is not None:
         return _write_quantized(bundle, model, path, samples, metadata, **chosen)
     if path.suffix == ".tflite":
@@ -257,7 +278,13 @@ def _write(
 
 
 def _write_with_postprocess(
-    bundle: Any, model: keras.Model, path: Path, samples: Any, chosen: dict[str, Any], metadata: dict[str, Any]
+    bundle: Any,
+    model: keras.Model,
+    path: Path,
+    samples: Any,
+    chosen: dict[str, Any],
+    metadata: dict[str, Any],
+    thresholds: Mapping[str, tuple],
 ) -> ExportReport:
     """Writes a network with the decoding of its outputs behind it."""
     for name in ("trainable", "image_bytes", "integer_io"):
@@ -266,8 +293,10 @@ def _write_with_postprocess(
     if bundle.quantized is not None:
         hint = "Export bundle.to_float()."
         checks.refuse("a bundle that rounds must have no decoding behind its network", bundle.task.name, hint)
-    postprocess = bundle.task.postprocess(bundle.networks, bundle.preprocess, tuple(model.inputs[0].shape[1:]))
+    asked = {**bundle.preprocess, "threshold_inputs": True} if thresholds else bundle.preprocess
+    postprocess = bundle.task.postprocess(bundle.networks, asked, tuple(model.inputs[0].shape[1:]))
     settings = {"representative": samples, "samples": samples} if path.suffix else {"samples": samples}
+    settings["settings"] = thresholds
     return export_with_postprocess(model, postprocess, path, metadata=metadata, **settings, **chosen)
 
 

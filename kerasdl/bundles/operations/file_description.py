@@ -131,6 +131,8 @@ def _range(tensor: Mapping[str, Any], side: str, description: Mapping[str, Any])
     if tensor["scale"]:
         bounds = np.iinfo(tensor["dtype"])
         return [tensor["scale"] * (bound - tensor["zero_point"]) for bound in (bounds.min, bounds.max)]
+    if side == "inputs" and tensor["name"] in description.get("thresholds", ()):
+        return [0.0, 1.0]
     image = description.get("image")
     if side == "inputs" and image:
         ends = np.array([[0.0], [255.0]]) * np.atleast_1d(image["multiply"]) + np.atleast_1d(image["add"])
@@ -146,5 +148,8 @@ def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> 
     steps = [f"{number}. {step}" for number, step in enumerate(description.get("image", {}).get("steps", ()), 1)]
     gives = bundle.task.answers if description["gives"] == "answers" else f"The file gives {description['gives']}."
     gives = f"{gives} {description.get('calibration', {}).get('rule', '')}".strip()
+    if bounds := description.get("thresholds"):
+        defaults = " and ".join(f"`{name}`, such as {value:.9g}" for name, value in bounds.items())
+        gives = f"{gives} It also takes {defaults}: a float32 number from 0 to 1 for each image."
     use = ["## Use", "", *steps, *([""] if steps else []), gives, ""]
     return "\n".join([*lines, *use]) + report.to_markdown() + "\n## Measured\n" + after

@@ -14,6 +14,8 @@ from ..output import reported, show_table
 
 GOOD_AGREEMENT = 0.95  # with predict, below which an int8 file gets advice
 WORST = 10  # number of layers shown with the largest errors
+Quantize = Annotated[str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8; ONNX: dynamic or int8.")]
+Thresholds = Annotated[bool, typer.Option(help="Detectors: the file takes min_score and overlap as inputs.")]
 
 
 @app.command()
@@ -21,9 +23,7 @@ WORST = 10  # number of layers shown with the largest errors
 def export(
     bundle: BundleName,
     path: Annotated[Path, typer.Argument(help=".tflite, .onnx, or a folder for a SavedModel.")],
-    quantize: Annotated[
-        str | None, typer.Option(help="TFLite: float16, dynamic, int8 or int16x8; ONNX: dynamic or int8.")
-    ] = None,
+    quantize: Quantize = None,
     data: Annotated[
         str | None, typer.Option(help="Data that calibrates int8 and on which the file is checked.")
     ] = None,
@@ -37,6 +37,7 @@ def export(
     correct_biases: Annotated[
         bool | None, typer.Option(help="TFLite int8: subtract the mean error of each channel from its bias; yes.")
     ] = None,
+    threshold_inputs: Thresholds = False,
     integer_io: Annotated[bool, typer.Option(help="TFLite int8: inputs and outputs are integers too.")] = False,
     layer_report: Annotated[bool, typer.Option(help="TFLite int8: list what each layer loses.")] = False,
     trainable: Annotated[bool, typer.Option(help="TFLite: with signatures to learn on the device.")] = False,
@@ -56,6 +57,7 @@ def export(
         scores=scores,
         selective="auto" if selective else None,
         correct_biases=correct_biases,
+        threshold_inputs=threshold_inputs,
         integer_io=integer_io,
         layer_report=layer_report,
         trainable=trainable,

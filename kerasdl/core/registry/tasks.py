@@ -78,7 +78,10 @@ class Task:
     postprocess: Callable[[Mapping[str, Any], Mapping[str, Any], tuple], Any] | None = None
     """Returns a model from the outputs of the network `model`, by their names, to the answers, from networks by role,
     settings and the shape of an input of the file: decoding and suppression. An exported file runs it behind the
-    network, in float32."""
+    network, in float32. Settings with `threshold_inputs` ask for one that takes `thresholds` as inputs too."""
+    thresholds: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, tuple]] | None = None
+    """Returns the numbers that `postprocess` can take as inputs by name, each as a default and another value on which a
+    file is tried, from networks by role and settings. None takes none."""
     answers: str = ""
     """Sentence for the card of such a file on the outputs of `postprocess`: coordinates, order, padding."""
     summary: str = ""

@@ -14,7 +14,8 @@ def chained(first: bytes, second: bytes, prefix: bytes = b"") -> bytes:
 
     Args:
         first: content of a file of one signature.
-        second: content of a file of one signature, whose inputs have the names of the first one's outputs.
+        second: content of a file of one signature, whose inputs have the names of the first one's outputs; others
+            become inputs of the whole, behind those of the first.
         prefix: what stands before these names in the second file.
     """
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(first))
@@ -34,7 +35,14 @@ def chained(first: bytes, second: bytes, prefix: bytes = b"") -> bytes:
         graph.debugMetadataIndex = -1
     main, behind = whole.subgraphs[signature.subgraphIndex], part.subgraphs[of_part.subgraphIndex]
     outputs = {prefix + name: place for name, place in _by_name(signature.outputs).items()}
-    places = _append(main, behind, outputs, _by_name(of_part.inputs))
+    inputs = _by_name(of_part.inputs)
+    places = _append(main, behind, outputs, {name: place for name, place in inputs.items() if name in outputs})
+    order = [int(place) for place in behind.inputs]
+    further = [each for each in of_part.inputs if each.name not in outputs]
+    for entry in sorted(further, key=lambda each: order.index(each.tensorIndex)):
+        entry.tensorIndex = places[entry.tensorIndex]
+        signature.inputs.append(entry)
+        main.inputs = [*main.inputs, entry.tensorIndex]
     for entry in of_part.outputs:
         entry.tensorIndex = places[entry.tensorIndex]
     signature.outputs = of_part.outputs

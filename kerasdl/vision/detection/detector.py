@@ -323,7 +323,7 @@ class MeanOfImages(keras.losses.Loss):
 
 
 def suppressed(
-    method: Method, heads: Any, size: tuple, min_score: float, overlap: float | None, max_boxes: int, agnostic: bool
+    method: Method, heads: Any, size: tuple, min_score: Any, overlap: Any, max_boxes: int, agnostic: bool
 ) -> Detections:
     """Returns the decoded boxes of raw heads that suppression keeps, clipped to the image.
 

@@ -30,7 +30,8 @@ class ObjectDecoder(keras.layers.Layer):
         letterbox: whether the input of the network is a letterbox of that image, as of `prepare_images`.
 
     Input:
-        The raw heads of a network by name.
+        The raw heads of a network by name; and, optionally, `thresholds`: a dict of `min_score` and `overlap`, tensors
+        (B,) with a number for each image, which take the place of the settings.
 
     Returns:
         A dict of `boxes` (B, M, 4), left, top, right and bottom edge in pixels of the image, `scores` (B, M),
@@ -73,8 +74,9 @@ class ObjectDecoder(keras.layers.Layer):
     def build(self, input_shape):
         self.built = True
 
-    def call(self, heads):
-        settings = (self.min_score, self.overlap, self.max_boxes, self.class_agnostic)
+    def call(self, heads, thresholds=None):
+        bounds = {"min_score": self.min_score, "overlap": self.overlap, **(thresholds or {})}
+        settings = (bounds["min_score"], bounds["overlap"], self.max_boxes, self.class_agnostic)
         found = dict(suppressed(METHODS[self.method], heads, self.input_size, *settings)._asdict())
         if self.image_size is not None:
             place = place_in(self.image_size, self.input_size, self.letterbox)

@@ -153,7 +153,8 @@ def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, flo
 def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
     """Returns the decoder of a network's raw heads, with suppression, as a model.
 
-    Objects above 0.05 stay, or above `min_score` of the settings where it is lower.
+    Objects above 0.05 stay, or above `min_score` of the settings where it is lower. With `threshold_inputs` in the
+    settings the model also takes the numbers of `thresholds`, one for each image.
 
     Args:
         networks: networks by role.
@@ -169,7 +170,18 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
     if places and settings.get("letterbox"):
         places["letterbox"] = True
     decoder = ObjectDecoder(method_of(network).name, size, min_score=lowest, name="objects", **places)
-    return keras.Model(heads, decoder(detector_of(networks).heads_of(heads, size)), name="objects")
+    raw = detector_of(networks).heads_of(heads, size)
+    if not settings.get("threshold_inputs"):
+        return keras.Model(heads, decoder(raw), name="objects")
+    bounds = {name: keras.Input((), name=name, dtype="float32") for name in thresholds(networks, settings)}
+    return keras.Model({**heads, **bounds}, decoder(raw, thresholds=bounds), name="objects")
+
+
+def thresholds(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Returns the default of each threshold that a file can take as an input, and another value to try it on."""
+    overlap = method_of(networks["model"]).overlap
+    score, overlap = settings.get("min_score", MIN_SCORE), 1.0 if overlap is None else overlap
+    return {"min_score": (score, score / 4), "overlap": (overlap, overlap / 2)}
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dict[str, list]]:
@@ -207,6 +219,7 @@ register_task(
         table=a_row_an_object,
         draw=drawn,
         postprocess=postprocess,
+        thresholds=thresholds,
         answers="The file gives objects, the likeliest first: `boxes` are the left, top, right and bottom edge in "
         "pixels of its input, `classes` count the labels from 0, and the first `count` entries are objects.",
         summary="finds the objects of an image, each with a box, a class and a score",

@@ -15,6 +15,8 @@ import kerasdl
 KINDS = {
     "plain.tflite": ({}, 0.05),
     "letterbox.tflite": ({}, 0.05),
+    "thresholds.tflite": ({"threshold_inputs": True}, 0.05),
+    "thresholds.onnx": ({"threshold_inputs": True}, 0.05),
     "letterbox raw bytes.tflite": ({"raw_shape": (192, 256, 3), "raw_dtype": "uint8"}, 4.0),
     "raw bytes.tflite": ({"raw_shape": (160, 200, 3), "raw_dtype": "uint8"}, 4.0),
     "plain.onnx": ({}, 0.05),
@@ -63,6 +65,10 @@ def test_the_program_gives_the_objects_of_predict(name, bundle, photos, tmp_path
         for label, _, box in found:
             same = edges[[each == label for each in answer["labels"]]]
             assert np.abs(same - box).max(axis=1).min() < room
+    if "thresholds" in name:
+        surest = objects_of(photos[0], min_score=answers[0]["scores"][0] - 1e-3)
+        assert [each[0] for each in surest] == answers[0]["labels"][:1]
+        assert len(objects_of(photos[0], min_score=0.05, overlap=1.0)) > len(objects_of(photos[0], min_score=0.05))
     run = subprocess.run([sys.executable, program, *photos[::2]], capture_output=True, text=True, cwd="/", check=True)
     lines = [line.split("\t") for line in run.stdout.splitlines()]
     assert lines[-1] == [str(photos[2]), "nothing found"]
