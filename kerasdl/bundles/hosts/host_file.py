@@ -1,4 +1,4 @@
-"""Facts of an exported classifier or detector of images that a program needs, read from the JSON beside the file."""
+"""Facts of an exported classifier, detector or segmenter that a program needs, read from the JSON beside the file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ import numpy as np
 
 OBJECTS = {"boxes", "classes", "scores", "count"}
 """Outputs of a file that gives objects."""
+PIXELS = {"classes", "scores"}
+"""Outputs of a file that gives the class of each pixel."""
 MIN_SCORE = 0.3
 """Lowest score of an object that is named, where a bundle has no other."""
 
@@ -37,7 +39,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class HostFile:
-    """Exported image classifier or detector as a program sees it."""
+    """Exported image classifier, detector or segmenter as a program sees it."""
 
     name: str
     """The name of the file."""
@@ -58,7 +60,7 @@ class HostFile:
     input: Slot
     """Its input."""
     output: Slot | None
-    """Its output; None for a detector, whose outputs are those of `OBJECTS`."""
+    """Its output; None for a detector, whose outputs are those of `OBJECTS`, and a segmenter with those of `PIXELS`."""
     temperature: float = 1.0
     """Number by which its logits are divided before the softmax."""
     threshold: float | None = None
@@ -68,6 +70,8 @@ class HostFile:
     """IoU above which the less likely of two boxes is dropped, where it and the threshold are inputs of the file."""
     border: int | None = None
     """Level of the borders of a letterbox; None where the image is stretched."""
+    gives_pixels: bool = False
+    """Whether it gives the class of each pixel."""
 
     @property
     def class_name(self) -> str:
@@ -78,7 +82,7 @@ class HostFile:
 
 
 def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> HostFile | None:
-    """Returns the facts of a file that a program needs; None for what is no classifier or detector of one image.
+    """Returns the facts of a file that a program needs; None for what answers about no image in a form known here.
 
     Args:
         name: the name of the file.
@@ -86,10 +90,11 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         activation: activation of the bundle's task.
     """
     inputs, outputs, image = facts.get("inputs", ()), facts.get("outputs", ()), facts.get("image")
-    gives_objects = facts.get("gives") == "answers" and {each["name"] for each in outputs} == OBJECTS
+    answers = {each["name"] for each in outputs} if facts.get("gives") == "answers" else set()
+    gives_objects, gives_pixels = answers == OBJECTS, answers == PIXELS
     is_classifier = len(outputs) == 1 and activation and facts.get("gives") in ("logits", "probabilities")
     inputs = [each for each in inputs if each["name"] not in facts.get("thresholds", ())]
-    if len(inputs) != 1 or not image or not facts.get("labels") or not (is_classifier or gives_objects):
+    if len(inputs) != 1 or not image or not facts.get("labels") or not (is_classifier or gives_objects or gives_pixels):
         return None
     if image["channels"] not in ("grey", "RGB"):
         return None
@@ -106,11 +111,12 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         add=_each(image["add"], channels),
         activation=activation if facts["gives"] == "logits" else None,
         input=_slot(inputs[0]),
-        output=None if gives_objects else _slot(outputs[0]),
+        output=None if gives_objects or gives_pixels else _slot(outputs[0]),
         temperature=calibration["temperature"] if facts["gives"] == "logits" else 1.0,
         threshold=calibration["threshold"],
         overlap=facts.get("thresholds", {}).get("overlap"),
         border=image.get("letterbox"),
+        gives_pixels=gives_pixels,
     )
 
 

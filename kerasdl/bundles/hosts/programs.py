@@ -1,4 +1,4 @@
-"""Programs beside an exported classifier or detector of images, which run it in Python, Kotlin and Swift."""
+"""Programs beside an exported classifier, detector or segmenter of images, which run it in Python, Kotlin and Swift."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None,
         labels: the file of labels.
 
     Returns:
-        The written paths; none for what is no classifier or detector of one image.
+        The written paths; none for what answers about no image in a form known here.
     """
     file = host_file(path.name, facts, activation)
     if file is None or path.suffix not in (".tflite", ".onnx"):

@@ -1,4 +1,4 @@
-"""Python program that runs an exported classifier or detector: its runtime, NumPy, and Pillow to read images."""
+"""Python program that runs an exported classifier, detector or segmenter by its runtime, NumPy and Pillow."""
 
 from string import Template
 from typing import Any
@@ -87,6 +87,29 @@ if __name__ == "__main__":
         if not found:
             print(f"{name}\\tnothing found")
 '''
+SEGMENTING = '''
+
+def classes(path):
+    """Returns the class of each pixel of a photo (H, W), its place in LABELS."""
+    image = upright(path)
+$run_lines
+    of_pixels = Image.fromarray(found["classes"][0].astype("$whole"))
+    return np.asarray(of_pixels.resize(image.size, Image.Resampling.NEAREST))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        raise SystemExit(f"images must be named: python {sys.argv[0]} photo.jpg ...")
+    for name in sys.argv[1:]:
+        try:
+            of_pixels = classes(name)
+        except OSError as error:
+            raise SystemExit(f"cannot read the image {name}: {error}") from error
+        counts = np.bincount(of_pixels.ravel(), minlength=len(LABELS))
+        for each in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]:
+            print(f"{name}\\t{LABELS[each]}\\t{counts[each] / of_pixels.size:.4f}")
+        Image.fromarray(of_pixels).save(f"{Path(name).stem}_classes.png")
+'''
 
 STRETCHED = """\
     image = image.resize((WIDTH, image.height), Image.Resampling.BILINEAR)
@@ -147,6 +170,8 @@ OPENED = {
 
 def python_program(file: HostFile) -> str:
     """Returns the source of the program for a .tflite or .onnx file."""
+    if file.gives_pixels:
+        return _segmenting(file)
     if file.output is None:
         return _detecting(file)
     run = (ONNX if _is_onnx(file) else LITERT).format(input=file.input.name, output=file.output.name)
@@ -178,6 +203,14 @@ def _detecting(file: HostFile) -> str:
     settings["least"] = "min_score" if asks else "MIN_SCORE"
     settings["box_lines"] = BOXES if file.border is None else BOXES_INSIDE
     return Template(START + DETECTING).substitute(_start(file), run_lines=run, **settings)
+
+
+def _segmenting(file: HostFile) -> str:
+    """Returns the source of the program for a file that gives the class of each pixel."""
+    run = OBJECTS[_is_onnx(file)].format(inputs=f"{{{file.input.name!r}: model_input(image)}}")
+    settings = {"purpose": "Classes of the pixels of images", "threshold": "", "run_lines": run}
+    whole = "uint8" if len(file.labels) <= 256 else "uint16"
+    return Template(START + SEGMENTING).substitute(_start(file), whole=whole, **settings)
 
 
 def _is_onnx(file: HostFile) -> bool:

@@ -1,54 +1,30 @@
-"""Segmenter: labels of every form, losses, windows, views, figures, and the way of a bundle to a file."""
+"""Segmenter: labels of every form, losses, windows, views, figures, replicas."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import bright_squares
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from bright_squares import bright, pointwise
 
 import kerasdl
 from kerasdl import Bundle
 from kerasdl.core import ArgumentError
 from kerasdl.core.errors import BundleError, DataError
 from kerasdl.data import augment, load
-from kerasdl.deploy import run_exported
 from kerasdl.losses import Dice, PixelCrossEntropy
 from kerasdl.train import RunConfig, fit
-from kerasdl.vision.segmentation import PixelDecoder, Segmenter
-from kerasdl.vision.segmentation.logits_of_pixels import chosen_classes, resized_scores
-from kerasdl.vision.segmentation.task import class_map
+from kerasdl.vision.segmentation import Segmenter
 from kerasdl.vision.segmentation.windows import blended_windows
 
 SMALL = dict(batch_size=4, strategy=None, progress="off", shuffle=False)
 SETTINGS = {"image_shape": (16, 16, 3), "scale": (-1.0, 1.0)}
-
-
-def pointwise(classes=3, side=16, padding="same", auxiliary=False):
-    """A network of two small convolutions."""
-    image = keras.Input((side, side, 3), name="image")
-    x = keras.layers.Conv2D(8, 3, padding=padding, activation="relu", name="conv")(image)
-    logits = keras.layers.Conv2D(classes, 1, dtype="float32", name="logits")(x)
-    if not auxiliary:
-        return keras.Model(image, logits, name="pointwise")
-    other = keras.layers.Conv2D(classes, 1, dtype="float32", name="auxiliary")(x)
-    return keras.Model(image, {"logits": logits, "auxiliary": other}, name="pointwise")
-
-
-def bright(count=8, side=16, seed=0):
-    """Images with a red and a green square over noise, and the map of their classes."""
-    rng = np.random.default_rng(seed)
-    images, labels = rng.uniform(-1, -0.8, (count, side, side, 3)).astype("float32"), np.zeros((count, side, side), int)
-    for k in range(count):
-        for each in (1, 2):
-            top, left = rng.integers(0, side - 5, 2)
-            images[k, top : top + 5, left : left + 5] = np.eye(3)[each - 1] * 2 - 1
-            labels[k, top : top + 5, left : left + 5] = each
-    return images, labels.astype("uint8")
 
 
 def loss_of(segmenter, images, labels, **other):
@@ -297,90 +273,13 @@ def test_maps_of_images_of_several_sizes_are_resized_without_blending():
         data.prepared((8, 8, 3)).prepared((None, 16, 3))
 
 
-# From a bundle to a file
-
-
-def bundle_of(network, labels=("ground", "red", "green")):
-    return Bundle.of(network, name="mine", task="semantic_segmentation", preprocess=SETTINGS, labels=labels)
-
-
-def test_a_bundle_answers_by_names_shares_and_masks(tmp_path):
-    network = pointwise()
-    path = bundle_of(network).save(tmp_path / "mine.zip")
-    bundle = kerasdl.load_bundle(path)
-    image = np.random.default_rng(0).integers(0, 256, (20, 33, 3)).astype("uint8")
-    (result,) = bundle.predict([image])
-    assert sum(result["shares"]) == pytest.approx(1)
-    classes = class_map(result, bundle.labels)
-    np.testing.assert_array_equal(classes, Segmenter(network).predict(image)[0])
-    for label, share in zip(result["labels"], result["shares"], strict=True):
-        assert share == (classes == bundle.labels.index(label)).mean()
-    assert bundle.task.table(result)[0]["share"] == max(result["shares"])
-    (folder := tmp_path / "drawn").mkdir()
-    written = kerasdl.cli.write_drawings(folder, ["a.png"], [image], [result], bundle)
-    assert written == ["a.png", "a_classes.png"]
-    with Image.open(folder / "a_classes.png") as indexed:
-        assert indexed.mode == "P"
-        np.testing.assert_array_equal(np.asarray(indexed), classes)
-
-
-def test_a_bundle_is_measured_on_raw_images_of_any_size():
-    images, labels = bright(6)
-    bundle = bundle_of(pointwise())
-    levels = np.round((images + 1) * 127.5).astype("uint8")
-    figures = bundle.evaluate((levels, {"semantic": labels}))
-    wanted = Segmenter(bundle.model).mean_iou((levels / np.float32(127.5) - 1, labels))
-    assert figures["mean_iou"] == pytest.approx(float(wanted.result()), abs=1e-6)
-    assert {"IoU ground", "IoU red", "IoU green", "pixel_accuracy"} <= set(figures)
-    twice = (levels.repeat(2, axis=1).repeat(2, axis=2), {"semantic": labels.repeat(2, axis=1).repeat(2, axis=2)})
-    assert bundle.evaluate(twice)["mean_iou"] == pytest.approx(figures["mean_iou"], abs=0.02)
-    with pytest.raises(ArgumentError, match="maps of classes"):
-        bundle.evaluate(load("shapes", size=2, scale=None))
-    with pytest.raises(BundleError, match="a label for each of its 3 classes"):
-        bundle_of(pointwise(), ("a", "b"))
-
-
-@pytest.mark.parametrize(
-    ("file", "settings"), [("m.tflite", {}), ("m.tflite", {"quantize": "int8"}), ("m.onnx", {}), ("m", {})]
-)
-def test_files_give_the_class_of_each_pixel_of_their_raw_image(tmp_path, file, settings):
-    bundle = bundle_of(pointwise())
-    images, labels = bright(24)
-    levels = np.round((images + 1) * 127.5).astype("uint8").repeat(2, axis=1).repeat(3, axis=2)
-    data = (levels, {"semantic": labels.repeat(2, axis=1).repeat(3, axis=2)})
-    report = bundle.export(tmp_path / file, representative=data, raw_shape=(32, 48, 3), **settings)
-    assert {each.name for each in report.outputs} == {"classes", "scores"}
-    found = run_exported(tmp_path / file, {report.inputs[0].name: levels[:1].astype("float32")})
-    assert found["classes"].shape == (1, 32, 48)
-    same = (found["classes"][0] == Segmenter(bundle.model).predict(levels[0])[0]).mean()
-    assert same >= (0.9 if settings else 0.98)  # the file resizes without rounding to levels
-
-
-def test_the_decoder_gives_class_and_probability():
-    logits = np.random.default_rng(0).normal(0, 3, (2, 6, 5, 4)).astype("float32")
-    found = PixelDecoder((12, 20))(logits)
-    scores = resized_scores(keras.ops.softmax(logits).numpy(), (12, 20))
-    np.testing.assert_array_equal(found["classes"], np.stack([chosen_classes(each) for each in scores]))
-    np.testing.assert_allclose(found["scores"], scores.max(axis=-1), rtol=1e-6)
-    one = PixelDecoder()(logits[..., :1])
-    np.testing.assert_array_equal(one["classes"], logits[..., 0] > 0)
-    assert (one["scores"].numpy() >= 0.5).all()
-    decoder = PixelDecoder.from_config(PixelDecoder((12, 20)).get_config())
-    assert decoder.image_size == (12, 20)
-    many = {"classes": np.zeros((2, 100, 100), int)}
-    few, more = np.zeros((2, 2, 100, 100), int)
-    few[0, 0, :10], more[0, 0, :11] = 1, 1
-    assert not decoder.in_order_of(many, {"classes": few})["classes"].any()
-    assert decoder.in_order_of(many, {"classes": more})["classes"].sum() == 11
-
-
 REPLICAS = """
 import json, sys
 import numpy as np
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_segmenter import SMALL, bright, pointwise
+from bright_squares import bright, pointwise
 import keras
 from kerasdl.train import RunConfig, fit
 from kerasdl.vision.segmentation import Segmenter
@@ -388,7 +287,8 @@ images, labels = bright(8)
 labels[0, :8] = 255
 for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     keras.utils.set_random_seed(0)
-    config = RunConfig(**{**SMALL, "strategy": strategy}, epochs=2, learning_rate=0.01)
+    settings = {"batch_size": 4, "progress": "off", "shuffle": False, "strategy": strategy}
+    config = RunConfig(**settings, epochs=2, learning_rate=0.01)
     run = fit(Segmenter(pointwise()), (images, labels), validation=(images, labels), config=config)
     print(json.dumps({name: values for name, values in run.history.items()}))
 """
@@ -396,7 +296,10 @@ for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
 
 @pytest.mark.slow
 def test_two_replicas_give_the_figures_of_one():
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(bright_squares.__file__).parent), os.environ.get("PYTHONPATH", "")]),
+    }
     done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, env=env, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     alone, both = (json.loads(line) for line in done.stdout.strip().splitlines()[-2:])
