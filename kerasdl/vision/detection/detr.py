@@ -1,7 +1,8 @@
 """DETR: a transformer over feature maps, whose queries each tell one object or none (https://arxiv.org/abs/2005.12872).
 
 Deviations: the loss of an image is divided by its own true boxes, and then averaged over images. Batch norm of the
-backbone learns, as everywhere here, where the authors keep it still.
+backbone learns, as everywhere here, where the authors keep it still. `placed_values` adds positions at the input and in
+attention; table 3 of the paper has either.
 """
 
 from collections.abc import Mapping
@@ -206,6 +207,8 @@ def detr(
     queries: int = 100,
     dropout: float = 0.1,
     auxiliary: bool = False,
+    placed_values: bool = False,
+    temperature: float = 10_000.0,
 ) -> keras.Model:
     """DETR, the object detector whose learned queries each tell one object, without anchors and suppression.
 
@@ -226,6 +229,10 @@ def detr(
         dropout: rate, from 0 to 1.
         auxiliary: whether every decoder layer has heads, of shared weights; the net then learns from all, and its
             files are heavier.
+        placed_values: whether positions are also added to the tokens that enter the encoder, as in the paper's table 3.
+            Otherwise only queries and keys of attention contain them: a shallow net then learns places slowly.
+        temperature: longest wavelength of the positions over the shortest. DAB-DETR
+            (https://arxiv.org/abs/2201.12329, "temperature tuning") takes 20, which tells near places apart.
 
     Returns:
         A model from (B, H, W, C), values from -1 to 1, to raw heads in float32: `classes` (B, Q, K + 1) logits, the
@@ -247,9 +254,11 @@ def detr(
         checks.refuse(f"width must be a multiple of the {heads} heads", width)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     (x,) = backbone_features(image, backbone, backbone_settings, strides=(stride,)).values()
-    positions = SinePositions2D(width, name="positions")(x)  # (B, T, D)
+    positions = SinePositions2D(width, temperature, name="positions")(x)  # (B, T, D)
     x = layers.Conv2D(width, 1, name="projection")(x)
     x = layers.Reshape((-1, width), name="tokens")(x)
+    if placed_values:
+        x = layers.Add(name="tokens_placed")([x, positions])
     settings = {"hidden": hidden, "dropout": dropout}
     for number in range(1, encoder_layers + 1):
         x = detr_encoder_layer(x, positions, heads, **settings, name=f"encoder{number}")

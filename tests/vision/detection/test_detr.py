@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -101,6 +102,19 @@ def test_each_query_scores_for_its_likeliest_class_alone():
     assert ((scores.numpy() > 0).sum(axis=-1) == 1).all()
     raw = heads_of(2)["boxes"].numpy()[0, 0]
     np.testing.assert_allclose(boxes[0, 0], edges(raw) * [96, 64, 96, 64], atol=1e-4)
+
+
+def test_placed_values_add_the_positions_of_the_stated_temperature_to_the_tokens():
+    net = tiny("detr", placed_values=True, temperature=20.0)
+    parts = keras.Model(net.input, [net.get_layer(name).output for name in ("tokens", "tokens_placed")])
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    before, after = (each.numpy()[0].reshape(8, 8, 32) for each in parts(image))
+    added = after - before
+    for place, channel, wave in ((3, 0, 1.0), (7, 6, 20.0 ** (-6 / 16)), (5, 14, 20.0 ** (-14 / 16))):
+        angle = (place + 1) / 8 * 2 * np.pi * wave
+        np.testing.assert_allclose(added[place, 2, channel], np.sin(angle), atol=1e-5)  # of rows
+        np.testing.assert_allclose(added[2, place, 16 + channel + 1], np.cos(angle), atol=1e-5)  # of columns
+    assert "tokens_placed" not in {layer.name for layer in tiny("detr").layers}
 
 
 @pytest.mark.slow
