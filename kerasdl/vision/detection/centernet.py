@@ -209,6 +209,7 @@ def centernet(
     backbone_settings: Mapping[str, Any] | None = None,
     channels: Sequence[int] = (256, 128, 64),
     head_channels: int = 64,
+    skips: bool = False,
 ) -> keras.Model:
     """CenterNet, the object detector that sees objects as points.
 
@@ -221,6 +222,8 @@ def centernet(
         backbone_settings: arguments of its function of features.
         channels: of each step that doubles the map's sides, up to stride 4; three steps begin at stride 32.
         head_channels: of the 3x3 convolution of each head.
+        skips: whether each step up is summed with a 1x1 convolution of the backbone's map of its stride. The paper's
+            nets over DLA-34 (figure 6d) have skips from finer maps, those over ResNet have none.
 
     Returns:
         A model from (B, H, W, C), values from -1 to 1, to raw heads in float32: `classes_stride4` (B, H/4, W/4, K)
@@ -240,10 +243,17 @@ def centernet(
     checks.at_least("classes", classes, 1)
     image = keras.Input(checks.image_shape("image_shape", image_shape), name="image")
     stride = STRIDE * 2 ** len(checks.counts("channels", tuple(channels)))
-    x = backbone_features(image, backbone, backbone_settings, strides=(stride,))[f"stride{stride}"]
+    strides = [STRIDE * 2**step for step in range(len(channels) + 1)] if skips else [stride]
+    if skips and any(side is not None and side % stride for side in image.shape[1:3]):
+        checks.refuse(f"image_shape must have sides that are multiples of {stride} where skips=True", image_shape)
+    maps = backbone_features(image, backbone, backbone_settings, strides=strides)
+    x = maps[f"stride{stride}"]
     for filters in channels:
         stride //= 2
         x = upsampled(x, filters, name=f"up_stride{stride}")
+        if skips:
+            skip = conv_norm_act(maps[f"stride{stride}"], filters, 1, name=f"skip_stride{stride}")
+            x = layers.Add(name=f"up_stride{stride}_sum")([x, skip])
     heads = {}
     for kind, numbers, prior in (("classes", classes, PRIOR), ("offsets", 2, 0.5), ("sizes", 2, 0.5)):
         y = layers.Conv2D(head_channels, 3, padding="same", name=f"{kind}_conv")(x)

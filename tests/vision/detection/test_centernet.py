@@ -6,6 +6,7 @@ import tensorflow as tf
 from two_squares import average_precision, labels_of, trained, two_squares
 
 import kerasdl
+from kerasdl.core import ArgumentError
 from kerasdl.ops import aligned_overlaps
 from kerasdl.vision.detection import Detector
 from kerasdl.vision.detection.centernet import CenterMethod, corner_radius
@@ -120,3 +121,23 @@ def test_sides_that_no_stride_divides():
     assert heads["classes_stride4"].shape == (1, 12, 24, 3)  # 3 x 6 places of stride 16, doubled twice
     found = Detector(network).detect(image, min_score=0.0)[0]
     assert (found.boxes <= (83, 45, 83, 45)).all()
+
+
+def test_skips_add_the_finer_maps_of_the_backbone():
+    arguments = kerasdl.spec("centernet").tiny
+    plain, net = kerasdl.build("centernet", **arguments), kerasdl.build("centernet", **arguments, skips=True)
+    new = {layer.name: layer for layer in net.layers if layer.name.startswith("skip_stride") and layer.weights}
+    assert {name[:12] for name in new} == {"skip_stride4", "skip_stride8"}
+    for layer in net.layers:
+        if layer.weights and layer.name not in new:
+            layer.set_weights(plain.get_layer(layer.name).get_weights())
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    wanted, found = plain(image), net(image)
+    assert np.abs(found["classes_stride4"] - wanted["classes_stride4"]).max() > 1e-3
+    for name, layer in new.items():
+        if name.endswith("_bn"):
+            layer.gamma.assign(layer.gamma * 0)  # nothing is added then
+    for name, value in net(image).items():
+        np.testing.assert_allclose(value, wanted[name], atol=1e-6)
+    with pytest.raises(ArgumentError, match="multiples of 16"):
+        kerasdl.build("centernet", **{**arguments, "image_shape": (56, 64, 3)}, skips=True)
