@@ -7,7 +7,8 @@
 Each method and seed is a line of JSON in `detectors.jsonl` of the working folder; what stands there is not trained
 again, so that the benchmark can be stopped and started. All train on the same 4,000 scenes of `shapes` at 96 x 96
 pixels and are measured on 300 others. Objects are 12 to 27 pixels long there: levels, anchors and reaches are chosen
-for them, and the backbone, that of YOLOv8, is the same for all but YOLOv3.
+for them, and the backbone, that of YOLOv8, is the same for all but YOLOv3. DETR starts from the backbone of a short
+run of FCOS, whose time counts.
 """
 
 import argparse
