@@ -5,7 +5,7 @@
     python benchmarks/segmenters.py --table                 # the table of what was measured so far
 
 Each network and seed is a line of JSON in `segmenters.jsonl` of the working folder; what stands there is not trained
-again, so that the benchmark can be stopped and started. All train on the same 2,000 scenes of `shapes` at 96 x 96
+again, so that the benchmark can be stopped and started. All train on the same 4,000 scenes of `shapes` at 96 x 96
 pixels, whose objects are 24 to 36 pixels long, and are measured on 300 others. Letters and digits do not count, in
 training neither. The oracle is the true map at a stride, enlarged again: what a network of that stride can reach.
 """
@@ -25,14 +25,15 @@ import tensorflow as tf
 import kerasdl
 from kerasdl.data import Dataset, augment
 from kerasdl.data.detection import draw_shapes
+from kerasdl.losses import Dice, PixelCrossEntropy
 from kerasdl.metrics import MeanIoU
 from kerasdl.train import RunConfig, fit
 from kerasdl.vision.segmentation import Segmenter
 
-SIDE, LENGTHS, TRAIN, TEST = 96, (32.0, 48.0), 2000, 300
+SIDE, LENGTHS, TRAIN, TEST = 96, (32.0, 48.0), 4000, 300
 NOT_COUNTED = ("letter", "digit")
 RESULTS = Path("segmenters.jsonl")
-SMALL = {"backbone": "mobilenet_v2", "backbone_settings": {"width": 0.5}}
+RESNET = {"backbone": "resnet34", "backbone_settings": {"stages": (2, 2, 2), "channels": 32}}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Row:
 
 
 NETS = {
-    "unet": Row("unet", {"channels": 16, "depth": 3}, 8),
+    "unet": Row("unet_resnet34", {**RESNET, "strides": (2, 4, 8, 16), "channels": (64, 48, 24, 12)}, 8),
 }
 CONFIG = {
     "batch_size": 16,
@@ -76,7 +77,8 @@ def trained(method: str, seed: int) -> dict:
     network = kerasdl.build(row.name, image_shape=(SIDE, SIDE, 3), classes=len(train.class_names), **row.settings)
     config = RunConfig(epochs=row.epochs, learning_rate=row.learning_rate, seed=seed, **CONFIG)
     started, cpu = time.perf_counter(), time.process_time()
-    segmenter = fit(Segmenter(network), train, config=config).trainer
+    losses = PixelCrossEntropy(), Dice()
+    segmenter = fit(Segmenter(network, loss=losses), train, config=config).trainer
     spent = time.perf_counter() - started, time.process_time() - cpu
     figures = measured(segmenter.mean_iou(test))
     line = {"network": method, "seed": seed, "weights": network.count_params(), "epochs": row.epochs, **figures}
