@@ -31,28 +31,14 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
     Up to 1 GB it is read into memory; larger data are streamed in a fixed order. `split` may be a slice, as tfds writes
     it (`train[:90%]`); `size` takes the first examples.
     """
-    home = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = _find_prepared(name, home)
-    try:
-        builder = tfds.builder_from_directory(folder)
-    except Exception as error:  # a damaged description makes tfds raise errors of any kind
-        raise DataError(f"{folder} is not a complete tfds dataset: {error}. Prepare or copy it again.") from error
+    builder = prepared_builder(name, data_dir)
     asked = NAME.fullmatch(name)["boxes"]
     has_objects = builder.info.supervised_keys is None and OBJECTS in builder.info.features
     boxes = asked or (OBJECTS if has_objects else None)
     task, class_names, shape = (
         _describe(builder.info, name) if boxes is None else _describe_boxes(builder.info, name, boxes)
     )
-    base = re.split(r"[\[+]", split)[0]
-    checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")
-    total = builder.info.splits[split].num_examples
-    if size is not None and size > total:
-        checks.refuse(f"size must be at most {total}, the size of split {split!r} of {name}", size)
-    size = size or total
-    # One file after the other: interleaved reading is faster, but tfds does not guarantee its order.
-    config = tfds.ReadConfig(interleave_cycle_length=1, shuffle_seed=None, try_autocache=False)
-    reading = {"split": split, "shuffle_files": False, "read_config": config}
-    examples = builder.as_dataset(**reading, as_supervised=boxes is None).take(size)
+    examples, size = first_examples(builder, name, split, size, as_supervised=boxes is None)
     label_type = tf.float32 if task == "tabular_regression" else tf.int32
     input_type = tf.uint8 if task in ("image_classification", DETECTION) else tf.float32
     if boxes is None:
@@ -73,6 +59,40 @@ def read_tfds(name: str, split: str, *, size: int | None, data_dir: str | os.Pat
         source=source or Stream(examples, size),
         images=input_type == tf.uint8,
     )
+
+
+def prepared_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a prepared dataset.
+
+    Raises:
+        ArgumentError: the name breaks its rule.
+        DataError: the dataset is not prepared, or damaged.
+    """
+    home = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    folder = _find_prepared(name, home)
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # a damaged description makes tfds raise errors of any kind
+        raise DataError(f"{folder} is not a complete tfds dataset: {error}. Prepare or copy it again.") from error
+
+
+def first_examples(
+    builder: tfds.core.DatasetBuilder, name: str, split: str, size: int | None, *, as_supervised: bool = False
+) -> tuple[tf.data.Dataset, int]:
+    """Returns the first examples of a split, as dicts or as pairs (input, label), and their number.
+
+    Raises:
+        ArgumentError: there is no such split, or it is smaller.
+    """
+    base = re.split(r"[\[+]", split)[0]
+    checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")
+    total = builder.info.splits[split].num_examples
+    if size is not None and size > total:
+        checks.refuse(f"size must be at most {total}, the size of split {split!r} of {name}", size)
+    # One file after the other: interleaved reading is faster, but tfds does not guarantee its order.
+    config = tfds.ReadConfig(interleave_cycle_length=1, shuffle_seed=None, try_autocache=False)
+    examples = builder.as_dataset(split=split, shuffle_files=False, as_supervised=as_supervised, read_config=config)
+    return examples.take(size or total), size or total
 
 
 def _describe_boxes(info: tfds.core.DatasetInfo, name: str, boxes: str) -> tuple[str, tuple[str, ...], tuple]:
@@ -169,36 +189,3 @@ def _describe(info: tfds.core.DatasetInfo, name: str) -> tuple[str, tuple[str, .
         f"tfds dataset {name!r} maps {type(value).__name__} to {type(label).__name__}; kerasdl reads images or float "
         "features with a class, and float features with a figure. Read it with tfds and pass the tf.data.Dataset."
     )
-
-
-def prepared_builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a prepared dataset.
-
-    Raises:
-        ArgumentError: the name breaks its rule.
-        DataError: the dataset is not prepared, or damaged.
-    """
-    home = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    folder = _find_prepared(name, home)
-    try:
-        return tfds.builder_from_directory(folder)
-    except Exception as error:  # a damaged description makes tfds raise errors of any kind
-        raise DataError(f"{folder} is not a complete tfds dataset: {error}. Prepare or copy it again.") from error
-
-
-def first_examples(
-    builder: tfds.core.DatasetBuilder, name: str, split: str, size: int | None
-) -> tuple[tf.data.Dataset, int]:
-    """Returns the first examples of a split as dicts, and their number.
-
-    Raises:
-        ArgumentError: there is no such split, or it is smaller.
-    """
-    base = re.split(r"[\[+]", split)[0]
-    checks.one_of("split", base, tuple(builder.info.splits), f"These are what {name!r} has.")
-    total = builder.info.splits[split].num_examples
-    if size is not None and size > total:
-        checks.refuse(f"size must be at most {total}, the size of split {split!r} of {name}", size)
-    # One file after the other: interleaved reading is faster, but tfds does not guarantee its order.
-    config = tfds.ReadConfig(interleave_cycle_length=1, shuffle_seed=None, try_autocache=False)
-    return builder.as_dataset(split=split, shuffle_files=False, read_config=config).take(size or total), size or total
