@@ -19,7 +19,7 @@ SHAPE = (128, 128, 3)
 ARGUMENTS = {
     "image_shape": SHAPE,
     "backbone": "resnet34",
-    "backbone_settings": {"stages": (1, 2, 2), "channels": 32},
+    "backbone_settings": {"stages": (1, 2, 1), "channels": 32},
     "strides": (2, 4, 8, 16),
     "channels": (64, 32, 24, 12),
 }

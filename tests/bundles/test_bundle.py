@@ -38,7 +38,12 @@ def small(tiny):
 @pytest.mark.slow
 def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
     trained_here = ["digits_mobilenet", "glyphs_mobilenet", "glyphs_resnet", "glyphs_vit"]
-    assert kerasdl.bundles.list_bundles() == [*trained_here, "imagenet_efficientnet_lite0", "shapes_yolo"]
+    assert kerasdl.bundles.list_bundles() == [
+        *trained_here,
+        "imagenet_efficientnet_lite0",
+        "shapes_unet",
+        "shapes_yolo",
+    ]
     for name in trained_here:
         path = kerasdl.bundles.listing.EMBEDDED / f"{name}.zip"
         assert path.stat().st_size < 1_500_000

@@ -15,7 +15,7 @@ from ..application import BundleName, Images, Json, app, data_name
 from ..output import metric_rows, reported, show_json, show_table
 
 START = "imagenet_efficientnet_lite0"  # for images with a label each
-STARTS = {"object_detection": "shapes_yolo"}
+STARTS = {"object_detection": "shapes_yolo", "semantic_segmentation": "shapes_unet"}
 """Bundle that is fine-tuned on images if none is named."""
 SPLIT = (
     "Split: a folder with train, validation (or val, valid) and test folders is read by them; without a validation "

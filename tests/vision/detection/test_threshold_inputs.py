@@ -69,7 +69,8 @@ def test_a_file_takes_what_predict_takes(file, bundle, tmp_path):
     assert count == 10
     facts = json.loads((tmp_path / f"{file}.json").read_text())
     assert facts["thresholds"] == {"min_score": 0.25, "overlap": 0.6}
-    assert [each["range"] for each in facts["inputs"]] == [[-1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    ranges = {each["name"]: each["range"] for each in facts["inputs"]}
+    assert ranges == {name: [-1.0, 1.0], "min_score": [0.0, 1.0], "overlap": [0.0, 1.0]}
     assert "`overlap`, such as 0.6" in (tmp_path / f"{file}.md").read_text()
 
 
