@@ -136,7 +136,7 @@ def mix_transformer_features(
     params={"mit_b0": 3_576_392, "mit_b1": 13_664_424, "mit_b2": 24_709_288},
     reference="transformers 5.24, SegformerForImageClassification with 1,000 labels",
     tags=("transformer",),
-    weights={"hugging-face": "kerasdl.vision.semantic_peers:MIX_TRANSFORMER"},
+    weights={"hugging-face": "kerasdl.vision.segmenter_peers:MIX_TRANSFORMER"},
     free={"image_shape": (None, None, 3)},
     tiny=dict(
         image_shape=(37, 35, 3), widths=(16, 24), depths=(1, 1), heads=(1, 2), reductions=(4, 1), expansion=2, classes=4

@@ -29,7 +29,7 @@ NARROW = {"width": 0.25, "stages": ((1, 8, 1, 1), (6, 8, 1, 2), (6, 16, 1, 2), (
     # torchvision counts no batch-norm statistics: mean and variance of each of 28,352 channels are added.
     params={"deeplab_v3": 39_638_869 + 56_704},
     reference="torchvision 0.29, deeplabv3_resnet50 with 21 classes, no auxiliary head, plus batch-norm statistics",
-    weights={"torch": "kerasdl.vision.semantic_peers:DEEPLAB_V3"},
+    weights={"torch": "kerasdl.vision.segmenter_peers:DEEPLAB_V3"},
     tags=("cnn", "segmenter"),
     tiny=dict(
         image_shape=(32, 32, 3),

@@ -27,7 +27,7 @@ from .dilated_maps import dilated_maps
     # torchvision counts no batch-norm statistics: mean and variance of each of 12,328 channels are added.
     params={"lraspp": 3_221_538 + 24_656},
     reference="torchvision 0.29, lraspp_mobilenet_v3_large with 21 classes, plus batch-norm statistics",
-    weights={"torch": "kerasdl.vision.semantic_peers:LRASPP"},
+    weights={"torch": "kerasdl.vision.segmenter_peers:LRASPP"},
     tags=("cnn", "mobile", "segmenter"),
     tiny=dict(
         image_shape=(32, 32, 3),

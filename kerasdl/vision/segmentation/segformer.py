@@ -33,7 +33,7 @@ from ..feature_maps import backbone_features
     },
     reference="transformers 5.24, SegformerForSemanticSegmentation with 150 labels, plus batch-norm statistics",
     tags=("transformer", "segmenter"),
-    weights={"hugging-face": "kerasdl.vision.semantic_peers:SEGFORMER"},
+    weights={"hugging-face": "kerasdl.vision.segmenter_peers:SEGFORMER"},
     tiny=dict(
         image_shape=(48, 48, 3),
         backbone="mit_b0",
