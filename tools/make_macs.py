@@ -23,6 +23,7 @@ from kerasdl.deploy import profile_model
 SIZES = {
     "fast_rcnn_box_head": {"image_shape": (608, 800, 3), "proposals": 1000},
     "faster_rcnn_box_head": {"image_shape": (800, 800, 3), "proposals": 1000},
+    "mask_rcnn_mask_head": {"image_shape": (800, 800, 3), "proposals": 100},
 }
 
 

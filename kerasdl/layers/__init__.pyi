@@ -11,6 +11,8 @@ from .fusing import FastNormalizedFusion as FastNormalizedFusion
 from .image_tokens import LearnedQueries as LearnedQueries
 from .image_tokens import SinePositions2D as SinePositions2D
 from .normalising import InstanceNormalization as InstanceNormalization
+from .region_batches import BatchToRegions as BatchToRegions
+from .region_batches import RegionsToBatch as RegionsToBatch
 from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
 from .region_pooling import ROIAlign as ROIAlign
 from .region_pooling import ROIPool as ROIPool

@@ -20,6 +20,8 @@ from .matching import match_task_aligned as match_task_aligned
 from .matching import sample_balanced as sample_balanced
 from .overlaps import aligned_overlaps as aligned_overlaps
 from .overlaps import pairwise_overlaps as pairwise_overlaps
+from .region_masks import crop_masks as crop_masks
+from .region_masks import paste_mask as paste_mask
 from .region_proposals import merge_regions as merge_regions
 from .region_proposals import selective_search as selective_search
 from .regions import pyramid_roi_align as pyramid_roi_align

@@ -51,6 +51,12 @@ OLD_PROPOSALS = (r"(rpn\.head\.conv)\.(weight|bias)", r"\1.0.0.\2")
 OLD_TOWER = (r"(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)", lambda match: _tower_today(*match.groups()))
 
 
+OLD_MASKS = (
+    r"(roi_heads\.mask_head)\.mask_fcn(\d)\.(weight|bias)",
+    lambda match: f"{match[1]}.{int(match[2]) - 1}.0.{match[3]}",
+)
+
+
 def _tower_today(start: str, place: str, kind: str) -> str:
     return f"{start}.{int(place) // 2}.0.{kind}"  # a ReLU stood between two convolutions
 
@@ -93,18 +99,21 @@ def _dense(network: str, steps: int, conv: str, norm: str, *, renamed: tuple) ->
 
 RETINANET = _dense("retinanet", 1, "{0}.0", "{0}.1", renamed=(OLD_TOWER,))
 FCOS = _dense("fcos_corners", 3, "{0}", "{1}", renamed=())
-FASTER_RCNN = PeerMap(
-    "rpn.head",
-    (
-        (r"proposals_tower_conv(\d+)", lambda number: f"rpn.head.conv.{number - 1}.0"),
-        ("objectness_conv", "rpn.head.cls_logits"),
-        ("offsets_conv", "rpn.head.bbox_pred"),
-    ),
-    flat=_in_pyramid_net,
-    network="faster_rcnn",
-    renamed=(OLD_PYRAMID, OLD_PROPOSALS),
-    symmetric=True,
-    preprocess=scaled(**IMAGENET),
+FASTER_RCNN, MASK_RCNN = (
+    PeerMap(
+        "rpn.head",
+        (
+            (r"proposals_tower_conv(\d+)", lambda number: f"rpn.head.conv.{number - 1}.0"),
+            ("objectness_conv", "rpn.head.cls_logits"),
+            ("offsets_conv", "rpn.head.bbox_pred"),
+        ),
+        flat=_in_pyramid_net,
+        network=network,
+        renamed=(OLD_PYRAMID, OLD_PROPOSALS),
+        symmetric=True,
+        preprocess=scaled(**IMAGENET),
+    )
+    for network in ("faster_rcnn", "mask_rcnn")
 )
 FASTER_RCNN_BOX_HEAD = PeerMap(
     "roi_heads.box_predictor",
@@ -115,6 +124,17 @@ FASTER_RCNN_BOX_HEAD = PeerMap(
     ),
     heads="classes|boxes",
     network="faster_rcnn_box_head",
+)
+MASK_RCNN_MASK_HEAD = PeerMap(
+    "roi_heads.mask_predictor",
+    (
+        (r"conv(\d)", lambda number: f"roi_heads.mask_head.{number - 1}.0"),
+        ("upsample", "roi_heads.mask_predictor.conv5_mask"),
+        ("masks_conv", "roi_heads.mask_predictor.mask_fcn_logits"),
+    ),
+    heads="masks_conv",
+    network="mask_rcnn_mask_head",
+    renamed=(OLD_MASKS,),
 )
 
 

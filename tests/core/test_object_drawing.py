@@ -6,6 +6,7 @@ import pytest
 from kerasdl.core import PredictedObjects, TrueObjects, draw_objects, draw_scenes
 from kerasdl.core.display.colours import class_colours
 from kerasdl.core.errors import ArgumentError
+from kerasdl.ops import encode_mask
 
 WHITE = np.full((600, 800, 3), 255, np.uint8)
 FIRST, SECOND = map(np.array, class_colours(2))
@@ -29,6 +30,26 @@ def test_a_box_stands_at_its_pixels_and_leaves_those_inside():
     assert (columns.min(), columns.max() + 1) == (100, 300)
     assert (picture[210:390, 110:290] == 255).all()
     assert (WHITE == 255).all()  # the image itself stays
+
+
+def test_masks_are_tinted_inside_a_line_at_their_pixels():
+    mask = np.zeros((600, 800), bool)
+    mask[250:350, 150:250] = True
+    alone = draw_objects(WHITE, one())
+    for masks in ([mask], [mask.astype("uint8")], [encode_mask(mask)]):
+        picture = draw_objects(WHITE, PredictedObjects([(100, 200, 300, 400)], [0], [0.9], masks))
+        changed = (picture != alone).any(axis=-1)
+        np.testing.assert_array_equal(changed, mask)
+        np.testing.assert_allclose(picture[300, 200], (FIRST + 255) / 2, atol=1)
+        assert of_colour(picture, FIRST)[250, 150:250].all()
+    small = PredictedObjects([(10, 20, 30, 40)], [0], [0.9], [mask[::10, ::10]])
+    assert not (draw_objects(WHITE[::10, ::10], small) == 255).all(axis=-1)[150:210, 90:150].any()
+    sheet = draw_scenes([WHITE[::10, ::10]], [small], side=400)[8:, 8:]
+    assert not (sheet == 255).all(axis=-1)[125:175, 75:125].any()
+    unseen = draw_objects(WHITE, PredictedObjects([(100, 200, 300, 400)], [0], [0.1], [mask]), min_score=0.5)
+    assert (unseen == 255).all()
+    with pytest.raises(ArgumentError, match="masks must have the size of the image"):
+        draw_objects(WHITE, PredictedObjects([(100, 200, 300, 400)], [0], [0.9], [mask.T]))
 
 
 def test_small_images_are_enlarged_by_a_whole_factor():

@@ -74,6 +74,8 @@ ELSEWHERE = {
     "WindowPartition": "test_windows.py",
     "BilinearKernel": "test_bilinear_kernels.py",
     "FastNormalizedFusion": "test_fusing.py",
+    "BatchToRegions": "test_region_batches.py",
+    "RegionsToBatch": "test_region_batches.py",
     "MultiScaleROIAlign": "test_region_pooling.py",
     "ROIAlign": "test_region_pooling.py",
     "ROIPool": "test_region_pooling.py",

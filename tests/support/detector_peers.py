@@ -38,6 +38,7 @@ SMALL = {
     "retinanet": Case("retinanet", {**BODY, "channels": 16}, "small_retinanet", (96, 128), 0.95),
     "fcos": Case("fcos", {**BODY, "channels": 32, "corners": True}, "small_fcos", (96, 128), 0.6),
     "faster_rcnn": Case("faster_rcnn", {**BODY, "channels": 16}, "small_faster_rcnn", (96, 128), 0.1),
+    "mask_rcnn": Case("mask_rcnn", {**BODY, "channels": 16}, "small_mask_rcnn", (96, 128), 0.1),
     "ssd": Case(
         "ssd300",
         {"backbone_settings": {"pooled": False, "stages": (1,) * 5, "channels": (8, 16, 32, 512, 512)}},
@@ -62,6 +63,7 @@ FULL = {
     "retinanet": Case("retinanet", {}, "retinanet", (192, 256), 0.95),
     "fcos": Case("fcos", {"corners": True}, "fcos", (192, 256), 0.6),
     "faster_rcnn": Case("faster_rcnn", {}, "faster_rcnn", (192, 256), 0.1),
+    "mask_rcnn": Case("mask_rcnn", {}, "mask_rcnn", (192, 256), 0.1),
     "ssd": Case("ssd300", {}, "ssd", (300, 300), 0.5),
     "detr": Case("detr", {}, "detr", (256, 320), 0.0),
 }
@@ -148,7 +150,7 @@ def answers_of(case: Case, model) -> dict[str, np.ndarray]:
             heads = {NAMES[name]: value for name, value in model.head(list(maps.values())).items()}
         (found,) = model([image])
     heads = {name: value.numpy()[0] for name, value in heads.items()}
-    first = 1 if case.ours in ("faster_rcnn", "ssd300", "ssdlite320") else 0  # class 0 is the background
+    first = 1 if case.ours in (*TWO_STAGE, "ssd300", "ssdlite320") else 0  # class 0 is the background
     return heads | {
         "found_boxes": found["boxes"].numpy(),
         "found_scores": found["scores"].numpy(),
@@ -156,7 +158,11 @@ def answers_of(case: Case, model) -> dict[str, np.ndarray]:
     }
 
 
-HEAD_NAMES = ("classes", "boxes", "centredness", "objectness", "offsets")
+TWO_STAGE = ("faster_rcnn", "mask_rcnn")
+HEAD_NAMES = ("classes", "boxes", "centredness", "objectness", "offsets", "masks")
+MASKS = 20
+"""The first proposals, whose masks are compared."""
+SMALL_MASK_HEAD = {"convolutions": 2, "width": 16}
 NAMES = {"cls_logits": "classes", "bbox_regression": "boxes", "bbox_ctrness": "centredness"}
 
 
@@ -176,6 +182,9 @@ def _of_two_stages(model, maps, size) -> dict:
         "classes": classes,
         "boxes": boxes,
     }
+    if model.roi_heads.has_mask():
+        pooled = model.roi_heads.mask_roi_pool(maps, [proposals[0][:MASKS]], [size])
+        heads["masks"] = model.roi_heads.mask_predictor(model.roi_heads.mask_head(pooled)).permute(0, 2, 3, 1)
     return {name: value[None] for name, value in heads.items()}
 
 
@@ -232,11 +241,28 @@ def _small_fcos(case):
 
 def _small_faster_rcnn(case):
     from torchvision.models.detection import FasterRCNN
+
+    return _small_two_stages(FasterRCNN, case)
+
+
+def _small_mask_rcnn(case):
+    from torchvision.models.detection import mask_rcnn
+    from torchvision.ops import MultiScaleRoIAlign
+
+    depth, width = SMALL_MASK_HEAD["convolutions"], SMALL_MASK_HEAD["width"]
+    pool = MultiScaleRoIAlign(["0", "1"], 14, 2)
+    head = mask_rcnn.MaskRCNNHeads(16, (width,) * depth, 1)
+    model = _small_two_stages(mask_rcnn.MaskRCNN, case, mask_roi_pool=pool, mask_head=head)
+    model.roi_heads.mask_predictor = mask_rcnn.MaskRCNNPredictor(width, width, case.classes + 1)
+    return model
+
+
+def _small_two_stages(kind, case, **settings):
     from torchvision.models.detection.anchor_utils import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
     from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-    return FasterRCNN(
+    return kind(
         _body((4, 8), 16, LastLevelMaxPool()),
         case.classes + 1,
         rpn_anchor_generator=AnchorGenerator(((32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 3),
@@ -244,6 +270,7 @@ def _small_faster_rcnn(case):
         box_score_thresh=case.min_score,
         box_detections_per_img=MAX_BOXES,
         **_settings(case),
+        **settings,
     )
 
 
@@ -276,9 +303,13 @@ def _fcos(case):
     return _of_torchvision("fcos_resnet50_fpn", case, 0, **_settings(case), **_limits(case))
 
 
-def _faster_rcnn(case):
+def _faster_rcnn(case, name="fasterrcnn_resnet50_fpn"):
     limits = {"box_score_thresh": case.min_score, "box_detections_per_img": MAX_BOXES}
-    return _of_torchvision("fasterrcnn_resnet50_fpn", case, 1, **_settings(case), **limits)
+    return _of_torchvision(name, case, 1, **_settings(case), **limits)
+
+
+def _mask_rcnn(case):
+    return _faster_rcnn(case, "maskrcnn_resnet50_fpn")
 
 
 def _ssd(case):

@@ -31,11 +31,14 @@ PYTHON = os.environ.get("PEERS_PYTHON", sys.executable)
 
 def filled(case, path):
     """Builds our networks of a case with weights of a file."""
-    named = {} if case.ours == "faster_rcnn" else {"classes": case.classes}
+    named = {} if case.ours in peers.TWO_STAGE else {"classes": case.classes}
     networks = [kerasdl.build(case.ours, image_shape=(*case.size, 3), **named, **case.arguments)]
-    if case.ours == "faster_rcnn":
+    if case.ours in peers.TWO_STAGE:
         arguments = {name: case.arguments[name] for name in ("strides", "channels") if name in case.arguments}
         networks.append(kerasdl.build("faster_rcnn_box_head", classes=case.classes, **arguments))
+    if case.ours == "mask_rcnn":
+        arguments |= peers.SMALL_MASK_HEAD if case.arguments else {}
+        networks.append(kerasdl.build("mask_rcnn_mask_head", classes=case.classes, **arguments))
     taken = sum(kerasdl.import_weights(network, path).numbers for network in networks)
     assert taken == sum(network.count_params() for network in networks)
     return networks
@@ -44,8 +47,8 @@ def filled(case, path):
 def answers_of(case, networks, proposals=None):
     """Returns raw heads of our networks, flattened, and their boxes; a box head takes the peer's proposals."""
     heads = networks[0](peers.image_of(case)[None], training=False)
-    if case.ours == "faster_rcnn":
-        return of_two_stages(case, networks[1], heads, proposals)
+    if case.ours in peers.TWO_STAGE:
+        return of_two_stages(case, networks[1:], heads, proposals)
     method = METHODS[networks[0].name]
     if case.ours == "detr":
         given = dict(heads)
@@ -57,10 +60,13 @@ def answers_of(case, networks, proposals=None):
     return {name: np.asarray(value)[0] for name, value in given.items()} | found_by(case, method, heads)
 
 
-def of_two_stages(case, box_head, heads, proposals):
-    method = faster_rcnn.FasterRCNNMethod()
+def of_two_stages(case, of_regions, heads, proposals):
+    method, box_head = faster_rcnn.FasterRCNNMethod(), of_regions[0]
     maps = {name: value for name, value in heads.items() if name.startswith("region_maps")}
-    of_peer = box_head({**maps, "proposals": keras.ops.convert_to_tensor(proposals[None])}, training=False)
+    theirs = keras.ops.convert_to_tensor(proposals[None])
+    of_peer = box_head({**maps, "proposals": theirs}, training=False)
+    for mask_head in of_regions[1:]:
+        of_peer |= mask_head({**maps, "proposals": theirs[:, : peers.MASKS]}, training=False)
     own = method.rpn.proposals(heads, case.size)
     after = {**box_head({**maps, "proposals": own}, training=False), "proposals": own}
     own = np.asarray(own)[0]
@@ -142,6 +148,7 @@ OLD = {  # a name today, and in the files that torchvision published
         (r"(_head\.conv)\.(\d)\.0\.", lambda match: f"{match[1]}.{2 * int(match[2])}."),
     ),
     "faster_rcnn": ((r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1."), (r"rpn\.head\.conv\.0\.0\.", "rpn.head.conv.")),
+    "mask_rcnn": ((r"(mask_head\.)(\d)\.0\.", lambda match: f"{match[1]}mask_fcn{int(match[2]) + 1}."),),
 }
 
 
@@ -152,7 +159,8 @@ def test_names_of_older_files_are_those_of_today(name):
     for pattern, replacement in OLD[name]:
         old = {re.sub(pattern, replacement, key): value for key, value in old.items()}
     assert old.keys() != arrays.keys()
-    peer = {"retinanet": detector_peers.RETINANET, "faster_rcnn": detector_peers.FASTER_RCNN}[name]
+    maps = {"faster_rcnn": detector_peers.FASTER_RCNN, "mask_rcnn": detector_peers.MASK_RCNN_MASK_HEAD}
+    peer = maps.get(name, detector_peers.RETINANET)
     assert torch_checkpoints._renamed(old, peer) == arrays
 
 

@@ -91,7 +91,7 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
     """
     inputs, outputs, image = facts.get("inputs", ()), facts.get("outputs", ()), facts.get("image")
     answers = {each["name"] for each in outputs} if facts.get("gives") == "answers" else set()
-    gives_objects, gives_pixels = answers == OBJECTS, answers == PIXELS
+    gives_objects, gives_pixels = answers - {"masks"} == OBJECTS, answers == PIXELS
     is_classifier = len(outputs) == 1 and activation and facts.get("gives") in ("logits", "probabilities")
     inputs = [each for each in inputs if each["name"] not in facts.get("thresholds", ())]
     if len(inputs) != 1 or not image or not facts.get("labels") or not (is_classifier or gives_objects or gives_pixels):

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from .. import checks
 from .colours import class_colours
 from .object_drawing import GAP, INK, LEAST_SIDE, PAPER, _font, _pixels
+from .tinting import borders_of, tint
 
 IGNORED = 255
 
@@ -58,11 +59,9 @@ def draw_classes(
     factor = max(1, -(-least_side // max(height, width)))
     large, areas = (each.repeat(factor, axis=0).repeat(factor, axis=1) for each in (pixels, classes))
     canvas = large.astype(float)
-    borders = _borders(areas, max(1, factor // 3))
+    borders = borders_of(areas, max(1, factor // 3))
     for each, colour in colours.items():
-        inside = areas == each
-        canvas[inside] = (1 - opacity) * canvas[inside] + opacity * np.array(colour)
-        canvas[inside & borders] = colour
+        tint(canvas, areas == each, borders, colour, opacity)
     return _with_legend(canvas.astype(np.uint8), colours, labels)
 
 
@@ -73,16 +72,6 @@ def indexed_image(classes: np.ndarray) -> Image.Image:
     image = Image.fromarray(classes, mode="P")
     image.putpalette(bytes(value for colour in ((0, 0, 0), *class_colours(254), PAPER) for value in colour))
     return image
-
-
-def _borders(classes: np.ndarray, width: int) -> np.ndarray:
-    """Returns where a pixel has one of another class within so many pixels, across or down."""
-    found, (height, wide) = np.zeros(classes.shape, bool), classes.shape
-    padded = np.pad(classes, width, mode="edge")
-    for step in (*range(width), *range(width + 1, 2 * width + 1)):
-        found |= padded[step : step + height, width : width + wide] != classes
-        found |= padded[width : width + height, step : step + wide] != classes
-    return found
 
 
 def _with_legend(picture: np.ndarray, colours: dict[int, tuple], labels: Sequence[str] | None) -> np.ndarray:

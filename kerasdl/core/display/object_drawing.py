@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .. import checks
-from ..objects import PredictedObjects, TrueObjects
+from ..objects import PredictedObjects, TrueObjects, mask_area
 from .colours import class_colours
+from .tinting import borders_of, tint
 
 LEAST_SIDE = 480
 """Long side in pixels up to which a picture is enlarged, so that names can be read."""
@@ -33,7 +34,7 @@ def draw_objects(
     """Returns a picture of an image with a box, a name and a score for each object, coloured by class.
 
     Lines and letters grow with the picture. Names stand where they hide no other name, if there is room. A crowd has a
-    dashed box. Of a box beyond the image, the part inside is drawn.
+    dashed box. Of a box beyond the image, the part inside is drawn. Masks are tinted inside a line, the largest first.
 
     Args:
         image: (H, W), or (H, W, C) of 1, 3 or 4 channels; uint8 from 0 to 255, or floats from 0 to 1. The fourth
@@ -47,7 +48,8 @@ def draw_objects(
         (H, W, 3) uint8, or a whole multiple of the height and width.
 
     Raises:
-        ArgumentError: the image is of another form, a class has no name, or `least_side` is below 1.
+        ArgumentError: the image is of another form, a mask of another size, a class has no name, or `least_side` is
+            below 1.
 
     Example:
         >>> image = np.zeros((60, 80, 3), "uint8")
@@ -60,6 +62,7 @@ def draw_objects(
     height, width = pixels.shape[:2]
     factor = max(1, -(-least_side // max(height, width)))
     canvas = Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+    canvas = _with_masks(canvas, objects, (height, width), min_score)
     _draw(canvas, objects.boxes * factor, objects, labels, min_score)
     return np.asarray(canvas)
 
@@ -89,8 +92,8 @@ def draw_scenes(
         (H, W, 3) uint8.
 
     Raises:
-        ArgumentError: there is no image, an image is of another form, the numbers of records differ, a class has no
-            name, `columns` is below 1, or `side` below 32.
+        ArgumentError: there is no image, an image is of another form, a mask of another size, the numbers of records
+            differ, a class has no name, `columns` is below 1, or `side` below 32.
 
     Example:
         >>> images = np.zeros((5, 32, 32, 3), "uint8")
@@ -132,6 +135,7 @@ def _fitted(image: Any, objects: Any, labels: Sequence[str] | None, side: int, m
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    canvas = _with_masks(canvas, objects, (height, width), min_score)
     _draw(canvas, objects.boxes * scale, objects, labels, min_score)
     return canvas
 
@@ -156,6 +160,26 @@ def _pixels(image: Any) -> np.ndarray:
 @lru_cache(maxsize=32)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+
+
+def _with_masks(canvas: Image.Image, objects: Any, size: tuple[int, int], min_score: float) -> Image.Image:
+    """Returns a canvas with the masks of objects of an image of (height, width), the largest first."""
+    if not objects.masks:
+        return canvas
+    colours, picture = class_colours(int(objects.classes.max()) + 1), np.asarray(canvas).astype(float)
+    height, width = picture.shape[:2]
+    rows, columns = (((np.arange(n) + 0.5) * old / n).astype(int) for n, old in zip((height, width), size, strict=True))
+    seen = getattr(objects, "scores", np.full(len(objects.masks), np.inf)) >= min_score
+    for k in np.argsort([-mask_area(each) for each in objects.masks], kind="stable"):
+        mask = objects.masks[k]
+        mask = np.asarray(mask.mask() if hasattr(mask, "mask") else mask) != 0
+        if mask.shape != size:
+            checks.refuse(f"masks must have the size of the image, {size}", mask.shape)
+        if seen[k]:
+            large = mask[rows[:, np.newaxis], columns]
+            line = max(1, round(max(height, width) / 480))
+            tint(picture, large, borders_of(large, line), colours[objects.classes[k]])
+    return Image.fromarray(np.round(picture).astype(np.uint8))
 
 
 def _draw(canvas: Image.Image, boxes: np.ndarray, objects: Any, labels: Sequence[str] | None, min_score: float) -> None:

@@ -7,3 +7,4 @@ from .object_decoder import ObjectDecoder as ObjectDecoder
 from .two_stage.trainers import RCNN as RCNN
 from .two_stage.trainers import FasterRCNN as FasterRCNN
 from .two_stage.trainers import FastRCNN as FastRCNN
+from .two_stage.trainers import MaskRCNN as MaskRCNN

@@ -1,7 +1,7 @@
 """Detector: trainer that ties a network of raw heads to its target assigner, loss and decoder."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -10,10 +10,9 @@ import tensorflow as tf
 from kerasdl.core import checks, draw_objects, draw_scenes
 from kerasdl.core.errors import DataError
 from kerasdl.core.keywords import explained
-from kerasdl.core.objects import PredictedObjects, TrueObjects
+from kerasdl.core.objects import PredictedObjects
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
-from kerasdl.data.letterboxing import Inset, movement, place_in
 from kerasdl.data.pipelines import refuse_endless
 from kerasdl.data.trees import unpacked
 from kerasdl.metrics import MeanAveragePrecision
@@ -23,8 +22,11 @@ from kerasdl.train import RunCallback, RunInfo, Trainer
 
 from .method import Method, Size, TrueBatch, checked_truth, sides_of, true_batch, without_gradients
 from .methods import method_of
+from .object_records import records, resized, true_records
 
 MIN_SCORE, MAX_BOXES = 0.05, 100
+START = {"boxes": "", "masks": "mask_"}
+"""Beginning of the names of figures."""
 
 SETTINGS = {
     "min_score": ("conf", "confidence", "threshold", "score_threshold", "score_thresh", "box_score_thresh"),
@@ -58,6 +60,9 @@ class Detector(Trainer):
         [True, True]
     """
 
+    finds: ClassVar[tuple[str, ...]] = ("boxes",)
+    """Kinds of answers that `average_precision` measures."""
+
     def __init__(self, network: keras.Model | Mapping[str, keras.Model], method: Method | None = None):
         super().__init__(network if isinstance(network, Mapping) else {"model": network})
         network = self.main
@@ -80,7 +85,7 @@ class Detector(Trainer):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         size = sides_of(x)
-        truth = checked_truth(true_batch(y), size, self.classes_of(y_pred, size))
+        truth = self.true_objects(y, size, self.classes_of(y_pred, size))
         self.parts.update(self.loss_parts(x, y_pred, truth, training))
         if self.method.loss_names and set(self.parts) != set(self.method.loss_names):
             checks.refuse(f"parts of the loss must be its loss_names {self.method.loss_names}", tuple(self.parts))
@@ -107,6 +112,24 @@ class Detector(Trainer):
             size: (height, width) of the images in pixels.
         """
         return outputs
+
+    def completed(self, model: keras.Model, movement: tuple[list[float], list[float]] | None) -> keras.Model:
+        """Returns the model of an exported file's answers, from one that gives boxes, scores, classes and count.
+
+        Args:
+            model: from the outputs of the main network, by name, to the outputs of an `ObjectDecoder`.
+            movement: factors and shifts from boxes in pixels of the network's input to those of the model; None where
+                they are the same.
+        """
+        return model
+
+    def true_objects(self, labels: Any, size: Size, classes: int) -> TrueBatch:
+        """Returns the true objects of a batch of labels, checked by `checked_truth`."""
+        return checked_truth(true_batch(labels), size, classes)
+
+    def found(self, images: Any, settings: tuple) -> Detections:
+        """Returns the objects that suppression keeps, of images as the network takes them."""
+        return suppressed(self.method, self.heads(images), sides_of(images), *settings)
 
     def classes_of(self, outputs: Any, size: Size) -> int:
         """Returns the number of classes K, from what `call` gives of images of a size."""
@@ -146,7 +169,8 @@ class Detector(Trainer):
             class_agnostic: whether boxes suppress boxes of other classes too.
 
         Returns:
-            A record for each image, the likeliest object first.
+            A record for each image, the likeliest object first. Masks, where the method has them, are
+            `kerasdl.ops.RunLengths` of the image.
 
         Raises:
             ArgumentError: an argument breaks its rule, or the network takes images of any size.
@@ -157,9 +181,8 @@ class Detector(Trainer):
             hint = "Use detect for batches of one size, or build the network with known sides."
             checks.refuse("predict resizes images and needs a network of known sides", shape, hint)
         raw = read_images(images, levels=levels)
-        settings = dict(min_score=min_score, overlap=overlap, max_boxes=max_boxes, class_agnostic=class_agnostic)
         prepared = prepare_images(raw, shape, scale, letterbox=letterbox).astype("float32")
-        found = self.detect(prepared, batch_size=batch_size, **settings)
+        found = self.objects_of(prepared, batch_size, min_score, overlap, max_boxes, class_agnostic)
         sizes = [image.shape[:2] for image in raw]
         return [resized(each, shape[:2], size, letterbox) for each, size in zip(found, sizes, strict=True)]
 
@@ -200,12 +223,21 @@ class Detector(Trainer):
             batch_size: as in `predict`, like all others.
 
         Returns:
-            A record for each image, the likeliest object first; boxes end at the image's edges.
+            A record for each image, the likeliest object first; boxes end at the image's edges. Masks, where the
+            method has them, are `kerasdl.ops.RunLengths` of the image.
 
         Raises:
             ArgumentError: an argument breaks its rule.
             DataError: an input is not finite.
         """
+        found = self.objects_of(inputs, batch_size, min_score, overlap, max_boxes, class_agnostic)
+        size = np.shape(inputs)[1:3]
+        return [resized(each, size, size) for each in found]
+
+    def objects_of(
+        self, inputs: Any, batch_size=8, min_score=MIN_SCORE, overlap=None, max_boxes=MAX_BOXES, class_agnostic=False
+    ) -> list[PredictedObjects]:
+        """Returns what `detect` does, with masks as probabilities inside their boxes, for `resized`."""
         checks.at_least("batch_size", batch_size, 1)
         inputs = np.asarray(inputs)
         if inputs.ndim != 4 or inputs.dtype.kind != "f":
@@ -232,23 +264,23 @@ class Detector(Trainer):
         """Returns the compiled function from images of one shape to `Detections`, in the present precision."""
         key = (shape, settings, tuple(layer.compute_dtype for each in self.networks.values() for layer in each.layers))
         if key not in self.compiled_steps:
-            signature = tf.TensorSpec((None, *shape), "float32")
-            min_score, overlap, max_boxes, class_agnostic = settings
 
-            @tf.function(input_signature=[signature])
+            @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                heads = self.heads(images)
-                return suppressed(self.method, heads, shape[:2], min_score, overlap, max_boxes, class_agnostic)
+                return self.found(images, settings)
 
             self.compiled_steps[key] = step
         return self.compiled_steps[key]
 
-    def average_precision(self, data: Any, *, classes: int | Sequence[str] | None = None, batch_size: int = 8) -> Any:
+    def average_precision(
+        self, data: Any, *, classes: int | Sequence[str] | None = None, of: str = "boxes", batch_size: int = 8
+    ) -> MeanAveragePrecision:
         """Returns COCO's figures over labelled data that are prepared for the network.
 
         Args:
             data: a `Dataset`, or arrays (images, {"boxes", "classes"}).
             classes: number of classes, or their names; None takes the names of the data.
+            of: `boxes`, or `masks` of labels that have them, where the method finds them.
             batch_size: images computed at once.
 
         Returns:
@@ -258,14 +290,16 @@ class Detector(Trainer):
             ArgumentError: an argument breaks its rule, labels have another form, or the data are endless.
             DataError: an image is not finite, or a label is wrong.
         """
+        checks.one_of("of", of, self.finds)
         dataset = as_dataset(data)
         refuse_endless("labelled data", dataset)
-        metric = MeanAveragePrecision(classes or dataset.class_names or self.classes)
+        metric = MeanAveragePrecision(classes or dataset.class_names or self.classes, of=of)
         if None not in self.input_size[:2] and len(metric.names) != self.classes:
             checks.refuse(f"classes of labelled data must be those of the detector, {self.classes}", metric.names)
         for images, labels, _ in map(unpacked, dataset.batches(batch_size)):
-            checked_truth(true_batch(labels), sides_of(images), len(metric.names))
-            metric.update_state(list(true_records(labels)), self.detect(images.numpy(), batch_size=batch_size))
+            self.true_objects(labels, sides_of(images), len(metric.names))
+            true = list(true_records(labels, of == "masks"))
+            metric.update_state(true, self.detect(images.numpy(), batch_size=batch_size))
         return metric
 
     @property
@@ -288,6 +322,7 @@ class AveragePrecision(RunCallback):
     Args:
         data: labelled images that are prepared for the network, as `Detector.average_precision` takes them.
         every: epochs between two measurements; the epochs between have NaN.
+        of: `boxes`, or `masks`, whose figures are `val_mask_AP` and so on.
 
     Raises:
         ArgumentError: an argument breaks its rule, or the model in training is no `Detector`.
@@ -299,8 +334,9 @@ class AveragePrecision(RunCallback):
         6
     """
 
-    def __init__(self, data: Any, *, every: int = 1):
+    def __init__(self, data: Any, *, every: int = 1, of: str = "boxes"):
         self.data, self.every = as_dataset(data), checks.at_least("every", every, 1)
+        self.of = checks.one_of("of", of, ("boxes", "masks"))
 
     def setup(self, run_info: RunInfo) -> None:
         if not isinstance(run_info.model, Detector):
@@ -311,8 +347,8 @@ class AveragePrecision(RunCallback):
     def measure(self, epoch: int) -> dict[str, float]:
         if (epoch + 1) % self.every:
             return {}
-        result = self.detector.average_precision(self.data).result()
-        return {f"val_{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
+        result, start = self.detector.average_precision(self.data, of=self.of).result(), START[self.of]
+        return {f"val_{start}{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
 
 
 class MeanOfImages(keras.losses.Loss):
@@ -334,36 +370,3 @@ def suppressed(
     boxes = clip_boxes(boxes, size)
     settings = dict(min_score=min_score, max_boxes=max_boxes, candidates=method.candidates, class_agnostic=agnostic)
     return nms(boxes, scores, overlap=1.0 if overlap is None else overlap, **settings)
-
-
-def records(detections: Detections) -> Iterator[PredictedObjects]:
-    """Yields the objects of each image of a batch."""
-    boxes, scores, classes, counts = (np.asarray(each) for each in detections)
-    for place, count in enumerate(counts):
-        yield PredictedObjects(boxes[place, :count], classes[place, :count], scores[place, :count])
-
-
-def true_records(labels: Mapping[str, Any]) -> Iterator[TrueObjects]:
-    """Yields the true objects of each image of a batch of labels."""
-    truth = true_batch(labels)
-    present = np.logical_or(truth.valid, truth.crowd)
-    for boxes, classes, crowd, is_one in zip(
-        *map(np.asarray, (truth.boxes, truth.classes, truth.crowd, present)), strict=True
-    ):
-        yield TrueObjects(boxes[is_one], classes[is_one], crowd[is_one])
-
-
-def resized(objects: PredictedObjects, size: tuple, other: tuple, letterbox: bool = False) -> PredictedObjects:
-    """Returns objects of an image of one (height, width) in pixels of the same image in another size.
-
-    Args:
-        objects: objects in pixels of an input of `size`.
-        size: (height, width) of the input.
-        other: (height, width) of the image.
-        letterbox: whether the input is a letterbox of the image; boxes are then cut at the image's edges.
-    """
-    factors, shifts = movement(place_in(other, size, letterbox), Inset(*other))
-    boxes = objects.boxes * factors + shifts
-    if letterbox:
-        boxes = np.clip(boxes, 0.0, [other[1], other[0]] * 2)
-    return PredictedObjects(boxes, objects.classes, objects.scores)

@@ -112,6 +112,33 @@ def true_batch(labels: Any) -> TrueBatch:
         )
 
 
+def true_masks(labels: Mapping[str, Any], size: Size) -> Any:
+    """Returns the masks of the objects of `true_batch`, of the same labels.
+
+    Args:
+        labels: as there, with `masks`, a `tf.RaggedTensor` (B, N, H, W) of whole numbers or booleans, of which those
+            other than 0 are of the object. Dense arrays are taken too.
+        size: (height, width) of the images.
+
+    Returns:
+        (B, M, H, W) booleans.
+
+    Raises:
+        ArgumentError: there are no masks, or they have another form.
+        DataError: a box has no mask of its own.
+    """
+    if "masks" not in labels:
+        hint = 'kerasdl.data.load(..., labels="masks") has them.'
+        checks.refuse("labels of Mask R-CNN must have masks beside the boxes", sorted(labels), hint)
+    masks, counts = _dense("masks", labels["masks"], (None, None, *size))
+    if masks.dtype.is_floating:
+        checks.refuse("masks must be whole numbers or booleans", masks.dtype.name)
+    _check_widths(labels, "masks", "mask")
+    same = _same(counts, _dense("boxes", labels["boxes"], (None, None, 4))[1], "mask")
+    with tf.control_dependencies([] if same is None else [same]):
+        return tf.cast(masks, tf.bool)
+
+
 def checked_truth(truth: TrueBatch, size: Size, classes: int) -> TrueBatch:
     """Returns true objects of a batch that a detector can learn; in a graph they are checked as it runs.
 
@@ -173,7 +200,7 @@ def _dense(name: str, values: Any, shape: tuple) -> tuple[tf.Tensor, tf.Tensor]:
         counts, values = tf.cast(values.row_lengths(), tf.int64), values.to_tensor(shape=shape)
     else:
         counts = tf.fill([tf.shape(values)[0]], tf.cast(tf.shape(values)[1], tf.int64))
-    padding = [[0, 0], [0, 1], [0, 0]][: len(shape)]
+    padding = [[0, 0], [0, 1], *[[0, 0]] * (len(shape) - 2)]
     return tf.pad(values, padding), counts
 
 

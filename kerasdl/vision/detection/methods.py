@@ -13,13 +13,14 @@ from .ssd import SSDMethod
 from .ssdlite import SSDliteMethod
 from .two_stage.fast_rcnn import FastRCNNMethod
 from .two_stage.faster_rcnn import FasterRCNNMethod
+from .two_stage.mask_rcnn import MaskRCNNMethod
 from .two_stage.rcnn import CropMethod
 from .yolo_v3 import YOLOv3Method
 from .yolo_v8 import YOLOv8Method
 
 FCOS = (FCOSMethod, CornerFCOSMethod)
 DENSE = (CenterMethod, *FCOS, RetinaMethod, SSDMethod, SSDliteMethod, YOLOv3Method, YOLOv8Method)
-TWO_STAGE = (CropMethod, FastRCNNMethod, FasterRCNNMethod)
+TWO_STAGE = (CropMethod, FastRCNNMethod, FasterRCNNMethod, MaskRCNNMethod)
 METHODS: dict[str, Method] = {kind.name: kind() for kind in (*DENSE, DETRMethod, *TWO_STAGE)}
 
 

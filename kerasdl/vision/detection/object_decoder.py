@@ -79,18 +79,26 @@ class ObjectDecoder(keras.layers.Layer):
         settings = (bounds["min_score"], bounds["overlap"], self.max_boxes, self.class_agnostic)
         found = dict(suppressed(METHODS[self.method], heads, self.input_size, *settings)._asdict())
         if self.image_size is not None:
-            place = place_in(self.image_size, self.input_size, self.letterbox)
-            factors, shifts = movement(place, Inset(*self.image_size))
-            found["boxes"] = found["boxes"] * factors.tolist()
+            factors, shifts = self.movement
+            found["boxes"] = found["boxes"] * factors
             if self.letterbox:
-                found["boxes"] = clip_boxes(found["boxes"] + shifts.tolist(), self.image_size)
+                found["boxes"] = clip_boxes(found["boxes"] + shifts, self.image_size)
         return found
+
+    @property
+    def movement(self) -> tuple[list[float], list[float]] | None:
+        """Factors and shifts from boxes in pixels of the network's input to those of the image; None without one."""
+        if self.image_size is None:
+            return None
+        place = place_in(self.image_size, self.input_size, self.letterbox)
+        return tuple(each.tolist() for each in movement(place, Inset(*self.image_size)))
 
     def in_order_of(self, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Returns outputs whose objects stand in the places of the like objects of other outputs.
 
         Args:
-            expected: boxes, scores, classes and count of a batch, as NumPy arrays.
+            expected: boxes, scores, classes and count of a batch, as NumPy arrays, and others of each object, such as
+                masks.
             actual: others of the same shapes.
 
         Returns:
@@ -100,7 +108,7 @@ class ObjectDecoder(keras.layers.Layer):
         result = {name: np.array(value) for name, value in actual.items()}
         for place in range(len(expected["scores"])):
             order = _like_places(expected, actual, place, max(self.image_size or self.input_size))
-            for name in ("boxes", "scores", "classes"):
+            for name in actual.keys() - {"count"}:
                 result[name][place] = actual[name][place][order]
         return result
 

@@ -14,21 +14,23 @@ from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.detection import letterbox
 from kerasdl.data.images import read_images
 from kerasdl.data.trees import unpacked
+from kerasdl.ops import paste_mask, read_run_lengths
 
 from ..classification.task import check_image_settings, preparing_layers
 from .detector import MIN_SCORE as LOWEST
-from .detector import Detector, resized
+from .detector import START, Detector
 from .methods import method_of
 from .object_decoder import ObjectDecoder
+from .object_records import resized
 from .two_stage.region_heads import with_classes
-from .two_stage.trainers import FasterRCNN, FastRCNN
+from .two_stage.trainers import FasterRCNN, FastRCNN, MaskRCNN
 
 MIN_SCORE = 0.3
 """Lowest score of an object that a bundle names, unless its settings have `min_score`."""
 
 KEPT = "_kept_detector"
 
-TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN}
+TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 """Trainers by the name of the first network, where it is not `Detector`."""
 
 
@@ -87,24 +89,28 @@ def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Shown]:
 
 def detected(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> list[PredictedObjects]:
     """Returns the objects of prepared images, in pixels of the network's input; `decoded` drops unlikely ones."""
-    return asked(networks).detect(inputs, batch_size=batch_size, min_score=0.0)
+    return asked(networks).objects_of(inputs, batch_size=batch_size, min_score=0.0)
 
 
 def decoded(predictions: Sequence[PredictedObjects], labels: Sequence[str], context: Shown) -> list[dict[str, Any]]:
-    """Returns `{"boxes", "labels", "scores"}` of each image, the likeliest object first, in pixels of the raw image."""
+    """Returns `{"boxes", "labels", "scores"}` of each image, the likeliest object first, in pixels of the raw image.
+
+    Mask R-CNN adds `masks`, COCO's run lengths, which `kerasdl.ops.read_run_lengths` reads.
+    """
     results = []
-    for objects, size in zip(predictions, context.sizes, strict=True):
+    for each, size in zip(predictions, context.sizes, strict=True):
+        named = np.flatnonzero(each.scores >= context.min_score)
+        masks = None if each.masks is None else [each.masks[place] for place in named]
+        objects = PredictedObjects(each.boxes[named], each.classes[named], each.scores[named], masks)
         objects = resized(objects, context.input_size, size, context.letterbox)
-        named = objects.scores >= context.min_score
-        if labels and (objects.classes[named] >= len(labels)).any():
+        if labels and (objects.classes >= len(labels)).any():
             checks.refuse("a bundle must have a label for each class of its networks", len(labels))
-        results.append(
-            {
-                "boxes": objects.boxes[named].tolist(),
-                "labels": [labels[each] if labels else int(each) for each in objects.classes[named]],
-                "scores": objects.scores[named].tolist(),
-            }
-        )
+        result = {
+            "boxes": objects.boxes.tolist(),
+            "labels": [labels[each] if labels else int(each) for each in objects.classes],
+            "scores": objects.scores.tolist(),
+        }
+        results.append(result if masks is None else {**result, "masks": [mask.to_json() for mask in objects.masks]})
     return results
 
 
@@ -123,9 +129,13 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
 
 
 def for_labels(networks: Mapping[str, keras.Model], labels: Sequence[str]) -> tuple[dict[str, keras.Model], list[str]]:
-    """Returns copies of both networks of a two-stage detector for other labels, and the names of the new layers."""
-    head = with_classes(networks["box_head"], len(labels))
-    return {"model": copied(networks["model"]), "box_head": head}, ["classes", "boxes"]
+    """Returns copies of the networks of a two-stage detector for other labels, and the names of the new layers."""
+    copies, new = {"model": copied(networks["model"])}, []
+    for role, network in networks.items():
+        if role != "model":
+            copies[role], names = with_classes(network, len(labels))
+            new += names
+    return copies, new
 
 
 def a_row_an_object(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,17 +147,21 @@ def a_row_an_object(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def drawn(image: Any, result: Mapping[str, Any], labels: Sequence[str]) -> np.ndarray:
-    """Returns a raw image with the boxes, names and scores of a result."""
+    """Returns a raw image with the boxes, names, scores and masks of a result."""
     names = list(labels)
     classes = [names.index(each) if names else each for each in result["labels"]]
+    masks = [read_run_lengths(each) for each in result["masks"]] if "masks" in result else None
     (pixels,) = read_images(image)
-    return draw_objects(pixels, PredictedObjects(result["boxes"], classes, result["scores"]), names or None)
+    return draw_objects(pixels, PredictedObjects(result["boxes"], classes, result["scores"], masks), names or None)
 
 
 def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
-    """Returns AP, AP50 and AP75 over labelled data."""
-    result = detector_of(networks).average_precision(data).result()
-    return {name: float(result[name]) for name in ("AP", "AP50", "AP75")}
+    """Returns AP, AP50 and AP75 over labelled data; of Mask R-CNN also `mask_AP` and so on."""
+    detector, figures = detector_of(networks), {}
+    for kind in detector.finds:
+        result = detector.average_precision(data, of=kind).result()
+        figures |= {f"{START[kind]}{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
+    return figures
 
 
 def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
@@ -170,11 +184,12 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
     if places and settings.get("letterbox"):
         places["letterbox"] = True
     decoder = ObjectDecoder(method_of(network).name, size, min_score=lowest, name="objects", **places)
-    raw = detector_of(networks).heads_of(heads, size)
-    if not settings.get("threshold_inputs"):
-        return keras.Model(heads, decoder(raw), name="objects")
-    bounds = {name: keras.Input((), name=name, dtype="float32") for name in thresholds(networks, settings)}
-    return keras.Model({**heads, **bounds}, decoder(raw, thresholds=bounds), name="objects")
+    detector = detector_of(networks)
+    raw, bounds = detector.heads_of(heads, size), {}
+    if settings.get("threshold_inputs"):
+        bounds = {name: keras.Input((), name=name, dtype="float32") for name in thresholds(networks, settings)}
+    model = keras.Model({**heads, **bounds}, decoder(raw, thresholds=bounds or None), name="objects")
+    return detector.completed(model, decoder.movement)
 
 
 def thresholds(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
@@ -195,7 +210,10 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, dic
     corners = rng.uniform(0, 1, sides.shape) * (1 - sides)
     boxes = (np.concatenate([corners, corners + sides], axis=-1) * (width, height, width, height)).astype("float32")
     boxes = np.split(rng.permutation(boxes), np.cumsum(numbers)[:-1])
-    return images, {"boxes": boxes, "classes": [rng.integers(0, classes, len(each)).astype("int32") for each in boxes]}
+    labels = {"boxes": boxes, "classes": [rng.integers(0, classes, len(each)).astype("int32") for each in boxes]}
+    if "mask_head" in method_of(model).roles:
+        labels["masks"] = [np.array([paste_mask([[1]], box, (height, width)) for box in each]) for each in boxes]
+    return images, labels
 
 
 register_task(
@@ -221,7 +239,8 @@ register_task(
         postprocess=postprocess,
         thresholds=thresholds,
         answers="The file gives objects, the likeliest first: `boxes` are the left, top, right and bottom edge in "
-        "pixels of its input, `classes` count the labels from 0, and the first `count` entries are objects.",
+        "pixels of its input, `classes` count the labels from 0, and the first `count` entries are objects. `masks`, "
+        "where there are any, are probabilities inside each box; `kerasdl.ops.paste_mask` puts one into the image.",
         summary="finds the objects of an image, each with a box, a class and a score",
         limits="It finds objects of its own classes alone, and misses objects much smaller than those it learned from.",
     )

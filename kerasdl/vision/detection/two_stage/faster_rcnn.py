@@ -155,16 +155,30 @@ def faster_rcnn_box_head(
     """
     checks.at_least("classes", classes, 1)
     checks.at_least("width", width, 1)
-    *sides, _ = checks.image_shape("image_shape", image_shape)
-    inputs = {}
-    for stride in checks.counts("strides", tuple(strides)):
-        rows, columns = (None if side is None else level_sizes((side, side), (stride,))[0][0] for side in sides)
-        inputs[f"region_maps_stride{stride}"] = keras.Input(
-            (rows, columns, channels), name=f"region_maps_stride{stride}"
-        )
+    inputs = map_inputs(image_shape, strides, channels)
     inputs["proposals"] = keras.Input((proposals, 4), name="proposals")
     x = MultiScaleROIAlign(size, strides=tuple(strides), name="align")(list(inputs.values()))  # (B, R, size, size, C)
     x = layers.Reshape((-1, size * size * channels), name="flatten")(x)
     for number in (1, 2):
         x = layers.Dense(width, activation="relu", name=f"hidden{number}")(x)
     return keras.Model(inputs, region_outputs(x, classes), name="faster_rcnn_box_head")
+
+
+def map_inputs(image_shape: Sequence[int | None], strides: Sequence[int], channels: int) -> dict[str, Any]:
+    """Returns inputs for the maps of the first network, by name; sides of images may be None.
+
+    Args:
+        image_shape: height, width and channels of the images.
+        strides: of the maps.
+        channels: of the maps.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+    """
+    *sides, _ = checks.image_shape("image_shape", image_shape)
+    inputs = {}
+    for stride in checks.counts("strides", tuple(strides)):
+        rows, columns = (None if side is None else level_sizes((side, side), (stride,))[0][0] for side in sides)
+        name = f"region_maps_stride{stride}"
+        inputs[name] = keras.Input((rows, columns, channels), name=name)
+    return inputs

@@ -147,21 +147,30 @@ def region_outputs(x: Any, classes: int) -> dict[str, Any]:
     return heads
 
 
-def with_classes(network: keras.Model, classes: int) -> keras.Model:
+LAST_LAYERS = {"classes": ("units", 1), "boxes": ("units", 4), "masks_conv": ("filters", 1)}
+"""Layers of networks over proposals that have numbers for each class: the argument of their width, and how many."""
+
+
+def with_classes(network: keras.Model, classes: int) -> tuple[keras.Model, list[str]]:
     """Returns a copy of a network over proposals for other classes: its last layers are new, all others keep weights.
 
     Args:
-        network: functional model that ends in `region_outputs`.
+        network: functional model that ends in layers of `LAST_LAYERS`.
         classes: K.
+
+    Returns:
+        The copy, and the names of the new layers.
     """
-    widths = {"classes": 1 + classes, "boxes": 4 * (1 + classes)}
+    names = {layer.name for layer in network.layers}
+    new = [name for name in LAST_LAYERS if name in names]
 
     def made_anew(layer: keras.layers.Layer) -> keras.layers.Layer:
-        width = {"units": widths[layer.name]} if layer.name in widths else {}
+        argument, each = LAST_LAYERS.get(layer.name, (None, 0))
+        width = {argument: each * (1 + classes)} if argument else {}
         return type(layer).from_config({**layer.get_config(), **width})
 
     copy = keras.models.clone_model(network, clone_function=made_anew)
     for layer in network.layers:
-        if layer.name not in widths:
+        if layer.name not in new:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
-    return copy
+    return copy, new

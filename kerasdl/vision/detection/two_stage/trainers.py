@@ -1,9 +1,10 @@
 """Trainers of the R-CNN family: proposals are sampled, and their classes and boxes learn."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -11,8 +12,9 @@ from kerasdl.core import checks
 from kerasdl.core.keras_graph import copy_into
 from kerasdl.ops import roi_align
 
-from ..detector import Detector
-from ..method import Size, TrueBatch, sides_of, strides_of, without_gradients
+from ..detector import Detector, suppressed
+from ..method import Size, TrueBatch, sides_of, strides_of, true_masks, without_gradients
+from .mask_rcnn import MaskedBatch, OwnMasks
 from .region_proposals import RegionProposals
 from .windows import SlidingWindows
 
@@ -35,6 +37,10 @@ class RegionDetector(Detector):
         """Returns the raw heads of `RegionMethod`, of proposals (B, R, 4)."""
         raise NotImplementedError
 
+    def sampled_heads(self, maps: Any, sample: Any, truth: TrueBatch, training: bool) -> dict[str, Any]:
+        """Returns the raw heads that the loss takes, of a sample (B, S, 4) of the proposals."""
+        return self.region_heads(maps, sample, training)
+
     def heads(self, images: Any) -> Any:
         maps = self(images, training=False)
         return self.region_heads(maps, self.proposals(images, maps, training=False), training=False)
@@ -42,7 +48,7 @@ class RegionDetector(Detector):
     def loss_parts(self, images: Any, heads: Any, truth: TrueBatch, training: bool) -> dict[str, Any]:
         boxes = self.proposals(images, heads, training=True)
         noise = self.noise((ops.shape(boxes)[0], boxes.shape[1] + ops.shape(truth.boxes)[1]), training)
-        regions = self.region_heads(heads, self.method.sampled(boxes, truth, noise), training)
+        regions = self.sampled_heads(heads, self.method.sampled(boxes, truth, noise), truth, training)
         return super().loss_parts(images, regions, truth, training)
 
     def noise(self, shape: tuple, training: bool) -> Any:
@@ -71,11 +77,11 @@ class FastRCNN(RegionDetector):
 
     def __init__(self, networks: Any, method: Any = None):
         super().__init__(networks, method)
-        self.head_inputs = [each.name for each in self.networks["box_head"].inputs]
-        missing = {*self.head_inputs} - {*self.main.output, "proposals"}
-        if missing:
-            hint = "Build both networks with the same strides."
-            checks.refuse("the box head must take maps of the first network", sorted(missing), hint)
+        self.head_inputs = {role: [i.name for i in self.networks[role].inputs] for role in self.method.roles[1:]}
+        for role, names in self.head_inputs.items():
+            if missing := {*names} - {*self.main.output, "proposals"}:
+                hint = "Build all networks with the same strides."
+                checks.refuse(f"{role} must take maps of the first network", sorted(missing), hint)
 
     @property
     def classes(self) -> int:
@@ -85,9 +91,12 @@ class FastRCNN(RegionDetector):
         return self.classes
 
     def region_heads(self, maps: Any, proposals: Any, training: bool) -> dict[str, Any]:
-        inputs = {**maps, "proposals": proposals}
-        outputs = self.networks["box_head"]({name: inputs[name] for name in self.head_inputs}, training=training)
-        return {**outputs, "proposals": proposals}
+        return {**self.over_regions("box_head", maps, proposals, training), "proposals": proposals}
+
+    def over_regions(self, role: str, maps: Any, boxes: Any, training: bool) -> dict[str, Any]:
+        """Returns what a network over regions gives of boxes (B, R, 4)."""
+        inputs = {**maps, "proposals": boxes}
+        return self.networks[role]({name: inputs[name] for name in self.head_inputs[role]}, training=training)
 
     def proposal_layer(self, outputs: Any, size: Size) -> Any:
         """Returns the proposals (B, R, 4) as a Keras tensor, from Keras tensors of the first network's outputs.
@@ -103,7 +112,7 @@ class FastRCNN(RegionDetector):
     def heads_of(self, outputs: Any, size: Size) -> dict[str, Any]:
         inputs = {**outputs, "proposals": self.proposal_layer(outputs, size)}
         taken = [*outputs, "image", "proposals", *(layer.name for layer in self.main.layers)]
-        heads = copy_into(self.networks["box_head"], [inputs[name] for name in self.head_inputs], taken)
+        heads = copy_into(self.networks["box_head"], [inputs[name] for name in self.head_inputs["box_head"]], taken)
         return {**heads, "proposals": inputs["proposals"]}
 
     def joined(self) -> keras.Model:
@@ -157,6 +166,91 @@ class FasterRCNN(FastRCNN):
         strides = strides_of(outputs, "objectness")
         of_levels = [outputs[f"{kind}_stride{stride}"] for kind in ("objectness", "offsets") for stride in strides]
         return RegionProposals(strides, size, asdict(self.method.rpn), dtype="float32", name="proposals")(of_levels)
+
+
+class MaskedDetections(NamedTuple):
+    """Objects that suppression keeps, as `kerasdl.ops.Detections` has them, with their masks."""
+
+    boxes: Any
+    """(B, M, 4)."""
+    scores: Any
+    """(B, M)."""
+    classes: Any
+    """(B, M)."""
+    count: Any
+    """(B,)."""
+    masks: Any
+    """(B, N, rows, columns) probabilities inside the boxes; N is the largest count."""
+
+
+class MaskRCNN(FasterRCNN):
+    """Trainer of Mask R-CNN: proposals, boxes and masks learn together, end to end.
+
+    Labels have `masks` beside boxes and classes: ragged (B, N, H, W), whole numbers or booleans of the size of the
+    images, of which those other than 0 are of the object.
+
+    Args:
+        networks: `model`, by `mask_rcnn`; `box_head`, by `faster_rcnn_box_head`; `mask_head`, by `mask_rcnn_mask_head`.
+        method: a `MaskRCNNMethod` with other settings.
+
+    Raises:
+        ArgumentError: the networks have other roles, names, inputs, or heads of different classes.
+
+    Example:
+        >>> names = {"model": "mask_rcnn", "box_head": "faster_rcnn_box_head", "mask_head": "mask_rcnn_mask_head"}
+        >>> tiny = {role: dict(kerasdl.spec(name).tiny) for role, name in names.items()}
+        >>> tiny["box_head"]["proposals"] = tiny["mask_head"]["proposals"] = None
+        >>> networks = {role: kerasdl.build(name, **tiny[role]) for role, name in names.items()}
+        >>> (found,) = MaskRCNN(networks).predict(np.zeros((1, 48, 80, 3), "uint8"), min_score=0.0)
+        >>> {each.mask().shape for each in found.masks}
+        {(48, 80)}
+    """
+
+    finds = ("boxes", "masks")
+
+    def __init__(self, networks: Any, method: Any = None):
+        super().__init__(networks, method)
+        classes = self.networks["mask_head"].output["masks"].shape[-1] - 1
+        if classes != self.classes:
+            checks.refuse(f"the mask head must have the classes of the box head, {self.classes}", classes)
+
+    def true_objects(self, labels: Any, size: Size, classes: int) -> MaskedBatch:
+        return MaskedBatch(*super().true_objects(labels, size, classes), true_masks(labels, size))
+
+    def sampled_heads(self, maps: Any, sample: Any, truth: MaskedBatch, training: bool) -> dict[str, Any]:
+        boxes = self.method.positives(sample, truth)
+        masks = self.over_regions("mask_head", maps, boxes, training)
+        return {**super().sampled_heads(maps, sample, truth, training), **masks, "mask_boxes": boxes}
+
+    def found(self, images: Any, settings: tuple) -> MaskedDetections:
+        maps = self(images, training=False)
+        heads = self.region_heads(maps, self.proposals(images, maps, training=False), training=False)
+        kept = suppressed(self.method, heads, sides_of(images), *settings)
+        number = ops.maximum(ops.max(kept.count), 1)
+        boxes, classes, scores = (each[:, :number] for each in (kept.boxes, kept.classes, kept.scores))
+        masks = self.over_regions("mask_head", maps, boxes, training=False)["masks"]
+        return MaskedDetections(*kept, OwnMasks()([masks, classes, scores]))
+
+    def completed(self, model: keras.Model, movement: tuple[list[float], list[float]] | None) -> keras.Model:
+        found, boxes = model.output, model.output["boxes"]
+        if movement is not None:  # back to pixels of the network's input
+            factors, shifts = map(np.array, movement)
+            back = {"scale": (1 / factors).tolist(), "offset": (-shifts / factors).tolist()}
+            boxes = keras.layers.Rescaling(**back, dtype="float32", name="boxes_of_masks")(boxes)
+        inputs = {**model.input, "proposals": boxes}
+        taken = [*(layer.name for layer in model.layers), "boxes_of_masks"]
+        head = copy_into(self.networks["mask_head"], [inputs[name] for name in self.head_inputs["mask_head"]], taken)
+        masks = OwnMasks(dtype="float32", name="mask_scores")([head["masks"], found["classes"], found["scores"]])
+        return keras.Model(model.input, {**found, "masks": masks}, name=model.name)
+
+    def joined(self) -> keras.Model:
+        """Refuses a network of raw heads: masks are those of boxes that suppression keeps.
+
+        Raises:
+            ArgumentError: always.
+        """
+        hint = "Export a bundle of the three networks: its file gives boxes and masks."
+        checks.refuse("a joined network must have no suppression between its parts", self.main.name, hint)
 
 
 class RCNN(RegionDetector):
