@@ -162,7 +162,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         Returns:
             For each example `{"label", "score", "scores"}`, the label None where a calibrated bundle knows none; for
             several labels per example `{"labels", "scores"}`; for a regression `{"value"}`, or `{label: value}`; of
-                a detector `{"boxes", "labels", "scores"}`, boxes in pixels of the raw image.
+                a detector `{"boxes", "labels", "scores"}`, in pixels of the raw image, and `masks` of Mask R-CNN.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.

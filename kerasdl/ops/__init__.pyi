@@ -20,6 +20,7 @@ from .matching import match_task_aligned as match_task_aligned
 from .matching import sample_balanced as sample_balanced
 from .overlaps import aligned_overlaps as aligned_overlaps
 from .overlaps import pairwise_overlaps as pairwise_overlaps
+from .panoptic_merging import merge_panoptic as merge_panoptic
 from .region_masks import crop_masks as crop_masks
 from .region_masks import paste_mask as paste_mask
 from .region_proposals import merge_regions as merge_regions

@@ -224,9 +224,9 @@ def test_a_file_gives_masks_that_paste_as_predict_does(file, quantize, tmp_path)
     bundle = kerasdl.Bundle.of(
         random_networks(), name="three", task="object_detection", preprocess=settings, labels=LABELS
     )
-    raw = np.random.default_rng(0).integers(0, 256, (8, 96, 64, 3)).astype("uint8")
+    raw = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("uint8")
     more = {"quantize": quantize, "representative": raw} if quantize else {}
-    report = bundle.export(tmp_path / file, raw_shape=(96, 64, 3), **more)
+    report = bundle.export(tmp_path / file, raw_shape=(64, 64, 3), **more)
     given = kerasdl.deploy.run_exported(tmp_path / file, raw[:2].astype("float32"))
     assert given["masks"].shape == (2, 100, 8, 8)
     for place in range(2):
@@ -240,8 +240,22 @@ def test_a_file_gives_masks_that_paste_as_predict_does(file, quantize, tmp_path)
             gaps = np.abs(given["boxes"][place][: given["count"][place]] - box).max(axis=-1)
             nearest = int(gaps.argmin())
             mask, expected = (
-                paste_mask(given["masks"][place, nearest], given["boxes"][place, nearest], (96, 64)),
+                paste_mask(given["masks"][place, nearest], given["boxes"][place, nearest], (64, 64)),
                 read_run_lengths(run_lengths).mask(),
             )
             assert gaps.min() < 1.0
             assert (mask != expected).mean() < 0.01
+
+
+@pytest.mark.slow
+def test_masks_of_a_file_stay_where_boxes_are_of_a_raw_image_of_another_size():
+    task, both = kerasdl.core.get_task("object_detection"), random_networks()
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    maps = both["model"](image, training=False)
+    same, taller = (task.postprocess(both, SETTINGS, (height, 64, 3))(maps) for height in (64, 96))
+    assert set(same) == {"boxes", "classes", "scores", "count", "masks"}
+    np.testing.assert_allclose(taller["boxes"], same["boxes"] * np.array([1, 1.5, 1, 1.5]), rtol=1e-5)
+    np.testing.assert_allclose(taller["masks"], same["masks"], atol=1e-4)
+    assert int(same["count"][0]) > 5
+    (found,) = MaskRCNN(both).objects_of(image, min_score=0.0)
+    np.testing.assert_allclose(np.asarray(same["masks"])[0, : len(found.masks)], np.stack(found.masks), atol=1e-3)

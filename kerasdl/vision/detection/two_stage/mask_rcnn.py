@@ -105,6 +105,12 @@ def of_class(masks: Any, classes: Any) -> Any:
     return ops.sum(masks * ops.one_hot(classes, masks.shape[-1])[:, :, None, None], axis=-1)
 
 
+def own_masks(masks: Any, classes: Any, scores: Any) -> Any:
+    """Returns the probabilities (B, M, rows, columns) of the masks of objects; see `OwnMasks`."""
+    is_some = ops.cast(scores > 0, masks.dtype)[..., None, None]
+    return ops.sigmoid(of_class(masks, classes + 1)) * is_some
+
+
 @keras.saving.register_keras_serializable("kerasdl")
 class OwnMasks(keras.layers.Layer):
     """Probabilities of the mask of each object, that of its own class.
@@ -122,9 +128,7 @@ class OwnMasks(keras.layers.Layer):
     """
 
     def call(self, inputs):
-        masks, classes, scores = inputs
-        is_some = ops.cast(scores > 0, masks.dtype)[..., None, None]
-        return ops.sigmoid(of_class(masks, classes + 1)) * is_some
+        return own_masks(*inputs)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0][:-1])

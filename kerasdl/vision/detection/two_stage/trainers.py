@@ -14,7 +14,7 @@ from kerasdl.ops import roi_align
 
 from ..detector import Detector, suppressed
 from ..method import Size, TrueBatch, sides_of, strides_of, true_masks, without_gradients
-from .mask_rcnn import MaskedBatch, OwnMasks
+from .mask_rcnn import MaskedBatch, OwnMasks, own_masks
 from .region_proposals import RegionProposals
 from .windows import SlidingWindows
 
@@ -229,7 +229,7 @@ class MaskRCNN(FasterRCNN):
         number = ops.maximum(ops.max(kept.count), 1)
         boxes, classes, scores = (each[:, :number] for each in (kept.boxes, kept.classes, kept.scores))
         masks = self.over_regions("mask_head", maps, boxes, training=False)["masks"]
-        return MaskedDetections(*kept, OwnMasks()([masks, classes, scores]))
+        return MaskedDetections(*kept, own_masks(masks, classes, scores))
 
     def completed(self, model: keras.Model, movement: tuple[list[float], list[float]] | None) -> keras.Model:
         found, boxes = model.output, model.output["boxes"]
