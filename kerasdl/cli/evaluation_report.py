@@ -43,6 +43,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "left_out": chosen.left_out,
         "notes": list(chosen.notes),
     }
+    if evaluation.measured is not None:
+        values |= evaluation.measured.values
     if evaluation.scores is None:
         return values
     return {
@@ -58,6 +60,9 @@ def show_evaluation(title: str, evaluation: Evaluation) -> None:
     """Prints the data, the figures, and the table of classes."""
     print(*describe_data(evaluation), sep="\n")
     show_table(title, ("figure", "value"), list(evaluation.figures.items()))
+    measured = evaluation.measured
+    if measured is not None and measured.columns:
+        show_table("classes", measured.columns, measured.rows)
     if evaluation.scores is None:
         return
     rows = [
@@ -83,10 +88,16 @@ def _shown(evaluation: Evaluation) -> list[ClassFigures]:
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> list[str]:
-    """Writes evaluation.json and, of a classifier, confusion.png and mistakes.png; returns their names."""
+    """Writes evaluation.json and, of a classifier, confusion.png and mistakes.png; returns their names.
+
+    Of a detector they are confusion.png and objects.png, the images with the most mistakes: true beside found objects.
+    """
     files.write_json(folder / "evaluation.json", as_json(evaluation))
     if evaluation.scores is None:
-        return ["evaluation.json"]
+        pictures = {} if evaluation.measured is None else evaluation.measured.pictures
+        for name, write in pictures.items():
+            write(folder / name)
+        return ["evaluation.json", *pictures]
     right, count = int(np.sum(evaluation.answers == evaluation.truth)), len(evaluation.truth)
     title = f"{right} of {count} right ({right / count:.1%})"
     draw_confusion(folder / "confusion.png", evaluation.confusion, evaluation.labels, title)

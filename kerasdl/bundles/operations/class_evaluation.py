@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasdl.core.outputs.calibration import calibration_error
 from kerasdl.core.outputs.decoding import to_scores
+from kerasdl.core.outputs.measurement import Measurement
 
 from ..format.calibration_part import Calibration
 from .evaluating import evaluate_bundle
@@ -70,6 +71,8 @@ class Evaluation:
     """Scores of each example, (N, K)."""
     threshold: float | None = None
     """Highest score of an example below which a calibrated classifier names no class."""
+    measured: Measurement | None = None
+    """Table of classes, values and pictures of a task that measures answers by itself, such as detection."""
 
     @property
     def answers(self) -> np.ndarray:
@@ -147,10 +150,11 @@ def evaluate_classes(bundle: Any, chosen: EvaluationData, *, batch_size: int = 6
         truth.append(np.asarray(targets))
         outputs.append(np.asarray(predictions))
 
-    figures = evaluate_bundle(bundle, chosen.dataset, batch_size, keep)
+    measured: list[Measurement] = []
+    figures = evaluate_bundle(bundle, chosen.dataset, batch_size, keep, measured.append)
     is_classifier = bundle.task.activation == "softmax" and truth and truth[0].ndim == 1 and outputs[0].ndim == 2
     if not is_classifier or truth[0].dtype.kind != "i":
-        return Evaluation(chosen, figures)
+        return Evaluation(chosen, figures, measured=measured[0] if measured else None)
     outputs, kind, calibration = np.concatenate(outputs), bundle.manifest.outputs, bundle.calibration
     scores = to_scores(outputs, "softmax", kind) if calibration is None else calibration.scores(outputs, kind)
     labels = bundle.labels or tuple(map(str, range(scores.shape[-1])))

@@ -13,6 +13,7 @@ from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.activation import output_activations
+from kerasdl.core.outputs.measurement import Measurement
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, DataWarning
 from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
@@ -76,7 +77,13 @@ def predict_outputs(
     return outputs, context
 
 
-def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callable | None = None) -> dict[str, float]:
+def evaluate_bundle(
+    bundle: Any,
+    data: Any,
+    batch_size: int,
+    each_batch: Callable | None = None,
+    keep: Callable[[Measurement], None] | None = None,
+) -> dict[str, float]:
     """Returns loss and metrics of a bundle over labelled data.
 
     Args:
@@ -84,6 +91,7 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
         data: data as in `Bundle.evaluate`; of a name the choice of images is told by a `DataWarning`.
         batch_size: examples computed at once.
         each_batch: called with (targets, outputs) of each batch, for a task without a trainer.
+        keep: called with the measurement of a task that has figures of its own.
 
     Raises:
         ArgumentError: data or labels do not fit the model, or the data are endless.
@@ -98,7 +106,7 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
     if task.trainer is not None or task.predict is not None:
         if bundle.labels:
             check_classes(dataset, bundle.labels, len(bundle.labels), bundle.name)
-        return evaluate_networks(bundle.networks, task, dataset, batch_size)
+        return evaluate_networks(bundle.networks, task, dataset, batch_size, keep)
     check_single_output(model, "evaluate")
     check_classes(dataset, bundle.labels, model.outputs[0].shape[-1], bundle.name)
     check_dataset_fits(model, dataset)
@@ -108,7 +116,11 @@ def evaluate_bundle(bundle: Any, data: Any, batch_size: int, each_batch: Callabl
 
 
 def evaluate_networks(
-    networks: Mapping[str, keras.Model], task: Task, data: Dataset, batch_size: int
+    networks: Mapping[str, keras.Model],
+    task: Task,
+    data: Dataset,
+    batch_size: int,
+    keep: Callable[[Measurement], None] | None = None,
 ) -> dict[str, float]:
     """Returns figures of networks over a finite dataset, from the task's trainer and from the task.
 
@@ -117,6 +129,7 @@ def evaluate_networks(
         task: a task with a trainer or with figures.
         data: examples as the trainer takes them.
         batch_size: examples per step; a foreign pipeline has its own batch size.
+        keep: called with the measurement of a task that has figures of its own.
 
     Raises:
         ArgumentError: the data are endless, or neither trainer nor task measures anything.
@@ -130,7 +143,11 @@ def evaluate_networks(
         trainer.compile(loss=loss, metrics=task.metrics() or None)
         figures |= trainer.evaluate(data.batches(batch_size), verbose=0, return_dict=True)
     if task.figures is not None:
-        figures |= task.figures(networks, data)
+        found = task.figures(networks, data)
+        measured = found if isinstance(found, Measurement) else Measurement(found)
+        figures |= measured.figures
+        if keep is not None:
+            keep(measured)
     if not figures:
         hint = "Give the task figures=, or its trainer a compute_loss or test_step."
         checks.refuse(f"the task {task.name} must have something to measure", "neither", hint)

@@ -63,7 +63,8 @@ def evaluate(
         str | None, typer.Option("--bundle", help="With a file: its bundle, measured on the same images.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="A folder for evaluation.json, confusion.png and mistakes.png.")
+        Path | None,
+        typer.Option(help="A folder for evaluation.json, confusion.png, and mistakes.png or objects.png."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -71,9 +72,10 @@ def evaluate(
     shown, name, beside = kerasdl.cli.evaluation_report, data_name(data), {}
     if bundle.endswith(FILES):
         loaded = None if of is None else kerasdl.load_bundle(of)
-        evaluation, own, different = kerasdl.bundles.evaluate_file(bundle, name, split, loaded)
+        evaluation, own, different = kerasdl.bundles.evaluate_file(bundle, name, split, loaded, images=images)
         if own is not None:
-            beside = {"bundle": {**own.figures, "answers_that_differ": different}}
+            beside = {"bundle": dict(own.figures)}
+            beside["bundle"] |= {} if different is None else {"answers_that_differ": different}
     else:
         if of is not None:
             checks.refuse("--bundle stands beside a .tflite or .onnx file", bundle)
@@ -86,7 +88,8 @@ def evaluate(
         return show_json({**shown.as_json(evaluation), **beside})
     shown.show_evaluation(f"{bundle} on {data}", evaluation)
     if beside:
-        accuracy = f"{of} itself: accuracy {own.figures['accuracy']:.4g}"
-        print(f"{accuracy}; {different} of {len(evaluation.truth)} answers differ from those of the file.")
+        same = ", ".join(f"{each} {own.figures[each]:.4g}" for each in evaluation.figures if each in own.figures)
+        count = "" if different is None else f"; {different} of {len(evaluation.truth)} answers differ from the file's"
+        print(f"{of} itself: {same}{count}.")
     if written:
         print(f"{report}/ holds {', '.join(written)}.")

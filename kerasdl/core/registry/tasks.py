@@ -9,6 +9,7 @@ from .. import checks
 from ..outputs.activation import gives_probabilities
 from ..outputs.decoding import one_row
 from ..outputs.loss_scale import from_logits, over_probabilities
+from ..outputs.measurement import Measurement
 from .index import load_index
 
 
@@ -59,8 +60,12 @@ class Task:
     ready: Callable[[Any, Mapping[str, Any]], Any] | None = None
     """Returns a `Dataset` for the model or the trainer from one of raw examples and the settings: boxes move with their
     images. None prepares images by `image_shape` and `scale`, and leaves all else unchanged."""
-    figures: Callable[[Mapping[str, Any], Any], Mapping[str, float]] | None = None
-    """Returns figures of networks on a dataset that no Keras metric gives."""
+    figures: Callable[[Mapping[str, Any], Any], Mapping[str, float] | Measurement] | None = None
+    """Returns figures of networks on a dataset that no Keras metric gives, or a `Measurement` with them."""
+    file_figures: Callable[[Callable[..., Mapping[str, Any]], Any, Sequence[str]], Measurement] | None = None
+    """Returns the measurement of an exported file on a dataset, from a function that runs the file on prepared inputs,
+    the dataset and the labels. Numbers that the file takes beside its input are keywords of that function. None is for
+    tasks whose files give one row of scores, or cannot be measured."""
     label_arguments: Callable[[Sequence[str]], Mapping[str, Any]] = classes_argument
     """Returns the arguments of a builder for these labels; by default `{"classes": number of labels}`."""
     for_labels: Callable[[Mapping[str, Any], Sequence[str]], tuple[dict[str, Any], list[str]]] | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from kerasdl.core import Task, checks, draw_objects, register_task
 from kerasdl.core.keras_graph import copied
 from kerasdl.core.objects import PredictedObjects
+from kerasdl.core.outputs.measurement import Measurement
 from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.detection import letterbox
 from kerasdl.data.images import read_images
@@ -19,14 +20,12 @@ from kerasdl.ops import paste_mask, read_run_lengths
 from ..classification.task import check_image_settings, preparing_layers
 from .detector import MIN_SCORE as LOWEST
 from .detector import START, Detector
+from .measuring import MIN_SCORE, file_figures, measured
 from .methods import method_of
 from .object_decoder import ObjectDecoder
 from .object_records import resized
 from .two_stage.region_heads import with_classes
 from .two_stage.trainers import FasterRCNN, FastRCNN, MaskRCNN
-
-MIN_SCORE = 0.3
-"""Lowest score of an object that a bundle names, unless its settings have `min_score`."""
 
 KEPT = "_kept_detector"
 
@@ -155,13 +154,19 @@ def drawn(image: Any, result: Mapping[str, Any], labels: Sequence[str]) -> np.nd
     return draw_objects(pixels, PredictedObjects(result["boxes"], classes, result["scores"], masks), names or None)
 
 
-def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
-    """Returns AP, AP50 and AP75 over labelled data; of Mask R-CNN also `mask_AP` and so on."""
-    detector, figures = detector_of(networks), {}
-    for kind in detector.finds:
+def figures(networks: Mapping[str, keras.Model], data: Dataset) -> Measurement:
+    """Returns AP, AP50 and AP75 over labelled data, and what a report shows of the classes; of Mask R-CNN also
+    `mask_AP` and so on."""
+    detector = detector_of(networks)
+    names = data.class_names or detector.classes
+    if None not in detector.input_size[:2] and data.class_names and len(data.class_names) != detector.classes:
+        checks.refuse(f"classes of labelled data must be those of the detector, {detector.classes}", data.class_names)
+    measurement = measured(detector.objects_of, data, names)
+    others = {}
+    for kind in detector.finds[1:]:
         result = detector.average_precision(data, of=kind).result()
-        figures |= {f"{START[kind]}{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
-    return figures
+        others |= {f"{START[kind]}{name}": float(result[name]) for name in ("AP", "AP50", "AP75")}
+    return dataclasses.replace(measurement, figures={**measurement.figures, **others})
 
 
 def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
@@ -234,6 +239,7 @@ register_task(
         ready=ready,
         for_labels=for_labels,
         figures=figures,
+        file_figures=file_figures,
         table=a_row_an_object,
         draw=drawn,
         postprocess=postprocess,

@@ -1,22 +1,25 @@
 """Semantic segmentation task: a class for each pixel of an image."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerasdl.core import Task, checks, draw_classes, register_task
+from kerasdl.core.outputs.measurement import Measurement
 from kerasdl.data import Dataset, prepare_images
 from kerasdl.data.images import read_images
+from kerasdl.data.trees import unpacked
+from kerasdl.metrics import MeanIoU
 from kerasdl.ops import encode_mask
 from kerasdl.ops.run_lengths import read_run_lengths
 
 from ..classification.task import check_image_settings, preparing_layers
 from .logits_of_pixels import chosen_classes, resized_scores
 from .pixel_decoder import PixelDecoder
-from .pixel_labels import HINT
+from .pixel_labels import HINT, checked_labels
 from .segmenter import Segmenter
 
 KEPT = "_kept_segmenter"
@@ -111,10 +114,30 @@ def drawn(image: Any, result: Mapping[str, Any], labels: Sequence[str]) -> np.nd
     return draw_classes(pixels, class_map(result, labels), list(labels) or None)
 
 
-def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, float]:
-    """Returns the mean IoU over labelled data, and that of each class."""
-    metric = Segmenter(networks).mean_iou(data)
-    return {"mean_iou": float(metric.result()), **{f"IoU {name}": value for name, value in metric.per_class().items()}}
+def figures(networks: Mapping[str, keras.Model], data: Dataset) -> Measurement:
+    """Returns the mean IoU over labelled data, and that of each class that they show."""
+    return _measured(Segmenter(networks).mean_iou(data))
+
+
+def file_figures(run: Callable[..., Mapping[str, Any]], data: Dataset, labels: Sequence[str]) -> Measurement:
+    """Returns the mean IoU of an exported file over labelled data, and that of each class that they show.
+
+    Args:
+        run: runs the file on images, and returns its outputs by name.
+        data: images with maps of classes, of the size of the file's input.
+        labels: label of each class.
+    """
+    metric = MeanIoU(list(labels), from_logits=False)
+    for images, maps, _ in map(unpacked, data.batches(8)):
+        classes = np.asarray(run(images.numpy())["classes"])
+        logits = np.broadcast_to(np.float32(0), (*classes.shape, len(labels)))
+        metric.update_state(checked_labels(maps, images.shape[1:3], logits)[0], classes)
+    return _measured(metric)
+
+
+def _measured(metric: MeanIoU) -> Measurement:
+    by_class = {f"IoU {name}": value for name, value in metric.per_class().items() if not np.isnan(value)}
+    return Measurement({"mean_iou": float(metric.result()), **by_class})
 
 
 def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any], input_shape: tuple) -> keras.Model:
@@ -162,6 +185,7 @@ register_task(
         trainer=Segmenter,
         ready=ready,
         figures=figures,
+        file_figures=file_figures,
         table=a_row_a_class,
         draw=drawn,
         class_map=class_map,
