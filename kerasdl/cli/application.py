@@ -46,8 +46,3 @@ def data_name(data: str) -> str:
         names = [record.name for record in kerasdl.data.list_datasets()]
         checks.known_name("dataset or folder", name, names, f"No folder stands at {data}.")
     return name
-
-
-def load_data(data: str, split: str, images: Path | None = None):
-    """Loads data with the split that all commands share, so that no command tests on training data of another."""
-    return kerasdl.data.load(data_name(data), split, images=images)

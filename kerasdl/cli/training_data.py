@@ -17,6 +17,7 @@ from kerasdl.data.folders.layout import Layout, read_layout
 from kerasdl.data.folders.reader import pictures_by_split
 from kerasdl.data.image_files import one_line
 from kerasdl.data.loading import splits_of_boxes
+from kerasdl.data.resampling import SHARE, unsplit_parts
 from kerasdl.data.trees import MAPS
 
 from .application import data_name
@@ -24,7 +25,6 @@ from .application import data_name
 FOLDER = "folder:"
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
-SHARE = 0.1
 MOST_CLASSES, MOST_UNREAD = 12, 3
 """Classes, and files that cannot be read, that are named."""
 
@@ -73,11 +73,11 @@ def read_training_data(
     if validation is None:
         loaded = kerasdl.data.load(name, "train", seed=SEED, images=images)
         train, held, rule, unread = _split(name, layout, loaded, images)
-        found = _count(loaded, layout, unread)
+        found = _count(loaded, layout, unread, splits_of_boxes(name) == ())
     else:
         train, unread = _whole_or(name, "train", images)
         held, unread_too = _whole_or(data_name(validation), "validation", validation_images or images)
-        found = _count(train, layout, unread)
+        found = _count(train, layout, unread, splits_of_boxes(name) == ())
         rule = f"{train.size} of {data} to train, {held.size} of {validation} to validate"
         unread += unread_too
     notes = [f"{data}: {found}.", f"Split: {rule}."]
@@ -88,14 +88,28 @@ def read_training_data(
     if held is None:
         few = "there are fewer than three images" if _has_places(train) else "no class has three images"
         notes.append(f"No validation, since {few}: the last epoch is kept.")
+    elif _has_boxes(train) and held.size < FEW:
+        boxes = len(_classes_of_boxes(held))
+        notes.append(f"Validation is coarse: {boxes} boxes in the images that validate, {held.size}.")
     result = TrainingData(train, held, tuple(notes))
-    if not result.by_loss:
-        return result
-    coarse = (
-        f"Validation is coarse: with {held.size} images an accuracy moves in steps of {100 / held.size:.2g} points. "
-        f"Below {FEW} images the loss chooses the epoch that is kept."
-    )
-    return TrainingData(train, held, (*notes, coarse))
+    if result.by_loss:
+        notes.append(
+            f"Validation is coarse: with {held.size} images an accuracy moves in steps of {100 / held.size:.2g} "
+            f"points. Below {FEW} images the loss chooses the epoch that is kept."
+        )
+    if alone := _with_one_image(train):
+        more = ", ..." * (len(alone) > MOST_CLASSES)
+        notes.append(f"Classes with one image to learn from: {', '.join(alone[:MOST_CLASSES])}{more}. Give them more.")
+    return TrainingData(train, held, tuple(notes))
+
+
+def _with_one_image(train: Dataset) -> list[str]:
+    """Returns the classes of which there is one training image."""
+    labels = train.source.labels if train.images and train.any_order else None
+    if not train.class_names or not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        return []
+    counts = np.bincount(labels, minlength=len(train.class_names))
+    return [name for name, count in zip(train.class_names, counts, strict=True) if count == 1]
 
 
 def hold_out_validation(train: Dataset) -> tuple[Dataset, Dataset | None]:
@@ -130,8 +144,7 @@ def _split(
         left = len(layout.pictures) - len(unread) - train.size - (0 if held is None else held.size)
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
     elif held is None and splits_of_boxes(name) == () and train.size >= 3:
-        rest, left = kerasdl.data.hold_out(train, SHARE, SEED)
-        train, held = hold_out_validation(rest)
+        train, held, left = unsplit_parts(train)
         source = f"{left.size} left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed {SEED}"
     elif held is None:
         train, held = hold_out_validation(train)
@@ -147,6 +160,12 @@ def _has_places(train: Dataset) -> bool:
         and isinstance(train.source.labels, Mapping)
         and not {"boxes", *MAPS}.isdisjoint(train.source.labels)
     )
+
+
+def _has_boxes(data: Dataset) -> bool:
+    """Tells whether images have boxes of classes."""
+    labels = data.source.labels if data.any_order else None
+    return isinstance(labels, Mapping) and {"boxes", "classes"} <= set(labels)
 
 
 def _layout_of(name: str) -> Layout | None:
@@ -173,16 +192,49 @@ def _unread(layout: Layout | None, split: str, data: Dataset) -> list[Path]:
     return [each.path for each, home in found if split in ("all", home) and each.path not in read]
 
 
-def _count(train: Dataset, layout: Layout | None, unread: list[Path]) -> str:
-    """Returns the number of images of a folder, or of training examples, and of each class in words."""
+def _count(train: Dataset, layout: Layout | None, unread: list[Path], whole: bool) -> str:
+    """Returns the number of images of a folder, or of training examples, and of each class in words.
+
+    Args:
+        train: the data.
+        layout: the layout of a folder.
+        unread: files of the folder that cannot be read.
+        whole: whether the data are images with boxes before they are split.
+    """
+    boxes = ""
     if layout is not None:
         left_out = set(unread)
         counts = Counter(each.label for each in layout.pictures if each.path not in left_out)
+    elif train.class_names and _has_boxes(train):
+        counts = Counter(train.class_names[label] for label in _classes_of_boxes(train))
+        boxes = f"{train.size:,} {'images' if whole else 'images to train'} with "
     elif train.class_names and train.any_order and isinstance(train.source.labels, np.ndarray):
         counts = Counter(train.class_names[label] for label in train.source.labels)
     else:
         return f"{'' if train.size is None else f'{train.size:,} '}examples to train"
-    kind = "images" if layout is not None else "examples to train"
+    kind = "boxes" if boxes else "images" if layout is not None else "examples to train"
     shown = [f"{label} {counts[label]:,}" for label in train.class_names[:MOST_CLASSES]]
     more = [f"{len(train.class_names) - MOST_CLASSES} classes more"] if len(train.class_names) > MOST_CLASSES else []
-    return f"{counts.total():,} {kind} in {len(train.class_names)} classes: {', '.join(shown + more)}"
+    return f"{boxes}{counts.total():,} {kind} in {len(train.class_names)} classes: {', '.join(shown + more)}"
+
+
+def _classes_of_boxes(data: Dataset) -> np.ndarray:
+    """Returns the class of each box of some images, (N,)."""
+    classes = data.source.labels["classes"]
+    return np.asarray(getattr(classes, "values", classes)).ravel()
+
+
+def calibration_data(data: str, images: Path | None = None) -> Dataset:
+    """Reads the data that calibrate an exported file: those that `finetune` learns from, so that others can judge it.
+
+    Args:
+        data: a folder, or a name for `kerasdl.data.load`.
+        images: folder of the images of annotation files of boxes; None is where these say.
+
+    Raises:
+        DataError: the data cannot be read.
+        UnknownNameError: there is no such dataset.
+    """
+    name = data_name(data)
+    loaded = kerasdl.data.load(name, "train", images=images)
+    return unsplit_parts(loaded)[0] if splits_of_boxes(name) == () else loaded

@@ -10,6 +10,10 @@ from kerasdl.core import checks
 from .dataset import Dataset
 from .trees import MOVING
 
+SHARE = 0.1
+"""Share of images that are held out of data without splits, once to test and once to validate."""
+LEAST_TO_PART = 3
+
 
 def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Returns the data split in two, with the class shares of the whole in both parts.
@@ -42,6 +46,27 @@ def hold_out(data: Dataset, share: float = 0.2, seed: int = 0) -> tuple[Dataset,
     except ValueError as error:
         checks.refuse("every class must be in both parts", f"share={share} of {data.name}: {error}")
     return tuple(_picked(data, part) for part in parts)
+
+
+def unsplit_parts(data: Dataset) -> tuple[Dataset, Dataset | None, Dataset | None]:
+    """Returns images with boxes that name no splits in three parts, by seed 0: 80 % to learn, 10 % to validate, 10 %.
+
+    A part is None where fewer than three images are left to take it from.
+
+    Args:
+        data: images in memory or in files.
+
+    Example:
+        >>> scenes = kerasdl.data.detection.draw_shapes(20, side=32)
+        >>> [part.size for part in unsplit_parts(scenes)]
+        [16, 2, 2]
+    """
+    if data.size < LEAST_TO_PART:
+        return data, None, None
+    rest, left = hold_out(data, SHARE)
+    if rest.size < LEAST_TO_PART:
+        return rest, None, left
+    return (*hold_out(rest, SHARE), left)
 
 
 def oversample(data: Dataset, seed: int = 0) -> Dataset:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kerasdl.bundles import choose_evaluation_data
-from kerasdl.cli.training_data import FEW, read_training_data
+from kerasdl.cli.training_data import FEW, calibration_data, read_training_data
 from kerasdl.core.errors import ArgumentError, DataError, UnknownNameError
 from kerasdl.data import DataWarning
 from kerasdl.data.detection import draw_shapes, write_coco
@@ -111,6 +111,8 @@ def test_images_of_a_coco_file_may_lie_elsewhere(tmp_path):
     read = read_training_data(data[0], images=place / "train")
     assert (read.train.size, read.validation.size) == (9, 1)
     assert "2 left for `kerasdl evaluate`" in read.notes[1]
+    calibrating = calibration_data(data[0], place / "train")
+    assert files(calibrating) == files(read.train)  # the rest judges the file
     read = read_training_data(*data, place / "train", place / "val")
     assert (read.train.size, read.validation.size) == (12, 12)
     assert files(read.validation) == {str(path) for path in (place / "val").iterdir()}
@@ -120,6 +122,25 @@ def test_images_of_a_coco_file_may_lie_elsewhere(tmp_path):
         read_training_data(data[0])
     with pytest.raises(ArgumentError, match="images is for coco, voc, yolo, labelme only"):
         read_training_data(fill(tmp_path / "classes", [""]), images=place)
+
+
+def test_boxes_and_images_are_counted_before_the_split(tmp_path):
+    scenes = draw_shapes(12, seed=1, side=64)
+    write_coco(scenes, tmp_path / "all.json", tmp_path / "images")
+    read = read_training_data(f"coco:{tmp_path / 'all.json'}", images=tmp_path / "images")
+    classes = np.concatenate([label["classes"] for _, label in scenes])
+    first = scenes.class_names[0]
+    assert f": 12 images with {len(classes)} boxes in 6 classes: {first} {(classes == 0).sum()}, " in read.notes[0]
+    assert read.notes[1].startswith("Split: 9 to train, 1 to validate (2 left for `kerasdl evaluate`")
+    (held,) = [len(label["classes"]) for _, label in read.validation]
+    assert read.notes[2] == f"Validation is coarse: {held} boxes in the images that validate, 1."
+
+
+def test_a_class_with_one_image_is_told(tmp_path):
+    fill(tmp_path, [""])
+    read = read_training_data(fill(tmp_path, [""], count=1, classes=("cow",)))
+    assert read.notes[-1] == "Classes with one image to learn from: cow. Give them more."
+    assert not any("one image" in note for note in read_training_data(fill(tmp_path / "other", [""])).notes)
 
 
 def test_few_validation_images_leave_the_choice_to_the_loss(tmp_path):

@@ -14,7 +14,8 @@ from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset, load
 from kerasdl.data.detection import letterbox
-from kerasdl.data.loading import dataset_name
+from kerasdl.data.loading import dataset_name, splits_of_boxes
+from kerasdl.data.resampling import unsplit_parts
 
 SAMPLES = 256
 
@@ -98,6 +99,18 @@ def _texts(targets: Any) -> np.ndarray:
     targets = np.asarray(targets)
     is_text = targets.dtype == object and all(isinstance(each, str) for each in targets.ravel())
     return targets.astype(str) if is_text else targets
+
+
+def representative_data(bundle: Any, data: Any) -> Any:
+    """Returns data by name as a `Dataset`, read once, and other data as they are.
+
+    Of files of boxes that name no splits it is the part that `kerasdl finetune` learns from, as of a folder.
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        return data
+    name = dataset_name(data)
+    loaded = load(name, levels=bundle.preprocess.get("levels") if name.startswith("folder:") else None)
+    return unsplit_parts(loaded)[0] if splits_of_boxes(name) == () else loaded
 
 
 def draw_samples(bundle: Any, data: Any, raw_shape: tuple | None) -> Any:

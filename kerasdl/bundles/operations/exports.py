@@ -21,7 +21,7 @@ from kerasdl.deploy import (
 )
 
 from ..format.calibration_part import without_calibration
-from .data_preparation import draw_samples
+from .data_preparation import draw_samples, representative_data
 from .file_description import described, write_beside
 from .predict_comparison import compared_with_predict
 
@@ -120,6 +120,7 @@ def export_bundle(
         checks.refuse(rule, "scores=False", "Pass scores=True.")
     if options.image_bytes and raw_shape is not None:
         checks.refuse("image_bytes needs the model's own input", f"raw_shape={raw_shape}", "Leave raw_shape out.")
+    representative = representative_data(bundle, representative)
     if options.trainable:  # training moves the weights that the calibration holds for
         bundle = without_calibration(bundle)
     if bundle.task.exported is None:

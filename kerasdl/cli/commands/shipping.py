@@ -9,7 +9,7 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
-from ..application import BundleName, Images, Json, app, load_data
+from ..application import BundleName, Images, Json, app
 from ..output import reported, show_table
 
 GOOD_AGREEMENT = 0.95  # with predict, below which an int8 file gets advice
@@ -47,7 +47,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
-    representative = None if data is None else load_data(data, "train", images)
+    representative = None if data is None else kerasdl.cli.training_data.calibration_data(data, images)
     report = kerasdl.load_bundle(bundle).export(
         path,
         representative=representative,
