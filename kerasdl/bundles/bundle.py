@@ -25,11 +25,10 @@ from .format import archive
 from .format.calibration_part import check_calibration, without_calibration
 from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
 from .format.saving import write_parts
-from .operations import evaluating
+from .operations import evaluating, finetuning
 from .operations.changing import ChangingModel
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
-from .operations.finetuning import Freezing, claim_folder, finetune_networks, networks_and_data, tuned_manifest
 from .operations.making import inputs_of, networks_of, plain_settings
 from .operations.trained_images import with_trained_images
 
@@ -221,6 +220,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """
         return evaluating.evaluate_bundle(self, data, batch_size)
 
+    @finetuning.explained_arguments
     def finetune(
         self,
         train: Any,
@@ -278,16 +278,16 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         config = dataclasses.replace(config or RunConfig(), epochs=epochs, learning_rate=learning_rate)
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
         freeze = freeze or ("staged" if self.task.trainer is None else "none")
-        freezing = Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
-        networks, train, validation, labels, fresh = networks_and_data(self, train, validation, tuple(labels), freezing)
+        freezing = finetuning.Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
+        parts = finetuning.networks_and_data(self, train, validation, tuple(labels), freezing)
+        networks, train, validation, labels, fresh = parts
         asked = {"fresh": fresh, "freezing": freezing, "config": config}
-        manifest = tuned_manifest(self, train, name=name, labels=labels, **asked)
-        claim_folder(config.folder, self.model, resume=config.resume)
-        kept = finetune_networks(networks, train, validation, task=self.task, callbacks=callbacks, **asked)
+        manifest = finetuning.tuned_manifest(self, train, name=name, labels=labels, **asked)
+        finetuning.claim_folder(config.folder, self.model, resume=config.resume)
+        kept = finetuning.finetune_networks(networks, train, validation, task=self.task, callbacks=callbacks, **asked)
         manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, "epoch kept": kept})
-        settings = with_levels(self.preprocess, train)
         extra = with_trained_images(without_calibration(self).extra, train, validation)
-        tuned = Bundle(networks.pop("model"), manifest, settings, extra, others=networks)
+        tuned = Bundle(networks.pop("model"), manifest, with_levels(self.preprocess, train), extra, others=networks)
         if validation is None:
             return tuned
         return tuned.with_metrics(f"{public_name(validation.name)} validation", tuned.evaluate(validation))

@@ -94,6 +94,10 @@ def _checked_kind(path: Path) -> Path:
         kind = NO_BUNDLE
     if kind is not None:
         what, remedy = kind
+        if (program := path.with_name(f"{path.name}.py")).is_file():
+            remedy = (
+                f"Run the program beside it: python {program} INPUT. Or load the bundle from which it was exported."
+            )
         rule = f"a bundle must be a folder or a .zip that bundle.save wrote; {path.name} is {what}"
         raise BundleError(f"{rule}. {remedy.replace('PATH', repr(str(path)))}")
     return path

@@ -212,6 +212,13 @@ def test_a_model_without_a_bundle_is_named_with_what_to_do(name, said, tmp_path)
         kerasdl.load_bundle(tmp_path / name.partition("/")[0])
 
 
+def test_the_program_beside_a_file_is_named(tmp_path):
+    for name in ("mine.tflite", "mine.tflite.py"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BundleError, match=r"python .*mine\.tflite\.py INPUT"):
+        kerasdl.load_bundle(tmp_path / "mine.tflite")
+
+
 def test_a_head_is_replaced_in_the_model_of_a_bundle(small):
     with pytest.raises(ArgumentError, match=r"got 'Bundle'\. Of a bundle pass bundle\.model"):
         replace_head(small, 5)

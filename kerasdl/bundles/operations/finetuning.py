@@ -13,11 +13,13 @@ import keras
 from kerasdl.blocks import find_head
 from kerasdl.core import checks, files
 from kerasdl.core.keras_graph import copied
+from kerasdl.core.keywords import explained
 from kerasdl.core.registry.rebuilding import rebuild_head
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import Run, RunConfig, finetune, fit
+from kerasdl.train.engine.fitting import argument_remedies
 from kerasdl.train.methods.finetuning import FREEZE
 from kerasdl.train.methods.stages import stage_callbacks
 
@@ -32,6 +34,14 @@ from .trained_images import FILE, ROLE, holds_files
 FEW = 100
 """Validation examples below which the loss chooses the epoch: an accuracy over 100 has a standard error of 5 points."""
 LAYER_DECAY = 1 / 3
+
+
+def _remedies() -> dict[str, str]:
+    return {**argument_remedies(), **dict.fromkeys(("lr", "max_lr", "base_lr"), "Did you mean 'learning_rate'?")}
+
+
+explained_arguments = explained(_remedies, "Arrays come as a pair: finetune((x, y)).")
+"""Decorator of `Bundle.finetune`, whose unknown arguments are refused with a remedy."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,11 @@ from typing import Any
 
 import keras
 
+from kerasdl.core.keywords import explained
 from kerasdl.core.model_carrier import takes_carriers
 from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig, fit
+from kerasdl.train.engine.fitting import argument_remedies
 
 from ..keras2.training_adapter import refuse_mixed_precision
 from .placement import QuantizationScheme
@@ -17,6 +19,7 @@ from .quantized_model import DEFAULT_SCHEME, QuantizedModel
 FINE_TUNING = RunConfig(epochs=3, learning_rate=3e-5, schedule="cosine", clip_norm=1.0)
 
 
+@explained(argument_remedies)
 @takes_carriers
 def quantize_aware(
     model: keras.Model,

@@ -23,18 +23,25 @@ from .mixed_precision import mixed_precision_scope
 DEFAULTS = RunConfig()
 
 
-def _remedies() -> dict[str, str]:
+def argument_remedies() -> dict[str, str]:
+    """Returns the remedy for arguments that `fit` and its like do not take, by name."""
     settings = {field.name: f"Pass config=RunConfig({field.name}=...)." for field in dataclasses.fields(RunConfig)}
-    others = {
+    return {
+        **settings,
         "lr": settings["learning_rate"],
         "class_weight": settings["class_weights"],
         "verbose": 'Pass config=RunConfig(progress="off") for silence.',
         "validation_data": "Did you mean 'validation'?",
         "validation_split": "Cut it off with train, validation = kerasdl.data.hold_out(...), or load two splits.",
+    }
+
+
+def _remedies() -> dict[str, str]:
+    return {
+        **argument_remedies(),
         "sample_weight": "Weights come third: fit(model, (x, y, weights)).",
         **dict.fromkeys(("x", "y", "data", "dataset"), "Data come second, arrays as a pair: fit(model, (x, y))."),
     }
-    return {**settings, **others}
 
 
 @explained(_remedies, "Arrays come as a pair: fit(model, (x, y)).")

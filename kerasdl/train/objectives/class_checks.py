@@ -1,5 +1,6 @@
 """Class checks before a run: a loss for the labels, equal classes of both data, several classes, a head for them."""
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import keras
@@ -25,7 +26,17 @@ def refuse_without_loss(data: Dataset) -> NoReturn:
     elif _is_one_hot(labels):
         form = "CategoricalCrossentropy(from_logits=True)"
         hint = f"For one-hot labels pass loss=keras.losses.{form}, or their numbers, labels.argmax(-1)."
+    elif isinstance(labels, (list, tuple, Mapping)) and len(labels) > 1:
+        hint = f"An example has {len(labels)} labels: pass loss=[...], a loss for each output, or a dict by name."
+    elif _is_float(labels):
+        hint = 'Labels are floats. Of classes pass labels.astype("int32"); of a figure pass loss="mse".'
     checks.refuse(rule, None, hint)
+
+
+def _is_float(labels: Any) -> bool:
+    """Returns whether labels, or their spec, are one real number an example."""
+    shape = getattr(labels, "shape", None)
+    return shape is not None and len(shape) in (1, 2) and "float" in str(getattr(labels.dtype, "name", labels.dtype))
 
 
 def _is_one_hot(labels: Any) -> bool:

@@ -383,5 +383,10 @@ def test_settings_that_do_not_fit_together_are_refused(toy, task, settings, text
 
 def test_a_loss_is_asked_for_where_no_task_tells_it(toy):
     pipeline = tf.data.Dataset.from_tensor_slices(toy.data()).map(lambda x, y: (x, tf.cast(y, tf.float32))).batch(8)
-    with pytest.raises(ArgumentError, match="loss must be given"):
+    with pytest.raises(ArgumentError, match=r'loss must be given.*floats.*labels\.astype\("int32"\)'):
         fit(toy.model(), pipeline, config=RunConfig(**QUIET))
+    two = pipeline.map(lambda x, y: (x, (y, y)))
+    model = toy.model()
+    outputs = [keras.layers.Dense(2, name=name)(model.outputs[0]) for name in ("one", "other")]
+    with pytest.raises(ArgumentError, match=r"An example has 2 labels: pass loss=\[\.\.\.\]"):
+        fit(keras.Model(model.inputs, outputs), two, config=RunConfig(**QUIET))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdl.bundles import Bundle
 from kerasdl.core import ArgumentError
 from kerasdl.data import as_dataset
+from kerasdl.deploy import export_tflite, quantize_aware
 from kerasdl.train import LoopConfig, RunConfig, TrainingWarning, fit
 
 QUIET = RunConfig(epochs=1, progress="off")
@@ -30,6 +32,22 @@ QUIET = RunConfig(epochs=1, progress="off")
 def test_arguments_of_keras_fit_are_refused_with_their_place(arguments, settings, text):
     with pytest.raises(ArgumentError, match=text):
         fit(*arguments, **settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "settings", "text"),
+    [
+        (quantize_aware, {"validation_data": 3}, r"got 'validation_data'\. Did you mean 'validation'"),
+        (quantize_aware, {"lr": 3}, r"RunConfig\(learning_rate="),
+        (export_tflite, {"optimizations": [1]}, r"got 'optimizations'\. Pass quantize="),
+        (export_tflite, {"representative_dataset": 3}, "Did you mean 'representative'"),
+        (Bundle.finetune, {"lr": 3}, r"finetune takes .*; got 'lr'\. Did you mean 'learning_rate'"),
+        (Bundle.finetune, {"batch_size": 3}, r"RunConfig\(batch_size="),
+    ],
+)
+def test_arguments_of_keras_and_tensorflow_are_refused_where_ours_have_other_names(call, settings, text):
+    with pytest.raises(ArgumentError, match=text):
+        call(1, **settings)
 
 
 @pytest.mark.parametrize(
