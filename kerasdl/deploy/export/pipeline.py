@@ -35,6 +35,20 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """Bounds of a file whose weights are rounded, where the differences of many layers add up in few entries."""
+
+    rmse: float
+    """The largest root mean squared difference over the model's root mean square."""
+    entry: float
+    """The largest difference of an entry over max(1, its example's largest output)."""
+
+    def allows(self, drifts: list[Drift]) -> bool:
+        """Tells whether differences are within both bounds."""
+        return worst(drifts, "rmse") <= self.rmse and worst(drifts, "relative") <= self.entry
+
+
+@dataclass(frozen=True)
 class Target:
     """Kind of file, with the functions that write it, run it and read it, and the bound that it is checked against."""
 
@@ -60,6 +74,8 @@ class Target:
     """Context manager in which layers compute in a form that the format can hold, while the model is written."""
     calibrated: bool = False
     """Whether ranges come from real inputs: then only real inputs are checked, since random ones leave the ranges."""
+    rounding: Rounding | None = None
+    """Bounds that also let a file pass which is beyond the default tolerance; its `entry` is for hostile input too."""
     notes: tuple[str, ...] = ()
     """Notes of the report on this kind of file."""
     layer_errors: Callable[[], tuple[LayerError, ...]] = tuple
@@ -82,7 +98,7 @@ def export(model: keras.Model, path: Any, target: Target, samples: Samples, tole
     """
     started = time.perf_counter()
     path = _checked_path(path, target)
-    bound = _checked_bound(target, tolerance)
+    target, bound = _bounded(target, tolerance)
     with TRACING_LOCK, _subject(model, samples) as subject, _draft(path, target) as draft, for_inference(model):
         with target.patches(model):
             target.write(subject.program, draft)
@@ -115,7 +131,8 @@ def export_signatures(
     started = time.perf_counter()
     kind = next(iter(targets.values()))
     path = _checked_path(path, kind)
-    bound = _checked_bound(kind, tolerance)
+    targets = {name: _bounded(target, tolerance)[0] for name, target in targets.items()}
+    _, bound = _bounded(kind, tolerance)
     reports = {}
     with TRACING_LOCK, ExitStack() as stack:
         subjects = {}
@@ -158,11 +175,18 @@ class _Subject:
                 )
                 notes += more
             drifts, checked = _drifts(expected, actual, target)
+        entry = bound if target.rounding is None else target.rounding.entry
         if not worst(checked, target.measure) <= bound:
-            _refuse_drift(self.program, target, self.cases, checked, bound)
-        verdict = self.hostile.check(partial(target.run, draft, batch=1), bound, finite_alone=target.calibrated)
+            if target.rounding is None or not target.rounding.allows(checked):
+                _refuse_drift(self.program, target, self.cases, checked, bound)
+            notes.append(
+                f"entries differ by up to {worst(checked, 'relative'):.2g} of the largest, more than {bound:g}: "
+                "rounded weights of many layers; the root mean square decides"
+            )
+            target, bound = replace(target, measure="rmse"), target.rounding.rmse
+        verdict = self.hostile.check(partial(target.run, draft, batch=1), entry, finite_alone=target.calibrated)
         if verdict.fault is not None:
-            _refuse_fault(self.program, target, verdict.fault, bound)
+            _refuse_fault(self.program, target, verdict.fault, entry)
         operations, remarks = target.inspect(draft)
         inputs, outputs = target.file_tensors(draft)
         return ExportReport(
@@ -217,8 +241,11 @@ def _on_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _checked_bound(target: Target, tolerance: float | None) -> float:
-    return checks.within("tolerance", target.tolerance if tolerance is None else tolerance, 0, float("inf"))
+def _bounded(target: Target, tolerance: float | None) -> tuple[Target, float]:
+    """Returns a kind of file and the bound on it; one that is given leaves no room for rounding."""
+    if tolerance is None:
+        return target, target.tolerance
+    return replace(target, rounding=None), checks.within("tolerance", tolerance, 0, float("inf"))
 
 
 def _checked_path(path: Any, target: Target) -> Path:
@@ -278,8 +305,10 @@ def _refuse_drift(program: Program, target: Target, cases: dict, checked: list[D
     value = getattr(largest, target.measure)
     layer = _first_drifting_layer(program, target, cases[largest.inputs], bound)
     where = f"; the first layer that drifts is {layer!r}" if layer else ""
+    room = target.rounding
+    rounded = f", or {room.rmse:g} (rmse) and {room.entry:g} in each entry" if room else ""
     raise ExportError(
-        f"{target.format}: the file must stay within {bound:g} of the model ({target.measure} difference); "
+        f"{target.format}: the file must stay within {bound:g} of the model ({target.measure} difference){rounded}; "
         f"output {largest.output!r} differs by {value:.3g} on {largest.inputs} inputs{where}. "
         f"{target.remedy} Or pass a tolerance= that you accept."
     )

@@ -92,6 +92,7 @@ def together(reports: Mapping[str, ExportReport], seconds: float) -> ExportRepor
     each = list(reports.values())
     agreements = [report.top1_agreement for report in each if report.top1_agreement is not None]
     rows = [replace(row, layer=f"{name}: {row.layer}") for name, report in reports.items() for row in report.layers]
+    worst = max(each, key=lambda report: (report.measure == "rmse", report.worst_relative))  # float16 may have both
     operations: dict[str, int] = {}
     for report in each:
         operations |= {name: operations.get(name, 0) + count for name, count in report.operations.items()}
@@ -99,7 +100,9 @@ def together(reports: Mapping[str, ExportReport], seconds: float) -> ExportRepor
         each[0],
         operations=dict(sorted(operations.items())),
         worst_absolute=max(report.worst_absolute for report in each),
-        worst_relative=max(report.worst_relative for report in each),
+        worst_relative=worst.worst_relative,
+        measure=worst.measure,
+        tolerance=worst.tolerance,
         top1_agreement=min(agreements, default=None),
         seconds=seconds,
         drifts=_named(reports, "drifts"),

@@ -22,6 +22,14 @@ from .half_constants import with_half_constants
 from .integers.calibrated_ranges import repair_ranges, widen_shared_grids
 from .runtime import SIGNATURE
 
+REMEDIES = {
+    "optimizations": "Pass quantize=, such as 'dynamic', 'float16' or 'int8'.",
+    "representative_dataset": "Did you mean 'representative'?",
+    "supported_types": "Pass quantize='float16'.",
+    **dict.fromkeys(("inference_input_type", "inference_output_type"), "Pass integer_io=True."),
+    "supported_ops": "Files hold built-in operations alone; quantize='int8' keeps in float what has no integer kernel.",
+}
+"""Remedy for settings of TensorFlow's converter, by name, that `export_tflite` does not take."""
 # The operation copies integers, but the converter gives its input and output unlike ranges, which shifts the values.
 KEPT_IN_FLOAT = ("REVERSE_V2",)
 DIVISIONS = ("DIV", "FLOOR_DIV", "FLOOR_MOD")

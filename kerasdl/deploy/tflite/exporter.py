@@ -15,10 +15,11 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers
+from kerasdl.core.keywords import explained
 
 from ..export import saved_model
 from ..export.parity import ExportReport, LayerError, drifts_of, worst
-from ..export.pipeline import Target, export, export_signatures
+from ..export.pipeline import Rounding, Target, export, export_signatures
 from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of, nodes_of
 from ..samples.sampling import samples_of
@@ -40,13 +41,17 @@ BOUNDS = {
     "int8": ("rmse", 0.25),
     "int16x8": ("rmse", 0.2),
 }
+# A net that was tuned has small logits, beside which its rounding is larger: see docs/exporting.md.
+ROUNDING = {"float16": Rounding(rmse=0.1, entry=0.2)}
 # Dtypes, by the compiler's names, in which TFLite lacks operations that it has in float32.
 UNSUPPORTED_DTYPES = {"f64": "float64", "f16": "float16", "bf16": "bfloat16", "complex<f32>": "complex64"}
 UNSUPPORTED_DTYPES |= {"complex<f64>": "complex128"} | {f"ui{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
 DELEGATES = ("TfLiteXNNPackDelegate",)  # LiteRT's own parts, named in its errors
+ENOUGH = 100  # examples that calibrate
 MEASURED_EXAMPLES = 32  # calibration examples on which layers are chosen for float
 
 
+@explained(lambda: converter.REMEDIES)
 def export_tflite(
     model: keras.Model | Mapping[str, keras.Model],
     path: str | os.PathLike,
@@ -81,7 +86,8 @@ def export_tflite(
             examples of `representative` that do not calibrate, or the same ones where there are fewer than 20.
         tolerance: bound on each output; if None, max|file - model| over max(1, max|model|) within 1e-4 (float32) or
             3e-2 (float16), or root mean squared difference over the model's root mean square within 0.2 (dynamic,
-            int16x8) or 0.25 (int8, on real inputs).
+            int16x8) or 0.25 (int8, on real inputs). A float16 file beyond its bound also passes where that second
+            figure is within 0.1 and the first within 0.2.
         selective: "auto" keeps in float the layers of an "int8" file that lose most by integers, as few as bring the
             file within the tolerance (TensorFlow's selective quantization).
         correct_biases: whether the mean error of each channel is subtracted from the biases of an "int8" file, as
@@ -154,13 +160,14 @@ def _target(model: keras.Model, writer: "_Writer") -> Target:
         suffix=".tflite",
         measure=measure,
         tolerance=default,
-        remedy=_remedy(quantize, writer.options.selective),
+        remedy=_remedy(quantize, writer.options.selective, len(next(iter(writer.ranges.values()), ()))),
         write=writer.write,
         run=runtime.run_file,
         inspect=writer.inspect,
         file_tensors=flatbuffer.file_tensors,
         patches=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
+        rounding=ROUNDING.get(quantize),
         layer_errors=lambda: writer.layer_errors,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
@@ -212,14 +219,16 @@ def _signature_target(name: str, alone: Target) -> Target:
     )
 
 
-def _remedy(quantize: str | None, selective: str | None) -> str:
+def _remedy(quantize: str | None, selective: str | None, examples: int) -> str:
     if quantize is None:
         return "Look for layers that keep state between calls or ignore training=False."
     if quantize == "float16":
         return "Export float32 (quantize=None)."
     if quantize == "dynamic":
         return "Export with quantize='float16'."
-    advice = "Give representative data like the inputs in use, or export with "
+    few = f"Only {examples} examples calibrated the ranges, which may be too narrow: give about {ENOUGH} by "
+    advice = f"{few}representative=" if examples < ENOUGH else "Give representative data like the inputs in use"
+    advice += ", or export with "
     return advice + ("selective='auto' or " if quantize == "int8" and not selective else "") + "quantize='dynamic'."
 
 
