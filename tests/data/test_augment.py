@@ -275,6 +275,33 @@ def test_settings_are_checked_and_told_apart():
     assert json.dumps(one.describe()) != json.dumps(other.describe())
 
 
+@pytest.mark.parametrize("form", ["bare", "channel", "classes that overlap", "image"])
+def test_bare_labels_of_the_size_of_an_image_move_with_it(form):
+    images = np.zeros((32, 16, 16, 3), "float32")
+    images[:, :, :8] = 1
+    maps = images[..., 0].astype("int32")
+    forms = {"bare": maps, "channel": maps[..., None], "classes that overlap": images.astype("uint8"), "image": images}
+    data = kerasdl.data.as_dataset((images, forms[form]))
+    chain = augment.Chain((augment.Flip(), augment.Crop(4)))
+    moved, labels = (each.numpy() for each in next(iter(data.batches(32, augment=chain))))
+    labels = labels.reshape(32, 16, 16, -1)[..., 0]
+    outside = labels == (0 if form == "image" else 255)
+    assert 0 < np.mean(outside) < 1
+    assert np.any(moved[:, 8, 2, 0] != moved[0, 8, 2, 0])
+    sure = ~outside & ((moved[..., 0] == 0) | (moved[..., 0] == 1))
+    np.testing.assert_array_equal(labels[sure], moved[..., 0][sure])
+
+
+def test_bare_maps_that_cannot_move_are_refused():
+    images = np.zeros((4, 8, 8, 3), "float32")
+    for labels, change, match in (
+        (np.zeros((4, 8, 8), "int32"), lambda image, seed: image, "move maps"),
+        (np.zeros((4, 8, 8), "float32"), augment.Flip(), "whole numbers"),
+    ):
+        with pytest.raises(ArgumentError, match=match):
+            kerasdl.data.as_dataset((images, labels)).batches(4, augment=change)
+
+
 def test_runs_with_augmentation_are_the_same_twice_and_differ_from_plain_ones():
     data = kerasdl.data.load("digits").take(96)
     chain = augment.Chain((augment.Affine(10, zoom=0.1), augment.Crop(2), augment.Erase()))

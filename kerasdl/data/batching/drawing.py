@@ -47,8 +47,12 @@ def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, b
     @tf.autograph.experimental.do_not_convert  # autograph would hide the errors of augment
     def one(example, seed):
         inputs, labels, weights = unpacked(example)
+        bare = None if isinstance(labels, Mapping) else _map_kind(labels, inputs)
         if isinstance(labels, Mapping) and set(MOVING) & set(labels):
             changed, labels = _with_targets(augment, inputs, labels, seed)
+        elif bare is not None and isinstance(augment, Transform):
+            changed, moved = _with_targets(augment, inputs, {bare: labels}, seed)
+            labels = moved[bare]
         else:
             changed = augment(inputs, seed)
         same = tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), changed, inputs)
@@ -59,24 +63,47 @@ def augmented(pipeline: tf.data.Dataset, augment: Callable, seeds: np.ndarray, b
 
 
 def check_moves(augment: Callable, spec: Any) -> None:
-    """Refuses an augmentation that does not move boxes and masks, or a transform of one image for several inputs.
+    """Refuses an augmentation that does not move boxes and maps, or a transform of one image for several inputs.
 
     Args:
         augment: as in `augmented`.
         spec: spec of the batches.
 
     Raises:
-        ArgumentError: in both cases.
+        ArgumentError: in both cases, and for bare maps of classes of floating type, whose outside has no value.
     """
     inputs, labels, _ = unpacked(spec)
-    moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
+    image = tf.TensorSpec(inputs.shape[1:], inputs.dtype) if isinstance(inputs, tf.TensorSpec) else None
+    one = tf.TensorSpec(labels.shape[1:], labels.dtype) if isinstance(labels, tf.TensorSpec) else None
+    bare = _map_kind(one, image)
+    moving = ["maps"] if bare == "semantic" else []
+    moving += sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
     name = getattr(augment, "__name__", type(augment).__name__)
     if moving and not isinstance(augment, Transform):
         hint = "Take transforms of kerasdl.data.augment, or a subclass of Transform with its own with_targets."
         checks.refuse(f"augment must move {' and '.join(moving)} with their image", name, hint)
+    is_flat = bare == "pixel_weights" and (one.shape.rank == 2 or one.shape[-1] == 1) and one.shape != image.shape
+    if is_flat and isinstance(augment, Transform):
+        hint = "Pass classes as whole numbers, or as {'semantic': maps}."
+        checks.refuse("augment must have maps of whole numbers to move with their image", one.dtype.name, hint)
     if isinstance(augment, Transform) and tf.nest.is_nested(inputs):
         hint = "Pass a function of all inputs, nested as they are, that applies the transform to one."
         checks.refuse("augment must take one image, where data have one input", f"{name} for several inputs", hint)
+
+
+def _map_kind(labels: Any, image: Any) -> str | None:
+    """Returns the name in `MAPS` by whose rule bare labels of one example move with their image.
+
+    Whole numbers of the height and width of the image are a map of classes, `semantic`; other numbers, such as an image
+    to be restored, are 0 outside like `pixel_weights`. Labels of another form do not move: None.
+    """
+    if not all(isinstance(each, (tf.Tensor, tf.TensorSpec)) for each in (labels, image)):
+        return None
+    if image.shape.rank != 3 or labels.shape.rank not in (2, 3) or None in image.shape[:2]:
+        return None
+    if labels.shape[:2] != image.shape[:2]:
+        return None
+    return "semantic" if labels.dtype.is_integer or labels.dtype.is_bool else "pixel_weights"
 
 
 def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: tf.Tensor) -> tuple[tf.Tensor, dict]:
