@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image
 
 from kerasdl.core import checks
+from kerasdl.core.errors import DataError
 from kerasdl.core.files import write_text, writing
 
 from ..dataset import Dataset
 from ..detection.writing import scenes_of, write_image
 from ..splits import SPLITS
+from .mask_classes import IGNORED
 
 
 def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None = None) -> None:
@@ -27,8 +29,9 @@ def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None =
         split: `train`, `validation` or `test`, a folder below it; None writes into the folder itself.
 
     Raises:
-        ArgumentError: the dataset has no such labels, or more (weights of pixels have no place in a mask), or the
-            split is unknown.
+        ArgumentError: the dataset has no such labels, or more (weights of pixels have no place in a mask), the split
+            is unknown, or a class name would not come back from a line of classes.txt.
+        DataError: a value of a map is neither a class nor 255.
 
     Example:
         >>> write_masks(draw_cells(2, side=64, weights=False), "cells")
@@ -41,17 +44,28 @@ def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None =
     if isinstance(labels, Mapping) and set(labels) - {"semantic"} and "semantic" in labels:
         others = sorted(set(labels) - {"semantic"})
         checks.refuse("only semantic maps can be written as masks", others, "Leave these labels out of the dataset.")
+    if odd := [each for each in dataset.class_names if each != " ".join(each.split()) or not each]:
+        checks.refuse("a class name must be a line of text, with single blanks between words", odd, "Rename it.")
     folder = Path(folder)
     home = folder if split is None else folder / split
     palette = voc_colours().ravel().tolist()
     for scene in scenes_of(dataset, ("semantic",)):
         name = write_image(scene, home / "images")
-        picture = Image.fromarray(np.asarray(scene.labels["semantic"], np.uint8))
+        picture = Image.fromarray(_bytes(np.asarray(scene.labels["semantic"]), len(dataset.class_names), name))
         picture.putpalette(palette)
         with writing(home / "masks" / f"{Path(name).stem}.png") as file:
             picture.save(file)
     lines = [f"{label} {name}\n" for label, name in enumerate(dataset.class_names)]
     write_text(folder / "classes.txt", "".join(lines))
+
+
+def _bytes(labels: np.ndarray, classes: int, name: str) -> np.ndarray:
+    """Returns a map (H, W) as uint8; refuses values that are neither a class nor left out."""
+    wrong = (labels != IGNORED) & ~np.isin(labels, np.arange(classes))
+    if wrong.any():
+        rule = f"maps must hold the classes 0 to {classes - 1}, or {IGNORED}"
+        raise DataError(f"{rule}; got {labels[wrong][0]} for the image {name}. Mend the labels.")
+    return labels.astype(np.uint8)
 
 
 def voc_colours() -> np.ndarray:

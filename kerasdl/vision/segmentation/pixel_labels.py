@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
 from kerasdl.train.objectives.label_checks import demand
 
 IGNORED = 255
@@ -36,7 +39,8 @@ def checked_labels(y: Any, size: Any, logits: Any, *, multi_label: bool = False)
     if not fits or not (labels.dtype.is_integer or labels.dtype.is_bool or labels.dtype.is_floating):
         form = f"(B, H, W, {logits.shape[-1]})" if multi_label else "(B, H, W)"
         checks.refuse(f"labels of a segmenter must be numbers {form}", f"{labels.dtype.name} {labels.shape}", HINT)
-    labels = tf.cast(labels, tf.uint8) if labels.dtype.is_bool else labels
+    is_narrow = labels.dtype.is_bool or (labels.dtype.is_integer and labels.dtype.size < 4)
+    labels = tf.cast(labels, tf.int32) if is_narrow else labels  # 255 has no place in int8
     labels = _middle("labels", labels, size, logits)
     classes = 2 if multi_label else max(2, logits.shape[-1])
     wrong = ((labels < 0) | (labels >= classes)) & (labels != IGNORED)
@@ -47,7 +51,27 @@ def checked_labels(y: Any, size: Any, logits: Any, *, multi_label: bool = False)
         labels = tf.cast(labels, tf.int32)
     if not isinstance(y, Mapping) or "pixel_weights" not in y:
         return labels, None
-    return labels, _middle("pixel_weights", tf.cast(y["pixel_weights"], tf.float32), size, logits)
+    weights = _middle("pixel_weights", tf.cast(y["pixel_weights"], tf.float32), size, logits)
+    checked = demand(~(weights >= 0), "pixel_weights must be numbers of 0 or more", weights)
+    with tf.control_dependencies([] if checked is None else [checked]):
+        return labels, tf.identity(weights)
+
+
+def check_foreground(data: Dataset) -> None:
+    """Refuses maps in memory that hold 0 and 255 alone: a foreground of 255 would count nowhere.
+
+    Raises:
+        DataError: they do so.
+    """
+    labels = data.source.labels if data.any_order else None
+    labels = labels.get("semantic") if isinstance(labels, Mapping) else labels
+    if not isinstance(labels, np.ndarray) or labels.ndim < 3 or not (labels == IGNORED).any():
+        return
+    if (labels == 0).any() and ((labels == 0) | (labels == IGNORED)).all():
+        rule = f"maps of {data.name} must show a class besides 0, and {IGNORED} counts nowhere"
+        raise DataError(
+            f"{rule}; got 0 and {IGNORED} alone. Divide a foreground of {IGNORED} by it: maps // {IGNORED}."
+        )
 
 
 def _middle(name: str, values: Any, size: Any, logits: Any) -> Any:

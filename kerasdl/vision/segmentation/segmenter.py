@@ -20,7 +20,7 @@ from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
 
 from .logits_of_pixels import checked_logits, chosen_classes, main_logits, resized_scores, scores_of
-from .pixel_labels import checked_labels
+from .pixel_labels import check_foreground, checked_labels
 from .windows import blended_windows
 
 VALID = ("unet_2015",)
@@ -89,6 +89,9 @@ class Segmenter(Trainer):
     def identity(self) -> dict[str, Any]:
         losses = [{"class": type(each).__name__, **each.get_config(), "dtype": None} for each in self.pixel_losses]
         return {**super().identity(), "loss": losses}
+
+    def check_data(self, train):
+        check_foreground(train)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, weights = self._labels(y, x, main_logits(y_pred))
@@ -275,6 +278,7 @@ class Segmenter(Trainer):
         """
         dataset = as_dataset(data)
         refuse_endless("labelled data", dataset)
+        check_foreground(dataset)
         classes = max(2, self.logits_shape[-1])
         names = dataset.class_names or classes
         if names != classes and len(names) != classes:

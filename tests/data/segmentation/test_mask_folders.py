@@ -82,6 +82,22 @@ def test_labels_beside_the_map_are_not_lost_in_silence(tmp_path):
         write_masks(draw_shapes(1, side=32), tmp_path)
 
 
+@pytest.mark.parametrize("value", [3, 300, -1, 0.5])
+def test_maps_of_other_values_are_not_written(tmp_path, value):
+    data = dataset(np.zeros((1, 4, 4)))
+    maps = np.full((1, 4, 4), value)
+    data = dataclasses.replace(data, source=dataclasses.replace(data.source, labels={"semantic": maps}))
+    with pytest.raises(DataError, match=f"classes 0 to 2, or 255; got {value} for the image"):
+        write_masks(data, tmp_path)
+    assert not list(tmp_path.rglob("masks/*"))
+
+
+@pytest.mark.parametrize("name", [" sky", "blue\nsky", ""])
+def test_class_names_that_are_no_line_are_not_written(tmp_path, name):
+    with pytest.raises(ArgumentError, match="a class name must be a line"):
+        write_masks(dataset(np.zeros((1, 4, 4)), ("ground", name)), tmp_path)
+
+
 def test_sizes_differ_and_maps_follow_their_images_without_blending(tmp_path):
     small, large = np.array([[0, 1], [2, 255]], np.uint8), np.tile(np.array([0, 2], np.uint8), (4, 3))
     path = folder(tmp_path, {"a": small, "b": large})

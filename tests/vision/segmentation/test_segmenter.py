@@ -73,6 +73,9 @@ def test_pixels_of_label_255_count_nowhere():
     [
         (np.full((2, 16, 16), 3), DataError, "from 0 to 2, or 255 where they do not count; got 3"),
         (np.full((2, 16, 16), -1), DataError, "got -1"),
+        (np.full((2, 16, 16), -1, "int8"), DataError, "got -1"),
+        ({"semantic": np.zeros((2, 16, 16), int), "pixel_weights": np.full((2, 16, 16), -1.0)}, DataError, "0 or more"),
+        ({"semantic": np.zeros((2, 16, 16), int), "pixel_weights": np.full((2, 16, 16), np.nan)}, DataError, "or more"),
         (np.full((2, 16, 16), 0.5), DataError, "got 0.5"),
         (np.zeros((2, 18, 18), int), ArgumentError, r"the size of their images, \(16, 16\); got \(18, 18\)"),
         (np.zeros((2, 16), int), ArgumentError, r"numbers \(B, H, W\)"),
@@ -92,6 +95,19 @@ def test_a_class_beyond_the_network_ends_a_run_with_its_number():
     labels[3, 0, 0] = 7
     with pytest.raises(DataError, match="from 0 to 2, or 255 where they do not count; got 7"):
         fit(Segmenter(pointwise()), (images, labels), config=RunConfig(**SMALL, epochs=1))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_foreground_of_255_is_refused(classes):
+    images, labels = bright(4)
+    foreground = (labels > 0).astype("uint8") * 255
+    segmenter = Segmenter(pointwise(classes))
+    for use in (lambda data: fit(segmenter, data, config=RunConfig(**SMALL, epochs=1)), segmenter.mean_iou):
+        for form in (foreground, {"semantic": foreground}):
+            with pytest.raises(DataError, match="got 0 and 255 alone"):
+                use((images, form))
+    foreground[0, 0, 0] = 1
+    segmenter.mean_iou((images, foreground))
 
 
 def test_a_foreground_of_one_channel():
