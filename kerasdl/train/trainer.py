@@ -178,11 +178,11 @@ class Trainer(keras.Model):
         if len(owned) > 1 and not has_own_train_step(self):
             checks.refuse("several optimizers need a trainer with its own train_step", tuple(owned))
 
-    def check_data(self, train: Any) -> None:
-        """Refuses data to learn from that the trainer would read otherwise than they are meant; here nothing.
+    def check_data(self, data: Any) -> None:
+        """Refuses data that the trainer would read otherwise than they are meant; here nothing.
 
         Args:
-            train: a `Dataset`.
+            data: a `Dataset` to train or to validate on.
         """
 
     # Identity, and copies in another scope

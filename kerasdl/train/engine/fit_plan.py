@@ -194,13 +194,13 @@ def _check_data(
     check_dataset_fits(net, train)  # NaN in the data stops the run, which names the step
     warn_of_raw_pixels(net, train)
     check_same_classes(train, validation)
-    if isinstance(model, Trainer):
-        model.check_data(train)
     if validation is not None:
         check_inputs(net, dataclasses.replace(validation, name=f"validation {validation.name}"))
     own_loss = own_objective or type(model).compute_loss is not keras.Model.compute_loss
     for data in (train, *([] if validation is None else [validation])):
         check_labelled(data, model, own_loss)
+        if isinstance(model, Trainer):
+            model.check_data(data)
 
 
 def _steps_per_epoch(train: Dataset, config: RunConfig) -> int | None:

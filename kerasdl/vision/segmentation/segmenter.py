@@ -20,11 +20,15 @@ from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
 
 from .logits_of_pixels import checked_logits, chosen_classes, main_logits, resized_scores, scores_of
-from .pixel_labels import check_foreground, checked_labels
+from .pixel_labels import IGNORED, check_foreground, checked_labels
 from .windows import blended_windows
 
 VALID = ("unet_2015",)
 """Names of networks whose logits are of the middle of the image."""
+BLIND = tuple(getattr(keras.metrics, f"{kind}Accuracy") for kind in ("", "Binary", "Categorical", "SparseCategorical"))
+"""Metrics of Keras that count ignored pixels as wrong, and take logits of a foreground for probabilities."""
+OVERLAPPING = "_classes_overlap"
+"""Mark of a network whose classes overlap, which a bundle would answer by the likeliest."""
 
 
 class Segmenter(Trainer):
@@ -68,6 +72,8 @@ class Segmenter(Trainer):
         super().__init__(network if isinstance(network, Mapping) else {"model": network})
         self.valid = self.main.name in VALID if valid is None else valid
         self.multi_label = multi_label
+        if multi_label:
+            object.__setattr__(self.main, OVERLAPPING, True)
         self.logits_shape = checked_logits(self.main, self.valid)
         given = PixelCrossEntropy(multi_label=multi_label) if loss is None else loss
         self.pixel_losses = given if isinstance(given, (list, tuple)) else [given]
@@ -90,11 +96,23 @@ class Segmenter(Trainer):
         losses = [{"class": type(each).__name__, **each.get_config(), "dtype": None} for each in self.pixel_losses]
         return {**super().identity(), "loss": losses}
 
-    def check_data(self, train):
-        check_foreground(train)
+    def check_data(self, data):
+        check_foreground(data)
+
+    def compile(self, optimizer="rmsprop", loss=None, **settings):
+        for each in keras.tree.flatten([settings.get("metrics"), settings.get("weighted_metrics")]):
+            if isinstance(each, (str, *BLIND)):
+                hint = "Pass those of kerasdl.metrics; mean_iou and pixel_accuracy are measured already."
+                checks.refuse(f"metrics of a segmenter must know logits and pixels of {IGNORED}", each, hint)
+        super().compile(optimizer, loss, **settings)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, weights = self._labels(y, x, main_logits(y_pred))
+        if sample_weight is not None and len(sample_weight.shape) > 1 and sample_weight.shape[1:].num_elements() != 1:
+            hint = (
+                "Weights of classes go to the loss, PixelCrossEntropy(class_weights=...); of pixels, to pixel_weights."
+            )
+            checks.refuse("weights of a segmenter must be one number an image", tuple(sample_weight.shape), hint)
         if weights is not None:
             for each in self.pixel_losses:
                 if not isinstance(each, PixelCrossEntropy):

@@ -20,7 +20,7 @@ from ..classification.task import check_image_settings, preparing_layers
 from .logits_of_pixels import chosen_classes, resized_scores
 from .pixel_decoder import PixelDecoder
 from .pixel_labels import HINT, checked_labels
-from .segmenter import Segmenter
+from .segmenter import OVERLAPPING, Segmenter
 
 KEPT = "_kept_segmenter"
 
@@ -38,6 +38,9 @@ def asked(networks: Mapping[str, keras.Model]) -> Segmenter:
 def check_segmenter(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
     """Checks preprocessing settings and labels against a network of logits; raises `ArgumentError`."""
     check_image_settings(settings, model)
+    if getattr(model, OVERLAPPING, False):
+        hint = "Segmenter(model, multi_label=True).predict answers for each class."
+        checks.refuse("a bundle gives each pixel one class", "a network whose classes overlap", hint)
     segmenter = Segmenter(model)
     if segmenter.valid:
         hint = "Segmenter(model).predict answers by windows; train a network of same-padded convolutions for a bundle."

@@ -19,6 +19,7 @@ from kerasdl.core import ArgumentError
 from kerasdl.core.errors import BundleError, DataError
 from kerasdl.data import augment, load
 from kerasdl.losses import Dice, PixelCrossEntropy
+from kerasdl.metrics import PixelAccuracy
 from kerasdl.train import RunConfig, fit
 from kerasdl.vision.segmentation import Segmenter
 from kerasdl.vision.segmentation.windows import blended_windows
@@ -108,6 +109,28 @@ def test_a_foreground_of_255_is_refused(classes):
                 use((images, form))
     foreground[0, 0, 0] = 1
     segmenter.mean_iou((images, foreground))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", keras.metrics.BinaryAccuracy(), keras.metrics.CategoricalAccuracy()])
+def test_metrics_that_count_ignored_pixels_are_refused(metric):
+    with pytest.raises(ArgumentError, match="know logits and pixels of 255"):
+        fit(Segmenter(pointwise(1)), bright(4), metrics=[metric], config=RunConfig(**SMALL, epochs=1))
+    segmenter = Segmenter(pointwise())
+    run = fit(segmenter, bright(4), metrics=[PixelAccuracy(3, name="own")], config=RunConfig(**SMALL, epochs=1))
+    assert run.history["own"] == run.history["pixel_accuracy"]
+
+
+def test_weights_of_classes_belong_to_the_loss():
+    config = RunConfig(**SMALL, epochs=1, class_weights={0: 1.0, 1: 2.0, 2: 2.0})
+    with pytest.raises(ArgumentError, match=r"go to the loss, PixelCrossEntropy\(class_weights"):
+        fit(Segmenter(pointwise()), bright(4), config=config)
+
+
+def test_a_network_of_overlapping_classes_makes_no_bundle():
+    network = Segmenter(pointwise(), multi_label=True).main
+    settings = {"image_shape": (16, 16, 3), "scale": (-1.0, 1.0)}
+    with pytest.raises(BundleError, match="gives each pixel one class"):
+        Bundle.of(network, name="mine", task="semantic_segmentation", preprocess=settings, labels=("a", "b", "c"))
 
 
 def test_a_foreground_of_one_channel():
