@@ -104,7 +104,7 @@ class Examples:
             new: height and width to resize to; None keeps them.
 
         Raises:
-            DataError: all boxes are in shares of their image.
+            DataError: all boxes are in shares of their image, or a map has another size than its image.
         """
         sizes = self.sizes
         if sizes is None:
@@ -119,8 +119,27 @@ class Examples:
             labels[name] = trees.scaled_rows(labels[name], factors[name])
         known = None not in new
         for name in [each for each in ("masks", *trees.MAPS) if each in labels]:
+            refuse_other_sizes(name, labels[name], sizes)
             labels[name] = trees.resized_maps(labels[name], *new)
         return Examples(self.inputs, labels, self.weights, None, self.levels, None if known else targets)
+
+
+def refuse_other_sizes(name: str, maps: Any, sizes: np.ndarray) -> None:
+    """Refuses maps of which one has another size than its image, before both are resized to one.
+
+    Args:
+        name: name of the labels.
+        maps: as `trees.resized_maps` takes them.
+        sizes: (B, 2) height and width of each image.
+    """
+    of_sizes = isinstance(maps, (trees.RaggedMaps, trees.LazyMaps))
+    given = maps.sizes if of_sizes else (maps.values if isinstance(maps, trees.Ragged) else maps).shape[1:3]
+    given = np.broadcast_to(given, sizes.shape)
+    wrong = np.flatnonzero((given != sizes).any(axis=1))
+    if wrong.size:
+        place = int(wrong[0])
+        one, other = (tuple(map(int, each[place])) for each in (given, sizes))
+        raise DataError(f"{name} must have the size of their images, {other}; got {one} at {place}. Mend the labels.")
 
 
 def refuse_shares(boxes: Any) -> None:

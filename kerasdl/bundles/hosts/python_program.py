@@ -100,6 +100,9 @@ $run_lines
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         raise SystemExit(f"images must be named: python {sys.argv[0]} photo.jpg ...")
+    stems = [Path(name).stem for name in sys.argv[1:]]
+    if len({*stems}) < len(stems):
+        raise SystemExit(f"images must have unlike names, since each is answered by NAME_classes.png; got {stems}")
     for name in sys.argv[1:]:
         try:
             of_pixels = classes(name)

@@ -12,7 +12,7 @@ from PIL import Image
 import kerasdl
 from kerasdl import Bundle
 from kerasdl.core import ArgumentError
-from kerasdl.core.errors import BundleError
+from kerasdl.core.errors import BundleError, DataError
 from kerasdl.data import load
 from kerasdl.deploy import run_exported
 from kerasdl.vision.segmentation import PixelDecoder, Segmenter
@@ -101,6 +101,29 @@ def test_the_program_beside_a_file_gives_the_classes_of_the_photo(tmp_path, file
     missing = subprocess.run([*command[:2], "none.png"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert missing.returncode == 1
     assert "cannot read the image none.png" in missing.stderr
+    alike = subprocess.run([*command, "more/photo.jpg"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert alike.returncode == 1
+    assert "unlike names" in alike.stderr
+
+
+def test_a_class_that_is_neither_labelled_nor_answered_has_no_figure():
+    network = pointwise()
+    network.get_layer("logits").set_weights([np.zeros((1, 1, 8, 3), "float32"), np.array([1, 0, -9], "float32")])
+    images, labels = np.zeros((2, 16, 16, 3), "uint8"), np.zeros((2, 16, 16), "uint8")
+    labels[:, 8:] = 1
+    figures = bundle_of(network).evaluate((images, labels))
+    assert figures["IoU ground"] == figures["pixel_accuracy"] == 0.5
+    assert figures["mean_iou"] == 0.25
+    assert {"IoU red"} == {name for name in figures if name.startswith("IoU")} - {"IoU ground"}
+
+
+def test_maps_of_another_size_than_their_images_are_refused():
+    bundle, images = bundle_of(pointwise()), np.zeros((2, 20, 30, 3), "uint8")
+    with pytest.raises(DataError, match=r"size of their images, \(20, 30\); got \(30, 20\) at 0"):
+        bundle.evaluate((images, np.zeros((2, 30, 20), "uint8")))
+    of_sizes = [np.zeros((20, 30), "uint8"), np.zeros((30, 20), "uint8")]
+    with pytest.raises(DataError, match=r"got \(30, 20\) at 1"):
+        bundle.evaluate((images, {"semantic": of_sizes}))
 
 
 def test_the_decoder_gives_class_and_probability():
