@@ -127,7 +127,7 @@ class Detector(Trainer):
         """Returns the true objects of a batch of labels, checked by `checked_truth`."""
         return checked_truth(true_batch(labels), size, classes)
 
-    def found(self, images: Any, settings: tuple) -> Detections:
+    def detections(self, images: Any, settings: tuple) -> Detections:
         """Returns the objects that suppression keeps, of images as the network takes them."""
         return suppressed(self.method, self.heads(images), sides_of(images), *settings)
 
@@ -267,7 +267,7 @@ class Detector(Trainer):
 
             @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                return self.found(images, settings)
+                return self.detections(images, settings)
 
             self.compiled_steps[key] = step
         return self.compiled_steps[key]

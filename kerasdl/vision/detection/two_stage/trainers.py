@@ -222,7 +222,7 @@ class MaskRCNN(FasterRCNN):
         masks = self.over_regions("mask_head", maps, boxes, training)
         return {**super().sampled_heads(maps, sample, truth, training), **masks, "mask_boxes": boxes}
 
-    def found(self, images: Any, settings: tuple) -> MaskedDetections:
+    def detections(self, images: Any, settings: tuple) -> MaskedDetections:
         maps = self(images, training=False)
         heads = self.region_heads(maps, self.proposals(images, maps, training=False), training=False)
         kept = suppressed(self.method, heads, sides_of(images), *settings)
