@@ -34,7 +34,7 @@ def crop_masks(masks: Any, boxes: Any, matches: Any, size: tuple[int, int], *, s
         >>> crop_masks(masks, [[[0.0, 0.0, 4.0, 4.0]]], [[0]], (1, 2)).numpy().ravel()
         array([0., 1.], dtype=float32)
     """
-    masks, boxes = ops.convert_to_tensor(masks), ops.cast(boxes, "float32")
+    masks, boxes, matches = ops.convert_to_tensor(masks), ops.cast(boxes, "float32"), ops.cast(matches, "int32")
     if len(masks.shape) != 4:
         checks.refuse("masks must be (B, M, H, W)", tuple(masks.shape))
     _, count, height, width = ops.shape(masks)

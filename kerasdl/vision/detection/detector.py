@@ -237,7 +237,12 @@ class Detector(Trainer):
     def objects_of(
         self, inputs: Any, batch_size=8, min_score=MIN_SCORE, overlap=None, max_boxes=MAX_BOXES, class_agnostic=False
     ) -> list[PredictedObjects]:
-        """Returns what `detect` does, with masks as probabilities inside their boxes, for `resized`."""
+        """Returns what `detect` does, with masks as probabilities inside their boxes, for `resized`.
+
+        Raises:
+            ArgumentError: an argument breaks its rule.
+            DataError: an input is not finite.
+        """
         checks.at_least("batch_size", batch_size, 1)
         inputs = np.asarray(inputs)
         if inputs.ndim != 4 or inputs.dtype.kind != "f":
