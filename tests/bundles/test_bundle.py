@@ -92,7 +92,7 @@ def test_validation_data_have_the_classes_of_the_training_data(small, monkeypatc
     tuned = bundle.finetune(few, arrays, epochs=1, freeze="backbone", config=QUIET)
     assert tuned.labels == few.class_names
     assert tuned.manifest.metrics
-    monkeypatch.setattr(bundle_module, "finetune_networks", lambda *_, **__: pytest.fail("it trains first"))
+    monkeypatch.setattr(bundle_module.finetuning, "finetune_networks", lambda *_, **__: pytest.fail("it trains first"))
     with pytest.raises(ArgumentError, match="validation data must have the training data's classes"):
         bundle.finetune(few, kerasdl.data.load("glyphs", "validation"), epochs=1, config=QUIET)
 

@@ -168,7 +168,9 @@ def test_one_image_a_class_is_enough_without_validation(photos, tmp_path):
         "finetune", "glyphs_mobilenet", tmp_path / "few", "--out", tmp_path / "few.zip", "--epochs", 1, "--json"
     )
     assert result.exit_code == 0
-    assert "No validation" in json.loads(result.stdout)["notes"][-1]
+    *_, validation, lonely = json.loads(result.stdout)["notes"]
+    assert "No validation" in validation
+    assert "Classes with one image to learn from: eight, three." in lonely
 
 
 def test_a_folder_with_train_and_test_alone_validates_on_a_part_of_train(photos, tmp_path):
@@ -192,7 +194,9 @@ def test_a_folder_with_train_and_test_alone_validates_on_a_part_of_train(photos,
 
 
 def test_a_file_where_a_folder_must_be_is_named_before_training(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerasdl.bundles.bundle.finetune_networks", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "kerasdl.bundles.bundle.finetuning.finetune_networks", lambda *args, **kwargs: pytest.fail("trained")
+    )
     (tmp_path / "file").write_text("x")
     done = run("finetune", "glyphs_mobilenet", photos, "--out", tmp_path / "file" / "mine.zip")
     assert (done.exit_code, "file is a file" in done.output) == (3, True)

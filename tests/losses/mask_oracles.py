@@ -87,6 +87,15 @@ def ohem_cross_entropy(labels, logits):
     return np.mean(images)
 
 
+def pixel_cross_entropy(labels, logits):
+    images = []
+    for label, p in zip(labels, softmax(logits), strict=True):
+        counted = label != 255
+        p = np.take_along_axis(p[counted], label[counted][:, None].astype(int), axis=-1)
+        images.append(-np.log(p).mean())
+    return np.mean(images)
+
+
 CASES = {
     "Dice": (losses.Dice, by_class(dice), LABELS, LOGITS),
     "Tversky": (losses.Tversky, by_class(tversky), LABELS, LOGITS),
@@ -94,5 +103,6 @@ CASES = {
     "LovaszSoftmax": (losses.LovaszSoftmax, by_class(lovasz_softmax), LABELS, LOGITS),
     "LovaszHinge": (losses.LovaszHinge, lovasz_hinge, LABELS, LOGITS),
     "Boundary": (losses.Boundary, boundary, DISTANCES, LOGITS),
+    "PixelCrossEntropy": (losses.PixelCrossEntropy, pixel_cross_entropy, LABELS, LOGITS),
     "OHEMCrossEntropy": (lambda: losses.OHEMCrossEntropy(0.4, 0.5), ohem_cross_entropy, LABELS, LOGITS),
 }

@@ -56,7 +56,7 @@ class Freezing:
 
     def __post_init__(self):
         if self.freeze == "features":
-            warnings.warn('Bundle.finetune: instead of freeze="features" pass "backbone"', DeprecationWarning, 4)
+            warnings.warn('Bundle.finetune: instead of freeze="features" pass "backbone"', DeprecationWarning, 5)
             object.__setattr__(self, "freeze", "backbone")
         checks.one_of("freeze", self.freeze, FREEZE)
         useless = {name: value for name, value in self.changes.items() if name in ("groups", "layer_decay")}

@@ -122,7 +122,9 @@ def test_a_pipeline_that_tells_no_shapes_is_read_alike(form, bundle, right):
 
 
 def test_labels_that_no_bundle_may_have_are_refused_before_training(bundle, monkeypatch):
-    monkeypatch.setattr("kerasdl.bundles.bundle.finetuning.finetune_networks", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "kerasdl.bundles.bundle.finetuning.finetune_networks", lambda *args, **kwargs: pytest.fail("trained")
+    )
     for labels, text in ((("a", "a", "b"), "differ"), ((0, 1, 2), "a text"), (("a", "b", ""), "a text")):
         with pytest.raises(BundleError, match=text):
             bundle.finetune((X, Y), labels=labels, config=QUIET)
