@@ -278,6 +278,7 @@ def test_a_plain_int8_file_that_answers_otherwise_gets_advice(agreement, is_advi
     assert "advice" not in run(*words, "--selective").stdout
 
 
+@pytest.mark.slow
 def test_advice_of_a_refused_export_names_options_of_the_command_line(tmp_path, monkeypatch):
     usual = kerasdl.Bundle.export
     monkeypatch.setattr(kerasdl.Bundle, "export", lambda *args, **options: usual(*args, **options, tolerance=1e-12))

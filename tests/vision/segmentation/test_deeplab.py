@@ -83,6 +83,7 @@ def test_decoder_adds_borders_that_the_pyramid_has_not():
     assert not changed[:, 10:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_one_image_is_learnt_by_heart(name):
     keras.utils.set_random_seed(0)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from filling import fill_weights
 from two_regions import loss_ratio
 from unallocated import unallocated
@@ -44,6 +45,7 @@ def test_images_of_any_side_and_any_channels():
     np.testing.assert_allclose(free(x, training=False), fixed(x, training=False), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_image_is_learnt_by_heart():
     keras.utils.set_random_seed(0)
     assert loss_ratio(tiny(), 25, 1e-2) < 0.5

@@ -75,6 +75,7 @@ def test_images_of_any_side_and_any_channels():
     np.testing.assert_allclose(free(x, training=False), fixed(x, training=False), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_image_is_learnt_by_heart():
     keras.utils.set_random_seed(0)
     assert loss_ratio(tiny(), 25, 1e-2) < 0.5

@@ -85,6 +85,7 @@ def test_decoder_takes_the_maps_of_any_backbone():
     assert net.output_shape == (None, 64, 50, 1)
 
 
+@pytest.mark.slow
 def test_one_image_is_learnt_by_heart():
     keras.utils.set_random_seed(0)
     assert loss_ratio(tiny(image_shape=(32, 32, 3)), 25, 1e-2) < 0.5
