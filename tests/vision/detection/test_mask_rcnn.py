@@ -225,7 +225,10 @@ def test_a_file_gives_masks_that_paste_as_predict_does(file, quantize, tmp_path)
         random_networks(), name="three", task="object_detection", preprocess=settings, labels=LABELS
     )
     raw = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("uint8")
-    more = {"quantize": quantize, "representative": raw} if quantize else {}
+    data = kerasdl.data.as_dataset(
+        (raw, {"boxes": [np.array([[4.0, 4.0, 30.0, 30.0]])] * 8, "classes": [np.zeros(1, int)] * 8})
+    )
+    more = {"quantize": quantize, "representative": data} if quantize else {}
     report = bundle.export(tmp_path / file, raw_shape=(64, 64, 3), **more)
     given = kerasdl.deploy.run_exported(tmp_path / file, raw[:2].astype("float32"))
     assert given["masks"].shape == (2, 100, 8, 8)
