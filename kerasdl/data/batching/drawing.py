@@ -136,7 +136,13 @@ def _with_targets(augment: Transform, image: tf.Tensor, labels: Mapping, seed: t
 
 
 def _before_move(name: str, labels: tf.Tensor) -> tf.Tensor:
-    """Returns a map of whose values none is 0, which the outside of the image becomes; others as they are."""
+    """Returns a map of whose values none is 0, which the outside of the image becomes; others as they are.
+
+    Raises:
+        ArgumentError: the map is of booleans, which have no value for pixels that do not count.
+    """
+    if name == "semantic" and labels.dtype.is_bool:
+        checks.refuse("augment must have maps of whole numbers to move with their image", "bool", "Pass them as uint8.")
     return tf.cast(labels, tf.int32) + 1 if name == "semantic" else labels
 
 

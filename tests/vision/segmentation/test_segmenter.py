@@ -297,6 +297,13 @@ def test_maps_move_with_their_images_and_do_not_count_outside():
     assert moved
 
 
+def test_maps_of_booleans_are_refused_where_they_would_move():
+    image = np.ones((2, 8, 8, 3), "uint8")
+    for labels in (np.ones((2, 8, 8), bool), {"semantic": np.ones((2, 8, 8), bool)}):
+        with pytest.raises(ArgumentError, match="maps of whole numbers to move with their image; got 'bool'"):
+            kerasdl.data.as_dataset((image, labels)).batches(2, augment=augment.Crop(3), seed=0)
+
+
 def test_maps_of_images_of_several_sizes_are_resized_without_blending():
     sizes = [(6, 9), (12, 4), (8, 8)]
     images = [np.zeros((*size, 3), "uint8") for size in sizes]
