@@ -175,7 +175,7 @@ class _Subject:
                 )
                 notes += more
             drifts, checked = _drifts(expected, actual, target)
-        entry = bound if target.rounding is None else target.rounding.entry
+        entry = bound
         if not worst(checked, target.measure) <= bound:
             if target.rounding is None or not target.rounding.allows(checked):
                 _refuse_drift(self.program, target, self.cases, checked, bound)
@@ -183,7 +183,8 @@ class _Subject:
                 f"entries differ by up to {worst(checked, 'relative'):.2g} of the largest, more than {bound:g}: "
                 "rounded weights of many layers; the root mean square decides"
             )
-            target, bound = replace(target, measure="rmse"), target.rounding.rmse
+            bound, entry = target.rounding.rmse, target.rounding.entry
+            target = replace(target, measure="rmse")
         verdict = self.hostile.check(partial(target.run, draft, batch=1), entry, finite_alone=target.calibrated)
         if verdict.fault is not None:
             _refuse_fault(self.program, target, verdict.fault, entry)
