@@ -1,7 +1,7 @@
 """Latency of detectors as files: TFLite float32 and int8, ONNX and the Keras graph, decoding and suppression inside.
 
     python benchmarks/detector_latency.py                       # all one-stage detectors and DETR at 320 x 320 pixels
-    python benchmarks/detector_latency.py ssdlite320 yolo_v8_n --runs 50
+    python benchmarks/detector_latency.py ssdlite320 yolo_v8_n
     python benchmarks/detector_latency.py --table               # what was measured so far
 
 Each detector is a line of JSON in `detector_latency.jsonl` of the working folder, and is not measured again. Weights
@@ -9,11 +9,11 @@ are random, which changes no time before suppression. The kinds of one detector 
 takes one to five minutes each.
 """
 
-import argparse
-import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
+import kept_lines
 import keras
 import numpy as np
 
@@ -29,7 +29,7 @@ FLOAT_ALONE = ("detr",)
 KINDS = ("Keras", "TFLite float32", "TFLite int8", "ONNX")
 
 
-def measured(name: str, runs: int) -> dict:
+def measured(name: str, runs: int = 30) -> dict:
     """Returns the median milliseconds and the megabytes of each kind of one detector."""
     keras.utils.set_random_seed(0)
     shape = (SIDES.get(name, 320),) * 2 + (3,)
@@ -48,37 +48,22 @@ def measured(name: str, runs: int) -> dict:
             export_with_postprocess(network, objects, path, **integers, **loose)
             sources[kind] = path
         rows = compare(sources, runs=runs).rows
-    row = {"net": name, "side": shape[0], "weights": network.count_params()}
+    row = {"side": shape[0], "weights": network.count_params()}
     return row | {each.name: [round(each.median_ms, 1), round(each.bytes / 1e6, 1)] for each in rows}
-
-
-def rows() -> list[dict]:
-    """Returns what was measured so far."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
 def table() -> None:
     """Prints milliseconds and, of files, megabytes."""
     print(f"{'net':12}{'side':>6}{'weights':>12}" + "".join(f"{kind:>20}" for kind in KINDS))
-    for row in rows():
+    for row in kept_lines.rows(RESULTS):
         cells = [f"{row[kind][0]:.1f} ms {row[kind][1]:6.1f} MB" if kind in row else "-" for kind in KINDS]
         print(f"{row['net']:12}{row['side']:>6}{row['weights']:>12,}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 def main() -> None:
     """Measures what is missing, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("nets", nargs="*", metavar="NET", help=f"of {', '.join(NETS)}; all by default")
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--table", action="store_true", help="measure nothing")
-    asked = parser.parse_args()
-    if unknown := set(asked.nets) - set(NETS):
-        parser.error(f"nets are {', '.join(NETS)}; got {', '.join(sorted(unknown))}")
-    done = {row["net"] for row in rows()}
-    for name in asked.nets or NETS if not asked.table else ():
-        if name not in done:
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(measured(name, asked.runs)) + "\n")
+    asked = kept_lines.asked(__doc__, NETS, kind="net", seeds=None)
+    kept_lines.measure(RESULTS, ("net",), {(name,): partial(measured, name) for name in asked.names if not asked.table})
     table()
 
 

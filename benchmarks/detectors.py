@@ -11,14 +11,14 @@ for them, and the backbone, that of YOLOv8, is the same for all but YOLOv3. DETR
 run of FCOS, whose time counts.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import kept_lines
 import keras
 import numpy as np
 from scipy import ndimage
@@ -39,7 +39,7 @@ from kerasdl.vision.detection.two_stage.faster_rcnn import FasterRCNNMethod
 from kerasdl.vision.detection.two_stage.region_proposals import ProposalMethod
 
 SHAPE, TRAIN, TEST = (96, 96, 3), 4000, 300
-RESULTS = Path("detectors.jsonl")
+RESULTS, KEYS = Path("detectors.jsonl"), ("method", "seed")
 
 
 def csp(*stages: tuple[int, int]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def trained(method: str, seed: int) -> dict:
     spent = time.perf_counter() - started, time.process_time() - cpu
     figures = detector.average_precision(test).result()
     weights = sum(network.count_params() for network in detector.networks.values())
-    line = {"method": method, "seed": seed, "weights": weights, "epochs": row.epochs}
+    line = {"weights": weights, "epochs": row.epochs}
     line |= {name: round(float(figures[name]), 4) for name in ("AP", "AP50", "AP75")}
     return {**line, "seconds": round(spent[0]), "cpu_seconds": round(spent[1])}
 
@@ -183,47 +183,18 @@ def baseline() -> dict:
             found.append(PredictedObjects(boxes, classes, np.full(len(boxes), 0.5)))
         metric.update_state(list(true_records(labels)), found)
     figures = metric.result()
-    return {
-        "method": "threshold",
-        "seed": 0,
-        **{name: round(float(figures[name]), 4) for name in ("AP", "AP50", "AP75")},
-    }
-
-
-def rows() -> list[dict]:
-    """Returns what was measured so far."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def table() -> None:
-    """Prints the mean over seeds of each method."""
-    print(f"{'method':12}{'weights':>10}{'seeds':>7}{'AP':>8}{'AP50':>8}{'AP75':>8}{'CPU s':>8}")
-    for method in dict.fromkeys(row["method"] for row in rows()):
-        of_method = [row for row in rows() if row["method"] == method]
-        means = [np.mean([row[name] for row in of_method]) for name in ("AP", "AP50", "AP75")]
-        seconds = np.mean([row.get("cpu_seconds", 0) for row in of_method])
-        weights = of_method[0].get("weights", 0)
-        numbers = "".join(f"{mean:8.3f}" for mean in means)
-        print(f"{method:12}{weights:>10,}{len(of_method):>7}{numbers}{seconds:8.0f}")
+    return {name: round(float(figures[name]), 4) for name in ("AP", "AP50", "AP75")}
 
 
 def main() -> None:
     """Trains what is missing, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(NETS)}; all by default")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", action="store_true", help="train nothing")
-    asked = parser.parse_args()
-    if unknown := set(asked.methods) - set(NETS):
-        parser.error(f"methods are {', '.join(NETS)}; got {', '.join(sorted(unknown))}")
-    jobs = [(method, seed) for seed in range(asked.seeds) for method in asked.methods or NETS]
-    done = {(row["method"], row["seed"]) for row in rows()}
-    for method, seed in [("threshold", 0), *jobs] if not asked.table else []:
-        if (method, seed) not in done:
-            row = baseline() if method == "threshold" else trained(method, seed)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-    table()
+    asked = kept_lines.asked(__doc__, NETS, kind="method")
+    jobs = {("threshold", 0): baseline}
+    jobs |= {(name, seed): partial(trained, name, seed) for seed in range(asked.seeds) for name in asked.names}
+    kept_lines.measure(RESULTS, KEYS, jobs if not asked.table else {})
+    kept_lines.means(
+        RESULTS, KEYS[:1], {"weights": ",.0f", "AP": ".3f", "AP50": ".3f", "AP75": ".3f", "cpu_seconds": ".0f"}
+    )
 
 
 if __name__ == "__main__":

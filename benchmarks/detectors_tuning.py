@@ -10,14 +10,12 @@ and `few_50`, a minute a start, each emoji is a class; in `kinds` five kinds of 
 in a training scene; the other style draws the same emoji differently.
 """
 
-import argparse
-import json
 import time
 from functools import partial
 from pathlib import Path
 
+import kept_lines
 import keras
-import numpy as np
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -27,7 +25,7 @@ from kerasdl.train import RunConfig, fit
 from kerasdl.vision.detection import Detector
 from kerasdl.vision.detection.fcos import FCOSMethod
 
-RESULTS = Path("detectors_tuning.jsonl")
+RESULTS, KEYS = Path("detectors_tuning.jsonl"), ("job", "start", "seed")
 EMOJI = ("RED APPLE", "DOG FACE", "BUS", "RAINBOW", "TOP HAT")
 FEATURES, SHAPE = "imagenet_efficientnet_lite0", (128, 128, 3)
 STARTS = ("trained", "fresh")
@@ -76,42 +74,19 @@ def kinds(start: str, seed: int) -> dict[str, float]:
 JOBS = {"few_20": partial(few, epochs=20), "few_50": partial(few, epochs=50), "kinds": kinds}
 
 
-def rows() -> list[dict]:
-    """Returns what was measured so far."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def table() -> None:
-    """Prints the mean over seeds of each job and start."""
-    print(f"{'job':8}{'start':10}{'seeds':>6}{'AP50':>8}{'other style':>13}{'CPU s':>8}")
-    for job in JOBS:
-        for start in STARTS:
-            found = [row for row in rows() if (row["job"], row["start"]) == (job, start)]
-            if found:
-                names = ("AP50", "other style", "cpu_seconds")
-                means = [np.mean([row.get(name, np.nan) for row in found]) for name in names]
-                print(f"{job:8}{start:10}{len(found):6}{means[0]:8.3f}{means[1]:13.3f}{means[2]:8.0f}")
+def measured(job: str, start: str, seed: int) -> dict:
+    """Returns the figures of one training, with its CPU seconds."""
+    cpu = time.process_time()
+    figures = {name: round(float(value), 4) for name, value in JOBS[job](start, seed).items()}
+    return {"cpu_seconds": round(time.process_time() - cpu), **figures}
 
 
 def main() -> None:
     """Trains what is missing, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("jobs", nargs="*", metavar="JOB", help=f"of {', '.join(JOBS)}; all by default")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", action="store_true", help="train nothing")
-    asked = parser.parse_args()
-    if unknown := set(asked.jobs) - set(JOBS):
-        parser.error(f"jobs are {', '.join(JOBS)}; got {', '.join(sorted(unknown))}")
-    todo = [(job, start, seed) for seed in range(asked.seeds) for job in asked.jobs or JOBS for start in STARTS]
-    done = {(row["job"], row["start"], row["seed"]) for row in rows()}
-    for job, start, seed in todo if not asked.table else []:
-        if (job, start, seed) not in done:
-            cpu = time.process_time()
-            figures = JOBS[job](start, seed)
-            row = {"job": job, "start": start, "seed": seed, "cpu_seconds": round(time.process_time() - cpu)}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(row | {name: round(float(value), 4) for name, value in figures.items()}) + "\n")
-    table()
+    asked = kept_lines.asked(__doc__, JOBS, kind="job")
+    todo = [(job, start, seed) for seed in range(asked.seeds) for job in asked.names for start in STARTS]
+    kept_lines.measure(RESULTS, KEYS, {each: partial(measured, *each) for each in todo if not asked.table})
+    kept_lines.means(RESULTS, KEYS[:2], {"AP50": ".3f", "other style": ".3f", "cpu_seconds": ".0f"})
 
 
 if __name__ == "__main__":

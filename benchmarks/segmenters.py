@@ -10,14 +10,14 @@ pixels, whose objects are 24 to 36 pixels long, and are measured on 300 others. 
 training neither. The oracle is the true map at a stride, enlarged again: what a network of that stride can reach.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import kept_lines
 import keras
 import numpy as np
 import tensorflow as tf
@@ -32,7 +32,7 @@ from kerasdl.vision.segmentation import Segmenter
 
 SIDE, LENGTHS, TRAIN, TEST = 96, (32.0, 48.0), 4000, 300
 NOT_COUNTED = ("letter", "digit")
-RESULTS = Path("segmenters.jsonl")
+RESULTS, KEYS = Path("segmenters.jsonl"), ("network", "seed")
 RESNET = {"backbone": "resnet34", "backbone_settings": {"stages": (2, 2, 2), "channels": 32}}
 
 
@@ -81,7 +81,7 @@ def trained(method: str, seed: int) -> dict:
     segmenter = fit(Segmenter(network, loss=losses), train, config=config).trainer
     spent = time.perf_counter() - started, time.process_time() - cpu
     figures = measured(segmenter.mean_iou(test))
-    line = {"network": method, "seed": seed, "weights": network.count_params(), "epochs": row.epochs, **figures}
+    line = {"weights": network.count_params(), "epochs": row.epochs, **figures}
     return {**line, "seconds": round(spent[0]), "cpu_seconds": round(spent[1])}
 
 
@@ -100,7 +100,7 @@ def baseline() -> dict:
     best = max(range(1, len(test.class_names)), key=lambda each: (labels == each).sum())
     metric = MeanIoU(test.class_names)
     metric.update_state(labels, np.where(far > threshold, best, 0))
-    return {"network": "threshold", "seed": 0, **measured(metric)}
+    return measured(metric)
 
 
 def oracle(stride: int) -> dict:
@@ -111,44 +111,17 @@ def oracle(stride: int) -> dict:
         shares = tf.one_hot(each, len(test.class_names))
         small = tf.nn.avg_pool2d(shares, stride, stride, "VALID")
         metric.update_state(each, tf.image.resize(small, each.shape[1:]))
-    return {"network": f"oracle at stride {stride}", "seed": 0, **measured(metric)}
-
-
-def rows() -> list[dict]:
-    """Returns what was measured so far."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def table() -> None:
-    """Prints the mean over seeds of each network."""
-    print(f"{'network':20}{'weights':>10}{'seeds':>7}{'mIoU':>8}{'least':>8}{'CPU s':>8}")
-    for name in dict.fromkeys(row["network"] for row in rows()):
-        of_network = [row for row in rows() if row["network"] == name]
-        means = [np.mean([row[each] for row in of_network]) for each in ("mIoU", "least")]
-        seconds = np.mean([row.get("cpu_seconds", 0) for row in of_network])
-        numbers = "".join(f"{mean:8.3f}" for mean in means)
-        print(f"{name:20}{of_network[0].get('weights', 0):>10,}{len(of_network):>7}{numbers}{seconds:8.0f}")
+    return measured(metric)
 
 
 def main() -> None:
     """Trains what is missing, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(NETS)}; all by default")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", action="store_true", help="train nothing")
-    asked = parser.parse_args()
-    if unknown := set(asked.networks) - set(NETS):
-        parser.error(f"networks are {', '.join(NETS)}; got {', '.join(sorted(unknown))}")
-    simple = {"threshold": baseline, **{f"oracle at stride {k}": (lambda k=k: oracle(k)) for k in (2, 4, 8)}}
-    jobs = [(name, 0) for name in simple]
-    jobs += [(name, seed) for seed in range(asked.seeds) for name in asked.networks or NETS]
-    done = {(row["network"], row["seed"]) for row in rows()}
-    for name, seed in jobs if not asked.table else []:
-        if (name, seed) not in done:
-            row = simple[name]() if name in simple else trained(name, seed)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-    table()
+    asked = kept_lines.asked(__doc__, NETS, kind="network")
+    jobs = {("threshold", 0): baseline}
+    jobs |= {(f"oracle at stride {stride}", 0): partial(oracle, stride) for stride in (2, 4, 8)}
+    jobs |= {(name, seed): partial(trained, name, seed) for seed in range(asked.seeds) for name in asked.names}
+    kept_lines.measure(RESULTS, KEYS, jobs if not asked.table else {})
+    kept_lines.means(RESULTS, KEYS[:1], {"weights": ",.0f", "mIoU": ".3f", "least": ".3f", "cpu_seconds": ".0f"})
 
 
 if __name__ == "__main__":
