@@ -6,8 +6,9 @@
 
 Each network and seed is a line of JSON in `segmenters.jsonl` of the working folder; what stands there is not trained
 again, so that the benchmark can be stopped and started. All train on the same 4,000 scenes of `shapes` at 96 x 96
-pixels, whose objects are 24 to 36 pixels long, and are measured on 300 others. Letters and digits do not count, in
-training neither. The oracle is the true map at a stride, enlarged again: what a network of that stride can reach.
+pixels, whose objects are 24 to 36 pixels long, and are measured on 300 others. All but SegFormer, whose transformer is
+fresh, begin with the ImageNet weights of an embedded bundle. Letters and digits do not count, in training neither. The
+oracle is the true map at a stride, enlarged again: what a network of that stride can reach.
 """
 
 import time
@@ -33,7 +34,9 @@ from kerasdl.vision.segmentation import Segmenter
 SIDE, LENGTHS, TRAIN, TEST = 96, (32.0, 48.0), 4000, 300
 NOT_COUNTED = ("letter", "digit")
 RESULTS, KEYS = Path("segmenters.jsonl"), ("network", "seed")
-RESNET = {"backbone": "resnet34", "backbone_settings": {"stages": (2, 2, 2), "channels": 32}}
+FEATURES = "imagenet_efficientnet_lite0"
+LITE = {"backbone": "efficientnet_lite0"}
+MIT = {"widths": (32, 64, 128), "depths": (2, 2, 2), "heads": (1, 2, 4), "reductions": (8, 4, 2)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,20 @@ class Row:
 
 
 NETS = {
-    "unet": Row("unet_resnet34", {**RESNET, "strides": (2, 4, 8, 16), "channels": (64, 48, 24, 12)}, 8),
+    "unet": Row("unet_resnet34", {**LITE, "strides": (2, 4, 8, 16), "channels": (64, 48, 24, 12)}, 4),
+    "deeplab_v3plus": Row(
+        "deeplab_v3plus",
+        {**LITE, "strides": (4, 16), "output_stride": 32, "rates": (1, 2, 3), "channels": 64, "fine_channels": 24},
+        3,
+    ),
+    "pspnet": Row("pspnet", {**LITE, "strides": (4, 8), "channels": 96}, 4),
+    "fcn8s": Row("fcn8s", {**LITE, "strides": (8, 16, 32), "hidden": 128, "kernel": 3, "dropout": 0.1}, 4),
+    "segformer": Row(
+        "segformer_b0",
+        {"backbone_settings": MIT, "strides": (4, 8, 16), "channels": 64, "dropout": 0.0},
+        10,
+        1e-3,
+    ),
 }
 CONFIG = {
     "batch_size": 16,
@@ -75,6 +91,7 @@ def trained(method: str, seed: int) -> dict:
     row, train, test = NETS[method], scenes("train", TRAIN), scenes("test", TEST)
     keras.utils.set_random_seed(seed)
     network = kerasdl.build(row.name, image_shape=(SIDE, SIDE, 3), classes=len(train.class_names), **row.settings)
+    take_features(network)
     config = RunConfig(epochs=row.epochs, learning_rate=row.learning_rate, seed=seed, **CONFIG)
     started, cpu = time.perf_counter(), time.process_time()
     losses = PixelCrossEntropy(), Dice()
@@ -83,6 +100,14 @@ def trained(method: str, seed: int) -> dict:
     figures = measured(segmenter.mean_iou(test))
     line = {"weights": network.count_params(), "epochs": row.epochs, **figures}
     return {**line, "seconds": round(spent[0]), "cpu_seconds": round(spent[1])}
+
+
+def take_features(network: keras.Model) -> None:
+    """Copies the ImageNet weights of the embedded bundle into the layers of those names, where a network has them."""
+    given = {layer.name: layer for layer in kerasdl.load_bundle(FEATURES).model.layers if layer.weights}
+    for layer in network.layers:
+        if layer.name in given:
+            layer.set_weights(given[layer.name].get_weights())
 
 
 def measured(metric: MeanIoU) -> dict[str, float]:
