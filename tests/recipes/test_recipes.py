@@ -33,6 +33,27 @@ def test_a_recurrent_net_tells_good_reviews_from_bad_ones():
 
 
 @pytest.mark.slow
+def test_a_net_from_scratch_reads_digits_as_one_in_keras():
+    digits = recipe("mlp_digits")
+    assert digits.from_scratch() >= 0.965
+    assert digits.in_keras() >= 0.965
+
+
+@pytest.mark.slow
+def test_a_net_is_no_better_on_iris():
+    rows = {row["name"]: row["accuracy"] for row in recipe("iris").main(seeds=1)}
+    assert rows["net in Keras"] >= 0.93
+    assert max(rows.values()) <= rows["logistic"] + 0.04
+
+
+@pytest.mark.slow
+def test_a_net_prices_bent_effects_and_is_no_better_on_few_rows():
+    found = recipe("house_price").main()
+    assert found["drawn houses"]["net"] > found["drawn houses"]["linear"] + 0.3
+    assert found["diabetes"]["linear"] > found["diabetes"]["net"] - 0.1
+
+
+@pytest.mark.slow
 def test_lenet_reads_digits():
     assert recipe("lenet5_digits").train(seed=0) >= 0.985
 
