@@ -16,6 +16,13 @@ from .region_batches import RegionsToBatch as RegionsToBatch
 from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
 from .region_pooling import ROIAlign as ROIAlign
 from .region_pooling import ROIPool as ROIPool
+from .sequences.dot_product_attention import DotProductAttention as DotProductAttention
+from .sequences.dot_product_attention import SlidingWindowAttention as SlidingWindowAttention
+from .sequences.linear_attention import LinearAttention as LinearAttention
+from .sequences.position_biases import ALiBi as ALiBi
+from .sequences.position_biases import RelativePositionBias as RelativePositionBias
+from .sequences.positions import PositionalEncoding as PositionalEncoding
+from .sequences.positions import RotaryEmbedding as RotaryEmbedding
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken

@@ -68,6 +68,13 @@ def adaptive(x, weights):
 
 # Tested in files of their own.
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            *("ALiBi", "DotProductAttention", "LinearAttention", "PositionalEncoding", "RelativePositionBias"),
+            *("RotaryEmbedding", "SlidingWindowAttention"),
+        ),
+        "test_head_attention.py",
+    ),
     "CosineWindowAttention": "test_windows.py",
     "WindowAttention": "test_windows.py",
     "WindowMerge": "test_windows.py",

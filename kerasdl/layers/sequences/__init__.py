@@ -1,0 +1,1 @@
+"""Layers of sequences; their names are those of `kerasdl.layers`."""
