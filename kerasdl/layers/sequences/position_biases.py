@@ -130,7 +130,7 @@ class ALiBi(_DistanceBias):
     def call(self, inputs):
         distances = ops.abs(ops.cast(self.distances(inputs), "float32"))
         slopes = ops.convert_to_tensor(slopes_of(self.heads), "float32")
-        return -slopes[None, :, None, None] * distances[:, None]
+        return 0.0 - slopes[None, :, None, None] * distances[:, None]
 
 
 def slopes_of(heads: int) -> list[float]:
