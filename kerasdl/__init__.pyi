@@ -5,6 +5,7 @@ from . import core as core
 from . import data as data
 from . import deploy as deploy
 from . import errors as errors
+from . import explain as explain
 from . import foundations as foundations
 from . import layers as layers
 from . import losses as losses

@@ -1,0 +1,200 @@
+"""Class activation maps: which places of a convolutional net's last map speak for a class.
+
+A map is a weighted sum of the channels of a layer; the methods differ in the weights. Maps are (B, H, W) of the input's
+size, from 0, nothing, to 1, the largest of an image.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+from .targets import Target, fixed_target, float_inputs, network_of, scores_of
+
+
+def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
+    """Returns where a net looks for a class: channels weighed by the mean of their gradients, negative sums cut.
+
+    Source: Grad-CAM, https://arxiv.org/abs/1610.02391, section 3, equations 1 and 2.
+
+    Args:
+        model: a functional `keras.Model` of one image input, or a bundle of one.
+        images: (B, H, W, C), prepared as the model takes them.
+        target: a class, one for each image, or a function from the outputs to scores (B,), such as the score of a
+            detector's box; None takes the likeliest class of each image.
+        layer: name of the layer whose channels are weighed; None takes the last one with places.
+
+    Returns:
+        (B, H, W) float32, from 0 to 1; all 0 where nothing speaks for the class.
+
+    Raises:
+        ArgumentError: there is no layer with places, or arguments do not fit.
+
+    Example:
+        >>> grad_cam(model, np.ones((2, 32, 32, 3)), 3).shape
+        (2, 32, 32)
+    """
+    maps, gradients, x = _maps_and_gradients(model, images, target, layer)
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    return _heat((maps * weights).sum(axis=-1), x)
+
+
+def grad_cam_plus_plus(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
+    """Returns a class activation map that covers several objects of a class better.
+
+    Weights are means of the positive gradients, each place with a share of its own.
+
+    Source: Grad-CAM++, https://arxiv.org/abs/1710.11063, section 3.2, equations 10 and 19.
+
+    Args:
+        model: as in `grad_cam`, like all arguments.
+        images: (B, H, W, C).
+        target: class or function.
+        layer: name of a layer, or None.
+
+    Returns:
+        (B, H, W) float32, from 0 to 1.
+
+    Raises:
+        ArgumentError: as in `grad_cam`.
+
+    Example:
+        >>> grad_cam_plus_plus(model, np.ones((1, 32, 32, 3))).shape
+        (1, 32, 32)
+    """
+    maps, gradients, x = _maps_and_gradients(model, images, target, layer)
+    square, cube = gradients**2, gradients**3
+    below = 2.0 * square + maps.sum(axis=(1, 2), keepdims=True) * cube
+    shares = np.where(below != 0, square / np.where(below != 0, below, 1.0), 0.0)
+    weights = (shares * np.maximum(gradients, 0.0)).sum(axis=(1, 2), keepdims=True)
+    return _heat((maps * weights).sum(axis=-1), x)
+
+
+def layer_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
+    """Returns a class activation map whose weights are positive gradients place by place, for finer layers too.
+
+    Source: LayerCAM, https://ieeexplore.ieee.org/document/9462463, section III, equations 4 to 6.
+
+    Args:
+        model: as in `grad_cam`, like all arguments.
+        images: (B, H, W, C).
+        target: class or function.
+        layer: name of a layer, or None.
+
+    Returns:
+        (B, H, W) float32, from 0 to 1.
+
+    Raises:
+        ArgumentError: as in `grad_cam`.
+
+    Example:
+        >>> layer_cam(model, np.ones((1, 32, 32, 3))).shape
+        (1, 32, 32)
+    """
+    maps, gradients, x = _maps_and_gradients(model, images, target, layer)
+    return _heat((maps * np.maximum(gradients, 0.0)).sum(axis=-1), x)
+
+
+def score_cam(
+    model: Any, images: Any, target: Target = None, *, layer: str | None = None, baseline: float = 0.0
+) -> np.ndarray:
+    """Returns a class activation map without gradients: each channel is weighed by the score of the image under it.
+
+    Every channel, enlarged and scaled from 0 to 1, multiplies the image; one run of the model a channel.
+
+    Source: Score-CAM, https://arxiv.org/abs/1910.01279, section 3, equations 5 to 8.
+
+    Args:
+        model: as in `grad_cam`, like `images`, `target` and `layer`.
+        images: (B, H, W, C).
+        target: class or function.
+        layer: name of a layer, or None.
+        baseline: value of a pixel that is hidden, such as 0 for the grey of -1 to 1.
+
+    Returns:
+        (B, H, W) float32, from 0 to 1.
+
+    Raises:
+        ArgumentError: as in `grad_cam`.
+
+    Example:
+        >>> score_cam(model, np.ones((1, 32, 32, 3))).shape
+        (1, 32, 32)
+    """
+    network = network_of(model)
+    x = float_inputs(network, images)
+    target, found = fixed_target(network, x, target), spatial_layer(network, layer)
+    maps = tf.cast(keras.Model(network.inputs[0], found.output)(x, training=False), "float32")
+    grown = tf.image.resize(maps, x.shape[1:3])
+    low, high = (edge(grown, axis=(1, 2), keepdims=True) for edge in (tf.reduce_min, tf.reduce_max))
+    masks = (grown - low) / tf.maximum(high - low, 1e-9)  # (B, H, W, channels)
+    plain = scores_of(network(tf.zeros_like(x) + baseline, training=False), target).numpy()
+    weights = np.zeros((len(x), maps.shape[-1]), "float32")
+    for channel in range(maps.shape[-1]):
+        shown = baseline + (x - baseline) * tf.cast(masks[..., channel : channel + 1], x.dtype)
+        weights[:, channel] = scores_of(network(shown, training=False), target).numpy() - plain
+    powers = np.exp(weights - weights.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    return _heat((maps.numpy() * shares[:, None, None]).sum(axis=-1), x)
+
+
+def spatial_layer(model: keras.Model, name: str | None = None) -> keras.layers.Layer:
+    """Returns a layer whose output has places: the one of that name, or the last one.
+
+    Args:
+        model: a functional model.
+        name: of a layer; None takes the last one with maps (B, H, W, C) of more than one place.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ArgumentError: no layer has places, or that of the name has none.
+        UnknownNameError: there is no layer of that name.
+
+    Example:
+        >>> spatial_layer(model).output.shape[1:3]
+        (8, 8)
+    """
+    found = [layer for layer in model.layers if _has_places(layer)]
+    if name is None and not found:
+        checks.refuse("a class activation map needs a layer with maps (B, H, W, C)", model.name)
+    if name is None:
+        return found[-1]
+    checks.known_name("layer", name, [layer.name for layer in model.layers])
+    layer = model.get_layer(name)
+    if not _has_places(layer):
+        checks.refuse("a class activation map needs a layer with maps (B, H, W, C)", f"{name} {layer.output.shape}")
+    return layer
+
+
+def _has_places(layer: keras.layers.Layer) -> bool:
+    outputs = layer.output if not isinstance(layer, keras.layers.InputLayer) else None
+    if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 4:
+        return False
+    return None in outputs.shape[1:3] or outputs.shape[1] * outputs.shape[2] > 1
+
+
+def _maps_and_gradients(model: Any, images: Any, target: Target, name: str | None):
+    """Returns the maps of a layer, the gradients of the score with respect to them, float32, and the images."""
+    network = network_of(model)
+    x = float_inputs(network, images)
+    target, layer = fixed_target(network, x, target), spatial_layer(network, name)
+    both = keras.Model(network.inputs[0], [layer.output, network.output])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        maps, outputs = both(x, training=False)
+        scores = scores_of(outputs, target)
+    gradients = tape.gradient(scores, maps)
+    if gradients is None:
+        checks.refuse("the score must depend on the layer", layer.name)
+    return tf.cast(maps, "float32").numpy(), tf.cast(gradients, "float32").numpy(), x
+
+
+def _heat(sums: np.ndarray, images: tf.Tensor) -> np.ndarray:
+    """Returns sums (B, h, w) without their negative part, enlarged to the images, the largest of each being 1."""
+    grown = tf.image.resize(np.maximum(sums, 0.0)[..., None], images.shape[1:3])[..., 0].numpy()
+    return grown / np.maximum(grown.max(axis=(1, 2), keepdims=True), 1e-12)

@@ -1,0 +1,289 @@
+"""Attributions by gradients of a score with respect to the input.
+
+Each function returns an array of the input's shape. Gradients are of the outputs as they are: explain logits rather
+than probabilities, whose gradients vanish where a net is sure.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.keras_graph import replay
+
+from .targets import Target, fixed_target, float_inputs, network_of, scores_of
+
+CHUNK = 64
+"""Examples that are computed at once."""
+
+
+def saliency(model: Any, inputs: Any, target: Target = None) -> np.ndarray:
+    """Returns how much a score changes with each number of the input: the size of its gradient.
+
+    Source: https://arxiv.org/abs/1312.6034, section 3.
+
+    Args:
+        model: a functional `keras.Model` of one input, or a bundle of one.
+        inputs: (B, ...), prepared as the model takes them.
+        target: a class, one for each example, or a function from the outputs to scores (B,); None takes the likeliest
+            class of each example.
+
+    Returns:
+        (B, ...) float32, 0 or more.
+
+    Raises:
+        ArgumentError: the model, inputs or target do not fit.
+
+    Example:
+        >>> saliency(model, np.zeros((2, 32, 32, 3))).shape
+        (2, 32, 32, 3)
+    """
+    return np.abs(_gradients(*_prepared(model, inputs, target)))
+
+
+def input_times_gradient(model: Any, inputs: Any, target: Target = None) -> np.ndarray:
+    """Returns the input times the gradient of a score: what each number adds, if the score were linear.
+
+    Source: https://arxiv.org/abs/1605.01713, section 3.
+
+    Args:
+        model: as in `saliency`, like `inputs` and `target`.
+        inputs: (B, ...).
+        target: class or function.
+
+    Returns:
+        (B, ...) float32, with signs.
+
+    Raises:
+        ArgumentError: the model, inputs or target do not fit.
+
+    Example:
+        >>> input_times_gradient(model, np.ones((1, 32, 32, 3)), 3).shape
+        (1, 32, 32, 3)
+    """
+    network, x, target = _prepared(model, inputs, target)
+    return _gradients(network, x, target) * x.numpy()
+
+
+def smooth_grad(
+    model: Any, inputs: Any, target: Target = None, *, samples: int = 25, noise: float = 0.15, seed: int = 0
+) -> np.ndarray:
+    """Returns the mean gradient over noisy copies of the input, which is less speckled than one gradient.
+
+    Source: SmoothGrad, https://arxiv.org/abs/1706.03825, section 3.1.
+
+    Args:
+        model: as in `saliency`, like `inputs` and `target`.
+        inputs: (B, ...).
+        target: class or function.
+        samples: noisy copies of each example.
+        noise: deviation of the noise, as a share of the range of an example.
+        seed: of the noise.
+
+    Returns:
+        (B, ...) float32, with signs.
+
+    Raises:
+        ArgumentError: the model, inputs or target do not fit, or a number is outside.
+
+    Example:
+        >>> smooth_grad(model, np.zeros((1, 32, 32, 3)), samples=2).shape
+        (1, 32, 32, 3)
+    """
+    checks.at_least("samples", samples, 1)
+    checks.within("noise", noise, 0.0, 10.0)
+    network, x, target = _prepared(model, inputs, target)
+    rng, axes = np.random.default_rng(seed), tuple(range(1, x.ndim))
+    wide = noise * (x.numpy().max(axes, keepdims=True) - x.numpy().min(axes, keepdims=True))
+    total = np.zeros(x.shape, "float32")
+    for _ in range(samples):
+        total += _gradients(network, x + (wide * rng.normal(size=x.shape)).astype("float32"), target)
+    return total / samples
+
+
+def integrated_gradients(
+    model: Any, inputs: Any, target: Target = None, *, baseline: Any = 0.0, steps: int = 64
+) -> np.ndarray:
+    """Returns what each number adds to a score, on the straight way from a baseline to the input.
+
+    Completeness: the sum over an example is the score of the input less that of the baseline, up to the error of the
+    sum over `steps` places of the way; `completeness_error` measures it.
+
+    Source: https://arxiv.org/abs/1703.01365, sections 3 and 5; places are the middles of equal parts.
+
+    Args:
+        model: as in `saliency`, like `inputs` and `target`.
+        inputs: (B, ...).
+        target: class or function.
+        baseline: where nothing is shown: a number, or an array that broadcasts to the inputs, such as a blurred image.
+            0 is grey where pixels run from -1 to 1, and -1 black.
+        steps: places of the way.
+
+    Returns:
+        (B, ...) float32, with signs.
+
+    Raises:
+        ArgumentError: the model, inputs, target or baseline do not fit, or `steps` is below 1.
+
+    Example:
+        >>> integrated_gradients(model, np.ones((1, 32, 32, 3)), 3, steps=4).shape
+        (1, 32, 32, 3)
+    """
+    checks.at_least("steps", steps, 1)
+    network, x, target = _prepared(model, inputs, target)
+    start = _baseline(baseline, x)
+    total = np.zeros(x.shape, "float32")
+    for place in (np.arange(steps) + 0.5) / steps:
+        total += _gradients(network, start + float(place) * (x - start), target)
+    return (x - start).numpy() * total / steps
+
+
+def completeness_error(
+    model: Any, inputs: Any, attribution: np.ndarray, target: Target = None, *, baseline: Any = 0.0
+) -> np.ndarray:
+    """Returns how far the sum of an attribution is from the difference of the scores, as a share of that difference.
+
+    Args:
+        model: as in `saliency`, like `inputs` and `target`.
+        inputs: (B, ...).
+        attribution: (B, ...), as `integrated_gradients` returns it.
+        target: class or function; None takes the likeliest class of the inputs.
+        baseline: as in `integrated_gradients`.
+
+    Returns:
+        (B,) float32; infinite where both scores are equal and the sum is not 0.
+
+    Raises:
+        ArgumentError: arguments do not fit.
+
+    Example:
+        >>> x = np.ones((1, 32, 32, 3))
+        >>> completeness_error(model, x, integrated_gradients(model, x)).shape
+        (1,)
+    """
+    network, x, target = _prepared(model, inputs, target)
+    if np.shape(attribution) != tuple(x.shape):
+        checks.refuse(f"attribution must have the shape of the inputs {tuple(x.shape)}", np.shape(attribution))
+    ends = [scores_of(network(each, training=False), target).numpy() for each in (x, _baseline(baseline, x))]
+    wanted, given = ends[0] - ends[1], np.asarray(attribution).reshape(len(x), -1).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.abs(given - wanted) / np.abs(wanted)
+    return np.where(given == wanted, 0.0, shares).astype("float32")
+
+
+def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarray:
+    """Returns a gradient that passes a ReLU only where its input and the gradient both are positive.
+
+    It shows edges, many of which do not depend on the class (https://arxiv.org/abs/1810.03292).
+
+    Source: https://arxiv.org/abs/1412.6806, section 3.4.
+
+    Args:
+        model: as in `saliency`, like `inputs` and `target`; every activation but the last must be a ReLU.
+        inputs: (B, ...).
+        target: class or function.
+
+    Returns:
+        (B, ...) float32, with signs.
+
+    Raises:
+        ArgumentError: the model has no ReLU, or one inside a layer of another kind; inputs or target do not fit.
+
+    Example:
+        >>> image = keras.Input((8, 8, 3))
+        >>> y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(image))
+        >>> guided_backprop(keras.Model(image, y), np.ones((1, 8, 8, 3))).shape
+        (1, 8, 8, 3)
+    """
+    network, x, target = _prepared(model, inputs, target)
+    seen: list[str] = []
+
+    def substitute(operation: keras.Operation) -> Callable:
+        if isinstance(operation, keras.layers.ReLU):
+            if operation.negative_slope or operation.threshold:
+                checks.refuse("guided backpropagation needs plain ReLUs", operation.name)
+            seen.append(operation.name)
+            return lambda value, **_: _guided(value, operation.max_value)
+        if getattr(operation, "activation", None) is keras.activations.relu:
+            seen.append(operation.name)
+            return _with_guided_activation(operation)
+        if isinstance(operation, keras.layers.Layer):
+            return lambda *args, **kwargs: operation(*args, **{**kwargs, **_inference(operation)})
+        return operation
+
+    def forward(value: tf.Tensor) -> Any:
+        seen.clear()
+        outputs = replay(network, [value], substitute)
+        if not seen:
+            checks.refuse("guided backpropagation needs a model with ReLUs", network.name, "Take saliency.")
+        return outputs
+
+    return _gradients(forward, x, target)
+
+
+@tf.custom_gradient
+def _guided_relu(x):
+    y = tf.nn.relu(x)
+    return y, lambda gradient: tf.where((x > 0) & (gradient > 0), gradient, tf.zeros_like(gradient))
+
+
+def _guided(value: Any, most: float | None) -> Any:
+    y = _guided_relu(tf.convert_to_tensor(value))
+    return y if most is None else tf.minimum(y, most)
+
+
+def _with_guided_activation(layer: keras.layers.Layer) -> Callable:
+    """Returns a call of a layer whose ReLU is guided; only layers that end in their activation are known."""
+    known = (keras.layers.Dense, keras.layers.Activation, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    known += (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Conv2DTranspose)
+    if not isinstance(layer, known):
+        checks.refuse("guided backpropagation knows ReLUs of dense and convolution layers", layer.name)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        kept = layer.activation
+        layer.activation = keras.activations.linear
+        try:
+            sums = layer(*args, **kwargs)
+        finally:
+            layer.activation = kept
+        return _guided_relu(sums)
+
+    return run
+
+
+def _inference(layer: keras.layers.Layer) -> dict[str, bool]:
+    return {"training": False} if layer._call_has_training_arg else {}  # no public name in Keras
+
+
+def _prepared(model: Any, inputs: Any, target: Target) -> tuple[keras.Model, tf.Tensor, Target]:
+    network = network_of(model)
+    x = float_inputs(network, inputs)
+    return network, x, fixed_target(network, x, target)
+
+
+def _baseline(baseline: Any, x: tf.Tensor) -> tf.Tensor:
+    try:
+        array = np.broadcast_to(np.asarray(baseline, x.dtype.as_numpy_dtype), x.shape)
+    except ValueError:
+        checks.refuse(f"baseline must be a number, or broadcast to the inputs {tuple(x.shape)}", np.shape(baseline))
+    return tf.convert_to_tensor(array)
+
+
+def _gradients(network: Callable, x: tf.Tensor, target: Target) -> np.ndarray:
+    """Returns the gradient of the score of each example, float32, some examples at once."""
+    parts = []
+    is_each = not callable(target) and np.ndim(target) == 1
+    for start in range(0, len(x), CHUNK):
+        part = x[start : start + CHUNK]
+        with tf.GradientTape() as tape:
+            tape.watch(part)
+            outputs = network(part, training=False) if isinstance(network, keras.Model) else network(part)
+            scores = scores_of(outputs, target[start : start + CHUNK] if is_each else target)
+        gradient = tape.gradient(scores, part)
+        if gradient is None:
+            checks.refuse("the score must depend on the input by operations that have gradients", "none")
+        parts.append(tf.cast(gradient, "float32").numpy())
+    return np.concatenate(parts)

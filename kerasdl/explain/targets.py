@@ -1,0 +1,84 @@
+"""Scores that are explained: a class, a class for each example, or a function of the outputs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+
+Target = int | Sequence[int] | Callable[[Any], Any] | None
+"""A class, one for each example, a function from outputs to (B,) scores, or None for the likeliest class."""
+
+
+def network_of(model: Any) -> keras.Model:
+    """Returns the network of a model, which may be a bundle.
+
+    Raises:
+        ArgumentError: it is neither a Keras model nor an object with one.
+    """
+    network = model if isinstance(model, keras.Model) else getattr(model, "model", None)
+    if not isinstance(network, keras.Model):
+        checks.refuse("model must be a keras.Model or a bundle", type(model).__name__)
+    return network
+
+
+def float_inputs(model: keras.Model, inputs: Any) -> tf.Tensor:
+    """Returns one batch of inputs of a network as floats.
+
+    Raises:
+        ArgumentError: the network has several inputs, or takes other shapes or whole numbers.
+    """
+    if len(model.inputs or ()) != 1:
+        checks.refuse("a model to explain must be functional, with one input", len(model.inputs or ()))
+    expected = model.inputs[0]
+    if not keras.backend.is_float_dtype(expected.dtype):
+        hint = "Explain the part behind the embedding: keras.Model(embedding.output, model.output)."
+        checks.refuse("inputs to explain must be floats, which have gradients", expected.dtype, hint)
+    array = np.asarray(inputs)
+    fits = array.ndim == len(expected.shape) and array.dtype.kind in "fiu"
+    if not fits or any(side not in (None, size) for side, size in zip(expected.shape, array.shape, strict=True)):
+        hint = "Give one example a first axis, x[None]; images are prepared as the model takes them."
+        checks.refuse(f"inputs must be numbers {expected.shape}", f"{array.dtype} of shape {array.shape}", hint)
+    if not len(array):
+        checks.refuse("inputs must hold one example or more", array.shape)
+    return tf.convert_to_tensor(array, expected.dtype)
+
+
+def scores_of(outputs: Any, target: Target) -> tf.Tensor:
+    """Returns the score (B,) of each example that a target means.
+
+    Raises:
+        ArgumentError: the target does not fit the outputs.
+    """
+    if callable(target):
+        scores = tf.convert_to_tensor(target(outputs))
+        leaf = keras.tree.flatten(outputs)[0]
+        if scores.shape != leaf.shape[:1]:
+            checks.refuse("a target function must return one score for each example (B,)", tuple(scores.shape))
+        return scores
+    if keras.tree.is_nested(outputs) or len(outputs.shape) != 2:
+        shapes = keras.tree.map_structure(lambda each: tuple(each.shape), outputs)
+        hint = "Pass target= a function from the outputs to one score for each example."
+        checks.refuse("outputs must be (B, K) for a class as target", shapes, hint)
+    count, classes = outputs.shape
+    chosen = tf.argmax(outputs, axis=-1) if target is None else tf.convert_to_tensor(np.asarray(target))
+    if target is not None:
+        numbers = np.asarray(target)
+        if numbers.shape not in ((), (count,)) or numbers.dtype.kind not in "iu":
+            checks.refuse(f"target must be a class, or one for each of the {count} examples", target)
+        if numbers.min() < 0 or numbers.max() >= classes:
+            checks.refuse(f"target must be classes from 0 to {classes - 1}", target)
+    places = tf.broadcast_to(tf.cast(chosen, "int32"), (count,))
+    return tf.gather(outputs, places, batch_dims=1)
+
+
+def fixed_target(model: keras.Model, inputs: tf.Tensor, target: Target) -> Target:
+    """Returns the likeliest class of each example where no target is given, so that changed inputs keep it."""
+    if target is not None:
+        return target
+    outputs = model(inputs, training=False)
+    scores_of(outputs, None)
+    return tf.argmax(outputs, axis=-1).numpy()

@@ -1,0 +1,215 @@
+"""Attributions against closed forms of linear and small nets, and on objects that were planted."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from kerasdl import explain
+from kerasdl.core import ArgumentError
+
+RNG = np.random.default_rng(0)
+SIDE, OBJECT = 24, 8
+
+
+def linear(sides=(4, 4, 2), classes=3):
+    """A linear model of images; returns it and its weights (H, W, C, K)."""
+    image = keras.Input(sides)
+    logits = keras.layers.Dense(classes, name="logits")(keras.layers.Flatten()(image))
+    model = keras.Model(image, logits)
+    return model, model.get_layer("logits").get_weights()[0].reshape(*sides, classes)
+
+
+def curved():
+    image = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(5, 3, activation="tanh")(image)
+    x = keras.layers.Dense(8, activation="swish")(keras.layers.Flatten()(x))
+    return keras.Model(image, keras.layers.Dense(3)(x))
+
+
+@functools.cache
+def planted_data(count: int, seed: int):
+    """Noise with a cross or a ring in it at a random place: images, classes and masks of the objects."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:OBJECT, :OBJECT] - (OBJECT - 1) / 2
+    distance = np.hypot(rows, columns)
+    shapes = [np.minimum(np.abs(rows), np.abs(columns)) < 1.0, np.abs(distance - 3.0) < 0.8]
+    images = rng.normal(0.0, 0.35, (count, SIDE, SIDE, 1)).astype("float32")
+    classes, masks = rng.integers(0, 2, count), np.zeros((count, SIDE, SIDE), bool)
+    for image, kind, mask in zip(images, classes, masks, strict=True):
+        top, left = rng.integers(0, SIDE - OBJECT + 1, 2)
+        image[top : top + OBJECT, left : left + OBJECT, 0] += 1.2 * shapes[kind]
+        mask[top : top + OBJECT, left : left + OBJECT] = True
+    return images, classes.astype("int32"), masks
+
+
+@functools.cache
+def planted_net():
+    """A small net that tells crosses from rings."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIDE, SIDE, 1))
+    x = keras.layers.Conv2D(12, 3, padding="same", activation="relu")(image)
+    x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="last")(x)
+    logits = keras.layers.Dense(2, name="logits")(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, logits)
+    model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, classes, _ = planted_data(1500, 0)
+    model.fit(images, classes, epochs=4, batch_size=50, verbose=0)
+    return model
+
+
+def test_gradients_of_a_linear_model_are_its_weights():
+    (model, weights), x = linear(), RNG.normal(size=(3, 4, 4, 2)).astype("float32")
+    classes = [2, 0, 1]
+    own = np.moveaxis(weights[..., classes], -1, 0)
+    np.testing.assert_allclose(explain.saliency(model, x, classes), np.abs(own), atol=1e-6)
+    np.testing.assert_allclose(explain.input_times_gradient(model, x, classes), own * x, atol=1e-6)
+    np.testing.assert_allclose(explain.smooth_grad(model, x, classes, samples=3), own, atol=1e-6)
+    given = explain.integrated_gradients(model, x, classes, baseline=0.5, steps=1)
+    np.testing.assert_allclose(given, own * (x - 0.5), atol=1e-6)
+    np.testing.assert_allclose(explain.saliency(model, x), explain.saliency(model, x, model(x).numpy().argmax(1)))
+
+
+def test_integrated_gradients_are_complete():
+    keras.utils.set_random_seed(1)
+    model, x = curved(), 2.0 * RNG.normal(size=(5, 6, 6, 2)).astype("float32")
+    given = explain.integrated_gradients(model, x, 1)
+    assert explain.completeness_error(model, x, given, 1).max() <= 0.01
+    coarse = explain.integrated_gradients(model, x, 1, steps=1)
+    assert explain.completeness_error(model, x, coarse, 1).max() > 0.01
+    score = lambda outputs: outputs[:, 0] * outputs[:, 2]  # noqa: E731
+    given = explain.integrated_gradients(model, x, score, baseline=x[::-1] * 0.1)
+    assert explain.completeness_error(model, x, given, score, baseline=x[::-1] * 0.1).max() <= 0.01
+
+
+def test_many_examples_are_explained_in_parts():
+    model, x = curved(), RNG.normal(size=(130, 6, 6, 2)).astype("float32")
+    classes = RNG.integers(0, 3, 130)
+    one_by_one = np.concatenate([explain.saliency(model, x[n : n + 1], int(classes[n])) for n in (0, 64, 129)])
+    np.testing.assert_allclose(explain.saliency(model, x, classes)[[0, 64, 129]], one_by_one, atol=1e-6)
+
+
+def test_guided_gradients_pass_positive_ways_alone():
+    inputs = keras.Input((2,))
+    hidden = keras.layers.Dense(3, activation="relu", name="hidden")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="score")(hidden))
+    first = np.array([[1.0, -1.0, 2.0], [0.5, 1.0, -3.0]], "float32")
+    model.set_weights([first, np.zeros(3), np.array([[1.0], [5.0], [-2.0]]), np.zeros(1)])
+    x = np.array([[2.0, 1.0]], "float32")  # sums 2.5, -1 and 1: the second is off, the third has a negative gradient
+    np.testing.assert_allclose(explain.guided_backprop(model, x, 0), [[1.0, 0.5]])
+    np.testing.assert_allclose(explain.input_times_gradient(model, x, 0) / x, [[1.0 - 4.0, 0.5 + 6.0]])
+    assert model.get_layer("hidden").activation is keras.activations.relu
+    with pytest.raises(ArgumentError, match="needs a model with ReLUs"):
+        explain.guided_backprop(curved(), np.zeros((1, 6, 6, 2)))
+
+
+def test_grad_cam_of_a_pooled_net_is_its_class_activation_map():
+    model, (images, classes, _) = planted_net(), planted_data(20, 2)
+    maps = keras.Model(model.inputs[0], model.get_layer("last").output)(images).numpy()
+    kernel = model.get_layer("logits").get_weights()[0]
+    expected = np.maximum(np.einsum("bhwc,cb->bhw", maps, kernel[:, classes]), 0.0)
+    expected = keras.ops.convert_to_numpy(keras.ops.image.resize(expected[..., None], (SIDE, SIDE)))[..., 0]
+    expected /= expected.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(explain.grad_cam(model, images, classes), expected, atol=1e-4)
+    assert explain.spatial_layer(model).name == "last"
+
+
+METHODS = {
+    "grad_cam": explain.grad_cam,
+    "grad_cam_plus_plus": explain.grad_cam_plus_plus,
+    "layer_cam": explain.layer_cam,
+    "score_cam": explain.score_cam,
+    "occlusion": functools.partial(explain.occlusion, size=4, stride=2),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_planted_objects_are_pointed_at(name):
+    model, (images, classes, masks) = planted_net(), planted_data(100, 1)
+    right = model.predict(images, verbose=0).argmax(1) == classes
+    assert right.mean() >= 0.95
+    heat = METHODS[name](model, images[right], classes[right])
+    rows, columns = np.unravel_index(heat.reshape(len(heat), -1).argmax(1), (SIDE, SIDE))
+    hits = masks[right][np.arange(len(heat)), rows, columns]
+    assert hits.mean() >= 0.9 > 5 * masks.mean()
+
+
+def test_gradients_are_larger_on_planted_objects():
+    model, (images, classes, masks) = planted_net(), planted_data(50, 3)
+    for method in (explain.saliency, explain.smooth_grad, explain.guided_backprop):
+        sizes = np.abs(method(model, images, classes))[..., 0]
+        assert sizes[masks].mean() > 2.0 * sizes[~masks].mean(), method.__name__
+
+
+def test_detectors_are_explained_by_a_function_of_their_outputs():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", strides=2, activation="relu", name="maps")(image)
+    heads = {"scores": keras.layers.Conv2D(2, 1)(x), "boxes": keras.layers.Conv2D(4, 1)(x)}
+    model, images = keras.Model(image, heads), RNG.normal(size=(2, 16, 16, 3))
+    heat = explain.grad_cam(model, images, lambda outputs: outputs["scores"][:, 2, 5, 0], layer="maps")
+    assert heat.shape == (2, 16, 16)
+    with pytest.raises(ArgumentError, match="Pass target= a function"):
+        explain.grad_cam(model, images, 1, layer="maps")
+    with pytest.raises(ArgumentError, match="one score for each example"):
+        explain.saliency(model, images, lambda outputs: outputs["scores"])
+
+
+def test_bundles_are_explained_by_their_network():
+    class Pack:
+        model = curved()
+
+    x = RNG.normal(size=(1, 6, 6, 2))
+    np.testing.assert_array_equal(explain.saliency(Pack(), x), explain.saliency(Pack.model, x))
+
+
+def test_pictures_of_heat():
+    heat = explain.as_map(RNG.normal(size=(2, 8, 8, 3)))
+    assert heat.shape == (2, 8, 8)
+    assert heat.min() >= 0
+    assert heat.max() == 1
+    assert explain.as_map(np.zeros((1, 4, 4, 1))).max() == 0
+    image = RNG.integers(0, 255, (8, 8, 3)).astype("uint8")
+    np.testing.assert_array_equal(explain.draw_heat(image, np.zeros((8, 8))), image)
+    assert (explain.draw_heat(image, np.ones((8, 8)))[..., 0] != image[..., 0]).any()
+
+
+SIMPLE, _ = linear()
+REFUSED = {
+    "no model": (lambda: explain.saliency("net", [1.0]), "model must be a keras.Model or a bundle"),
+    "shape": (lambda: explain.saliency(SIMPLE, np.ones((4, 4, 2))), "inputs must be numbers"),
+    "text": (lambda: explain.saliency(SIMPLE, np.full((1, 4, 4, 2), "a")), "inputs must be numbers"),
+    "none": (lambda: explain.saliency(SIMPLE, np.ones((0, 4, 4, 2))), "one example or more"),
+    "class": (lambda: explain.saliency(SIMPLE, np.ones((1, 4, 4, 2)), 3), "classes from 0 to 2"),
+    "classes": (lambda: explain.saliency(SIMPLE, np.ones((1, 4, 4, 2)), [1, 2]), "one for each of the 1 examples"),
+    "baseline": (
+        lambda: explain.integrated_gradients(SIMPLE, np.ones((1, 4, 4, 2)), baseline=np.ones(3)),
+        "baseline must be a number",
+    ),
+    "places": (lambda: explain.grad_cam(SIMPLE, np.ones((1, 4, 4, 2))), "needs a layer with maps"),
+    "layer": (lambda: explain.grad_cam(SIMPLE, np.ones((1, 4, 4, 2)), layer="logits"), "needs a layer with maps"),
+    "square": (lambda: explain.occlusion(SIMPLE, np.ones((1, 4, 4, 2)), size=5), "sides of 5 or more"),
+    "stride": (lambda: explain.occlusion(SIMPLE, np.ones((1, 4, 4, 2)), size=2, stride=3), "at most the size 2"),
+    "attribution": (
+        lambda: explain.completeness_error(SIMPLE, np.ones((1, 4, 4, 2)), np.ones(3)),
+        "the shape of the inputs",
+    ),
+    "ids": (
+        lambda: explain.saliency(
+            keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(4, 2)]), np.ones((1, 3))
+        ),
+        "must be floats",
+    ),
+    "heat": (lambda: explain.draw_heat(np.zeros((2, 2, 3), "uint8"), np.full((2, 2), 2.0)), "from 0 to 1"),
+    "image": (lambda: explain.draw_heat(np.zeros((2, 2, 3)), np.zeros((2, 2))), "image must be uint8"),
+    "map": (lambda: explain.as_map(np.full((1, 2, 2), np.nan)), "must be finite"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused(case):
+    call, message = REFUSED[case]
+    with pytest.raises(ArgumentError, match=message):
+        call()
