@@ -1,5 +1,6 @@
 """Checks of a tokenizer.json before the package `tokenizers` reads it: its size, its form and its patterns."""
 
+import base64
 import json
 import math
 import re
@@ -77,6 +78,7 @@ def check_document(text: str) -> None:
     for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         for pattern in _patterns(document.get(part)):
             check_pattern(pattern)
+        check_tables(document.get(part))
         if _growth(document.get(part)) > MAX_GROWTH:
             refuse(f"the replacements of its {part} may lengthen a text at most {MAX_GROWTH} times", "more")
     if model.get("dropout"):
@@ -121,6 +123,24 @@ def check_pattern(pattern: str) -> None:
         if here.unbounded > MAX_UNBOUNDED or here.number > MAX_CHOICES:
             limit = f"{MAX_UNBOUNDED} repetitions without end and {MAX_CHOICES} choices"
             refuse(f"an alternative of a pattern may have at most {limit}", pattern)
+
+
+def check_tables(part: Any) -> None:
+    """Checks that no table of characters (SentencePiece's `precompiled_charsmap`) writes a long text for one.
+
+    Raises:
+        DataError: a replacement has more than 100 bytes, or the table is damaged.
+    """
+    if isinstance(part, dict) and "precompiled_charsmap" in part:
+        try:
+            table = base64.b64decode(part["precompiled_charsmap"] or "", validate=True)
+        except (ValueError, TypeError) as error:
+            refuse("precompiled_charsmap must be base64", first_line(error))
+        texts = table[4 + int.from_bytes(table[:4], "little") :].split(b"\0")
+        if max(map(len, texts)) > MAX_GROWTH:
+            refuse(f"precompiled_charsmap may write at most {MAX_GROWTH} bytes for a character", max(map(len, texts)))
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        check_tables(value)
 
 
 class _Choices(NamedTuple):

@@ -1,8 +1,9 @@
-"""Reading of tokenizers from the files of other libraries: tokenizer.json, vocab.txt of BERT, BPE files of GPT-2."""
+"""Reading of tokenizers from the files of other libraries: of Hugging Face, BERT, GPT-2 and SentencePiece."""
 
 import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ from kerasdl.core import checks
 from kerasdl.core.errors import DataError, first_line
 
 from .documents import MAX_BYTES, guarded, refuse
+from .sentencepiece_models import tokenizer_json
 from .text_tokenizer import Tokenizer
 
 # Files of a folder in the order in which they are looked for; a pair is vocabulary and merges.
-NAMES = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json", "encoder.json.gz")
+NAMES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json", "encoder.json.gz"),
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+)
 MERGES = {"vocab.json": "merges.txt", "encoder.json": "vocab.bpe", "encoder.json.gz": "vocab.bpe.gz"}
 
 
@@ -22,8 +27,8 @@ def load_tokenizer(path: str | os.PathLike, *, lowercase: bool | None = None, pa
 
     Args:
         path: a `tokenizer.json` of Hugging Face, a `vocab.txt` of BERT, a `vocab.json` of GPT-2 with its `merges.txt`
-            beside it (also `encoder.json` with `vocab.bpe`, and both as `.gz`), or a folder with one of them, looked
-            for in this order.
+            beside it (also `encoder.json` with `vocab.bpe`, and both as `.gz`), a `.model` of SentencePiece (unigram
+            or BPE; extra `text`), or a folder with one of them, looked for in this order.
         lowercase: whether a `vocab.txt` is of small letters; None looks whether a token has a capital.
         padding: a padding token to add behind the vocabulary, for files without one.
 
@@ -33,6 +38,7 @@ def load_tokenizer(path: str | os.PathLike, *, lowercase: bool | None = None, pa
     Raises:
         ArgumentError: `lowercase` is given for a file that states it, or `padding` for one that has a padding token.
         DataError: the file is missing, too large, damaged, of another form, or its template is not in it.
+        MissingPackageError: a `.model` needs sentencepiece, which is not installed.
 
     Example:
         >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "play", "##ing"]
@@ -47,6 +53,8 @@ def load_tokenizer(path: str | os.PathLike, *, lowercase: bool | None = None, pa
         text = _bert(file, lowercase)
     elif file.name in MERGES:
         text = _gpt2(file)
+    elif file.suffix == ".model":
+        text = tokenizer_json(_content(file))
     else:
         text = _text(file)
     tokenizer = Tokenizer(text)
@@ -64,16 +72,23 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _text(path: Path) -> str:
-    """Returns a file of bounded size as text, unpacked where it is `.gz`."""
+def _content(path: Path) -> bytes:
+    """Returns the content of a file of bounded size, unpacked where it is `.gz`."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            refuse(f"{path.name} may have at most {MAX_BYTES} bytes", "more")
-        return content.decode()
-    except (EOFError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a readable text file: {first_line(error)}") from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None
+    if len(content) > MAX_BYTES:
+        refuse(f"{path.name} may have at most {MAX_BYTES} bytes", "more")
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return _content(path).decode()
+    except UnicodeDecodeError as error:
+        refuse(f"{path.name} must be text in UTF-8", f"{error.reason} at byte {error.start}")
 
 
 def _bert(path: Path, lowercase: bool | None) -> str:
