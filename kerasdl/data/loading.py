@@ -17,6 +17,7 @@ from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .segmentation import cells, mask_folders, tfds_masks, voc_masks
 from .splits import SPLITS
+from .text import docstrings, row_files, text_folders
 from .tfds_source import read_tfds
 
 
@@ -55,6 +56,7 @@ ENTRIES = (
     Entry("austen", "passages of Jane Austen's six novels, by novel", "7819", texts.LICENCES["austen"]),
     Entry("verses", "Bible verses in English with their Spanish", "31077", texts.LICENCES["verses"]),
     Entry("addresses", "addresses of the USA with a tag for each token", "1513", texts.LICENCES["addresses"]),
+    Entry("pydoc", "docstrings of this Python, by 11 parts of the library", "as installed", docstrings.LICENCE),
     Entry(
         "shapes", "scenes of 6 shapes with boxes, 128x128 colour; also shapes:easy, :hard", "unlimited", shapes.LICENCE
     ),
@@ -67,7 +69,10 @@ ENTRIES = (
         "unlimited",
         cells.LICENCE,
     ),
-    Entry("folder:PATH", "your images, one sub-folder a class", "as found", "yours"),
+    Entry("folder:PATH", "your images, or text files, one sub-folder a class", "as found", "yours"),
+    Entry("csv:FILE", "your texts, with a column of labels", "as found", "yours"),
+    Entry("jsonl:FILE", "your texts, an object with text and label a line", "as found", "yours"),
+    Entry("text:FILE", "your texts, one a line, without labels", "as found", "yours"),
     Entry("coco:FILE", "images with boxes, of a COCO file (JSON)", "as found", "yours"),
     Entry("voc:PATH", "images with boxes, of a folder in Pascal VOC's form", "as found", "yours"),
     Entry("yolo:FILE", "images with boxes, of a data.yaml in YOLO's form", "as found", "yours"),
@@ -114,6 +119,8 @@ def load(
     on_bad: str = "skip",
     seed: int = 0,
     levels: int | None = None,
+    text: str = "text",
+    label: str | None = "label",
 ) -> Dataset:
     """Reads a dataset by name, without network access.
 
@@ -128,9 +135,9 @@ def load(
             `emoji:noto`, in another style), `glyphs`, `iris`, `breast_cancer`, `wine`, `diabetes`, `sentiment` (also as
             `sentiment:score`), `shakespeare`, `austen`, `verses`, `addresses`, `shapes` (also `shapes:easy`,
             `shapes:hard`), `stickers` (also `stickers:noto`), `cells` (also `cells:colour`), `folder:PATH`,
-            `coco:FILE`, `voc:PATH`, `yolo:FILE`, `labelme:PATH`, `masks:PATH` or `tfds:NAME` (`tfds:NAME#FEATURE` for
-            boxes of that feature); or a folder as a `Path`, or as a text that names none of these (`./digits` where a
-            folder has such a name).
+            `coco:FILE`, `voc:PATH`, `yolo:FILE`, `labelme:PATH`, `masks:PATH`, `csv:FILE`, `jsonl:FILE`, `text:FILE`,
+            `pydoc` or `tfds:NAME` (`tfds:NAME#FEATURE` for boxes of that feature); or a folder as a `Path`, or as a
+            text that names none of these (`./digits` where a folder has such a name).
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
         size: number of examples; None takes all. `glyphs`, `shapes`, `stickers` and `cells` draw any number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
@@ -142,11 +149,13 @@ def load(
             objects) or `semantic` (a map of classes alone). `cells` have a map of classes and weights of pixels, and
             with `panoptic` a map of the cells too. `coco` and `labelme` have `boxes`, `masks` and `semantic`, `voc`
             has `boxes` and `semantic`; `tfds:oxford_iiit_pet` has its label or `semantic`.
-        on_bad: `skip` leaves out damaged files of a folder, and faulty boxes, with a warning that names them; `refuse`
-            raises.
-        seed: seed of drawn glyphs, shapes, stickers and cells, and of the split of a folder.
+        on_bad: `skip` leaves out damaged files of a folder, faulty boxes and bad rows of texts, with a warning that
+            names them; `refuse` raises.
+        seed: seed of drawn glyphs, shapes, stickers and cells, and of the split of a folder or of rows of texts.
         levels: the value, 1 to 65535, that is white in a folder's 16-bit files, such as 4095 if they hold 12 bits;
             None takes 65535.
+        text: column or key of the texts of `csv` and `jsonl`.
+        label: column or key of their labels; None reads texts alone.
 
     Returns:
         A `Dataset`; images in `scale`, float32; texts as strings.
@@ -176,7 +185,15 @@ def load(
     checks.one_of(f"labels of {name}", labels, LABELS.get(kind, ("boxes",)))
     if check_levels(levels) is not None and kind != "folder":
         checks.refuse("levels is for folder:PATH only", name)
-    if kind == "folder" and rest:
+    if (text, label) != ("text", "label") and kind not in ("csv", "jsonl"):
+        checks.refuse("text and label are for csv:FILE and jsonl:FILE only", name)
+    if kind in row_files.KINDS and rest:
+        dataset = row_files.read_row_file(kind, rest, split, text=text, label=label, on_bad=on_bad, seed=seed)
+        dataset = dataset if size is None else dataset.take(size)
+    elif kind == "folder" and rest and text_folders.is_text_folder(Path(rest)):
+        dataset = text_folders.read_text_folder(Path(rest), split, on_bad=on_bad, seed=seed)
+        dataset = dataset if size is None else dataset.take(size)
+    elif kind == "folder" and rest:
         settings = {"size": size, "image_shape": image_shape, "on_bad": on_bad, "seed": seed, "levels": levels}
         dataset = read_folder(Path(rest), split, **settings)
     elif kind == "tfds" and rest:
@@ -224,7 +241,7 @@ def dataset_name(name: str | os.PathLike) -> str:
     if is_named and is_folder:
         text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
         warnings.warn(f"{text}.", DataWarning, stacklevel=3)
-    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", *FILES)
+    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", *FILES, *row_files.KINDS)
     return f"folder:{name}" if is_folder and not is_name else name
 
 
@@ -297,6 +314,8 @@ def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Datase
         dataset = pictures.read_grey(name, split)
     elif base in texts.LICENCES:
         dataset = texts.read_text(name, split)
+    elif name == "pydoc":
+        dataset = docstrings.read_docstrings(split, seed=seed)
     elif name == "digits":
         dataset = digits.read_digits(split)
     else:

@@ -77,9 +77,10 @@ ROOMS = {
             *("dataset", "detection", "folders", "image_files", "images", "sources", "splits", "tfds_source"),
             "trees",
         ),
+        "text": ("dataset", "folders", "sources", "splits"),
         "loading": (
             *("builtin", "dataset", "detection", "folders", "image_files", "images", "segmentation", "splits"),
-            "tfds_source",
+            *("text", "tfds_source"),
         ),
     },
     "train": {

@@ -1,0 +1,127 @@
+"""Files with a text in each row: plain text, CSV and JSON lines; faults are named by line."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kerasdl.core.errors import DataError
+
+from ..dataset import Dataset
+from .rows import Row, fault_of, read_rows
+
+KINDS = ("text", "csv", "jsonl")
+DELIMITERS = ",;\t"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_row_file(
+    kind: str, place: str, split: str, *, text: str, label: str | None, on_bad: str, seed: int
+) -> Dataset:
+    """Returns a split of the texts of a file.
+
+    `text`: each line that is not empty is a text without label. `csv`: a header, then rows with a text and a label;
+    the delimiter is the comma, semicolon or tab with which the header has the columns. `jsonl`: an object a line.
+
+    Args:
+        kind: `text`, `csv` or `jsonl`.
+        place: path of the file, UTF-8.
+        split: as in `read_rows`.
+        text: column, or key, of the texts.
+        label: column, or key, of the labels; None reads texts alone.
+        on_bad: as in `read_rows`.
+        seed: as in `read_rows`.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DataError: the file is missing, is not UTF-8, has no such column, or `read_rows` refuses its rows.
+    """
+    path = Path(place).expanduser()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {kind}:{place}: {error.strerror}. Check the path.") from None
+    if content.startswith(UTF16):
+        raise DataError(f"{path.name} must be UTF-8; it is UTF-16, as some spreadsheets write. Save it as UTF-8.")
+    # Bytes that are not UTF-8 become half surrogate pairs, by which their row is found.
+    whole = content.decode("utf-8-sig", "surrogateescape")
+    readers: dict[str, Callable] = {"csv": _csv_rows, "jsonl": _json_rows, "text": _text_rows}
+    rows = list(readers[kind](path.name, whole, text, label))
+    return read_rows(f"{kind}:{place}", rows, split, on_bad=on_bad, seed=seed)
+
+
+def _text_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
+    for number, line in enumerate(io.StringIO(whole), start=1):
+        if line.strip():
+            line = line.rstrip("\r\n")
+            yield Row(f"line {number}", line, fault=fault_of(line))
+
+
+def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
+    first = whole.partition("\n")[0].rstrip("\r")
+    wanted = [text] if label is None else [text, label]
+    headers = {each: next(csv.reader([first], delimiter=each), []) for each in DELIMITERS}
+    delimiter = next((each for each, header in headers.items() if {*wanted} <= {*header}), None)
+    if delimiter is None:
+        header = max(headers.values(), key=len)
+        missing = [column for column in wanted if column not in header]
+        rule = f"{name} must have the columns {wanted} in its first line; it has {header[:20]}, without {missing}"
+        raise DataError(f"{rule}. Name yours: text='...', label='...' (--text, --label); label=None reads texts alone.")
+    header = headers[delimiter]
+    if any(header.count(column) > 1 for column in wanted):
+        raise DataError(f"{name} must have each of the columns {wanted} once; it has {header[:20]}.")
+    columns = [header.index(column) for column in wanted]
+    lines = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter)
+    limit = csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
+    try:
+        next(lines)
+        before = lines.line_num
+        for fields in lines:
+            place, before = f"line {before + 1}", lines.line_num
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                yield Row(place, "", fault=f"it has {len(fields)} fields, the header {len(header)}")
+                continue
+            values = [fields[column] for column in columns]
+            tag = None if label is None else values[1].strip()
+            yield Row(place, values[0], tag, fault_of(values[0], tag))
+    except csv.Error as error:
+        raise DataError(f"{name} is not CSV at line {lines.line_num}: {error}.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _json_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
+    keys, any_text = [text] if label is None else [text, label], False
+    seen: list[str] = []
+    for number, line in enumerate(io.StringIO(whole), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield Row(f"line {number}", "", fault=f"it is not JSON ({error})")
+            continue
+        if not isinstance(value, dict):
+            yield Row(f"line {number}", "", fault=f"it is no object but {type(value).__name__}")
+            continue
+        seen = seen or list(value)
+        missing = [key for key in keys if key not in value]
+        any_text = any_text or not missing
+        tag = value.get(label) if label is not None else None
+        if missing:
+            yield Row(f"line {number}", "", fault=f"it has no {missing}")
+        elif not isinstance(value[text], str):
+            yield Row(f"line {number}", "", fault=f"its {text!r} is no text but {type(value[text]).__name__}")
+        elif label is not None and (isinstance(tag, bool) or not isinstance(tag, (str, int))):
+            yield Row(f"line {number}", "", fault=f"its {label!r} is no text or whole number but {type(tag).__name__}")
+        else:
+            tag = None if label is None else str(tag).strip()
+            yield Row(f"line {number}", value[text], tag, fault_of(value[text], tag))
+    if seen and not any_text:
+        rule = f"lines of {name} must be objects with {keys}; the first has {seen[:20]}"
+        raise DataError(f"{rule}. Name yours: text='...', label='...' (--text, --label).")
