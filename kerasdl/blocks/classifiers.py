@@ -19,6 +19,7 @@ def classification_task(
     preprocess_layers: Callable,
     example: Callable,
     summary: str = "",
+    ready: Callable | None = None,
 ) -> Task:
     """Returns a task of single-label classification: cross-entropy over logits, monitored by accuracy.
 
@@ -30,6 +31,7 @@ def classification_task(
         preprocess_layers: as in `Task`.
         example: as in `Task`.
         summary: as in `Task`.
+        ready: as in `Task`.
 
     Returns:
         The task, which the caller registers.
@@ -53,5 +55,6 @@ def classification_task(
         example=example,
         activation="softmax",
         summary=summary,
+        ready=ready,
         limits="It knows the labels above and nothing else: any other input still gets one of them.",
     )

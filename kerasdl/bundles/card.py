@@ -63,6 +63,8 @@ def _use(bundle) -> list[str]:
     load = f"bundle = kerasdl.load_bundle({manifest.name + '.zip' * own!r})" + "  # the path of this bundle" * own
     if "image_shape" in bundle.preprocess:
         return ["import kerasdl", "", load, 'print(bundle.predict("photo.jpg"))']
+    if bundle.preprocess.get("tokenizer"):
+        return ["import kerasdl", "", load, 'print(bundle.predict(["some text"]))']
     shape, dtype = manifest.inputs[0]["shape"], manifest.inputs[0]["dtype"]
     sizes = ", ".join(["1", *(str(size or 1) for size in shape)])
     return ["import kerasdl", "import numpy as np", "", load, f'print(bundle.predict(np.zeros(({sizes},), "{dtype}")))']

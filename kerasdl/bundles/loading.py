@@ -13,7 +13,7 @@ from kerasdl.data.image_files import SUFFIXES
 
 from .bundle import Bundle
 from .format import archive
-from .format.manifest import NETWORK, PARTS, QUANTIZATION, read_json, read_manifest
+from .format.manifest import MAX_SETTINGS, NETWORK, PARTS, QUANTIZATION, read_json, read_manifest
 from .format.model_file import load_model_file
 from .listing import list_bundles, path_of
 
@@ -125,7 +125,7 @@ def _rounding(model: keras.Model, path: Path) -> "deploy.QuantizedModel":
 
 
 def _settings(path: Path) -> dict:
-    settings = read_json(path)
+    settings = read_json(path, MAX_SETTINGS)
     if not isinstance(settings, dict):
         raise BundleError(f"{path.name} must hold an object; got {type(settings).__name__}.")
     return settings

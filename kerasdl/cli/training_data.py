@@ -18,6 +18,7 @@ from kerasdl.data.folders.reader import pictures_by_split
 from kerasdl.data.image_files import one_line
 from kerasdl.data.loading import splits_of_boxes
 from kerasdl.data.resampling import SHARE, unsplit_parts
+from kerasdl.data.text.text_folders import is_text_folder
 from kerasdl.data.trees import MAPS
 
 from .application import data_name
@@ -169,8 +170,8 @@ def _has_boxes(data: Dataset) -> bool:
 
 
 def _layout_of(name: str) -> Layout | None:
-    """Returns the layout of a folder; None for other data."""
-    if not name.startswith(FOLDER):
+    """Returns the layout of a folder of images; None for other data."""
+    if not name.startswith(FOLDER) or is_text_folder(Path(name.removeprefix(FOLDER))):
         return None
     return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
 

@@ -15,6 +15,7 @@ from .archive import MANIFEST, check_name, one_error, refuse
 SCHEMA = 2
 FIRST = 1  # the schema of bundles without the field `outputs`
 MAX_JSON = 2**20
+MAX_SETTINGS = 2**26  # settings hold the text of a tokenizer
 JSON_DEPTH = 16
 MAX_TEXT = 10_000
 MAX_LABELS = 100_000
@@ -119,13 +120,13 @@ def read_manifest(folder: str | os.PathLike) -> Manifest:
     return manifest
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Returns the content of a JSON file of a bundle.
+def read_json(path: str | os.PathLike, most: int = MAX_JSON) -> Any:
+    """Returns the content of a JSON file of a bundle, of `most` bytes at most.
 
     Raises:
         BundleError: it is missing, too large or not plain JSON.
     """
-    return parse_json(_read(Path(path)), Path(path).name)
+    return parse_json(_read(Path(path), most), Path(path).name)
 
 
 def parse_json(text: str | bytes, what: str, *, depth: int = JSON_DEPTH) -> Any:
@@ -141,11 +142,11 @@ def parse_json(text: str | bytes, what: str, *, depth: int = JSON_DEPTH) -> Any:
     return _json(what, value, depth=depth, limit=len(text), lists=list)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = MAX_JSON) -> bytes:
     with one_error(path, "file"), open(path, "rb") as file:
-        content = file.read(MAX_JSON + 1)
-    if len(content) > MAX_JSON:
-        refuse(f"{path.name} may have at most {MAX_JSON} bytes", f"{path.stat().st_size} bytes")
+        content = file.read(most + 1)
+    if len(content) > most:
+        refuse(f"{path.name} may have at most {most} bytes", f"{path.stat().st_size} bytes")
     return content
 
 

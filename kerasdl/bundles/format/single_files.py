@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .archive import MANIFEST, SUMS, check_name, one_error, open_zip, refuse
-from .manifest import MAX_JSON, Manifest, parse_json
+from .manifest import MAX_JSON, MAX_SETTINGS, Manifest, parse_json
 
 
 def read_single_files(path: str | os.PathLike, names: Sequence[str], *, limit: int = MAX_JSON) -> dict[str, bytes]:
@@ -47,7 +47,7 @@ def read_manifest_alone(path: str | os.PathLike) -> tuple[Manifest, dict]:
     """
     manifest = Manifest.from_json(read_single_files(path, [MANIFEST])[MANIFEST])
     name = manifest.parts["preprocess"]
-    settings = parse_json(read_single_files(path, [name])[name], name)
+    settings = parse_json(read_single_files(path, [name], limit=MAX_SETTINGS)[name], name)
     if not isinstance(settings, dict):
         refuse(f"{name} must hold an object", type(settings).__name__)
     return manifest, settings

@@ -129,7 +129,7 @@ def export_bundle(
         model = _networks(bundle, path, raw_shape, chosen)
     gives = "probabilities" if options.scores else bundle.manifest.outputs
     gives = gives if bundle.task.postprocess is None else "answers"
-    description = described(bundle, raw_shape, options.raw_dtype, gives)
+    description = described(bundle, path.name, raw_shape, options.raw_dtype, gives)
     thresholds = _thresholds(bundle) if options.threshold_inputs else {}
     if thresholds:
         description["thresholds"] = {name: values[0] for name, values in thresholds.items()}

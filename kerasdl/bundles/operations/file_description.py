@@ -15,27 +15,32 @@ from kerasdl.deploy.export.metadata import label_lines
 from ..format.calibration_part import Calibration
 from ..hosts.programs import write_programs
 
-REPORT, CARD, LABELS = ".json", ".md", ".labels.txt"
+REPORT, CARD, LABELS, TOKENIZER = ".json", ".md", ".labels.txt", ".tokenizer.json"
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
 INTEGERS = ("int8", "uint8", "int16")
 
 
-def described(bundle: Any, raw_shape: tuple | None, raw_dtype: str, gives: str) -> dict[str, Any]:
+def described(bundle: Any, name: str, raw_shape: tuple | None, raw_dtype: str, gives: str) -> dict[str, Any]:
     """Returns what an app must know of a file beside its inputs and outputs; JSON can hold it.
 
     Args:
         bundle: the bundle that the file holds.
+        name: name of the file.
         raw_shape: shape of a raw image where the file contains the preprocessing, else None.
         raw_dtype: dtype of the raw pixels.
         gives: kind of the outputs: `logits`, `probabilities`, `values`, or `answers` of the task's postprocessing.
 
     Returns:
         `labels`, `task` and `gives`; `preprocessing`, the bundle's settings, where the app applies them; for images
-        `image`, with `steps` in words and their numbers; of a calibrated bundle `calibration`, with its `rule`.
+        `image`, with `steps` in words and their numbers; for texts `text`, with the name of the tokenizer's file beside
+        it; of a calibrated bundle `calibration`, with its `rule`.
     """
     description = {"labels": list(bundle.labels), "task": bundle.task.name, "gives": gives}
     if raw_shape is None:
         description["preprocessing"] = dict(bundle.preprocess)
+    if bundle.preprocess.get("tokenizer"):
+        description["text"] = text = _text(bundle.preprocess, name + TOKENIZER)
+        description["preprocessing"] = {**bundle.preprocess, "tokenizer": text["tokenizer"]}
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
     if gives == "answers" and "min_score" in bundle.preprocess:
@@ -52,6 +57,16 @@ def _calibration(calibration: Calibration, gives: str) -> dict[str, Any]:
     rule = f"{scores}; where the highest is below {threshold:.9g}, the answer is none of the labels."
     in_file = gives == "probabilities"
     return {"temperature": temperature, "temperature_in_file": in_file, "threshold": threshold, "rule": rule}
+
+
+def _text(settings: Mapping[str, Any], tokenizer: str) -> dict[str, Any]:
+    length, padding = settings["length"], settings["padding_id"]
+    steps = [
+        f"Encode the text by {tokenizer}, which the packages `tokenizers` of Python, Rust and JavaScript read.",
+        f"Cut the ids to {length}; the tokens of the tokenizer's template stay.",
+        f"Put {padding} behind them up to {length}, and feed them as int32 (1, {length}).",
+    ]
+    return {"tokenizer": tokenizer, "length": length, "padding_id": padding, "steps": steps}
 
 
 def _image(settings: Mapping[str, Any], raw_shape: tuple | None, raw_dtype: str) -> dict[str, Any]:
@@ -115,6 +130,7 @@ def write_beside(bundle: Any, path: Path, report: ExportReport, description: Map
     """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
 
     A classifier or detector of images also gets a program that runs it, `.py`; a TFLite classifier `.kt` and `.swift`.
+    A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`.
     """
     facts = {**json.loads(report.to_json()), **description}
     for side in ("inputs", "outputs"):
@@ -122,6 +138,8 @@ def write_beside(bundle: Any, path: Path, report: ExportReport, description: Map
     files.write_json(path.with_name(path.name + REPORT), facts)
     if bundle.labels:
         files.write_text(path.with_name(path.name + LABELS), label_lines(bundle.labels))
+    if "text" in description:
+        files.write_text(path.with_name(description["text"]["tokenizer"]), bundle.preprocess["tokenizer"])
     files.write_text(path.with_name(path.name + CARD), _card(bundle, report, description))
     write_programs(path, facts, bundle.task.activation, path.with_name(path.name + LABELS))
 
@@ -145,7 +163,8 @@ def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> 
     before, _, rest = bundle.card().partition("## Use\n")
     _, _, after = rest.partition("## Measured\n")
     lines = [line for line in before.splitlines() if not line.startswith("- Input: ")]
-    steps = [f"{number}. {step}" for number, step in enumerate(description.get("image", {}).get("steps", ()), 1)]
+    way = description.get("image") or description.get("text") or {"steps": ()}
+    steps = [f"{number}. {step}" for number, step in enumerate(way["steps"], 1)]
     gives = bundle.task.answers if description["gives"] == "answers" else f"The file gives {description['gives']}."
     gives = f"{gives} {description.get('calibration', {}).get('rule', '')}".strip()
     if bounds := description.get("thresholds"):

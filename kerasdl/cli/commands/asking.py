@@ -20,7 +20,7 @@ FILES = (".tflite", ".onnx")
 @reported
 def predict(
     bundle: BundleName,
-    inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or .json lists.")],
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders of images, .json lists; texts, or .txt files.")],
     draw: Annotated[
         Path | None, typer.Option(help="A folder for a picture of each input, for detectors and segmenters.")
     ] = None,
@@ -36,7 +36,10 @@ def predict(
             checks.refuse("--min-score is for detectors", loaded.task.name)
         loaded = dataclasses.replace(loaded, preprocess={**loaded.preprocess, "min_score": min_score})
     levels, frames = loaded.preprocess.get("levels"), loaded.task.draw is not None
-    names, raw, unread = kerasdl.cli.read_inputs(inputs, levels, frames=frames)
+    if loaded.preprocess.get("tokenizer"):
+        names, raw, unread = kerasdl.cli.text_start.read_texts(inputs)
+    else:
+        names, raw, unread = kerasdl.cli.read_inputs([*map(Path, inputs)], levels, frames=frames)
     results = loaded.predict(raw)
     if json:
         show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])

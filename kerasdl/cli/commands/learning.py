@@ -43,6 +43,9 @@ Peer = Annotated[
 ]
 PeerFile = Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights; no download.")]
 Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")]
+Task = Annotated[str | None, typer.Option(help="Task that the data must be for, such as text_classification.")]
+Text = Annotated[str | None, typer.Option(help="Column or key of the texts, of csv:FILE and jsonl:FILE; text.")]
+Label = Annotated[str | None, typer.Option(help="Column or key of their labels; label.")]
 Letterbox = Annotated[bool, typer.Option(help="Detectors: images keep their aspect ratio, between grey borders.")]
 Tensorboard = Annotated[Path | None, typer.Option(help="A folder for TensorBoard logs, one subfolder a stage.")]
 
@@ -74,9 +77,14 @@ def finetune(
     resume: Annotated[bool, typer.Option(help="Whether the run in --folder goes on.")] = True,
     source: Peer = None,
     weights: PeerFile = None,
-    model: Annotated[str | None, typer.Option(help="With --from: our net, where the peer does not tell it.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With --from: our net, where the peer does not tell it. Of texts: the net.")
+    ] = None,
     side: Annotated[int | None, typer.Option(help="Height and width in pixels; smaller is faster.")] = None,
     letterbox: Letterbox = False,
+    task: Task = None,
+    text: Text = None,
+    label: Label = None,
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     tensorboard: Tensorboard = None,
     mlflow: Annotated[str | None, typer.Option(help="The tracking URI of MLflow, or a folder.")] = None,
@@ -88,10 +96,14 @@ def finetune(
     start, options = time.perf_counter(), kerasdl.cli.run_options
     options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
+    data, validation = (kerasdl.cli.text_start.with_columns(each, text, label) for each in (data, validation))
     read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images)
+    if task not in (None, read.train.task):
+        checks.refuse(f"data of --task {task} must be for it", f"{data}: {read.train.task}")
     for note in () if json else read.notes:
         print(note)
     loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
+    freeze = freeze or kerasdl.cli.text_start.freezing_of(loaded)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size,
         folder=folder,
@@ -128,10 +140,12 @@ def checked_names(names: list[str], source: str | None) -> list[str]:
 
 
 def starting_bundle(bundle: list[str], train: Any, source: str | None, weights: Any, model: Any, side: int | None):
-    """Returns the bundle to fine-tune: the named one, that of a peer, or the default for images."""
+    """Returns the bundle to fine-tune: the named one, that of a peer, the default for images, or a new one of texts."""
     if source is not None:
         shape = None if side is None else (side, side, 3)
         return kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
+    if not bundle and train.task == "text_classification":
+        return kerasdl.cli.text_start.text_bundle(train, model)
     if not bundle and not train.images:
         checks.refuse(f"a bundle must be named, since {START} is the default for images alone", train.name)
     loaded = kerasdl.load_bundle(*bundle or [STARTS.get(train.task, START)])

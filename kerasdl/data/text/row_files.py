@@ -26,7 +26,7 @@ def read_row_file(
 
     Args:
         kind: `text`, `csv` or `jsonl`.
-        place: path of the file, UTF-8.
+        place: path of the file, UTF-8; `FILE#TEXT,LABEL` names the columns, `FILE#TEXT` that of texts without labels.
         split: as in `read_rows`.
         text: column, or key, of the texts.
         label: column, or key, of the labels; None reads texts alone.
@@ -39,7 +39,10 @@ def read_row_file(
     Raises:
         DataError: the file is missing, is not UTF-8, has no such column, or `read_rows` refuses its rows.
     """
-    path = Path(place).expanduser()
+    path, columns = Path(place).expanduser(), place.rpartition("#")
+    if columns[0] and not path.is_file():
+        path = Path(columns[0]).expanduser()
+        text, _, label = columns[2].partition(",")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -49,7 +52,7 @@ def read_row_file(
     # Bytes that are not UTF-8 become half surrogate pairs, by which their row is found.
     whole = content.decode("utf-8-sig", "surrogateescape")
     readers: dict[str, Callable] = {"csv": _csv_rows, "jsonl": _json_rows, "text": _text_rows}
-    rows = list(readers[kind](path.name, whole, text, label))
+    rows = list(readers[kind](path.name, whole, text, label or None))
     return read_rows(f"{kind}:{place}", rows, split, on_bad=on_bad, seed=seed)
 
 

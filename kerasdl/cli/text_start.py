@@ -1,0 +1,84 @@
+"""Start of a text classifier on the command line: a tokenizer of the texts and an untrained net."""
+
+from pathlib import Path
+
+import numpy as np
+
+import kerasdl
+from kerasdl.bundles import Bundle
+from kerasdl.core import checks
+from kerasdl.data import Dataset
+
+NET = "gru_classifier"
+VOCABULARY = 8_000
+LONGEST = 256
+SHARE = 95
+"""Per cent of the texts that are not cut."""
+FRESH = "untrained net"
+
+
+def with_columns(data: str | None, text: str | None, label: str | None) -> str | None:
+    """Returns a name of rows with its columns, `csv:FILE#TEXT,LABEL`; other names where no column is given.
+
+    Raises:
+        ArgumentError: columns are given for data without columns.
+    """
+    if data is None or (text is None and label is None):
+        return data
+    if not data.startswith(("csv:", "jsonl:")):
+        checks.refuse("--text and --label are for csv:FILE and jsonl:FILE", data)
+    return f"{data}#{text or 'text'},{label or 'label'}"
+
+
+def text_bundle(train: Dataset, model: str | None = None) -> Bundle:
+    """Returns a bundle with a new WordPiece tokenizer of the texts and an untrained net for their classes.
+
+    Args:
+        train: texts with classes.
+        model: a registered net of the task; None is `gru_classifier`.
+
+    Returns:
+        The bundle; texts are cut to the length that 95 per cent do not reach, at most 256 tokens.
+
+    Raises:
+        ArgumentError: the net is of another task.
+    """
+    spec = kerasdl.spec(model or NET)
+    checks.one_of(f"the task of {spec.name}", spec.task, ("text_classification",))
+    tokenizer = kerasdl.sequence.train_tokenizer(train, "wordpiece", VOCABULARY, lowercase=True)
+    texts = train.arrays()[0]
+    lengths = [len(tokenizer.encode(text)) for text in texts[:: 1 + len(texts) // 5_000].tolist()]
+    length = int(np.clip(np.percentile(lengths, SHARE), 8, LONGEST))
+    arguments = {"length": length, "vocabulary": tokenizer.vocabulary, "classes": len(train.class_names)}
+    return Bundle.of(
+        kerasdl.build(spec.name, **arguments),
+        name=spec.name,
+        task=spec.task,
+        preprocess={"length": length, "padding_id": 0, "tokenizer": tokenizer.to_text()},
+        labels=train.class_names,
+        builder=spec.name,
+        arguments=arguments,
+        provenance={"start": FRESH},
+    )
+
+
+def freezing_of(bundle: Bundle) -> str | None:
+    """Returns "none" for an untrained net, whose layers must all learn from the start, else None."""
+    return "none" if bundle.manifest.provenance.get("start") == FRESH else None
+
+
+def read_texts(inputs: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Returns name and text of each argument, and lines about unreadable files; a .txt file is read whole."""
+    names, texts, unread = [], [], []
+    for each in inputs:
+        if each.lower().endswith(".txt") and Path(each).is_file():
+            try:
+                text = Path(each).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                unread.append(f"{each} cannot be read: {error}")
+                continue
+        else:
+            text = each
+        names.append(each if len(each) <= 60 else f"{each[:57]}...")
+        texts.append(text)
+    return names, texts, unread
