@@ -17,17 +17,28 @@ SHARE = 95
 FRESH = "untrained net"
 
 
-def with_columns(data: str | None, text: str | None, label: str | None) -> str | None:
-    """Returns a name of rows with its columns, `csv:FILE#TEXT,LABEL`; other names where no column is given.
+def with_columns(text: str | None, label: str | None, *names: str | None) -> list[str | None]:
+    """Returns names of rows with their columns, `csv:FILE#TEXT,LABEL`; all as they are where no column is given.
 
     Raises:
         ArgumentError: columns are given for data without columns.
     """
-    if data is None or (text is None and label is None):
-        return data
-    if not data.startswith(("csv:", "jsonl:")):
-        checks.refuse("--text and --label are for csv:FILE and jsonl:FILE", data)
-    return f"{data}#{text or 'text'},{label or 'label'}"
+    if text is None and label is None:
+        return list(names)
+    for name in names:
+        if name is not None and not name.startswith(("csv:", "jsonl:")):
+            checks.refuse("--text and --label are for csv:FILE and jsonl:FILE", name)
+    return [None if name is None else f"{name}#{text or 'text'},{label or 'label'}" for name in names]
+
+
+def check_task(task: str | None, train: Dataset) -> None:
+    """Checks that data are for the task that is asked for.
+
+    Raises:
+        ArgumentError: they are for another one.
+    """
+    if task not in (None, train.task):
+        checks.refuse(f"data of --task {task} must be for it", f"{train.name}: {train.task}")
 
 
 def text_bundle(train: Dataset, model: str | None = None) -> Bundle:

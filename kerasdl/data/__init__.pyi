@@ -8,6 +8,7 @@ from .batching.samplers import LengthBuckets as LengthBuckets
 from .folders.reader import DataWarning as DataWarning
 from .image_files import decode_image as decode_image
 from .images import prepare_images as prepare_images
+from .length_batches import bucket_by_length as bucket_by_length
 from .loading import dataset_name as dataset_name
 from .loading import list_datasets as list_datasets
 from .loading import load as load

@@ -65,6 +65,7 @@ ROOMS = {
         "dataset": ("batching", "example_access", "images", "pipelines", "sources", "trees"),
         "adapters": ("dataset", "sources", "trees"),
         "model_fit": ("dataset", "folders", "trees"),
+        "length_batches": ("batching", "dataset", "images", "sources", "trees"),
         "resampling": ("dataset", "trees"),
         "tfds_source": ("dataset", "sources"),
         "builtin": ("dataset", "sources", "splits"),

@@ -46,6 +46,13 @@ Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a
 Task = Annotated[str | None, typer.Option(help="Task that the data must be for, such as text_classification.")]
 Text = Annotated[str | None, typer.Option(help="Column or key of the texts, of csv:FILE and jsonl:FILE; text.")]
 Label = Annotated[str | None, typer.Option(help="Column or key of their labels; label.")]
+OtherImages = Annotated[Path | None, typer.Option(help="As --images, for --validation; else the same.")]
+Freeze = Annotated[
+    str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
+]
+Net = Annotated[
+    str | None, typer.Option(help="With --from: our net, where the peer does not tell it. Of texts: the net.")
+]
 Letterbox = Annotated[bool, typer.Option(help="Detectors: images keep their aspect ratio, between grey borders.")]
 Tensorboard = Annotated[Path | None, typer.Option(help="A folder for TensorBoard logs, one subfolder a stage.")]
 
@@ -57,13 +64,9 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Where the new bundle goes: a folder, or a .zip.")],
     validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
     images: Images = None,
-    validation_images: Annotated[
-        Path | None, typer.Option(help="As --images, for --validation; else the same.")
-    ] = None,
+    validation_images: OtherImages = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
-    freeze: Annotated[
-        str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
-    ] = None,
+    freeze: Freeze = None,
     freeze_epochs: Annotated[int | None, typer.Option(help="Epochs of the head alone; else a third.")] = None,
     groups: Annotated[int | None, typer.Option(help="Groups of layers, by depth; else 1, or 3 with gradual.")] = None,
     layer_decay: Annotated[float | None, typer.Option(help="Rate of a group by that above it; else 1/3.")] = None,
@@ -77,9 +80,7 @@ def finetune(
     resume: Annotated[bool, typer.Option(help="Whether the run in --folder goes on.")] = True,
     source: Peer = None,
     weights: PeerFile = None,
-    model: Annotated[
-        str | None, typer.Option(help="With --from: our net, where the peer does not tell it. Of texts: the net.")
-    ] = None,
+    model: Net = None,
     side: Annotated[int | None, typer.Option(help="Height and width in pixels; smaller is faster.")] = None,
     letterbox: Letterbox = False,
     task: Task = None,
@@ -93,17 +94,15 @@ def finetune(
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
     archive.check_replaceable(out)
     kerasdl.set_seed(seed)
-    start, options = time.perf_counter(), kerasdl.cli.run_options
+    start, options, texts = time.perf_counter(), kerasdl.cli.run_options, kerasdl.cli.text_start
     options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
-    data, validation = (kerasdl.cli.text_start.with_columns(each, text, label) for each in (data, validation))
+    data, validation = texts.with_columns(text, label, data, validation)
     read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images)
-    if task not in (None, read.train.task):
-        checks.refuse(f"data of --task {task} must be for it", f"{data}: {read.train.task}")
+    texts.check_task(task, read.train)
     for note in () if json else read.notes:
         print(note)
     loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
-    freeze = freeze or kerasdl.cli.text_start.freezing_of(loaded)
     config = kerasdl.train.RunConfig(
         batch_size=batch_size,
         folder=folder,
@@ -114,11 +113,11 @@ def finetune(
         augment=options.augmentation(augment, loaded.preprocess),
         progress="off" if json else "auto",
     )
-    settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config}
-    settings |= {"freeze": freeze, "freeze_epochs": freeze_epochs, "groups": groups, "layer_decay": layer_decay}
     name = out.name.removesuffix(".zip")
+    settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config, "groups": groups, "name": name}
+    settings |= {"freeze": freeze or texts.freezing_of(loaded), "freeze_epochs": freeze_epochs}
     trackers = options.trackers(tensorboard, mlflow, name)
-    tuned = loaded.finetune(read.train, read.validation, name=name, callbacks=trackers, **settings)
+    tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
     tuned = options.compressed(tuned, read, prune, qat, config)
     tuned.save(out)
     show_tuned(tuned, out, time.perf_counter() - start, read.notes if json else None)
