@@ -17,3 +17,12 @@ from .segmentation.confusion import MeanIoU as MeanIoU
 from .segmentation.confusion import PixelAccuracy as PixelAccuracy
 from .segmentation.figures import SegmentationFigures as SegmentationFigures
 from .segmentation.panoptic import PanopticQuality as PanopticQuality
+from .text.error_rates import CharacterErrorRate as CharacterErrorRate
+from .text.error_rates import WordErrorRate as WordErrorRate
+from .text.error_rates import edit_distance as edit_distance
+from .text.ngram_overlap import BLEU as BLEU
+from .text.ngram_overlap import ChrF as ChrF
+from .text.ngram_overlap import bleu as bleu
+from .text.ngram_overlap import chrf as chrf
+from .text.summary_overlap import ROUGE as ROUGE
+from .text.summary_overlap import rouge as rouge

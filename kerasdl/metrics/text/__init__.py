@@ -1,0 +1,1 @@
+"""Metrics of texts; their names are those of `kerasdl.metrics`."""
