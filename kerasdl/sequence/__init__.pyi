@@ -1,5 +1,12 @@
 from . import rnn as rnn
 from . import tokenizers as tokenizers
-from .tokenizers import Tokenizer as Tokenizer
+from .embeddings.analogies import analogy_accuracy as analogy_accuracy
+from .embeddings.analogies import AnalogyAccuracy as AnalogyAccuracy
+from .embeddings.glove import GloVe as GloVe
+from .embeddings.relation_grid import relation_grid as relation_grid
+from .embeddings.word2vec import Word2Vec as Word2Vec
+from .embeddings.word_vectors import load_vectors as load_vectors
+from .embeddings.word_vectors import WordVectors as WordVectors
 from .tokenizers import load_tokenizer as load_tokenizer
+from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer

@@ -1,0 +1,1 @@
+"""Mathematics of sequences; the names are those of `kerasdl.ops`."""
