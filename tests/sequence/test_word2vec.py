@@ -10,7 +10,7 @@ from kerasdl.errors import ArgumentError
 from kerasdl.ops import glove_loss, hierarchical_softmax_loss, negative_sampling_loss
 from kerasdl.sequence import GloVe, Word2Vec, WordVectors, analogy_accuracy, relation_grid
 from kerasdl.sequence.embeddings import glove, word2vec
-from kerasdl.sequence.embeddings.word2vec_blocks import GROUP, LIMIT, Updates
+from kerasdl.sequence.embeddings.word2vec_blocks import GROUP, LIMIT, SHARED, Updates
 from kerasdl.sequence.embeddings.word_laws import alias_table, huffman_paths
 from kerasdl.train import LoopConfig
 
@@ -59,7 +59,7 @@ def one_block(settings, word_rows=None):
     sentences[:3] = -1  # no text
     inputs = tf.Variable(rng.normal(size=(rows, WIDTH)).astype("float32"))
     outputs = tf.Variable(rng.normal(size=(WORDS, WIDTH)).astype("float32"))
-    negatives = rng.integers(0, WORDS, (2, GROUP)).astype(np.int32)
+    negatives = rng.integers(0, WORDS, (2, SHARED)).astype(np.int32)
     law = alias_table(COUNTS / COUNTS.sum()) if settings.softmax == "negative" else huffman_paths(COUNTS)
     updates = Updates(settings, inputs, outputs, law, word_rows)
     updates._drawn = lambda shape, seeds: tf.constant(negatives)
@@ -87,7 +87,7 @@ class Loop:
         """A pair: the mean of words is the input, which predicts the target."""
         u = np.mean([self.vector(word) for word in words], axis=0)
         if self.settings.softmax == "negative":
-            share = self.settings.negatives / GROUP
+            share = self.settings.negatives / SHARED
             terms = [(target, 1, 1.0), *((word, -1, share) for word in negatives if word != target)]
         else:
             terms = [
@@ -162,7 +162,7 @@ GRID = relation_grid(3, 3, sentences=500)
 
 @pytest.mark.parametrize(
     ("method", "module"),
-    [(Word2Vec(width=8, minimum_count=1), word2vec), (GloVe(width=8, minimum_count=1), glove)],
+    [(Word2Vec(width=8, minimum_count=1, subsample=0.1), word2vec), (GloVe(width=8, minimum_count=1), glove)],
     ids=["word2vec", "glove"],
 )
 def test_a_killed_run_continues_bit_for_bit(method, module, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from kerasdl.ops import hierarchical_softmax_loss, negative_sampling_loss
 
 GROUP = 16
+SHARED = 8  # negatives of a group
 LIMIT = 0.5
 
 
@@ -30,8 +31,9 @@ class Rows:
         Gradients are summed by row first: adding repeated rows in parallel would give other bits in every run.
         """
         ids, numbers = (tf.concat([tf.reshape(each, [-1]) for each in part], 0) for part in zip(*terms, strict=True))
-        unique, places = tf.unique(tf.concat([self.ids, ids], 0))
-        of_rows, of_terms = tf.split(places, [tf.size(self.ids), tf.size(ids)])
+        own, gradients = tf.reshape(self.ids, [-1]), tf.reshape(gradients, (-1, gradients.shape[-1]))
+        unique, places = tf.unique(tf.concat([own, ids], 0))
+        of_rows, of_terms = tf.split(places, [tf.size(own), tf.size(ids)])
         totals = tf.math.unsorted_segment_sum(numbers, of_terms, tf.size(unique))
         sums = tf.math.unsorted_segment_sum(gradients, of_rows, tf.size(unique))
         rates = tf.minimum(rate, LIMIT / tf.maximum(totals, 1e-6))
@@ -45,7 +47,6 @@ class Windows:
         """Cuts tokens ((P + 2) G,), the block with a group on each side, of which `size` words are centres."""
         self.reach = reach
         self.centres = tf.reshape(tokens[GROUP:-GROUP], (-1, GROUP))  # (P, G)
-        self.around = tokens[GROUP - reach : tf.size(tokens) - GROUP + reach]
         self.contexts = self.framed(tf.reshape(tokens, (-1, GROUP)))  # (P, S)
         numbers = tf.reshape(sentences, (-1, GROUP))
         is_centre = tf.reshape(tf.range(tf.size(self.centres)) < size, (-1, GROUP, 1))
@@ -59,11 +60,6 @@ class Windows:
     def framed(self, groups: tf.Tensor) -> tf.Tensor:
         """Returns (P, S, ...) of groups (P + 2, G, ...): each with the words on both of its sides."""
         return tf.concat([groups[:-2, GROUP - self.reach :], groups[1:-1], groups[2:, : self.reach]], 1)
-
-    def framed_rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns (P, S, D) of the rows of `around`."""
-        sides = [[GROUP - self.reach, GROUP - self.reach], [0, 0]]
-        return self.framed(tf.reshape(tf.pad(rows, sides), (-1, GROUP, rows.shape[-1])))
 
     @property
     def shares(self) -> tf.Tensor:
@@ -101,28 +97,25 @@ class Updates:
     # Both softmaxes: losses, rows that were read, and the terms that pull at them
 
     def _negative(self, windows: Windows, seeds: tf.Tensor, tape: tf.GradientTape) -> tuple:
-        share = self.settings.negatives / GROUP  # each word of a group has GROUP negatives, which count so much
-        negatives = self._drawn(tf.shape(windows.centres), seeds)  # (P, G)
-        flat = tf.reshape(negatives, [-1])
+        share = self.settings.negatives / SHARED  # a pair has all negatives of its group, which count so much
+        negatives = self._drawn((tf.shape(windows.centres)[0], SHARED), seeds)  # (P, M)
         if self.settings.mode == "skip_gram":
-            targets, reached, pairs = windows.around, windows.contexts, windows.pairs
+            targets, pairs = windows.contexts, windows.pairs
         else:
-            targets, reached, pairs = tf.reshape(windows.centres, [-1]), windows.centres, _diagonal(windows.has_pair)
-        is_target = tf.cast(reached[:, :, None] == negatives[:, None, :], tf.float32)  # (P, S, G)
+            targets, pairs = windows.centres, tf.linalg.diag(windows.has_pair)  # each mean has its own target
+        is_target = tf.cast(targets[:, :, None] == negatives[:, None, :], tf.float32)  # (P, S, M)
         weights = share * (tf.reduce_sum(pairs, -1, keepdims=True) - tf.matmul(pairs, is_target))
-        rows_out = Rows(self.outputs, tf.concat([targets, flat], 0))
+        rows_out = Rows(self.outputs, tf.concat([targets, negatives], 1))
         tape.watch(rows_out.values)
-        target_rows, negative_rows = tf.split(rows_out.values, [tf.size(targets), tf.size(flat)])
-        negative_rows = tf.reshape(negative_rows, (-1, GROUP, negative_rows.shape[-1]))
+        target_rows, negative_rows = tf.split(rows_out.values, [tf.shape(targets)[1], SHARED], 1)
         terms = tf.reduce_sum(pairs, -1) + tf.reduce_sum(weights, -1)  # (P, G) of each input
         if self.settings.mode == "skip_gram":
             rows_in, inputs = self._read(windows.centres, tape)
-            target_rows, terms_in = windows.framed_rows(target_rows), (windows.centres, terms)
+            terms_in = windows.centres, terms
         else:
             rows_in, inputs, terms_in = self._means(windows, terms, tape)
-            target_rows = tf.reshape(target_rows, tf.shape(inputs))
         losses = negative_sampling_loss(inputs, target_rows, negative_rows, pairs, weights)
-        terms_out = [(reached, tf.reduce_sum(pairs, 1)), (negatives, tf.reduce_sum(weights, 1))]
+        terms_out = [(targets, tf.reduce_sum(pairs, 1)), (negatives, tf.reduce_sum(weights, 1))]
         return losses, rows_in, rows_out, terms_in, terms_out
 
     def _hierarchical(self, windows: Windows, seeds: tf.Tensor, tape: tf.GradientTape) -> tuple:
@@ -131,17 +124,16 @@ class Updates:
         longest = tf.reduce_max(tf.reduce_sum(tf.cast(turns != 0, tf.int32), -1))
         nodes, turns = nodes[:, :, :longest], turns[:, :, :longest]
         lengths = tf.reduce_sum(tf.abs(turns), -1)  # (P, G)
-        rows_out = Rows(self.outputs, tf.reshape(nodes, [-1]))
+        rows_out = Rows(self.outputs, nodes)
         tape.watch(rows_out.values)
-        node_rows = tf.reshape(rows_out.values, (*tf.unstack(tf.shape(nodes)), rows_out.values.shape[-1]))
         if self.settings.mode == "skip_gram":  # the words around a centre predict its path
-            rows_in, rows = self._read(windows.around, tape)
-            inputs, pairs = windows.framed_rows(rows), tf.transpose(windows.pairs, (0, 2, 1))
+            rows_in, inputs = self._read(windows.contexts, tape)
+            pairs = tf.transpose(windows.pairs, (0, 2, 1))
             terms_in = windows.contexts, tf.reduce_sum(pairs * lengths[:, None], -1)
         else:
             rows_in, inputs, terms_in = self._means(windows, lengths * windows.has_pair, tape)
-            pairs = _diagonal(windows.has_pair)
-        losses = hierarchical_softmax_loss(inputs, node_rows, turns, pairs)
+            pairs = tf.linalg.diag(windows.has_pair)
+        losses = hierarchical_softmax_loss(inputs, rows_out.values, turns, pairs)
         terms_out = [(nodes, tf.abs(turns) * tf.reduce_sum(pairs, 1)[:, :, None])]
         return losses, rows_in, rows_out, terms_in, terms_out
 
@@ -149,21 +141,20 @@ class Updates:
 
     def _means(self, windows: Windows, terms: tf.Tensor, tape: tf.GradientTape) -> tuple:
         """Returns rows of the words around, the mean (P, G, D) of each window, and the terms of those words."""
-        rows_in, rows = self._read(windows.around, tape)
-        means = tf.matmul(windows.shares, windows.framed_rows(rows))
+        rows_in, around = self._read(windows.contexts, tape)
+        means = tf.matmul(windows.shares, around)
         return rows_in, means, (windows.contexts, tf.reduce_sum(windows.shares * terms[:, :, None], 1))
 
     def _read(self, ids: tf.Tensor, tape: tf.GradientTape) -> tuple[Rows, tf.Tensor]:
         """Returns the rows of words, and the input vectors (..., D) that they make."""
         if self.word_rows is None:
-            rows = Rows(self.inputs, tf.reshape(ids, [-1]))
+            rows = Rows(self.inputs, ids)
             tape.watch(rows.values)
-            return rows, tf.reshape(rows.values, (*tf.unstack(tf.shape(ids)), rows.values.shape[-1]))
+            return rows, rows.values
         numbers, shares = (tf.gather(each, ids) for each in self.word_rows)  # (..., M)
-        rows = Rows(self.inputs, tf.reshape(numbers, [-1]))
+        rows = Rows(self.inputs, numbers)
         tape.watch(rows.values)
-        values = tf.reshape(rows.values, (*tf.unstack(tf.shape(numbers)), rows.values.shape[-1]))
-        return rows, tf.reduce_sum(values * shares[..., None], -2)
+        return rows, tf.reduce_sum(rows.values * shares[..., None], -2)
 
     def _spread(self, terms: tuple[tf.Tensor, tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Returns the terms of words as terms of the rows that make them up."""
@@ -179,8 +170,3 @@ class Updates:
         cells = tf.random.stateless_uniform(shape, seeds[0], 0, tf.size(aliases), tf.int32)
         is_own = tf.random.stateless_uniform(shape, seeds[1]) < tf.gather(thresholds, cells)
         return tf.where(is_own, cells, tf.gather(aliases, cells))
-
-
-def _diagonal(values: tf.Tensor) -> tf.Tensor:
-    """Returns (P, G, G) with values (P, G) on the diagonal: each input has its own target."""
-    return tf.linalg.diag(values)
