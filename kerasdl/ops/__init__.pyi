@@ -42,6 +42,9 @@ from .run_lengths import RunLengths as RunLengths
 from .run_lengths import encode_mask as encode_mask
 from .run_lengths import mask_overlaps as mask_overlaps
 from .run_lengths import read_run_lengths as read_run_lengths
+from .sequences.beams import beam_search as beam_search
+from .sequences.beams import Hypotheses as Hypotheses
+from .sequences.sampling import sample as sample
 from .sequences.word_pairs import glove_loss as glove_loss
 from .sequences.word_pairs import hierarchical_softmax_loss as hierarchical_softmax_loss
 from .sequences.word_pairs import negative_sampling_loss as negative_sampling_loss
