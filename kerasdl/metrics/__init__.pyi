@@ -18,11 +18,13 @@ from .segmentation.confusion import PixelAccuracy as PixelAccuracy
 from .segmentation.figures import SegmentationFigures as SegmentationFigures
 from .segmentation.panoptic import PanopticQuality as PanopticQuality
 from .text.error_rates import CharacterErrorRate as CharacterErrorRate
-from .text.error_rates import WordErrorRate as WordErrorRate
 from .text.error_rates import edit_distance as edit_distance
+from .text.error_rates import WordErrorRate as WordErrorRate
 from .text.ngram_overlap import BLEU as BLEU
-from .text.ngram_overlap import ChrF as ChrF
 from .text.ngram_overlap import bleu as bleu
+from .text.ngram_overlap import ChrF as ChrF
 from .text.ngram_overlap import chrf as chrf
+from .text.perplexity import BitsPerToken as BitsPerToken
+from .text.perplexity import Perplexity as Perplexity
 from .text.summary_overlap import ROUGE as ROUGE
 from .text.summary_overlap import rouge as rouge

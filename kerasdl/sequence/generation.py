@@ -1,0 +1,213 @@
+"""Generation of tokens by a decoder, a pair of functions: greedy, by temperature and filters, or by beams.
+
+Any model can generate that is given as a `Decoder`: a state before the last token of each prompt, and a step from a
+token and a state to logits and the next state. The state of a recurrent model is what its cells carry, that of a
+transformer would be a cache of keys and values.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kerasdl.core import checks
+from kerasdl.ops import beam_search, sample
+
+from .rnn.carried_state import recurrent_layers, run_with_state, zero_state
+
+KEPT = "_kept_generators"
+
+
+class Decoder(NamedTuple):
+    """Decoder: two functions of tensors by which a model writes token after token, both inside a graph.
+
+    Example:
+        >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
+        >>> decoder = recurrent_decoder(network)
+        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]])))
+        >>> logits.shape
+        TensorShape([1, 9])
+    """
+
+    start: Callable[[Any], Any]
+    """Takes prompts (B, P) int32, padded with 0 behind, and returns the state before the last real token of each: a
+    tree of tensors (B, ...)."""
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    """Takes a token (B,) of each row and a state, and returns logits (B, V) of the next token and the next state."""
+
+
+def recurrent_decoder(model: keras.Model) -> Decoder:
+    """Returns the decoder of a recurrent language model.
+
+    Args:
+        model: functional model from tokens (B, T) to logits (B, T, V), of recurrent layers and layers that compute each
+            position by itself.
+
+    Raises:
+        ArgumentError: the model has another form.
+
+    Example:
+        >>> recurrent_decoder(kerasdl.build("lstm_language_model", vocabulary=9, units=4, embedding=4)).start.__name__
+        'start'
+    """
+    recurrent_layers(model)
+
+    def start(prompts: Any) -> Any:
+        counts = ops.sum(ops.cast(prompts != 0, "int32"), axis=1)
+        is_before = ops.arange(ops.shape(prompts)[1])[None] < counts[:, None] - 1
+        return run_with_state(model, prompts, zero_state(model, ops.shape(prompts)[0]), is_before)[1]
+
+    def step(tokens: Any, state: Any) -> tuple[Any, Any]:
+        logits, state = run_with_state(model, tokens[:, None], state)
+        return logits[:, 0], state
+
+    return Decoder(start, step)
+
+
+def generate(
+    model: keras.Model | Decoder,
+    prompts: Any,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    beams: int | None = None,
+    length_penalty: float = 0.0,
+    end: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Returns the tokens that a language model writes behind prompts, in one compiled function.
+
+    Each token is computed from the state that the model carries, not from the whole text again. The padding, 0, is
+    never written, whatever its logit. The function is compiled once for a model and settings; prompts of other lengths
+    and other seeds use it again.
+
+    Args:
+        model: a language model of recurrent layers, or a `Decoder`.
+        prompts: token ids, a list of lists, or (B, P) with 0, the padding, behind each prompt; one token each at least.
+        length: tokens to write, 1 or more.
+        temperature: as in `kerasdl.ops.sample`; 0 always takes the likeliest token.
+        top_k: as in `kerasdl.ops.sample`.
+        top_p: as in `kerasdl.ops.sample`.
+        min_p: as in `kerasdl.ops.sample`.
+        beams: width of a beam search for the likeliest continuation, in place of draws; None draws.
+        length_penalty: as in `kerasdl.ops.beam_search`.
+        end: token behind which nothing is written; None for none.
+        seed: seed of the draws. An equal seed writes equal tokens.
+
+    Returns:
+        (B, length) int32 tokens behind each prompt, the end token included and 0 behind it.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or the model has another form or logits that are not finite.
+
+    Example:
+        >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
+        >>> generate(network, [[3, 5], [4]], 6, temperature=0).shape
+        (2, 6)
+    """
+    checks.at_least("length", length, 1)
+    checks.at_least("seed", seed, 0)
+    if beams is None and length_penalty:
+        checks.refuse("length_penalty is for beams", length_penalty, "Pass beams=4.")
+    if beams is not None and (temperature, top_k, top_p, min_p) != (1.0, None, None, None):
+        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        checks.refuse("a beam search draws nothing; leave temperature and filters out", drawing)
+    filters = (("temperature", temperature), ("top_k", top_k), ("top_p", top_p), ("min_p", min_p))
+    searched = (("beams", beams), ("length_penalty", length_penalty), ("end", end), ("length", length))
+    tokens = checked_prompts(prompts)
+    noise = tf.random.stateless_uniform((length, len(tokens)), (seed, 0), dtype=tf.float64)
+    written = _compiled(model, (*filters, *searched))(tf.constant(tokens), noise).numpy()
+    if (written < 0).any():
+        checks.refuse("logits of a model that writes must be finite", "NaN or infinite ones", "Look at its training.")
+    return written
+
+
+def checked_prompts(prompts: Any) -> np.ndarray:
+    """Returns prompts as token ids (B, P) int32 with 0 behind each.
+
+    Raises:
+        ArgumentError: there is none, one is empty, or something else than ids of 1 or more stands before the padding.
+    """
+    rule = "prompts must be lists of token ids, 1 or more"
+    if not hasattr(prompts, "__len__") or not len(prompts):
+        checks.refuse(rule, type(prompts).__name__, "Give one prompt as [ids].")
+    rows = [np.asarray(each) for each in prompts]
+    for row in rows:
+        if row.ndim != 1 or row.dtype.kind not in "iu" or not len(row):
+            checks.refuse(rule, " ".join(f"{row!r}".split())[:80], "Turn texts into token ids first.")
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for row, ids in zip(padded, rows, strict=True):
+        row[: len(ids)] = ids
+    counts = (padded != 0).sum(1)
+    is_real = np.arange(padded.shape[1]) < counts[:, None]
+    if (padded < 0).any() or not counts.all() or (is_real != (padded != 0)).any():
+        checks.refuse(f"{rule}, with 0 behind them alone", padded[:1].tolist())
+    return padded
+
+
+def _compiled(model: keras.Model | Decoder, settings: Sequence[tuple[str, Any]]) -> Callable:
+    """Returns the compiled function of a model and settings, which a model keeps for the next call."""
+    if isinstance(model, Decoder):
+        return _function(model, dict(settings))
+    kept = getattr(model, KEPT, None)
+    if kept is None:
+        kept = {}
+        object.__setattr__(model, KEPT, kept)  # no attribute of Keras, which would track what is in it
+    if tuple(settings) not in kept:
+        kept[tuple(settings)] = _function(recurrent_decoder(model), dict(settings))
+    return kept[tuple(settings)]
+
+
+def _function(decoder: Decoder, settings: dict[str, Any]) -> Callable:
+    decoder = Decoder(decoder.start, functools.partial(_without_padding, decoder.step))
+    make = _search if settings["beams"] else _draw
+    signature = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float64)]
+    return tf.function(functools.partial(make, decoder, settings), input_signature=signature, autograph=False)
+
+
+def _without_padding(step: Callable, tokens: Any, state: Any) -> tuple[Any, Any]:
+    logits, state = step(tokens, state)
+    is_padding = ops.arange(logits.shape[-1]) == 0
+    return ops.where(is_padding, ops.cast(float("-inf"), logits.dtype), logits), state
+
+
+def _last_tokens(prompts: Any) -> Any:
+    places = ops.sum(ops.cast(prompts != 0, "int32"), axis=1) - 1
+    return ops.take_along_axis(prompts, places[:, None], axis=1)[:, 0]
+
+
+def _search(decoder: Decoder, settings: dict[str, Any], prompts: Any, noise: Any) -> Any:
+    names = {"width": "beams", "length": "length", "end": "end", "length_penalty": "length_penalty"}
+    chosen = {name: settings[own] for name, own in names.items()}
+    found = beam_search(decoder.step, decoder.start(prompts), _last_tokens(prompts), **chosen)
+    return ops.where(ops.isnan(found.scores[:, 0, None]), -1, found.tokens[:, 0])
+
+
+def _draw(decoder: Decoder, settings: dict[str, Any], prompts: Any, noise: Any) -> Any:
+    length, end = settings["length"], settings["end"]
+    filters = {name: settings[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    last = _last_tokens(prompts)
+
+    def goes_on(number: Any, tokens: Any, state: Any, written: Any, is_over: Any) -> Any:
+        return ops.logical_and(number < length, ops.logical_not(ops.all(is_over)))
+
+    def advance(number: Any, tokens: Any, state: Any, written: Any, is_over: Any) -> tuple:
+        logits, state = decoder.step(tokens, state)
+        tokens = sample(logits, noise=ops.take(noise, number, axis=0), **filters)
+        tokens = ops.where(is_over, 0, tokens)
+        written = written + tokens[:, None] * ops.cast(ops.arange(length) == number, "int32")
+        is_over = ops.logical_or(is_over, tokens < 0)
+        if end is not None:
+            is_over = ops.logical_or(is_over, tokens == end)
+        return number + 1, ops.maximum(tokens, 0), state, written, is_over
+
+    written = ops.zeros((ops.shape(prompts)[0], length), "int32")
+    begin = (0, last, decoder.start(prompts), written, ops.zeros_like(last) > 0)
+    return ops.while_loop(goes_on, advance, begin)[3]

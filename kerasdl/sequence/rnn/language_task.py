@@ -1,0 +1,109 @@
+"""Language modeling task: the next token at each position of a text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasdl.core import Task, checks, register_task
+from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
+from kerasdl.metrics import BitsPerToken, Perplexity
+
+from .carried_state import streaming_step
+
+IGNORED = -1
+"""Label of positions that do not count."""
+FIRST = 5
+"""Tokens that an answer names, the likeliest first."""
+
+
+def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
+    length = checks.at_least("length", settings.get("length"), 1)
+    if input_shape_of(model) not in ((None,), (length,)):
+        checks.refuse(f"length must fit the model's input {input_shape_of(model)}", length)
+    check_labels(labels, model)
+
+
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
+    """Returns the last `settings["length"]` ids of each text, padded with 0 behind, and how many are real."""
+    if not hasattr(raw, "__len__"):
+        checks.refuse("raw must be lists of token ids", type(raw).__name__)
+    padded, counts = np.zeros((len(raw), settings["length"]), np.int32), []
+    for row, tokens in zip(padded, raw, strict=True):
+        ids = np.asarray(tokens) if np.ndim(tokens) == 1 else np.zeros(0, np.int32)
+        if not ids.size or ids.dtype.kind not in "iu":
+            rule = "raw must be lists of token ids, whole numbers, one or more each"
+            checks.refuse(rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first.")
+        ids = ids[-len(row) :]
+        row[: len(ids)] = ids
+        counts.append(len(ids))
+    return padded, counts
+
+
+def _decode(scores: Any, labels: Sequence[str], context: Sequence[int]) -> list[dict[str, Any]]:
+    """Returns `{"label", "score", "scores"}` of the token behind each text; `scores` are of the five likeliest."""
+    results = []
+    for rows, count in zip(scores, context, strict=True):
+        row = np.asarray(rows[count - 1], np.float64)
+        order = np.argsort(-row, kind="stable")[:FIRST]
+        names = [labels[token] if labels else str(token) for token in order]
+        results.append(
+            {
+                "label": names[0],
+                "score": float(row[order[0]]),
+                "scores": dict(zip(names, row[order].tolist(), strict=True)),
+            }
+        )
+    return results
+
+
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws random texts, the last ones short, and the next token of each position."""
+    rng = np.random.default_rng(seed)
+    length, vocabulary = model.input_shape[1] or 16, model.output_shape[-1]
+    tokens = rng.integers(1, vocabulary, (batch, length + 1)).astype("int32")
+    real = rng.integers(2, length + 2, (batch, 1))
+    tokens[np.arange(length + 1) >= real] = 0
+    return tokens[:, :-1], np.where(tokens[:, 1:] == 0, IGNORED, tokens[:, 1:]).astype("int32")
+
+
+def exported(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
+    """Returns one step with its state, which a program of the device calls for each token."""
+    return {"step": streaming_step(networks["model"])}
+
+
+def exported_samples(networks: Mapping[str, keras.Model], inputs: Any) -> dict[str, Any]:
+    """Returns the inputs of a step at each position of texts: states after zero, one, two tokens and so on."""
+    step, tokens = networks["step"], np.asarray(keras.tree.flatten(inputs)[0])
+    zeros = {tensor.name: np.zeros((len(tokens), *tensor.shape[1:]), "float32") for tensor in step.inputs}
+    state = {name: value for name, value in zeros.items() if name != "token"}
+    steps = []
+    for token in tokens.T:
+        steps.append({"token": token[:, None], **state})
+        outputs = step(steps[-1], training=False)
+        state = {name: np.asarray(outputs[f"next_{name}"]) for name in state}
+    return {"step": {name: np.concatenate([each[name] for each in steps]) for name in steps[0]}}
+
+
+register_task(
+    Task(
+        name="language_modeling",
+        module=__name__,
+        loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED),
+        metrics=lambda: [Perplexity(ignore_class=IGNORED), BitsPerToken(ignore_class=IGNORED)],
+        monitor=("val_loss", "min"),
+        check=_check,
+        preprocess=_preprocess,
+        preprocess_layers=lambda settings, raw_shape: [],
+        decode=_decode,
+        replace_head=None,
+        example=_example,
+        activation="softmax",
+        label_arguments=lambda labels: {"vocabulary": len(labels)},
+        exported=exported,
+        exported_samples=exported_samples,
+        summary="tells which token comes next in a text",
+        limits="It writes what its training texts would have gone on with, true or not.",
+    )
+)
