@@ -115,7 +115,7 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
     return tokens, rng.integers(0, model.output_shape[-1], batch).astype("int32")
 
 
-register_task(
+classification = register_task(
     classification_task(
         "text_classification",
         module=__name__,

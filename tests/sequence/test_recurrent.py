@@ -1,5 +1,6 @@
-"""Recurrent classifiers: counts by the cells' equations, and padding that changes nothing."""
+"""Recurrent classifiers and regressors: counts by the cells' equations, and padding that changes nothing."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -23,7 +24,38 @@ def test_two_directions_have_two_cells_and_a_wider_head():
     assert kerasdl.spec("bilstm_classifier").params == V * D + 2 * CELLS["lstm_classifier"] + 2 * U * K + K
 
 
-@pytest.mark.parametrize("name", kerasdl.list_models("sequence/*classifier"))
+def test_variants_add_what_their_names_say():
+    plain = V * D + U * K + K
+    lstm = CELLS["lstm_classifier"]
+    assert kerasdl.spec("recurrent_dropout_lstm_classifier").params == plain + lstm
+    assert kerasdl.spec("layer_norm_lstm_classifier").params == plain + lstm + 2 * U
+    assert kerasdl.spec("residual_lstm_classifier").params == plain + 4 * lstm
+    assert kerasdl.spec("lstm_regressor").params == V * D + lstm + U + 1
+    assert kerasdl.spec("gru_regressor").params == V * D + CELLS["gru_classifier"] + U + 1
+
+
+def test_residual_layers_add_their_input():
+    model = kerasdl.build("residual_lstm_classifier", length=5, vocabulary=9, embedding=4, units=6, depth=4)
+    assert [layer.name for layer in model.layers if layer.name.endswith("_add")] == ["lstm2_add", "lstm3_add"]
+    for level in (2, 3):
+        layer = model.get_layer(f"lstm{level}")
+        layer.set_weights([np.zeros_like(each) for each in layer.get_weights()])
+    tokens = np.array([[1, 2, 3, 4, 0]], "int32")
+    ends = keras.Model(model.input, [model.get_layer(name).output for name in ("lstm1", "lstm3_add")])
+    first, last = ends(tokens)
+    np.testing.assert_allclose(first, last, atol=1e-6)
+
+
+def test_recurrent_dropout_changes_training_alone():
+    model = kerasdl.build("recurrent_dropout_lstm_classifier", length=5, vocabulary=9, embedding=4, units=6)
+    tokens = np.array([[1, 2, 3, 4, 5]], "int32")
+    np.testing.assert_array_equal(*[model(tokens, training=False) for _ in range(2)])
+    assert np.abs(model(tokens, training=True) - model(tokens, training=True)).max() > 0
+
+
+@pytest.mark.parametrize(
+    "name", [*kerasdl.list_models("sequence/*classifier"), *kerasdl.list_models("sequence/*regressor")]
+)
 def test_padding_changes_nothing(name, tiny):
     spec, model = kerasdl.spec(name), tiny(name)
     longer = kerasdl.build(name, **{**spec.tiny, "length": 2 * spec.tiny["length"]})

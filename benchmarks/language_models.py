@@ -1,0 +1,156 @@
+"""Character language models on Shakespeare: bits a character on the last 5 % of the file, beside counted n-grams.
+
+    python benchmarks/language_models.py                    # counted models and one LSTM; about 10 minutes
+    python benchmarks/language_models.py --seed 1
+    python benchmarks/language_models.py --cells rnn gru lstm --units 128 --updates 420   # the cells side by side
+    python benchmarks/language_models.py --table            # the table of what was measured so far
+
+Each model and seed is a line of JSON in `language_models.jsonl` of the working folder; what stands there is not
+measured again. The text is that of `shakespeare` in the order of its file, 4.6 million characters; the last 5 % are the
+test. The trivial baseline counts characters alone. The interpolated Witten-Bell model of order 5 counts all n-grams of
+up to five characters (Bell, Cleary and Witten, Text Compression, 1990; method C).
+"""
+
+import argparse
+import json
+import lzma
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import kerasdl
+from kerasdl.data.builtin.pictures import FILES
+from kerasdl.sequence import TruncatedBackpropagation, token_streams
+from kerasdl.train import RunConfig, fit
+
+RESULTS = Path("language_models.jsonl")
+TEST = 0.05
+NET = {"embedding": 64, "depth": 1, "dropout": 0.0, "length": None}
+STREAMS, LENGTH, UPDATES, SLICES = 64, 50, 2800, 7
+
+
+def texts() -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns train and test characters as ids from 1, and the number of ids with the padding."""
+    with lzma.open(FILES / "shakespeare.json.xz") as file:
+        text = "\n".join(json.load(file)["texts"])
+    characters = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    known, ids = np.unique(characters, return_inverse=True)
+    cut = int(len(ids) * (1 - TEST))
+    return ids[:cut] + 1, ids[cut:] + 1, len(known) + 1
+
+
+def counted_bits(train: np.ndarray, test: np.ndarray, vocabulary: int, order: int) -> float:
+    """Returns the bits a character of an interpolated Witten-Bell model of an order; order 1 counts characters."""
+    chances = np.full(len(test), 1 / (vocabulary - 1))
+    whole = np.concatenate([train, test])
+    for size in range(1, order + 1):
+        grams = codes(whole, size, vocabulary)  # of the characters up to each one, itself included
+        contexts = grams // vocabulary  # without the last, which is the lowest digit
+        seen, counts = np.unique(grams[size - 1 : len(train)], return_counts=True)
+        before, first = np.unique(seen // vocabulary, return_index=True)
+        kinds = np.diff(np.append(first, len(seen)))  # different characters behind each context
+        totals = np.add.reduceat(counts, first)
+        own, place = grams[len(train) :], looked_up(before, contexts[len(train) :])
+        kind = np.where(place >= 0, kinds[place], 0)
+        total = np.where(place >= 0, totals[place], 0)
+        found = looked_up(seen, own)
+        count = np.where(found >= 0, counts[found], 0)
+        chances = np.where(kind > 0, (count + kind * chances) / np.maximum(total + kind, 1), chances)
+    return float(-np.log2(chances).mean())
+
+
+def codes(ids: np.ndarray, size: int, base: int) -> np.ndarray:
+    """Returns a number for the last `size` ids up to each place; those of the first places are incomplete."""
+    total = np.zeros(len(ids), np.int64)
+    for back in range(size):
+        total[back:] += ids[: len(ids) - back].astype(np.int64) * base**back
+    return total
+
+
+def looked_up(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Returns the place of each number among sorted ones, or -1."""
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, place, -1)
+
+
+def trained(cell: str, units: int, seed: int, updates: int) -> dict:
+    """Trains one net with one seed, and returns its figures."""
+    train, test, vocabulary = texts()
+    keras.utils.set_random_seed(seed)
+    network = kerasdl.build("lstm_language_model", cell=cell, units=units, vocabulary=vocabulary, **NET)
+    trainer = TruncatedBackpropagation(network, streams=STREAMS)
+    data, held = (token_streams(each, STREAMS, LENGTH) for each in (train, test))
+    config = RunConfig(
+        epochs=SLICES,
+        steps_per_epoch=updates // SLICES,
+        validation_steps=12,
+        learning_rate=6e-3,
+        schedule="one_cycle",
+        clip_norm=1.0,
+        optimizer="adam",
+        seed=seed,
+        strategy=None,
+    )
+    started, cpu = time.perf_counter(), time.process_time()
+    run = fit(trainer, data, validation=held, task="language_modeling", config=config)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    metric = kerasdl.metrics.BitsPerToken()
+    for inputs, labels in held.batches():
+        metric.update_state(labels, trainer(inputs, training=False))
+    return {
+        "bits": float(metric.result()),
+        "curve": [round(each, 3) for each in run.history["val_bits_per_token"]],
+        "characters": updates * STREAMS * LENGTH,
+        "weights": network.count_params(),
+        "seconds": round(seconds),
+        "cpu_seconds": round(cpu),
+    }
+
+
+def table() -> str:
+    """Returns the table of all results, the best last."""
+    rows = sorted(map(json.loads, RESULTS.read_text().splitlines()), key=lambda row: -row["bits"])
+    lines = ["| model | seed | bits a character | weights | CPU seconds |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = (row["model"], row.get("seed", "-"), f"{row['bits']:.3f}", row.get("weights", "-"), row["cpu_seconds"])
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures what is not in the results yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cells", nargs="+", default=["lstm"], choices=("rnn", "gru", "lstm"))
+    parser.add_argument("--units", type=int, default=256)
+    parser.add_argument("--updates", type=int, default=UPDATES)
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        return
+    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    known = {(row["model"], row.get("seed")) for row in done}
+    for order, name in ((1, "characters"), (5, "witten_bell_5")):
+        if (name, None) not in known:
+            cpu = time.process_time()
+            row = {"model": name, "bits": counted_bits(*texts(), order)}
+            store({**row, "cpu_seconds": round(time.process_time() - cpu)})
+    for cell in arguments.cells:
+        name = f"{cell}_{arguments.units}_{arguments.updates}"
+        if (name, arguments.seed) not in known:
+            row = trained(cell, arguments.units, arguments.seed, arguments.updates)
+            store({"model": name, "seed": arguments.seed, **row})
+
+
+def store(row: dict) -> None:
+    """Appends a row to the results, and prints it."""
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
