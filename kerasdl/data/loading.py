@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kerasdl.core import checks
 
-from .builtin import digits, glyphs, pictures, tabular, texts
+from .builtin import digits, glyphs, moving_digits, pictures, tabular, texts
 from .dataset import Dataset
 from .detection import coco, labelme, shapes, stickers, voc, yolo
 from .detection.scenes import SIDE
@@ -42,6 +42,7 @@ ENTRIES = (
     Entry("emoji", "9 categories of emoji, 64x64 colour; emoji:noto in another style", "1906", pictures.EMOJI_LICENCE),
     Entry("emoji_kinds", "5 kinds of emoji, 10 of each to train on; emoji_kinds:noto", "230", pictures.EMOJI_LICENCE),
     Entry("glyphs", "letters A-Z in 23 fonts, drawn on the spot, 32x32 grey", "unlimited", glyphs.LICENCE),
+    Entry("moving_digits", "digits that move, 8 frames of 32x32; the motion is the class", "unlimited", digits.LICENCE),
     Entry("iris", "3 species of iris from 4 measures", "150", tabular.TABLES["iris"].licence),
     Entry("breast_cancer", "benign or malignant from 30 measures", "569", tabular.TABLES["breast_cancer"].licence),
     Entry("wine", "3 cultivars of wine from 13 measures", "178", tabular.TABLES["wine"].licence),
@@ -139,7 +140,8 @@ def load(
             `pydoc` or `tfds:NAME` (`tfds:NAME#FEATURE` for boxes of that feature); or a folder as a `Path`, or as a
             text that names none of these (`./digits` where a folder has such a name).
         split: `train`, `validation` (also `val`, `valid`) or `test`; a folder also has `all`, tfds its own splits.
-        size: number of examples; None takes all. `glyphs`, `shapes`, `stickers` and `cells` draw any number.
+        size: number of examples; None takes all. `glyphs`, `moving_digits`, `shapes`, `stickers` and `cells` draw any
+            number.
         image_shape: (height, width, channels) of images; None keeps their own, (32, 32, 1) for digits and glyphs.
             Boxes are in pixels of the resized images.
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
@@ -307,6 +309,8 @@ def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Datase
     checks.one_of("split", split, SPLITS)
     if name == "glyphs":
         return glyphs.read_glyphs(split, size, seed)
+    if name == "moving_digits":
+        return moving_digits.draw_moving_digits(split, size, seed)
     base, _, style = name.partition(":")
     if base in EMOJI:
         dataset = EMOJI[base](split, style or pictures.STYLES[0])

@@ -1,0 +1,1 @@
+"""Video: the task, and recurrent nets over the frames of a clip."""
