@@ -1,22 +1,23 @@
 """Character language models on Shakespeare: bits a character on the last 5 % of the file, beside counted n-grams.
 
-    python benchmarks/language_models.py                    # counted models and one LSTM; about 10 minutes
-    python benchmarks/language_models.py --seed 1
-    python benchmarks/language_models.py --cells rnn gru lstm --units 128 --updates 420   # the cells side by side
-    python benchmarks/language_models.py --table            # the table of what was measured so far
+    python benchmarks/language_models.py                                # all, one seed; about 20 minutes
+    python benchmarks/language_models.py characters witten_bell lstm_256
+    python benchmarks/language_models.py rnn_128 gru_128 lstm_128        # the cells side by side
+    python benchmarks/language_models.py --table                        # the table of what was measured so far
 
 Each model and seed is a line of JSON in `language_models.jsonl` of the working folder; what stands there is not
-measured again. The text is that of `shakespeare` in the order of its file, 4.6 million characters; the last 5 % are the
+measured again. The text is that of `shakespeare` in the order of its file, 5.0 million characters; the last 5 % are the
 test. The trivial baseline counts characters alone. The interpolated Witten-Bell model of order 5 counts all n-grams of
 up to five characters (Bell, Cleary and Witten, Text Compression, 1990; method C).
 """
 
-import argparse
 import json
 import lzma
 import time
+from functools import partial
 from pathlib import Path
 
+import kept_lines
 import keras
 import numpy as np
 
@@ -28,7 +29,16 @@ from kerasdl.train import RunConfig, fit
 RESULTS = Path("language_models.jsonl")
 TEST = 0.05
 NET = {"embedding": 64, "depth": 1, "dropout": 0.0, "length": None}
-STREAMS, LENGTH, UPDATES, SLICES = 64, 50, 2800, 7
+STREAMS, LENGTH, SLICES = 64, 50, 7
+COUNTED = {"characters": 1, "witten_bell": 5}
+"""Order of each counted model."""
+NETS = {
+    "lstm_256": ("lstm", 256, 1900),
+    "rnn_128": ("rnn", 128, 420),
+    "gru_128": ("gru", 128, 420),
+    "lstm_128": ("lstm", 128, 420),
+}
+"""Cell, units and updates of each net: the bar, and the cells side by side."""
 
 
 def texts() -> tuple[np.ndarray, np.ndarray, int]:
@@ -75,7 +85,7 @@ def looked_up(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(known[place] == wanted, place, -1)
 
 
-def trained(cell: str, units: int, seed: int, updates: int) -> dict:
+def trained(cell: str, units: int, updates: int, seed: int) -> dict:
     """Trains one net with one seed, and returns its figures."""
     train, test, vocabulary = texts()
     keras.utils.set_random_seed(seed)
@@ -109,47 +119,22 @@ def trained(cell: str, units: int, seed: int, updates: int) -> dict:
     }
 
 
-def table() -> str:
-    """Returns the table of all results, the best last."""
-    rows = sorted(map(json.loads, RESULTS.read_text().splitlines()), key=lambda row: -row["bits"])
-    lines = ["| model | seed | bits a character | weights | CPU seconds |", "|---|---|---|---|---|"]
-    for row in rows:
-        cells = (row["model"], row.get("seed", "-"), f"{row['bits']:.3f}", row.get("weights", "-"), row["cpu_seconds"])
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def counted(order: int) -> dict:
+    """Returns the figures of a counted model."""
+    cpu = time.process_time()
+    bits = counted_bits(*texts(), order)
+    return {"bits": bits, "cpu_seconds": round(time.process_time() - cpu)}
 
 
 def main() -> None:
-    """Measures what is not in the results yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cells", nargs="+", default=["lstm"], choices=("rnn", "gru", "lstm"))
-    parser.add_argument("--units", type=int, default=256)
-    parser.add_argument("--updates", type=int, default=UPDATES)
-    parser.add_argument("--table", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.table:
-        print(table())
-        return
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    known = {(row["model"], row.get("seed")) for row in done}
-    for order, name in ((1, "characters"), (5, "witten_bell_5")):
-        if (name, None) not in known:
-            cpu = time.process_time()
-            row = {"model": name, "bits": counted_bits(*texts(), order)}
-            store({**row, "cpu_seconds": round(time.process_time() - cpu)})
-    for cell in arguments.cells:
-        name = f"{cell}_{arguments.units}_{arguments.updates}"
-        if (name, arguments.seed) not in known:
-            row = trained(cell, arguments.units, arguments.seed, arguments.updates)
-            store({"model": name, "seed": arguments.seed, **row})
-
-
-def store(row: dict) -> None:
-    """Appends a row to the results, and prints it."""
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    print(json.dumps(row))
+    """Measures what is not in the results yet, and prints the means."""
+    asked = kept_lines.asked(__doc__, (*COUNTED, *NETS), kind="model", seeds=1)
+    if not asked.table:
+        jobs = {(name, 0): partial(counted, COUNTED[name]) for name in asked.names if name in COUNTED}
+        nets = [(name, seed) for seed in range(asked.seeds) for name in asked.names if name in NETS]
+        jobs |= {(name, seed): partial(trained, *NETS[name], seed) for name, seed in nets}
+        kept_lines.measure(RESULTS, ("model", "seed"), jobs)
+    kept_lines.means(RESULTS, ("model",), {"bits": ".3f", "weights": ".0f", "characters": ".0f", "cpu_seconds": ".0f"})
 
 
 if __name__ == "__main__":

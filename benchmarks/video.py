@@ -9,11 +9,11 @@ train on the same 2,400 clips of six motions, and are measured on 600 others, wh
 single-frame net is the trivial baseline that must fail: it sees the last frame alone, or the first, the better counts.
 """
 
-import argparse
-import json
 import time
+from functools import partial
 from pathlib import Path
 
+import kept_lines
 import keras
 
 import kerasdl
@@ -47,34 +47,13 @@ def trained(name: str, seed: int) -> dict:
     return {"accuracy": max(accuracies), "weights": weights, "cpu_seconds": round(time.process_time() - cpu)}
 
 
-def table() -> str:
-    """Returns the table of all results."""
-    lines = ["| net | seed | accuracy | weights | CPU seconds |", "|---|---|---|---|---|"]
-    for row in map(json.loads, RESULTS.read_text().splitlines()):
-        cells = (row["net"], row["seed"], f"{row['accuracy']:.3f}", row["weights"], row["cpu_seconds"])
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Measures what is not in the results yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("nets", nargs="*", default=list(NETS))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--table", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.table:
-        print(table())
-        return
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    known = {(row["net"], row["seed"]) for row in done}
-    for name in arguments.nets:
-        for seed in range(arguments.seeds):
-            if (name, seed) not in known:
-                row = json.dumps({"net": name, "seed": seed, **trained(name, seed)})
-                with RESULTS.open("a") as file:
-                    file.write(row + "\n")
-                print(row)
+    """Measures what is not in the results yet, and prints the means."""
+    asked = kept_lines.asked(__doc__, NETS, kind="net", seeds=1)
+    if not asked.table:
+        jobs = [(name, seed) for seed in range(asked.seeds) for name in asked.names]
+        kept_lines.measure(RESULTS, ("net", "seed"), {job: partial(trained, *job) for job in jobs})
+    kept_lines.means(RESULTS, ("net",), {"accuracy": ".3f", "weights": ".0f", "cpu_seconds": ".0f"})
 
 
 if __name__ == "__main__":
