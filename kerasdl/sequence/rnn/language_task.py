@@ -14,6 +14,8 @@ from .carried_state import streaming_step
 
 IGNORED = -1
 """Label of positions that do not count."""
+STEPS, MOST = 64, 4096
+"""Tokens of a stream, at least where there are so many, and of all streams together, from which steps are drawn."""
 FIRST = 5
 """Tokens that an answer names, the likeliest first."""
 
@@ -74,12 +76,14 @@ def exported(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
 
 
 def exported_samples(networks: Mapping[str, keras.Model], inputs: Any) -> dict[str, Any]:
-    """Returns the inputs of a step at each position of texts: states after zero, one, two tokens and so on."""
+    """Returns the inputs of a step in streams of the texts' real tokens, so that states are those of long texts too."""
     step, tokens = networks["step"], np.asarray(keras.tree.flatten(inputs)[0])
-    zeros = {tensor.name: np.zeros((len(tokens), *tensor.shape[1:]), "float32") for tensor in step.inputs}
+    stream = tokens[tokens != 0][:MOST]
+    rows = max(1, len(stream) // STEPS)
+    zeros = {tensor.name: np.zeros((rows, *tensor.shape[1:]), "float32") for tensor in step.inputs}
     state = {name: value for name, value in zeros.items() if name != "token"}
     steps = []
-    for token in tokens.T:
+    for token in stream[: len(stream) // rows * rows].reshape(rows, -1).T:
         steps.append({"token": token[:, None], **state})
         outputs = step(steps[-1], training=False)
         state = {name: np.asarray(outputs[f"next_{name}"]) for name in state}

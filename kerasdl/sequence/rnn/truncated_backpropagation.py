@@ -45,8 +45,8 @@ class TruncatedBackpropagation(Trainer):
     def __init__(self, network: keras.Model | Mapping[str, keras.Model], *, streams: int):
         super().__init__(network if isinstance(network, Mapping) else {"model": network})
         self.streams = checks.at_least("streams", streams, 1)
-        self.trained_state = self._made("trained")
-        self.validated_state = self._made("validated")
+        self.trained_state = self._new_state("trained")
+        self.validated_state = self._new_state("validated")
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns logits of a chunk from the carried state, and carries on.
@@ -80,7 +80,7 @@ class TruncatedBackpropagation(Trainer):
                 variable.assign(tf.stop_gradient(tf.cast(value, "float32")))
         return logits
 
-    def _made(self, purpose: str) -> dict[str, list[keras.Variable]]:
+    def _new_state(self, purpose: str) -> dict[str, list[keras.Variable]]:
         return {
             layer.name: [
                 self.add_weight(

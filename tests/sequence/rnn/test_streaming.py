@@ -5,6 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from filling import fill_weights
 
 import kerasdl
 from kerasdl.core import get_task
@@ -12,7 +13,7 @@ from kerasdl.core.errors import ArgumentError
 from kerasdl.deploy import export_onnx, export_tflite
 from kerasdl.sequence import generate, streaming_step
 
-SETTINGS = {"length": 12, "vocabulary": 20, "embedding": 8, "units": 12, "depth": 2}
+SETTINGS = {"length": 12, "vocabulary": 20, "embedding": 12, "units": 12, "depth": 2}
 PROMPTS = [[3, 5, 6], [7], [2, 9, 19, 4, 1]]
 
 
@@ -55,8 +56,8 @@ def made(name):
     return model
 
 
-def exported(name, path, quantize=None):
-    task, model = get_task("language_modeling"), made(name)
+def exported(name, path, quantize=None, make=made):
+    task, model = get_task("language_modeling"), make(name)
     networks = task.exported({"model": model})
     samples = task.exported_samples(networks, task.example(model, 24, 0)[0])
     if path.suffix == ".onnx":
@@ -64,6 +65,20 @@ def exported(name, path, quantize=None):
     else:
         report = export_tflite(networks, path, quantize=quantize, representative=samples)
     return model, report
+
+
+def test_samples_of_a_step_hold_the_states_of_long_texts():
+    """Of 24 texts of up to 12 tokens: the states behind each token, of the tokens in a row."""
+    task, model = get_task("language_modeling"), made("gru_language_model")
+    networks = task.exported({"model": model})
+    tokens = task.example(model, 24, 0)[0]
+    samples = task.exported_samples(networks, tokens)["step"]
+    rows = len(tokens[tokens != 0]) // 64
+    steps = len(samples["token"]) // rows
+    assert steps >= 64
+    assert not samples["gru2_h"][:rows].any()
+    last = networks["step"]({name: value[-2 * rows : -rows] for name, value in samples.items()})
+    np.testing.assert_allclose(samples["gru2_h"][-rows:], last["next_gru2_h"], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["lstm_language_model", "gru_language_model"])
@@ -105,12 +120,15 @@ def test_a_host_loop_writes_the_same_tokens(name, file, quantize, tmp_path):
 @pytest.mark.parametrize(("quantize", "bound"), [("dynamic", 0.05), ("int8", 0.1)])
 def test_an_integer_file_keeps_its_state_over_many_tokens(name, quantize, bound, tmp_path):
     """Errors of a state might add up: those of the last 20 tokens of 40 are within the bound of the first ones."""
-    model, _ = exported(name, tmp_path / "m.tflite", quantize)
+    model, _ = exported(
+        name, tmp_path / "m.tflite", quantize, lambda name: fill_weights(kerasdl.build(name, **SETTINGS))
+    )
     run, state = of_tflite(tmp_path / "m.tflite")
     tokens = np.random.default_rng(1).integers(1, 20, 40).astype("int32")
     free = kerasdl.build(name, **{**SETTINGS, "length": None})
     free.set_weights(model.get_weights())
     expected = free(tokens[None], training=False).numpy()[0]
+    assert np.std(expected) > 0.1
     errors = []
     for token, logits in zip(tokens, expected, strict=True):
         outputs = run({"token": np.array([[token]], np.int32), **state})
