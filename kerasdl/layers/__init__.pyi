@@ -32,3 +32,4 @@ from .window_attention import CosineWindowAttention as CosineWindowAttention
 from .window_attention import WindowAttention as WindowAttention
 from .windows import WindowMerge as WindowMerge
 from .windows import WindowPartition as WindowPartition
+from .sequences.crf import CRF as CRF

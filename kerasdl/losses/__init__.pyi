@@ -17,3 +17,4 @@ from .regions import FocalTversky as FocalTversky
 from .regions import LovaszHinge as LovaszHinge
 from .regions import LovaszSoftmax as LovaszSoftmax
 from .regions import Tversky as Tversky
+from .tags import CRFLoss as CRFLoss

@@ -17,6 +17,7 @@ from .segmentation.confusion import MeanIoU as MeanIoU
 from .segmentation.confusion import PixelAccuracy as PixelAccuracy
 from .segmentation.figures import SegmentationFigures as SegmentationFigures
 from .segmentation.panoptic import PanopticQuality as PanopticQuality
+from .text.entities import EntityF1 as EntityF1
 from .text.error_rates import CharacterErrorRate as CharacterErrorRate
 from .text.error_rates import edit_distance as edit_distance
 from .text.error_rates import WordErrorRate as WordErrorRate
@@ -28,3 +29,4 @@ from .text.perplexity import BitsPerToken as BitsPerToken
 from .text.perplexity import Perplexity as Perplexity
 from .text.summary_overlap import ROUGE as ROUGE
 from .text.summary_overlap import rouge as rouge
+from .text.tags import TagAccuracy as TagAccuracy

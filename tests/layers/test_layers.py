@@ -75,6 +75,7 @@ ELSEWHERE = {
         ),
         "test_head_attention.py",
     ),
+    "CRF": "test_crf.py",
     "CosineWindowAttention": "test_windows.py",
     "WindowAttention": "test_windows.py",
     "WindowMerge": "test_windows.py",

@@ -56,6 +56,13 @@ def distribution_focal(distances, logits):
     return -((1 - share) * log_p[rows, below] + share * log_p[rows, below + 1]).mean()
 
 
+def chain(labels, potentials):
+    """Two tokens: the score of one pair of tags against those of all pairs."""
+    pairs = potentials[:, 0, 0, :, None] + potentials[:, 1]
+    chosen = pairs[np.arange(len(labels)), labels[:, 0], labels[:, 1]]
+    return (np.log(np.exp(pairs).sum((1, 2))) - chosen).mean()
+
+
 def smooth_l1(targets, predictions):
     gap = np.abs(targets - predictions)
     return np.where(gap < 0.5, gap**2, gap - 0.25).sum(axis=-1).mean()
@@ -69,7 +76,10 @@ MARKS, QUALITIES = np.eye(4, dtype="float32")[LABELS], np.eye(4, dtype="float32"
 DISTANCES = np.array([0.0, 0.4, 2.5, 3.0, 1.0], "float32")
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 3], [0, 0, 2, 2], [3, 3, 3, 5], [7, 7, 9, 9]], "float32")
 # loss: how it is made, what NumPy makes of labels and predictions.
+PAIRS = np.random.default_rng(1).normal(size=(5, 2, 3, 3)).astype("float32")
+PAIR_LABELS = np.array([[0, 2], [1, 1], [2, 0], [0, 0], [1, 2]], np.int32)
 CASES = {
+    "CRFLoss": (losses.CRFLoss, chain, PAIR_LABELS, PAIRS),
     "Focal": (lambda: losses.Focal(2.0), focal, LABELS, LOGITS),
     "SmoothedCrossEntropy": (lambda: losses.SmoothedCrossEntropy(0.1), smoothed_cross_entropy, LABELS, LOGITS),
     "SigmoidFocal": (losses.SigmoidFocal, sigmoid_focal, MARKS, LOGITS),

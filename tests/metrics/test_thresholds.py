@@ -23,7 +23,8 @@ def test_no_public_metric_escapes():
     # Those of segmenters are in test_segmentation.py.
     of_segmenters = {"MeanIoU", "DiceCoefficient", "PixelAccuracy", "BoundaryF1", "HausdorffDistance"}
     of_segmenters |= {"PanopticQuality", "SegmentationFigures"}
-    assert set(kerasdl.metrics.__all__) == own | of_detectors | of_segmenters | {"MeanAveragePrecision"}
+    of_texts = {"EntityF1", "TagAccuracy"}  # in test_tags.py
+    assert set(kerasdl.metrics.__all__) == own | of_texts | of_detectors | of_segmenters | {"MeanAveragePrecision"}
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
