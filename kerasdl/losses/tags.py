@@ -37,6 +37,9 @@ class CRFLoss(keras.losses.Loss):
     def __init__(self, reduction="sum_over_batch_size", name="crf_loss", dtype=None):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return super().__call__(y_true, ops.copy(y_pred), sample_weight)  # without Keras's mask, which is of tokens
+
     def call(self, y_true, y_pred):
         labels, tags = ops.cast(y_true, "int32"), y_pred.shape[-1]
         if len(y_pred.shape) not in (3, 4) or len(labels.shape) != 2:

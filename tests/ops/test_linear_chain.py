@@ -90,6 +90,9 @@ def test_decoding_gives_the_best_sequences_in_their_order(seed, length, tags):
     paths, scores = (each.numpy() for each in ops.best_paths(potentials, 4, mask))
     np.testing.assert_array_equal(best, paths[:, 0])
     np.testing.assert_array_equal(best, guessed)
+    if length:
+        np.testing.assert_array_equal(best, ops.viterbi(potentials, mask, unroll=True)[0])
+        np.testing.assert_array_equal(ops.chain_marginals(potentials), ops.chain_marginals(potentials, unroll=True))
     np.testing.assert_allclose(score, scores[:, 0], atol=1e-9)
     assert not best[~mask].any()
     for row, (every, places) in enumerate(rows(parts, mask)):

@@ -40,6 +40,7 @@ class CRF(keras.layers.Layer):
     def __init__(self, initializer="glorot_uniform", *, name: str | None = None, dtype="float32", trainable=True):
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.initializer = keras.initializers.get(initializer)
+        self.supports_masking = True  # that is, nothing is lost if Keras hands one on: the mask is an input
 
     def build(self, input_shape):
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape
@@ -54,6 +55,9 @@ class CRF(keras.layers.Layer):
     def call(self, inputs):
         logits, mask = inputs if isinstance(inputs, (list, tuple)) else (inputs, None)
         return chain_potentials(logits, self.transitions, self.start, self.end, mask)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
     def compute_output_shape(self, input_shape):
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape

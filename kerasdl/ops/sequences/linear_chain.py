@@ -111,37 +111,38 @@ def chain_log_likelihood(potentials: Any, labels: Any) -> Any:
     return _or_forbidden(totals[:count] - totals[count:])
 
 
-def chain_marginals(potentials: Any) -> Any:
+def chain_marginals(potentials: Any, *, unroll: bool = False) -> Any:
     """Returns the probability of each tag at each position, by the forward-backward algorithm.
 
     Source: Lafferty et al. 2001, https://repository.upenn.edu/cis_papers/159, section 3.
 
     Args:
         potentials: (B, T, K, K) of `chain_potentials`.
+        unroll: whether the positions are written out one by one, T known, instead of a loop; ONNX needs it.
 
     Returns:
         (B, T, K) from 0 to 1; 1/K at padding.
 
     Raises:
-        ArgumentError: the potentials have another form.
+        ArgumentError: the potentials have another form, or T is not known and `unroll` is true.
 
     Example:
         >>> chain_marginals(np.zeros((1, 2, 4, 4))).numpy()[0, 0]
         array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
     potentials = _checked(potentials)
-    last, forward = _forward(potentials, ops.logsumexp)
+    last, forward = _forward(potentials, ops.logsumexp, unroll)
     steps = ops.transpose(potentials, (1, 0, 2, 3))
 
     def step(after, scores):  # of all that follows a position, given its tag
         return ops.logsumexp(scores + after[:, None, :], axis=2), after
 
-    _, backward = ops.scan(step, ops.zeros_like(last), steps, reverse=True)  # (T, B, K)
+    _, backward = _scan(step, ops.zeros_like(last), steps, reverse=True, unroll=unroll)  # (T, B, K)
     total = ops.logsumexp(last, axis=-1)[:, None]
     return ops.transpose(ops.exp(forward + backward - total), (1, 0, 2))
 
 
-def viterbi(potentials: Any, mask: Any = None) -> tuple[Any, Any]:
+def viterbi(potentials: Any, mask: Any = None, *, unroll: bool = False) -> tuple[Any, Any]:
     """Returns the best sequence of tags and its score, by Viterbi's algorithm.
 
     Source: Viterbi 1967, https://doi.org/10.1109/TIT.1967.1054010; Lample et al. 2016,
@@ -150,12 +151,13 @@ def viterbi(potentials: Any, mask: Any = None) -> tuple[Any, Any]:
     Args:
         potentials: (B, T, K, K) of `chain_potentials`.
         mask: (B, T) booleans, true at tokens; None takes positions of equal scores for padding.
+        unroll: as in `chain_marginals`.
 
     Returns:
         Tags (B, T) int32, 0 at padding, and scores (B,); at equal scores the lower tag.
 
     Raises:
-        ArgumentError: the potentials have another form.
+        ArgumentError: the potentials have another form, or T is not known and `unroll` is true.
 
     Example:
         >>> tags, score = viterbi(np.array([[[[0.0, 1.0]] * 2, [[5.0, 0.0], [0.0, 2.0]]]]))
@@ -163,7 +165,7 @@ def viterbi(potentials: Any, mask: Any = None) -> tuple[Any, Any]:
         ([[0, 0]], [5.0])
     """
     potentials = _closed(_checked(potentials), mask)
-    last, forward = _forward(potentials, _highest)
+    last, forward = _forward(potentials, _highest, unroll)
     before = ops.concatenate([_beginning(potentials)[None], forward], axis=0)[:-1]  # (T, B, K)
     reached = before[..., None] + ops.transpose(potentials, (1, 0, 2, 3))  # the best score of each pair
 
@@ -172,7 +174,7 @@ def viterbi(potentials: Any, mask: Any = None) -> tuple[Any, Any]:
         return ops.cast(ops.argmax(chosen, axis=-1), "int32"), tag
 
     final = ops.cast(ops.argmax(last, axis=-1), "int32")
-    _, tags = ops.scan(step, final, reached, reverse=True)
+    _, tags = _scan(step, final, reached, reverse=True, unroll=unroll)
     return ops.transpose(tags), _or_forbidden(_highest(last, axis=-1))
 
 
@@ -272,14 +274,27 @@ def _beginning(potentials: Any) -> Any:
     return ops.broadcast_to(ops.cast(row, potentials.dtype), (ops.shape(potentials)[0], tags))
 
 
-def _forward(potentials: Any, reduce: Any) -> tuple[Any, Any]:
+def _scan(step: Any, state: Any, items: Any, *, reverse: bool = False, unroll: bool = False) -> tuple[Any, Any]:
+    """Returns the last state and all results, as `keras.ops.scan` does; the steps written out on request."""
+    if not unroll:
+        return ops.scan(step, state, items, reverse=reverse)
+    if items.shape[0] is None:
+        checks.refuse("positions can be unrolled only if their number is known", None)
+    results = []
+    for item in ops.unstack(items)[:: -1 if reverse else 1]:
+        state, result = step(state, item)
+        results.append(result)
+    return state, ops.stack(results[:: -1 if reverse else 1])
+
+
+def _forward(potentials: Any, reduce: Any, unroll: bool = False) -> tuple[Any, Any]:
     """Returns the scores (B, K) of all that leads to each tag of the last position, and (T, B, K) of every position."""
 
     def step(before, scores):
         after = reduce(before[:, :, None] + scores, axis=1)
         return after, after
 
-    return ops.scan(step, _beginning(potentials), ops.transpose(potentials, (1, 0, 2, 3)))
+    return _scan(step, _beginning(potentials), ops.transpose(potentials, (1, 0, 2, 3)), unroll=unroll)
 
 
 def _highest(scores: Any, axis: Any) -> Any:
