@@ -17,7 +17,7 @@ from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .segmentation import cells, mask_folders, tfds_masks, voc_masks
 from .splits import SPLITS
-from .text import docstrings, row_files, text_folders
+from .text import conll, docstrings, drawn_names, row_files, text_folders
 from .tfds_source import read_tfds
 
 
@@ -70,6 +70,7 @@ ENTRIES = (
         "unlimited",
         cells.LICENCE,
     ),
+    Entry("names", "drawn sentences with tags of people, places, companies", "unlimited", drawn_names.LICENCE),
     Entry("folder:PATH", "your images, or text files, one sub-folder a class", "as found", "yours"),
     Entry("csv:FILE", "your texts, with a column of labels", "as found", "yours"),
     Entry("jsonl:FILE", "your texts, an object with text and label a line", "as found", "yours"),
@@ -79,6 +80,7 @@ ENTRIES = (
     Entry("yolo:FILE", "images with boxes, of a data.yaml in YOLO's form", "as found", "yours"),
     Entry("labelme:PATH", "images with boxes, of a folder of labelme's files", "as found", "yours"),
     Entry("masks:PATH", "images with maps of classes, of a folder of images and one of masks", "as found", "yours"),
+    Entry("conll:FILE", "tagged tokens of a file in CoNLL's columns; conll:FILE#2,4", "as found", "yours"),
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
 
@@ -205,6 +207,12 @@ def load(
         dataset = dataset if size is None else dataset.take(size)
     elif kind == "masks" and rest:
         dataset = mask_folders.read_masks(rest, split, size=size, on_bad=on_bad, seed=seed)
+    elif kind == "conll" and rest:
+        checks.one_of(f"split of {name}, which has none,", split, ("train", "all"))
+        dataset = conll.read_conll(rest)
+        dataset = dataset if size is None else dataset.take(size)
+    elif name == "names":
+        dataset = drawn_names.draw_names(size, split=split, seed=seed)
     elif kind in DRAWN:
         dataset = _drawn_scenes(name, split, size, seed, image_shape, labels)
     else:
@@ -243,7 +251,7 @@ def dataset_name(name: str | os.PathLike) -> str:
     if is_named and is_folder:
         text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
         warnings.warn(f"{text}.", DataWarning, stacklevel=3)
-    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", *FILES, *row_files.KINDS)
+    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", "conll", *FILES, *row_files.KINDS)
     return f"folder:{name}" if is_folder and not is_name else name
 
 

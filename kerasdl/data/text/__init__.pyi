@@ -1,0 +1,2 @@
+from .conll import read_conll as read_conll
+from .drawn_names import draw_names as draw_names
