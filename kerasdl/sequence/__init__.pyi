@@ -1,3 +1,4 @@
+from . import nlp as nlp
 from . import rnn as rnn
 from . import tokenizers as tokenizers
 from .embeddings.analogies import analogy_accuracy as analogy_accuracy
@@ -13,6 +14,7 @@ from .tokenizers import train_tokenizer as train_tokenizer
 from .generation import Decoder as Decoder
 from .generation import generate as generate
 from .generation import recurrent_decoder as recurrent_decoder
+from .nlp.token_table import TokenTable as TokenTable
 from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams
 from .rnn.token_streams import token_windows as token_windows

@@ -1,0 +1,2 @@
+from .tag_decoder import TagDecoder as TagDecoder
+from .token_table import TokenTable as TokenTable
