@@ -10,7 +10,8 @@ FOLDER holds
 - `jane_austen_6_novels.zip` (Debian's r-cran-janeaustenr, a file a novel),
 - `bible_en_es.tsv.gz`, the verses that Debian's sword-text-web, sword-text-kjv and sword-text-sparv share: reference,
   then the text of each,
-- `usaddress_training.zip` (usaddress 0.5.16, sdist, training/).
+- `usaddress_training.zip` (usaddress 0.5.16, sdist, training/),
+- `series/co2.csv`, `sunspots.csv` and `elnino.csv` (statsmodels 0.15.0, statsmodels/datasets).
 
 Equal input gives equal files, by one version of zlib and liblzma. Names after FOLDER choose among the sets.
 """
@@ -149,6 +150,21 @@ def pack_addresses(raw: Path) -> None:
     _save_texts("addresses", {"texts": texts, "labels": tags, "tied": tied(map(fold, texts))})
 
 
+def pack_series(raw: Path) -> None:
+    """Writes values of the three series, one a step from their start; null is a missing value."""
+    read = {name: list(csv.reader((raw / "series" / f"{name}.csv").open())) for name in ("co2", "sunspots", "elnino")}
+    numbers = [[float(cell) if cell else None for cell in row[1:]] for row in read["elnino"][1:]]
+    content = {
+        "co2": {"start": "1958-03-29", "step": 7, "values": [float(v) if v else None for _, v in read["co2"][1:]]},
+        "sunspots": {"start": "1700", "step": 1, "values": [float(value) for _, value in read["sunspots"][1:]]},
+        "sea_temperature": {"start": "1950-01", "step": 1, "values": [each for row in numbers for each in row]},
+    }
+    dates = [np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:8]}") for day, _ in read["co2"][1:]]
+    if set(np.diff(dates).astype(int)) != {7}:
+        raise ValueError("co2.csv must have a row for each week")
+    _save_texts("series", content)
+
+
 def fold(text: str) -> str:
     """Returns a text in lower case with single spaces, for the search of duplicates."""
     return " ".join(text.casefold().split())
@@ -220,6 +236,7 @@ def main(raw: str, *names: str) -> None:
         "austen": pack_austen,
         "verses": pack_verses,
         "addresses": pack_addresses,
+        "series": pack_series,
     }
     for name in names or packers:
         packers[name](Path(raw))

@@ -1,6 +1,7 @@
 from . import augment as augment
 from . import detection as detection
 from . import segmentation as segmentation
+from . import series as series
 from .dataset import Dataset as Dataset
 from .adapters import as_dataset as as_dataset
 from .batching.samplers import Episodes as Episodes

@@ -16,6 +16,7 @@ from .folders.reader import DataWarning, read_folder
 from .image_files import check_levels
 from .images import Scale, check_image_shape, check_scale
 from .segmentation import cells, mask_folders, tfds_masks, voc_masks
+from .series.named import SERIES, read_windows
 from .splits import SPLITS
 from .text import conll, docstrings, drawn_names, row_files, text_folders
 from .tfds_source import read_tfds
@@ -75,6 +76,13 @@ ENTRIES = (
     Entry("csv:FILE", "your texts, with a column of labels", "as found", "yours"),
     Entry("jsonl:FILE", "your texts, an object with text and label a line", "as found", "yours"),
     Entry("text:FILE", "your texts, one a line, without labels", "as found", "yours"),
+    Entry("co2", "windows of carbon dioxide in the air, weekly 1958-2001", "2105", SERIES["co2"].licence),
+    Entry("sunspots", "windows of sunspots a year, 1700-2008", "246", SERIES["sunspots"].licence),
+    Entry(
+        "sea_temperature", "windows of the sea off Peru, monthly 1950-2010", "663", SERIES["sea_temperature"].licence
+    ),
+    Entry("seasonal", "windows of a drawn series of trend, season and noise", "531", SERIES["seasonal"].licence),
+    Entry("random_walk", "windows of drawn prices without anything to learn", "958", SERIES["seasonal"].licence),
     Entry("coco:FILE", "images with boxes, of a COCO file (JSON)", "as found", "yours"),
     Entry("voc:PATH", "images with boxes, of a folder in Pascal VOC's form", "as found", "yours"),
     Entry("yolo:FILE", "images with boxes, of a data.yaml in YOLO's form", "as found", "yours"),
@@ -328,6 +336,8 @@ def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Datase
         dataset = texts.read_text(name, split)
     elif name == "pydoc":
         dataset = docstrings.read_docstrings(split, seed=seed)
+    elif name in SERIES:
+        dataset = read_windows(name, split, seed)
     elif name == "digits":
         dataset = digits.read_digits(split)
     else:

@@ -80,9 +80,10 @@ ROOMS = {
             "trees",
         ),
         "text": ("dataset", "folders", "sources", "splits"),
+        "series": ("builtin", "dataset", "sources", "splits"),
         "loading": (
-            *("builtin", "dataset", "detection", "folders", "image_files", "images", "segmentation", "splits"),
-            *("text", "tfds_source"),
+            *("builtin", "dataset", "detection", "folders", "image_files", "images", "segmentation", "series"),
+            *("splits", "text", "tfds_source"),
         ),
     },
     "train": {

@@ -1,0 +1,10 @@
+from .calendar import calendar_columns as calendar_columns
+from .csv_tables import read_series as read_series
+from .drawn import random_walks as random_walks
+from .drawn import seasonal_series as seasonal_series
+from .leaks import check_leakage as check_leakage
+from .named import load_series as load_series
+from .records import TimeSeries as TimeSeries
+from .scaling import SeriesScaling as SeriesScaling
+from .windowing import SeriesWindows as SeriesWindows
+from .windowing import window_series as window_series
