@@ -10,6 +10,8 @@ from .dense_detection import QualityFocal as QualityFocal
 from .dense_detection import SigmoidFocal as SigmoidFocal
 from .dense_detection import Varifocal as Varifocal
 from .focal import Focal as Focal
+from .forecasts import GaussianNLL as GaussianNLL
+from .forecasts import Pinball as Pinball
 from .pixel_entropy import OHEMCrossEntropy as OHEMCrossEntropy
 from .pixel_entropy import PixelCrossEntropy as PixelCrossEntropy
 from .regions import Dice as Dice

@@ -17,6 +17,11 @@ from .segmentation.confusion import MeanIoU as MeanIoU
 from .segmentation.confusion import PixelAccuracy as PixelAccuracy
 from .segmentation.figures import SegmentationFigures as SegmentationFigures
 from .segmentation.panoptic import PanopticQuality as PanopticQuality
+from .series.errors import IntervalCoverage as IntervalCoverage
+from .series.errors import MASE as MASE
+from .series.errors import QuantileScore as QuantileScore
+from .series.errors import seasonal_naive_error as seasonal_naive_error
+from .series.errors import SMAPE as SMAPE
 from .text.entities import EntityF1 as EntityF1
 from .text.error_rates import CharacterErrorRate as CharacterErrorRate
 from .text.error_rates import edit_distance as edit_distance

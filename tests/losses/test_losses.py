@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from mask_oracles import CASES as OF_MASKS
+from scipy.stats import norm
 
 from kerasdl import losses
+from kerasdl.core import ArgumentError
 from kerasdl.ops import aligned_overlaps
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
@@ -72,6 +74,18 @@ def overlap_loss(kind):
     return lambda boxes, others: np.mean(1 - np.array(aligned_overlaps(boxes, others, kind)))
 
 
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def pinball(targets, quantiles):
+    errors = targets[..., None] - quantiles
+    return np.where(errors > 0, np.array(LEVELS) * errors, (np.array(LEVELS) - 1) * errors).mean()
+
+
+def gaussian_nll(targets, pairs):
+    return -norm.logpdf(targets, pairs[..., 0], np.exp(pairs[..., 1])).mean()
+
+
 MARKS, QUALITIES = np.eye(4, dtype="float32")[LABELS], np.eye(4, dtype="float32")[LABELS] * 0.6
 DISTANCES = np.array([0.0, 0.4, 2.5, 3.0, 1.0], "float32")
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 3], [0, 0, 2, 2], [3, 3, 3, 5], [7, 7, 9, 9]], "float32")
@@ -86,6 +100,8 @@ CASES = {
     "QualityFocal": (losses.QualityFocal, quality_focal, QUALITIES, LOGITS),
     "Varifocal": (losses.Varifocal, varifocal, QUALITIES, LOGITS),
     "DistributionFocal": (losses.DistributionFocal, distribution_focal, DISTANCES, LOGITS),
+    "Pinball": (lambda: losses.Pinball(LEVELS), pinball, LOGITS[..., None], LOGITS[..., None, None] * [0.5, 1, 2]),
+    "GaussianNLL": (losses.GaussianNLL, gaussian_nll, LOGITS[:, :2], LOGITS.reshape(5, 2, 2)),
     "SmoothL1": (lambda: losses.SmoothL1(0.5), smooth_l1, MARKS, LOGITS),
     **{
         name: (getattr(losses, name), overlap_loss(name.lower()), BOXES, BOXES[::-1].copy())
@@ -163,3 +179,22 @@ def test_focal_has_a_slope_where_the_answer_is_sure(gamma):
     slopes = tape.gradient(total, logits).numpy()
     assert np.isfinite(slopes).all()
     assert np.abs(slopes[0]).max() < 1e-6 < np.abs(slopes[1]).max()
+
+
+def test_a_pinball_loss_is_least_at_the_quantile_and_refuses_other_levels():
+    values = np.random.default_rng(0).normal(size=(2001, 1))
+    loss = losses.Pinball([0.8])
+    places = np.linspace(-2, 2, 81)
+    found = [float(loss(values, np.full((2001, 1, 1), place))) for place in places]
+    assert places[np.argmin(found)] == pytest.approx(np.quantile(values, 0.8), abs=0.05)
+    with pytest.raises(ArgumentError, match="rising levels"):
+        losses.Pinball([0.9, 0.1])
+    with pytest.raises(ArgumentError, match="the 1 quantiles last"):
+        loss(values, np.zeros((2001, 1, 2)))
+
+
+def test_a_normal_likelihood_has_a_bound_and_takes_pairs():
+    loss = losses.GaussianNLL(least=0.5)
+    assert float(loss(np.zeros((1, 1)), np.array([[[0.0, -9.0]]]))) == pytest.approx(-norm.logpdf(0, 0, 0.5))
+    with pytest.raises(ArgumentError, match="logarithm"):
+        loss(np.zeros((1, 1)), np.zeros((1, 1, 3)))

@@ -1,0 +1,1 @@
+"""Metrics of forecasts; their names are those of `kerasdl.metrics`."""
