@@ -16,6 +16,8 @@ from .region_batches import RegionsToBatch as RegionsToBatch
 from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
 from .region_pooling import ROIAlign as ROIAlign
 from .region_pooling import ROIPool as ROIPool
+from .sequences.bases import FourierBasis as FourierBasis
+from .sequences.bases import PolynomialBasis as PolynomialBasis
 from .sequences.dot_product_attention import DotProductAttention as DotProductAttention
 from .sequences.dot_product_attention import SlidingWindowAttention as SlidingWindowAttention
 from .sequences.linear_attention import LinearAttention as LinearAttention

@@ -11,6 +11,7 @@ from .embeddings.word_vectors import WordVectors as WordVectors
 from .tokenizers import load_tokenizer as load_tokenizer
 from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer
+from . import series as series
 from .generation import Decoder as Decoder
 from .generation import generate as generate
 from .generation import recurrent_decoder as recurrent_decoder
@@ -19,3 +20,5 @@ from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams
 from .rnn.token_streams import token_windows as token_windows
 from .rnn.truncated_backpropagation import TruncatedBackpropagation as TruncatedBackpropagation
+from .series.forecaster import Forecaster as Forecaster
+from .series.forecaster import Forecasts as Forecasts

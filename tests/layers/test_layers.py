@@ -81,6 +81,8 @@ ELSEWHERE = {
     "WindowMerge": "test_windows.py",
     "WindowPartition": "test_windows.py",
     "BilinearKernel": "test_bilinear_kernels.py",
+    "FourierBasis": "test_bases.py",
+    "PolynomialBasis": "test_bases.py",
     "FastNormalizedFusion": "test_fusing.py",
     "BatchToRegions": "test_region_batches.py",
     "RegionsToBatch": "test_region_batches.py",

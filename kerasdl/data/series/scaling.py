@@ -27,9 +27,11 @@ class SeriesScaling:
     """Standard deviation of each channel, by which it is divided; 1 for a channel that does not change."""
     targets: int
     """Number of targets, the first channels."""
+    future: tuple[int, ...] = ()
+    """Places of the covariates known in advance among the channels."""
 
     @classmethod
-    def of(cls, values: np.ndarray, targets: int) -> "SeriesScaling":
+    def of(cls, values: np.ndarray, targets: int, future: Sequence[int] = ()) -> "SeriesScaling":
         """Returns the scaling of (T, channels) values; missing ones do not count.
 
         Raises:
@@ -39,7 +41,9 @@ class SeriesScaling:
             checks.refuse("values must be (T, channels) with a number in each channel", np.shape(values))
         mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         std = np.where(std > LEAST * np.maximum(1.0, np.abs(mean)), std, 1.0)
-        return cls(tuple(map(float, mean)), tuple(map(float, std)), checks.at_least("targets", targets, 1))
+        return cls(
+            tuple(map(float, mean)), tuple(map(float, std)), checks.at_least("targets", targets, 1), tuple(future)
+        )
 
     def scaled(self, windows: Any) -> np.ndarray:
         """Returns windows (..., T, channels) of mean 0 and standard deviation 1, without gaps.
@@ -59,9 +63,10 @@ class SeriesScaling:
         mean, std = self._of_targets()
         return np.asarray(forecasts, np.float64) * std + mean
 
-    def of_channels(self, places: Sequence[int]) -> "SeriesScaling":
-        """Returns the scaling of some channels alone."""
-        return SeriesScaling(*(tuple(each[place] for place in places) for each in (self.mean, self.std)), self.targets)
+    def scaled_future(self, future: Any) -> np.ndarray:
+        """Returns covariates known in advance (..., steps, future) as `scaled` returns them in a window."""
+        mean, std = (tuple(each[place] for place in self.future) for each in (self.mean, self.std))
+        return SeriesScaling(mean, std, self.targets).scaled(future)
 
     def _of_targets(self) -> tuple[np.ndarray, np.ndarray]:
         return np.array(self.mean[: self.targets]), np.array(self.std[: self.targets])

@@ -111,7 +111,7 @@ def window_series(
             origins[split].append(np.stack([np.full(len(firsts), number), firsts], axis=1))
     places = {split: np.concatenate(parts) for split, parts in origins.items()}
     past = [each.values()[: cuts_of(each.size, shares)[1]] for each in series]
-    scaling = SeriesScaling.of(np.concatenate(past), len(series[0].target))
+    scaling = SeriesScaling.of(np.concatenate(past), len(series[0].target), future_places(series[0]))
     parts = [_dataset(series, places[split], length, horizon, scaling) for split in SPLITS]
     return SeriesWindows(*parts, scaling, series, length, horizon, places)
 
@@ -161,7 +161,7 @@ def _dataset(
     windows, ahead, labels = windows_at(series, origins, length, horizon)
     inputs = scaling.scaled(windows).astype("float32")
     if first.future:
-        ahead = scaling.of_channels(future_places(first)).scaled(ahead).astype("float32")
+        ahead = scaling.scaled_future(ahead).astype("float32")
         inputs = {"window": inputs, "future": ahead}
     known = ~np.isnan(labels).any(axis=-1)
     labels = np.nan_to_num(scaling.scaled_targets(labels), nan=0.0).astype("float32")

@@ -1,0 +1,5 @@
+"""Forecasting of time series: networks, their trainer, baselines and rolling-origin evaluation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
