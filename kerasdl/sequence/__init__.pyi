@@ -22,3 +22,15 @@ from .rnn.token_streams import token_windows as token_windows
 from .rnn.truncated_backpropagation import TruncatedBackpropagation as TruncatedBackpropagation
 from .series.forecaster import Forecaster as Forecaster
 from .series.forecaster import Forecasts as Forecasts
+from .series.backtesting import BacktestTable as BacktestTable
+from .series.backtesting import backtest as backtest
+from .series.baselines import drift_forecast as drift_forecast
+from .series.baselines import ets_forecast as ets_forecast
+from .series.baselines import naive_forecast as naive_forecast
+from .series.baselines import seasonal_naive_forecast as seasonal_naive_forecast
+from .series.anomalies import AnomalyFigures as AnomalyFigures
+from .series.anomalies import forecast_error_scores as forecast_error_scores
+from .series.anomalies import measure_anomalies as measure_anomalies
+from .series.anomalies import reconstruction_scores as reconstruction_scores
+from .series.pictures import draw_anomalies as draw_anomalies
+from .series.pictures import draw_forecast as draw_forecast

@@ -4,6 +4,7 @@ from .drawn import random_walks as random_walks
 from .drawn import seasonal_series as seasonal_series
 from .leaks import check_leakage as check_leakage
 from .named import load_series as load_series
+from .planting import plant_anomalies as plant_anomalies
 from .records import TimeSeries as TimeSeries
 from .scaling import SeriesScaling as SeriesScaling
 from .windowing import SeriesWindows as SeriesWindows

@@ -69,8 +69,8 @@ def dlinear(
     sums = []
     for name, part in parts.items():
         part = layers.Permute((2, 1), name=f"{name}_columns")(part)  # (B, targets, T)
-        sums.append(layers.Dense(horizon, dtype="float32", name=name)(part))
-    y = layers.Add(dtype="float32", name="sum")(sums) if len(sums) > 1 else sums[0]
+        sums.append(layers.Dense(horizon, name=name)(part))
+    y = layers.Add(name="sum")(sums) if len(sums) > 1 else sums[0]
     if level is None:
         return keras.Model(window, layers.Permute((2, 1), dtype="float32", name="forecast")(y), name="dlinear")
     y = layers.Permute((2, 1), dtype="float32", name="steps")(y)

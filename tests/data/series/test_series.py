@@ -13,6 +13,7 @@ from kerasdl.data.series import (
     calendar_columns,
     check_leakage,
     load_series,
+    plant_anomalies,
     random_walks,
     read_series,
     seasonal_series,
@@ -225,3 +226,18 @@ def test_series_too_short_or_unlike_are_refused():
         window_series(seasonal_series(100)[0], 5, 2, shares=(0.5, 0.5, 0.5))
     with pytest.raises(ArgumentError, match="0 <= start < stop"):
         two_columns().part(3, 500)
+
+
+def test_planted_anomalies_are_where_the_labels_say():
+    series = seasonal_series(400, noise=0.1)[0]
+    planted, labels = plant_anomalies(series, 6, length=5, start=200, seed=1)
+    changed = planted.columns["value"] != series.columns["value"]
+    assert not changed[labels == 0].any()
+    assert changed[labels == 1].mean() > 0.95
+    assert not labels[:200].any()
+    runs = np.flatnonzero(np.diff(np.concatenate([[0], labels, [0]]))).reshape(-1, 2)
+    assert sorted((stop - start) for start, stop in runs) == [1, 1, 5, 5, 5, 5]
+    flat = [np.ptp(planted.columns["value"][start - 1 : stop]) for start, stop in runs if stop - start == 5]
+    assert sorted(each < 1e-12 for each in flat) == [False, False, True, True]
+    with pytest.raises(ArgumentError, match="at most 20"):
+        plant_anomalies(series, 21, length=5, start=200)
