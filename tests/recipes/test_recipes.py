@@ -104,3 +104,12 @@ def test_rare_classes_are_found_more_often():
         found, others = compare(way, seed=0)
         assert found > rare
         assert others > common - 0.05
+
+
+@pytest.mark.slow
+def test_on_drawn_prices_no_network_beats_the_last_value():
+    recipe_of_prices = recipe("stock_prices")
+    series = recipe_of_prices.random_walks(1500, volatility=0.015, seed=7)[0]
+    figures = recipe_of_prices.compare(series, epochs=4).figures
+    assert figures["TCN"]["MASE"] > 0.97 * figures["naive"]["MASE"]
+    assert [*figures] == ["TCN", "naive", "drift"]

@@ -57,15 +57,16 @@ def test_scores_are_those_of_loops():
 def test_planted_anomalies_are_found_and_random_scores_are_not():
     clean = seasonal_series(900, noise=0.05, trend=0.0)[0]
     data = window_series(clean, 24, 1)
-    planted, labels = plant_anomalies(clean, 9, start=720, size=3.0)
+    planted, labels = plant_anomalies(clean, 3, start=720, length=4, size=3.0)
     keras.utils.set_random_seed(0)
     network = kerasdl.build("dlinear", length=24, horizon=1, kernel=12)
     forecaster = Forecaster(network, scaling=data.scaling)
     fit(forecaster, data.train, config=RunConfig(epochs=15, learning_rate=1e-2, seed=0, progress="off", strategy=None))
     threshold = np.nanquantile(forecast_error_scores(forecaster, clean.part(540, 720)), 0.999)
     found = measure_anomalies(forecast_error_scores(forecaster, planted)[720:], labels[720:], threshold=threshold)
-    assert found.pr_auc > 0.7
-    assert found.f1 > 0.6
+    everything = 2 * found.share / (1 + found.share)  # F1 of a detector that marks every step
+    assert found.pr_auc > 4 * found.share
+    assert found.f1 > 2 * everything
     chance = measure_anomalies(np.random.default_rng(0).uniform(size=180), labels[720:], threshold=0.9)
     assert chance.pr_auc < found.share + 0.15
 
