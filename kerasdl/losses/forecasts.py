@@ -40,7 +40,7 @@ class Pinball(keras.losses.Loss):
         ArgumentError: the levels break their rule, or predictions have another number of quantiles.
 
     Example:
-        >>> float(Pinball([0.9])(np.array([[3.0]]), np.array([[[1.0]]])))
+        >>> round(float(Pinball([0.9])(np.array([[3.0]]), np.array([[[1.0]]]))), 4)
         1.8
     """
 

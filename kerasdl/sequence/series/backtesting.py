@@ -28,10 +28,10 @@ class BacktestTable(Displayed):
         >>> data = kerasdl.data.series.window_series(kerasdl.data.series.load_series("sunspots"), 33, 11)
         >>> backtest({}, data, period=11, ets=False)
         BacktestTable: sunspots, 11 steps from each of 52 origins
-                            MASE    MAE   RMSE  sMAPE  coverage
-          naive            2.225  60.18  74.84  100.3         -
-          seasonal naive  1.0000  27.05  36.74  49.98         -
-          drift            2.258  61.05  75.42  104.4         -
+                           MASE    MAE   RMSE  sMAPE  coverage
+          naive           2.525  58.91  73.48  83.69         -
+          seasonal naive  1.256  29.29  39.18  44.15         -
+          drift           2.554  59.57  74.34  83.75         -
     """
 
     figures: Mapping[str, Mapping[str, float]]
