@@ -11,7 +11,7 @@ from ..convolution import conv_norm_act
 from ..detection.levels import upsample_like
 
 
-def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
+def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, filters: int | None = None, name: str):
     """Pyramid pooling module: the map, and for each scale the means of its bins, projected and resized to the map.
 
     Source: https://arxiv.org/abs/1612.01105, section 3.2 and figure 3. The mean of the whole map has a bias in place of
@@ -20,19 +20,22 @@ def pyramid_pooling(x, bins: Sequence[int] = (1, 2, 3, 6), *, name: str):
     Args:
         x: (B, H, W, C), sides of 2 or more; of free sides the size must be known where the net is traced.
         bins: bins along a side at each scale; bin i of n goes from floor(i * H / n) to ceil((i + 1) * H / n).
+        filters: channels of each scale; None takes C // len(bins), as PSPNet does.
         name: prefix of the layer names.
 
     Returns:
-        (B, H, W, C + len(bins) * (C // len(bins))).
+        (B, H, W, C + len(bins) * filters).
 
     Raises:
-        ArgumentError: `bins` holds no number, one less than 1, or more numbers than x has channels; or a side is 1.
+        ArgumentError: `filters` is less than 1; a side is 1; or `bins` holds no number, one less than 1, or, without
+            filters, more numbers than x has channels.
 
     Example:
         >>> pyramid_pooling(keras.Input((12, 12, 64)), name="pyramid").shape
         (None, 12, 12, 128)
     """
-    filters = x.shape[-1] // len(checks.counts("bins", tuple(bins)))
+    share = x.shape[-1] // len(checks.counts("bins", tuple(bins)))
+    filters = share if filters is None else checks.at_least("filters", filters, 1)
     if not filters:
         checks.refuse(f"bins must be at most the {x.shape[-1]} channels", tuple(bins))
     if 1 in x.shape[1:3]:

@@ -243,6 +243,25 @@ class Detector(Trainer):
             ArgumentError: an argument breaks its rule.
             DataError: an input is not finite.
         """
+        inputs = self.checked_inputs(inputs, batch_size)
+        checks.within("min_score", min_score, 0.0, 1.0)
+        checks.at_least("max_boxes", max_boxes, 1)
+        if overlap is not None:
+            checks.within("overlap", overlap, 0.0, 1.0)
+        settings = (min_score, overlap, max_boxes, class_agnostic)
+        return [
+            each
+            for start in range(0, len(inputs), batch_size)
+            for each in records(self._step(inputs.shape[1:], settings)(inputs[start : start + batch_size]))
+        ]
+
+    def checked_inputs(self, inputs: Any, batch_size: int) -> np.ndarray:
+        """Returns prepared images (B, H, W, C) as float32.
+
+        Raises:
+            ArgumentError: they have another form, or the batch size is less than 1.
+            DataError: an input is not finite.
+        """
         checks.at_least("batch_size", batch_size, 1)
         inputs = np.asarray(inputs)
         if inputs.ndim != 4 or inputs.dtype.kind != "f":
@@ -254,16 +273,7 @@ class Detector(Trainer):
         shape = self.input_size
         if any(side not in (None, given) for side, given in zip(shape, inputs.shape[1:], strict=True)):
             checks.refuse(f"inputs must have the shape that the network takes, {shape}", inputs.shape[1:])
-        checks.within("min_score", min_score, 0.0, 1.0)
-        checks.at_least("max_boxes", max_boxes, 1)
-        if overlap is not None:
-            checks.within("overlap", overlap, 0.0, 1.0)
-        settings = (min_score, overlap, max_boxes, class_agnostic)
-        return [
-            each
-            for start in range(0, len(inputs), batch_size)
-            for each in records(self._step(inputs.shape[1:], settings)(inputs[start : start + batch_size]))
-        ]
+        return inputs
 
     def _step(self, shape: tuple, settings: tuple) -> Any:
         """Returns the compiled function from images of one shape to `Detections`, in the present precision."""

@@ -223,7 +223,10 @@ class MaskRCNN(FasterRCNN):
         return {**super().sampled_heads(maps, sample, truth, training), **masks, "mask_boxes": boxes}
 
     def detections(self, images: Any, settings: tuple) -> MaskedDetections:
-        maps = self(images, training=False)
+        return self.objects_in(images, self(images, training=False), settings)
+
+    def objects_in(self, images: Any, maps: Any, settings: tuple) -> MaskedDetections:
+        """Returns the objects that suppression keeps of images, of which the first network gave `maps`."""
         heads = self.region_heads(maps, self.proposals(images, maps, training=False), training=False)
         kept = suppressed(self.method, heads, sides_of(images), *settings)
         number = ops.maximum(ops.max(kept.count), 1)

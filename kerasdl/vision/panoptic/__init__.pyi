@@ -1,0 +1,1 @@
+from .trainer import PanopticFPN as PanopticFPN
