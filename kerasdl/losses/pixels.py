@@ -31,7 +31,10 @@ class PixelLoss(keras.losses.Loss):
     multi_label = False
 
     def __init__(self, *, from_logits, ignore_label, class_weights, reduction, name, dtype):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(name=name, reduction=reduction, dtype="float32" if dtype is None else dtype)
+        if self.dtype != "float32":
+            hint = "Leave dtype out: outputs of 16 bits are taken, and sums over pixels need more."
+            checks.refuse("dtype of a loss of segmentation must be float32", self.dtype, hint)
         self.from_logits = from_logits
         self.ignore_label = ignore_label
         if ignore_label is not None and (isinstance(ignore_label, bool) or not hasattr(ignore_label, "__index__")):

@@ -13,6 +13,7 @@ All of them are one number an image: the mean over its classes. What they have i
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasdl.core import checks
@@ -197,8 +198,25 @@ class Dice(_RegionLoss):
         return {**super().get_config(), "smooth": self.smooth}
 
 
+class _LovaszLoss(_RegionLoss):
+    """Region loss of labels of 0 and 1 alone; shares are refused, and in a graph the loss of their image is NaN."""
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if isinstance(y_true, np.ndarray) or hasattr(y_true, "numpy"):  # no symbol of a graph
+            values = np.asarray(y_true)
+            if values.dtype.kind == "f" and (soft := values[values % 1 != 0]).size:
+                hint = "Leave label smoothing and mixing out, or take Dice."
+                checks.refuse(f"labels of {self.name} must be whole numbers, not shares", soft.flat[0].item(), hint)
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def hard(self, targets):
+        """Returns 0 for each class (B, K) whose targets are 0 or 1, else NaN."""
+        soft = ops.any(ops.logical_and(targets != 0, targets != 1), axis=1)
+        return ops.where(soft, float("nan"), 0.0)
+
+
 @keras.saving.register_keras_serializable("kerasdl")
-class LovaszSoftmax(_RegionLoss):
+class LovaszSoftmax(_LovaszLoss):
     """Lovasz softmax loss: the Jaccard loss 1 - IoU of each class, made piecewise linear in the errors of pixels.
 
     Source: Berman 2018, https://arxiv.org/abs/1705.08790, equations 9 to 11, the mean over the classes of each image.
@@ -211,10 +229,12 @@ class LovaszSoftmax(_RegionLoss):
         count_absent: whether classes that an image lacks count too.
 
     Returns:
-        Called on labels (B, ...) or (B, ..., K) and predictions (B, ..., K), the float32 loss, from 0 to 1.
+        Called on labels (B, ...) or (B, ..., K) and predictions (B, ..., K), the float32 loss, from 0 to 1. NaN for an
+        image whose labels are shares of classes.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or the shapes of labels and predictions do not belong together.
+        ArgumentError: an argument breaks its rule, labels are shares, or the shapes of labels and predictions do not
+            belong together.
 
     Example:
         >>> labels, logits = np.array([[0, 1, 1, 255]]), np.zeros((1, 4, 2), "float32")
@@ -226,11 +246,11 @@ class LovaszSoftmax(_RegionLoss):
         super().__init__(from_logits, multi_label, name=name, **more)
 
     def class_losses(self, targets, scores, valid):
-        return _lovasz(ops.abs(targets - scores), targets)
+        return _lovasz(ops.abs(targets - scores), targets) + self.hard(targets)
 
 
 @keras.saving.register_keras_serializable("kerasdl")
-class LovaszHinge(_RegionLoss):
+class LovaszHinge(_LovaszLoss):
     """Lovasz hinge loss: the Jaccard loss 1 - IoU of each channel, made piecewise linear in the hinge errors.
 
     Each channel is a foreground of its own, so that K channels are K masks; a model ends in logits.
@@ -244,9 +264,11 @@ class LovaszHinge(_RegionLoss):
 
     Returns:
         Called on labels (B, ...) or (B, ..., K) and logits (B, ..., K), the float32 loss, of each image 0 or more.
+        NaN for an image whose labels are shares of classes.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or the shapes of labels and predictions do not belong together.
+        ArgumentError: an argument breaks its rule, labels are shares, or the shapes of labels and predictions do not
+            belong together.
 
     Example:
         >>> round(float(LovaszHinge()(np.array([[0, 1, 1, 255]]), np.zeros((1, 4, 1), "float32"))), 4)
@@ -262,7 +284,7 @@ class LovaszHinge(_RegionLoss):
         return predictions
 
     def class_losses(self, targets, scores, valid):
-        return _lovasz(ops.relu(1 - scores * (2 * targets - 1)) * valid, targets)
+        return _lovasz(ops.relu(1 - scores * (2 * targets - 1)) * valid, targets) + self.hard(targets)
 
     def get_config(self):
         fixed = ("multi_label", "count_absent")

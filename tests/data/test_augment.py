@@ -292,6 +292,24 @@ def test_bare_labels_of_the_size_of_an_image_move_with_it(form):
     np.testing.assert_array_equal(labels[sure], moved[..., 0][sure])
 
 
+@pytest.mark.parametrize(
+    "change", [augment.Flip(), augment.Sometimes(augment.Chain((augment.Blur(), augment.Crop(2))))]
+)
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_maps_under_a_name_that_does_not_move_are_refused(change, kind):
+    images, maps = np.zeros((4, 8, 8, 3), "float32"), np.zeros((4, 8, 8), kind)
+    labels = {"semantic": maps.astype("uint8"), "depth": maps, "kind": np.zeros(4, "int32")}
+    data = kerasdl.data.as_dataset((images, labels))
+    with pytest.raises(ArgumentError, match=r"to move with it; got .*'depth'"):
+        data.batches(4, augment=change)
+    alone = kerasdl.data.as_dataset((images, {"mask": maps}))
+    if kind == "int32":
+        with pytest.raises(ArgumentError, match=r"to move with it; got .*'mask'"):
+            alone.batches(4, augment=lambda image, seed: image)
+    (_, labels), *_ = alone.batches(4, augment=augment.Blur())  # moves nothing
+    np.testing.assert_array_equal(labels["mask"], maps)
+
+
 def test_bare_maps_that_cannot_move_are_refused():
     images = np.zeros((4, 8, 8, 3), "float32")
     for labels, change, match in (

@@ -282,3 +282,23 @@ def test_slopes_lead_from_a_wrong_answer_to_a_right_one(name):
         weight.assign_sub(0.3 * tf.sign(tape.gradient(value, weight)))
     assert float(weight) > 1
     assert float(value) < 0.8 * first
+
+
+@pytest.mark.parametrize("loss", [losses.LovaszSoftmax, losses.LovaszHinge])
+def test_shares_of_classes_are_refused_where_the_loss_is_not_defined_for_them(loss):
+    marks = np.eye(3, dtype="float32")[np.minimum(LABELS, 2)]
+    soft = 0.9 * marks + 0.1 / 3
+    with pytest.raises(ArgumentError, match="must be whole numbers, not shares; got 0"):
+        loss()(soft, LOGITS)
+    in_graph = tf.function(lambda y: loss(reduction=None)(y, LOGITS))
+    mixed = np.concatenate([soft[:1], marks[1:]])
+    np.testing.assert_array_equal(np.isnan(in_graph(tf.constant(mixed))), [True] + [False] * (len(LABELS) - 1))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", keras.DTypePolicy("mixed_bfloat16")])
+def test_sums_over_pixels_are_of_float32(dtype):
+    with pytest.raises(ArgumentError, match="dtype of a loss of segmentation must be float32"):
+        losses.Dice(dtype=dtype)
+    halves = tf.cast(LOGITS, "bfloat16")
+    expected = losses.Dice(dtype="float32")(LABELS, tf.cast(halves, "float32"))
+    np.testing.assert_allclose(losses.Dice()(LABELS, halves), expected, rtol=1e-6)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
+from ..augment.chains import Chain, Sometimes
 from ..augment.scene_mixing import SceneMix, check_scenes
 from ..augment.transforms import Transform
 from ..trees import MAPS, MOVING, packed, unpacked
@@ -70,12 +71,15 @@ def check_moves(augment: Callable, spec: Any) -> None:
         spec: spec of the batches.
 
     Raises:
-        ArgumentError: in both cases, and for bare maps of classes of floating type, whose outside has no value.
+        ArgumentError: in both cases, for bare maps of classes of floating type, whose outside has no value, and for
+            maps under a name that does not move.
     """
     inputs, labels, _ = unpacked(spec)
     image = tf.TensorSpec(inputs.shape[1:], inputs.dtype) if isinstance(inputs, tf.TensorSpec) else None
     one = tf.TensorSpec(labels.shape[1:], labels.dtype) if isinstance(labels, tf.TensorSpec) else None
     bare = _map_kind(one, image)
+    if isinstance(labels, Mapping) and image is not None:
+        _refuse_still_maps(augment, labels, image)
     moving = ["maps"] if bare == "semantic" else []
     moving += sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
     name = getattr(augment, "__name__", type(augment).__name__)
@@ -89,6 +93,32 @@ def check_moves(augment: Callable, spec: Any) -> None:
     if isinstance(augment, Transform) and tf.nest.is_nested(inputs):
         hint = "Pass a function of all inputs, nested as they are, that applies the transform to one."
         checks.refuse("augment must take one image, where data have one input", f"{name} for several inputs", hint)
+
+
+def _refuse_still_maps(augment: Callable, labels: Mapping, image: tf.TensorSpec) -> None:
+    """Refuses labels of the size of the image that would stand still while it moves.
+
+    What a function of yours does is not known: of it maps of classes are refused alone.
+    """
+    maps = {
+        name: _map_kind(tf.TensorSpec(each.shape[1:], each.dtype), image)
+        for name, each in labels.items()
+        if isinstance(each, tf.TensorSpec) and name not in MOVING
+    }
+    refused = ("semantic",)
+    if isinstance(augment, Transform):
+        refused = ("semantic", "pixel_weights") if _changes_places(augment) else ()
+    if still := [name for name, kind in maps.items() if kind in refused]:
+        hint = "Call maps of classes 'semantic' and other numbers of pixels 'pixel_weights', or take them out."
+        checks.refuse(f"labels of the size of the image must be called one of {MOVING} to move with it", still, hint)
+
+
+def _changes_places(augment: Transform) -> bool:
+    """Tells whether a transform moves pixels, or may do so."""
+    if isinstance(augment, (Chain, Sometimes)):
+        parts = augment.transforms if isinstance(augment, Chain) else (augment.transform,)
+        return any(_changes_places(each) for each in parts)
+    return type(augment).with_targets is not Transform.with_targets
 
 
 def _map_kind(labels: Any, image: Any) -> str | None:

@@ -31,7 +31,7 @@ def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None =
     Raises:
         ArgumentError: the dataset has no such labels, or more (weights of pixels have no place in a mask), the split
             is unknown, or a class name would not come back from a line of classes.txt.
-        DataError: a value of a map is neither a class nor 255.
+        DataError: a value of a map is neither a class nor 255, or the folder holds other images, masks or classes.
 
     Example:
         >>> write_masks(draw_cells(2, side=64, weights=False), "cells")
@@ -48,6 +48,8 @@ def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None =
         checks.refuse("a class name must be a line of text, with single blanks between words", odd, "Rename it.")
     folder = Path(folder)
     home = folder if split is None else folder / split
+    lines = [f"{label} {name}\n" for label, name in enumerate(dataset.class_names)]
+    _refuse_others(folder, home, "".join(lines))
     palette = voc_colours().ravel().tolist()
     for scene in scenes_of(dataset, ("semantic",)):
         name = write_image(scene, home / "images")
@@ -55,8 +57,17 @@ def write_masks(dataset: Dataset, folder: str | os.PathLike, split: str | None =
         picture.putpalette(palette)
         with writing(home / "masks" / f"{Path(name).stem}.png") as file:
             picture.save(file)
-    lines = [f"{label} {name}\n" for label, name in enumerate(dataset.class_names)]
     write_text(folder / "classes.txt", "".join(lines))
+
+
+def _refuse_others(folder: Path, home: Path, lines: str) -> None:
+    """Refuses a folder in which two sets would mix, or whose splits have other classes."""
+    for held in (home / "images", home / "masks"):
+        if held.is_dir() and any(held.iterdir()):
+            raise DataError(f"{held} must be empty, or two sets would mix. Write to another folder, or delete it.")
+    stated = folder / "classes.txt"
+    if stated.is_file() and stated.read_text(encoding="utf-8") != lines:
+        raise DataError(f"{stated} must have the classes of the dataset, or its masks would mean others. Delete it.")
 
 
 def _bytes(labels: np.ndarray, classes: int, name: str) -> np.ndarray:

@@ -143,7 +143,8 @@ class FitState(State):
     def _step_options(self) -> train_steps.StepOptions:
         config, model = self.config, self.model
         if config.jit_compile is True and not model.supports_jit:
-            checks.refuse("jit_compile=True needs a model that XLA compiles", type(model).__name__, "Leave it out.")
+            rule = "jit_compile=True needs a model that XLA compiles, checks of labels included"
+            checks.refuse(rule, type(model).__name__, "Leave it out.")
         jit = model.jit_compile if config.jit_compile == "auto" else config.jit_compile
         return train_steps.StepOptions(
             class_weights=class_weights_of(config.class_weights, getattr(model, "loss", None), model, self.train),

@@ -1,5 +1,6 @@
 """Labels of the pixels of a batch of images, checked against the logits."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,13 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
-from kerasdl.data import Dataset
+from kerasdl.data import Dataset, DataWarning
+from kerasdl.data.trees import unpacked
 from kerasdl.train.objectives.label_checks import demand
 
 IGNORED = 255
+LOOKED_AT = 4
+"""Batches of a pipeline that are read before a run."""
 HINT = (
     'Labels are maps of classes (B, H, W), or {"semantic": maps}; kerasdl.data.load(..., labels="semantic") has them.'
 )
@@ -72,6 +76,26 @@ def check_foreground(data: Dataset) -> None:
         raise DataError(
             f"{rule}; got 0 and {IGNORED} alone. Divide a foreground of {IGNORED} by it: maps // {IGNORED}."
         )
+
+
+def warn_of_foreground(data: Dataset) -> None:
+    """Warns of a pipeline whose first maps hold 0 and 255 alone; those in memory `check_foreground` refuses.
+
+    Example:
+        >>> warn_of_foreground(kerasdl.data.as_dataset(pipeline))
+    """
+    if data.any_order or not isinstance(data.source, tf.data.Dataset):
+        return
+    count, shown = 0, set()
+    for _, labels, _ in map(unpacked, data.source.take(LOOKED_AT)):
+        labels = labels.get("semantic") if isinstance(labels, Mapping) else labels
+        if not isinstance(labels, tf.Tensor) or labels.shape.rank not in (3, 4):
+            return
+        count, shown = count + len(labels), shown | set(np.unique(labels).tolist())
+    if shown == {0, IGNORED}:
+        rule = f"the first {count} maps of {data.name} show 0 and {IGNORED} alone, and {IGNORED} counts nowhere"
+        remedy = f"If {IGNORED} is a foreground, divide it: dataset.map(lambda x, y: (x, y // {IGNORED}))"
+        warnings.warn(f"{rule}. {remedy}.", DataWarning, stacklevel=5)
 
 
 def _middle(name: str, values: Any, size: Any, logits: Any) -> Any:

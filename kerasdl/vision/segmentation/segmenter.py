@@ -20,7 +20,7 @@ from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
 
 from .logits_of_pixels import checked_logits, chosen_classes, main_logits, resized_scores, scores_of
-from .pixel_labels import IGNORED, check_foreground, checked_labels
+from .pixel_labels import IGNORED, check_foreground, checked_labels, warn_of_foreground
 from .windows import blended_windows
 
 VALID = ("unet_2015",)
@@ -86,6 +86,8 @@ class Segmenter(Trainer):
         self.auxiliary_weight = checks.within("auxiliary", auxiliary, 0.0, 100.0)
         names = 2 if multi_label else max(2, self.logits_shape[-1])
         self.measures = [MeanIoU(names), PixelAccuracy(names)]
+        self.supports_jit = False  # XLA would leave out the checks of labels
+        self.learnt_scale: Any = (-1.0, 1.0)
         self.compiled_steps: dict[tuple, Any] = {}
 
     @property
@@ -98,12 +100,19 @@ class Segmenter(Trainer):
 
     def check_data(self, data):
         check_foreground(data)
+        warn_of_foreground(data)
+        if data.images:
+            self.learnt_scale = data.scale
 
     def compile(self, optimizer="rmsprop", loss=None, **settings):
         for each in keras.tree.flatten([settings.get("metrics"), settings.get("weighted_metrics")]):
             if isinstance(each, (str, *BLIND)):
                 hint = "Pass those of kerasdl.metrics; mean_iou and pixel_accuracy are measured already."
                 checks.refuse(f"metrics of a segmenter must know logits and pixels of {IGNORED}", each, hint)
+        if settings.get("jit_compile") is True:
+            checks.refuse(
+                "a segmenter must check its labels, which XLA leaves out", "jit_compile=True", "Leave it out."
+            )
         super().compile(optimizer, loss, **settings)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -165,7 +174,7 @@ class Segmenter(Trainer):
         self,
         images: Any,
         *,
-        scale: tuple[float, float] | None = (-1.0, 1.0),
+        scale: tuple[float, float] | str | None = "learnt",
         levels: int | None = None,
         batch_size: int = 8,
         windows: bool = False,
@@ -176,7 +185,8 @@ class Segmenter(Trainer):
 
         Args:
             images: one image or many, as `kerasdl.data.prepare_images` takes them: uint8 arrays, paths, Pillow images.
-            scale: values of the pixel levels 0 and 255 at the network's input.
+            scale: values of the pixel levels 0 and 255 at the network's input. `learnt` is that of the images of a
+                `Dataset` that it was trained on, and (-1, 1) where there were none; None leaves levels as they are.
             levels: the value that is white in 16-bit images, as in `prepare_images`.
             batch_size: images computed at once.
             windows: whether windows of the network's size slide over the image as it is, and are blended where they
@@ -193,6 +203,9 @@ class Segmenter(Trainer):
             DataError: an image cannot be read.
         """
         checks.at_least("batch_size", batch_size, 1)
+        if isinstance(scale, str):
+            checks.one_of("scale, where it is a name,", scale, ("learnt",))
+            scale = self.learnt_scale
         raw, (height, width, channels) = read_images(images, levels=levels), self.input_size
         is_free = None in (height, width)
         if windows or self.valid:

@@ -71,6 +71,17 @@ def test_a_second_writing_copies_the_files(tmp_path):
     assert files[0] == files[1]
 
 
+def test_two_sets_do_not_mix_in_one_folder(tmp_path):
+    data = dataset(np.ones((2, 4, 4)))
+    write_masks(data, tmp_path, "train")
+    write_masks(data, tmp_path, "test")
+    with pytest.raises(DataError, match=r"test/images must be empty, or two sets would mix"):
+        write_masks(data, tmp_path, "test")
+    with pytest.raises(DataError, match=r"classes.txt must have the classes of the dataset"):
+        write_masks(draw_shapes(1, side=32, semantic=True), tmp_path, "validation")
+    assert not (tmp_path / "validation").exists()
+
+
 def test_labels_beside_the_map_are_not_lost_in_silence(tmp_path):
     data = dataset(np.zeros((1, 4, 4)))
     data.source.labels["pixel_weights"] = np.ones((1, 4, 4), np.float32)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import bright_squares
@@ -17,7 +18,7 @@ import kerasdl
 from kerasdl import Bundle
 from kerasdl.core import ArgumentError
 from kerasdl.core.errors import BundleError, DataError
-from kerasdl.data import augment, load
+from kerasdl.data import DataWarning, augment, load
 from kerasdl.losses import Dice, PixelCrossEntropy
 from kerasdl.metrics import PixelAccuracy
 from kerasdl.train import RunConfig, fit
@@ -109,6 +110,42 @@ def test_a_foreground_of_255_is_refused(classes):
                 use((images, form))
     foreground[0, 0, 0] = 1
     segmenter.mean_iou((images, foreground))
+
+
+def test_a_foreground_of_255_in_a_pipeline_is_named():
+    images, labels = bright(8)
+    data = {
+        name: tf.data.Dataset.from_tensor_slices((images, maps)).batch(2)
+        for name, maps in (("bad", (labels > 0) * 255), ("good", labels))
+    }
+    config = RunConfig(**SMALL, epochs=1)
+    with pytest.warns(DataWarning, match="the first 8 maps of data show 0 and 255 alone"):
+        fit(Segmenter(pointwise()), data["bad"].map(lambda x, y: (x, {"semantic": y})), config=config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        fit(Segmenter(pointwise()), data["good"], config=config)
+
+
+def test_no_compiler_leaves_out_the_checks_of_labels():
+    segmenter = Segmenter(pointwise())
+    assert not segmenter.supports_jit
+    with pytest.raises(ArgumentError, match="check its labels, which XLA leaves out"):
+        segmenter.compile("sgd", jit_compile=True)
+    with pytest.raises(ArgumentError, match="checks of labels included; got 'Segmenter'"):
+        fit(segmenter, bright(4), config=RunConfig(**SMALL, epochs=1, jit_compile=True))
+
+
+@pytest.mark.filterwarnings("ignore:shapes has pixels up to 255")
+@pytest.mark.parametrize("scale", [(0.0, 1.0), None])
+def test_images_are_scaled_as_those_that_were_learnt(scale):
+    data = load("shapes", size=4, labels="semantic", image_shape=(32, 32, 3), scale=scale)
+    run = fit(Segmenter(pointwise(7, 32)), data, config=RunConfig(**SMALL, epochs=1, learning_rate=1e-4))
+    photo = load("shapes", size=1, scale=None, image_shape=(32, 32, 3))[0][0]
+    given = run.trainer.predict_scores(photo)[0]
+    np.testing.assert_array_equal(given, run.trainer.predict_scores(photo, scale=scale)[0])
+    assert np.abs(given - run.trainer.predict_scores(photo, scale=(-1, 1))[0]).max() > 1e-3
+    with pytest.raises(ArgumentError, match="scale, where it is a name,"):
+        run.trainer.predict(photo, scale="data")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", keras.metrics.BinaryAccuracy(), keras.metrics.CategoricalAccuracy()])
