@@ -24,8 +24,13 @@ EVALUATED = (
     "the images that the bundle was fine-tuned on or chose its epoch by; so are files of boxes that name no splits. "
     "Other data: the test split. --split overrides."
 )
-Images = Annotated[Path | None, typer.Option(help="Folder of the images of a coco:, voc:, yolo: or labelme: name.")]
-Data = Annotated[str, typer.Argument(help="A folder of class folders, coco:FILE and other boxes, digits, tfds:NAME.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the images of a coco:, voc:, yolo: or labelme: name; masks:DIR has its own."),
+]
+Data = Annotated[
+    str, typer.Argument(help="A folder of class folders, masks:DIR, coco:FILE and other boxes, digits, tfds:NAME.")
+]
 
 
 @app.callback(invoke_without_command=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.folders.layout import Layout, read_layout
 from kerasdl.data.folders.reader import pictures_by_split
 from kerasdl.data.image_files import one_line
-from kerasdl.data.loading import splits_of_boxes
+from kerasdl.data.loading import labels_for, splits_of_boxes
 from kerasdl.data.resampling import SHARE, unsplit_parts
 from kerasdl.data.text.text_folders import is_text_folder
 from kerasdl.data.trees import MAPS
@@ -49,7 +50,11 @@ class TrainingData:
 
 
 def read_training_data(
-    data: str, validation: str | None = None, images: Path | None = None, validation_images: Path | None = None
+    data: str,
+    validation: str | None = None,
+    images: Path | None = None,
+    validation_images: Path | None = None,
+    labels: str | None = None,
 ) -> TrainingData:
     """Reads the data of a fine-tuning.
 
@@ -63,6 +68,7 @@ def read_training_data(
         validation: the same, of other images; None takes them from `data`.
         images: folder of the images of annotation files of boxes; None is where these say.
         validation_images: the same for `validation`; None is `images`.
+        labels: as in `kerasdl.data.load`, such as `semantic` of a COCO file; None is its default.
 
     Raises:
         ArgumentError: an argument breaks its rule.
@@ -70,14 +76,15 @@ def read_training_data(
         UnknownNameError: there is no such dataset.
     """
     name = data_name(data)
-    layout = _layout_of(name)
+    layout, settings = _layout_of(name), {"images": images, **({} if labels is None else {"labels": labels})}
     if validation is None:
-        loaded = kerasdl.data.load(name, "train", seed=SEED, images=images)
-        train, held, rule, unread = _split(name, layout, loaded, images)
+        loaded = kerasdl.data.load(name, "train", seed=SEED, **settings)
+        train, held, rule, unread = _split(name, layout, loaded, settings)
         found = _count(loaded, layout, unread, splits_of_boxes(name) == ())
     else:
-        train, unread = _whole_or(name, "train", images)
-        held, unread_too = _whole_or(data_name(validation), "validation", validation_images or images)
+        train, unread = _whole_or(name, "train", settings)
+        others = {**settings, "images": validation_images or images}
+        held, unread_too = _whole_or(data_name(validation), "validation", others)
         found = _count(train, layout, unread, splits_of_boxes(name) == ())
         rule = f"{train.size} of {data} to train, {held.size} of {validation} to validate"
         unread += unread_too
@@ -132,14 +139,14 @@ def hold_out_validation(train: Dataset) -> tuple[Dataset, Dataset | None]:
 
 
 def _split(
-    name: str, layout: Layout | None, train: Dataset, images: Path | None
+    name: str, layout: Layout | None, train: Dataset, settings: Mapping[str, Any]
 ) -> tuple[Dataset, Dataset | None, str, list[Path]]:
     """Returns training and validation data, the rule that parted them in words, and the files that cannot be read."""
     held, source = None, "the data's own" if layout is None else "by its folders"
     unread = _unread(layout, "train", train)
     if (layout is not None and not layout.splits) or layout is None or "validation" in layout.splits:
         with contextlib.suppress(ArgumentError, DataError):  # no such split, or no class of three images
-            held = kerasdl.data.load(name, "validation", seed=SEED, images=images)
+            held = kerasdl.data.load(name, "validation", seed=SEED, **settings)
             unread += _unread(layout, "validation", held)
     if layout is not None and not layout.splits:
         left = len(layout.pictures) - len(unread) - train.size - (0 if held is None else held.size)
@@ -176,12 +183,12 @@ def _layout_of(name: str) -> Layout | None:
     return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
 
 
-def _whole_or(name: str, split: str, images: Path | None) -> tuple[Dataset, list[Path]]:
+def _whole_or(name: str, split: str, settings: Mapping[str, Any]) -> tuple[Dataset, list[Path]]:
     """Returns a data set without splits whole, or a split of another, and the files of folders that cannot be read."""
     layout = _layout_of(name)
     splits = splits_of_boxes(name) if layout is None else layout.splits
     split = "all" if splits == () else split
-    data = kerasdl.data.load(name, split, seed=SEED, images=images)
+    data = kerasdl.data.load(name, split, seed=SEED, **settings)
     return data, _unread(layout, split, data)
 
 
@@ -225,17 +232,20 @@ def _classes_of_boxes(data: Dataset) -> np.ndarray:
     return np.asarray(getattr(classes, "values", classes)).ravel()
 
 
-def calibration_data(data: str, images: Path | None = None) -> Dataset:
+def calibration_data(data: str | None, images: Path | None = None, task: str = "") -> Dataset | None:
     """Reads the data that calibrate an exported file: those that `finetune` learns from, so that others can judge it.
 
     Args:
-        data: a folder, or a name for `kerasdl.data.load`.
+        data: a folder, or a name for `kerasdl.data.load`; None reads none, and returns None.
         images: folder of the images of annotation files of boxes; None is where these say.
+        task: the task of the bundle that is exported.
 
     Raises:
         DataError: the data cannot be read.
         UnknownNameError: there is no such dataset.
     """
+    if data is None:
+        return None
     name = data_name(data)
-    loaded = kerasdl.data.load(name, "train", images=images)
+    loaded = kerasdl.data.load(name, "train", images=images, labels=labels_for(task, name))
     return unsplit_parts(loaded)[0] if splits_of_boxes(name) == () else loaded

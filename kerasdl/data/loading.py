@@ -104,7 +104,20 @@ LABELS = {
     "tfds": ("boxes", "semantic"),
 }
 """Labels that `load` gives of each kind of data, the default first."""
+OF_TASK = {"semantic_segmentation": "semantic", "panoptic_segmentation": "panoptic"}
+"""Labels that the models of a task learn from, where data have several kinds."""
 EMOJI = {"emoji": pictures.read_emoji, "emoji_kinds": pictures.read_emoji_kinds}
+
+
+def labels_for(task: str, name: str | os.PathLike) -> str:
+    """Returns the labels that `load` must give of data for a task; the data's default where they have no others.
+
+    Example:
+        >>> labels_for("semantic_segmentation", "coco:cats.json"), labels_for("object_detection", "shapes")
+        ('semantic', 'boxes')
+    """
+    kinds = LABELS.get(dataset_name(name).partition(":")[0], ("boxes",))
+    return OF_TASK[task] if OF_TASK.get(task) in kinds else kinds[0]
 
 
 def list_datasets() -> list[Entry]:

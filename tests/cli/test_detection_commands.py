@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import kerasdl
 from kerasdl.bundles import Bundle
 from kerasdl.cli.commands import app
-from kerasdl.data.detection import write_coco
+from kerasdl.data.detection import draw_shapes, write_coco
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,25 @@ def test_a_detector_is_tuned_to_a_coco_file_measured_and_exported(tmp_path):
     inputs = json.loads((tmp_path / "mine.tflite.json").read_text())["inputs"]
     assert {each["name"] for each in inputs} == {"image", "min_score", "overlap"}  # in the order of the file
     assert (tmp_path / "mine.tflite.labels.txt").read_text().split() == list(scenes.class_names)
+
+
+@pytest.mark.slow
+def test_maps_of_a_coco_file_are_learnt_and_measured(tmp_path):
+    arguments = {"image_shape": (32, 32, 3), "classes": 7, "channels": 4, "depth": 2}
+    network = kerasdl.build("unet", **arguments)
+    names = ("ground", *kerasdl.data.load("shapes", size=1).class_names)
+    settings = {"image_shape": (32, 32, 3), "scale": (-1.0, 1.0)}
+    made = {"builder": "unet", "arguments": arguments, "labels": names}
+    bundle = Bundle.of(network, name="tiny", task="semantic_segmentation", preprocess=settings, **made)
+    bundle.save(tmp_path / "tiny")
+    write_coco(draw_shapes(12, side=48, masks=True), tmp_path / "a.json", tmp_path / "a_images")
+    data, out = (f"coco:{tmp_path}/a.json", "--images", tmp_path / "a_images"), tmp_path / "mine.zip"
+    answer = run("finetune", tmp_path / "tiny", *data, "--labels", "semantic", "--epochs", 1, "--out", out, "--json")
+    assert answer.exit_code == 0, answer.output
+    assert kerasdl.load_bundle(out).labels[0] == "background"
+    report = run("evaluate", out, *data, "--json")
+    assert report.exit_code == 0, report.output
+    assert "mean_iou" in report.stdout
+    wrong = run("finetune", tmp_path / "tiny", *data, "--labels", "masses", "--out", tmp_path / "no.zip")
+    assert wrong.exit_code == 2
+    assert "must be one of" in wrong.output

@@ -10,7 +10,7 @@ import numpy as np
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
-from kerasdl.data.loading import dataset_name, splits_of_boxes
+from kerasdl.data.loading import dataset_name, labels_for, splits_of_boxes
 
 from .trained_images import any_seen, seen_in_training
 
@@ -65,7 +65,9 @@ def choose_evaluation_data(
     is_folder = name.startswith(FOLDER)
     splits = _splits_of(name)
     chosen, notes = (split, []) if split else ("test", []) if splits is None else _chosen(splits)
-    dataset = load(name, chosen, images=images, levels=bundle.preprocess.get("levels") if is_folder else None)
+    labels = labels_for(bundle.task.name if bundle.task else "", name)
+    levels = bundle.preprocess.get("levels") if is_folder else None
+    dataset = load(name, chosen, images=images, levels=levels, labels=labels)
     seen = np.zeros(0, bool) if splits is None else seen_in_training(bundle.extra, dataset)
     count = int(seen.sum())
     whole = split is None and chosen == "all"

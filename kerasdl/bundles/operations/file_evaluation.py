@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasdl.core import checks, get_task
+from kerasdl.core import Task, checks, get_task
 from kerasdl.core.outputs.decoding import softmax
 from kerasdl.data import Dataset
 from kerasdl.deploy import read_metadata, run_exported
@@ -30,6 +30,7 @@ class _Reader:
     labels: tuple[str, ...]
     preprocess: Mapping[str, Any]
     extra: Mapping[str, bytes]
+    task: Task | None
 
 
 def evaluate_file(
@@ -97,7 +98,7 @@ class _File:
         if not fits or self.image is None or len(self.inputs) != 1 + len(self.thresholds):
             rule = "a file to evaluate must take one image, and give one row of scores, objects or a map of classes"
             checks.refuse(f"{rule}; {path.name} does not", [each["shape"] for each in (*self.inputs, *self.outputs)])
-        self.reader = _reader(path, stored, bundle)
+        self.reader = _reader(path, stored, bundle, self.task)
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -166,13 +167,13 @@ def _evaluation_of_classes(file: _File, chosen: EvaluationData) -> Evaluation:
     return with_calibration_figures(found, calibration)
 
 
-def _reader(path: Path, stored: Mapping[str, Any], bundle: Any) -> _Reader:
+def _reader(path: Path, stored: Mapping[str, Any], bundle: Any, task: Task | None) -> _Reader:
     labels = tuple(stored.get("labels", ())) or (() if bundle is None else bundle.labels)
     if not labels:
         hint = "Pass bundle=, the bundle that it was exported from."
         checks.refuse("a file to evaluate must hold its labels", path.name, hint)
     own = {} if bundle is None else bundle.preprocess
-    return _Reader(path.name, labels, stored.get("preprocessing", own), {} if bundle is None else bundle.extra)
+    return _Reader(path.name, labels, stored.get("preprocessing", own), {} if bundle is None else bundle.extra, task)
 
 
 def _setting(reader: _Reader, name: str, path: Path) -> Any:

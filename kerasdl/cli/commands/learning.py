@@ -42,11 +42,14 @@ Peer = Annotated[
     ),
 ]
 PeerFile = Annotated[Path | None, typer.Option(help="With --from: a local file of the peer's weights; no download.")]
+OtherImages = Annotated[Path | None, typer.Option(help="As --images, for --validation; else the same.")]
+Labels = Annotated[
+    str | None, typer.Option(help="Of a coco:, voc: or labelme: name: semantic gives maps of classes; else boxes.")
+]
 Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")]
 Task = Annotated[str | None, typer.Option(help="Task that the data must be for, such as text_classification.")]
 Text = Annotated[str | None, typer.Option(help="Column or key of the texts, of csv:FILE and jsonl:FILE; text.")]
 Label = Annotated[str | None, typer.Option(help="Column or key of their labels; label.")]
-OtherImages = Annotated[Path | None, typer.Option(help="As --images, for --validation; else the same.")]
 Freeze = Annotated[
     str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
 ]
@@ -65,6 +68,7 @@ def finetune(
     validation: Annotated[str | None, typer.Option(help="Other images to validate on: a folder or a name.")] = None,
     images: Images = None,
     validation_images: OtherImages = None,
+    labels: Labels = None,
     epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
     freeze: Freeze = None,
     freeze_epochs: Annotated[int | None, typer.Option(help="Epochs of the head alone; else a third.")] = None,
@@ -98,7 +102,7 @@ def finetune(
     options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
     data, validation = texts.with_columns(text, label, data, validation)
-    read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images)
+    read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images, labels)
     texts.check_task(task, read.train)
     for note in () if json else read.notes:
         print(note)

@@ -47,10 +47,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
-    representative = None if data is None else kerasdl.cli.training_data.calibration_data(data, images)
-    report = kerasdl.load_bundle(bundle).export(
+    loaded = kerasdl.load_bundle(bundle)
+    report = loaded.export(
         path,
-        representative=representative,
+        representative=kerasdl.cli.training_data.calibration_data(data, images, loaded.task.name),
         raw_shape=_shape(raw_shape),
         quantize=quantize,
         raw_dtype=raw_dtype,

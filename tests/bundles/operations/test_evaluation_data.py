@@ -27,7 +27,7 @@ def fill(root, *folders, count=10):
 
 def bundle(*trained):
     extra = with_trained_images({}, *trained) if trained else {}
-    return SimpleNamespace(preprocess={}, extra=extra)
+    return SimpleNamespace(preprocess={}, extra=extra, task=None)
 
 
 def files(data):

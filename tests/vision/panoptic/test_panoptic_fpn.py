@@ -1,5 +1,7 @@
 """Panoptic FPN: truth of a map by hand, the semantic loss, merging, learning, bundle, refusals."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -105,7 +107,7 @@ def test_results_are_segments_with_their_masks():
     objects = PredictedObjects([[0, 0, 2, 2], [2, 0, 4, 2]], [2, 2], [0.8, 0.9], [np.ones((2, 2))] * 2)
     (result,) = task.decode([(objects, scores, 3)], LABELS, [(8, 8)])
     assert (result["labels"], result["objects"]) == (["ground", "star", "star"], [0, 1, 2])
-    assert result["shares"] == [8 / 64, 16 / 64, 16 / 64]
+    assert result["shares"] == [16 / 64, 16 / 64, 16 / 64]
     right, left = (read_run_lengths(each).mask() for each in result["masks"][1:])
     assert right[:4, 4:].all()
     assert left[:4, :4].all()
@@ -131,9 +133,12 @@ def test_a_bundle_gives_segments_and_no_file(tmp_path):
         shown = (segments == (LABELS.index(label), number)).all(axis=-1)
         np.testing.assert_array_equal(read_run_lengths(mask).mask(), shown)
     assert sum(read_run_lengths(each).area for each in result["masks"]) == (segments[..., 0] != 255).sum()
-    data = kerasdl.data.load("shapes", "test", size=2, labels="panoptic")
-    with pytest.raises(DataError, match="must be below 4"):
-        bundle.evaluate(data)
+    data = kerasdl.data.load("shapes", "test", size=2, labels="panoptic", scale=None)
+    with pytest.raises(ArgumentError, match="must have its classes"):
+        bundle.evaluate(data)  # whose names are those of objects alone
+    data.source.labels["panoptic"][data.source.labels["panoptic"] >= 4000] = 0
+    figures = bundle.evaluate(dataclasses.replace(data, class_names=LABELS))
+    assert {"loss", "semantic_loss", "PQ", "PQ_things", "RQ_stuff"} <= set(figures)
     with pytest.raises(ArgumentError, match="a file must have no merging"):
         bundle.export(tmp_path / "scenes.tflite")
 
