@@ -159,7 +159,14 @@ class PanopticFPN(MaskRCNN):
         return self.compiled_steps[key]
 
     def panoptic_quality(
-        self, data: Any, *, classes: Sequence[str] | None = None, batch_size: int = 8, **rules: Any
+        self,
+        data: Any,
+        *,
+        classes: Sequence[str] | None = None,
+        batch_size: int = 8,
+        min_score: float = MIN_SCORE,
+        visible: float = 0.5,
+        least_area: int = 0,
     ) -> PanopticQuality:
         """Returns PQ, SQ and RQ over labelled data that are prepared for the network.
 
@@ -167,7 +174,7 @@ class PanopticFPN(MaskRCNN):
             data: a `Dataset`, or arrays of images and labels, as it learns from.
             classes: name of each class of pixels, stuff first; None takes their numbers.
             batch_size: images computed at once.
-            **rules: `min_score`, `visible` and `least_area`, as in `predict`.
+            min_score: as in `predict`, like all others.
 
         Returns:
             A `PanopticQuality` of these images.
@@ -181,12 +188,12 @@ class PanopticFPN(MaskRCNN):
         if classes is not None and len(classes) != number:
             checks.refuse(f"classes must have a name for each of the {number} classes of pixels", classes)
         metric = PanopticQuality(classes or number, range(self.stuff, number), void=VOID)
-        least = {"min_score": rules.get("min_score", MIN_SCORE)}
+        rules = dict(min_score=min_score, visible=visible, least_area=least_area)
         for images, labels, _ in map(unpacked, dataset.batches(batch_size)):
             size = images.shape[1:3]
             panoptic_truth(labels, size, self.stuff, self.classes)
-            answers = self.answers_to(images.numpy(), batch_size, **least)
-            found = [merged(*each, size, **{**least, **rules}) for each in answers]
+            answers = self.answers_to(images.numpy(), batch_size, min_score)
+            found = [merged(*each, size, **rules) for each in answers]
             metric.update_state(list(segments_of(labels["panoptic"])), found)
         return metric
 

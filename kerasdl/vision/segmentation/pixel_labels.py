@@ -79,11 +79,7 @@ def check_foreground(data: Dataset) -> None:
 
 
 def warn_of_foreground(data: Dataset) -> None:
-    """Warns of a pipeline whose first maps hold 0 and 255 alone; those in memory `check_foreground` refuses.
-
-    Example:
-        >>> warn_of_foreground(kerasdl.data.as_dataset(pipeline))
-    """
+    """Warns of a pipeline whose first maps hold 0 and 255 alone; those in memory `check_foreground` refuses."""
     if data.any_order or not isinstance(data.source, tf.data.Dataset):
         return
     count, shown = 0, set()
