@@ -78,6 +78,15 @@ def test_a_student_with_a_teacher_beats_itself_alone():
 
 
 @pytest.mark.slow
+def test_a_folder_of_masks_teaches_more_than_a_threshold(tmp_path):
+    cells = recipe("masks_folder")
+    cells.draw_folder(tmp_path / "cells")
+    bundle, figures = cells.train(tmp_path / "cells", epochs=12)
+    assert sum(figures.values()) / 2 > 0.905  # the best threshold of the brightness has 0.899
+    assert bundle.labels == ("background", "cell")
+
+
+@pytest.mark.slow
 def test_two_digits_are_named_and_thresholds_help_where_pairs_are_few(tmp_path):
     plain, tuned = recipe("several_digits").compare(400, 12, picture=str(tmp_path / "trade_off.png"))
     assert tuned > plain > 0.9
