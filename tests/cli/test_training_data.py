@@ -116,7 +116,7 @@ def test_images_of_a_coco_file_may_lie_elsewhere(tmp_path):
     read = read_training_data(*data, place / "train", place / "val")
     assert (read.train.size, read.validation.size) == (12, 12)
     assert files(read.validation) == {str(path) for path in (place / "val").iterdir()}
-    chosen = choose_evaluation_data(SimpleNamespace(preprocess={}, extra={}), data[1], images=place / "val")
+    chosen = choose_evaluation_data(SimpleNamespace(preprocess={}, extra={}, task=None), data[1], images=place / "val")
     assert (chosen.split, chosen.dataset.size) == ("all", 12)
     with pytest.raises(DataError, match="images=, the folder of the images"), pytest.warns(DataWarning):
         read_training_data(data[0])
