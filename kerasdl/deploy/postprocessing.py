@@ -17,6 +17,7 @@ from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import copied, copy_into
 
+from .export.answer_judgement import judged_by
 from .export.file_tensors import FileTensor
 from .export.metadata import as_texts, checked_metadata
 from .export.parity import ExportReport
@@ -32,6 +33,7 @@ from .tflite.flatbuffer import with_metadata
 SUFFIXES = (".tflite", ".onnx", "")
 BETWEEN = "between_"  # before the names of tensors that go from one to the other, so that outputs keep theirs
 EMPTY = "every answer that was compared is empty: pass examples that hold something, as representative or samples"
+REMEDY = "Give more representative data, or export with quantize='dynamic'."
 EQUAL = 1e-5  # of the parts alone, over the largest number: the same operations in one file
 
 
@@ -96,7 +98,8 @@ def export_with_postprocess(
     with tempfile.TemporaryDirectory() as folder:
         first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
         given = {"quantize": quantize, "representative": representative, "samples": samples}
-        report = export(model, first, **given, **options)
+        with judged_by(postprocess):
+            report = export(model, first, **given, **options)
         arrays = _inputs(model, representative if samples is None else samples)
         middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
         middle, arrays = _tried(middle, settings), _tried(arrays, settings)
@@ -111,7 +114,11 @@ def export_with_postprocess(
             onnx.save(_chained_onnx(first, second, metadata, settings), whole)
         answers = run_exported(second, middle)
         _check_equal(run_exported(whole, arrays), answers)
-        notes = () if any(map(np.any, answers.values())) else (EMPTY,)
+        notes = () if _is_told(answers) else (EMPTY,)
+        if notes and _is_told(_own_answers(model, postprocess, arrays)):
+            raise ExportError(
+                "the file must find what the model finds; it finds nothing in any compared example. " + REMEDY
+            )
         with files.writing(path) as draft:
             draft.write_bytes(whole.read_bytes())
     return replace(
@@ -206,6 +213,21 @@ def _inputs(model: keras.Model, samples: Any) -> dict[str, np.ndarray]:
     once = hasattr(samples, "__next__")  # a generator, which the export has read to its end
     drawn = samples_of(model, None if once else samples, None)
     return drawn.evaluation or random_arrays(drawn.inputs, 8, {})
+
+
+def _is_told(answers: Mapping[str, np.ndarray]) -> bool:
+    return any(map(np.any, answers.values()))
+
+
+def _own_answers(
+    model: keras.Model, postprocess: keras.Model, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns what both models give one after another, of inputs of the first and settings of the second."""
+    whole = joined_models(model, postprocess)
+    names = [each.name for each in whole.inputs]
+    given = [arrays[name if name in arrays else name.lower()] for name in names]
+    outputs = keras.Model(whole.inputs, whole.outputs).predict(given, batch_size=8, verbose=0)
+    return dict(zip(whole.output_names, keras.tree.flatten(outputs), strict=True))
 
 
 def _chained_onnx(

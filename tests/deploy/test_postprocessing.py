@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerasdl.core import ArgumentError
+import kerasdl
+from kerasdl.core import ArgumentError, ExportError
 from kerasdl.deploy import export_with_postprocess, read_metadata, run_exported
 from kerasdl.deploy.tflite.flatbuffer import operators
 
@@ -116,6 +117,16 @@ def test_answers_that_are_all_empty_are_told(tmp_path):
     silent = keras.Model({"height": height, "area": area}, {"few": few}, name="silent")
     report = export_with_postprocess(network(), silent, tmp_path / "m.tflite")
     assert any(note.startswith("every answer that was compared is empty") for note in report.notes)
+
+
+def test_a_file_that_finds_nothing_where_the_model_finds_something_is_refused(tmp_path, monkeypatch):
+    run = kerasdl.deploy.postprocessing.run_exported
+    monkeypatch.setattr(
+        kerasdl.deploy.postprocessing, "run_exported", lambda *a: {name: 0 * value for name, value in run(*a).items()}
+    )
+    with pytest.raises(ExportError, match="must find what the model finds; it finds nothing"):
+        export_with_postprocess(network(), peak_and("area"), tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_that_do_not_fit_and_options_of_other_files_are_refused(tmp_path):

@@ -16,9 +16,11 @@ import numpy as np
 from kerasdl.core import checks, files
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, is_graph
+from kerasdl.core.outputs.agreement import Agreement
 
 from ..samples.model_inputs import has_nan, random_arrays
 from ..samples.sampling import Samples
+from .answer_judgement import UNSEEN, Judge, in_words, present_judge
 from .file_tensors import FileTensor
 from .hostile_judgement import Fault, HostileExamples
 from .parity import Drift, ExportReport, LayerError, drifts_of, worst
@@ -76,6 +78,8 @@ class Target:
     """Whether ranges come from real inputs: then only real inputs are checked, since random ones leave the ranges."""
     rounding: Rounding | None = None
     """Bounds that also let a file pass which is beyond the default tolerance; its `entry` is for hostile input too."""
+    judge: Judge | None = None
+    """Judge of the answers that are read from the outputs of a rounded file, in place of its tolerance."""
     notes: tuple[str, ...] = ()
     """Notes of the report on this kind of file."""
     layer_errors: Callable[[], tuple[LayerError, ...]] = tuple
@@ -176,6 +180,11 @@ class _Subject:
                 notes += more
             drifts, checked = _drifts(expected, actual, target)
         entry = bound
+        agreement = self._agreement(target, expected, actual)
+        if agreement is not None:
+            rmse = worst(checked, "rmse")
+            notes.append(in_words(agreement, rmse, bound))
+            bound = bound if rmse <= bound else UNSEEN
         if not worst(checked, target.measure) <= bound:
             if target.rounding is None or not target.rounding.allows(checked):
                 _refuse_drift(self.program, target, self.cases, checked, bound)
@@ -212,6 +221,21 @@ class _Subject:
             outputs=outputs,
         )
 
+    def _agreement(self, target: Target, expected: dict[str, Arrays], actual: dict[str, Arrays]) -> Agreement | None:
+        """Returns the agreement of answers on real examples that calibrated nothing; refuses a file of other answers.
+
+        It is None where nothing judges them, and where there are too few.
+        """
+        if target.judge is None or "real" not in expected or (target.calibrated and not self.samples.held_out):
+            return None
+        agreement = target.judge(expected["real"], actual["real"])
+        if agreement is not None and agreement.faults:
+            raise ExportError(
+                f"{target.format}: the file must give the answers of the model; of {agreement.compared}: "
+                f"{'; '.join(agreement.faults)}. {target.remedy} Or pass a tolerance= that you accept."
+            )
+        return agreement
+
 
 @contextmanager
 def _subject(model: keras.Model, samples: Samples) -> Iterator[_Subject]:
@@ -243,9 +267,10 @@ def _on_disk(path: Path) -> Iterator[None]:
 
 
 def _bounded(target: Target, tolerance: float | None) -> tuple[Target, float]:
-    """Returns a kind of file and the bound on it; one that is given leaves no room for rounding."""
+    """Returns a kind of file and the bound on it; one that is given leaves no room for rounding or another judge."""
     if tolerance is None:
-        return target, target.tolerance
+        judge = present_judge() if target.measure == "rmse" else None
+        return replace(target, judge=judge), target.tolerance
     return replace(target, rounding=None), checks.within("tolerance", tolerance, 0, float("inf"))
 
 

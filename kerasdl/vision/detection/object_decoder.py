@@ -7,11 +7,26 @@ import keras
 import numpy as np
 
 from kerasdl.core import checks
+from kerasdl.core.outputs.agreement import Agreement
 from kerasdl.data.letterboxing import Inset, movement, place_in
-from kerasdl.ops import clip_boxes
+from kerasdl.ops import clip_boxes, pairwise_overlaps
 
 from .detector import MAX_BOXES, MIN_SCORE, suppressed
+from .method import strides_of
 from .methods import METHODS
+
+SURE, ALIKE = 0.3, 0.5
+"""Least score of an object on which network and file have to agree, and least IoU of the two boxes of one object."""
+FEWEST = 10
+"""Fewest objects that tell whether a file finds what its network finds."""
+LARGEST = {
+    "share of objects missed": 0.2,
+    "share of objects added": 0.2,
+    "edges off by a share of the side of": 0.1,
+    "edges shifted by a share of the side of": 0.05,
+    "scores off by": 0.15,
+}
+"""Largest differences of a file in integers. Right files had 0.01, 0.01, 0.007, 0.001 and 0.05."""
 
 
 @keras.saving.register_keras_serializable("kerasdl")
@@ -112,6 +127,40 @@ class ObjectDecoder(keras.layers.Layer):
                 result[name][place] = actual[name][place][order]
         return result
 
+    def agreement(self, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Agreement | None:
+        """Returns how well the objects of the raw heads of a file agree with those of the network.
+
+        Objects of a score of 0.3 or more, of either, must be among those of the other, of the same class and an IoU of
+        0.5 or more; scores weigh them. Boxes and scores are compared place by place before suppression, where the
+        network has such a score, so that what is decoded from places without an object counts nothing.
+
+        Args:
+            expected: raw heads of the network for a batch, as NumPy arrays.
+            actual: raw heads of the file for the same.
+
+        Returns:
+            The agreement; None where network and file have fewer than 10 such objects, and for methods of several
+            networks, whose regions change places.
+        """
+        method = METHODS[self.method]
+        if method.roles != ("model",):
+            return None
+        (boxes, scores), (its_boxes, its_scores) = (
+            [np.asarray(each, "float64") for each in method.decode(heads, self.input_size)]
+            for heads in (expected, actual)
+        )
+        if not np.isfinite(its_boxes).all() or not np.isfinite(its_scores).all():
+            return None  # the comparison of the heads says it
+        own, its = ({name: np.asarray(value) for name, value in self(heads).items()} for heads in (expected, actual))
+        missed, count = _share_without_like(own, its)
+        added, its_count = _share_without_like(its, own)
+        if max(count, its_count) < FEWEST:
+            return None
+        sure = scores.max(axis=-1) >= SURE  # (B, A)
+        values = (missed, added, *_gaps(boxes[sure], its_boxes[sure], scores[sure], its_scores[sure]))
+        gaps = {words: (float(value), bound) for (words, bound), value in zip(LARGEST.items(), values, strict=True)}
+        return Agreement(f"{count} objects of {len(boxes)} examples", gaps, _unseen(expected, sure))
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -140,3 +189,54 @@ def _like_places(expected: Mapping[str, Any], actual: Mapping[str, Any], image: 
             order[place], free[nearest] = nearest, False
     order[order < 0] = np.flatnonzero(free)
     return order
+
+
+def _share_without_like(objects: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[float, int]:
+    """Returns the share of sure objects, by their scores, that have no like one among others, and their number."""
+    alone = total = count = 0.0
+    for image, number in enumerate(objects["count"]):
+        sure = int((objects["scores"][image][:number] >= SURE).sum())  # the best stand first
+        if not sure:
+            continue
+        overlaps = np.array(pairwise_overlaps(objects["boxes"][image][:sure], others["boxes"][image]))
+        overlaps[objects["classes"][image][:sure, None] != others["classes"][image]] = 0.0
+        overlaps[:, others["count"][image] :] = 0.0
+        for place, score in enumerate(objects["scores"][image][:sure]):
+            nearest = int(overlaps[place].argmax())
+            total, count = total + float(score), count + 1
+            if overlaps[place, nearest] < ALIKE:
+                alone += float(score)
+            overlaps[:, nearest] = 0.0 if overlaps[place, nearest] >= ALIKE else overlaps[:, nearest]
+    return alone / total if total else 0.0, int(count)
+
+
+def _gaps(boxes: np.ndarray, its_boxes: np.ndarray, scores: np.ndarray, its_scores: np.ndarray) -> tuple:
+    """Returns the root mean square and the largest mean of the moves of edges, in shares of the side of each box, and
+    the root mean square of the changes of scores, all weighted by score.
+
+    Args:
+        boxes: (N, 4) of the network, where its score is high.
+        its_boxes: (N, 4) of the file, at the same places.
+        scores: (N, K) of the network.
+        its_scores: (N, K) of the file.
+    """
+    if not len(boxes):
+        return 0.0, 0.0, 0.0
+    weights = scores.max(axis=-1) / scores.max(axis=-1).sum()
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
+    moves = (its_boxes - boxes) / np.concatenate([sides, sides], axis=-1)
+    squares, means = weights @ moves**2, weights @ moves
+    changes = weights @ ((its_scores - scores) ** 2).max(axis=-1)
+    return np.sqrt(squares.max()), np.abs(means).max(), np.sqrt(changes)
+
+
+def _unseen(heads: Mapping[str, Any], sure: np.ndarray) -> tuple[str, ...]:
+    """Returns the heads of the feature levels on which no place has a sure object; none for heads of one level."""
+    levels = [(stride, np.prod(heads[f"classes_stride{stride}"].shape[1:])) for stride in strides_of(heads, "classes")]
+    if len(levels) < 2:
+        return ()
+    width = sum(size for _, size in levels) // sure.shape[1]
+    ends = np.cumsum([size // width for _, size in levels])
+    parts = np.split(sure, ends[:-1], axis=1)
+    empty = [f"_stride{stride}" for (stride, _), part in zip(levels, parts, strict=True) if not part.any()]
+    return tuple(sorted(name for name in heads if any(name.endswith(each) for each in empty)))

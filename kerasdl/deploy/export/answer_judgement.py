@@ -1,0 +1,54 @@
+"""Judgement of a rounded file by the answers that another model reads from its outputs, such as a detector's objects.
+
+Most places of a detector's maps show no object. Rounding there changes no answer, and yet makes most of the root mean
+square. So a file of such a network is held to its answers. A layer of the reading model has a method
+`agreement(expected, actual)`: it takes the outputs of network and file by name, and returns an `Agreement`, or None if
+they hold too few answers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from kerasdl.core.outputs.agreement import Agreement
+
+UNSEEN = 0.5
+"""The largest root mean squared difference, over the model's root mean square, of outputs whose answers agree: files
+that were really wrong were off by as much."""
+
+Arrays = dict[str, np.ndarray]
+Judge = Callable[[Arrays, Arrays], Agreement | None]
+_judge: ContextVar[Judge | None] = ContextVar("judge", default=None)
+
+
+@contextmanager
+def judged_by(reader: Any) -> Iterator[None]:
+    """Lets rounded files that are exported inside the block be judged by the answers of a model.
+
+    Args:
+        reader: a model that reads the outputs of the exported one; without a layer that has `agreement` it judges
+            nothing.
+    """
+    layers = [each for each in reader.layers if hasattr(each, "agreement")]
+    token = _judge.set(layers[0].agreement if layers else None)
+    try:
+        yield
+    finally:
+        _judge.reset(token)
+
+
+def present_judge() -> Judge | None:
+    """Returns what judges answers in the present block; None outside."""
+    return _judge.get()
+
+
+def in_words(agreement: Agreement, rmse: float, bound: float) -> str:
+    """Returns the note on a file that is judged by its answers."""
+    unseen = f"; none stands on {', '.join(agreement.unseen)}" if agreement.unseen else ""
+    raw = (
+        f"outputs differ by {rmse:.2g} (rmse), more than {bound:g}, mostly where no answer is; " if rmse > bound else ""
+    )
+    return f"{raw}judged by answers on examples that did not calibrate, {agreement}{unseen}"
