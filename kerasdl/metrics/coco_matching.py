@@ -167,6 +167,13 @@ def overlaps_of(boxes: np.ndarray, others: np.ndarray, crowd: np.ndarray) -> np.
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 
+def overlaps_between(some: Flat, rows: np.ndarray, others: Flat, columns: np.ndarray) -> np.ndarray:
+    """Returns IoU (R, C) of some objects with others, of masks where they have any, else of boxes."""
+    if others.masks is not None:
+        return mask_overlaps(some.masks[rows], others.masks[columns], np.zeros(len(columns), bool))
+    return overlaps_of(some.boxes[rows], others.boxes[columns][None], np.zeros((1, 1), bool))
+
+
 def _overlaps_of_masks(true: Flat, predicted: Flat, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Returns IoU (G, D, M) of the masks of groups: `rows` (G, D) predicted, `columns` (G, M) true, 0 for none."""
     overlaps = np.zeros((*rows.shape, columns.shape[1]))

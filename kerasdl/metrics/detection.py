@@ -10,7 +10,7 @@ from kerasdl.core.objects import PredictedObjects, TrueObjects
 
 from .coco_counting import RECALLS, hits_of, positives_of, precision_at_recalls
 from .coco_matching import MOST_OBJECTS, Flat, Matches, flat_objects, matched
-from .detection_records import check_records, class_names
+from .detection_records import check_masks, check_records, class_names, is_of_masks
 from .detection_table import DetectionFigures
 
 BOUNDS = np.linspace(0.5, 0.95, 10)
@@ -53,7 +53,7 @@ class MeanAveragePrecision:
 
     def __init__(self, classes: int | Sequence[str], of: str = "boxes"):
         self.names = class_names(classes)
-        self.has_masks = checks.one_of("of", of, ("boxes", "masks")) == "masks"
+        self.has_masks = is_of_masks(of)
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -73,9 +73,8 @@ class MeanAveragePrecision:
             ArgumentError: the numbers of records differ, a class is beyond the metric's, or a record lacks masks.
         """
         check_records(true, predicted, len(self.names))
-        lacking = [place for place, each in enumerate((*true, *predicted)) if each.masks is None and len(each.boxes)]
-        if self.has_masks and lacking:
-            checks.refuse("records must have masks", f"none in image {lacking[0] % len(true)}", "Pass masks=[...].")
+        if self.has_masks:
+            check_masks(true, predicted)
         self._true.extend(true)
         self._predicted.extend(predicted)
         self._curves = None

@@ -14,7 +14,7 @@ from kerasdl.core.display.results import Displayed, text_table
 from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.core.plotting import keep
 
-from .coco_matching import Flat, flat_objects, matched, overlaps_of
+from .coco_matching import Flat, flat_objects, matched, overlaps_between
 from .detection_records import checked_names
 
 BACKGROUND = "background"
@@ -84,6 +84,7 @@ def detection_confusion(
     *,
     bound: float = 0.5,
     min_score: float = 0.25,
+    of: str = "boxes",
 ) -> DetectionConfusion:
     """Returns the confusion matrix of a detector's classes, with the background as one class more.
 
@@ -97,12 +98,14 @@ def detection_confusion(
         classes: number of classes, or their names.
         bound: least IoU of a pair, from 0 to 1.
         min_score: least score of a predicted object that counts.
+        of: `boxes`, or `masks`: each record then has masks, whose IoU counts.
 
     Returns:
         The confusion: `counts` (K + 1, K + 1), `table()`, `to_json()`, `plot(path)`.
 
     Raises:
-        ArgumentError: there is no image, the records do not belong together, or `bound` is not within 0 and 1.
+        ArgumentError: there is no image, the records do not belong together or lack masks, or an argument breaks its
+            rule.
 
     Example:
         >>> truth = TrueObjects(boxes=[[0, 0, 10, 10]], classes=[0])
@@ -110,10 +113,10 @@ def detection_confusion(
         >>> detection_confusion([truth], [found], ["cat", "dog"]).counts.tolist()
         [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     """
-    names = checked_names(true, predicted, classes)
+    names = checked_names(true, predicted, classes, of)
     checks.within("bound", bound, 0.0, 1.0)
-    wanted = flat_objects(true, len(names))
-    answers = flat_objects([_from_score(each, min_score) for each in predicted], len(names))
+    likely = [_from_score(each, min_score) for each in predicted]
+    wanted, answers = (flat_objects(each, len(names), of == "masks") for each in (true, likely))
     matches = matched(wanted, answers, np.array([bound]), EVERY_SIZE)
     partner = np.full(len(answers.group), -1)
     partner[matches.predicted] = matches.true
@@ -131,7 +134,8 @@ def detection_confusion(
 
 def _from_score(objects: PredictedObjects, least: float) -> PredictedObjects:
     some = objects.scores >= least
-    return PredictedObjects(objects.boxes[some], objects.classes[some], objects.scores[some])
+    masks = None if objects.masks is None else [objects.masks[place] for place in np.flatnonzero(some)]
+    return PredictedObjects(objects.boxes[some], objects.classes[some], objects.scores[some], masks)
 
 
 def _pair_rest(wanted: Flat, answers: Flat, partner: np.ndarray, bound: float, classes: int) -> None:
@@ -143,7 +147,7 @@ def _pair_rest(wanted: Flat, answers: Flat, partner: np.ndarray, bound: float, c
     for each in np.intersect1d(image, true_image):
         rows = alone[slice(*np.searchsorted(image, [each, each + 1]))]
         columns = free[slice(*np.searchsorted(true_image, [each, each + 1]))]
-        overlaps = overlaps_of(answers.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
+        overlaps = overlaps_between(answers, rows, wanted, columns)
         places = np.argwhere(overlaps >= bound)
         by_overlap = np.lexsort((-answers.scores[rows[places[:, 0]]], -overlaps[tuple(places.T)]))
         taken = set()

@@ -146,6 +146,7 @@ def detection_curves(
     classes: int | Sequence[str],
     *,
     bounds: Sequence[float] = (0.5, 0.75),
+    of: str = "boxes",
 ) -> DetectionCurves:
     """Returns precision over recall of each class at each least IoU, by COCO's matching.
 
@@ -156,13 +157,14 @@ def detection_curves(
         predicted: predicted objects of the same images. Of each class in an image the 100 of the highest scores count.
         classes: number of classes, or their names.
         bounds: least IoUs of a right object, each from 0 to 1.
+        of: `boxes`, or `masks`: each record then has masks, whose IoU counts.
 
     Returns:
         The curves: `of(name, bound)`, `table()`, `to_json()`, `plot(path)`.
 
     Raises:
-        ArgumentError: there is no image, the records do not belong together, or `bounds` is empty, beyond its range, or
-            holds a value twice.
+        ArgumentError: there is no image, the records do not belong together or lack masks, `of` is neither, or `bounds`
+            is empty, beyond its range, or holds a value twice.
 
     Example:
         >>> truth = TrueObjects(boxes=[[0, 0, 10, 10]], classes=[0])
@@ -171,11 +173,11 @@ def detection_curves(
         >>> [curves.of("cat", bound).average_precision for bound in (0.5, 0.9)]
         [1.0, 0.0]
     """
-    names = checked_names(true, predicted, classes)
+    names = checked_names(true, predicted, classes, of)
     bounds = tuple(checks.within("bounds", each, 0.0, 1.0) for each in bounds)
     if not bounds or len(set(bounds)) < len(bounds):
         checks.refuse("bounds must hold at least one IoU, each once", bounds)
-    wanted, found = flat_objects(true, len(names)), flat_objects(predicted, len(names))
+    wanted, found = (flat_objects(each, len(names), of == "masks") for each in (true, predicted))
     matches = matched(wanted, found, np.array(bounds), EVERY_SIZE)
     hits = hits_of(found, matches, (len(names), len(bounds), 1), EVERY_SIZE)
     positives = positives_of(wanted, EVERY_SIZE, len(names))[:, 0]

@@ -36,16 +36,35 @@ def check_records(true: Sequence[TrueObjects], predicted: Sequence[PredictedObje
             checks.refuse(f"a class must be below the number of classes {classes}", int(each.classes.max()))
 
 
+def check_masks(true: Sequence[TrueObjects], predicted: Sequence[PredictedObjects]) -> None:
+    """Refuses records without masks of their objects.
+
+    Raises:
+        ArgumentError: a record has objects and no masks.
+    """
+    lacking = [place for place, each in enumerate((*true, *predicted)) if each.masks is None and len(each.boxes)]
+    if lacking:
+        checks.refuse("records must have masks", f"none in image {lacking[0] % len(true)}", "Pass masks=[...].")
+
+
+def is_of_masks(of: str) -> bool:
+    """Returns whether masks are compared and not boxes; raises `ArgumentError` where `of` is neither."""
+    return checks.one_of("of", of, ("boxes", "masks")) == "masks"
+
+
 def checked_names(
-    true: Sequence[TrueObjects], predicted: Sequence[PredictedObjects], classes: int | Sequence[str]
+    true: Sequence[TrueObjects], predicted: Sequence[PredictedObjects], classes: int | Sequence[str], of: str = "boxes"
 ) -> tuple[str, ...]:
     """Returns the names of the classes that records of at least one image are judged by.
 
     Raises:
-        ArgumentError: there is no class or no image, two classes bear one name, or the records do not belong together.
+        ArgumentError: there is no class or no image, two classes bear one name, the records do not belong together, or
+            they lack the masks that `of` asks for.
     """
     names = class_names(classes)
     if not len(true):
         checks.refuse("true must hold a record for at least one image", 0)
     check_records(true, predicted, len(names))
+    if is_of_masks(of):
+        check_masks(true, predicted)
     return names

@@ -26,7 +26,7 @@ from kerasdl.core.objects import PredictedObjects, TrueObjects
 from kerasdl.core.plotting import keep
 
 from .coco_counting import positives_of, precision_at_recalls
-from .coco_matching import Flat, Matches, flat_objects, matched, overlaps_of
+from .coco_matching import Flat, Matches, flat_objects, matched, overlaps_between
 from .detection_pictures import errors_figure
 from .detection_records import checked_names
 
@@ -104,6 +104,7 @@ def detection_errors(
     *,
     bound: float = 0.5,
     background: float = 0.1,
+    of: str = "boxes",
 ) -> DetectionErrors:
     """Returns the errors of a detector by kind, and the average precision that fixing each kind would add.
 
@@ -120,12 +121,14 @@ def detection_errors(
         classes: number of classes, or their names.
         bound: least IoU of a right object, above `background` and at most 1.
         background: least IoU with a true object that is no background, above 0.
+        of: `boxes`, or `masks`: each record then has masks, whose IoU counts.
 
     Returns:
         The errors: `counts`, `gains`, `by_class`, `table()`, `to_json()`, `plot(path)`.
 
     Raises:
-        ArgumentError: there is no true object, the records do not belong together, or an argument breaks its rule.
+        ArgumentError: there is no true object, the records do not belong together or lack masks, or an argument breaks
+            its rule.
 
     Example:
         >>> truth = TrueObjects(boxes=[[0, 0, 10, 10], [50, 50, 60, 60]], classes=[0, 0])
@@ -133,12 +136,12 @@ def detection_errors(
         >>> {kind: count for kind, count in detection_errors([truth], [found], 1).counts.items() if count}
         {'duplicate': 1, 'missed': 1}
     """
-    names = checked_names(true, predicted, classes)
+    names = checked_names(true, predicted, classes, of)
     checks.within("bound", bound, 0.0, 1.0)
     checks.within("background", background, 0.0, bound)
     if all(each.crowd.all() for each in true):
         checks.refuse("true must hold at least one object that is no crowd", f"{len(true)} images without one")
-    wanted, answers = flat_objects(true, len(names)), flat_objects(predicted, len(names))
+    wanted, answers = (flat_objects(each, len(names), of == "masks") for each in (true, predicted))
     matches = matched(wanted, answers, np.array([bound]), EVERY_SIZE)
     kind, target = _kinds(wanted, answers, matches, min(bound, 1 - 1e-10), background, len(names))
     missed = ~wanted.crowd
@@ -172,7 +175,7 @@ def _kinds(
         if not len(columns):
             kind[rows] = "background"
             continue
-        overlaps = overlaps_of(answers.boxes[rows], wanted.boxes[columns][None], np.zeros((1, 1), bool))
+        overlaps = overlaps_between(answers, rows, wanted, columns)
         is_own = (answers.group[rows] % classes)[:, None] == wanted.group[columns] % classes
         own, other = np.where(is_own, overlaps, -1.0), np.where(is_own, -1.0, overlaps)
         best, nearest = own.max(axis=1), overlaps.max(axis=1)

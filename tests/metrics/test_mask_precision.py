@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from kerasdl.core import PredictedObjects, TrueObjects
 from kerasdl.core.errors import ArgumentError
-from kerasdl.metrics import MeanAveragePrecision
+from kerasdl.metrics import MeanAveragePrecision, detection_confusion, detection_curves, detection_errors
 from kerasdl.ops import encode_mask
 
 SIDE = 130
@@ -100,3 +100,57 @@ def test_records_without_masks_are_refused():
         MeanAveragePrecision(1, of="circles")
     with pytest.raises(ArgumentError, match="masks must have one entry"):
         TrueObjects([[0, 0, 2, 2]], [0], masks=[])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_and_curves_of_masks_have_the_precision_of_the_metric(seed):
+    true, predicted = drawn(seed, images=6)
+    metric = MeanAveragePrecision(2, of="masks")
+    metric.update_state(true, predicted)
+    errors = detection_errors(true, predicted, 2, of="masks")
+    curves = detection_curves(true, predicted, 2, bounds=(0.5,), of="masks")
+    confusion = detection_confusion(true, predicted, 2, min_score=0, of="masks")
+    expected = metric.result()["AP50"]
+    assert errors.average_precision == pytest.approx(expected, abs=1e-12)
+    assert np.mean([curves.of(name, 0.5).average_precision for name in "01"]) == pytest.approx(expected, abs=1e-12)
+    kinds, counts = errors.counts, confusion.counts
+    assert counts[:2, :2].trace() + sum(kinds.values()) - kinds["missed"] <= sum(len(each.scores) for each in predicted)
+    assert expected != pytest.approx(detection_errors(true, predicted, 2).average_precision), "boxes say something else"
+
+
+def rectangles(records, kind):
+    """The same records with boxes of whole pixels, and masks that fill them."""
+    result = []
+    for each in records:
+        masks = []
+        for left, top, right, bottom in each.boxes.astype(int):
+            masks.append(np.zeros((SIDE, SIDE), bool))
+            masks[-1][top:bottom, left:right] = True
+        others = (each.crowd,) if kind is TrueObjects else (each.scores,)
+        result.append(kind(each.boxes.astype(int), each.classes, *others, masks=masks))
+    return result
+
+
+def test_masks_that_fill_their_boxes_give_what_boxes_give():
+    true, predicted = drawn(1, images=8)
+    true, predicted = rectangles(true, TrueObjects), rectangles(predicted, PredictedObjects)
+    for function in (detection_errors, detection_confusion, detection_curves):
+        of_boxes, of_masks = (function(true, predicted, 2, of=of).to_json() for of in ("boxes", "masks"))
+        assert of_boxes == of_masks
+
+
+def test_halves_of_one_box_are_two_objects():
+    upper = np.triu(np.ones((10, 10), bool))
+    box = [[0, 0, 10, 10]]
+    truth = TrueObjects(box, [0], masks=[upper])
+    found = PredictedObjects(box, [0], [0.9], masks=[~upper | np.eye(10, dtype=bool)])  # 10 of 100 pixels are shared
+    assert detection_errors([truth], [found], 1).average_precision == 1
+    errors = detection_errors([truth], [found], 1, of="masks")
+    assert errors.counts["localisation"] == 1
+    assert detection_confusion([truth], [found], 1, of="masks").counts.tolist() == [[0, 1], [1, 0]]
+    bare = PredictedObjects(box, [0], [0.9])
+    for function in (detection_errors, detection_confusion, detection_curves):
+        with pytest.raises(ArgumentError, match=r"records must have masks; got 'none in image 0'"):
+            function([truth], [bare], 1, of="masks")
+        with pytest.raises(ArgumentError, match="of must be one of"):
+            function([truth], [found], 1, of="pixels")
