@@ -74,7 +74,6 @@ ROOMS = {
             *("builtin", "dataset", "folders", "image_files", "images", "letterboxing", "sources"),
             *("splits", "trees"),
         ),
-        "text": ("dataset", "sources", "splits"),
         "segmentation": (
             *("dataset", "detection", "folders", "image_files", "images", "sources", "splits", "tfds_source"),
             "trees",

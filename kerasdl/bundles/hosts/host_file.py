@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,10 @@ class HostFile:
     """Level of the borders of a letterbox; None where the image is stretched."""
     gives_pixels: bool = False
     """Whether it gives the class of each pixel."""
+    most: int = 0
+    """Entries of the outputs of a detector, of which `count` are objects; 0 for other files."""
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    """Inputs and outputs by name."""
 
     @property
     def class_name(self) -> str:
@@ -117,6 +121,8 @@ def host_file(name: str, facts: Mapping[str, Any], activation: str | None) -> Ho
         overlap=facts.get("thresholds", {}).get("overlap"),
         border=image.get("letterbox"),
         gives_pixels=gives_pixels,
+        most=next(each["shape"][1] for each in outputs if each["name"] == "scores") if gives_objects else 0,
+        slots={each["name"]: _slot(each) for each in (*facts["inputs"], *outputs)},
     )
 
 

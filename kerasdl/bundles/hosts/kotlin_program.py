@@ -1,4 +1,4 @@
-"""Kotlin class that runs an exported image classifier in an Android app, with the TensorFlow Lite library."""
+"""Kotlin class that runs an exported classifier or detector of images in an Android app, with TensorFlow Lite."""
 
 import json
 from string import Template
@@ -6,7 +6,7 @@ from string import Template
 from .host_file import HostFile
 
 TEMPLATE = Template("""\
-// Labels of photos by an exported file. Put the file and its .labels.txt into app/src/main/assets, and
+// $purpose by an exported file. Put the file and its .labels.txt into app/src/main/assets, and
 // implementation("org.tensorflow:tensorflow-lite:2.16.1") into app/build.gradle.kts.
 import android.content.Context
 import android.graphics.Bitmap
@@ -21,8 +21,7 @@ import kotlin.math.roundToInt
 import org.tensorflow.lite.Interpreter
 
 class $class_name(context: Context) : AutoCloseable {
-    data class Answer(val label: String, val score: Float)
-
+$record
     private val labels = context.assets.open($labels).bufferedReader().use { it.readLines() }
     private val interpreter = context.assets.openFd($file).use { asset ->
         FileInputStream(asset.fileDescriptor).channel.use { channel ->
@@ -30,16 +29,7 @@ class $class_name(context: Context) : AutoCloseable {
         }
     }
 
-    /** Returns all labels of an upright photo, the likeliest first. */
-    fun answers(photo: Bitmap): List<Answer> {
-        val output = buffer(labels.size * $output_bytes)
-        interpreter.runSignature(mapOf($input_name to input(photo)), mapOf($output_name to output), "serve")
-        output.rewind()
-        val values = FloatArray(labels.size) { $read }
-        return labels.zip(scores(values).asList()) { label, score -> Answer(label, score) }
-            .sortedByDescending { it.score }
-    }
-$answer
+$answers
     override fun close() = interpreter.close()
 
     /** Returns what the file takes: $colour pixels of $height x $width (height x width), row by row. */
@@ -66,8 +56,7 @@ $answer
 $levels
         }
         val wide = photo.width * CHANNELS
-        val narrow = along(levels, photo.height, photo.width, WIDTH, CHANNELS, wide, WIDTH * CHANNELS)
-        return along(narrow, WIDTH, photo.height, HEIGHT, WIDTH * CHANNELS, CHANNELS, CHANNELS)
+$fit
     }
 
     /** Resizes an axis of `old` places to `new`, `step` numbers apart, in lines that begin `line` numbers apart. */
@@ -92,10 +81,7 @@ $levels
         return result
     }
 
-    private fun scores(values: FloatArray): FloatArray {
-$scores
-    }
-
+$functions
     private fun buffer(bytes: Int) = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
 
     private companion object {
@@ -103,11 +89,92 @@ $scores
         const val WIDTH = $width
         const val CHANNELS = $channels
         val MULTIPLY = floatArrayOf($multiply)
-        val ADD = floatArrayOf($add)
+        val ADD = floatArrayOf($add)$constants
     }
 }
 """)
 
+LABELLING = Template("""\
+    /** Returns all labels of an upright photo, the likeliest first. */
+    fun answers(photo: Bitmap): List<Answer> {
+        val output = buffer(labels.size * $output_bytes)
+        interpreter.runSignature(mapOf($input_name to input(photo)), mapOf($output_name to output), "serve")
+        output.rewind()
+        val values = FloatArray(labels.size) { $read }
+        return labels.zip(scores(values).asList()) { label, score -> Answer(label, score) }
+            .sortedByDescending { it.score }
+    }
+$answer""")
+SCORING = """\
+    private fun scores(values: FloatArray): FloatArray {{
+{}
+    }}
+"""
+DETECTING = Template("""\
+    /** Returns the objects of an upright photo, the likeliest first. */
+    fun objects(photo: Bitmap$arguments): List<Found> {
+        val boxes = buffer(16 * MOST)
+        val classes = buffer(4 * MOST)
+        val scores = buffer(4 * MOST)
+        val count = buffer(4)
+        val inputs = mapOf<String, Any>($inputs)
+        val outputs = mapOf<String, Any>("boxes" to boxes, "classes" to classes, "scores" to scores, "count" to count)
+        interpreter.runSignature(inputs, outputs, "serve")
+$place
+        return (0 until count.getInt(0)).filter { scores.getFloat(4 * it) >= $least }.map { place ->
+            val edges = FloatArray(4) { boxes.getFloat(16 * place + 4 * it) }
+            Found(
+                labels[classes.getInt(4 * place)], scores.getFloat(4 * place),
+                $edges
+            )
+        }
+    }
+""")
+STRETCHED_PLACE = """\
+        val across = photo.width.toFloat() / WIDTH
+        val down = photo.height.toFloat() / HEIGHT"""
+BOXED_PLACE = """\
+        val (left, top, width, height) = inset(photo)
+        val across = photo.width.toFloat() / width
+        val down = photo.height.toFloat() / height"""
+STRETCHED_EDGES = "edges[0] * across, edges[1] * down, edges[2] * across, edges[3] * down"
+BOXED_EDGES = """\
+min(max((edges[0] - left) * across, 0f), photo.width.toFloat()),
+                min(max((edges[1] - top) * down, 0f), photo.height.toFloat()),
+                min(max((edges[2] - left) * across, 0f), photo.width.toFloat()),
+                min(max((edges[3] - top) * down, 0f), photo.height.toFloat())"""
+STRETCHED = """\
+        val narrow = along(levels, photo.height, photo.width, WIDTH, CHANNELS, wide, WIDTH * CHANNELS)
+        return along(narrow, WIDTH, photo.height, HEIGHT, WIDTH * CHANNELS, CHANNELS, CHANNELS)"""
+BOXED = """\
+        val (left, top, width, height) = inset(photo)
+        val line = width * CHANNELS
+        val narrow = along(levels, photo.height, photo.width, width, CHANNELS, wide, line)
+        val small = along(narrow, width, photo.height, height, line, CHANNELS, CHANNELS)
+        val result = IntArray(HEIGHT * WIDTH * CHANNELS) { BORDER }
+        for (row in 0 until height) {
+            small.copyInto(result, ((top + row) * WIDTH + left) * CHANNELS, row * line, (row + 1) * line)
+        }
+        return result"""
+INSET = """\
+    /** Returns left edge, top edge, width and height of a photo inside the letterbox. */
+    private fun inset(photo: Bitmap): IntArray {
+        val (width, height) = photo.width to photo.height
+        val size = if (WIDTH * height <= HEIGHT * width) {
+            WIDTH to max((2 * height * WIDTH + width) / (2 * width), 1)
+        } else {
+            max((2 * width * HEIGHT + height) / (2 * height), 1) to HEIGHT
+        }
+        return intArrayOf((WIDTH - size.first) / 2, (HEIGHT - size.second) / 2, size.first, size.second)
+    }
+
+"""
+FOUND = """\
+    /** An object with its edges in pixels of the photo. */
+    data class Found(
+        val label: String, val score: Float, val left: Float, val top: Float, val right: Float, val bottom: Float
+    )
+"""
 RGB = """\
             levels[3 * place] = red
             levels[3 * place + 1] = green
@@ -143,21 +210,13 @@ def kotlin_program(file: HostFile, labels: str) -> str:
         file: facts of the .tflite file.
         labels: the name of the file of labels.
     """
-    divided = ""
-    if file.temperature != 1:
-        by = _float(file.temperature)
-        divided = f"        val logits = FloatArray(values.size) {{ values[it] / {by} }}\n"
-    read = READ[file.output.dtype]
-    if file.output.scale:
-        read = f"{_float(file.output.scale)} * ({read} - {file.output.zero_point})"
     return TEMPLATE.substitute(
+        **(_labelling(file) if file.output else _detecting(file)),
+        fit=STRETCHED if file.border is None else BOXED,
         class_name=file.class_name,
         file=_text(file.name),
         labels=_text(labels),
-        input_name=_text(file.input.name),
-        output_name=_text(file.output.name),
         input_bytes=BYTES[file.input.dtype],
-        output_bytes=BYTES[file.output.dtype],
         colour="RGB" if file.channels == 3 else "grey",
         levels=RGB if file.channels == 3 else GREY,
         height=file.height,
@@ -165,11 +224,51 @@ def kotlin_program(file: HostFile, labels: str) -> str:
         channels=file.channels,
         multiply=", ".join(map(_float, file.multiply)),
         add=", ".join(map(_float, file.add)),
-        read=read,
         write=_write(file),
-        scores=divided + SCORES[file.activation].replace("values", "logits" if divided else "values"),
+    )
+
+
+def _labelling(file: HostFile) -> dict[str, str]:
+    """Returns the parts of the class that are those of a classifier."""
+    divided = ""
+    if file.temperature != 1:
+        by = _float(file.temperature)
+        divided = f"        val logits = FloatArray(values.size) {{ values[it] / {by} }}\n"
+    read = READ[file.output.dtype]
+    if file.output.scale:
+        read = f"{_float(file.output.scale)} * ({read} - {file.output.zero_point})"
+    answers = LABELLING.substitute(
+        input_name=_text(file.input.name),
+        output_name=_text(file.output.name),
+        output_bytes=BYTES[file.output.dtype],
+        read=read,
         answer="" if file.threshold is None else ANSWER.replace("THRESHOLD", _float(file.threshold)),
     )
+    scores = divided + SCORES[file.activation].replace("values", "logits" if divided else "values")
+    record = "    data class Answer(val label: String, val score: Float)\n"
+    functions = SCORING.format(scores)
+    return dict(purpose="Labels of photos", record=record, answers=answers, functions=functions, constants="")
+
+
+def _detecting(file: HostFile) -> dict[str, str]:
+    """Returns the parts of the class that are those of a detector."""
+    arguments, inputs = f", minScore: Float = {_float(file.threshold)}", f"{_text(file.input.name)} to input(photo)"
+    if file.overlap is not None:
+        arguments += f", overlap: Float = {_float(file.overlap)}"
+        inputs += ', "min_score" to floatArrayOf(minScore), "overlap" to floatArrayOf(overlap)'
+    boxed = file.border is not None
+    answers = DETECTING.substitute(
+        arguments=arguments,
+        inputs=inputs,
+        least="minScore",
+        place=BOXED_PLACE if boxed else STRETCHED_PLACE,
+        edges=BOXED_EDGES if boxed else STRETCHED_EDGES,
+    )
+    constants = f"\n        const val MOST = {file.most}" + (
+        f"\n        const val BORDER = {file.border}" if boxed else ""
+    )
+    functions = INSET if boxed else ""
+    return dict(purpose="Objects in photos", record=FOUND, answers=answers, functions=functions, constants=constants)
 
 
 def _write(file: HostFile) -> str:

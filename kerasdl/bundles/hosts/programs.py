@@ -14,7 +14,8 @@ from .text_program import text_program
 
 
 def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None, labels: Path) -> list[Path]:
-    """Writes programs for a .tflite or .onnx file beside it: NAME.py, and for a TFLite classifier NAME.kt, NAME.swift.
+    """Writes programs for a .tflite or .onnx file beside it: NAME.py, and NAME.kt and NAME.swift beside a TFLite
+    file of a classifier or detector.
 
     Args:
         path: the exported file.
@@ -33,7 +34,7 @@ def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None,
     if file is None or path.suffix not in (".tflite", ".onnx"):
         return []
     texts = {".py": python_program(file)}
-    if path.suffix == ".tflite" and file.output is not None:
+    if path.suffix == ".tflite" and not file.gives_pixels:
         texts |= {".kt": kotlin_program(file, labels.name), ".swift": swift_program(file, labels.name)}
     written = []
     for suffix, text in texts.items():

@@ -129,7 +129,7 @@ def _numbers(values: np.ndarray) -> str:
 def write_beside(bundle: Any, path: Path, report: ExportReport, description: Mapping[str, Any]) -> None:
     """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
 
-    A classifier or detector of images also gets a program that runs it, `.py`; a TFLite classifier `.kt` and `.swift`.
+        A classifier or detector of images also gets a program that runs it, `.py`; beside a TFLite file `.kt` and `.swift`.
     A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`.
     """
     facts = {**json.loads(report.to_json()), **description}

@@ -1,4 +1,4 @@
-"""Program beside the file of a detector: the objects of `predict`, in pixels of the photo."""
+"""Programs beside the file of a detector: the objects of `predict`, in pixels of the photo."""
 
 import dataclasses
 import itertools
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import kerasdl
+from kerasdl.bundles.hosts.programs import write_programs
 
 # options of the file, and the room in pixels: a file that resizes takes pixels that were shrunk to whole levels before.
 KINDS = {
@@ -76,3 +77,52 @@ def test_the_program_gives_the_objects_of_predict(name, bundle, photos, tmp_path
     assert lines[-1] == [str(photos[2]), "nothing found"]
     assert len(lines) == 1 + len(objects_of(photos[0]))
     assert all(len(line[3].split()) == 4 for line in lines[:-1])
+
+
+def slot(name, index, shape, dtype="float32"):
+    return {"name": name, "index": index, "dtype": dtype, "shape": shape, "scale": None, "zero_point": None}
+
+
+def facts(**image):
+    """Content of the JSON beside a detector's file."""
+    outputs = [slot("count", 0, [1], "int32"), slot("classes", 1, [1, 9], "int32")]
+    outputs += [slot("boxes", 2, [1, 9, 4]), slot("scores", 3, [1, 9])]
+    image = {"height": 48, "width": 64, "channels": "RGB", "multiply": 2 / 255, "add": -1.0, **image}
+    inputs = [slot("image", 0, [1, 48, 64, 3])]
+    return {"labels": ['"a$"', "b"], "gives": "answers", "image": image, "inputs": inputs, "outputs": outputs}
+
+
+def test_classes_in_kotlin_and_swift_read_each_output_by_name_or_place(tmp_path):
+    """Both kinds of the Kotlin class were compiled and run, see docs/android.md."""
+    written = write_programs(tmp_path / "d.tflite", facts(), None, tmp_path / "d.labels.txt")
+    assert [each.suffix for each in written] == [".py", ".kt", ".swift"]
+    kotlin, swift = (each.read_text() for each in written[1:])
+    assert "const val MOST = 9" in kotlin
+    assert 'mapOf<String, Any>("image" to input(photo))' in kotlin
+    assert "minScore: Float = 0.3f)" in kotlin
+    assert "boxes: [Float] = try numbers(at: 2), scores: [Float] = try numbers(at: 3)" in swift
+    assert "classes: [Int32] = try numbers(at: 1), count: [Int32] = try numbers(at: 0)" in swift
+    for text in (kotlin, swift):
+        assert "inset" not in text
+        assert "overlap" not in text
+        assert text.count("{") == text.count("}")
+    assert "$" not in kotlin
+    assert not write_programs(tmp_path / "d.onnx", facts(), None, tmp_path / "d.labels.txt")[1:]
+
+
+def test_classes_in_kotlin_and_swift_have_thresholds_and_a_letterbox(tmp_path):
+    asks = facts(letterbox=114)
+    asks["inputs"] = [slot("min_score", 0, [1]), slot("image", 1, [1, 48, 64, 3]), slot("overlap", 2, [1])]
+    asks |= {"thresholds": {"min_score": 0.2, "overlap": 0.6}, "min_score": 0.2}
+    written = write_programs(tmp_path / "d.tflite", asks, None, tmp_path / "d.labels.txt")
+    kotlin, swift = (each.read_text() for each in written[1:])
+    assert "minScore: Float = 0.2f, overlap: Float = 0.6f" in kotlin
+    assert '"min_score" to floatArrayOf(minScore), "overlap" to floatArrayOf(overlap)' in kotlin
+    assert "const val BORDER = 114" in kotlin
+    assert "input(photo), toInputAt: 1)" in swift
+    assert "withUnsafeBytes(of: minScore) { Data($0) }, toInputAt: 0)" in swift
+    assert "withUnsafeBytes(of: overlap) { Data($0) }, toInputAt: 2)" in swift
+    assert "[Int](repeating: 114, count: height * width * channels)" in swift
+    for text in (kotlin, swift):
+        assert text.count("{") == text.count("}")
+        assert text.count("inset(") == 3, "defined, and called for the pixels and for the boxes"
