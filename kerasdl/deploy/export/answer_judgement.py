@@ -16,7 +16,7 @@ import numpy as np
 from kerasdl.core.outputs.agreement import Agreement
 
 UNSEEN = 0.5
-"""The largest root mean squared difference, over the model's root mean square, of outputs whose answers agree: files
+"""The largest root mean squared difference, over the model's root mean square, where answers or real input agree: files
 that were really wrong were off by as much."""
 
 Arrays = dict[str, np.ndarray]

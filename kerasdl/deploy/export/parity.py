@@ -34,6 +34,20 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """Bounds of a file whose weights are rounded, where the differences of many layers add up in few entries."""
+
+    rmse: float
+    """The largest root mean squared difference over the model's root mean square."""
+    entry: float
+    """The largest difference of an entry over max(1, its example's largest output)."""
+
+    def allows(self, drifts: list[Drift]) -> bool:
+        """Tells whether differences are within both bounds."""
+        return worst(drifts, "rmse") <= self.rmse and worst(drifts, "relative") <= self.entry
+
+
+@dataclass(frozen=True)
 class LayerError:
     """Error of one layer of an int8 file, by the integers of its own operations."""
 

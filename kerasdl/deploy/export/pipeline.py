@@ -19,11 +19,11 @@ from kerasdl.core.keras_graph import all_layers, is_graph
 from kerasdl.core.outputs.agreement import Agreement
 
 from ..samples.model_inputs import has_nan, random_arrays
-from ..samples.sampling import Samples
+from ..samples.sampling import MIN_TO_HOLD_OUT, Samples
 from .answer_judgement import UNSEEN, Judge, in_words, present_judge
 from .file_tensors import FileTensor
 from .hostile_judgement import Fault, HostileExamples
-from .parity import Drift, ExportReport, LayerError, drifts_of, worst
+from .parity import Drift, ExportReport, LayerError, Rounding, drifts_of, worst
 from .second_look import second_look
 from .signatures import of_signature, together
 from .tracing import TRACING_LOCK, Program, first_line, for_inference, graph_names, program_of, silenced
@@ -34,20 +34,6 @@ MOST_PROBED = 2**25
 """Values that the layers of a model may give together, when the first one that drifts is sought: 134 MB in float32."""
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """Bounds of a file whose weights are rounded, where the differences of many layers add up in few entries."""
-
-    rmse: float
-    """The largest root mean squared difference over the model's root mean square."""
-    entry: float
-    """The largest difference of an entry over max(1, its example's largest output)."""
-
-    def allows(self, drifts: list[Drift]) -> bool:
-        """Tells whether differences are within both bounds."""
-        return worst(drifts, "rmse") <= self.rmse and worst(drifts, "relative") <= self.entry
 
 
 @dataclass(frozen=True)
@@ -78,6 +64,9 @@ class Target:
     """Whether ranges come from real inputs: then only real inputs are checked, since random ones leave the ranges."""
     rounding: Rounding | None = None
     """Bounds that also let a file pass which is beyond the default tolerance; its `entry` is for hostile input too."""
+    noise: float | None = None
+    """Bound of the root mean square on random input, if enough real examples are within the tolerance; None is the
+    tolerance."""
     judge: Judge | None = None
     """Judge of the answers that are read from the outputs of a rounded file, in place of its tolerance."""
     notes: tuple[str, ...] = ()
@@ -180,11 +169,8 @@ class _Subject:
                 notes += more
             drifts, checked = _drifts(expected, actual, target)
         entry = bound
-        agreement = self._agreement(target, expected, actual)
-        if agreement is not None:
-            rmse = worst(checked, "rmse")
-            notes.append(in_words(agreement, rmse, bound))
-            bound = bound if rmse <= bound else UNSEEN
+        bound, checked, more = self._decided(target, bound, checked, self._agreement(target, expected, actual))
+        notes += more
         if not worst(checked, target.measure) <= bound:
             if target.rounding is None or not target.rounding.allows(checked):
                 _refuse_drift(self.program, target, self.cases, checked, bound)
@@ -220,6 +206,18 @@ class _Subject:
             inputs=inputs,
             outputs=outputs,
         )
+
+    def _decided(
+        self, target: Target, bound: float, checked: list[Drift], agreement: Agreement | None
+    ) -> tuple[float, list[Drift], list[str]]:
+        """Returns the bound, the drifts that it holds for, and notes, once answers or real input have decided."""
+        rmse, real = worst(checked, "rmse"), [each for each in checked if each.inputs == "real"]
+        if agreement is not None:
+            return bound if rmse <= bound else UNSEEN, checked, [in_words(agreement, rmse, bound)]
+        enough = real and self.samples.judged_on.used >= MIN_TO_HOLD_OUT
+        if target.noise is not None and enough and worst(real, "rmse") <= bound < rmse <= target.noise:
+            return bound, real, [f"random input is off by {rmse:.2g} (rmse), more than {bound:g}: real input decides"]
+        return bound, checked, []
 
     def _agreement(self, target: Target, expected: dict[str, Arrays], actual: dict[str, Arrays]) -> Agreement | None:
         """Returns the agreement of answers on real examples that calibrated nothing; refuses a file of other answers.
@@ -271,7 +269,7 @@ def _bounded(target: Target, tolerance: float | None) -> tuple[Target, float]:
     if tolerance is None:
         judge = present_judge() if target.measure == "rmse" else None
         return replace(target, judge=judge), target.tolerance
-    return replace(target, rounding=None), checks.within("tolerance", tolerance, 0, float("inf"))
+    return replace(target, rounding=None, noise=None), checks.within("tolerance", tolerance, 0, float("inf"))
 
 
 def _checked_path(path: Any, target: Target) -> Path:

@@ -19,6 +19,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 
+from ..export.answer_judgement import UNSEEN
 from ..export.metadata import as_texts, checked_metadata
 from ..export.parity import ExportReport
 from ..export.pipeline import Target, export
@@ -122,6 +123,7 @@ def export_onnx(
         file_tensors=file_tensors,
         patches=partial(for_export, integers=quantize == "int8"),
         calibrated=quantize == "int8",
+        noise=UNSEEN if quantize == "dynamic" else None,
     )
     return export(model, path, target, drawn, tolerance)
 

@@ -18,8 +18,9 @@ from kerasdl.core.keras_graph import all_layers
 from kerasdl.core.keywords import explained
 
 from ..export import saved_model
-from ..export.parity import ExportReport, LayerError, drifts_of, worst
-from ..export.pipeline import Rounding, Target, export, export_signatures
+from ..export.answer_judgement import UNSEEN
+from ..export.parity import ExportReport, LayerError, Rounding, drifts_of, worst
+from ..export.pipeline import Target, export, export_signatures
 from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of, nodes_of
 from ..samples.sampling import samples_of
@@ -168,6 +169,7 @@ def _target(model: keras.Model, writer: "_Writer") -> Target:
         patches=partial(for_tflite, quantize=quantize, unrolled=writer.unrolled),
         calibrated=calibrated,
         rounding=ROUNDING.get(quantize),
+        noise=UNSEEN if quantize == "dynamic" else None,
         layer_errors=lambda: writer.layer_errors,
         notes=(f"a loop over time, for batches of 1: {', '.join(loops)}",) if loops and not calibrated else (),
     )
