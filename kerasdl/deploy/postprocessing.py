@@ -33,7 +33,6 @@ from .tflite.flatbuffer import with_metadata
 SUFFIXES = (".tflite", ".onnx", "")
 BETWEEN = "between_"  # before the names of tensors that go from one to the other, so that outputs keep theirs
 EMPTY = "every answer that was compared is empty: pass examples that hold something, as representative or samples"
-REMEDY = "Give more representative data, or export with quantize='dynamic'."
 EQUAL = 1e-5  # of the parts alone, over the largest number: the same operations in one file
 
 
@@ -95,11 +94,10 @@ def export_with_postprocess(
         joined = joined_models(model, postprocess)
         return export_saved_model(joined, path, samples=samples, metadata=metadata, **options)
     export = export_tflite if suffix == ".tflite" else export_onnx
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, judged_by(postprocess):
         first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
         given = {"quantize": quantize, "representative": representative, "samples": samples}
-        with judged_by(postprocess):
-            report = export(model, first, **given, **options)
+        report = export(model, first, **given, **options)
         arrays = _inputs(model, representative if samples is None else samples)
         middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
         middle, arrays = _tried(middle, settings), _tried(arrays, settings)
@@ -114,11 +112,7 @@ def export_with_postprocess(
             onnx.save(_chained_onnx(first, second, metadata, settings), whole)
         answers = run_exported(second, middle)
         _check_equal(run_exported(whole, arrays), answers)
-        notes = () if _is_told(answers) else (EMPTY,)
-        if notes and _is_told(_own_answers(model, postprocess, arrays)):
-            raise ExportError(
-                "the file must find what the model finds; it finds nothing in any compared example. " + REMEDY
-            )
+        notes = _notes_of(answers, model, postprocess, arrays)
         with files.writing(path) as draft:
             draft.write_bytes(whole.read_bytes())
     return replace(
@@ -217,6 +211,16 @@ def _inputs(model: keras.Model, samples: Any) -> dict[str, np.ndarray]:
 
 def _is_told(answers: Mapping[str, np.ndarray]) -> bool:
     return any(map(np.any, answers.values()))
+
+
+def _notes_of(answers: Mapping[str, np.ndarray], model: Any, postprocess: Any, arrays: Any) -> tuple[str, ...]:
+    """Returns a note on answers that are all empty; refuses them where the model's own are not."""
+    if _is_told(answers):
+        return ()
+    if _is_told(_own_answers(model, postprocess, arrays)):
+        rule = "the file must find what the model finds; it finds nothing in any compared example"
+        raise ExportError(f"{rule}. Give more representative data, or export with quantize='dynamic'.")
+    return (EMPTY,)
 
 
 def _own_answers(
