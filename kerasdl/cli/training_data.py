@@ -17,7 +17,7 @@ from kerasdl.data import Dataset
 from kerasdl.data.folders.layout import Layout, read_layout
 from kerasdl.data.folders.reader import pictures_by_split
 from kerasdl.data.image_files import one_line
-from kerasdl.data.loading import labels_for, splits_of_boxes
+from kerasdl.data.listing import labels_for, splits_of_boxes
 from kerasdl.data.resampling import SHARE, unsplit_parts
 from kerasdl.data.text.text_folders import is_text_folder
 from kerasdl.data.trees import MAPS

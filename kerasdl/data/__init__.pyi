@@ -2,6 +2,7 @@ from . import augment as augment
 from . import detection as detection
 from . import segmentation as segmentation
 from . import series as series
+from . import text as text
 from .dataset import Dataset as Dataset
 from .adapters import as_dataset as as_dataset
 from .batching.samplers import Episodes as Episodes
@@ -10,8 +11,8 @@ from .folders.reader import DataWarning as DataWarning
 from .image_files import decode_image as decode_image
 from .images import prepare_images as prepare_images
 from .length_batches import bucket_by_length as bucket_by_length
-from .loading import dataset_name as dataset_name
-from .loading import list_datasets as list_datasets
+from .listing import dataset_name as dataset_name
+from .listing import list_datasets as list_datasets
 from .loading import load as load
 from .resampling import hold_out as hold_out
 from .resampling import oversample as oversample

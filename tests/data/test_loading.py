@@ -11,7 +11,7 @@ from kerasdl.cli.application import data_name
 from kerasdl.core.errors import ArgumentError, UnknownNameError
 from kerasdl.data import DataWarning, as_dataset, list_datasets, load
 from kerasdl.data.builtin.tabular import TABLES
-from kerasdl.data.loading import dataset_name
+from kerasdl.data.listing import dataset_name
 from kerasdl.data.splits import SPLITS, stratified_split
 
 TOTALS = {"digits": 1797, "iris": 150, "breast_cancer": 569, "wine": 178, "diabetes": 442}

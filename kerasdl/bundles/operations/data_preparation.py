@@ -14,7 +14,7 @@ from kerasdl.core import checks
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, as_dataset, load
 from kerasdl.data.detection import letterbox
-from kerasdl.data.loading import dataset_name, splits_of_boxes
+from kerasdl.data.listing import dataset_name, splits_of_boxes
 from kerasdl.data.resampling import unsplit_parts
 
 SAMPLES = 256

@@ -10,7 +10,7 @@ import numpy as np
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
-from kerasdl.data.loading import dataset_name, labels_for, splits_of_boxes
+from kerasdl.data.listing import dataset_name, labels_for, splits_of_boxes
 
 from .trained_images import any_seen, seen_in_training
 

@@ -129,8 +129,8 @@ def _numbers(values: np.ndarray) -> str:
 def write_beside(bundle: Any, path: Path, report: ExportReport, description: Mapping[str, Any]) -> None:
     """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
 
-        A classifier or detector of images also gets a program that runs it, `.py`, and `.kt` and `.swift` beside a TFLite
-    file. A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`.
+    A classifier or detector of images also gets a program that runs it, `.py`; a TFLite file also `.kt` and `.swift`.
+    A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`.
     """
     facts = {**json.loads(report.to_json()), **description}
     for side in ("inputs", "outputs"):

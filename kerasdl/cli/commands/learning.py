@@ -107,16 +107,9 @@ def finetune(
     for note in () if json else read.notes:
         print(note)
     loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
-    config = kerasdl.train.RunConfig(
-        batch_size=batch_size,
-        folder=folder,
-        resume=resume,
-        seed=seed,
-        schedule="cosine",
-        patience=patience,
-        augment=options.augmentation(augment, loaded.preprocess),
-        progress="off" if json else "auto",
-    )
+    run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
+    run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
+    config = kerasdl.train.RunConfig(schedule="cosine", **run)
     name = out.name.removesuffix(".zip")
     settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config, "groups": groups, "name": name}
     settings |= {"freeze": freeze or texts.freezing_of(loaded), "freeze_epochs": freeze_epochs}
