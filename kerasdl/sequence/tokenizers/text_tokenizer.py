@@ -211,8 +211,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], *, special_tokens: bool = False) -> str:
         """Returns the text of token ids.
 
-        `byte_bpe` returns the text that was encoded, `char` and `bpe` too where every character is known. `word`,
-        `wordpiece` and `unigram` lose spaces or capitals as their tokens do.
+        `byte_bpe` returns the text that was encoded; `char`, `bpe` and `unigram` too where every character is known.
+        `word` and `wordpiece` lose spaces as their tokens do.
 
         Args:
             ids: whole numbers, a list or an array (T,).
