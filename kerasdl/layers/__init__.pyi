@@ -35,3 +35,7 @@ from .window_attention import WindowAttention as WindowAttention
 from .windows import WindowMerge as WindowMerge
 from .windows import WindowPartition as WindowPartition
 from .sequences.crf import CRF as CRF
+from .sequences.projected_lstm import ProjectedLSTMCell as ProjectedLSTMCell
+from .sequences.projected_lstm import ReverseTokens as ReverseTokens
+from .sequences.projected_lstm import ScalarMix as ScalarMix
+from .sequences.projected_lstm import TokenMask as TokenMask

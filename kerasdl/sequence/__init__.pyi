@@ -34,3 +34,6 @@ from .series.anomalies import measure_anomalies as measure_anomalies
 from .series.anomalies import reconstruction_scores as reconstruction_scores
 from .series.pictures import draw_anomalies as draw_anomalies
 from .series.pictures import draw_forecast as draw_forecast
+from .embeddings.elmo import character_ids as character_ids
+from .embeddings.elmo import elmo_language_model as elmo_language_model
+from .embeddings.elmo import language_model_targets as language_model_targets
