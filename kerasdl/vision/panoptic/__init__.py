@@ -1,6 +1,5 @@
 """Panoptic segmentation: networks that find objects and classes of pixels at once, and their trainer."""
 
-import keras  # noqa: F401  first: once it is there, saved classes are imported
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
