@@ -89,6 +89,8 @@ def check_changeable(bundle: Any, doing: str) -> None:
     if bundle.others or bundle.task.trainer is not None or bundle.task.predict is not None:
         rule = f"{doing} takes bundles of one network that answers by itself"
         hint = f"Call {doing} with the network, from bundle.networks, and data of its own."
+        if bundle.task.postprocess is not None:
+            hint = "Its export with quantize='int8' corrects biases, and compares the file with the model."
         checks.refuse(rule, f"{bundle.name}: {bundle.task.name}, {[*bundle.networks]}", hint)
     check_single_output(bundle.model, doing)
 

@@ -12,7 +12,7 @@ from kerasdl.core.startup.worker_startup import has_joined
 from kerasdl.train import RunConfig, fit
 
 from ..keras2.bridge import Bridge, LayerWrapper, bridge
-from ..keras2.training_adapter import TFKerasAdapter, refuse_mixed_precision
+from ..keras2.training_adapter import TFKerasAdapter, refuse_mixed_precision, refuse_task_with_trainer
 
 FINE_TUNING = RunConfig(epochs=3, learning_rate=1e-4, schedule="cosine", clip_norm=1.0)
 
@@ -41,6 +41,8 @@ def train_wrapped(
         settings: further arguments of `fit`.
     """
     refuse_mixed_precision(config.mixed_precision)
+    if settings.get("loss") is None:
+        refuse_task_with_trainer(model, settings.get("task"), train, "training of wrapped layers")
     if config.strategy == "auto" and not has_joined():
         config = dataclasses.replace(config, strategy=None)  # the wrappers of TFMOT work on one device
     bridged = bridge(model, split=True, wrap=wrap)

@@ -11,6 +11,7 @@ import tf_keras
 from kerasdl.core import checks
 from kerasdl.core.outputs.activation import gives_probabilities
 from kerasdl.core.outputs.loss_scale import from_logits, over_probabilities
+from kerasdl.core.registry.tasks import Task, get_task
 
 
 class TFKerasAdapter(keras.Model):
@@ -113,3 +114,24 @@ def refuse_mixed_precision(mixed_precision: str | None) -> None:
     """Refuses mixed precision: the tf_keras layers of a bridged model compute in float32."""
     if mixed_precision is not None:
         checks.refuse("training over the bridge computes in float32", f"mixed_precision={mixed_precision!r}")
+
+
+def refuse_task_with_trainer(model: Any, task: Task | str | None, train: Any, doing: str) -> None:
+    """Refuses to train a network over the bridge whose loss only the trainer of its task has, such as a detector.
+
+    Args:
+        model: the model of the call.
+        task: its task; None takes that of the data.
+        train: the training data.
+        doing: the function that trains, for the message.
+
+    Raises:
+        ArgumentError: the task has a trainer and no loss.
+    """
+    name = getattr(train, "task", "unknown") if task is None else task
+    known = None if name == "unknown" else get_task(name)
+    if known is None or known.trainer is None or known.loss() is not None:
+        return
+    rule = f"{doing} trains a copy in Keras 2, which a trainer that computes its loss from raw outputs cannot hold"
+    hint = "Export with quantize='int8', which corrects biases of a bundle, or leave the network as it is."
+    checks.refuse(rule, f"{getattr(model, 'name', model)} of the task {known.name}", hint)

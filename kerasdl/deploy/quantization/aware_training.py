@@ -12,7 +12,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig, fit
 from kerasdl.train.engine.fitting import argument_remedies
 
-from ..keras2.training_adapter import refuse_mixed_precision
+from ..keras2.training_adapter import refuse_mixed_precision, refuse_task_with_trainer
 from .placement import QuantizationScheme
 from .quantized_model import DEFAULT_SCHEME, QuantizedModel
 
@@ -54,7 +54,7 @@ def quantize_aware(
         The quantised model, with the run in `.run`; of a bundle a bundle that rounds, with the model in `.quantized`.
 
     Raises:
-        ArgumentError: settings, model and data do not fit together.
+        ArgumentError: settings, model and data do not fit together, or the task has no loss of outputs, as detection.
         ExportError: a layer cannot be brought to tf_keras.
         TrainingError: the loss or its gradient is not finite any more.
 
@@ -65,6 +65,8 @@ def quantize_aware(
         'tflite int8 by training'
     """
     refuse_mixed_precision(config.mixed_precision)
+    if epochs != 0 and loss is None:
+        refuse_task_with_trainer(model, task, train, "quantize_aware")
     quantized = QuantizedModel(model, scheme)
     quantized.calibrate(train)
     if epochs != 0:

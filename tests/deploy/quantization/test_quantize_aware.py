@@ -312,3 +312,18 @@ def test_nets_that_are_hard_for_tfmot_become_integers(name, end, tmp_path):
     integers, floats = heavy(tmp_path / "net.tflite")
     assert integers["CONV_2D"] > (8 if end else 20)
     assert not floats
+
+
+def test_a_detector_is_refused_before_anything_is_trained():
+    scenes = kerasdl.data.load("shapes", size=8, image_shape=(64, 64, 3))
+    network = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
+    for settings in ({}, {"task": "object_detection"}):
+        with pytest.raises(
+            ArgumentError, match=r"raw outputs cannot hold; got 'fcos of .* Export with quantize='int8'"
+        ):
+            quantize_aware(network, scenes, **settings)
+    with pytest.raises(ArgumentError, match=r"training of wrapped layers .* got 'fcos of the task object_detection'"):
+        kerasdl.deploy.prune(network, scenes, sparsity=0.5)
+    bundle = kerasdl.load_bundle("shapes_yolo")
+    with pytest.raises(ArgumentError, match=r"one network that answers by itself; .* export with quantize='int8'"):
+        quantize_aware(bundle, scenes)
