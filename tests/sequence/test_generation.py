@@ -10,9 +10,12 @@ from kerasdl import ops
 from kerasdl.core.errors import ArgumentError
 from kerasdl.sequence import Decoder, generate, recurrent_decoder
 
-NAMES = ("lstm_language_model", "gru_language_model", "tied_lstm_language_model")
 PROMPTS = [[3, 5, 6], [7], [2, 9, 9, 4, 1]]
 SETTINGS = {"length": None, "vocabulary": 12, "embedding": 8, "units": 8, "depth": 2}
+
+
+def slow(*values):
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def made(name="gru_language_model"):
@@ -36,7 +39,7 @@ def recomputed(model, prompt, length, choose):
     return text[len(prompt) :]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["gru_language_model", *slow("lstm_language_model", "tied_lstm_language_model")])
 def test_greedy_text_is_that_of_computing_everything_again(name):
     model = made(name)
     written = generate(model, PROMPTS, 9, temperature=0)
@@ -45,7 +48,7 @@ def test_greedy_text_is_that_of_computing_everything_again(name):
     assert len(set(written.ravel())) > 2
 
 
-@pytest.mark.parametrize("filters", [{}, {"top_k": 4}, {"temperature": 1.7, "top_p": 0.8}, {"min_p": 0.2}])
+@pytest.mark.parametrize("filters", [{"temperature": 1.7, "top_p": 0.8}, *slow({}, {"top_k": 4}, {"min_p": 0.2})])
 def test_drawn_text_is_that_of_computing_everything_again(filters):
     model = made()
     written = generate(model, PROMPTS, 7, seed=11, **filters)
@@ -60,6 +63,7 @@ def test_drawn_text_is_that_of_computing_everything_again(filters):
     np.testing.assert_array_equal(written, generate(model, PROMPTS, 7, seed=11, **filters))
 
 
+@pytest.mark.slow
 def test_beams_find_the_likeliest_text_of_a_wide_search():
     """Two steps over eleven tokens, searched whole: 121 texts."""
     model = made()
@@ -74,6 +78,7 @@ def test_beams_find_the_likeliest_text_of_a_wide_search():
     assert tuple(written[0]) == max(chances, key=chances.get)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_behind_the_end():
     model = made()
     greedy = generate(model, PROMPTS, 8, temperature=0)
@@ -85,6 +90,7 @@ def test_nothing_is_written_behind_the_end():
     assert (generate(model, PROMPTS, 8, beams=3, end=end)[0] == end).any()
 
 
+@pytest.mark.slow
 def test_a_function_is_compiled_once_for_prompts_and_seeds():
     model = made()
     traced = []
@@ -132,7 +138,7 @@ def test_arguments_that_break_their_rule_are_refused(given, rule):
         generate(made(), **{"prompts": PROMPTS, "length": 3, **given})
 
 
-@pytest.mark.parametrize("settings", [{}, {"beams": 2}])
+@pytest.mark.parametrize("settings", [{}, *slow({"beams": 2})])
 def test_logits_that_are_no_numbers_are_refused(settings):
     model = made()
     model.get_layer("head").set_weights([np.full_like(each, np.nan) for each in model.get_layer("head").get_weights()])

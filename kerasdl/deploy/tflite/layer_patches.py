@@ -132,7 +132,14 @@ def _prelu(layer: keras.layers.PReLU) -> Callable:
 
 def _looked_up(layer: keras.layers.Embedding) -> Callable:
     """Returns an embedding look-up without a test for negative ids: LESS on integers stops the int16 quantiser."""
-    return lambda ids: tf.gather(layer.embeddings.value, ids)
+    usual = layer.call
+
+    def call(inputs: Any, **settings: Any) -> Any:
+        if settings.get("reverse"):  # of ReversibleEmbedding, whose inputs are vectors then
+            return usual(inputs, **settings)
+        return tf.gather(layer.embeddings.value, inputs)
+
+    return call
 
 
 def _masked_softmax(layer: keras.layers.Softmax) -> Callable:

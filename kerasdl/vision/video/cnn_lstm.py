@@ -1,10 +1,11 @@
 """CNN + LSTM over the frames of a clip (LRCN, https://arxiv.org/abs/1411.4389).
 
 Frames meet the CNN as a 3-D convolution whose kernel spans one frame, (1, 3, 3): it computes each frame by itself with
-the same weights, as a 2-D convolution would, and is a built-in layer of a flat graph. So does pooling, (1, 2, 2).
+the same weights, as a 2-D convolution would, and is a built-in layer of a flat graph. Strides, (1, 2, 2), make the maps
+smaller: TFLite has no 3-D pooling.
 
-Deviations: a small CNN in place of CaffeNet, trained with the LSTM; the last state gives the classes, where the paper
-averages the answers of all frames.
+Deviations: a small CNN of strided convolutions in place of CaffeNet, trained with the LSTM; the last state gives the
+classes, where the paper averages the answers of all frames.
 """
 
 import keras
@@ -40,9 +41,9 @@ def cnn_lstm(
     Source: https://arxiv.org/abs/1411.4389, section 3 and figure 2.
 
     Args:
-        clip_shape: frames, height, width and channels; each block halves height and width.
+        clip_shape: frames, height, width and channels; each convolution halves height and width.
         classes: outputs.
-        channels: of the convolution of each block.
+        channels: of each convolution.
         cell: `lstm` or `gru`.
         units: of the recurrent layer.
         dropout: rate before the last layer, from 0 to 1.
@@ -51,22 +52,20 @@ def cnn_lstm(
         A model from clips (B, T, H, W, C), values from -1 to 1, to logits (B, classes) in float32.
 
     Raises:
-        ArgumentError: an argument breaks its range, or a frame is too small for the blocks.
+        ArgumentError: an argument breaks its range.
 
     Example:
         >>> kerasdl.build("cnn_lstm", clip_shape=(8, 32, 32, 1), classes=6).output_shape
         (None, 6)
     """
-    frames, *sides, _ = checked_shape("clip_shape", clip_shape)
+    frames = checked_shape("clip_shape", clip_shape)[0]
     checks.counts("channels", channels)
-    if min(sides) < 2 ** len(channels):
-        checks.refuse(f"sides of a frame must be at least {2 ** len(channels)} for {len(channels)} blocks", sides)
     make = {"lstm": layers.LSTM, "gru": layers.GRU}[checks.one_of("cell", cell, ("lstm", "gru"))]
     clip = keras.Input(clip_shape, name="clip")  # (B, T, H, W, C)
     x = clip
-    for block, filters in enumerate(channels, start=1):
-        x = layers.Conv3D(filters, (1, 3, 3), padding="same", activation="relu", name=f"block{block}_conv")(x)
-        x = layers.MaxPooling3D((1, 2, 2), name=f"block{block}_pool")(x)
+    settings = {"strides": (1, 2, 2), "padding": "same", "activation": "relu"}
+    for number, filters in enumerate(channels, start=1):
+        x = layers.Conv3D(filters, (1, 3, 3), **settings, name=f"conv{number}")(x)
     x = layers.Reshape((frames, -1), name="frames")(x)  # (B, T, D)
     x = make(units, name=cell)(x)
     return keras.Model(clip, prediction_head(x, classes, dropout=dropout), name="cnn_lstm")

@@ -25,7 +25,7 @@ from .task import clip_shape as checked_shape
 def conv_lstm_classifier(
     clip_shape=(16, 64, 64, 3), *, classes: int = 10, channels: tuple[int, ...] = (32, 64), dropout: float = 0.0
 ) -> keras.Model:
-    """ConvLSTM layers over a clip with pooling between them, and a head on the mean of the last map.
+    """ConvLSTM layers over a clip, strided from the second on, and a head on the mean of the last map.
 
     Source: https://arxiv.org/abs/1506.04214, section 3.1.
 
@@ -39,22 +39,18 @@ def conv_lstm_classifier(
         A model from clips (B, T, H, W, C), values from -1 to 1, to logits (B, classes) in float32.
 
     Raises:
-        ArgumentError: an argument breaks its range, or a frame is too small for the pooling.
+        ArgumentError: an argument breaks its range.
 
     Example:
         >>> kerasdl.build("conv_lstm", clip_shape=(8, 32, 32, 1), channels=(8, 8), classes=6).output_shape
         (None, 6)
     """
-    _, *sides, _ = checked_shape("clip_shape", clip_shape)
+    checked_shape("clip_shape", clip_shape)
     checks.counts("channels", channels)
-    if min(sides) < 2 ** (len(channels) - 1):
-        checks.refuse(f"sides of a frame must be at least {2 ** (len(channels) - 1)}", sides)
     clip = keras.Input(clip_shape, name="clip")  # (B, T, H, W, C)
     x = clip
     for level, filters in enumerate(channels, start=1):
-        is_last = level == len(channels)
-        x = layers.ConvLSTM2D(filters, 3, padding="same", return_sequences=not is_last, name=f"conv_lstm{level}")(x)
-        if not is_last:
-            x = layers.MaxPooling3D((1, 2, 2), name=f"pool{level}")(x)
+        settings = {"strides": 1 if level == 1 else 2, "return_sequences": level < len(channels)}
+        x = layers.ConvLSTM2D(filters, 3, padding="same", **settings, name=f"conv_lstm{level}")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(clip, prediction_head(x, classes, dropout=dropout), name="conv_lstm_classifier")

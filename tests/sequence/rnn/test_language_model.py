@@ -58,6 +58,7 @@ def test_loss_and_figures_are_of_real_tokens(tiny):
     np.testing.assert_allclose(float(task.loss()(wider[0], free(wider[1], training=False))), loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pattern_is_learnt():
     """A cycle of five tokens: a net that knows the law needs no bits, one that guesses log2(5)."""
     text = np.tile([1, 2, 3, 4, 5], 80)

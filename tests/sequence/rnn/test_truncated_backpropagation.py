@@ -26,7 +26,7 @@ def logits_of_chunks(trainer, data, training):
     return np.concatenate(chunks, axis=1)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_chunks_that_carry_on_give_the_logits_of_the_whole(cell):
     model = network(cell)
     trainer, data = TruncatedBackpropagation(model, streams=3), token_streams(TEXT, streams=3, length=6)
