@@ -55,7 +55,7 @@ def draw_names(size: int | None = None, *, split: str = "train", seed: int = 0) 
 
     Example:
         >>> draw_names(3, seed=1).source.labels[0].split()[:3]
-        ['B-PER', 'I-PER', 'O']
+        ['B-PER', 'O', 'B-PER']
     """
     checks.one_of("split", split, SPLITS)
     checks.at_least("seed", seed, 0)

@@ -69,8 +69,8 @@ class EntityF1:
         }
 
 
-def _figures(right: int, found: int, true: int) -> dict[str, float]:
-    shares = (right / max(found, 1), right / max(true, 1), 2 * right / max(found + true, 1))
+def _figures(right: int, predicted: int, true: int) -> dict[str, float]:
+    shares = (right / max(predicted, 1), right / max(true, 1), 2 * right / max(predicted + true, 1))
     return dict(zip(SHORT, shares, strict=True))
 
 

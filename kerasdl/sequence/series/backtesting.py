@@ -145,14 +145,14 @@ def _each(name: str, forecaster: Callable, histories: list, origins: np.ndarray,
 
 
 def _measured(
-    found: Forecasts, labels: np.ndarray, units: np.ndarray, share: float
+    forecasts: Forecasts, labels: np.ndarray, units: np.ndarray, share: float
 ) -> tuple[dict[str, float], np.ndarray]:
     """Returns figures over all known labels, and the scaled error of each step."""
-    errors = labels - found.values
+    errors = labels - forecasts.values
     scaled = np.abs(errors) / units[:, np.newaxis]
-    sizes = np.abs(labels) + np.abs(found.values)
+    sizes = np.abs(labels) + np.abs(forecasts.values)
     relative = 200 * np.abs(errors) / np.where(sizes == 0, 1, sizes)
-    covered = _covered(found, labels, share)
+    covered = _covered(forecasts, labels, share)
     values: dict[str, Any] = {
         "MASE": np.nanmean(scaled),
         "MAE": np.nanmean(np.abs(errors)),
@@ -163,10 +163,10 @@ def _measured(
     return {name: float(value) for name, value in values.items()}, np.nanmean(scaled, axis=(0, 2))
 
 
-def _covered(found: Forecasts, labels: np.ndarray, share: float) -> float | None:
-    if found.std is None and not found.quantiles:
+def _covered(forecasts: Forecasts, labels: np.ndarray, share: float) -> float | None:
+    if forecasts.std is None and not forecasts.quantiles:
         return None
-    low, high = found.interval(share)
+    low, high = forecasts.interval(share)
     known = ~np.isnan(labels)
     return float(((labels >= low) & (labels <= high))[known].mean())
 

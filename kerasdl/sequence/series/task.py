@@ -99,18 +99,18 @@ def _predict(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) 
     return read_outputs(outputs, distribution_of(network), None)
 
 
-def _decode(found: Forecasts, labels: Sequence[str], scaling: SeriesScaling) -> list[dict[str, Any]]:
+def _decode(forecasts: Forecasts, labels: Sequence[str], scaling: SeriesScaling) -> list[dict[str, Any]]:
     """Returns `{"forecast": {target: [values]}}` of each window, with `quantiles` and `std` where there are some."""
     names = list(labels) or [str(number) for number in range(scaling.targets)]
-    values = scaling.unscaled(found.values)
-    quantiles = {level: scaling.unscaled(each) for level, each in found.quantiles.items()}
+    values = scaling.unscaled(forecasts.values)
+    quantiles = {level: scaling.unscaled(each) for level, each in forecasts.quantiles.items()}
     results = []
     for number in range(len(values)):
         result = {"forecast": _by_name(names, values[number])}
         if quantiles:
             result["quantiles"] = {f"{level:g}": _by_name(names, each[number]) for level, each in quantiles.items()}
-        if found.std is not None:
-            result["std"] = _by_name(names, found.std[number] * np.array(scaling.std[: scaling.targets]))
+        if forecasts.std is not None:
+            result["std"] = _by_name(names, forecasts.std[number] * np.array(scaling.std[: scaling.targets]))
         results.append(result)
     return results
 
@@ -198,12 +198,12 @@ def _figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, fl
     return {"rmse": float(squares.result()) ** 0.5, **{name: float(each.result()) for name, each in figures.items()}}
 
 
-def _bounds(found: Forecasts) -> tuple | None:
+def _bounds(forecasts: Forecasts) -> tuple | None:
     """Returns the interval of the outermost quantiles, or of 80 % of normal distributions; None for values alone."""
-    if found.std is not None:
-        return found.interval(0.8)
-    levels = sorted(found.quantiles)
-    return (found.quantiles[levels[0]], found.quantiles[levels[-1]]) if len(levels) > 1 else None
+    if forecasts.std is not None:
+        return forecasts.interval(0.8)
+    levels = sorted(forecasts.quantiles)
+    return (forecasts.quantiles[levels[0]], forecasts.quantiles[levels[-1]]) if len(levels) > 1 else None
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[Any, np.ndarray]:
