@@ -152,7 +152,7 @@ class TokenTable:
         Example:
             >>> data = kerasdl.data.load("addresses")
             >>> TokenTable.of(data.source.inputs).tagged(data).source.labels.shape
-            (916, 24)
+            (916, 19)
         """
         if not data.any_order or data.source.labels is None or getattr(data.source.inputs, "ndim", 0) != 1:
             checks.refuse("tagged data must be texts with their tags, in memory", data.name)
