@@ -41,6 +41,7 @@ def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
     assert kerasdl.bundles.list_bundles() == [
         *trained_here,
         "imagenet_efficientnet_lite0",
+        "series_tcn",
         "shapes_unet",
         "shapes_yolo",
     ]

@@ -19,7 +19,7 @@ from .heads import check_sizes
     variants={"series_autoencoder": {}},
     params={"series_autoencoder": 7_153},
     reference="kernel * in * out + out of each convolution, summed in tests/sequence/series/test_anomalies.py",
-    qat="partial",
+    qat="full",
     tags=("cnn",),
     tiny=dict(length=16, channels=2, filters=(8, 4)),
 )

@@ -18,7 +18,7 @@ from .heads import added_level, anchored, check_sizes
     variants={"dlinear": {}, "nlinear": {"kernel": None, "anchor": "last"}},
     params={"dlinear": 64_704, "nlinear": 32_352},
     reference="(length + 1) * horizon of each linear layer, in tests/sequence/series/test_forecasters.py",
-    qat="partial",
+    qat="full",
     tags=("linear",),
     tiny=dict(length=12, horizon=3, channels=3, targets=2),
 )

@@ -21,7 +21,7 @@ from .heads import Distribution, anchored, check_sizes, forecast_head
     variants={"patchtst": {}},
     params={"patchtst": 921_440},
     reference="the sum over conv, positions, blocks and head in tests/sequence/series/test_forecasters.py",
-    qat="partial",
+    qat="full",
     tags=("transformer",),
     tiny=dict(length=16, horizon=3, patch=4, stride=4, width=8, heads=2, depth=1, mlp=16, dropout=0.0),
 )

@@ -53,7 +53,7 @@ def tcn_features(x, *, filters: int = 32, kernel: int = 3, depth: int = 4, dropo
     variants={"tcn_forecaster": {}},
     params={"tcn_forecaster": 22_316},
     reference="kernel * in * out + out of each convolution, summed in tests/sequence/series/test_forecasters.py",
-    qat="partial",
+    qat="full",
     tags=("cnn",),
     tiny=dict(length=16, horizon=3, channels=2, targets=1, filters=8, depth=2),
 )

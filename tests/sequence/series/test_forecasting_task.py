@@ -59,6 +59,8 @@ def test_a_bundle_takes_raw_windows_and_gives_raw_forecasts(trained, data, tmp_p
     loaded = kerasdl.load_bundle(bundle.save(tmp_path / "season.zip"))
     again = [each["forecast"]["value"] for each in loaded.predict(np.concatenate([raw - 9, raw], axis=1))]
     np.testing.assert_allclose(again, answers, rtol=1e-6)
+    scaled = bundle.deployable((24, 1))(raw.astype("float32"))
+    np.testing.assert_allclose(data.scaling.unscaled(scaled)[..., 0], answers, rtol=1e-4)
     row = bundle.task.table(bundle.predict(raw)[0])[0]
     assert row == {"step": 1, "value": answers[0, 0]}
     gaps = raw.copy()
@@ -84,6 +86,7 @@ def test_figures_are_in_the_unit_of_the_series_whatever_scaling_the_data_have(tr
     assert set(figures) == {"loss", "mae", "rmse", "smape"}
 
 
+@pytest.mark.slow
 def test_a_bundle_is_tuned_and_exported(trained, data, tmp_path):
     bundle = bundle_of(trained, data)
     shifted = TimeSeries(np.arange(300), {"value": 40 + 5 * data.series[0].columns["value"]}, ("value",))
@@ -113,6 +116,7 @@ def test_missing_labels_teach_nothing_and_count_nowhere(data):
     assert bundle.evaluate(given.train)["mae"] == pytest.approx(np.nanmean(np.abs(truth - found)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_price_known_in_advance_is_used():
     data = window_series(sales(), 12, 3)
     errors = {}
