@@ -25,6 +25,8 @@ from .sequences.position_biases import ALiBi as ALiBi
 from .sequences.position_biases import RelativePositionBias as RelativePositionBias
 from .sequences.positions import PositionalEncoding as PositionalEncoding
 from .sequences.positions import RotaryEmbedding as RotaryEmbedding
+from .sequences.bahdanau import BahdanauAttention as BahdanauAttention
+from .sequences.luong import LuongAttention as LuongAttention
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken

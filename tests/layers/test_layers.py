@@ -76,6 +76,8 @@ ELSEWHERE = {
         "test_head_attention.py",
     ),
     "CRF": "test_crf.py",
+    "BahdanauAttention": "test_sequence_attention.py",
+    "LuongAttention": "test_sequence_attention.py",
     "CosineWindowAttention": "test_windows.py",
     "WindowAttention": "test_windows.py",
     "WindowMerge": "test_windows.py",
