@@ -35,3 +35,5 @@ from .text.perplexity import Perplexity as Perplexity
 from .text.summary_overlap import ROUGE as ROUGE
 from .text.summary_overlap import rouge as rouge
 from .text.tags import TagAccuracy as TagAccuracy
+from .text.matching import ExactMatch as ExactMatch
+from .text.matching import TokenAccuracy as TokenAccuracy

@@ -24,6 +24,7 @@ def test_no_public_metric_escapes():
     of_segmenters = {"MeanIoU", "DiceCoefficient", "PixelAccuracy", "BoundaryF1", "HausdorffDistance"}
     of_segmenters |= {"PanopticQuality", "SegmentationFigures"}
     of_texts = {"EntityF1", "TagAccuracy"}  # in test_tags.py
+    of_texts |= {"ExactMatch", "TokenAccuracy"}  # in test_text_matching.py
     # Those of forecasts are in test_forecast_errors.py.
     of_forecasts = {"MASE", "SMAPE", "QuantileScore", "IntervalCoverage", "seasonal_naive_error"}
     others = of_detectors | of_segmenters | of_texts | of_forecasts
