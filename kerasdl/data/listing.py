@@ -10,7 +10,7 @@ from .detection import shapes, stickers, voc, yolo
 from .folders.reader import DataWarning
 from .segmentation import cells, mask_folders
 from .series.named import SERIES
-from .text import docstrings, drawn_names, row_files
+from .text import docstrings, drawn_names, generated_pairs, row_files
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ ENTRIES = (
         cells.LICENCE,
     ),
     Entry("names", "drawn sentences with tags of people, places, companies", "unlimited", drawn_names.LICENCE),
+    Entry("dates", "dates in twenty ways of writing, with their ISO form", "unlimited", generated_pairs.LICENCE),
+    Entry("arithmetic", "sums and differences of numbers up to 999", "unlimited", generated_pairs.LICENCE),
+    Entry("copy", "words of 1 to 12 letters with themselves", "unlimited", generated_pairs.LICENCE),
+    Entry("reverse", "words of 1 to 12 letters, and read from behind", "unlimited", generated_pairs.LICENCE),
     Entry("folder:PATH", "your images, or text files, one sub-folder a class", "as found", "yours"),
     Entry("csv:FILE", "your texts, with a column of labels", "as found", "yours"),
     Entry("jsonl:FILE", "your texts, an object with text and label a line", "as found", "yours"),

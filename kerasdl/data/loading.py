@@ -1,7 +1,7 @@
 """Datasets by name: `load`, and the reader of each kind."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,20 @@ from .listing import DRAWN, EMOJI, FILES, LABELS, dataset_name, known_names
 from .segmentation import cells, mask_folders, tfds_masks, voc_masks
 from .series.named import SERIES, read_windows
 from .splits import SPLITS
-from .text import conll, docstrings, drawn_names, row_files, text_folders
+from .text import conll, docstrings, drawn_names, generated_pairs, row_files, text_folders
 from .tfds_source import read_tfds
+
+
+def _pairs_of(kind: str) -> Callable[[str, int | None, int], Dataset]:
+    return lambda split, size, seed: generated_pairs.draw_pairs(kind, split, size, seed=seed)
+
 
 TEXT_KINDS = ("folder", "conll", *row_files.KINDS)
 DRAWN_BY_NUMBER = {
     "glyphs": glyphs.read_glyphs,
     "moving_digits": moving_digits.draw_moving_digits,
     "names": lambda split, size, seed: drawn_names.draw_names(size, split=split, seed=seed),
+    **{kind: _pairs_of(kind) for kind in generated_pairs.KINDS},
 }
 """Readers of drawn data, from split, number and seed."""
 ARGUMENTS = {

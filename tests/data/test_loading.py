@@ -82,7 +82,7 @@ def test_size_takes_the_first():
 
 def test_every_listed_dataset_loads():
     names = [entry.name for entry in list_datasets() if ":" not in entry.name]
-    assert len(names) == 19
+    assert len(names) == 30
     for name in names:
         dataset = load(name, "test", size=20)
         assert dataset.size == 20
