@@ -1,5 +1,6 @@
 from . import nlp as nlp
 from . import rnn as rnn
+from . import seq2seq as seq2seq
 from . import tokenizers as tokenizers
 from .embeddings.analogies import analogy_accuracy as analogy_accuracy
 from .embeddings.analogies import AnalogyAccuracy as AnalogyAccuracy
@@ -8,6 +9,11 @@ from .embeddings.relation_grid import relation_grid as relation_grid
 from .embeddings.word2vec import Word2Vec as Word2Vec
 from .embeddings.word_vectors import load_vectors as load_vectors
 from .embeddings.word_vectors import WordVectors as WordVectors
+from .seq2seq.exposure import ExposureBias as ExposureBias
+from .seq2seq.exposure import exposure_bias as exposure_bias
+from .seq2seq.pairs import teacher_forcing as teacher_forcing
+from .seq2seq.pictures import draw_alignment as draw_alignment
+from .seq2seq.translator import Translator as Translator
 from .tokenizers import load_tokenizer as load_tokenizer
 from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer

@@ -1,0 +1,5 @@
+"""Sequence to sequence: encoder, decoder with attention, their trainer and task."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
