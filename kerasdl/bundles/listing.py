@@ -24,7 +24,7 @@ def list_bundles() -> list[str]:
 
     Example:
         >>> kerasdl.bundles.list_bundles()[:2]
-        ['digits_mobilenet', 'glyphs_mobilenet']
+        ['dates_seq2seq', 'digits_mobilenet']
     """
     return sorted({*_embedded(), *_entries()})
 
