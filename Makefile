@@ -60,6 +60,7 @@ pictures: $(READY)
 	$(BIN)/python tools/make_augment_picture.py
 	$(BIN)/python tools/make_detection_pictures.py
 	$(BIN)/python tools/make_forecast_pictures.py
+	$(BIN)/python tools/make_alignment_picture.py
 
 # The site of the docs, in site/.
 docs: $(READY)
