@@ -46,8 +46,9 @@ def field_after(
         The largest of the inputs' fields, widened; None for a value without a position.
     """
     if isinstance(operation, L.Embedding):
-        axes = len(output_shape) - 2
-        return inputs[0][1] or ReceptiveField((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
+        axes, field = len(output_shape) - 2, inputs[0][1]  # ids were channels, and are places now
+        alone = ReceptiveField((ONE_PIXEL,) * axes, (ONE_PIXEL,) * axes)
+        return field if field is not None and len(field.sizes) == axes else alone
     placed = [(shape, field) for shape, field in inputs if field is not None]
     ranks = {len(field.sizes) for _, field in placed}  # several for maps read beside a list of boxes
     if len(ranks) != 1 or isinstance(operation, (L.RNN, *REARRANGING)):

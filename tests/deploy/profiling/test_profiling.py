@@ -222,6 +222,11 @@ def test_receptive_field_of_merges_gates_and_sequences():
     assert rows["conv8"] == (16,)  # WaveNet's doubling
     assert rows["attended"] is None
 
+    letters = keras.Input((6, 10), dtype="int32")
+    x = L.Conv2D(4, (1, 3), name="letters")(L.Embedding(9, 4)(letters))  # of each of six words
+    rows = {row.name: row.receptive_field for row in profile_model(keras.Model(letters, x)).rows}
+    assert rows["letters"] == (1, 3)
+
 
 def test_free_sizes_are_given():
     image, other = keras.Input((None, None, 3), name="image"), keras.Input((4,), name="other")
