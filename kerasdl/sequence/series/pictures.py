@@ -114,6 +114,7 @@ def draw_anomalies(
     dress(above, series.name, "", series.target[0])
     dress(below, "", "", "score")
     below.set_yscale("symlog", linthresh=max(float(threshold), 1e-6))
+    below.set_ylim(bottom=0)
     if labels is not None:
         above.legend(frameon=False, fontsize=9, loc="upper left")
     return keep(figure, path)
