@@ -114,8 +114,8 @@ def load(
     kind, _, rest = name.partition(":")
     split = split if kind == "tfds" else SPLIT_FOLDERS.get(split, split)
     columns = None if (text, label) == ("text", "label") else (text, label)
-    given = {"data_dir": data_dir, "images": images, "levels": check_levels(levels), "columns": columns}
-    _check_kind(name, kind, labels, given)
+    stated = {"data_dir": data_dir, "images": images, "levels": check_levels(levels), "columns": columns}
+    _check_kind(name, kind, labels, stated)
     if rest and kind == "tfds":
         dataset = _read_tfds(rest, split, size, image_shape, data_dir, labels)
     elif rest and kind == "masks":
@@ -142,10 +142,10 @@ def _part(dataset: Dataset, size: int | None) -> Dataset:
     return dataset if size is None else dataset.take(size)
 
 
-def _check_kind(name: str, kind: str, labels: str, given: Mapping[str, Any]) -> None:
+def _check_kind(name: str, kind: str, labels: str, stated: Mapping[str, Any]) -> None:
     """Checks that data of a kind take these labels and arguments, None where they were left out."""
     for argument, (kinds, rule) in ARGUMENTS.items():
-        if given[argument] is not None and kind not in kinds:
+        if stated[argument] is not None and kind not in kinds:
             checks.refuse(rule, name)
     checks.one_of(f"labels of {name}", labels, LABELS.get(kind, ("boxes",)))
 

@@ -61,6 +61,7 @@ def character_features(characters, *, vocabulary: int, width: int = 30, filters:
         characters=4,
         filters=6,
         units=8,
+        dropout=0.0,
     ),
 )
 def bilstm_crf(

@@ -48,10 +48,17 @@ class Tokenizer:
         self._backend = backend_of(text)
         self._text = self._backend.to_str()
         self._lock = threading.Lock()  # truncation and padding are state of the backend
-        self.kind: str = kind_of(self._text)
+        self._size = 1 + max(self._backend.get_vocab().values())
+
+    @property
+    def kind(self) -> str:
         """`char`, `word`, `wordpiece`, `bpe`, `byte_bpe` or `unigram`."""
-        self.vocabulary: int = 1 + max(self._backend.get_vocab().values())
+        return kind_of(self._text)
+
+    @property
+    def vocabulary(self) -> int:
         """Number of ids: those of the vocabulary are below it."""
+        return self._size
 
     @classmethod
     def from_text(cls, text: str) -> "Tokenizer":
