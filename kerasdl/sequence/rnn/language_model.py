@@ -22,12 +22,10 @@ from .classifier import CELLS
     variants={
         "lstm_language_model": {"cell": "lstm"},
         "gru_language_model": {"cell": "gru"},
-        "tied_lstm_language_model": {"cell": "lstm", "tied": True},
     },
     params={
         "lstm_language_model": 19_775_200,
         "gru_language_model": 18_087_800,
-        "tied_lstm_language_model": 13_265_200,
     },
     reference="the cells' equations, summed in tests/sequence/rnn/test_language_model.py",
     qat="partial",
@@ -44,7 +42,6 @@ def recurrent_language_model(
     units: int = 650,
     depth: int = 2,
     dropout: float = 0.5,
-    tied: bool = False,
 ) -> keras.Model:
     """Language model of recurrent layers: logits of the next token at each position.
 
@@ -58,36 +55,81 @@ def recurrent_language_model(
         units: of each recurrent layer.
         depth: recurrent layers.
         dropout: rate before each recurrent layer and before the head, from 0 to 1.
-        tied: whether the logits use the matrix of the embedding; `embedding` and `units` are then equal.
 
     Returns:
         A model from token ids (B, length) in int32 to logits (B, length, vocabulary) in float32.
 
     Raises:
-        ArgumentError: an argument breaks its range, or widths of tied embeddings differ.
+        ArgumentError: an argument breaks its range.
 
     Example:
         >>> kerasdl.build("gru_language_model", length=64, vocabulary=100, units=32, embedding=16).output_shape
         (None, 64, 100)
     """
+    checks.at_least("vocabulary", vocabulary, 2)
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    x = layers.Embedding(vocabulary, embedding, name="embedding")(tokens)  # (B, T, D)
+    x = _recurrent(x, cell, units, depth, dropout)
+    logits = prediction_head(x, vocabulary, dropout=dropout)  # (B, T, V)
+    return keras.Model(tokens, logits, name="recurrent_language_model")
+
+
+@register(
+    task="language_modeling",
+    paper="https://arxiv.org/abs/1608.05859",
+    variants={"tied_lstm_language_model": {"cell": "lstm"}},
+    params={"tied_lstm_language_model": 13_265_200},
+    reference="the cells' equations, summed in tests/sequence/rnn/test_language_model.py",
+    qat="none",
+    tags=("recurrent",),
+    free={"length": None},
+    tiny=dict(length=8, vocabulary=50, units=12, depth=2),
+)
+def tied_language_model(
+    length: int | None = 35,
+    *,
+    vocabulary: int = 10_000,
+    cell: str = "lstm",
+    units: int = 650,
+    depth: int = 2,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Language model of recurrent layers whose logits are products with its embedding.
+
+    Source: https://arxiv.org/abs/1608.05859, section 3.
+
+    Args:
+        length: tokens of an example, or None for any.
+        vocabulary: token ids run from 0, the padding, to `vocabulary - 1`.
+        cell: `rnn`, `lstm` or `gru`.
+        units: width of the token vectors and of each recurrent layer.
+        depth: recurrent layers.
+        dropout: rate before each recurrent layer and before the logits, from 0 to 1.
+
+    Returns:
+        A model from token ids (B, length) in int32 to logits (B, length, vocabulary) in float32.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+
+    Example:
+        >>> kerasdl.build("tied_lstm_language_model", length=64, vocabulary=100, units=32).output_shape
+        (None, 64, 100)
+    """
+    checks.at_least("vocabulary", vocabulary, 2)
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    vectors = layers.ReversibleEmbedding(vocabulary, units, reverse_dtype="float32", name="embedding")
+    x = _recurrent(vectors(tokens), cell, units, depth, dropout)
+    logits = vectors(layers.Dropout(dropout, name="head_drop")(x), reverse=True)  # (B, T, V)
+    return keras.Model(tokens, logits, name="tied_language_model")
+
+
+def _recurrent(x, cell: str, units: int, depth: int, dropout: float):
+    """Returns the states (B, T, U) of recurrent layers, each behind a dropout."""
     make = CELLS[checks.one_of("cell", cell, CELLS)]
     checks.at_least("depth", depth, 1)
-    checks.at_least("vocabulary", vocabulary, 2)
     checks.within("dropout", dropout, 0.0, 1.0)
-    tokens = keras.Input((length,), dtype="int32", name="tokens")
-    if tied:
-        if embedding != units:
-            checks.refuse("widths of a tied embedding and of the recurrent layers must be equal", (embedding, units))
-        vectors = layers.ReversibleEmbedding(vocabulary, embedding, reverse_dtype="float32", name="embedding")
-    else:
-        vectors = layers.Embedding(vocabulary, embedding, name="embedding")
-    x = vectors(tokens)  # (B, T, D)
     for level in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"{cell}{level}_drop")(x)
         x = make(units, return_sequences=True, name=f"{cell}{level}")(x)
-    if tied:
-        x = layers.Dropout(dropout, name="head_drop")(x)
-        logits = vectors(x, reverse=True)
-    else:
-        logits = prediction_head(x, vocabulary, dropout=dropout)  # (B, T, V)
-    return keras.Model(tokens, logits, name="recurrent_language_model")
+    return x

@@ -40,8 +40,6 @@ def test_tied_logits_are_products_with_the_embedding(tiny):
     inner = keras.Model(model.input, model.get_layer("head_drop").output)
     matrix = model.get_layer("embedding").embeddings.numpy()
     np.testing.assert_allclose(model(tokens), inner(tokens).numpy() @ matrix.T, atol=1e-5)
-    with pytest.raises(ArgumentError, match="widths of a tied embedding"):
-        kerasdl.build("tied_lstm_language_model", vocabulary=9, embedding=4, units=5)
 
 
 def test_loss_and_figures_are_of_real_tokens(tiny):
