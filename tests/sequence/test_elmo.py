@@ -83,6 +83,7 @@ def test_each_direction_sees_its_side_alone():
     np.testing.assert_array_equal(moved["backward"], [1, 1, 1, 1, 0, 0])
 
 
+@pytest.mark.slow
 def test_two_language_models_learn_an_order_and_give_their_layers_to_elmo():
     words = ["ab", "cd", "ef", "gh"]
     texts = [[words[(start + step) % 4] for step in range(4)] for start in range(4)] * 8

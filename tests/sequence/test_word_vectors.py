@@ -143,7 +143,7 @@ def test_hostile_files_are_refused_by_line(case, tmp_path):
     ("arrays", "message"),
     [
         ({"words": np.array(["a", None], object), "vectors": np.eye(2)}, "plain arrays"),
-        ({"words": np.array(["a", "b"])}, "vectors"),
+        ({"words": np.array(["a", "b"]), "emb": np.eye(2)}, r"vectors \(V, D\).*and \['emb'\]"),
         ({"words": np.array(["a", "b"]), "vectors": np.eye(3)}, r"\(3, 3\)"),
         ({"words": np.array(["a", "b"]), "vectors": np.array([[1, 2], [np.nan, 0]])}, "row 1.*finite"),
         ({"words": np.array(["a", "a"]), "vectors": np.eye(2)}, "once"),

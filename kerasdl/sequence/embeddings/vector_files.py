@@ -167,6 +167,7 @@ def _read_npz(path: Path, limit: int | None) -> tuple[list[str], np.ndarray, Sub
         if size > LARGEST:
             raise DataError(f"{path.name}: the arrays must be below {LARGEST:,} bytes; got {size:,}.")
         with np.load(path, allow_pickle=False) as archive:
+            others = sorted(set(archive.files) - PARTS)
             parts = {name: archive[name] for name in archive.files if name in PARTS}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
@@ -177,7 +178,7 @@ def _read_npz(path: Path, limit: int | None) -> tuple[list[str], np.ndarray, Sub
     kinds = {name: f"{each.dtype} {each.shape}" for name, each in parts.items()}
     fits = words is not None and vectors is not None and words.dtype.kind == "U" and vectors.dtype.kind == "f"
     if not fits or words.ndim != 1 or vectors.ndim != 2 or len(words) != len(vectors) or not vectors.size:
-        raise DataError(f"{rule}; got {kinds}.")
+        raise DataError(f"{rule}; got {kinds}" + (f" and {others}." if others else "."))
     words, vectors = words[:limit].tolist(), vectors[:limit].astype(np.float32)
     _check_rows(path, words, vectors)
     return words, vectors, _subwords_of(path, parts, vectors.shape[1])
