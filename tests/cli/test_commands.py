@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 from typing import ClassVar
 
 import keras
@@ -241,6 +242,7 @@ def test_all_seeds_split_data_alike(photos, tmp_path, monkeypatch):
 
     class Stand:
         preprocess: ClassVar = {}
+        manifest = SimpleNamespace(provenance={})
 
         def finetune(self, train, *_, **__):
             seen.append({str(file) for file in train.source.inputs})
