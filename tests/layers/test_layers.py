@@ -68,7 +68,7 @@ def adaptive(x, weights):
 
 # Tested in files of their own.
 ELSEWHERE = {
-    **dict.fromkeys(("ProjectedLSTMCell", "ReverseTokens", "ScalarMix", "TokenMask"), "../sequence/test_elmo.py"),
+    **dict.fromkeys(("ProjectedLSTMCell", "ScalarMix"), "../sequence/test_elmo.py"),
     **dict.fromkeys(
         (
             *("ALiBi", "DotProductAttention", "LinearAttention", "PositionalEncoding", "RelativePositionBias"),
@@ -115,6 +115,12 @@ CASES = {
     "SinePositions2D": (lambda: layers.SinePositions2D(8, 100.0), IMAGES, sine_positions),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
     "PaddingMask": (lambda: layers.PaddingMask(padding_id=2), IDS, padding_mask),
+    "ReverseTokens": (lambda: layers.ReverseTokens(), TOKENS, lambda x, weights: x[:, ::-1]),
+    "TokenMask": (
+        lambda: layers.TokenMask(padding_id=1),
+        np.stack([IDS, np.ones_like(IDS)], axis=-1),
+        lambda x, weights: (x != 1).any(-1),
+    ),
 }
 
 
