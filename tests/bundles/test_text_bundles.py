@@ -32,6 +32,7 @@ def small_bundle(kind="word", **changes):
     tokenizer = train_tokenizer(TEXTS, kind, 60)
     settings = {"length": 8, "padding_id": 0, "tokenizer": tokenizer.to_text()} | changes
     arguments = {"length": 8, "vocabulary": 60, "classes": 2, "embedding": 8, "units": 12}
+    kerasdl.set_seed(0)
     model = kerasdl.build("gru_classifier", **arguments)
     labels = ("animal", "tool")
     named = {"name": "things", "task": "text_classification", "labels": labels, "preprocess": settings}

@@ -60,7 +60,7 @@ def _calibration(calibration: Calibration, gives: str) -> dict[str, Any]:
 
 
 def _text(settings: Mapping[str, Any], tokenizer: str) -> dict[str, Any]:
-    length, padding = settings["length"], settings["padding_id"]
+    length, padding = settings["length"], settings.get("padding_id", 0)
     steps = [
         f"Encode the text by {tokenizer}, which the packages `tokenizers` of Python, Rust and JavaScript read.",
         f"Cut the ids to {length}; the tokens of the tokenizer's template stay.",

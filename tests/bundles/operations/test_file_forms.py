@@ -160,13 +160,13 @@ def test_numbers_of_the_description_make_the_input_of_the_file(digits, pixels, t
 
 def test_files_of_16_bits_are_described(digits):
     deep = dataclasses.replace(digits, preprocess={**digits.preprocess, "levels": 4095})
-    image = described(deep, RAW, "uint8", "logits")["image"]
+    image = described(deep, "a.tflite", RAW, "uint8", "logits")["image"]
     assert image["levels"] == 4095
     assert "min(value, 4095) * 256 / 4096" in image["steps"][1]
     values = np.array([[0, 15, 16, 2048, 4095]], np.uint16)
     by_the_words = np.minimum(values.astype(int), 4095) * 256 // 4096
     np.testing.assert_array_equal(prepare_images(values, (1, 5, 1), None, levels=4095)[0, :, :, 0], by_the_words)
-    assert "levels" not in described(digits, RAW, "uint8", "logits")["image"]
+    assert "levels" not in described(digits, "a.tflite", RAW, "uint8", "logits")["image"]
 
 
 @pytest.mark.slow
