@@ -74,8 +74,9 @@ def read_coco(
 
 def _content(path: Path) -> dict[str, list]:
     rule = f"{one_line(path)} is no COCO file"
+    text = read_content(path)
     try:
-        content = json.loads(read_content(path))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         hint = "Give a JSON file of images, annotations and categories."
         raise DataError(f"{rule}: {one_line(error)}. {hint}") from error
