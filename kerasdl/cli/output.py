@@ -110,14 +110,21 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         if sum(longest[each] + 3 for each in shown) + 1 > console.width:
             shown.remove(name)
             left_out.append(name)
+    is_number = {
+        name: bool(rows) and all(row[place].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
+        for place, name in enumerate(columns)
+    }
+    whole = {
+        name
+        for place, name in enumerate(columns)
+        if is_number[name] or all(" " not in row[place] and len(row[place]) <= MOST_WHOLE for row in rows)
+    }
+    if whole >= set(shown) and sum(longest[each] + 3 for each in shown) + 1 > console.width:
+        whole.discard(max(shown, key=longest.get))  # else rich cuts words off; the longest, a path, takes more lines
     table = Table(title=title, title_justify="left", header_style="bold")
-    for position, name in enumerate(columns):
-        if name in shown:
-            is_number = rows and all(row[position].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
-            is_word = all(" " not in row[position] and len(row[position]) <= MOST_WHOLE for row in rows)
-            table.add_column(
-                escape(name), justify="right" if is_number else "left", overflow="fold", no_wrap=is_word or is_number
-            )
+    for name in shown:
+        justify = "right" if is_number[name] else "left"
+        table.add_column(escape(name), justify=justify, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(escape(cell) for cell, name in zip(row, columns, strict=True) if name in shown))
     console.print(table)

@@ -44,6 +44,15 @@ def test_a_table_drops_spare_columns_in_order(capsys, monkeypatch):
     assert "xxxxx" in text
 
 
+def test_a_long_path_takes_more_lines_and_cuts_no_label(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    show_table("t", ("input", "label", "score", "bottom"), [("folder/" * 6 + "a.png", "clothing", 0.7611, 119.0)])
+    text = capsys.readouterr().out
+    assert all(f" {word} " in text for word in ("clothing", "0.7611", "bottom", "label"))
+    parts = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
+    assert "".join(parts) == "folder/" * 6 + "a.png"
+
+
 def test_params_is_the_column_of_counts():
     for words in (("models", "mobilenet_v2"), ("describe", "mobilenet_v2"), ("describe", "digits_mobilenet")):
         text = run(*words)
