@@ -79,6 +79,7 @@ def decode_image(path: str | os.PathLike, *, levels: int | None = None) -> np.nd
             raise UnreadableError(f"its largest value is {largest}, above levels={levels}")
     except UnreadableError as error:
         remedy = f"Convert it to PNG or JPEG{HOW_TO_CONVERT}." if error.kind else "Repair or remove the file."
+        remedy = remedy if path.exists() else "Check the path."
         raise DataError(f"cannot read the image {one_line(path)}: {error}. {remedy}") from error
     return pixels
 

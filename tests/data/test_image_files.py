@@ -175,5 +175,5 @@ def test_a_tiff_and_an_avif_of_pillow_are_told_by_content(tmp_path):
 
 
 def test_names_with_line_ends_stay_in_one_line(tmp_path):
-    assert "two\\nlines.png: no such file" in refused(tmp_path / "two\nlines.png")
+    assert "two\\nlines.png: no such file. Check the path." in refused(tmp_path / "two\nlines.png")
     assert "no regular file" in refused(tmp_path)
