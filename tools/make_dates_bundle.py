@@ -15,7 +15,7 @@ from kerasdl.data import load
 from kerasdl.sequence import Translator, train_tokenizer
 from kerasdl.train import RunConfig, fit
 
-NAME, BUILDER, SEED, PAIRS, EPOCHS = "dates_seq2seq", "seq2seq", 0, 10_000, 6
+NAME, BUILDER, SEED, PAIRS, EPOCHS = "dates_seq2seq", "seq2seq", 0, 10_000, 12
 LENGTHS = {"length": 30, "target_length": 11}
 
 

@@ -53,7 +53,7 @@ def saved(tuned, tmp_path_factory):
 
 
 def test_texts_go_in_and_labels_come_out(tuned, saved):
-    answers = [each["label"] for each in tuned.predict(["the cat is here", "a new hammer"])]
+    answers = [each["label"] for each in tuned.predict(["the cat is here", "the hammer is new"])]
     assert answers == ["animal", "tool"]
     assert tuned.predict("the dog")[0]["label"] == "animal"
     loaded = kerasdl.load_bundle(saved)

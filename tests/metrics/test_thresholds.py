@@ -25,8 +25,8 @@ def test_no_public_metric_escapes():
     of_segmenters |= {"PanopticQuality", "SegmentationFigures"}
     of_texts = {"EntityF1", "TagAccuracy"}  # in test_tags.py
     of_texts |= {"ExactMatch", "TokenAccuracy"}  # in test_text_matching.py
-    of_texts |= {"BLEU", "ChrF", "ROUGE", "bleu", "chrf", "rouge"}  # in test_texts.py
-    of_texts |= {"CharacterErrorRate", "WordErrorRate", "edit_distance"}  # in test_texts.py
+    of_texts |= {"BLEU", "ChrF", "ROUGE", "bleu", "chrf", "rouge"}  # in test_text_metrics.py
+    of_texts |= {"CharacterErrorRate", "WordErrorRate", "edit_distance"}  # in test_text_metrics.py
     of_texts |= {"BitsPerToken", "Perplexity"}  # in text/test_perplexity.py
     # Those of forecasts are in test_forecast_errors.py.
     of_forecasts = {"MASE", "SMAPE", "QuantileScore", "IntervalCoverage", "seasonal_naive_error"}
