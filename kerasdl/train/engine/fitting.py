@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
+from kerasdl.core.errors import TrainingError
 from kerasdl.core.keywords import explained
+from kerasdl.core.outputs.broadcast_sums import refused_sums
 from kerasdl.core.registry.tasks import Task
 
 from ..config import RunConfig
@@ -83,7 +85,7 @@ def fit(
     Raises:
         ArgumentError: settings, model and data do not fit together, or the folder holds another run.
         DataError: the data are empty, not finite, or hold labels that the loss does not take.
-        TrainingError: the loss or its gradient is no longer finite.
+        TrainingError: the loss or its gradient is no longer finite, or Keras would take a summand for a bias.
 
     Example:
         >>> run = fit(model, (x, y), validation=(x_val, y_val), config=RunConfig(epochs=2, progress="off"))
@@ -102,7 +104,7 @@ def fit(
                 own = {name: metrics_in_scope(each, strategy) for name, each in plan.compiled_with.items()}
                 inner.compile(optimizer, loss=plan.loss, metrics=metrics_in_scope(metrics, strategy) or None, **own)
         try:
-            with label_errors_reported():
+            with label_errors_reported(), refused_sums(TrainingError):
                 data = (plan.train, plan.validation)
                 training = FitState(inner, *data, config, strategy, plan.own_train_step, plan.notes)
                 run = training.run(callbacks, plan.length)
