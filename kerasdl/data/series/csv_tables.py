@@ -3,7 +3,9 @@
 import csv
 import itertools
 import os
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,13 @@ from .records import TimeSeries
 MISSING = ("", "na", "nan", "null", "none", "?", "-")
 MOST_FILLED = 100
 """Largest number of steps, as a multiple of the rows, that missing rows may add."""
+WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+DATE = re.compile(
+    r"(\d{4})[-/](\d\d)(?:[-/](\d\d))?(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.0+)?(?:(Z)|([+-])(\d\d):?(\d\d))?)?", re.ASCII
+)
+"""Year, month, day, clock, Z, and sign, hours and minutes of an offset from UTC."""
+RUN_TOGETHER = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
+"""Dates without separators by their number of digits."""
 
 
 def read_series(
@@ -31,12 +40,13 @@ def read_series(
     """Reads the time series of a CSV file with a head line.
 
     Rows may be in any order. A row that is missing between two others becomes a step of missing values, where all
-    steps are multiples of the shortest one; first days of months and of years are steps of months and of years. Empty
-    cells, `NA`, `NaN`, `null`, `none`, `?` and `-` are missing values.
+    steps are multiples of the shortest one, which no other outnumbers; first days of months and of years are steps of
+    months and of years. Empty cells, `NA`, `NaN`, `null`, `none`, `?` and `-` are missing values.
 
     Args:
         path: the file, in UTF-8, also as `csv:FILE`.
         time: column of times: whole numbers (steps, years) or dates as ISO 8601 (`2024-03-01`, `2024-03-01 13:00`).
+            Times with an offset (`2024-03-01 13:00+02:00`) become UTC.
         target: column or columns to forecast.
         past: columns of covariates known up to now.
         future: columns of covariates known in advance.
@@ -60,10 +70,16 @@ def read_series(
     roles = {"target": target, "past": tuple(past), "future": tuple(future)}
     numeric = [name for names in (*roles.values(), static) for name in names]
     found: dict[str, list] = {}
+    zones = {}
     for line, row in _rows(file, [time, *numeric, *([series] if series else [])]):
         where = f"{file.name}, line {line}"
         numbers = [_number(row[name], f"{where}, column {name}") for name in numeric]
-        found.setdefault(row[series] if series else file.stem, []).append((_time(row[time], where), numbers, line))
+        when, has_zone = _time(row[time], where)
+        zones.setdefault(has_zone, line)
+        found.setdefault(row[series] if series else file.stem, []).append((when, numbers, line))
+    if len(zones) > 1:
+        rule = f"{file.name}: all times or none must have an offset from UTC"
+        raise DataError(f"{rule}; line {zones[True]} has one, line {zones[False]} has none.")
     return [_series(file, name, rows, roles, tuple(static), licence) for name, rows in found.items()]
 
 
@@ -72,8 +88,8 @@ def _rows(file: Path, needed: list[str]):
         with file.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle, strict=True)
             for name in needed:
-                if name not in (reader.fieldnames or ()):
-                    raise DataError(f"{file.name} must have a column {name!r}; it has {reader.fieldnames}.")
+                if (reader.fieldnames or []).count(name) != 1:
+                    raise DataError(f"{file.name} must have one column {name!r}; it has {reader.fieldnames}.")
             count = 0
             for row in reader:
                 count += 1
@@ -99,16 +115,20 @@ def _number(text: str, where: str) -> float:
     return number
 
 
-def _time(text: str, where: str) -> int | np.datetime64:
+def _time(text: str, where: str) -> tuple[int | np.datetime64, bool]:
+    """Returns a time, dates in UTC if they have an offset, and whether they have one."""
     text = text.strip()
-    digits = text.removeprefix("-")
-    if digits.isdigit():
-        return int(text)
+    if WHOLE.fullmatch(text):
+        return int(text), False
     try:
-        return np.datetime64(text.removesuffix("Z").replace("/", "-"), "s")
-    except ValueError:
+        year, month, day, clock, utc, sign, hours, minutes = DATE.fullmatch(text).groups()
+        time = np.datetime64(f"{year}-{month}-{day or '01'} {clock or '00:00'}", "s")
+    except (AttributeError, ValueError):
         rule = f"{where}: a time must be a whole number or a date such as 2024-03-01 or 2024-03-01 13:00"
-        raise DataError(f"{rule}; got {text!r}.") from None
+        raise DataError(f"{rule}, in whole seconds; got {text!r}.") from None
+    if sign:
+        time -= np.timedelta64(int(f"{sign}1") * (60 * int(hours) + int(minutes)), "m")
+    return time, bool(utc or sign)
 
 
 def _series(file: Path, name: str, rows: list, roles: dict, static: tuple[str, ...], licence: str) -> TimeSeries:
@@ -122,6 +142,7 @@ def _series(file: Path, name: str, rows: list, roles: dict, static: tuple[str, .
             rule = f"{file.name}, lines {line} and {second}: {name} has the time {time} twice"
             raise DataError(f"{rule}. Name the column that tells series apart by series=, or leave one row out.")
     times = _in_months(np.array([time for time, *_ in rows]))
+    _refuse_run_together(times, f"{file.name}: {name}")
     values = np.array([numbers for _, numbers, _ in rows])
     grid, places = _grid(times, f"{file.name}: {name}")
     filled = np.full((len(grid), values.shape[1]), np.nan)
@@ -144,11 +165,29 @@ def _in_months(times: np.ndarray) -> np.ndarray:
     return times.astype(f"datetime64[{next(units, 's')}]")
 
 
+def _refuse_run_together(times: np.ndarray, where: str) -> None:
+    """Refuses dates such as 20240131 and 20240201, which as whole numbers would be 70 steps apart."""
+    form = RUN_TOGETHER.get(len(str(times[0])))
+    if times.dtype.kind == "M" or form is None or len(np.unique(np.diff(times))) == 1:
+        return
+    try:
+        dates = [datetime.strptime(str(time), form) for time in times]
+    except ValueError:
+        return
+    rule = f"{where}: the whole numbers {times[0]} to {times[-1]} are dates run together"
+    raise DataError(f"{rule}. Write them as {dates[0]:%Y-%m-%d} or {dates[0]:%Y-%m-%d %H:%M}.")
+
+
 def _grid(times: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns all times in equal steps, and the places of those that are there."""
     numbers = times.astype("int64")
     gaps = np.diff(numbers)
-    step = int(gaps.min())
+    lengths, counts = np.unique(gaps, return_counts=True)
+    step, place = int(lengths[0]), int(np.argmin(gaps))
+    if counts.max() > counts[0]:
+        rule = f"{where}: times must be in steps of the shortest, {step} {times.dtype.name}, and no other be commoner"
+        got = f"{times[place]} is followed by {times[place + 1]}, but most steps are {lengths[counts.argmax()]}"
+        raise DataError(f"{rule}; {got}. Bring them to one step first, or add rows of empty cells.")
     wrong = np.flatnonzero(gaps % step)
     if wrong.size:
         place = int(wrong[0])

@@ -137,7 +137,7 @@ def check_times(times: np.ndarray) -> np.ndarray:
 
 def _numbers(name: str, values: Sequence[float], steps: int) -> np.ndarray:
     try:
-        numbers = np.asarray(values, np.float64)
+        numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)  # what is masked is missing
     except (TypeError, ValueError):
         checks.refuse(f"column {name} must hold numbers", f"{values!r}"[:60])
     if numbers.shape != (steps,):

@@ -135,7 +135,7 @@ def test_a_table_becomes_series_with_steps_that_are_missing(tmp_path):
     assert series.times.dtype == "datetime64[M]"
     np.testing.assert_array_equal(series.columns["x"], [1, 2, np.nan, 4])
     hours = tmp_path / "hours.csv"
-    hours.write_text("t,x\n2024-01-01 13:00,1\n2024-01-01T14:00Z,2\n")
+    hours.write_text("t,x\n2024-01-01 13:00Z,1\n2024-01-01T14:00Z,2\n")
     assert read_series(hours, time="t", target="x")[0].times.dtype == "datetime64[h]"
 
 
@@ -146,7 +146,16 @@ def test_a_table_becomes_series_with_steps_that_are_missing(tmp_path):
         ("t,x\n1,1\nsoon,2\n", "line 3: a time must be a whole number or a date"),
         ("t,x\n1,1\n1,2\n", "lines 2 and 3: .* has the time 1 twice"),
         ("t,x\n1,1\n2,2,3\n", "line 3: a row must have 2 cells"),
-        ("t,y\n1,1\n", "must have a column 'x'"),
+        ("t,y\n1,1\n", "must have one column 'x'"),
+        ("t,x,x\n1,1,2\n2,1,2\n", "must have one column 'x'"),
+        ("t,x\n20240131,1\n20240201,2\n20240202,2\n", "are dates run together. Write them as 2024-01-31"),
+        ("t,x\n202311,1\n202312,2\n202401,2\n", "are dates run together"),
+        ("t,x\n1,1\n13,2\n25,2\n26,2\n37,2\n49,3\n", "25 is followed by 26, but most steps are 12"),
+        ("t,x\n2024-01-01 00:00+01:00,1\n2024-01-01 01:00,2\n", "line 2 has one, line 3 has none"),
+        ("t,x\n2024-01-01,1\n,2\n2024-01-02,2\n", "line 3: a time must be"),
+        ("t,x\n01-03-24,1\n02-03-24,2\n", "line 2: a time must be"),
+        ("t,x\nnow,1\n2024-01-01,2\n", "line 2: a time must be"),
+        ("t,x\n2024-01-01 00:00:00.5,1\n2024-01-01 00:00:01.5,2\n", "in whole seconds"),
         ("t,x\n", "must have rows"),
         ("t,x\n1,1\n3,1\n6,2\n", "in steps of 2 int64"),
         ("t,x\n1,1\n2,1\n9000,2\n", "steps are missing"),
@@ -160,6 +169,21 @@ def test_wrong_tables_are_refused_by_line(tmp_path, text, words):
         read_series(file, time="t", target="x")
     with pytest.raises(DataError, match="cannot be read"):
         read_series(tmp_path / "none.csv", time="t", target="x")
+
+
+def test_times_with_an_offset_become_utc(tmp_path):
+    file = tmp_path / "autumn.csv"
+    file.write_text(
+        "t,x\n2024-10-27 02:00:00+02:00,1\n2024-10-27T02:00+0100,2\n2024-10-27T02:00Z,3\n2024-10-27T00:30-02:30,4\n"
+    )
+    (series,) = read_series(file, time="t", target="x")
+    assert [str(time) for time in series.times] == [f"2024-10-27T{hour:02}" for hour in range(4)]
+    np.testing.assert_array_equal(series.columns["x"], [1, 2, 3, 4])
+
+
+def test_masked_values_are_missing():
+    values = np.ma.masked_equal([1, -999, 3, 4], -999)
+    np.testing.assert_array_equal(TimeSeries(np.arange(4), {"x": values}, ("x",)).columns["x"], [1, np.nan, 3, 4])
 
 
 def test_calendar_places_are_on_circles():
