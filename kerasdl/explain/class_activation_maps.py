@@ -4,6 +4,7 @@ A map is a weighted sum of the channels of a layer; the methods differ in the we
 size, from 0, nothing, to 1, the largest of an image.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -11,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.keras_graph import is_graph
 
-from .targets import Target, fixed_target, float_inputs, network_of, scores_of
+from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of
 
 
 def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
@@ -124,10 +126,9 @@ def score_cam(
         >>> score_cam(model, np.ones((1, 32, 32, 3))).shape
         (1, 32, 32)
     """
-    network = network_of(model)
-    x = float_inputs(network, images)
+    network, x = network_and_inputs(model, images)
     target, found = fixed_target(network, x, target), spatial_layer(network, layer)
-    maps = tf.cast(keras.Model(network.inputs[0], found.output)(x, training=False), "float32")
+    maps = tf.cast(_maps_and_outputs(network, found, x)[0], "float32")
     grown = tf.image.resize(maps, x.shape[1:3])
     low, high = (edge(grown, axis=(1, 2), keepdims=True) for edge in (tf.reduce_min, tf.reduce_max))
     masks = (grown - low) / tf.maximum(high - low, 1e-9)  # (B, H, W, channels)
@@ -142,37 +143,49 @@ def score_cam(
 
 
 def spatial_layer(model: keras.Model, name: str | None = None) -> keras.layers.Layer:
-    """Returns a layer whose output has places: the one of that name, or the last one.
+    """Returns a layer whose output has places: the one of that name, or the last one, also inside a nested model.
 
     Args:
-        model: a functional model.
+        model: a functional or Sequential model.
         name: of a layer; None takes the last one with maps (B, H, W, C) of more than one place.
 
     Returns:
         The layer.
 
     Raises:
-        ArgumentError: no layer has places, or that of the name has none.
+        ArgumentError: no layer has places, that of the name has none, or nested models have several of that name.
         UnknownNameError: there is no layer of that name.
 
     Example:
         >>> spatial_layer(model).output.shape[1:3]
         (8, 8)
     """
-    found = [layer for layer in model.layers if _has_places(layer)]
+    layers = list(_layers_of(model))
+    found = [layer for layer in layers if _has_places(layer)]
     if name is None and not found:
         checks.refuse("a class activation map needs a layer with maps (B, H, W, C)", model.name)
     if name is None:
         return found[-1]
-    checks.known_name("layer", name, [layer.name for layer in model.layers])
-    layer = model.get_layer(name)
+    checks.known_name("layer", name, [layer.name for layer in layers])
+    layer, *others = (each for each in layers if each.name == name)
+    if others:
+        checks.refuse("layer must be the name of one layer", f"{name} of {1 + len(others)}")
     if not _has_places(layer):
         checks.refuse("a class activation map needs a layer with maps (B, H, W, C)", f"{name} {layer.output.shape}")
     return layer
 
 
+def _layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model in their order, those of nested models in the place of these."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and is_graph(layer):
+            yield from _layers_of(layer)
+        else:
+            yield layer
+
+
 def _has_places(layer: keras.layers.Layer) -> bool:
-    outputs = layer.output if not isinstance(layer, keras.layers.InputLayer) else None
+    outputs = None if isinstance(layer, keras.layers.InputLayer) else getattr(layer, "output", None)
     if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 4:
         return False
     return None in outputs.shape[1:3] or outputs.shape[1] * outputs.shape[2] > 1
@@ -180,13 +193,11 @@ def _has_places(layer: keras.layers.Layer) -> bool:
 
 def _maps_and_gradients(model: Any, images: Any, target: Target, name: str | None):
     """Returns the maps of a layer, the gradients of the score with respect to them, float32, and the images."""
-    network = network_of(model)
-    x = float_inputs(network, images)
+    network, x = network_and_inputs(model, images)
     target, layer = fixed_target(network, x, target), spatial_layer(network, name)
-    both = keras.Model(network.inputs[0], [layer.output, network.output])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        maps, outputs = both(x, training=False)
+        maps, outputs = _maps_and_outputs(network, layer, x)
         scores = scores_of(outputs, target)
     gradients = tape.gradient(scores, maps)
     if gradients is None:
@@ -194,7 +205,25 @@ def _maps_and_gradients(model: Any, images: Any, target: Target, name: str | Non
     return tf.cast(maps, "float32").numpy(), tf.cast(gradients, "float32").numpy(), x
 
 
+def _maps_and_outputs(network: keras.Model, layer: keras.layers.Layer, x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Returns the maps of a layer, of its last call, and the outputs of the network."""
+    maps = []
+
+    def substitute(operation: keras.Operation) -> Callable:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            outputs = operation(*args, **kwargs)
+            if operation is layer:
+                maps.append(outputs)
+            return outputs
+
+        return run
+
+    outputs = run_with(network, x, substitute)
+    return maps[-1], outputs
+
+
 def _heat(sums: np.ndarray, images: tf.Tensor) -> np.ndarray:
     """Returns sums (B, h, w) without their negative part, enlarged to the images, the largest of each being 1."""
     grown = tf.image.resize(np.maximum(sums, 0.0)[..., None], images.shape[1:3])[..., 0].numpy()
-    return grown / np.maximum(grown.max(axis=(1, 2), keepdims=True), 1e-12)
+    most = grown.max(axis=(1, 2), keepdims=True)
+    return grown / np.where(most > 0, most, 1.0)

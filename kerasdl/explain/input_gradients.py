@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.keras_graph import replay
 
-from .targets import Target, fixed_target, float_inputs, network_of, scores_of
+from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of
 
 CHUNK = 64
 """Examples that are computed at once."""
+OTHERS = (keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU, keras.layers.Softmax)
+"""Layers of activations that guided backpropagation does not know."""
 
 
 def saliency(model: Any, inputs: Any, target: Target = None) -> np.ndarray:
@@ -190,7 +191,8 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
         (B, ...) float32, with signs.
 
     Raises:
-        ArgumentError: the model has no ReLU, or one inside a layer of another kind; inputs or target do not fit.
+        ArgumentError: the model has no ReLU, one inside a layer of another kind, or another activation before its
+            last layer; inputs or target do not fit.
 
     Example:
         >>> image = keras.Input((8, 8, 3))
@@ -210,13 +212,16 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
         if getattr(operation, "activation", None) is keras.activations.relu:
             seen.append(operation.name)
             return _with_guided_activation(operation)
-        if isinstance(operation, keras.layers.Layer):
-            return lambda *args, **kwargs: operation(*args, **{**kwargs, **_inference(operation)})
+        activation = getattr(operation, "activation", None)
+        is_other = isinstance(operation, OTHERS) or activation not in (None, keras.activations.linear)
+        if is_other and operation.name not in network.output_names:
+            rule = "guided backpropagation needs a model whose activations but the last are ReLUs"
+            checks.refuse(rule, operation.name, "Take saliency.")
         return operation
 
     def forward(value: tf.Tensor) -> Any:
         seen.clear()
-        outputs = replay(network, [value], substitute)
+        outputs = run_with(network, value, substitute)
         if not seen:
             checks.refuse("guided backpropagation needs a model with ReLUs", network.name, "Take saliency.")
         return outputs
@@ -254,13 +259,8 @@ def _with_guided_activation(layer: keras.layers.Layer) -> Callable:
     return run
 
 
-def _inference(layer: keras.layers.Layer) -> dict[str, bool]:
-    return {"training": False} if layer._call_has_training_arg else {}  # no public name in Keras
-
-
 def _prepared(model: Any, inputs: Any, target: Target) -> tuple[keras.Model, tf.Tensor, Target]:
-    network = network_of(model)
-    x = float_inputs(network, inputs)
+    network, x = network_and_inputs(model, inputs)
     return network, x, fixed_target(network, x, target)
 
 

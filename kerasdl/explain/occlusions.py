@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
-from .targets import Target, fixed_target, float_inputs, network_of, scores_of
+from .targets import Target, fixed_target, network_and_inputs, scores_of
 
 CHUNK = 64
 
@@ -39,8 +39,7 @@ def occlusion(
         >>> occlusion(model, np.ones((1, 32, 32, 3)), size=16).shape
         (1, 32, 32)
     """
-    network = network_of(model)
-    x = float_inputs(network, images)
+    network, x = network_and_inputs(model, images)
     if x.ndim != 4 or size > min(x.shape[1:3]):
         checks.refuse(f"images must be (B, H, W, C) with sides of {size} or more", tuple(x.shape))
     checks.at_least("size", size, 1)

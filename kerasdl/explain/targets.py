@@ -8,9 +8,25 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.core.keras_graph import replay
 
 Target = int | Sequence[int] | Callable[[Any], Any] | None
 """A class, one for each example, a function from outputs to (B,) scores, or None for the likeliest class."""
+
+
+def network_and_inputs(model: Any, inputs: Any) -> tuple[keras.Model, tf.Tensor]:
+    """Returns the network of a model, which may be a bundle, and one batch of its inputs as floats.
+
+    Raises:
+        ArgumentError: it is neither a Keras model nor a bundle; the inputs of a bundle are raw images; or as
+            `float_inputs`.
+    """
+    network = network_of(model)
+    scale = None if model is network else getattr(model, "preprocess", {}).get("scale")
+    if scale is not None and tuple(scale) != (0.0, 255.0) and np.asarray(inputs).dtype == np.uint8:
+        hint = f"Take kerasdl.data.prepare_images(images, image_shape, {tuple(scale)})."
+        checks.refuse("images for a bundle must be prepared as its network takes them", "pixel levels, uint8", hint)
+    return network, float_inputs(network, inputs)
 
 
 def network_of(model: Any) -> keras.Model:
@@ -29,7 +45,7 @@ def float_inputs(model: keras.Model, inputs: Any) -> tf.Tensor:
     """Returns one batch of inputs of a network as floats.
 
     Raises:
-        ArgumentError: the network has several inputs, or takes other shapes or whole numbers.
+        ArgumentError: the network has several inputs, takes other shapes or whole numbers, or a number is not finite.
     """
     if len(model.inputs or ()) != 1:
         checks.refuse("a model to explain must be functional, with one input", len(model.inputs or ()))
@@ -44,6 +60,8 @@ def float_inputs(model: keras.Model, inputs: Any) -> tf.Tensor:
         checks.refuse(f"inputs must be numbers {expected.shape}", f"{array.dtype} of shape {array.shape}", hint)
     if not len(array):
         checks.refuse("inputs must hold one example or more", array.shape)
+    if not np.isfinite(array).all():
+        checks.refuse("inputs to explain must be finite", "NaN or infinity")
     return tf.convert_to_tensor(array, expected.dtype)
 
 
@@ -82,3 +100,21 @@ def fixed_target(model: keras.Model, inputs: tf.Tensor, target: Target) -> Targe
     outputs = model(inputs, training=False)
     scores_of(outputs, None)
     return tf.argmax(outputs, axis=-1).numpy()
+
+
+def run_with(network: keras.Model, x: tf.Tensor, substitute: Callable[[keras.Operation], Callable]) -> Any:
+    """Returns the outputs of a network in inference, nested models included.
+
+    Args:
+        network: a functional model of one input.
+        x: (B, ...) inputs.
+        substitute: returns the function to call in place of an operation; its arguments say already that a layer runs
+            in inference.
+    """
+
+    def inference(operation: keras.Operation) -> Callable:
+        run = substitute(operation)
+        settings = {"training": False} if getattr(operation, "_call_has_training_arg", False) else {}  # not public
+        return lambda *args, **kwargs: run(*args, **{**kwargs, **settings})
+
+    return replay(network, [x], inference)

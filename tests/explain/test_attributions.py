@@ -1,6 +1,7 @@
 """Attributions against closed forms of linear and small nets, and on objects that were planted."""
 
 import functools
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -102,8 +103,10 @@ def test_guided_gradients_pass_positive_ways_alone():
     np.testing.assert_allclose(explain.guided_backprop(model, x, 0), [[1.0, 0.5]])
     np.testing.assert_allclose(explain.input_times_gradient(model, x, 0) / x, [[1.0 - 4.0, 0.5 + 6.0]])
     assert model.get_layer("hidden").activation is keras.activations.relu
-    with pytest.raises(ArgumentError, match="needs a model with ReLUs"):
+    with pytest.raises(ArgumentError, match="activations but the last are ReLUs"):
         explain.guided_backprop(curved(), np.zeros((1, 6, 6, 2)))
+    with pytest.raises(ArgumentError, match="needs a model with ReLUs"):
+        explain.guided_backprop(linear()[0], np.zeros((1, 4, 4, 2)))
 
 
 def test_grad_cam_of_a_pooled_net_is_its_class_activation_map():
@@ -144,6 +147,33 @@ def test_gradients_are_larger_on_planted_objects():
         assert sizes[masks].mean() > 2.0 * sizes[~masks].mean(), method.__name__
 
 
+@pytest.mark.parametrize("outer", ["functional", "sequential"])
+@pytest.mark.parametrize("inner", ["functional", "sequential"])
+def test_maps_of_a_nested_model_are_those_of_the_flat_one(outer, inner):
+    image, pool, head = keras.Input((12, 12, 2)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)
+    first, drop = keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Dropout(0.5)
+    last = keras.layers.Conv2D(5, 3, name="last")
+    flat = keras.Model(image, head(pool(last(drop(first(image))))))
+    body = keras.Sequential([keras.Input((12, 12, 2)), first, drop, last])
+    body = body if inner == "sequential" else keras.Model(image, last(drop(first(image))))
+    if outer == "sequential":
+        nested = keras.Sequential([keras.Input((12, 12, 2)), body, pool, head])
+    else:
+        other = keras.Input((12, 12, 2))
+        nested = keras.Model(other, head(pool(body(other))))
+    x = RNG.normal(size=(2, 12, 12, 2)).astype("float32")
+    for method in (explain.grad_cam, explain.layer_cam, explain.score_cam):
+        np.testing.assert_allclose(method(nested, x, 1), method(flat, x, 1), atol=1e-5)
+    assert explain.spatial_layer(nested).name == "last"
+
+
+def test_maps_of_small_gradients_end_at_one():
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(2, 3, kernel_initializer="ones")(image)
+    x = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(1e-20))(keras.layers.Flatten()(x))
+    assert explain.grad_cam(keras.Model(image, x), np.ones((1, 6, 6, 1)), 0).max() == 1
+
+
 def test_detectors_are_explained_by_a_function_of_their_outputs():
     image = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, padding="same", strides=2, activation="relu", name="maps")(image)
@@ -160,8 +190,11 @@ def test_detectors_are_explained_by_a_function_of_their_outputs():
 def test_bundles_are_explained_by_their_network():
     class Pack:
         model = curved()
+        preprocess = MappingProxyType({"scale": [-1.0, 1.0]})
 
     x = RNG.normal(size=(1, 6, 6, 2))
+    with pytest.raises(ArgumentError, match="prepared as its network takes them"):
+        explain.saliency(Pack(), np.zeros((1, 6, 6, 2), "uint8"))
     np.testing.assert_array_equal(explain.saliency(Pack(), x), explain.saliency(Pack.model, x))
 
 
@@ -182,6 +215,7 @@ REFUSED = {
     "shape": (lambda: explain.saliency(SIMPLE, np.ones((4, 4, 2))), "inputs must be numbers"),
     "text": (lambda: explain.saliency(SIMPLE, np.full((1, 4, 4, 2), "a")), "inputs must be numbers"),
     "none": (lambda: explain.saliency(SIMPLE, np.ones((0, 4, 4, 2))), "one example or more"),
+    "not finite": (lambda: explain.saliency(SIMPLE, np.full((1, 4, 4, 2), np.nan)), "must be finite"),
     "class": (lambda: explain.saliency(SIMPLE, np.ones((1, 4, 4, 2)), 3), "classes from 0 to 2"),
     "classes": (lambda: explain.saliency(SIMPLE, np.ones((1, 4, 4, 2)), [1, 2]), "one for each of the 1 examples"),
     "baseline": (
