@@ -18,6 +18,15 @@ def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
     return found
 
 
+def _check_shapes(y_true, y_pred, count: int, what: str) -> None:
+    """Checks that predictions are `count` numbers for each label; other shapes would be broadcast to pairs."""
+    labels, predictions = tuple(y_true.shape), tuple(y_pred.shape)
+    pairs = zip(labels, predictions, strict=False)
+    fits = len(predictions) == len(labels) + 1 and all(None in pair or pair[0] == pair[1] for pair in pairs)
+    if not fits or predictions[-1] != count:
+        checks.refuse(f"predictions must have the shape of the labels {labels} and {what} last", predictions)
+
+
 @keras.saving.register_keras_serializable("kerasdl")
 class Pinball(keras.losses.Loss):
     """Pinball loss of quantiles, least where a share q of the values lies below the quantile of level q.
@@ -37,7 +46,7 @@ class Pinball(keras.losses.Loss):
         Called on labels (B, ..., C) and quantiles (B, ..., C, Q), the float32 loss, the mean over C and Q.
 
     Raises:
-        ArgumentError: the levels break their rule, or predictions have another number of quantiles.
+        ArgumentError: the levels break their rule, or predictions have another number of quantiles or another shape.
 
     Example:
         >>> round(float(Pinball([0.9])(np.array([[3.0]]), np.array([[[1.0]]]))), 4)
@@ -49,8 +58,7 @@ class Pinball(keras.losses.Loss):
         self.quantiles = check_levels(quantiles)
 
     def call(self, y_true, y_pred):
-        if y_pred.shape[-1] != len(self.quantiles):
-            checks.refuse(f"predictions must have the {len(self.quantiles)} quantiles last", tuple(y_pred.shape))
+        _check_shapes(y_true, y_pred, len(self.quantiles), f"the {len(self.quantiles)} quantiles")
         return ops.mean(pinball_terms(y_true, y_pred, self.quantiles), axis=(-2, -1))
 
     def get_config(self):
@@ -82,7 +90,7 @@ class GaussianNLL(keras.losses.Loss):
         loss, the mean over C.
 
     Raises:
-        ArgumentError: `least` is not above 0, or predictions are no pairs.
+        ArgumentError: `least` is not above 0, or predictions are no pairs or have another shape.
 
     Example:
         >>> round(float(GaussianNLL()(np.array([[1.0]]), np.array([[[1.0, 0.0]]]))), 4)
@@ -94,8 +102,7 @@ class GaussianNLL(keras.losses.Loss):
         self.least = checks.within("least", least, 1e-9, 1e9)
 
     def call(self, y_true, y_pred):
-        if y_pred.shape[-1] != 2:
-            checks.refuse("predictions must be mean and logarithm of the standard deviation, (..., 2)", y_pred.shape)
+        _check_shapes(y_true, y_pred, 2, "mean and logarithm of the standard deviation")
         mean, log_std = y_pred[..., 0], ops.maximum(y_pred[..., 1], math.log(self.least))
         standard = (ops.cast(y_true, mean.dtype) - mean) * ops.exp(-log_std)
         return ops.mean(log_std + 0.5 * ops.square(standard) + 0.5 * math.log(2 * math.pi), axis=-1)

@@ -191,6 +191,8 @@ def test_a_pinball_loss_is_least_at_the_quantile_and_refuses_other_levels():
         losses.Pinball([0.9, 0.1])
     with pytest.raises(ArgumentError, match="the 1 quantiles last"):
         loss(values, np.zeros((2001, 1, 2)))
+    with pytest.raises(ArgumentError, match="shape of the labels"):
+        loss(np.zeros((3, 3, 1)), np.zeros((3, 3, 1)))
 
 
 def test_a_normal_likelihood_has_a_bound_and_takes_pairs():
@@ -198,3 +200,5 @@ def test_a_normal_likelihood_has_a_bound_and_takes_pairs():
     assert float(loss(np.zeros((1, 1)), np.array([[[0.0, -9.0]]]))) == pytest.approx(-norm.logpdf(0, 0, 0.5))
     with pytest.raises(ArgumentError, match="logarithm"):
         loss(np.zeros((1, 1)), np.zeros((1, 1, 3)))
+    with pytest.raises(ArgumentError, match="shape of the labels"):
+        loss(np.zeros((1, 3, 1)), np.zeros((1, 3, 2)))

@@ -62,13 +62,14 @@ def _train_end(windows: SeriesWindows, number: int) -> int:
 def _check_scaling(windows: SeriesWindows) -> None:
     past = [each.values()[: _train_end(windows, number)] for number, each in enumerate(windows.series)]
     right = SeriesScaling.of(np.concatenate(past), windows.scaling.targets)
+    slack = 1e-6 * np.array(right.std) + 1e-12 * np.abs(right.mean)  # the second of rounding alone
     for kind in ("mean", "std"):
         given, expected = np.array(getattr(windows.scaling, kind)), np.array(getattr(right, kind))
-        wrong = np.flatnonzero(np.abs(given - expected) > 1e-6 * np.maximum(1.0, np.abs(expected)))
+        wrong = np.flatnonzero(np.abs(given - expected) > slack)
         if wrong.size:
             name = windows.series[0].channels[wrong[0]]
             rule = (
-                f"leak: the {kind} of {name} is {given[wrong[0]]:.6g}, that of the train part {expected[wrong[0]]:.6g}"
+                f"leak: the {kind} of {name} is {given[wrong[0]]:.9g}, that of the train part {expected[wrong[0]]:.9g}"
             )
             raise DataError(f"{rule}. Fit the scaling on the train part alone.")
 

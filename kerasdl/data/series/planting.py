@@ -41,7 +41,8 @@ def plant_anomalies(
         The series with anomalies, and (T,) int32, 1 at each of their steps.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or the series has no room for so many.
+        ArgumentError: an argument breaks its rule, the series has no room for so many, a target does not change, or an
+            anomaly would fall on missing values.
 
     Example:
         >>> planted, labels = plant_anomalies(load_series("seasonal"), 3, kinds=["spike"])
@@ -55,6 +56,12 @@ def plant_anomalies(
     cells = (series.size - start) // (2 * length)  # each anomaly is in the first half of a cell of its own
     if checks.at_least("count", count, 1) > cells or not kinds:
         checks.refuse(f"count must be at most {cells}, for which {series.name} has room", count)
+    units = {name: size * np.nanstd(np.diff(series.columns[name])) for name in series.target}
+    for name, unit in units.items():
+        if not unit > 1e-12 * np.nanmax(np.abs(series.columns[name]), initial=0.0):
+            checks.refuse(
+                f"size must be above 0, and {name} change by different amounts, to hold anomalies", float(unit)
+            )
     rng = np.random.default_rng(seed)
     places = np.sort(rng.permutation(cells)[:count]) * 2 * length + start
     columns, labels = {name: values.copy() for name, values in series.columns.items()}, np.zeros(series.size, np.int32)
@@ -63,8 +70,10 @@ def plant_anomalies(
         first = int(place) + int(rng.integers(1, length + 1))
         steps = slice(first, first + (1 if kind == "spike" else length))
         labels[steps] = 1
-        for name in series.target:
-            unit = size * np.nanstd(np.diff(series.columns[name]))
+        for name, unit in units.items():
+            if np.isnan(columns[name][first - 1 : steps.stop]).any():
+                hint = "Fill them, or take another start, count or seed."
+                checks.refuse(f"{name} must have values where an anomaly is planted", f"NaN at step {first}", hint)
             if kind == "spike":
                 columns[name][steps] += unit * rng.choice([-1, 1])
             elif kind == "flat":

@@ -10,6 +10,8 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.display.results import Displayed, names_text
 
+from .scaling import with_gaps
+
 ROLES = ("target", "past", "future")
 
 
@@ -137,7 +139,7 @@ def check_times(times: np.ndarray) -> np.ndarray:
 
 def _numbers(name: str, values: Sequence[float], steps: int) -> np.ndarray:
     try:
-        numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)  # what is masked is missing
+        numbers = with_gaps(values)
     except (TypeError, ValueError):
         checks.refuse(f"column {name} must hold numbers", f"{values!r}"[:60])
     if numbers.shape != (steps,):

@@ -8,7 +8,8 @@ import numpy as np
 
 from kerasdl.core import checks
 
-LEAST = 1e-8
+LEAST = 1e-12
+"""Smallest standard deviation of a channel that changes, as a share of its largest value."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class SeriesScaling:
         if np.ndim(values) != 2 or np.isnan(values).all(axis=0).any():
             checks.refuse("values must be (T, channels) with a number in each channel", np.shape(values))
         mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        std = np.where(std > LEAST * np.maximum(1.0, np.abs(mean)), std, 1.0)
+        std = np.where(std > LEAST * np.nanmax(np.abs(values), axis=0), std, 1.0)
         return cls(
             tuple(map(float, mean)), tuple(map(float, std)), checks.at_least("targets", targets, 1), tuple(future)
         )
@@ -70,6 +71,11 @@ class SeriesScaling:
 
     def _of_targets(self) -> tuple[np.ndarray, np.ndarray]:
         return np.array(self.mean[: self.targets]), np.array(self.std[: self.targets])
+
+
+def with_gaps(values: Any) -> np.ndarray:
+    """Returns numbers as float64, those that are masked as NaN: `np.asarray` would give what lies under the mask."""
+    return np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
 
 
 def filled(values: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def backtest(
             horizon to (horizon, targets).
         windows: windows of one or several series, from `window_series`.
         period: steps of a season; 1 for none.
-        step: steps from one origin to the next.
+        step: steps from one origin to the next, from the first one of each series.
         share: share of values that the intervals are to cover, of forecasters that give them.
         ets: whether ETS is among the baselines; None takes it where statsmodels is installed.
 
@@ -97,7 +97,8 @@ def backtest(
     """
     checks.at_least("step", step, 1)
     origins = windows.origins["test"]
-    origins = origins[(origins[:, 1] - origins[0, 1]) % step == 0] if step > 1 else origins
+    firsts = np.array([origins[origins[:, 0] == number, 1].min() for number in range(len(windows.series))])
+    origins = origins[(origins[:, 1] - firsts[origins[:, 0]]) % step == 0]
     others = _baselines(period, has_statsmodels() if ets is None else ets)
     for name in forecasters:
         if name in others:

@@ -6,11 +6,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from scipy.stats import norm
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
 from kerasdl.data.series import SeriesScaling
+from kerasdl.data.series.scaling import with_gaps
 from kerasdl.losses import GaussianNLL, Pinball
 from kerasdl.train import Trainer
 
@@ -27,7 +29,8 @@ class Forecasts:
     """
 
     values: np.ndarray
-    """(N, horizon, targets): values, means of normal distributions, or the quantiles nearest to the median."""
+    """(N, horizon, targets): values, means of normal distributions, or the quantiles nearest to the median, of two
+    that are as near their mean."""
     quantiles: Mapping[float, np.ndarray]
     """(N, horizon, targets) of each level; empty for other networks."""
     std: np.ndarray | None = None
@@ -109,11 +112,21 @@ class Forecaster(Trainer):
         labels = tuple(y.shape[1:])
         if labels != (self.horizon, self.targets):
             checks.refuse(f"labels of a forecast must be (B, {self.horizon}, {self.targets})", (None, *labels))
-        return self.forecast_loss(y, y_pred, sample_weight)
+        return self.forecast_loss(y, y_pred, self._weights_of_steps(sample_weight))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.error.update_state(y, central(y_pred, self.distribution), sample_weight)
+        self.error.update_state(y, central(y_pred, self.distribution), self._weights_of_steps(sample_weight))
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _weights_of_steps(self, weights: Any) -> Any:
+        """Returns weights (B, horizon); in Keras those of windows (B,) would meet steps where B is the horizon."""
+        if weights is None:
+            return None
+        shape = tuple(weights.shape)
+        if shape[1:] not in ((), (1,), (self.horizon,)):
+            checks.refuse(f"weights of a forecast must be (B,) or (B, {self.horizon})", shape)
+        weights = ops.convert_to_tensor(weights)
+        return weights if shape[1:] == (self.horizon,) else ops.repeat(ops.reshape(weights, (-1, 1)), self.horizon, 1)
 
     def forecast(
         self, windows: Any, future: Any = None, *, horizon: int | None = None, batch_size: int = 256
@@ -138,7 +151,7 @@ class Forecaster(Trainer):
             DataError: an input or a forecast is not finite.
         """
         asked = self.horizon if horizon is None else checks.at_least("horizon", horizon, 1)
-        windows = np.asarray(windows, np.float64)
+        windows = with_gaps(windows)
         self._check_windows(windows, future)
         found = self._direct(windows, future, batch_size)
         if asked <= self.horizon:
@@ -166,6 +179,16 @@ class Forecaster(Trainer):
         if (future is not None) != (len(self.main.inputs) > 1):
             rule = "future must be passed if, and only if, the network takes covariates known in advance"
             checks.refuse(rule, f"{len(self.main.inputs)} inputs")
+        if future is not None:
+            width = next(tensor.shape[-1] for tensor in self.main.inputs if tensor.name == "future")
+            if np.shape(future) != (len(windows), self.horizon, width):
+                rule = f"future must have the shape {(len(windows), self.horizon, width)}"
+                checks.refuse(rule, np.shape(future))
+            if np.isinf(np.asarray(future, np.float64)).any():
+                raise DataError("future must be finite, or NaN where a value is missing; got infinity.")
+            if self.scaling is not None and len(self.scaling.future) != width:
+                rule = f"the scaling must name the places of {width} covariates known in advance"
+                checks.refuse(rule, self.scaling.future, "Take that of window_series.")
 
     def _direct(self, windows: np.ndarray, future: Any, batch_size: int) -> Forecasts:
         inputs = prepared_inputs(windows, future, self.scaling)
@@ -174,12 +197,17 @@ class Forecaster(Trainer):
 
 
 def central(outputs: Any, distribution: Any) -> Any:
-    """Returns (B, horizon, targets) of outputs: values, means, or the quantile nearest to the median."""
+    """Returns (B, horizon, targets) of outputs: values, means, or the quantile nearest to the median.
+
+    Of two that are as near, such as 0.1 and 0.9, it is their mean.
+    """
     if distribution == "point":
         return outputs
     if distribution == "gaussian":
         return outputs[..., 0]
-    return outputs[..., int(np.argmin(np.abs(np.array(distribution) - 0.5)))]
+    distances = np.abs(np.array(distribution) - 0.5)
+    first, *second = np.flatnonzero(distances < distances.min() + 1e-9).tolist()
+    return (outputs[..., first] + outputs[..., second[0]]) / 2 if second else outputs[..., first]
 
 
 def prepared_inputs(windows: np.ndarray, future: Any, scaling: SeriesScaling | None) -> Any:
@@ -211,14 +239,15 @@ def read_outputs(outputs: np.ndarray, distribution: Any, scaling: SeriesScaling 
         rule = f"a forecast must be finite; that of window {place} is not"
         raise DataError(f"{rule}. Look for very large values in it, and in the weights.")
     raw = (lambda each: each) if scaling is None else scaling.unscaled
+    if not isinstance(distribution, str):
+        outputs = np.sort(outputs, axis=-1)  # quantiles of a network may cross
     values = raw(central(outputs, distribution))
     if distribution == "point":
         return Forecasts(values, {})
     if distribution == "gaussian":
         std = np.exp(outputs[..., 1])
         return Forecasts(values, {}, std if scaling is None else std * np.array(scaling.std[: scaling.targets]))
-    ordered = np.sort(outputs, axis=-1)  # quantiles of a network may cross
-    return Forecasts(values, {level: raw(ordered[..., place]) for place, level in enumerate(distribution)})
+    return Forecasts(values, {level: raw(outputs[..., place]) for place, level in enumerate(distribution)})
 
 
 def _window_input(network: keras.Model) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from kerasdl.core import Task, checks, register_task
 from kerasdl.data import Dataset
 from kerasdl.data.series import SeriesScaling
+from kerasdl.data.series.scaling import with_gaps
 from kerasdl.data.trees import unpacked
 from kerasdl.metrics import SMAPE, IntervalCoverage, QuantileScore
 
@@ -77,7 +78,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[Any, SeriesScali
 
 def _numbers(raw: Any, shape: str) -> np.ndarray:
     try:
-        values = np.asarray(raw, np.float64)
+        values = with_gaps(raw)
     except (TypeError, ValueError):
         checks.refuse(f"raw windows must be numbers {shape}", " ".join(f"{raw!r}".split())[:80])
     if np.isinf(values).any():
@@ -148,7 +149,7 @@ def _ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
             labels = labels[..., np.newaxis] if labels.ndim == 2 and scaling.targets == 1 else labels
             known = ~np.isnan(labels).any(axis=-1)
             labels = np.nan_to_num(scaling.scaled_targets(labels), nan=0.0).astype("float32")
-            weights = known.astype("float32") if weights is None and not known.all() else weights
+            weights = weights if known.all() else _weights_of_known(known, weights)
         source = dataclasses.replace(source, inputs=inputs, labels=labels, weights=weights)
     shape = (settings["horizon"], scaling.targets)
     if source.labels is not None and source.labels.shape[1:] != shape:
@@ -157,6 +158,16 @@ def _ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     return dataclasses.replace(
         dataset, source=source, task="forecasting", class_names=(), input_dtype="float32", **names
     )
+
+
+def _weights_of_known(known: np.ndarray, weights: Any) -> np.ndarray:
+    """Returns weights (B, horizon), 0 where labels are missing."""
+    if weights is None:
+        return known.astype("float32")
+    weights = np.asarray(weights, "float32")
+    if weights.ndim > 2:
+        checks.refuse("weights of windows with missing labels must be (B,) or (B, horizon)", weights.shape)
+    return known * (weights[:, np.newaxis] if weights.ndim == 1 else weights)
 
 
 def _raw_inputs(inputs: Any, scaling: SeriesScaling) -> Any:

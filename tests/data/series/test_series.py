@@ -98,6 +98,19 @@ def test_planted_leaks_are_found():
         check_leakage(dataclasses.replace(data, scaling=SeriesScaling.of(series.values(), 1)))
 
 
+@pytest.mark.parametrize(("size", "level"), [(1e-7, 0.0), (1.0, 1e6), (1e-9, 1e-9), (5.0, 1e9)])
+def test_series_of_any_size_are_scaled_and_their_leaks_found(size, level):
+    series = random_walks(300)[0]
+    (name,) = series.target
+    walk = level + size * np.random.default_rng(0).normal(size=series.size).cumsum()
+    series = dataclasses.replace(series, columns={name: walk})
+    data = check_leakage(window_series(series, 12, 3))
+    assert np.abs(data.train.arrays()[0]).mean() == pytest.approx(0.8, abs=0.3)
+    with pytest.raises(DataError, match="leak: the mean of"):
+        check_leakage(dataclasses.replace(data, scaling=SeriesScaling.of(series.values(), 1)))
+    assert SeriesScaling.of(np.full((1000, 1), level + size), 1).std == (1.0,)
+
+
 @pytest.mark.parametrize(
     ("role", "shift", "words"),
     [("past", -2, "moves as value does 2 steps later"), ("future", 0, "known in advance and moves as value")],
@@ -265,3 +278,9 @@ def test_planted_anomalies_are_where_the_labels_say():
     assert sorted(each < 1e-12 for each in flat) == [False, False, True, True]
     with pytest.raises(ArgumentError, match="at most 20"):
         plant_anomalies(series, 21, length=5, start=200)
+    ramp = dataclasses.replace(series, columns={"value": 0.1 * np.arange(series.size)})
+    with pytest.raises(ArgumentError, match="change by different amounts"):
+        plant_anomalies(ramp, 2)
+    gap = np.where(np.arange(series.size) > 200, np.nan, series.columns["value"])
+    with pytest.raises(ArgumentError, match="must have values where"):
+        plant_anomalies(dataclasses.replace(series, columns={"value": gap}), 2, start=200)

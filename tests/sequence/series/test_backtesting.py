@@ -82,6 +82,16 @@ def test_figures_are_those_of_a_loop_over_origins():
     assert len(table.table().splitlines()) == 5
 
 
+def test_origins_of_each_series_begin_at_its_own():
+    series = [each.part(0, size) for each, size in zip(seasonal_series(200, count=2), (200, 83), strict=True)]
+    found = backtest({}, window_series(series, 12, 3), step=30, ets=False)
+    assert "from each of 3 origins" in found.title  # 160 and 190 of the first, 66 of the second
+    second = backtest({}, window_series(series[1:] * 2, 12, 3), step=30, ets=False)
+    first = backtest({}, window_series(series[:1] * 2, 12, 3), step=30, ets=False)
+    shares = (2 * first.figures["naive"]["MAE"] + second.figures["naive"]["MAE"]) / 3
+    assert found.figures["naive"]["MAE"] == pytest.approx(shares)
+
+
 def test_on_a_random_walk_nothing_beats_the_last_value():
     data = window_series(random_walks(3000, seed=1)[0], 20, 5)
     figures = backtest({}, data, ets=False).figures

@@ -13,6 +13,7 @@ from kerasdl.core import ArgumentError, DataError
 from kerasdl.data import as_dataset
 from kerasdl.data.series import TimeSeries, seasonal_series, window_series
 from kerasdl.sequence import Forecaster
+from kerasdl.sequence.series.forecaster import read_outputs
 from kerasdl.train import RunConfig, fit
 
 QUIET = {"progress": "off", "schedule": "constant", "strategy": None}
@@ -170,6 +171,49 @@ def test_a_longer_horizon_feeds_forecasts_back(trained, data):
     np.testing.assert_allclose(forecaster.forecast(raw, horizon=4).values, first[:, :4])
 
 
+def test_weights_of_windows_are_not_those_of_steps(trained, data):
+    forecaster, raw = Forecaster(trained), data.train.arrays()
+    x, y = raw[0][:6], raw[1][:6]  # as many windows as steps to forecast
+    weights = np.array([0, 0, 0, 2, 0, 0], "float32")
+    error = np.abs(y - trained(x).numpy()).mean(axis=2)
+    for given in (weights, weights[:, None], np.repeat(weights[:, None], 6, axis=1)):
+        found = forecaster.compute_loss(x, y, trained(x), given)
+        assert float(found) == pytest.approx((error * weights[:, None]).mean(), rel=1e-5)
+        forecaster.error.reset_state()
+        mae = forecaster.compute_metrics(x, y, trained(x), given)["mae"]
+        assert float(mae) == pytest.approx(error[3].mean(), rel=1e-5)
+    with pytest.raises(ArgumentError, match=r"\(B,\) or \(B, 6\)"):
+        forecaster.compute_loss(x, y, trained(x), np.ones((6, 6, 1), "float32"))
+
+
+def test_missing_labels_weigh_nothing_beside_given_weights(trained, data):
+    x, y = np.ones((3, 24, 1)), np.ones((3, 6, 1))
+    y[1, 2] = np.nan
+    for weights in (np.array([1, 2, 3]), np.repeat([[1], [2], [3]], 6, axis=1)):
+        found = kerasdl.core.get_task("forecasting").ready(as_dataset((x, y, weights)), data.settings).source.weights
+        np.testing.assert_array_equal(found[:, 0], [1, 2, 3])
+        np.testing.assert_array_equal(found[1], [2, 2, 0, 2, 2, 2])
+
+
+def test_masked_values_of_a_window_are_missing(trained, data):
+    raw = data.series[0].values()[None, :24].copy()
+    raw[0, 20] = np.nan
+    masked = np.ma.masked_invalid(raw)
+    masked.data[0, 20] = -999.0
+    forecaster, bundle = Forecaster(trained, scaling=data.scaling), bundle_of(trained, data)
+    np.testing.assert_array_equal(forecaster.forecast(masked).values, forecaster.forecast(raw).values)
+    assert bundle.predict(masked) == bundle.predict(raw)
+
+
+def test_values_of_quantiles_are_their_middle_in_order():
+    outputs = np.array([[[[3.0, 1.0, 2.0, 6.0]]]])  # crossed
+    found = read_outputs(outputs, (0.1, 0.4, 0.6, 0.9), None)
+    assert found.values.item() == 2.5
+    assert [each.item() for each in found.quantiles.values()] == [1, 2, 3, 6]
+    assert read_outputs(outputs[..., :3], (0.1, 0.5, 0.9), None).values.item() == 2
+    assert read_outputs(outputs[..., :2], (0.1, 0.9), None).values.item() == 2
+
+
 def test_what_does_not_fit_is_refused(trained, data):
     bundle, forecaster = bundle_of(trained, data), Forecaster(trained, scaling=data.scaling)
     raw = data.series[0].values()[None, :24]
@@ -196,7 +240,16 @@ def test_what_does_not_fit_is_refused(trained, data):
         Forecaster(network).forecast(np.zeros((1, 24, 4)), np.zeros((1, 6, 1)), horizon=9)
     with pytest.raises(ArgumentError, match="4 channels"):
         Forecaster(network, scaling=data.scaling)
-    assert Forecaster(network, scaling=exogenous.scaling).forecast(np.ones((2, 24, 4)), np.ones((2, 6, 1))).values.size
+    knowing, windows = Forecaster(network, scaling=exogenous.scaling), np.ones((2, 24, 4))
+    assert knowing.forecast(windows, np.ones((2, 6, 1))).values.size
+    for wrong in (np.ones((2, 5, 1)), np.ones((1, 6, 1)), np.ones((6, 1))):
+        with pytest.raises(ArgumentError, match="future must have the shape"):
+            knowing.forecast(windows, wrong)
+    with pytest.raises(DataError, match="future must be finite"):
+        knowing.forecast(windows, np.full((2, 6, 1), np.inf))
+    other = dataclasses.replace(exogenous.scaling, future=())
+    with pytest.raises(ArgumentError, match="must name the places"):
+        Forecaster(network, scaling=other).forecast(windows, np.ones((2, 6, 1)))
 
 
 @pytest.mark.parametrize(
