@@ -233,3 +233,25 @@ def test_what_does_not_fit_is_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+def test_float_positions_and_biases_are_not_rounded_in_mixed_precision():
+    far, near = np.array([[300, 301, 303]]), np.array([[1, 2, 3]])
+    x, heads = RNG.normal(size=(1, 3, 4)), RNG.normal(size=(1, 3, 2, 4))
+    query, value = np.zeros((1, 3, 1, 4)), RNG.normal(size=(1, 3, 1, 2))
+    bias = np.array([300.0, 301.0, 301.5]).reshape(1, 1, 1, 3)
+    exact = layers.DotProductAttention()([query, query, value], bias=bias)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        for layer, inputs in ((layers.PositionalEncoding(), x), (layers.RotaryEmbedding(), heads)):
+            rounded, wanted = (layer([inputs, far.astype(kind)]) for kind in ("float32", "int32"))
+            assert rounded.dtype == "bfloat16"
+            np.testing.assert_array_equal(np.asarray(rounded, "float32"), np.asarray(wanted, "float32"))
+        for layer in (layers.ALiBi(2), layers.RelativePositionBias(2, 512, 512)):
+            rounded, wanted = (layer([far.astype(kind), near.astype(kind)]) for kind in ("float32", "int32"))
+            np.testing.assert_array_equal(rounded, wanted)
+        found = layers.DotProductAttention()([query, query, value], bias=bias)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert found.dtype == "bfloat16"
+    np.testing.assert_allclose(np.asarray(found, "float32"), exact, atol=0.02)

@@ -18,7 +18,7 @@ class _HeadAttention(keras.layers.Layer):
     """Base of attention over heads: the check of shapes, and the mean of values by masked scores."""
 
     def __init__(self, causal: bool = False, scale: float | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # a bias stays as it is
         self.causal = causal
         self.scale = scale if scale is None else checks.within("scale", scale, 0.0, 1e4)
 
@@ -63,7 +63,8 @@ class DotProductAttention(_HeadAttention):
     """Scaled dot-product attention of queries over keys and values, several heads, without weights of its own.
 
     Keys and values may have fewer heads, each shared by a group of queries' heads (grouped-query attention,
-    https://arxiv.org/abs/2305.13245). Scores are computed in float32 in every precision.
+    https://arxiv.org/abs/2305.13245). In every precision the bias is added and the softmax
+    taken in float32; products are of the compute dtype.
 
     Source: https://arxiv.org/abs/1706.03762, section 3.2.1, equation 1.
 
@@ -90,7 +91,7 @@ class DotProductAttention(_HeadAttention):
     """
 
     def call(self, inputs, key_mask=None, bias=None):
-        query, key, value = inputs
+        query, key, value = (ops.cast(each, self.compute_dtype) for each in inputs)
         heads, shared = query.shape[2], key.shape[2]
         query = ops.transpose(self.scaled(query), (0, 2, 1, 3))  # (B, N, T, H)
         if heads != shared:
@@ -149,7 +150,7 @@ class SlidingWindowAttention(_HeadAttention):
     def call(self, inputs, key_mask=None, bias=None):
         if bias is not None:
             checks.refuse("a sliding window takes no bias", bias.shape, "DotProductAttention does.")
-        query, key, value = inputs
+        query, key, value = (ops.cast(each, self.compute_dtype) for each in inputs)
         heads, shared, length = query.shape[2], key.shape[2], ops.shape(query)[1]
         if heads != shared:
             key, value = (ops.repeat(each, heads // shared, axis=2) for each in (key, value))

@@ -13,7 +13,7 @@ class _DistanceBias(keras.layers.Layer):
     """Base of both: distances key - query of all pairs, from a sequence or from positions of queries and of keys."""
 
     def __init__(self, heads: int, **kwargs: Any):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # bfloat16 would round positions from 257 on
         self.heads = checks.at_least("heads", heads, 1)
 
     def distances(self, inputs: Any) -> Any:

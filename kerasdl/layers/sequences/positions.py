@@ -11,12 +11,15 @@ from kerasdl.core import checks
 class _Positioned(keras.layers.Layer):
     """Base of layers that take a tensor, or a tensor and the positions of its places."""
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)  # bfloat16 would round positions from 257 on
+
     def tensor_and_positions(self, inputs: Any) -> tuple[Any, Any]:
-        """Returns the tensor and its positions (B or 1, T) in float32."""
+        """Returns the tensor in the compute dtype, and its positions (B or 1, T) in float32."""
         if not isinstance(inputs, (list, tuple)):
-            return inputs, ops.arange(ops.shape(inputs)[1], dtype="float32")[None]
+            inputs = inputs, ops.arange(ops.shape(inputs)[1], dtype="float32")[None]
         tensor, positions = inputs
-        return tensor, ops.cast(positions, "float32")
+        return ops.cast(tensor, self.compute_dtype), ops.cast(positions, "float32")
 
     def shape_of(self, input_shape: Any) -> tuple:
         """Returns the shape of the tensor."""
@@ -44,7 +47,7 @@ class PositionalEncoding(_Positioned):
         decoding.
 
     Returns:
-        (B, T, D) of the same dtype.
+        (B, T, D) of the compute dtype.
 
     Raises:
         ArgumentError: `base` is outside, or D is odd.
@@ -98,7 +101,7 @@ class RotaryEmbedding(_Positioned):
         (B, T, N, H) floats, heads behind places, H even; or [that, positions (B, T)] where places do not count from 0.
 
     Returns:
-        (B, T, N, H) of the same dtype.
+        (B, T, N, H) of the compute dtype.
 
     Raises:
         ArgumentError: `base` is outside, the rank is another, or H is odd.
