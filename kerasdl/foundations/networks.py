@@ -72,8 +72,15 @@ class MLP:
         return inputs
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
-        """Returns the loss of a batch and the gradient of each weight, named as in `weights`."""
+        """Returns the loss of a batch and the gradient of each weight, named as in `weights`.
+
+        Raises:
+            ValueError: the targets have not the shape (N, K) of the outputs; NumPy would broadcast them.
+        """
         outputs = self.forward(inputs)
+        if np.shape(targets) != outputs.shape:
+            hint = "Classes are rows of np.eye(K), numbers a column y[:, None]."
+            raise ValueError(f"targets must have the shape {outputs.shape}; got {np.shape(targets)}. {hint}")
         gradient = self.loss.gradient(targets, outputs)
         for layer in reversed(self.layers):
             gradient = layer.backward(gradient)
@@ -102,8 +109,11 @@ class MLP:
             Itself.
 
         Raises:
-            ValueError: there are not as many targets as inputs.
+            ValueError: there are not as many targets as inputs, they have another shape than the outputs, or a number
+                is not finite.
         """
+        if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
+            raise ValueError("inputs and targets must be finite; got NaN or infinity.")
         if len(inputs) != len(targets):
             raise ValueError(f"each input must have a target; got {len(inputs)} and {len(targets)}.")
         optimizer, rng = optimizer or Adam(), np.random.default_rng(self.seed)

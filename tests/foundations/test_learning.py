@@ -103,6 +103,11 @@ def test_a_net_from_scratch_reads_digits():
     np.testing.assert_allclose(net.predict(shown).sum(axis=1), 1.0)
     with pytest.raises(ValueError, match="each input must have a target; got 3 and 2"):
         net.fit(x[:3], np.eye(10)[:2])
+    for wrong in (np.array([1, 2, 3]), np.array([[1], [2], [3]])):
+        with pytest.raises(ValueError, match="targets must have the shape"):
+            net.fit(x[:3], wrong)
+    with pytest.raises(ValueError, match="must be finite"):
+        net.fit(np.full_like(x[:3], np.nan), np.eye(10)[:3])
     with pytest.raises(ValueError, match="sizes must be inputs and outputs at least"):
         MLP((3,))
 
