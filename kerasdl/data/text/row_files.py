@@ -77,13 +77,24 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
     if any(header.count(column) > 1 for column in wanted):
         raise DataError(f"{name} must have each of the columns {wanted} once; it has {header[:20]}.")
     columns = [header.index(column) for column in wanted]
-    lines = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter)
+    lines = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
     try:
         next(lines)
-        before = lines.line_num
-        for fields in lines:
-            place, before = f"line {before + 1}", lines.line_num
+        while True:
+            place = f"line {lines.line_num + 1}"
+            try:
+                fields = next(lines, None)
+            except csv.Error as error:
+                if "unexpected end" in str(error):
+                    rule = (
+                        f"{name}: a quote that opens in the row of {place} is not closed, and takes all rows behind it"
+                    )
+                    raise DataError(f"{rule}. Close it, or write a quote within a text as two.") from None
+                yield Row(place, "", fault=f"its quotes are not those of CSV ({error})")
+                continue
+            if fields is None:
+                return
             if not fields:
                 continue
             if len(fields) != len(header):

@@ -104,6 +104,13 @@ def test_bad_rows_of_csv_are_named_by_line(tmp_path):
         load(name, on_bad="refuse")
 
 
+def test_a_quote_within_a_text_is_named_and_takes_no_other_row(tmp_path):
+    content = 'label,text\na,"so "good" it is"\nb,a "dull" film\na,"fine"\n'
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.warns(DataWarning, match="1 of 3 rows .* line 2: its quotes are not those of CSV"):
+        assert texts_of(f"csv:{tmp_path / 'x.csv'}", "all") == ['a "dull" film', "fine"]
+
+
 def test_bad_rows_of_jsonl_are_named_by_line(tmp_path):
     good = [json.dumps({"text": text, "label": label}) for text, label in GOOD]
     bad = ["{", "[1]", '{"text": "x"}', '{"text": 3, "label": "a"}', '{"text": "x", "label": null}']
@@ -140,6 +147,7 @@ def test_lines_of_a_text_have_no_labels(tmp_path):
         ("text,label\n".encode("utf-16"), "UTF-16"),
         (b"text,label\na,x\nb,x\n", "two classes or more"),
         (b"text,label,text\na,x,y\n", "once"),
+        (b'label,text\na,one\nb,"two\na,three\nb,four\n', "row of line 3 is not closed, and takes all rows"),
     ],
 )
 def test_files_of_no_use_are_refused(content, error, tmp_path):
