@@ -1,6 +1,7 @@
 """Files of tagged tokens in the column form of CoNLL: a token a line, an empty line between sentences."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,17 @@ from ..dataset import Dataset
 from ..sources import Examples
 
 DOCUMENT = "-DOCSTART-"
+PART = re.compile(r"\d+[-.]\d+")
+"""Number of several tokens, or of an empty one, in files of Universal Dependencies."""
 
 
 def read_conll(place: str | os.PathLike) -> Dataset:
     """Reads sentences of tagged tokens from a file in the column form of CoNLL.
 
     A line is a token and its columns, with spaces or tabs between them; an empty line ends a sentence. The token is the
-    first column, and the tag the last one. `FILE#2,4` takes columns by their numbers, as in the files of Universal
-    Dependencies, whose comments (`#`) and parts of tokens (`1-2`, `1.1`) are then left out. Lines of `-DOCSTART-`
-    always are; a space within a token becomes `_`.
+    first column, and the tag the last one. `FILE#2,4` takes columns by their numbers. Where the token is not the first
+    column, as in the files of Universal Dependencies, comments (`#`) and parts of tokens (`1-2`, `1.1`)
+    are left out. Lines of `-DOCSTART-` always are; a space within a token becomes `_`.
 
     Source: https://aclanthology.org/W03-0419, section 3.2; columns by number: https://universaldependencies.org/format.
 
@@ -45,6 +48,7 @@ def read_conll(place: str | os.PathLike) -> Dataset:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Pass the path of a file.") from error
     sentences, rows, width = [], [], None
+    is_numbered = bool(columns and columns[0])  # the token is not the first column, its number may be
     for number, raw in enumerate([*lines, b""], start=1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -56,7 +60,7 @@ def read_conll(place: str | os.PathLike) -> Dataset:
         if not line.strip():
             sentences += [rows] if rows else []
             rows = []
-        elif cells[0] == DOCUMENT or (columns and (line.startswith("#") or not cells[0].isdigit())):
+        elif cells[0] == DOCUMENT or (is_numbered and (line.startswith("#") or PART.fullmatch(cells[0]))):
             continue
         else:
             width = len(cells) if width is None else width
@@ -95,7 +99,7 @@ def _token_and_tag(cells: list[str], columns: tuple[int, int] | None, width: int
         raise DataError(f"{where} must have {width} columns, as the lines before it; it has {len(cells)}.")
     if max(first, last) >= len(cells) or first == last:
         raise DataError(f"{where} must have a token and its tag; it has the columns {cells}.")
-    token, tag = cells[first].strip().replace(" ", "_"), cells[last].strip()
-    if not token or not tag or " " in tag:
+    token, tag = "_".join(cells[first].split()), cells[last].strip()
+    if not token or len(tag.split()) != 1:
         raise DataError(f"{where} must have a token and a tag without spaces; it has {cells[first]!r} and {tag!r}.")
     return token, tag

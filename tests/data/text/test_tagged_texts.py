@@ -23,6 +23,17 @@ def test_a_file_of_columns_becomes_texts_and_tags(tmp_path):
     assert data.source.labels.tolist() == ["DET NOUN", "PROPN"]
 
 
+def test_columns_by_number_keep_every_token(tmp_path):
+    file = tmp_path / "eng.conll"
+    file.write_text(FILE)
+    data = load(f"conll:{file}#1,4")  # the first column is the token: nothing is a number of a token, or a comment
+    assert data.source.inputs.tolist() == ["EU rejects", "Rome #"]
+    file.write_text("doc/1 0 0 EU NNP\ndoc/1 0 1 in IN\n")
+    assert load(f"conll:{file}#4,5").source.inputs.tolist() == ["EU in"]
+    file.write_text("1\t10\u00a0000\tx\tNUM\n")
+    assert load(f"conll:{file}#2,4").source.inputs.tolist() == ["10_000"]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
