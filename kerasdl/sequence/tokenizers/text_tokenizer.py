@@ -47,7 +47,7 @@ class Tokenizer:
     def __init__(self, text: str):
         self._backend = backend_of(text)
         self._text = self._backend.to_str()
-        self._lock = threading.Lock()  # truncation and padding are state of the backend
+        self._lock = threading.RLock()  # truncation and padding are state of the backend
         self._size = 1 + max(self._backend.get_vocab().values())
 
     @property
@@ -242,7 +242,8 @@ class Tokenizer:
         checked_text(text)
         if pair is not None:
             checked_text(pair, "pair")
-        return self._backend.encode(text, pair, add_special_tokens=special_tokens)
+        with self._lock:  # no other thread's cut
+            return self._backend.encode(text, pair, add_special_tokens=special_tokens)
 
     def _padded(self, rows: list[list[int]], length: int | None) -> np.ndarray:
         length = max(map(len, rows), default=0) if length is None else length

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -180,6 +181,17 @@ def test_files_of_gpt2_are_read_and_padding_can_be_added(tmp_path):
     (tmp_path / "merges.txt").unlink()
     with pytest.raises(kerasdl.DataError, match=r"merges.txt beside it"):
         load_tokenizer(tmp_path)
+
+
+def test_texts_are_whole_while_another_thread_cuts():
+    tokenizer = train_tokenizer(["a b c"], "word", 9)
+    text = "a b c " * 200
+    cutting = threading.Thread(target=tokenizer.encode_batch, args=([text] * 2_000, 2))
+    cutting.start()
+    lengths = {len(tokenizer.encode(text))}
+    while cutting.is_alive():
+        lengths.add(len(tokenizer.encode(text)))
+    assert lengths == {600}
 
 
 def test_a_vocabulary_without_padding_pads_only_once_one_is_added(tmp_path):
