@@ -18,6 +18,7 @@ from kerasdl.core import checks
 from kerasdl.ops import beam_search, sample
 
 from .rnn.carried_state import recurrent_layers, run_with_state, zero_state
+from .token_ids import int32_ids
 
 KEPT = "_kept_generators"
 
@@ -114,6 +115,8 @@ def generate(
     """
     checks.at_least("length", length, 1)
     checks.at_least("seed", seed, 0)
+    if end is not None:
+        checks.at_least("end", end, 1, "0 is the padding, which is never written.")
     if beams is None and length_penalty:
         checks.refuse("length_penalty is for beams", length_penalty, "Pass beams=4.")
     if beams is not None and (temperature, top_k, top_p, min_p) != (1.0, None, None, None):
@@ -144,7 +147,7 @@ def checked_prompts(prompts: Any) -> np.ndarray:
             checks.refuse(rule, " ".join(f"{row!r}".split())[:80], "Turn texts into token ids first.")
     padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
     for row, ids in zip(padded, rows, strict=True):
-        row[: len(ids)] = ids
+        row[: len(ids)] = int32_ids(ids)
     counts = (padded != 0).sum(1)
     is_real = np.arange(padded.shape[1]) < counts[:, None]
     if (padded < 0).any() or not counts.all() or (is_real != (padded != 0)).any():
@@ -200,6 +203,8 @@ def _draw(decoder: Decoder, settings: dict[str, Any], prompts: Any, noise: Any) 
 
     def advance(number: Any, tokens: Any, state: Any, written: Any, is_over: Any) -> tuple:
         logits, state = decoder.step(tokens, state)
+        if end is not None and end >= logits.shape[-1]:
+            checks.refuse(f"end must be below the number of tokens {logits.shape[-1]}", end)
         tokens = sample(logits, noise=ops.take(noise, number, axis=0), **filters)
         tokens = ops.where(is_over, 0, tokens)
         written = written + tokens[:, None] * ops.cast(ops.arange(length) == number, "int32")
