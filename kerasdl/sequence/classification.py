@@ -15,7 +15,9 @@ from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Examples
 from kerasdl.data.trees import Ragged
+from kerasdl.layers import PaddingMask
 
+from .token_ids import check_rows, int32_ids
 from .tokenizers import Tokenizer
 
 MAX_LENGTH = 2**20
@@ -24,12 +26,24 @@ MAX_LENGTH = 2**20
 def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
     input_shape = input_shape_of(model)
     length = checks.at_least("length", settings.get("length"), 1)
-    checks.at_least("padding_id", settings.get("padding_id"), 0)
+    _check_padding(checks.at_least("padding_id", settings.get("padding_id"), 0), model)
     if length > MAX_LENGTH or input_shape not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
     if settings.get("tokenizer") is not None:
         _check_tokenizer(settings, model)
     check_labels(labels, model)
+
+
+def _check_padding(padding_id: int, model: keras.Model) -> None:
+    """Refuses padding that the model would read as text, while it leaves another token out."""
+    for layer in model.layers:
+        is_embedding = isinstance(layer, keras.layers.Embedding)
+        masked = layer.padding_id if isinstance(layer, PaddingMask) else 0 if is_embedding and layer.mask_zero else None
+        if masked not in (None, padding_id):
+            hint = "Take a tokenizer that pads with this id, such as one of train_tokenizer."
+            checks.refuse(
+                f"padding_id must be {masked}, which the model's layer {layer.name!r} masks", padding_id, hint
+            )
 
 
 @lru_cache(maxsize=4)
@@ -63,8 +77,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None
     Texts are encoded by `settings["tokenizer"]`.
     """
     raw = [raw] if isinstance(raw, (str, bytes)) else raw
-    if not hasattr(raw, "__len__"):
-        checks.refuse("raw must be texts, or lists of token ids", type(raw).__name__)
+    check_rows(raw, "raw must be texts, or lists of token ids")
     if any(isinstance(each, (str, bytes)) for each in raw):
         if not settings.get("tokenizer"):
             rule = "raw must be lists of token ids, since the settings hold no tokenizer"
@@ -78,7 +91,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None
             checks.refuse(
                 rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first; give one list as [ids]."
             )
-        row[: len(ids)] = ids
+        row[: len(ids)] = int32_ids(ids)
     return padded, None
 
 

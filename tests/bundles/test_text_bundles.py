@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -86,12 +87,27 @@ def test_datasets_of_texts_and_of_ids_of_any_length_are_made_ready():
         ({"tokenizer": "{}"}, r"text of a tokenizer\.json"),
         ({"tokenizer": 3}, r"text of a tokenizer\.json"),
         ({"tokenizer": train_tokenizer(TEXTS, "byte_bpe", 300).to_text()}, "60 rows of the model's embedding"),
-        ({"padding_id": 1}, "padding_id must be that of the tokenizer, 0"),
+        ({"padding_id": 1}, "padding_id must be 0, which the model's layer 'mask' masks"),
+        (
+            {"tokenizer": train_tokenizer(TEXTS, "word", 20).to_text().replace("[PAD]", "[NIL]")},
+            "padding_id must be that of the tokenizer, None",
+        ),
     ],
 )
 def test_a_tokenizer_that_does_not_fit_is_refused(changes, error):
     with pytest.raises(kerasdl.BundleError, match=error):
         small_bundle(**changes)
+
+
+@pytest.mark.parametrize("raw", [{"text": ["the cat"]}, {"the cat"}, types.SimpleNamespace(columns=["text"])])
+def test_tables_and_sets_are_refused(raw):
+    with pytest.raises(kerasdl.ArgumentError, match=r"texts, or lists of token ids; .* Pass the list or the column"):
+        small_bundle().predict(raw)
+
+
+def test_ids_that_int32_would_fold_are_refused():
+    with pytest.raises(kerasdl.ArgumentError, match=r"below 2\*\*31; got 4294967301"):
+        small_bundle().predict([[4, 2**32 + 5]])
 
 
 def test_texts_need_a_tokenizer():

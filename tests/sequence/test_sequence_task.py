@@ -7,7 +7,7 @@ from filling import fill_weights
 import kerasdl
 from kerasdl.bundles import Bundle
 from kerasdl.core import ArgumentError, BundleError, get_task
-from kerasdl.data import load
+from kerasdl.data import as_dataset, load
 from kerasdl.deploy import export_onnx, run_exported
 from kerasdl.sequence import train_tokenizer
 
@@ -101,6 +101,13 @@ def test_texts_become_targets_with_an_end():
     assert y.tolist() == [[b, a, 3, -1, -1], [3, -1, -1, -1, -1]]
 
 
+def test_weights_of_texts_stay_with_them():
+    data = get_task("sequence_to_sequence").ready(
+        as_dataset((["ab", "c"], ["ba", "c"], [3.0, 0.5])), bundle_of().preprocess
+    )
+    assert np.asarray(data.source.weights).tolist() == [3.0, 0.5]
+
+
 def test_what_does_not_fit_is_refused():
     bundle = bundle_of()
     for raw, rule in (
@@ -108,6 +115,7 @@ def test_what_does_not_fit_is_refused():
         ("abc", "must be a list of texts"),
         ([[0.5]], "lists of token ids"),
         ([[-3]], "lists of token ids"),
+        ({"text": "ab"}, "Pass the list or the column"),
     ):
         with pytest.raises(ArgumentError, match=rule):
             bundle.predict(raw)

@@ -15,6 +15,7 @@ from kerasdl.metrics import EntityF1, TagAccuracy
 from kerasdl.ops import tag_scheme, tag_spans
 from kerasdl.ops.sequences.tag_schemes import SCHEMES
 
+from ..token_ids import check_rows
 from .tag_decoder import TagDecoder, decode_tags
 from .token_table import TokenTable, tokens_of
 
@@ -50,6 +51,7 @@ def check_tagger(settings: Mapping[str, Any], labels: Sequence[str], model: kera
 
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     """Returns texts as the inputs of a tagger, and the texts with their scheme for `decoded`."""
+    check_rows(raw, "raw must be texts, or lists of tokens")
     raw = [raw] if isinstance(raw, str) else list(raw)
     table = TokenTable.from_settings(settings)
     return table.encode(raw, settings.get("length")), [(text, settings.get("scheme")) for text in raw]

@@ -10,6 +10,7 @@ from kerasdl.core import Task, checks, register_task
 from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.metrics import BitsPerToken, Perplexity
 
+from ..token_ids import check_rows, int32_ids
 from .carried_state import streaming_step
 
 IGNORED = -1
@@ -29,8 +30,7 @@ def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Mode
 
 def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
     """Returns the last `settings["length"]` ids of each text, padded with 0 behind, and how many are real."""
-    if not hasattr(raw, "__len__"):
-        checks.refuse("raw must be lists of token ids", type(raw).__name__)
+    check_rows(raw, "raw must be lists of token ids")
     padded, counts = np.zeros((len(raw), settings["length"]), np.int32), []
     for row, tokens in zip(padded, raw, strict=True):
         ids = np.asarray(tokens) if np.ndim(tokens) == 1 else np.zeros(0, np.int32)
@@ -38,7 +38,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, list
             rule = "raw must be lists of token ids, whole numbers, one or more each"
             checks.refuse(rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first.")
         ids = ids[-len(row) :]
-        row[: len(ids)] = ids
+        row[: len(ids)] = int32_ids(ids)
         counts.append(len(ids))
     return padded, counts
 

@@ -5,6 +5,8 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.data import Dataset, as_dataset
 
+from ..token_ids import int32_ids
+
 
 def token_windows(tokens: np.ndarray, length: int) -> Dataset:
     """Returns a text as windows, each with the token behind each of its tokens as label.
@@ -87,4 +89,4 @@ def _checked(tokens: np.ndarray, length: int) -> np.ndarray:
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu" or len(tokens) <= length:
         rule = f"tokens must be whole numbers (N,), more than the length {length}"
         checks.refuse(rule, (tokens.shape, str(tokens.dtype)))
-    return tokens.astype(np.int32)
+    return int32_ids(tokens)

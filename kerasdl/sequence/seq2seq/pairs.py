@@ -8,6 +8,8 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.data import Dataset
 
+from ..token_ids import int32_ids
+
 PADDING, START, END = 0, 2, 3
 IGNORED = -1
 
@@ -36,6 +38,7 @@ def teacher_forcing(targets: Any) -> tuple[np.ndarray, np.ndarray]:
     targets = np.asarray(targets)
     if targets.ndim != 2 or targets.dtype.kind not in "iu" or (targets.size and targets.min() < 0):
         checks.refuse("targets must be token ids (B, T), 0 or more", f"{targets.dtype} {targets.shape}")
+    targets = int32_ids(targets)
     start = np.full((len(targets), 1), START)
     shifted = np.concatenate([start, targets[:, :-1]], axis=1).astype(np.int32)
     return shifted, np.where(targets == PADDING, IGNORED, targets).astype(np.int32)

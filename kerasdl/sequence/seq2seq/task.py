@@ -12,6 +12,7 @@ from kerasdl.core import Task, checks, register_task
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Examples
 
+from ..token_ids import check_rows, int32_ids
 from ..tokenizers import Tokenizer
 from .decoding import encoder_and_step, samples_of
 from .encoder_decoder import lengths_of, parts_of
@@ -70,8 +71,9 @@ def encoded(raw: Any, settings: Mapping[str, Any], name: str, *, ends: bool = Fa
         name: `length` or `target_length`.
         ends: whether the end token stands behind each.
     """
-    if isinstance(raw, str) or not hasattr(raw, "__len__"):
-        checks.refuse("raw must be a list of texts, or of lists of token ids", type(raw).__name__, "Pass [text].")
+    if isinstance(raw, str):
+        checks.refuse("raw must be a list of texts, or of lists of token ids", "a text", "Pass [text].")
+    check_rows(raw, "raw must be a list of texts, or of lists of token ids")
     rows = []
     for each in raw:
         if isinstance(each, str):
@@ -91,7 +93,7 @@ def encoded(raw: Any, settings: Mapping[str, Any], name: str, *, ends: bool = Fa
         rows.append(ids)
     padded = np.full((len(rows), settings[name]), PADDING, np.int32)
     for row, ids in zip(padded, rows, strict=True):
-        row[: len(ids)] = ids
+        row[: len(ids)] = int32_ids(ids)
     return padded
 
 
@@ -118,10 +120,10 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     """Returns pairs of texts as token ids, `{"source", "target"}` with labels; data of this form stay as they are."""
     if not dataset.seekable or isinstance(dataset.spec[0], Mapping):
         return dataset
-    inputs, labels = dataset.arrays()[:2]
+    (inputs, labels), weights = dataset.arrays(), dataset.source.weights if dataset.any_order else None
     source = encoded(list(inputs), settings, "length")
     target, labels = teacher_forcing(encoded(list(labels), settings, "target_length", ends=True))
-    arrays = Examples({"source": source, "target": target}, labels)
+    arrays = Examples({"source": source, "target": target}, labels, weights)
     return dataclasses.replace(dataset, source=arrays, task="sequence_to_sequence")
 
 

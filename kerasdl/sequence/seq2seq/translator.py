@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
 
+from ..token_ids import int32_ids
 from .decoding import beam, greedy
 from .encoder_decoder import lengths_of, parts_of
 from .pairs import IGNORED, PADDING, check_pairs
@@ -176,7 +177,7 @@ class Translator(Trainer):
         if length is None and longest is None:
             checks.refuse("length must be given where the network takes targets of any length", None)
         length = longest if length is None else checks.at_least("length", length, 1)
-        return source.astype(np.int32), length
+        return int32_ids(source), length
 
     def _compiled(self, source_length: int, length: int, width: int, length_penalty: float) -> Any:
         """Returns the compiled function from sources to token ids, in the present precision."""

@@ -1,6 +1,6 @@
 """Encoded text: ids with their tokens and places; and the checks of texts before they are encoded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ def checked_texts(texts: Iterable[str], name: str = "texts") -> list[str]:
     """
     if isinstance(texts, (str, bytes)):
         checks.refuse(f"{name} must be a list of texts", type(texts).__name__, "Give one text as [text].")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # which would give their keys
+        checks.refuse(f"{name} must be a list of texts", type(texts).__name__, "Pass the column that holds them.")
     rows = list(texts.tolist() if hasattr(texts, "tolist") else texts)
     for number, text in enumerate(rows):
         if isinstance(text, bytes):
