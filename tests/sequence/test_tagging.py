@@ -143,11 +143,17 @@ def test_decoding_keeps_the_scheme_whatever_the_net_says():
         ({"words": [str(number) for number in range(99)]}, "fit the 9 ids"),
         ({"characters": ["a"]}, "fit the inputs"),
         ({"scheme": "IOB1"}, "scheme"),
+        ({"scheme": "runs"}, "scheme must be that of the labels"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, fault):
     with pytest.raises(BundleError, match=re.escape(fault)):
         bundle(**settings)
+
+
+def test_weights_of_data_to_measure_are_refused():
+    with pytest.raises(ArgumentError, match="must have no weights"):
+        bundle().evaluate((np.array(TEXTS[:2]), np.array(["O O O O O", "O O"]), np.zeros(2)))
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ def check_tagger(settings: Mapping[str, Any], labels: Sequence[str], model: kera
     checks.one_of("scheme", settings.get("scheme", "runs"), SCHEMES)
     if len(labels) != shape[-1]:
         checks.refuse(f"a tagger's bundle must have a label for each of its {shape[-1]} tags", len(labels))
+    if settings.get("scheme", tag_scheme(labels)) != tag_scheme(labels):
+        checks.refuse(f"scheme must be that of the labels, {tag_scheme(labels)}", settings["scheme"], "Leave it out.")
     if list(settings.get("tags", labels)) != list(labels):
         checks.refuse("tags of the settings must be the labels of the bundle", settings["tags"])
     length = settings.get("length")
@@ -102,7 +104,8 @@ def figures(networks: Mapping[str, keras.Model], data: Dataset) -> Measurement:
     names = data.class_names or tuple(map(str, range(model.outputs[0].shape[-1])))
     loss, total, count = CRFLoss(reduction="none"), 0.0, 0
     accuracy, entities = TagAccuracy(), EntityF1(tag_scheme(names))
-    for inputs, labels, _ in map(unpacked, data.batches(64)):
+    for inputs, labels, weights in map(unpacked, data.batches(64)):
+        _refuse_weights(weights)
         outputs, labels = model(inputs, training=False), np.asarray(labels)
         losses = loss(labels, outputs)
         total, count = total + float(np.sum(losses)), count + len(labels)
@@ -121,7 +124,8 @@ def file_figures(run: Callable[..., Mapping[str, Any]], data: Dataset, labels: S
         labels: name of each tag.
     """
     entities, hits, count = EntityF1(tag_scheme(labels)), 0, 0
-    for inputs, truth, _ in map(unpacked, data.batches(8)):
+    for inputs, truth, weights in map(unpacked, data.batches(8)):
+        _refuse_weights(weights)
         truth = np.asarray(truth)
         chosen = np.asarray(run(keras.tree.map_structure(np.asarray, inputs))["tags"])
         hits, count = hits + int((chosen == truth)[truth >= 0].sum()), count + int((truth >= 0).sum())
@@ -148,6 +152,11 @@ def postprocess(networks: Mapping[str, keras.Model], settings: Mapping[str, Any]
 def a_row_an_entity(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns a row for each entity of a text: name, text, place and score."""
     return list(result["entities"])
+
+
+def _refuse_weights(weights: Any) -> None:
+    if weights is not None:
+        checks.refuse("tokens and entities are counted once each; data to measure must have no weights", "weights")
 
 
 def _add(entities: EntityF1, names: Sequence[str], labels: np.ndarray, chosen: np.ndarray) -> None:

@@ -63,8 +63,8 @@ class Forecaster(Trainer):
     Args:
         network: functional model from windows (B, T, channels), or a dict of `window` and `future`, to a forecast, such
             as `kerasdl.build("tcn_forecaster")`.
-        scaling: mean and standard deviation of the channels, from `window_series`; None for a network that takes raw
-            windows.
+        scaling: mean and standard deviation of the channels, from `window_series`; None takes that of the data that
+            `fit` trains on, and windows as they are for a network that was trained on raw ones.
         loss: loss of labels (B, horizon, targets) and outputs; None takes that of the head.
 
     Raises:
@@ -108,6 +108,14 @@ class Forecaster(Trainer):
         loss = {"class": type(self.forecast_loss).__name__, **self.forecast_loss.get_config(), "dtype": None}
         return {**super().identity(), "loss": loss}
 
+    def check_data(self, data):
+        if self.scaling is not None or not data.feature_mean:
+            return
+        if len(self.main.inputs) > 1:
+            hint = "Pass Forecaster(network, scaling=windows.scaling)."
+            checks.refuse("a network that takes covariates in advance must be given the scaling of its data", None, hint)
+        self.scaling = SeriesScaling(data.feature_mean, data.feature_std, self.targets)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels = tuple(y.shape[1:])
         if labels != (self.horizon, self.targets):
@@ -148,7 +156,7 @@ class Forecaster(Trainer):
         Raises:
             ArgumentError: windows do not fit the network, or a horizon beyond its own needs covariates that nobody
                 knows.
-            DataError: an input or a forecast is not finite.
+            DataError: an input or a forecast is not finite, or a window has no value in a channel.
         """
         asked = self.horizon if horizon is None else checks.at_least("horizon", horizon, 1)
         windows = with_gaps(windows)
@@ -217,7 +225,14 @@ def prepared_inputs(windows: np.ndarray, future: Any, scaling: SeriesScaling | N
         windows: (N, T, channels).
         future: (N, horizon, F), or None; its columns are the last but the static channels of a window.
         scaling: scaling of the channels, or None.
+
+    Raises:
+        DataError: a window has no value in a channel.
     """
+    empty = np.argwhere(np.isnan(windows).all(axis=1))
+    if len(empty):
+        window, channel = empty[0]
+        raise DataError(f"a window must have a value in each channel; window {window} has none in channel {channel}.")
     inputs = windows if scaling is None else scaling.scaled(windows)
     if future is None:
         return inputs.astype("float32")

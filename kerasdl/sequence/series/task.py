@@ -136,6 +136,8 @@ def _ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     if not dataset.any_order:
         checks.refuse("windows must be arrays or a Dataset of series", dataset.name)
     scaling, source = scaling_of(settings), dataset.source
+    if dataset.feature_names and tuple(dataset.feature_names) != tuple(settings["channels"]):
+        checks.refuse(f"data must have the channels {tuple(settings['channels'])} in this order", dataset.feature_names)
     is_same = dataset.feature_mean == scaling.mean and dataset.feature_std == scaling.std
     if not is_same:
         inputs = source.inputs

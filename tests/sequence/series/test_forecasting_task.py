@@ -9,9 +9,9 @@ import pytest
 
 import kerasdl
 from kerasdl.bundles import Bundle
-from kerasdl.core import ArgumentError, DataError
+from kerasdl.core import ArgumentError, DataError, get_task
 from kerasdl.data import as_dataset
-from kerasdl.data.series import TimeSeries, seasonal_series, window_series
+from kerasdl.data.series import TimeSeries, load_series, seasonal_series, window_series
 from kerasdl.sequence import Forecaster
 from kerasdl.sequence.series.forecaster import read_outputs
 from kerasdl.train import RunConfig, fit
@@ -272,3 +272,24 @@ def test_wrong_settings_of_a_bundle_are_refused(trained, data, change, words):
 def test_settings_of_a_window_are_those_of_json(data):
     assert json.loads(json.dumps(data.settings)) == data.settings
     assert dataclasses.asdict(data.scaling)["targets"] == data.settings["targets"]
+
+
+def test_scaling_of_the_data_is_that_of_the_forecasts():
+    data = window_series(load_series("sunspots"), 33, 11)
+    config = RunConfig(epochs=1, progress="off", strategy=None)
+    run = fit(Forecaster(kerasdl.build("dlinear", length=33, horizon=11, kernel=11)), data.train, config=config)
+    raw = data.scaling.unscaled(data.test.arrays()[0][:2])
+    learnt = run.trainer.forecast(raw).values
+    stated = Forecaster(run.model, scaling=data.scaling).forecast(raw).values
+    np.testing.assert_allclose(learnt, stated, rtol=1e-6)
+    assert np.abs(learnt - Forecaster(run.model).forecast(raw).values).max() > 1.0
+
+
+def test_windows_without_a_value_and_channels_in_another_order_are_refused():
+    data = window_series(load_series("sunspots"), 33, 11)
+    network = kerasdl.build("dlinear", length=33, horizon=11, kernel=11)
+    with pytest.raises(DataError, match="window 1 has none in channel 0"):
+        Forecaster(network, scaling=data.scaling).forecast(np.stack([np.ones((33, 1)), np.full((33, 1), np.nan)]))
+    other = dataclasses.replace(data.test, feature_names=("moonspots",))
+    with pytest.raises(ArgumentError, match="data must have the channels"):
+        get_task("forecasting").ready(other, data.settings)
