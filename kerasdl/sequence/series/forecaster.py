@@ -113,7 +113,9 @@ class Forecaster(Trainer):
             return
         if len(self.main.inputs) > 1:
             hint = "Pass Forecaster(network, scaling=windows.scaling)."
-            checks.refuse("a network that takes covariates in advance must be given the scaling of its data", None, hint)
+            checks.refuse(
+                "a network that takes covariates in advance must be given the scaling of its data", None, hint
+            )
         self.scaling = SeriesScaling(data.feature_mean, data.feature_std, self.targets)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
