@@ -8,7 +8,7 @@ from keras import ops
 from lite import relative_rmse, run_lite
 
 from kerasdl.core.errors import ExportError
-from kerasdl.deploy import export_tflite
+from kerasdl.deploy import export_tflite, run_exported
 from kerasdl.deploy.tflite.flatbuffer import operators
 
 L = keras.layers
@@ -213,9 +213,11 @@ def test_unit_norm_of_volumes_has_no_more_axes_than_kernels_take(quantize, tmp_p
     assert relative_rmse(model(x), given) < (0.05 if quantize else 1e-6)
 
 
-def test_a_sum_that_keras_takes_for_a_bias_where_there_is_one_example_is_refused(tmp_path):
-    """Of one example, Keras's add takes (1, 1, 8) for a bias of (1, 8, 1): the model's answer hangs on the batch."""
+def test_a_sum_that_keras_takes_for_a_bias_where_there_is_one_example_is_mended(tmp_path):
+    """Of one example, Keras's add takes (1, 1, 8) for a bias of (1, 8, 1), and gives (1, 8, 1)."""
     a, b = keras.Input((8, 1), name="a"), keras.Input((1, 8), name="b")
     model = keras.Model([a, b], L.Add(name="outer")([a, b]))
-    with pytest.raises(ExportError, match=r"gives the shape \(1, 8, 8\) in output 'outer', not \(1, 8, 1\)"):
-        export_tflite(model, tmp_path / "m.tflite")
+    one, other = np.random.default_rng(0).normal(size=(2, 1, 8)).astype("float32")
+    export_tflite(model, tmp_path / "m.tflite")
+    given = run_exported(tmp_path / "m.tflite", {"a": one[..., None], "b": other[None]})["outer"]
+    np.testing.assert_allclose(given, one[..., None] + other[None], atol=1e-6)
