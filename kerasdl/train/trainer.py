@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -14,6 +14,9 @@ from kerasdl.core import checks
 Owned = dict[str, tuple[keras.optimizers.Optimizer, list[keras.Variable]]]
 Optimizers = str | keras.optimizers.Optimizer | Mapping[str, str | keras.optimizers.Optimizer]
 PLAIN = (str, bool, int, float, type(None))
+
+
+REUSED = "_reused_trainer"
 
 
 class Trainer(keras.Model):
@@ -253,6 +256,19 @@ class Trainer(keras.Model):
         """
         hint = f"Save trainer.networks[{next(iter(self.networks))!r}]."
         checks.refuse("a trainer cannot be saved, but its networks can", type(self).__name__, hint)
+
+
+def reused_trainer(make: Callable[[Mapping[str, keras.Model]], Any], networks: Mapping[str, keras.Model]) -> Any:
+    """Returns the trainer that `make` makes of networks by role, the same one for each question, with what it compiled.
+
+    It stands beside the network `model`, and is made anew where another network plays a role.
+    """
+    main = networks["model"]
+    maker, trainer = getattr(main, REUSED, (None, None))
+    if maker is not make or trainer.networks != dict(networks):
+        trainer = make(networks)
+        object.__setattr__(main, REUSED, (make, trainer))  # no attribute of Keras, which would make it a part of `main`
+    return trainer
 
 
 def has_own_train_step(model: keras.Model) -> bool:

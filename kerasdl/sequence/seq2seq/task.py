@@ -11,6 +11,7 @@ import numpy as np
 from kerasdl.core import Task, checks, register_task
 from kerasdl.data import Dataset
 from kerasdl.data.sources import Examples
+from kerasdl.train.trainer import reused_trainer
 
 from ..token_ids import check_rows, int32_ids
 from ..tokenizers import Tokenizer
@@ -20,18 +21,12 @@ from .exposure import exposure_bias
 from .pairs import END, PADDING, START, teacher_forcing
 from .translator import Translator
 
-KEPT = "_kept_translator"
 MAX_LENGTH = 2**16
 
 
 def asked(networks: Mapping[str, keras.Model]) -> Translator:
     """Returns a trainer of networks by role that is kept for the next question, with its compiled functions."""
-    main = networks["model"]
-    kept = getattr(main, KEPT, None)
-    if kept is None:
-        kept = Translator(networks)
-        object.__setattr__(main, KEPT, kept)  # no attribute of Keras, which would make it a part of the network
-    return kept
+    return reused_trainer(Translator, networks)
 
 
 @functools.lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ from kerasdl.data.detection import letterbox
 from kerasdl.data.images import read_images
 from kerasdl.data.trees import unpacked
 from kerasdl.ops import paste_mask, read_run_lengths
+from kerasdl.train.trainer import reused_trainer
 
 from ..classification.task import check_image_settings, preparing_layers
 from .detector import MIN_SCORE as LOWEST
@@ -26,8 +27,6 @@ from .object_decoder import ObjectDecoder
 from .object_records import resized
 from .two_stage.region_heads import with_classes
 from .two_stage.trainers import FasterRCNN, FastRCNN, MaskRCNN
-
-KEPT = "_kept_detector"
 
 TRAINERS = {"fast_rcnn": FastRCNN, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 """Trainers by the name of the first network, where it is not `Detector`."""
@@ -40,12 +39,7 @@ def detector_of(networks: Mapping[str, keras.Model]) -> Detector:
 
 def asked(networks: Mapping[str, keras.Model]) -> Detector:
     """Returns a trainer of networks by role that is kept for the next question, with its compiled functions."""
-    main = networks["model"]
-    kept = getattr(main, KEPT, None)
-    if kept is None or kept.networks != dict(networks):
-        kept = detector_of(networks)
-        object.__setattr__(main, KEPT, kept)  # no attribute of Keras, which would make it a part of the network
-    return kept
+    return reused_trainer(detector_of, networks)
 
 
 @dataclasses.dataclass(frozen=True)

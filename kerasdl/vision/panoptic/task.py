@@ -13,23 +13,17 @@ from kerasdl.data.images import read_images
 from kerasdl.data.trees import unpacked
 from kerasdl.ops import encode_mask
 from kerasdl.ops.run_lengths import read_run_lengths
+from kerasdl.train.trainer import reused_trainer
 
 from ..classification.task import check_image_settings, preparing_layers
 from ..segmentation.task import a_row_a_class, prepared
 from .panoptic_labels import DIVISOR, HINT, VOID
 from .trainer import PanopticFPN, merged
 
-KEPT = "_kept_panoptic"
-
 
 def asked(networks: Mapping[str, keras.Model]) -> PanopticFPN:
     """Returns a trainer of networks by role that is kept for the next question, with its compiled functions."""
-    main = networks["model"]
-    kept = getattr(main, KEPT, None)
-    if kept is None or kept.networks != dict(networks):
-        kept = PanopticFPN(networks)
-        object.__setattr__(main, KEPT, kept)  # no attribute of Keras, which would make it a part of the network
-    return kept
+    return reused_trainer(PanopticFPN, networks)
 
 
 def check_panoptic(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:

@@ -15,6 +15,7 @@ from kerasdl.data.trees import unpacked
 from kerasdl.metrics import MeanIoU
 from kerasdl.ops import encode_mask
 from kerasdl.ops.run_lengths import read_run_lengths
+from kerasdl.train.trainer import reused_trainer
 
 from ..classification.task import check_image_settings, preparing_layers
 from .logits_of_pixels import chosen_classes, resized_scores
@@ -22,17 +23,10 @@ from .pixel_decoder import PixelDecoder
 from .pixel_labels import HINT, checked_labels
 from .segmenter import OVERLAPPING, Segmenter
 
-KEPT = "_kept_segmenter"
-
 
 def asked(networks: Mapping[str, keras.Model]) -> Segmenter:
     """Returns a trainer of networks by role that is kept for the next question, with its compiled function."""
-    main = networks["model"]
-    kept = getattr(main, KEPT, None)
-    if kept is None or kept.networks != dict(networks):
-        kept = Segmenter(networks)
-        object.__setattr__(main, KEPT, kept)  # no attribute of Keras, which would make it a part of the network
-    return kept
+    return reused_trainer(Segmenter, networks)
 
 
 def check_segmenter(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
