@@ -21,6 +21,7 @@ from kerasdl.train.engine.mixed_precision import mixed_precision_scope
 from kerasdl.vision.detection import AveragePrecision, Detector
 from kerasdl.vision.detection.detector import SETTINGS
 from kerasdl.vision.detection.method import true_batch
+from kerasdl.vision.detection.task import asked
 
 SMALL = dict(batch_size=4, strategy=None, progress="off", shuffle=False)
 
@@ -134,9 +135,9 @@ def test_a_bundle_compiles_its_detector_once_and_answers_by_its_present_weights(
     bundle = bundle_of(small(bias=0.0), min_score=0.0)
     raw = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
     first = bundle.predict(raw)
-    kept = bundle.model._kept_detector
+    kept = asked(bundle.networks)
     assert bundle.predict(raw) == first
-    assert bundle.model._kept_detector is kept
+    assert asked(bundle.networks) is kept
     assert len(kept.compiled_steps) == 1
     bundle.model.set_weights([0.9 * each for each in bundle.model.get_weights()])
     assert bundle.predict(raw) != first
