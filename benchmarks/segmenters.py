@@ -52,14 +52,14 @@ class Row:
 
 
 NETS = {
-    "unet": Row("unet_resnet34", {**LITE, "strides": (2, 4, 8, 16), "channels": (64, 48, 24, 12)}, 4),
+    "unet": Row("unet_resnet34", {**LITE, "strides": (2, 4, 8, 16), "channels": (64, 48, 24, 12)}, 5),
     "deeplab_v3plus": Row(
         "deeplab_v3plus",
         {**LITE, "strides": (4, 16), "output_stride": 32, "rates": (1, 2, 3), "channels": 64, "fine_channels": 24},
-        3,
+        5,
     ),
     "pspnet": Row("pspnet", {**LITE, "strides": (4, 8), "channels": 96}, 4),
-    "fcn8s": Row("fcn8s", {**LITE, "strides": (8, 16, 32), "hidden": 128, "kernel": 3, "dropout": 0.1}, 4),
+    "fcn8s": Row("fcn8s", {**LITE, "strides": (8, 16, 32), "hidden": 128, "kernel": 3, "dropout": 0.1}, 6),
     "segformer": Row(
         "segformer_b0",
         {"backbone_settings": MIT, "strides": (4, 8, 16), "channels": 64, "dropout": 0.0},
