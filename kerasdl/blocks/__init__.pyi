@@ -37,3 +37,8 @@ from .segmentation.skip_decoding import double_conv as double_conv
 from .segmentation.skip_decoding import skip_decoder as skip_decoder
 from .separable import depthwise_separable as depthwise_separable
 from .squeeze_excitation import squeeze_excite as squeeze_excite
+from .transformers import decoder_block as decoder_block
+from .transformers import encoder_block as encoder_block
+from .transformers import feed_forward as feed_forward
+from .transformers import multi_head_attention as multi_head_attention
+from .transformers import sequence_norm as sequence_norm

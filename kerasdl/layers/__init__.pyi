@@ -16,6 +16,7 @@ from .region_batches import RegionsToBatch as RegionsToBatch
 from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
 from .region_pooling import ROIAlign as ROIAlign
 from .region_pooling import ROIPool as ROIPool
+from .sequences.approximate_gelu import TanhGELU as TanhGELU
 from .sequences.bases import FourierBasis as FourierBasis
 from .sequences.bases import PolynomialBasis as PolynomialBasis
 from .sequences.dot_product_attention import DotProductAttention as DotProductAttention
@@ -23,6 +24,7 @@ from .sequences.dot_product_attention import SlidingWindowAttention as SlidingWi
 from .sequences.linear_attention import LinearAttention as LinearAttention
 from .sequences.position_biases import ALiBi as ALiBi
 from .sequences.position_biases import RelativePositionBias as RelativePositionBias
+from .sequences.positions import LearnedPositions as LearnedPositions
 from .sequences.positions import PositionalEncoding as PositionalEncoding
 from .sequences.positions import RotaryEmbedding as RotaryEmbedding
 from .sequences.bahdanau import BahdanauAttention as BahdanauAttention

@@ -1,4 +1,4 @@
-"""Positions in sequences: sines and cosines that are added, and rotations of queries and keys."""
+"""Positions in sequences: vectors that are added, learned or sinusoidal, and rotations of queries and keys."""
 
 from typing import Any
 
@@ -31,6 +31,57 @@ class _Positioned(keras.layers.Layer):
 
 def _checked_base(base: float) -> float:
     return checks.within("base", base, 1.0, 1e9)
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class LearnedPositions(_Positioned):
+    """Learned positions: adds a vector of its own to each place of a sequence of any length up to `positions`.
+
+    `PositionEmbedding` is the like for sequences of one length, such as the patches of an image.
+
+    Source: https://arxiv.org/abs/1810.04805, section 3.
+
+    Args:
+        positions: the longest sequence.
+
+    Input:
+        (B, T, D) floats; or [that, positions (B, T) or (1, T)] where places do not count from 0, as in a step of
+        decoding. Positions from `positions` on take the last vector.
+
+    Returns:
+        (B, T, D) of the compute dtype.
+
+    Raises:
+        ArgumentError: `positions` is below 1, or a sequence is longer.
+
+    Example:
+        >>> LearnedPositions(512)(keras.Input((20, 64))).shape
+        (None, 20, 64)
+    """
+
+    def __init__(self, positions: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.positions = checks.at_least("positions", positions, 1)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        shape = self.shape_of(input_shape)
+        if shape[1] is not None and shape[1] > self.positions:
+            checks.refuse(f"a sequence must have at most {self.positions} places", shape[1])
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.table = self.add_weight(shape=(self.positions, shape[-1]), initializer=initializer, name="table")
+        self.built = True
+
+    def call(self, inputs):
+        x, positions = self.tensor_and_positions(inputs)
+        places = ops.clip(ops.cast(positions, "int32"), 0, self.positions - 1)
+        return x + ops.cast(ops.take(self.table, places, axis=0), x.dtype)
+
+    def compute_mask(self, inputs, mask=None):
+        return mask[0] if isinstance(mask, (list, tuple)) else mask
+
+    def get_config(self):
+        return {**super().get_config(), "positions": self.positions}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
