@@ -3,12 +3,16 @@ from .class_activation_maps import grad_cam_plus_plus as grad_cam_plus_plus
 from .class_activation_maps import layer_cam as layer_cam
 from .class_activation_maps import score_cam as score_cam
 from .class_activation_maps import spatial_layer as spatial_layer
+from .coalitions import PartValues as PartValues
 from .heat_maps import as_map as as_map
 from .heat_maps import draw_heat as draw_heat
+from .image_parts import superpixels as superpixels
 from .input_gradients import completeness_error as completeness_error
 from .input_gradients import guided_backprop as guided_backprop
 from .input_gradients import input_times_gradient as input_times_gradient
 from .input_gradients import integrated_gradients as integrated_gradients
 from .input_gradients import saliency as saliency
 from .input_gradients import smooth_grad as smooth_grad
+from .local_surrogates import lime as lime
 from .occlusions import occlusion as occlusion
+from .shapley import shap as shap
