@@ -23,7 +23,9 @@ class PartValues(NamedTuple):
     """Values of the parts of examples, such as Shapley values.
 
     Example:
-        >>> shap(model, np.zeros((2, 4), "float32")).values.shape
+        >>> row = keras.Input((4,))
+        >>> net = keras.Model(row, keras.layers.Dense(2)(row))
+        >>> kerasdl.explain.shap(net, np.ones((2, 4), "float32")).spread().shape
         (2, 4)
     """
 
