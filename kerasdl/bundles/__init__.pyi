@@ -16,3 +16,5 @@ from .operations.evaluation_data import EvaluationData as EvaluationData
 from .operations.evaluation_data import choose_evaluation_data as choose_evaluation_data
 from .operations.evaluation_data import unseen_data as unseen_data
 from .operations.file_evaluation import evaluate_file as evaluate_file
+from .operations.file_attention import AttentionComparison as AttentionComparison
+from .operations.file_attention import compare_attention as compare_attention

@@ -1,4 +1,5 @@
 from . import evaluation_report as evaluation_report
+from . import explanations as explanations
 from . import run_options as run_options
 from . import text_start as text_start
 from . import training_data as training_data

@@ -34,3 +34,10 @@ from .projections import nearest_examples as nearest_examples
 from .projections import project as project
 from .projections import vectors_before_head as vectors_before_head
 from .shapley import shap as shap
+from .reporting.class_report import ClassReport as ClassReport
+from .reporting.class_report import report as report
+from .reporting.reliability import Reliability as Reliability
+from .reporting.reliability import reliability as reliability
+from .reporting.suspected_labels import SuspectedLabels as SuspectedLabels
+from .reporting.suspected_labels import suspected_labels as suspected_labels
+from .reporting.twins import find_twins as find_twins

@@ -1,5 +1,6 @@
 """Occlusion: how much a score falls when a window of the image is hidden (https://arxiv.org/abs/1311.2901)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,33 +48,40 @@ def occlusion(
     if stride > size:
         checks.refuse(f"stride must be at most the size {size}, so that every pixel is hidden once", stride)
     target = fixed_target(network, x, target)
-    images = x.numpy()
+
+    def score(hidden: np.ndarray) -> np.ndarray:
+        parts = tf.split(hidden, [min(CHUNK, len(hidden) - start) for start in range(0, len(hidden), CHUNK)])
+        targets = [_part(target, place * CHUNK) for place in range(len(parts))]
+        scored = [scores_of(network(part, training=False), own) for part, own in zip(parts, targets, strict=True)]
+        return tf.concat(scored, axis=0).numpy()
+
+    return falls_of(score, x.numpy(), size, stride, fill)
+
+
+def falls_of(score: Callable, images: np.ndarray, size: int, stride: int, fill: float) -> np.ndarray:
+    """Returns how much scores fall where a square is hidden, (B, H, W): the mean over all squares over a pixel.
+
+    Args:
+        score: takes images (B, H, W, C) and returns their scores (B,); any runtime can stand behind it.
+        images: (B, H, W, C).
+        size: side of the square in pixels.
+        stride: pixels from one square to the next.
+        fill: value of hidden pixels.
+    """
     falls, counts = np.zeros(images.shape[:3], "float32"), np.zeros(images.shape[1:3], "float32")
-    whole = scores_of(network(x, training=False), target).numpy()
-    corners = [
-        (top, left) for top in _starts(images.shape[1], size, stride) for left in _starts(images.shape[2], size, stride)
-    ]
-    for top, left in corners:
-        hidden = images.copy()
-        hidden[:, top : top + size, left : left + size] = fill
-        scores = np.concatenate(
-            [
-                scores_of(network(part, training=False), _part(target, place * CHUNK)).numpy()
-                for place, part in enumerate(tf.split(hidden, _sizes(len(hidden))))
-            ]
-        )
-        falls[:, top : top + size, left : left + size] += (whole - scores)[:, None, None]
-        counts[top : top + size, left : left + size] += 1
+    whole = score(images)
+    for top in _starts(images.shape[1], size, stride):
+        for left in _starts(images.shape[2], size, stride):
+            hidden = images.copy()
+            hidden[:, top : top + size, left : left + size] = fill
+            falls[:, top : top + size, left : left + size] += (whole - score(hidden))[:, None, None]
+            counts[top : top + size, left : left + size] += 1
     return falls / counts
 
 
 def _starts(side: int, size: int, stride: int) -> list[int]:
     """Returns the first pixels of squares along a side, the last square ending at the border."""
     return sorted({*range(0, side - size + 1, stride), side - size})
-
-
-def _sizes(count: int) -> list[int]:
-    return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
 
 
 def _part(target: Target, start: int) -> Target:

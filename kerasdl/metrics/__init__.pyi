@@ -10,6 +10,8 @@ from .tide import detection_errors as detection_errors
 from .thresholds import PrecisionRecall as PrecisionRecall
 from .thresholds import best_threshold as best_threshold
 from .thresholds import precision_recall as precision_recall
+from .thresholds import ROC as ROC
+from .thresholds import roc_curve as roc_curve
 from .segmentation.borders import BoundaryF1 as BoundaryF1
 from .segmentation.borders import HausdorffDistance as HausdorffDistance
 from .segmentation.confusion import DiceCoefficient as DiceCoefficient

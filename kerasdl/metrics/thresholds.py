@@ -1,4 +1,4 @@
-"""Precision-recall curve, and the threshold of highest F1."""
+"""Precision-recall curve, the threshold of highest F1, and the receiver operating characteristic."""
 
 import os
 from dataclasses import dataclass
@@ -116,3 +116,54 @@ def best_threshold(scores, labels) -> float | np.ndarray:
     place = int(curve.f1.argmax())
     lower = curve.thresholds[place + 1] if place + 1 < len(curve.thresholds) else curve.thresholds[place]
     return float((curve.thresholds[place] + lower) / 2)
+
+
+@dataclass(frozen=True)
+class ROC:
+    """Receiver operating characteristic of one class, at every distinct threshold.
+
+    Example:
+        >>> float(roc_curve([0.9, 0.8, 0.3], [1, 0, 1]).area)
+        0.5
+    """
+
+    thresholds: np.ndarray
+    """(N + 1,) scores from high to low, the first infinite; examples of at least this score are predicted positive."""
+    false_positives: np.ndarray
+    """(N + 1,) share of negatives that are predicted positive, from 0 to 1."""
+    true_positives: np.ndarray
+    """(N + 1,) share of positives that are predicted positive, from 0 to 1."""
+
+    @property
+    def area(self) -> np.float64:
+        """Area under the curve: the chance that a positive has a higher score than a negative, ties counting half."""
+        return np.trapezoid(self.true_positives, self.false_positives)
+
+
+def roc_curve(scores, labels) -> ROC:
+    """Returns the shares of positives and of negatives over every distinct score.
+
+    Args:
+        scores: (N,) floats, higher for positives; logits or probabilities.
+        labels: (N,) of 0 and 1, at least one of each.
+
+    Returns:
+        The curve, from no example to all.
+
+    Raises:
+        ArgumentError: the shapes differ, or labels are all alike.
+
+    Example:
+        >>> roc_curve([0.9, 0.8, 0.3], [1, 0, 1]).true_positives
+        array([0. , 0.5, 0.5, 1. ])
+    """
+    scores, labels = np.asarray(scores, float), np.asarray(labels)
+    if scores.ndim != 1 or scores.shape != labels.shape or not np.isfinite(scores).all():
+        checks.refuse("scores and labels must be two finite rows of one length", (scores.shape, labels.shape))
+    if not np.isin(labels, (0, 1)).all() or not 0 < labels.sum() < len(labels):
+        checks.refuse("labels must be 0 or 1, with at least one of each", np.unique(labels)[:8].tolist())
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores share a threshold
+    right = np.concatenate([[0], np.cumsum(labels[order])[last]])
+    wrong = np.concatenate([[0], last + 1]) - right
+    return ROC(np.concatenate([[np.inf], scores[order][last]]), wrong / wrong[-1], right / right[-1])

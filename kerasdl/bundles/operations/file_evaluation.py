@@ -69,7 +69,7 @@ def evaluate_file(
         (True, 0)
     """
     path = Path(path)
-    file = _File(path, read_metadata(path), bundle)
+    file = MeasuredFile(path, read_metadata(path), bundle)
     chosen = _chosen(file, data, split, images)
     if file.task is not None and file.task.file_figures is not None:
         found = _evaluation_of_answers(file, chosen)
@@ -84,7 +84,7 @@ def evaluate_file(
     return found, own, int(differs.sum())
 
 
-class _File:
+class MeasuredFile:
     """Exported file with what its metadata, or its bundle, say of it."""
 
     def __init__(self, path: Path, stored: Mapping[str, Any], bundle: Any):
@@ -127,7 +127,7 @@ class _File:
         return run_exported(self.path, {self.image["name"]: self.fed(images), **arrays})
 
 
-def _chosen(file: _File, data: Any, split: str | None, images: Any) -> EvaluationData:
+def _chosen(file: MeasuredFile, data: Any, split: str | None, images: Any) -> EvaluationData:
     if isinstance(data, Dataset):
         if split is not None:
             checks.refuse("split is for data by name", split, "Load that split.")
@@ -138,7 +138,7 @@ def _chosen(file: _File, data: Any, split: str | None, images: Any) -> Evaluatio
     return chosen
 
 
-def _evaluation_of_answers(file: _File, chosen: EvaluationData) -> Evaluation:
+def _evaluation_of_answers(file: MeasuredFile, chosen: EvaluationData) -> Evaluation:
     """Returns the figures of a file whose answers its task measures: objects, or maps of classes."""
     reader, data = file.reader, chosen.dataset
     scale = (0.0, 255.0) if file.is_raw else tuple(_setting(reader, "scale", file.path))
@@ -151,7 +151,7 @@ def _evaluation_of_answers(file: _File, chosen: EvaluationData) -> Evaluation:
     return Evaluation(chosen, measured.figures, measured=measured)
 
 
-def _evaluation_of_classes(file: _File, chosen: EvaluationData) -> Evaluation:
+def _evaluation_of_classes(file: MeasuredFile, chosen: EvaluationData) -> Evaluation:
     """Returns the figures of a file that gives a row of scores, class by class."""
     reader, path, data = file.reader, file.path, chosen.dataset
     if not data.images or data.task != "image_classification":

@@ -2,9 +2,9 @@
 
 from ..application import app
 
-from . import browsing, learning, asking, shipping, machines  # isort: skip
+from . import browsing, learning, asking, explaining, shipping, machines  # isort: skip
 
-__all__ = ["app", "asking", "browsing", "learning", "machines", "main", "shipping"]
+__all__ = ["app", "asking", "browsing", "explaining", "learning", "machines", "main", "shipping"]
 
 
 def main() -> None:
