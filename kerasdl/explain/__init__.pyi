@@ -40,4 +40,4 @@ from .reporting.reliability import Reliability as Reliability
 from .reporting.reliability import reliability as reliability
 from .reporting.suspected_labels import SuspectedLabels as SuspectedLabels
 from .reporting.suspected_labels import suspected_labels as suspected_labels
-from .reporting.twins import find_twins as find_twins
+from .reporting.image_copies import find_copies as find_copies

@@ -120,11 +120,11 @@ def test_copies_are_found_whatever_their_size_light_and_compression(tmp_path):
         np.asarray(Image.fromarray(photos[7]).resize((31, 45))),
         np.clip(photos[9].astype(int) + 12, 0, 255).astype("uint8"),
     ]
-    assert explain.find_twins(copies, photos) == [(0, 3), (1, 7), (2, 9)]
-    assert explain.find_twins([*photos, photos[5]]) == [(5, 40)]
-    assert explain.find_twins([np.full((9, 9, 1), 0, "uint8"), photo(1)]) == []
+    assert explain.find_copies(copies, photos) == [(0, 3), (1, 7), (2, 9)]
+    assert explain.find_copies([*photos, photos[5]]) == [(5, 40)]
+    assert explain.find_copies([np.full((9, 9, 1), 0, "uint8"), photo(1)]) == []
     with pytest.raises(ArgumentError, match="image 1: float64"):
-        explain.find_twins([photos[0], photos[1] / 255.0])
+        explain.find_copies([photos[0], photos[1] / 255.0])
 
 
 def test_a_report_of_arrays_holds_what_was_planted(tmp_path):
@@ -171,8 +171,8 @@ def test_a_bundle_is_reported_on_with_pictures(tmp_path):
     found.write(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<figure>") >= mistakes
-    twins = explain.report(bundle, train.take(20), train=train.take(50)).figures
-    assert {first for first, _ in twins["twins_in_train"]} == set(range(20))
+    copies = explain.report(bundle, train.take(20), train=train.take(50)).figures
+    assert {first for first, _ in copies["copies_in_train"]} == set(range(20))
 
 
 def test_what_is_no_classifier_is_refused():

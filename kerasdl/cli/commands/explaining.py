@@ -69,6 +69,6 @@ def report(
         print(note)
     low, high = figures["accuracy_interval"]
     print(f"{figures['accuracy']:.1%} of {figures['examples']} are right (95 %: {low:.1%} to {high:.1%}).")
-    twins = f", {len(figures['twins'])} pairs of copies" if "twins" in figures else ""
-    print(f"{len(figures['mistakes'])} mistakes, {len(figures['suspected_labels'])} doubtful labels{twins}.")
+    copies = f", {len(figures['copies'])} pairs of copies" if "copies" in figures else ""
+    print(f"{len(figures['mistakes'])} mistakes, {len(figures['suspected_labels'])} doubtful labels{copies}.")
     print(f"{out} and {out.with_suffix('.json')} hold the report.")

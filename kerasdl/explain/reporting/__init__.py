@@ -1,1 +1,1 @@
-"""Error analysis of a classifier: figures, calibration, suspected labels, twins, and the report of them all."""
+"""Error analysis of a classifier: figures, calibration, suspected labels, copies, and the report of them all."""

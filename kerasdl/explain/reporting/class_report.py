@@ -1,4 +1,4 @@
-"""Report of a classifier's errors: figures, calibration, mistakes, suspected labels, slices and twins."""
+"""Report of a classifier's errors: figures, calibration, mistakes, suspected labels, slices and copies."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from .page import page_of
 from .reliability import reliability
 from .report_data import Pictures, are_images, checked_slices, classified, read_data
 from .suspected_labels import suspected_labels
-from .twins import find_twins
+from .image_copies import find_copies
 
-MOST_TWINS = 20_000
-"""Images among which twins are looked for."""
+MOST_COPIES = 20_000
+"""Images among which copies are looked for."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ClassReport:
 
     figures: Mapping[str, Any]
     """All figures as plain values: accuracy with its interval, classes, confusion, calibration, mistakes, suspected
-    labels, slices, twins; the places count from 0 in the data."""
+    labels, slices, copies; the places count from 0 in the data."""
     pictures: Mapping[str, Sequence[Any]]
     """Images of mistakes and suspected labels, uint8, by name; empty where the inputs are no images."""
     curves: Mapping[str, Any]
@@ -79,7 +79,7 @@ def report(
         data: labelled data as `Bundle.evaluate` takes them, a `Dataset` or a name; for a `keras.Model` prepared
             arrays (x, y) or a `Dataset` of them.
         labels: names of the classes of a `keras.Model`; empty takes those of the data. A bundle has its own.
-        train: images of the training, as `data`, in which twins of the data are looked for; None leaves that out.
+        train: images of the training, as `data`, in which copies of the data are looked for; None leaves that out.
         slices: values of each example by name, such as `{"camera": cameras}`, whose accuracies are compared.
         most: mistakes and suspected labels that are shown.
 
@@ -94,7 +94,7 @@ def report(
         >>> bundle = kerasdl.load_bundle("digits_mobilenet")
         >>> found = report(bundle, kerasdl.data.load("digits", "test").take(30))
         >>> sorted(found.figures)[:4]
-        ['accuracy', 'calibration', 'classes', 'confusion']
+        ['accuracy', 'accuracy_interval', 'calibration', 'classes']
     """
     checks.at_least("most", most, 1)
     network = network_of(model)
@@ -119,8 +119,8 @@ def report(
     if raw.images or are_images(inputs):
         shown = Pictures(raw)
         others = None if train is None else Pictures(read_data(model, network, train, labels)[0])
-        figures |= _twins(shown, others)
-        pictures["twins"] = [(shown[a], shown[b]) for a, b in figures.get("twins", [])[:most]]
+        figures |= _copies(shown, others)
+        pictures["copies"] = [(shown[a], shown[b]) for a, b in figures.get("copies", [])[:most]]
         pictures["mistakes"] = [shown[place] for place in mistakes[:most]]
         pictures["suspected_labels"] = [shown[place] for place in suspected.places[:most]]
         pictures["looked_at"] = _looked_at(network, inputs, mistakes[:most], answers)
@@ -154,14 +154,14 @@ def _mistake(place: int, names: Sequence[str], truth: np.ndarray, answers: np.nd
     }
 
 
-def _twins(shown: Pictures, others: Pictures | None) -> dict[str, list[tuple[int, int]]]:
+def _copies(shown: Pictures, others: Pictures | None) -> dict[str, list[tuple[int, int]]]:
     """Returns pairs of the same picture within the data and between them and others; none are sought in very many."""
-    if len(shown) > MOST_TWINS:
+    if len(shown) > MOST_COPIES:
         return {}
     pixels = [shown[place] for place in range(len(shown))]
-    found = {"twins": find_twins(pixels)}
+    found = {"copies": find_copies(pixels)}
     if others is not None:
-        found["twins_in_train"] = find_twins(pixels, [others[place] for place in range(len(others))])
+        found["copies_in_train"] = find_copies(pixels, [others[place] for place in range(len(others))])
     return found
 
 

@@ -48,7 +48,7 @@ def page_of(figures: Mapping[str, Any], pictures: Mapping[str, Sequence[Any]], c
     if figures["slices"]:
         parts += ["<h2>Slices</h2>", "<p class=note>The lowest upper end of an interval first.</p>"]
         parts.append(_table(figures["slices"]))
-    parts += _twins(figures, pictures)
+    parts += _copies(figures, pictures)
     title = f"Errors on {html.escape(figures['data'])}"
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
     return head + "\n".join(parts) + "</html>\n"
@@ -77,12 +77,12 @@ def _curves(figures: Mapping[str, Any], curves: Mapping[str, Any]) -> str:
     return _figure(figure) + (note if len(rows) < len(figures["classes"]) else "")
 
 
-def _calibration(found: Mapping[str, Any]) -> Iterable[str]:
+def _calibration(calibration: Mapping[str, Any]) -> Iterable[str]:
     figure = new_figure(4.4, 3.8)
     axes = figure.subplots()
     dress(axes, "Reliability", "confidence", "accuracy")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-    bins = found["bins"]
+    bins = calibration["bins"]
     axes.plot([row["confidence"] for row in bins], [row["accuracy"] for row in bins], color=TRAIN, marker="o")
     largest = max(row["examples"] for row in bins)
     axes.bar(
@@ -93,9 +93,9 @@ def _calibration(found: Mapping[str, Any]) -> Iterable[str]:
         alpha=0.4,
     )
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    text = f"Expected calibration error {found['error']:.4f} (15 bins; bars show where the examples are)."
-    if found["error_scaled"] is not None:
-        mended = f"{found['temperature']:.2f} here, {found['error_scaled']:.4f}"
+    text = f"Expected calibration error {calibration['error']:.4f} (15 bins; bars show where the examples are)."
+    if calibration["error_scaled"] is not None:
+        mended = f"{calibration['temperature']:.2f} here, {calibration['error_scaled']:.4f}"
         text += f" Divided by a temperature, {mended}, each half of the examples by that of the other."
     return "<h2>Calibration</h2>", f"<p>{text}</p>", _figure(figure)
 
@@ -128,15 +128,15 @@ def _suspected(figures: Mapping[str, Any], pictures: Mapping[str, Sequence[Any]]
         yield f"<figure>{_thumbnail(image)}<figcaption>{html.escape(text)}</figcaption></figure>"
 
 
-def _twins(figures: Mapping[str, Any], pictures: Mapping[str, Sequence[Any]]) -> Iterable[str]:
-    if "twins" in figures:
-        yield f"<h2>Twins</h2><p>{len(figures['twins']):,} pairs of images of these data show the same picture.</p>"
-        for (first, second), (a, b) in zip(figures["twins"], pictures.get("twins", ()), strict=False):
+def _copies(figures: Mapping[str, Any], pictures: Mapping[str, Sequence[Any]]) -> Iterable[str]:
+    if "copies" in figures:
+        yield f"<h2>Copies</h2><p>{len(figures['copies']):,} pairs of images of these data show the same picture.</p>"
+        for (first, second), (a, b) in zip(figures["copies"], pictures.get("copies", ()), strict=False):
             text = f"{first} and {second}"
             yield f"<figure>{_thumbnail(a)}{_thumbnail(b)}<figcaption>{text}</figcaption></figure>"
-    if "twins_in_train" in figures:
-        found = len({first for first, _ in figures["twins_in_train"]})
-        yield f"<p>{found:,} images of these data have a twin among those of the training.</p>"
+    if "copies_in_train" in figures:
+        found = len({first for first, _ in figures["copies_in_train"]})
+        yield f"<p>{found:,} images of these data have a copy among those of the training.</p>"
 
 
 def _under_heat(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

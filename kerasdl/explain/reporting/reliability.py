@@ -43,8 +43,8 @@ def reliability(logits: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Reli
         ArgumentError: shapes do not fit.
 
     Example:
-        >>> sure = np.tile([[9.0, 0.0]], (100, 1))
-        >>> found = reliability(sure, np.arange(100) % 4 == 0)
+        >>> sure = np.tile([[9.0, 0.0]], (4000, 1))
+        >>> found = reliability(sure, np.arange(4000) % 4 == 0)
         >>> round(found.error, 2), round(found.error_scaled, 1)
         (0.25, 0.0)
     """

@@ -1,4 +1,4 @@
-"""Twins: images that are the same picture, within a set or in two, found by hashes of their coarse forms."""
+"""Copies: images that are the same picture, within a set or in two, found by hashes of their coarse forms."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from kerasdl.core import checks
 SIDE = 8
 """Places of the hash in a row and in a column."""
 CLOSE = 4
-"""Bits of 64 in which twins may differ."""
+"""Bits of 64 in which copies may differ."""
 NEAR = 0.03
-"""Mean difference of the coarse forms of twins, as a share of the range of levels."""
+"""Mean difference of the coarse forms of copies, as a share of the range of levels."""
 CHUNK = 512
 
 
-def find_twins(images: Sequence[np.ndarray], others: Sequence[np.ndarray] | None = None) -> list[tuple[int, int]]:
+def find_copies(images: Sequence[np.ndarray], others: Sequence[np.ndarray] | None = None) -> list[tuple[int, int]]:
     """Returns pairs of images that show the same picture: copies, other sizes, other compression, a shift of light.
 
-    Two images are twins if the signs of the differences of neighbouring cells (a difference hash of 64 bits) are nearly
+    Two images are copies of a picture if the signs of the differences of neighbouring cells (a difference hash of 64 bits) are nearly
     the same and their grey forms of 8 x 9 cells are near. Mirrored, cut and turned copies are not found.
 
     Args:
@@ -34,7 +34,7 @@ def find_twins(images: Sequence[np.ndarray], others: Sequence[np.ndarray] | None
 
     Example:
         >>> image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype("uint8")
-        >>> find_twins([image, 255 - image, image[::2, ::2]], [image])
+        >>> find_copies([image, 255 - image, image[::2, ::2]], [image])
         [(0, 0)]
     """
     first = _forms(images)
