@@ -16,11 +16,11 @@ from kerasdl.core.outputs.decoding import softmax
 from ..class_activation_maps import grad_cam
 from ..targets import network_of
 from .class_figures import class_rows, confusion_of, interval_of, slice_rows
+from .image_copies import find_copies
 from .page import page_of
 from .reliability import reliability
 from .report_data import Pictures, are_images, checked_slices, classified, read_data
 from .suspected_labels import suspected_labels
-from .image_copies import find_copies
 
 MOST_COPIES = 20_000
 """Images among which copies are looked for."""

@@ -19,8 +19,9 @@ CHUNK = 512
 def find_copies(images: Sequence[np.ndarray], others: Sequence[np.ndarray] | None = None) -> list[tuple[int, int]]:
     """Returns pairs of images that show the same picture: copies, other sizes, other compression, a shift of light.
 
-    Two images are copies of a picture if the signs of the differences of neighbouring cells (a difference hash of 64 bits) are nearly
-    the same and their grey forms of 8 x 9 cells are near. Mirrored, cut and turned copies are not found.
+    Two images are copies of a picture if the signs of the differences of neighbouring cells (a difference hash of 64
+    bits) are nearly the same and their grey forms of 8 x 9 cells are near. Mirrored, cut and turned copies are not
+    found.
 
     Args:
         images: (H, W, 1 or 3) uint8, of any size.
