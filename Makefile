@@ -40,6 +40,7 @@ cover: $(READY)
 	$(BIN)/python tools/make_cover.py
 topics: $(READY)
 	$(BIN)/python tools/make_topics.py
+	$(BIN)/python tools/make_learn.py
 matrix: $(READY)
 	$(BIN)/python tools/make_matrix.py
 refusals: $(READY)

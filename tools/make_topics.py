@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import kerasdl
@@ -56,7 +57,7 @@ def home(symbol: str) -> Path | None:
         found = index.load_index()["models"].get(name)
         return ROOT / (found["builder"].partition(":")[0].replace(".", "/") + ".py") if found else None
     if kind == "doc":
-        return ROOT / "docs" / name if (ROOT / "docs" / name).is_dir() else None
+        return ROOT / "docs" / name if (ROOT / "docs" / name).exists() else None
     package, _, attribute = symbol.rpartition(".")
     try:
         found = getattr(importlib.import_module(package), attribute)
@@ -73,12 +74,18 @@ def passed_on(package: str, name: str) -> Path:
     return folder / f"{module}.py"
 
 
-def tests_of(symbols) -> list[Path]:
-    """Returns the test files that use one of the names; every model is in the contract."""
+def tests_of(homes: Mapping[str, Path]) -> list[Path]:
+    """Returns test files that use one of the names, those of the same room first; every model is in the contract.
+
+    Args:
+        homes: the file that each name comes from.
+    """
+    symbols, rooms = list(homes), {path.relative_to(ROOT).parts[1] for path in homes.values()}
     names = {symbol.rpartition(":")[2].rpartition(".")[2] for symbol in symbols if not symbol.startswith("build:")}
     contract = [ROOT / "tests/contract/test_contract.py"] if any(s.startswith("build:") for s in symbols) else []
     tests = sorted((ROOT / "tests").rglob("test_*.py"))
     users = [path for path in tests if names & words(path)]
+    users.sort(key=lambda path: path.relative_to(ROOT).parts[1] not in rooms)
     return list(dict.fromkeys(contract + users))[:4]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {"topics.md", "awkward.md", "applications.md"}
+GENERATED = {"learn.md", "topics.md", "awkward.md", "applications.md"}
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name not in GENERATED)]
 LANGUAGES = ("python", "sh", "text", "kotlin", "swift", "groovy")
 BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
