@@ -27,6 +27,49 @@ def test_convolutions_cost_what_their_formulas_say(tmp_path):
     assert (tmp_path / "kinds.png").stat().st_size > 10_000
 
 
+def test_one_neuron_never_learns_xor_and_a_hidden_layer_does():
+    found = recipe("xor").main()
+    assert found["net"] == 1.0
+    assert max(found["perceptron"], found["net without activation"]) <= 0.75
+
+
+def test_gradients_vanish_in_sigmoids_alone():
+    found = recipe("vanishing_gradients").main()
+    assert found["sigmoid, Xavier"][0] < 1e-9 * found["sigmoid, Xavier"][-1]
+    for name in ("tanh, Xavier", "relu, He"):
+        assert found[name][0] > 0.1 * found[name][-1]
+    assert found["relu, Xavier"].max() < 0.01 * found["relu, He"].min()
+
+
+def test_no_optimizer_wins_on_all_surfaces(tmp_path):
+    found = recipe("optimizer_race").main(str(tmp_path / "race.png"))
+    best = {surface: min(ends, key=ends.get) for surface, ends in found.items()}
+    assert len(set(best.values())) > 1
+    assert min(found["ravine"]["momentum"], found["ravine"]["Nesterov"]) < 0.01 * found["ravine"]["gradient descent"]
+    assert found["saddle"]["Adam"] < -1.0 < found["saddle"]["momentum"]
+    assert (tmp_path / "race.png").stat().st_size > 10_000
+
+
+def test_batch_norm_by_hand_is_that_of_keras():
+    found = recipe("batch_norm_by_hand").main()
+    assert max(found[name] for name in ("training", "evaluation", "statistics")) < 1e-5
+    assert found["mean that evaluation subtracts"] < 1.0  # of 3: the running mean lags behind
+
+
+@pytest.mark.slow
+def test_dropout_keeps_a_net_from_learning_wrong_labels_by_heart():
+    found = recipe("dropout").main(seeds=1)
+    assert found[0.0][0] > 0.98
+    assert found[0.5][1] > found[0.0][1] + 0.04
+
+
+@pytest.mark.slow
+def test_high_rates_kill_relus_and_no_leaky_ones():
+    relus = recipe("dead_relu")
+    assert relus.dead_and_accuracy("relu", relus.RATES[-1])[0] > 0.15 > relus.dead_and_accuracy("relu", 0.05)[0]
+    assert relus.dead_and_accuracy("leaky_relu", relus.RATES[-1])[0] == 0.0
+
+
 @pytest.mark.slow
 def test_a_recurrent_net_tells_good_reviews_from_bad_ones():
     assert recipe("sentiment").train(seed=0) >= 0.72
