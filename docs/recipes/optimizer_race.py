@@ -1,7 +1,7 @@
 """Optimizers in a race on a ravine, a saddle and Rosenbrock's valley: `python docs/recipes/optimizer_race.py`.
 
-Five seconds, in NumPy; the picture is docs/pictures/optimizer_race.png. Adaptive rates leave a saddle first, momentum is
-the best along Rosenbrock's valley, and no optimizer wins on all three.
+Five seconds, in NumPy; the picture is docs/pictures/optimizer_race.png. Adaptive rates leave a saddle first, momentum
+is the best along Rosenbrock's valley, and no optimizer wins on all three.
 """
 
 from kerasdl.foundations import optimizers

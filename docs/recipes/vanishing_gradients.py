@@ -1,4 +1,4 @@
-"""Vanishing gradients: what reaches the first of 20 layers, by activation: `python docs/recipes/vanishing_gradients.py`.
+"""Vanishing gradients: what reaches the first of 20 layers: `python docs/recipes/vanishing_gradients.py`.
 
 A second, in NumPy. Through 20 layers of sigmoids the gradient loses a factor of ten every layer or two; ReLU with
 He's rule, and tanh with Xavier's, keep it. ReLU with Xavier's rule loses a factor of a thousand in all layers alike. In
