@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from .peers import PeerMap, in_residual
+from kerasdl.core.registry.peer_map import PeerMap
+
+from .peers import in_residual
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}
 

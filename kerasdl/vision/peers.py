@@ -1,73 +1,12 @@
 """Name maps from kerasdl layers to PyTorch checkpoints of Hugging Face and of the authors, by architecture.
 
 Those of detectors are in detector_peers.py.
-
-Each row of a map has a pattern for the kerasdl name, and the name in the checkpoint: a text, or a function of the
-numbers in the pattern. Kerasdl counts from 1, checkpoints from 0. `kerasdl.weights` knows the arrays of each layer.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
-# Order of four joined neighbours: kerasdl row by row, checkpoints column by column.
-COLUMN_BY_COLUMN = (0, 2, 1, 3)
-VIT_ATTENTION = {
-    "query": "attention.query",
-    "key": "attention.key",
-    "value": "attention.value",
-    "output": "output.dense",
-}
-
-
-@dataclass(frozen=True)
-class PeerMap:
-    """Name map of one architecture."""
-
-    prefix: str
-    """Prefix of the names in its checkpoints."""
-    rows: tuple[tuple[str, str | Callable[..., str]], ...]
-    """Patterns of kerasdl names, each with the name in the checkpoint."""
-    merged: str = "(?!)"
-    """Pattern of the layers that read four joined neighbours, whose order differs in checkpoints."""
-    halves: tuple[str, str] = ("(?!)", "(?!)")
-    """Patterns of the layers that have the first and the second half of an array."""
-    heads: str = r".*head"
-    """Pattern of the layers that stay fresh in a net for other classes."""
-    attention: Mapping[str, str] = field(default_factory=lambda: VIT_ATTENTION)
-    """Parts of an attention, each with its name in the checkpoint."""
-    network: str | None = None
-    """Name of the network that it fills, where the names in a checkpoint do not tell the architecture."""
-    renamed: tuple[tuple[str, str | Callable[[re.Match], str]], ...] = ()
-    """Patterns of names in older checkpoints, each with the name today."""
-    symmetric: bool = False
-    """Whether its nets pad convolutions with a stride by the same margin on all sides."""
-    others: tuple[tuple[str, str], ...] = ()
-    """Patterns of an array's `name shape` that show a net which no model here is, each with a name for it."""
-    preprocess: Mapping[str, Any] | None = None
-    """Pixel scaling of its nets, unless a file beside the checkpoint states it."""
-
-    def name_of(self, layer: str, layers: Sequence[str]) -> str | None:
-        """Returns the name of a layer in the checkpoint, from the names of all layers; None if the map has none."""
-        for pattern, theirs in self.rows:
-            match = re.fullmatch(pattern, layer)
-            if match:
-                return theirs if isinstance(theirs, str) else theirs(*map(int, match.groups()))
-        if self.flat is None:
-            return None
-        return self.flat(layer, layers)
-
-    flat: Callable[[str, Sequence[str]], str | None] | None = None
-    """Function for layers that checkpoints number through all blocks, from a name and all kerasdl names."""
-
-    def half_of(self, layer: str) -> int | None:
-        """Returns 0 or 1 if a layer has the first or the second half of an array; None for other layers."""
-        return next((place for place, pattern in enumerate(self.halves) if re.fullmatch(pattern, layer)), None)
-
-    def order_of(self, layer: str) -> tuple[int, ...] | None:
-        """Returns the checkpoint's order of the four joined neighbours that a layer reads; None for other layers."""
-        return COLUMN_BY_COLUMN if re.fullmatch(self.merged, layer) else None
+from kerasdl.core.registry.peer_map import PeerMap
 
 
 def _vit(prefix: str, *heads: tuple[str, str]) -> PeerMap:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
+from kerasdl.core.registry.peer_map import PeerMap
+
 from .detector_peers import BLOCK_PARTS, IMAGENET, MODULES, in_resnet, scaled
-from .peers import PeerMap
 
 
 def _of_torchvision(network: str, head: Callable[[str, str], str | None]) -> PeerMap:
