@@ -32,6 +32,8 @@ from .sequences.luong import LuongAttention as LuongAttention
 from .sizes import ReshapeLike as ReshapeLike
 from .sizes import ResizeLike as ResizeLike
 from .tokens import ClassToken as ClassToken
+from .tokens import FirstToken as FirstToken
+from .tokens import LearnedVector as LearnedVector
 from .tokens import PaddingMask as PaddingMask
 from .tokens import PositionEmbedding as PositionEmbedding
 from .window_attention import CosineWindowAttention as CosineWindowAttention

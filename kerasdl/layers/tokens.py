@@ -1,4 +1,4 @@
-"""Token layers: class token, position embedding, padding mask."""
+"""Token layers: class token, first token, learned vector, position embedding, padding mask."""
 
 import keras
 from keras import ops
@@ -32,6 +32,65 @@ class ClassToken(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, tokens, width = input_shape
         return (batch, None if tokens is None else tokens + 1, width)
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class FirstToken(keras.layers.Layer):
+    """First token of a sequence of any length, as a classifier over `[CLS]` reads it.
+
+    A layer of its own, since `Cropping1D` needs a known length.
+
+    Source: https://arxiv.org/abs/1810.04805, section 3.
+
+    Input:
+        (B, T, D) floats.
+
+    Returns:
+        (B, D) of the same dtype.
+
+    Example:
+        >>> FirstToken()(keras.Input((None, 64))).shape
+        (None, 64)
+    """
+
+    def call(self, inputs):
+        return inputs[:, 0]
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def compute_output_shape(self, input_shape):
+        batch, _, width = input_shape
+        return (batch, width)
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class LearnedVector(keras.layers.Layer):
+    """Learned vector: adds one and the same vector to each token, as a net with a single segment does.
+
+    Source: https://arxiv.org/abs/1907.11692; the segment embedding that RoBERTa keeps of BERT.
+
+    Input:
+        (B, T, D) floats.
+
+    Returns:
+        (B, T, D) of the same dtype.
+
+    Example:
+        >>> LearnedVector()(keras.Input((20, 64))).shape
+        (None, 20, 64)
+    """
+
+    def build(self, input_shape):
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.table = self.add_weight(shape=(1, input_shape[-1]), initializer=initializer, name="table")
+        self.built = True
+
+    def call(self, inputs):
+        return inputs + ops.cast(self.table, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable("kerasdl")

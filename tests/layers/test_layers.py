@@ -55,6 +55,11 @@ def sine_positions(x, weights):
     return np.broadcast_to(np.concatenate([rows, columns], -1), (len(x), height * width, 8))
 
 
+def tanh_gelu(x, weights):
+    x = x.astype("float64")
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def queries(x, weights):
     return np.repeat(weights[0], len(x), axis=0)
 
@@ -114,6 +119,10 @@ CASES = {
     ),
     "SinePositions2D": (lambda: layers.SinePositions2D(8, 100.0), IMAGES, sine_positions),
     "PositionEmbedding": (lambda: layers.PositionEmbedding(), TOKENS, position),
+    "FirstToken": (lambda: layers.FirstToken(), TOKENS, lambda x, weights: x[:, 0]),
+    "LearnedVector": (lambda: layers.LearnedVector(), TOKENS, lambda x, weights: x + weights[0]),
+    "LearnedPositions": (lambda: layers.LearnedPositions(9, 2), TOKENS, lambda x, weights: x + weights[0][2:7]),
+    "TanhGELU": (lambda: layers.TanhGELU(), 3 * TOKENS, tanh_gelu),
     "PaddingMask": (lambda: layers.PaddingMask(padding_id=2), IDS, padding_mask),
     "ReverseTokens": (lambda: layers.ReverseTokens(), TOKENS, lambda x, weights: x[:, ::-1]),
     "TokenMask": (
@@ -159,6 +168,26 @@ def test_channels_that_do_not_divide_are_refused():
         layers.ChannelShuffle(4)(keras.Input((2, 2, 6)))
     with pytest.raises(ArgumentError, match="multiple of the 4 parts"):
         layers.ChannelSlice(0, 4)(keras.Input((2, 2, 6)))
+
+
+def test_learned_positions_refuse_what_is_longer_and_take_places_of_their_own():
+    with pytest.raises(ArgumentError, match="at most 4 places; got 5"):
+        layers.LearnedPositions(4, 2)(keras.Input((5, 3)))
+    with pytest.raises(ArgumentError, match="first must be"):
+        layers.LearnedPositions(6, -1)
+    layer = layers.LearnedPositions(6, 1)
+    whole = layer(TOKENS)
+    places = np.tile(np.arange(2, 5), (2, 1))
+    np.testing.assert_array_equal(layer([TOKENS[:, 2:], places]), whole[:, 2:])
+    table = layer.table.numpy()
+    beyond = layer([TOKENS[:, :1], np.full((2, 1), 99)])
+    np.testing.assert_array_equal(beyond, TOKENS[:, :1] + table[-1])
+
+
+def test_tanh_gelu_is_near_gelu_and_saturates():
+    x = np.array([-1e4, -3.0, 0.0, 3.0, 1e4], "float32")
+    exact = np.asarray(keras.ops.gelu(x, approximate=False))
+    np.testing.assert_allclose(layers.TanhGELU()(x), exact, atol=1e-3)
 
 
 def test_blocks_are_dropped_whole_and_the_sum_is_kept():

@@ -43,6 +43,7 @@ class LearnedPositions(_Positioned):
 
     Args:
         positions: the longest sequence.
+        first: rows of the table before that of position 0, which no position takes; BART and RoBERTa have 2.
 
     Input:
         (B, T, D) floats; or [that, positions (B, T) or (1, T)] where places do not count from 0, as in a step of
@@ -52,16 +53,17 @@ class LearnedPositions(_Positioned):
         (B, T, D) of the compute dtype.
 
     Raises:
-        ArgumentError: `positions` is below 1, or a sequence is longer.
+        ArgumentError: `positions` is below 1 or `first` below 0, or a sequence is longer.
 
     Example:
         >>> LearnedPositions(512)(keras.Input((20, 64))).shape
         (None, 20, 64)
     """
 
-    def __init__(self, positions: int, **kwargs: Any):
+    def __init__(self, positions: int, first: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.positions = checks.at_least("positions", positions, 1)
+        self.first = checks.at_least("first", first, 0)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -69,19 +71,20 @@ class LearnedPositions(_Positioned):
         if shape[1] is not None and shape[1] > self.positions:
             checks.refuse(f"a sequence must have at most {self.positions} places", shape[1])
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.table = self.add_weight(shape=(self.positions, shape[-1]), initializer=initializer, name="table")
+        rows = self.first + self.positions
+        self.table = self.add_weight(shape=(rows, shape[-1]), initializer=initializer, name="table")
         self.built = True
 
     def call(self, inputs):
         x, positions = self.tensor_and_positions(inputs)
-        places = ops.clip(ops.cast(positions, "int32"), 0, self.positions - 1)
+        places = self.first + ops.clip(ops.cast(positions, "int32"), 0, self.positions - 1)
         return x + ops.cast(ops.take(self.table, places, axis=0), x.dtype)
 
     def compute_mask(self, inputs, mask=None):
         return mask[0] if isinstance(mask, (list, tuple)) else mask
 
     def get_config(self):
-        return {**super().get_config(), "positions": self.positions}
+        return {**super().get_config(), "positions": self.positions, "first": self.first}
 
 
 @keras.saving.register_keras_serializable("kerasdl")
