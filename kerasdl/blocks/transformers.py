@@ -9,7 +9,7 @@ Deviations: attention weights are not dropped in training.
 from functools import partial
 from typing import Any
 
-from keras import layers
+from keras import activations, layers
 
 from kerasdl.core import checks
 from kerasdl.layers import DotProductAttention, TanhGELU
@@ -203,13 +203,13 @@ def multi_head_attention(
         (B, T, D).
 
     Raises:
-        ArgumentError: D is no multiple of N and no size is given, or N is no multiple of `shared_heads`.
+        ArgumentError: D is not known, or no multiple of N and no size is given, or N is no multiple of `shared_heads`.
 
     Example:
         >>> multi_head_attention(keras.Input((9, 64)), keras.Input((20, 32)), 4, name="memory").shape
         (None, 9, 64)
     """
-    width, shared_heads = x.shape[-1], heads if shared_heads is None else shared_heads
+    width, shared_heads = _known_width(x), heads if shared_heads is None else shared_heads
     for key, value in {"heads": heads, "shared_heads": shared_heads}.items():
         checks.at_least(key, value, 1)
     if heads % shared_heads:
@@ -249,12 +249,15 @@ def feed_forward(x, *, hidden: int, activation: str = "relu", gated: bool = Fals
     Returns:
         (B, T, D).
 
+    Raises:
+        ArgumentError: D is not known, `hidden` is below 1, or Keras has no such activation.
+
     Example:
         >>> feed_forward(keras.Input((20, 64)), hidden=172, activation="silu", gated=True, name="mlp").shape
         (None, 20, 64)
     """
-    width = x.shape[-1]
-    make = TanhGELU if activation == "gelu_tanh" else partial(layers.Activation, activation)
+    width, hidden = _known_width(x), checks.at_least("hidden", hidden, 1)
+    make = TanhGELU if activation == "gelu_tanh" else partial(layers.Activation, _known_activation(activation))
     act = make(name=f"{name}_{activation}")
     y = layers.Dense(hidden, use_bias=use_bias, name=f"{name}_expand")(x)  # (B, T, hidden)
     if gated:
@@ -288,12 +291,26 @@ def sequence_norm(x, *, normalisation: str = "layer", epsilon: float = 1e-6, nam
     return make(epsilon=epsilon, name=name)(x)
 
 
+def _known_width(x) -> int:
+    if x.shape[-1] is None:
+        checks.refuse("the width must be known", tuple(x.shape))
+    return x.shape[-1]
+
+
+def _known_activation(name: str) -> str:
+    try:
+        activations.get(name)
+    except (ValueError, TypeError):
+        checks.refuse("activation must be a Keras name, or gelu_tanh", name)
+    return name
+
+
 def _branch(x, branch, name: str, form: dict):
     """Returns the sum of `x` and a branch of it, normalised before the branch or after the sum."""
     place = checks.one_of("norm", form["norm"], PLACES)
     kind = {"normalisation": form["normalisation"], "epsilon": form["epsilon"], "name": f"{name}_norm"}
     y = branch(sequence_norm(x, **kind) if place == "before" else x, name)
-    if form["dropout"]:
+    if checks.within("dropout", form["dropout"], 0.0, 1.0):
         y = layers.Dropout(form["dropout"], name=f"{name}_drop")(y)
     x = layers.Add(name=f"{name}_add")([x, y])
     return sequence_norm(x, **kind) if place == "after" else x
