@@ -120,4 +120,4 @@ def replace_head(model: keras.Model, outputs: int) -> keras.Model:
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     fresh = layers.Dense(outputs, dtype="float32", name=head.name)(copy.get_layer(head.name).input)
-    return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.inputs, fresh, name=model.name)
+    return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.input, fresh, name=model.name)

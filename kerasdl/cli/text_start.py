@@ -56,16 +56,21 @@ def text_bundle(train: Dataset, model: str | None = None) -> Bundle:
     """
     spec = kerasdl.spec(model or NET)
     checks.one_of(f"the task of {spec.name}", spec.task, ("text_classification",))
-    tokenizer = kerasdl.sequence.train_tokenizer(train, "wordpiece", VOCABULARY, lowercase=True)
+    ends = "transformer" in spec.tags  # which answer by the first token
+    tokenizer = kerasdl.sequence.train_tokenizer(train, "wordpiece", VOCABULARY, lowercase=True, ends=ends)
     texts = train.arrays()[0]
     lengths = [len(tokenizer.encode(text)) for text in texts[:: 1 + len(texts) // 5_000].tolist()]
     length = int(np.clip(np.percentile(lengths, SHARE), 8, LONGEST))
     arguments = {"length": length, "vocabulary": tokenizer.vocabulary, "classes": len(train.class_names)}
+    network = kerasdl.build(spec.name, **arguments)
+    settings = {"length": length, "padding_id": 0, "tokenizer": tokenizer.to_text()}
+    if len(network.inputs) > 1:
+        settings["segments"] = True
     return Bundle.of(
-        kerasdl.build(spec.name, **arguments),
+        network,
         name=spec.name,
         task=spec.task,
-        preprocess={"length": length, "padding_id": 0, "tokenizer": tokenizer.to_text()},
+        preprocess=settings,
         labels=train.class_names,
         builder=spec.name,
         arguments=arguments,

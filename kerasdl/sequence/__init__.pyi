@@ -2,6 +2,7 @@ from . import nlp as nlp
 from . import rnn as rnn
 from . import seq2seq as seq2seq
 from . import tokenizers as tokenizers
+from . import transformer as transformer
 from .embeddings.analogies import analogy_accuracy as analogy_accuracy
 from .embeddings.analogies import AnalogyAccuracy as AnalogyAccuracy
 from .embeddings.glove import GloVe as GloVe
@@ -21,6 +22,7 @@ from . import series as series
 from .generation import Decoder as Decoder
 from .generation import generate as generate
 from .generation import recurrent_decoder as recurrent_decoder
+from .nlp.encoding_task import encode as encode
 from .nlp.token_table import TokenTable as TokenTable
 from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams

@@ -10,6 +10,7 @@ from kerasdl.core import build, checks, list_models, spec
 
 from .applications import PREFIX
 from .importing import import_weights
+from .text_bundles import is_text_folder, text_bundle
 
 KIND = "keras-applications"
 
@@ -24,15 +25,18 @@ def bundle_from(
 ) -> Bundle:
     """Returns a bundle of a kerasdl net with imported weights and the preprocessing of their source.
 
+    Of a folder of a text encoder or classifier it has the tokenizer, the labels and the pooling too.
+
     Args:
         source: as in `import_weights`, a text.
-        model: the name of the kerasdl net; None takes that of a `keras-applications:` net from the registry.
+        model: the name of the kerasdl net; None takes that of a `keras-applications:` net from the registry, or the one
+            that the config.json of a folder of texts describes.
         file: as in `import_weights`.
         image_shape: height, width and channels in pixels; None takes the net's own.
         **arguments: further arguments of the net's function.
 
     Returns:
-        A bundle with the name of the net and numbered labels.
+        A bundle with the name of the net and numbered labels, or those of the folder.
 
     Raises:
         ArgumentError: no kerasdl net is known for the source.
@@ -46,6 +50,11 @@ def bundle_from(
         >>> bundle_from(source, file="peer.weights.h5", image_shape=(64, 64, 3)).preprocess["scale"]
         (-1.0, 1.0)
     """
+    if is_text_folder(source):
+        for key, value in {"file": file, "image_shape": image_shape}.items():
+            if value is not None:
+                checks.refuse(f"a folder of a text net takes no {key}=", value)
+        return text_bundle(source, model, **arguments)
     name = model or _ours(source)
     sized = {} if image_shape is None else {"image_shape": tuple(image_shape)}
     settings = {"classes": 1000, **spec(name).arguments, **arguments, **sized}

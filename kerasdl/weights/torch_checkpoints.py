@@ -31,7 +31,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     Raises:
         WeightsError: the checkpoint does not fit; the text names the first layer that differs, with both shapes.
     """
-    place = _fetched(source) if source.startswith(REMOTE) else Path(source)
+    place = fetched(source) if source.startswith(REMOTE) else Path(source)
     arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
     peer = _map_of(arrays, model, source)
     arrays = _renamed(arrays, peer)
@@ -49,6 +49,10 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
         if peer.symmetric:
             _refuse_padding(layer)
         transfers = list(arrays_for(layer, module, peer))
+        if re.fullmatch(peer.fresh, layer.name) and not any(name in arrays for _, name, _ in transfers):
+            headed = False
+            notes.append(f"{layer.name!r} stays fresh, since the file has no such layer")
+            continue
         changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in transfers]
         changed = [(variable, change(array)) for variable, array, change in changed]
         if isinstance(layer, own.PositionEmbedding):
@@ -63,18 +67,26 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     return ImportReport(source, assign(pairs), headed, _preprocess(place) or peer.preprocess, notes=tuple(notes))
 
 
-def _map_of(arrays: dict[str, np.ndarray], model: keras.Model, source: str) -> Any:
+def peer_maps() -> list[Any]:
+    """Returns the name maps that families register, in the order of their references."""
     known = [spec(name).weights for name in list_models()]
     references = {weights[kind] for weights in known for kind in KINDS if kind in weights}
     maps: list[Any] = []
     for module, _, name in (reference.partition(":") for reference in sorted(references)):
         found = getattr(importlib.import_module(module), name)
         maps += found if isinstance(found, tuple) else (found,)
+    return maps
+
+
+def _map_of(arrays: dict[str, np.ndarray], model: keras.Model, source: str) -> Any:
+    maps = peer_maps()
     for each in maps:
-        fits = each.network in (None, model.name)
+        networks = each.network if isinstance(each.network, tuple) else (each.network,)
+        fits = networks == (None,) or model.name in networks
         if fits and any(name.startswith(f"{each.prefix}.") for name in arrays):
             return each
-    known = tuple(sorted({each.network or each.prefix for each in maps}))
+    known = {each.prefix if each.network is None else each.network for each in maps}
+    known = tuple(sorted({name for each in known for name in ((each,) if isinstance(each, str) else each)}))
     checks.refuse(f"a checkpoint for {model.name!r} must be of one of the architectures {known}", source)
 
 
@@ -155,7 +167,8 @@ def _preprocess(place: Path) -> dict[str, Any] | None:
     return {"scale": bounds if isinstance(bounds[0], list) else tuple(map(float, bounds))}
 
 
-def _fetched(source: str) -> Path:
+def fetched(source: str) -> Path:
+    """Returns the folder of a repository `hf://owner/name`, fetched from the hub."""
     name = source.removeprefix(REMOTE)
     if name.count("/") != 1:
         checks.refuse("weights on the hub are named hf://owner/name", source)

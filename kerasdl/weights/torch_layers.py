@@ -43,6 +43,7 @@ def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> Ar
         names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     else:
         names = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+        names |= dict.fromkeys(("embeddings", "table", "scale"), "weight")
     turn = _turn_of(layer)
     for variable in layer.weights:
         kind = variable.path.rsplit("/", 1)[-1]

@@ -50,11 +50,14 @@ if __name__ == "__main__":
         print(f"{text}\\t{label}\\t{of_labels[best]:.4f}")
 '''
 LITERT = """\
-    outputs = RUNNER(**{{{input!r}: model_input(text)}})
+    outputs = RUNNER(**{feed})
     value = outputs[{output!r}][0]"""
 ONNX = """\
-    (value,) = SESSION.run([{output!r}], {{{input!r}: model_input(text)}})
+    (value,) = SESSION.run([{output!r}], {feed})
     value = value[0]"""
+
+
+FEEDS = {"tokens": "model_input(text)", "segments": 'np.zeros((1, LENGTH), "int32")'}
 
 
 def text_program(name: str, facts: Mapping[str, Any], activation: str | None) -> str | None:
@@ -66,7 +69,12 @@ def text_program(name: str, facts: Mapping[str, Any], activation: str | None) ->
         activation: activation of the bundle's task.
     """
     text, inputs, outputs = facts.get("text"), facts.get("inputs", ()), facts.get("outputs", ())
-    is_classifier = len(outputs) == len(inputs) == 1 and facts.get("gives") in ("logits", "probabilities")
+    names = [each["name"] for each in inputs]
+    is_classifier = (
+        len(outputs) == 1
+        and (len(names) == 1 or sorted(names) == sorted(FEEDS))
+        and facts.get("gives") in ("logits", "probabilities")
+    )
     if not text or not is_classifier or not facts.get("labels") or activation != "softmax":
         return None
     is_onnx, gives_logits = name.endswith(".onnx"), facts["gives"] == "logits"
@@ -77,6 +85,8 @@ def text_program(name: str, facts: Mapping[str, Any], activation: str | None) ->
     if outputs[0]["scale"]:
         real = f"{outputs[0]['scale']!r} * (value.astype('float32') - {outputs[0]['zero_point']})"
         output_lines = f"    value = {real}\n{output_lines}"
+    feeds = {name: FEEDS[name] if len(names) > 1 else FEEDS["tokens"] for name in names}
+    feed = "{" + ", ".join(f"{name!r}: {value}" for name, value in feeds.items()) + "}"
     return Template(PROGRAM).substitute(
         package="onnxruntime" if is_onnx else "ai-edge-litert",
         import_line="import onnxruntime" if is_onnx else "from ai_edge_litert.interpreter import Interpreter",
@@ -87,7 +97,7 @@ def text_program(name: str, facts: Mapping[str, Any], activation: str | None) ->
         padding=text["padding_id"],
         threshold=f"\nTHRESHOLD = {calibration['threshold']!r}" if calibration else "",
         opened=OPENED[is_onnx],
-        run_lines=(ONNX if is_onnx else LITERT).format(input=inputs[0]["name"], output=outputs[0]["name"]),
+        run_lines=(ONNX if is_onnx else LITERT).format(feed=feed, output=outputs[0]["name"]),
         output_lines=output_lines,
         label='LABELS[best] if of_labels[best] >= THRESHOLD else "none of these"' if calibration else "LABELS[best]",
     )

@@ -66,6 +66,12 @@ def _text(settings: Mapping[str, Any], tokenizer: str) -> dict[str, Any]:
         f"Cut the ids to {length}; the tokens of the tokenizer's template stay.",
         f"Put {padding} behind them up to {length}, and feed them as int32 (1, {length}).",
     ]
+    if settings.get("segments"):
+        steps.append("Feed `segments` in the same form: 0, but 1 at the tokens of the second text of a pair.")
+    if settings.get("pooling"):
+        of = {"mean": "the mean of the hidden states of all tokens but the padding", "first": "that of the first token"}
+        norm = ", divided by its length" if settings.get("normalise", True) else ""
+        steps.append(f"The vector of a text is {of[settings['pooling']]}{norm}.")
     return {"tokenizer": tokenizer, "length": length, "padding_id": padding, "steps": steps}
 
 

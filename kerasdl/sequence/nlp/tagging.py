@@ -15,7 +15,9 @@ from kerasdl.metrics import EntityF1, TagAccuracy
 from kerasdl.ops import tag_scheme, tag_spans
 from kerasdl.ops.sequences.tag_schemes import SCHEMES
 
+from ..text_inputs import check_text_settings, padding_of
 from ..token_ids import check_rows
+from .piece_table import PieceTable
 from .tag_decoder import TagDecoder, decode_tags
 from .token_table import TokenTable, tokens_of
 
@@ -26,7 +28,7 @@ def check_tagger(settings: Mapping[str, Any], labels: Sequence[str], model: kera
     if len(model.outputs) != 1 or len(shape) not in (3, 4):
         rule = "a tagger must have one output, logits (B, T, K) or potentials (B, T, K, K)"
         checks.refuse(rule, [tuple(each.shape) for each in model.outputs])
-    table = TokenTable.from_settings(settings)
+    table = table_of(settings)
     checks.one_of("scheme", settings.get("scheme", "runs"), SCHEMES)
     if len(labels) != shape[-1]:
         checks.refuse(f"a tagger's bundle must have a label for each of its {shape[-1]} tags", len(labels))
@@ -34,7 +36,21 @@ def check_tagger(settings: Mapping[str, Any], labels: Sequence[str], model: kera
         checks.refuse(f"scheme must be that of the labels, {tag_scheme(labels)}", settings["scheme"], "Leave it out.")
     if list(settings.get("tags", labels)) != list(labels):
         checks.refuse("tags of the settings must be the labels of the bundle", settings["tags"])
-    length = settings.get("length")
+    if isinstance(table, PieceTable):
+        if len(shape) == 4:
+            rule = "a tagger over pieces must give logits (B, T, K), since a chain would count every piece"
+            checks.refuse(rule, shape, "Pass words and no tokenizer.")
+        check_text_settings(settings, model)
+        return
+    _check_words(table, settings.get("length"), model)
+
+
+def table_of(settings: Mapping[str, Any]) -> TokenTable | PieceTable:
+    """Returns the table of words of a bundle's settings, or that of pieces where they hold a tokenizer."""
+    return (PieceTable if settings.get("tokenizer") is not None else TokenTable).from_settings(settings)
+
+
+def _check_words(table: TokenTable, length: int | None, model: keras.Model) -> None:
     if length is not None:
         checks.at_least("length", length, 1)
     given = {name: tuple(each.shape[1:]) for name, each in _named_inputs(model).items()}
@@ -55,8 +71,10 @@ def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     """Returns texts as the inputs of a tagger, and the texts with their scheme for `decoded`."""
     check_rows(raw, "raw must be texts, or lists of tokens")
     raw = [raw] if isinstance(raw, str) else list(raw)
-    table = TokenTable.from_settings(settings)
-    return table.encode(raw, settings.get("length")), [(text, settings.get("scheme")) for text in raw]
+    table = table_of(settings)
+    places = table.places(raw) if isinstance(table, PieceTable) else [None] * len(raw)
+    context = [(text, settings.get("scheme"), each) for text, each in zip(raw, places, strict=True)]
+    return table.encode(raw, settings.get("length")), context
 
 
 def outputs_of(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> np.ndarray:
@@ -66,12 +84,13 @@ def outputs_of(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int
 
 def decoded(outputs: np.ndarray, labels: Sequence[str], context: Sequence[Any]) -> list[dict[str, Any]]:
     """Returns tokens, tags, scores and entities of each text; places are characters of the text."""
-    rows = [tokens_of(text) for text, _ in context]
+    rows = [tokens_of(text) for text, _, _ in context]
     scheme = context[0][1] or tag_scheme(labels)
+    outputs = _at_words(outputs, [places for _, _, places in context])
     mask = np.arange(outputs.shape[1]) < np.array([[len(row)] for row in rows])
     chosen, scores = (np.asarray(each) for each in decode_tags(outputs, labels, scheme, mask))
     results = []
-    for row, (text, _), tags, shares in zip(rows, context, chosen, scores, strict=True):
+    for row, (text, _, _), tags, shares in zip(rows, context, chosen, scores, strict=True):
         names = [labels[tag] for tag in tags[: len(row)]]
         text = text if isinstance(text, str) else " ".join(text)
         entities = []
@@ -90,12 +109,22 @@ def decoded(outputs: np.ndarray, labels: Sequence[str], context: Sequence[Any]) 
     return results
 
 
+def _at_words(outputs: np.ndarray, places: Sequence[Sequence[int] | None]) -> np.ndarray:
+    """Returns the outputs at the first piece of each word (B, W, K); those of words themselves stay as they are."""
+    if places[0] is None:
+        return outputs
+    found = np.zeros((len(outputs), max(map(len, places)), outputs.shape[-1]), outputs.dtype)
+    for row, given, of_row in zip(found, outputs, places, strict=True):
+        row[: len(of_row)] = given[of_row]
+    return found
+
+
 def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     """Returns texts with their tags as a tagger takes them; data that are ids already stay as they are."""
     texts = dataset.any_order and getattr(getattr(dataset.source.inputs, "dtype", None), "kind", "") in "UO"
     if not texts:
         return dataset
-    return TokenTable.from_settings(settings).tagged(dataset, settings.get("tags"), settings.get("length"))
+    return table_of(settings).tagged(dataset, settings.get("tags"), settings.get("length"))
 
 
 def figures(networks: Mapping[str, keras.Model], data: Dataset) -> Measurement:
@@ -185,10 +214,13 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[Any, np.ndarray
     rng = np.random.default_rng(seed)
     inputs = _named_inputs(model)
     sizes = {layer.name: layer.input_dim for layer in model.layers if isinstance(layer, keras.layers.Embedding)}
-    length = inputs["tokens"].shape[1] or 8
+    length, padding = inputs["tokens"].shape[1] or 8, padding_of(model)
     real = np.arange(length) < rng.integers(1, length + 1, (batch, 1))
-    tokens = np.where(real, rng.integers(1, sizes["embedding"], (batch, length)), 0).astype("int32")
+    tokens = np.where(real, rng.integers(1 + padding, sizes["embedding"], (batch, length)), padding).astype("int32")
     labels = np.where(real, rng.integers(0, model.outputs[0].shape[-1], (batch, length)), -1).astype("int32")
+    if "segments" in inputs:
+        second = real & (np.arange(length) >= rng.integers(0, length + 1, (batch, 1)))
+        return {"tokens": tokens, "segments": second.astype("int32")}, labels
     if "characters" not in inputs:
         return tokens, labels
     size = (batch, length, inputs["characters"].shape[-1])

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,32 +154,54 @@ class TokenTable:
             >>> TokenTable.of(data.source.inputs).tagged(data).source.labels.shape
             (916, 19)
         """
-        if not data.any_order or data.source.labels is None or getattr(data.source.inputs, "ndim", 0) != 1:
-            checks.refuse("tagged data must be texts with their tags, in memory", data.name)
-        texts = [str(text) for text in data.source.inputs]
-        spelled = [str(row).split() for row in data.source.labels]
-        names = sorted({tag for row in spelled for tag in row}) if tags is None else list(tags)
-        numbers = {name: number for number, name in enumerate(names)}
-        inputs = self.encode(texts, length)
-        labels = np.full(_leaf(inputs).shape[:2], -1, np.int32)
-        for row, (text, of_row) in enumerate(zip(texts, spelled, strict=True)):
-            if len(tokens_of(text)) != len(of_row):
-                counts = f"{len(tokens_of(text))} tokens and {len(of_row)} tags"
-                raise DataError(f"example {row} of {data.name} must have a tag for each token; it has {counts}: {text}")
-            unknown = [tag for tag in of_row if tag not in numbers]
-            if unknown:
-                raise DataError(f"tags of {data.name} must be among {names}; example {row} has {unknown[0]!r}.")
-            labels[row, : len(of_row)] = [numbers[tag] for tag in of_row]
-        source = Examples(inputs, labels, data.source.weights)
-        leaf = _leaf(inputs)
-        return dataclasses.replace(
-            data,
-            task="token_tagging",
-            class_names=tuple(names),
-            input_shape=leaf.shape[1:],
-            input_dtype=leaf.dtype.name,
-            source=source,
-        )
+        return tagged_examples(data, tags, lambda texts: self.encode(texts, length))
+
+
+def tagged_examples(
+    data: Dataset,
+    tags: Sequence[str] | None,
+    encode: Callable[[Sequence[str]], Any],
+    places: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
+) -> Dataset:
+    """Returns a dataset of texts and their tags as numbers.
+
+    Args:
+        data: inputs are texts, labels strings with a tag for each word.
+        tags: name of each tag; None takes those of the data.
+        encode: makes the inputs of texts.
+        places: gives the place of each word's tag for each text; None counts words.
+
+    Raises:
+        ArgumentError: the data are no tagged texts in memory, or a text does not fit.
+        DataError: a text has more or fewer tags than words, or a tag that is not among `tags`.
+    """
+    if not data.any_order or data.source.labels is None or getattr(data.source.inputs, "ndim", 0) != 1:
+        checks.refuse("tagged data must be texts with their tags, in memory", data.name)
+    texts = [str(text) for text in data.source.inputs]
+    spelled = [str(row).split() for row in data.source.labels]
+    names = sorted({tag for row in spelled for tag in row}) if tags is None else list(tags)
+    numbers = {name: number for number, name in enumerate(names)}
+    inputs = encode(texts)
+    counted = [range(len(row)) for row in spelled] if places is None else places(texts)
+    labels = np.full(_leaf(inputs).shape[:2], -1, np.int32)
+    for row, (text, of_row) in enumerate(zip(texts, spelled, strict=True)):
+        if len(tokens_of(text)) != len(of_row):
+            counts = f"{len(tokens_of(text))} tokens and {len(of_row)} tags"
+            raise DataError(f"example {row} of {data.name} must have a tag for each token; it has {counts}: {text}")
+        unknown = [tag for tag in of_row if tag not in numbers]
+        if unknown:
+            raise DataError(f"tags of {data.name} must be among {names}; example {row} has {unknown[0]!r}.")
+        labels[row, list(counted[row])] = [numbers[tag] for tag in of_row]
+    source = Examples(inputs, labels, data.source.weights)
+    leaf = _leaf(inputs)
+    return dataclasses.replace(
+        data,
+        task="token_tagging",
+        class_names=tuple(names),
+        input_shape=leaf.shape[1:],
+        input_dtype=leaf.dtype.name,
+        source=source,
+    )
 
 
 def tokens_of(text: Any) -> list[Token]:

@@ -181,7 +181,8 @@ class Tokenizer:
         *,
         pairs: Iterable[str] | None = None,
         special_tokens: bool = True,
-    ) -> np.ndarray:
+        segments: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Returns the token ids of texts as one array, cut and padded behind.
 
         Args:
@@ -189,9 +190,11 @@ class Tokenizer:
             length: tokens of a row, those of the template included; None takes that of the longest text.
             pairs: a second text for each.
             special_tokens: whether the template of the tokenizer adds its tokens; a cut keeps them.
+            segments: whether the segments of the tokens come too.
 
         Returns:
-            int32 (B, T); positions behind a text hold `padding_id`.
+            int32 (B, T); positions behind a text hold `padding_id`. With `segments` a pair, the second one of this
+            shape: the text of a pair to which a token belongs, 0 or 1 by the template, 0 behind a text.
 
         Raises:
             ArgumentError: texts are not valid Unicode, texts and pairs differ in number, `length` has no room for the
@@ -213,7 +216,13 @@ class Tokenizer:
                 encodings = self._backend.encode_batch_fast(rows, add_special_tokens=special_tokens)
             finally:
                 self._backend.no_truncation()
-        return self._padded([encoding.ids for encoding in encodings], length)
+        ids = self._padded([encoding.ids for encoding in encodings], length)
+        if not segments:
+            return ids
+        kinds = np.zeros_like(ids)
+        for row, encoding in zip(kinds, encodings, strict=True):
+            row[: len(encoding.type_ids)] = encoding.type_ids
+        return ids, kinds
 
     def decode(self, ids: Sequence[int], *, special_tokens: bool = False) -> str:
         """Returns the text of token ids.

@@ -84,6 +84,9 @@ def test_ends_and_pairs_follow_the_template():
     assert pair.segments == (0, 0, 0, 0, 1, 1, 1)
     assert pair.special == (True, False, False, True, False, False, True)
     batch = tokenizer.encode_batch(["the film", "the"], 6, pairs=["is good", "is"])
+    again, segments = tokenizer.encode_batch(["the film", "the"], 6, pairs=["is good", "is"], segments=True)
+    assert np.array_equal(again, batch)
+    assert segments[1].tolist() == [0, 0, 0, 1, 1, 0]
     assert batch[0].tolist() != list(pair.ids)
     assert batch[0, 0] == 2
     assert batch[0, -1] == 3

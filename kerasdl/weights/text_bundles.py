@@ -1,0 +1,113 @@
+"""Bundles of text nets from folders of Hugging Face: model, tokenizer, and the pooling of a sentence encoder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import kerasdl
+from kerasdl.bundles import Bundle
+from kerasdl.core import build, checks, spec
+from kerasdl.core.errors import DataError, WeightsError
+
+from .folder_models import CONFIG, architecture_of, config_of, described, described_maps, folder_of, model_from
+from .torch_checkpoints import load_checkpoint
+
+LONGEST = 128
+TASKS = ("text_encoding", "text_classification", "token_tagging")
+POOLING, MODULES, LENGTH = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
+POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
+
+
+def is_text_folder(source: str) -> bool:
+    """Returns whether a source is a local folder whose config.json describes a net of texts here."""
+    folder = Path(source).expanduser()
+    if not (folder / CONFIG).is_file():
+        return False
+    kind, maps = architecture_of(config_of(folder)), described_maps()
+    return kind in maps and spec(maps[kind].models[kind]).task in TASKS
+
+
+def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments: Any) -> Bundle:
+    """Returns a bundle of the encoder, classifier or tagger of a folder, with its tokenizer, labels and pooling.
+
+    Args:
+        source: the folder.
+        model: the name of another net over the encoder in the folder, such as `minilm_classifier`, whose last layers
+            are then fresh; None takes the net that the config describes.
+        **arguments: further arguments of the net's function; `length` is that of the folder's sentence encoder, else 128
+            or what its positions allow.
+
+    Raises:
+        ArgumentError: the folder describes no net of texts that is here, or a pooling that is not.
+        WeightsError: its files cannot be read, or its weights do not fit.
+    """
+    folder = folder_of(source)
+    name, found = described(folder)
+    longest = min(LONGEST, found.get("positions", LONGEST))
+    arguments.setdefault("length", _json(folder, LENGTH).get("max_seq_length") or longest)
+    if model is None:
+        network, whole = model_from(folder, **arguments), True
+    else:
+        name, found = model, {key: value for key, value in found.items() if key != "classes"}
+        checks.one_of(f"the task of {name}", spec(name).task, TASKS)
+        network = build(name, **{**found, **arguments})
+        whole = load_checkpoint(network, str(folder)).head
+    return Bundle.of(
+        network,
+        name=name,
+        task=spec(name).task,
+        preprocess=_settings(source, folder, network, spec(name).task, arguments["length"]),
+        labels=_labels(folder, network, whole) if spec(name).task != TASKS[0] else (),
+        builder=name,
+        arguments={**spec(name).arguments, **found, **arguments},
+        provenance={
+            "weights from": os.fspath(source),
+            "head": "the peer's" if whole else "fresh",
+            "kerasdl": kerasdl.__version__,
+        },
+    )
+
+
+def _settings(source: Any, folder: Path, network: keras.Model, task: str, length: int) -> dict[str, Any]:
+    try:
+        tokenizer = kerasdl.sequence.load_tokenizer(folder)
+    except DataError as error:
+        raise WeightsError(f"{source} must hold a tokenizer that can be read: {error}") from error
+    settings = {"length": length, "padding_id": tokenizer.padding_id, "tokenizer": tokenizer.to_text()}
+    if len(network.inputs) > 1:
+        settings["segments"] = True
+    return settings | (_pooling(folder) if task == TASKS[0] else {})
+
+
+def _labels(folder: Path, network: keras.Model, whole: bool) -> tuple[str, ...]:
+    """Returns the names of the classes in a folder's config; those of a fresh head are numbered."""
+    names = (config_of(folder).get("id2label") or {}) if whole else {}
+    return tuple(str(names.get(str(number), f"class {number}")) for number in range(network.output_shape[-1]))
+
+
+def _pooling(folder: Path) -> dict[str, Any]:
+    """Returns pooling and normalising of a sentence encoder; of a plain encoder the defaults of the task."""
+    modules = _json(folder, MODULES)
+    if not modules:
+        return {"pooling": "mean", "normalise": True}
+    kinds = [str(each.get("type", "")).rpartition(".")[2] for each in modules if isinstance(each, dict)]
+    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+        checks.refuse(f"{MODULES} must name Transformer, Pooling and perhaps Normalize", kinds)
+    modes = [key for key, value in _json(folder, POOLING).items() if key.startswith("pooling_mode") and value is True]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        checks.refuse(f"{POOLING} must name one of {tuple(POOLINGS)}", modes)
+    return {"pooling": POOLINGS[modes[0]], "normalise": kinds[2:] == ["Normalize"]}
+
+
+def _json(folder: Path, name: str) -> Any:
+    """Returns the content of a file of a folder, nothing where it is missing."""
+    file = folder / name
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{file} must be JSON; got: {str(error)[:100]}") from None
