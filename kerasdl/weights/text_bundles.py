@@ -37,8 +37,8 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
         source: the folder.
         model: the name of another net over the encoder in the folder, such as `minilm_classifier`, whose last layers
             are then fresh; None takes the net that the config describes.
-        **arguments: further arguments of the net's function; `length` is that of the folder's sentence encoder, else 128
-            or what its positions allow.
+        **arguments: further arguments of the net's function; `length` is that of the folder's sentence encoder, else
+            128 or what its positions allow.
 
     Raises:
         ArgumentError: the folder describes no net of texts that is here, or a pooling that is not.
