@@ -4,6 +4,8 @@ from .channels import ChannelShuffle as ChannelShuffle
 from .channels import ChannelSlice as ChannelSlice
 from .channels import ChannelStatistics as ChannelStatistics
 from .channels import LayerScale as LayerScale
+from .class_margins import ArcFace as ArcFace
+from .class_margins import CosFace as CosFace
 from .dropping import DropBlock as DropBlock
 from .dropping import DropConnect as DropConnect
 from .dropping import DropPath as DropPath

@@ -9,6 +9,10 @@ from .dense_detection import DistributionFocal as DistributionFocal
 from .dense_detection import QualityFocal as QualityFocal
 from .dense_detection import SigmoidFocal as SigmoidFocal
 from .dense_detection import Varifocal as Varifocal
+from .embedding_pairs import Contrastive as Contrastive
+from .embedding_pairs import InfoNCE as InfoNCE
+from .embedding_pairs import NTXent as NTXent
+from .embedding_pairs import Triplet as Triplet
 from .focal import Focal as Focal
 from .forecasts import GaussianNLL as GaussianNLL
 from .forecasts import Pinball as Pinball

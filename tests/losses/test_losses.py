@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from mask_oracles import CASES as OF_MASKS
+from pair_oracles import OF_PAIRS
 from scipy.stats import norm
 
 from kerasdl import losses
@@ -108,6 +109,7 @@ CASES = {
         for name in ("IoU", "GIoU", "DIoU", "CIoU")
     },
     **OF_MASKS,
+    **OF_PAIRS,
 }
 
 

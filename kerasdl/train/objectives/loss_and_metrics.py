@@ -137,6 +137,11 @@ def check_split_batches(
         checks.refuse("a batch in parts needs a loss with reduction='sum_over_batch_size'", sorted(map(str, kinds)))
     hint = "Parts have unlike numbers of predictions that count: pass accumulation=1 and strategy=None."
     for each in keras.tree.flatten(loss):
+        if getattr(each, "compares_examples", False):
+            rule = "a batch in parts needs a loss that takes each example by itself"
+            checks.refuse(
+                rule, each.name, "It compares the examples of a batch: pass accumulation=1 and strategy=None."
+            )
         ignored = each.get_config().get("ignore_class") if isinstance(each, keras.losses.Loss) else None
         if ignored is not None:
             checks.refuse("a batch in parts needs a loss that counts every prediction", f"ignore_class={ignored}", hint)
