@@ -11,11 +11,13 @@ from typing import Any
 
 from kerasdl import deploy
 from kerasdl.core.errors import BundleError
+from kerasdl.core.files import near_miss
 
 from .format.archive import MANIFEST, one_error, open_zip
 from .format.single_files import read_manifest_alone, read_single_files
 from .format.weight_counts import weights_of_h5, weights_of_keras
 from .listing import list_bundles, path_of
+from .locating import check_not_beside
 
 KINDS = "a bundle, .keras, .h5, .tflite, .onnx, .safetensors, .pth or a SavedModel"
 LARGEST_HEADER = 2**26
@@ -72,7 +74,8 @@ def inspect_file(path: str | os.PathLike) -> FileDescription:
         return _bundle(path_of(str(path)))
     path = Path(path)
     if not path.exists():
-        raise BundleError(f"inspect reads {KINDS}; nothing is at {str(path)!r}. Check the path.")
+        raise BundleError(f"inspect reads {KINDS}; nothing is at {str(path)!r}. Check the path.{near_miss(path)}")
+    check_not_beside(path)
     with one_error(path, "file"):
         reader = _reader_of_folder(path) if path.is_dir() else _reader_of_file(path)
         if reader is None:

@@ -9,31 +9,14 @@ from kerasdl import deploy
 from kerasdl.core import checks, files
 from kerasdl.core.errors import BundleError, ExportError
 from kerasdl.core.startup.packages import optional
-from kerasdl.data.image_files import SUFFIXES
 
 from .bundle import Bundle
 from .format import archive
 from .format.manifest import MAX_SETTINGS, NETWORK, PARTS, QUANTIZATION, read_json, read_manifest
 from .format.model_file import load_model_file
-from .listing import list_bundles, path_of
+from .locating import REMOTE, locate_bundle
 
-REMOTE = "hf://"
 REMOTE_FILE = "bundle.zip"
-WRAP = (
-    'Make a bundle of it: Bundle.of(LOAD(PATH), name="...", task="image_classification", preprocess=..., labels=...).'
-)
-RUN = "Run it by kerasdl.deploy.run_exported(PATH, inputs), or load the bundle from which it was exported."
-READ = "Build their model, and read them by kerasdl.import_weights(model, PATH)."
-FOREIGN = {  # by suffix, what a file is and what to do with it; PATH stands for its path
-    ".keras": ("a Keras model, without labels and preprocessing", WRAP.replace("LOAD", "keras.saving.load_model")),
-    ".h5": ("a Keras 2 file, without labels and preprocessing", WRAP.replace("LOAD", "kerasdl.deploy.from_tf_keras")),
-    ".tflite": ("a TFLite file", RUN),
-    ".onnx": ("an ONNX file", RUN),
-    **dict.fromkeys(SUFFIXES, ("an image", "Name the bundle first, then the images.")),
-    **dict.fromkeys((".safetensors", ".pth", ".pt", ".bin"), ("weights alone", READ)),
-}
-SAVED_MODEL = ("a SavedModel", RUN)
-NO_BUNDLE = ("a folder without bundle.json", "Load a folder of images by kerasdl.data.load(PATH).")
 
 
 def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> Bundle:
@@ -55,7 +38,8 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
         >>> kerasdl.load_bundle("digits_mobilenet").labels[:3]
         ('0', '1', '2')
     """
-    with archive.read(_locate(name_or_path), digest) as folder:
+    path = locate_bundle(name_or_path) or _fetch(str(name_or_path).removeprefix(REMOTE))
+    with archive.read(path, digest) as folder:
         manifest = read_manifest(folder)
         further = {role: name for role, name in manifest.parts.items() if role not in PARTS}
         rounding = further.pop(QUANTIZATION, None)
@@ -71,36 +55,6 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
             extra={role: (folder / name).read_bytes() for role, name in extra.items()},
             digest=files.sha256(folder / archive.SUMS),
         )
-
-
-def _locate(name_or_path: str | os.PathLike) -> Path:
-    if str(name_or_path).startswith(REMOTE):
-        return _fetch(str(name_or_path).removeprefix(REMOTE))
-    if Path(name_or_path).exists():
-        return _checked_kind(Path(name_or_path))
-    if os.sep in str(name_or_path) or Path(name_or_path).suffix == ".zip":
-        raise BundleError(f"a bundle is a folder or a .zip; nothing is at {str(name_or_path)!r}. Check the path.")
-    hint = "Or pass the path of a folder or a .zip; untrained nets come from kerasdl.build."
-    checks.known_name("bundle", str(name_or_path), list_bundles(), hint)
-    return path_of(str(name_or_path))
-
-
-def _checked_kind(path: Path) -> Path:
-    """Refuses a file or folder that is a model without a bundle, before it is read as one."""
-    kind = FOREIGN.get(path.suffix.lower()) if path.is_file() else None
-    if (path / "saved_model.pb").is_file():
-        kind = SAVED_MODEL
-    elif path.is_dir() and not any((path / name).exists() for name in (archive.MANIFEST, archive.SUMS)):
-        kind = NO_BUNDLE
-    if kind is not None:
-        what, remedy = kind
-        if (program := path.with_name(f"{path.name}.py")).is_file():
-            remedy = (
-                f"Run the program beside it: python {program} INPUT. Or load the bundle from which it was exported."
-            )
-        rule = f"a bundle must be a folder or a .zip that bundle.save wrote; {path.name} is {what}"
-        raise BundleError(f"{rule}. {remedy.replace('PATH', repr(str(path)))}")
-    return path
 
 
 def _fetch(owner_and_name: str) -> Path:

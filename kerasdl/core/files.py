@@ -1,5 +1,6 @@
-"""Atomic writes of files and folders: written to a temporary name, flushed to disk, renamed into place."""
+"""Atomic writes of files and folders, written beside and renamed into place; and names like one that is missing."""
 
+import difflib
 import hashlib
 import json
 import os
@@ -9,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif")
+ALIKE = 0.75
+"""Share of equal letters from which a name is taken for a misspelling of another."""
 
 
 @contextmanager
@@ -81,6 +86,15 @@ def is_tflite(path: str | os.PathLike) -> bool:
         return False
     with open(path, "rb") as file:
         return file.read(8)[4:] == b"TFL3"
+
+
+def near_miss(path: str | os.PathLike) -> str:
+    """Returns ` Did you mean 'photos'?` for a path that is missing, where its folder holds a like name; else ""."""
+    path = Path(path)
+    parent = path.expanduser().parent
+    names = [each.name for each in parent.iterdir()] if parent.is_dir() and os.access(parent, os.R_OK) else []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=ALIKE)
+    return f" Did you mean {str(path.with_name(near[0]))!r}?" if near and path.name else ""
 
 
 def _flush(path: Path) -> None:

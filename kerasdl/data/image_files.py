@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from kerasdl.core import checks
+from kerasdl.core import checks, files
 from kerasdl.core.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif")
+SUFFIXES = files.IMAGE_SUFFIXES
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
 NO_IMAGE = "not a PNG, JPEG, BMP, WebP or GIF image"
 DEEPEST = 65535

@@ -10,10 +10,11 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
+from .. import path_checks
 from ..application import EVALUATED, BundleName, Data, Images, Json, app, data_name
 from ..output import reported, show_json, show_results
 
-FILES = (".tflite", ".onnx")
+FILES = path_checks.EXPORTED
 
 
 @app.command()
@@ -28,6 +29,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict labels and scores for raw input."""
+    path_checks.check_inputs(bundle, inputs)
     loaded = kerasdl.load_bundle(bundle)
     if draw is not None and loaded.task.draw is None:
         checks.refuse("--draw is for bundles whose answers can be drawn, such as those of detectors", loaded.task.name)
@@ -72,16 +74,22 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a bundle, or an exported file in its own runtime, on labelled data: figures, classes, mistakes."""
+    is_file = bundle.endswith(FILES)
+    if of is not None and not is_file:
+        checks.refuse("--bundle stands beside a .tflite or .onnx file", bundle)
+    path_checks.check_exported(bundle) if is_file else path_checks.check_bundle(bundle)
+    if of is not None:
+        path_checks.check_bundle(of)
+    path_checks.check_data(data)
+    path_checks.check_paths("--images must be a folder", images)
     shown, name, beside = kerasdl.cli.evaluation_report, data_name(data), {}
-    if bundle.endswith(FILES):
+    if is_file:
         loaded = None if of is None else kerasdl.load_bundle(of)
         evaluation, own, different = kerasdl.bundles.evaluate_file(bundle, name, split, loaded, images=images)
         if own is not None:
             beside = {"bundle": dict(own.figures)}
             beside["bundle"] |= {} if different is None else {"answers_that_differ": different}
     else:
-        if of is not None:
-            checks.refuse("--bundle stands beside a .tflite or .onnx file", bundle)
         loaded = kerasdl.load_bundle(bundle)
         evaluation = kerasdl.bundles.evaluate_classes(
             loaded, kerasdl.bundles.choose_evaluation_data(loaded, name, split, images=images)

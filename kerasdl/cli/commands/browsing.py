@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import kerasdl
-from kerasdl.core import EXPORT_FORMATS, ModelSpec, checks
+from kerasdl.core import EXPORT_FORMATS, ModelSpec, checks, files
 
 from ..application import Json, app
 from ..output import metric_rows, reported, show_json, show_table
@@ -52,7 +52,8 @@ def describe(
     if name not in kerasdl.list_models() and (Path(name).exists() or name in kerasdl.bundles.list_bundles()):
         return show_file(name, json)
     if os.sep in name or Path(name).suffix == ".zip":
-        checks.refuse("a name must be that of a model or of a bundle, or a path", name, "Nothing is at that path.")
+        hint = f"Nothing is at that path.{files.near_miss(name)}"
+        checks.refuse("a name must be that of a model or of a bundle, or a path", name, hint)
     spec = kerasdl.spec(name)
     size = default_arguments(spec).get("image_shape")
     bundles = kerasdl.bundles.bundled_models().get(name, [])

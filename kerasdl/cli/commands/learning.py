@@ -11,8 +11,10 @@ import kerasdl
 from kerasdl.bundles.format import archive
 from kerasdl.core import checks
 
+from .. import path_checks
 from ..application import BundleName, Images, Json, app, data_name
-from ..output import metric_rows, reported, show_json, show_table
+from ..output import reported, show_json, show_table
+from . import tuning_report as told
 
 START = "imagenet_efficientnet_lite0"  # for images with a label each
 STARTS = {"object_detection": "shapes_yolo", "semantic_segmentation": "shapes_unet"}
@@ -96,16 +98,18 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
+    start = time.perf_counter()
     archive.check_replaceable(out)
-    kerasdl.set_seed(seed)
-    start, options, texts = time.perf_counter(), kerasdl.cli.run_options, kerasdl.cli.text_start
-    options.check_compression(prune, qat)
     *bundle, data = checked_names(names, source)
+    path_checks.check_sources(data, validation, images, validation_images, source, weights)
+    kerasdl.set_seed(seed)
+    options, texts = kerasdl.cli.run_options, kerasdl.cli.text_start
+    options.check_compression(prune, qat)
     data, validation = texts.with_columns(text, label, data, validation)
     read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images, labels)
     texts.check_task(task, read.train)
-    for note in () if json else read.notes:
-        print(note)
+    notes = [*read.notes, *told.updates_note(read.train, batch_size, epochs)]
+    print(*([] if json else notes), sep="\n", end="" if json else "\n")
     loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
     run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
     run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
@@ -114,10 +118,11 @@ def finetune(
     settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config, "groups": groups, "name": name}
     settings |= {"freeze": freeze or texts.freezing_of(loaded), "freeze_epochs": freeze_epochs}
     trackers = options.trackers(tensorboard, mlflow, name)
-    tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
-    tuned = options.compressed(tuned, read, prune, qat, config)
-    tuned.save(out)
-    show_tuned(tuned, out, time.perf_counter() - start, read.notes if json else None)
+    with told.told_on_interrupt(out, folder):
+        tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
+        tuned = options.compressed(tuned, read, prune, qat, config)
+        tuned.save(out)
+    told.show_tuned(tuned, out, time.perf_counter() - start, told.advice(tuned, read.train), notes if json else None)
 
 
 def checked_names(names: list[str], source: str | None) -> list[str]:
@@ -132,6 +137,8 @@ def checked_names(names: list[str], source: str | None) -> list[str]:
         ways += [f"{bundle} {names[1]}" for bundle in bundles] or [names[1]]
         hint = f"Try `kerasdl finetune {'`, or `kerasdl finetune '.join(ways)}`. `kerasdl bundles` lists all."
         checks.refuse("a bundle has trained weights; this is the name of a model without any", names[0], hint)
+    for bundle in names[:-1]:
+        path_checks.check_bundle(bundle)
     return names
 
 
@@ -157,18 +164,6 @@ def with_letterbox(bundle: Any, letterbox: bool) -> Any:
     return dataclasses.replace(bundle, preprocess={**bundle.preprocess, "letterbox": True})
 
 
-def show_tuned(tuned: Any, out: Path, seconds: float, notes: tuple[str, ...] | None) -> None:
-    """Prints figures of a fine-tuned bundle, the epoch that was kept, and where the bundle is; as JSON with notes."""
-    manifest = tuned.manifest
-    if notes is not None:
-        values = {"bundle": str(out), "seconds": seconds, "epoch_kept": manifest.provenance["epoch kept"]}
-        return show_json({**values, "notes": list(notes), **manifest.metrics})
-    if manifest.metrics:
-        show_table(str(out), ("data", "figure", "value"), metric_rows(manifest.metrics))
-    print(f"Epoch kept in the last stage: {manifest.provenance['epoch kept']}.")
-    print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} DATA`.")
-
-
 @app.command(epilog=CALIBRATED)
 @reported
 def calibrate(
@@ -184,6 +179,8 @@ def calibrate(
 ) -> None:
     """Teach a copy of a bundle to answer "none of these", and make its scores probabilities that hold."""
     archive.check_replaceable(out)
+    path_checks.check_bundle(bundle)
+    path_checks.check_data(data, validation, none)
     loaded = kerasdl.load_bundle(bundle)
     held = None if validation is not None else kerasdl.bundles.unseen_data(loaded, data_name(data))
     if held is not None and not json:

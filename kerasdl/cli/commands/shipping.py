@@ -9,6 +9,7 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
+from .. import path_checks
 from ..application import BundleName, Images, Json, app
 from ..output import reported, show_table
 
@@ -47,6 +48,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
+    checks.one_of("the suffix of path", path.suffix, (*path_checks.EXPORTED, ""))
+    path_checks.check_bundle(bundle)
+    path_checks.check_data(data)
+    path_checks.check_paths("--images must be a folder", images)
     loaded = kerasdl.load_bundle(bundle)
     report = loaded.export(
         path,
@@ -68,7 +73,8 @@ def export(
     if json:
         return print(report.to_json())
     shown = ("format", "bytes", "worst_absolute", "worst_relative", "top1_agreement", "measure", "tolerance", "seconds")
-    show_table(str(path), ("figure", "value"), [(name, getattr(report, name)) for name in shown])
+    rows = [(name, value) for name in shown if (value := getattr(report, name)) is not None]
+    show_table(str(path), ("figure", "value"), rows)
     if report.layers:
         worst = [(row.layer, row.operation, row.error) for row in report.layers[:WORST]]
         show_table(f"what layers lose, worst {len(worst)}", ("layer", "operation", "share lost"), worst)
@@ -95,6 +101,7 @@ def benchmark(
     """Measure latency, memory and size of exported files side by side, one example at a time, in alternation."""
     if plot is not None:
         checks.one_of("the suffix of --plot", plot.suffix, (".png", ".svg", ".pdf"))
+    path_checks.check_exported(*paths)
     compared = kerasdl.deploy.compare(paths, runs=runs, threads=threads)
     if plot is not None:
         compared.plot(plot)
