@@ -15,8 +15,7 @@ from kerasdl.core import get_task
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import Dataset
 from kerasdl.data.folders.layout import Layout, read_layout
-from kerasdl.data.folders.reader import pictures_by_split
-from kerasdl.data.image_files import one_line
+from kerasdl.data.folders.unread_files import reading_note, unread_files, unreadable
 from kerasdl.data.listing import labels_for, splits_of_boxes
 from kerasdl.data.resampling import SHARE, unsplit_parts
 from kerasdl.data.text.text_folders import is_text_folder
@@ -27,8 +26,8 @@ from .application import data_name
 FOLDER = "folder:"
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
-MOST_CLASSES, MOST_UNREAD = 12, 3
-"""Classes, and files that cannot be read, that are named."""
+MOST_CLASSES = 12
+"""Classes that are named."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,8 @@ def read_training_data(
         unread += unread_too
     notes = [f"{data}: {found}.", f"Split: {rule}."]
     if unread:
-        read = train.size + (0 if held is None else held.size)
-        names = [one_line(file) for file in unread[:MOST_UNREAD]] + ["..."] * (len(unread) > MOST_UNREAD)
-        notes.append(f"Read: {read} of {read + len(unread)} images; {len(unread)} cannot be read: {', '.join(names)}.")
+        read = train.size + (0 if held is None else held.size) + len(unread)
+        notes += reading_note(len(layout.pictures) if validation is None else read, unread)
     if held is None:
         few = "there are fewer than three images" if _has_places(train) else "no class has three images"
         notes.append(f"No validation, since {few}: the last epoch is kept.")
@@ -148,6 +146,9 @@ def _split(
         with contextlib.suppress(ArgumentError, DataError):  # no such split, or no class of three images
             held = kerasdl.data.load(name, "validation", seed=SEED, **settings)
             unread += _unread(layout, "validation", held)
+    if layout is not None:  # files of the test too, since `evaluate` leaves them out of its count
+        read = {*train.source.inputs, *([] if held is None else held.source.inputs), *unread}
+        unread += unreadable([each.path for each in layout.pictures if each.path not in read])
     if layout is not None and not layout.splits:
         left = len(layout.pictures) - len(unread) - train.size - (0 if held is None else held.size)
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
@@ -193,11 +194,8 @@ def _whole_or(name: str, split: str, settings: Mapping[str, Any]) -> tuple[Datas
 
 
 def _unread(layout: Layout | None, split: str, data: Dataset) -> list[Path]:
-    """Returns the files of a split of a folder that are not in its data, since they cannot be read."""
-    if layout is None:
-        return []
-    found, read = pictures_by_split(layout, split, SEED), set(data.source.inputs)
-    return [each.path for each, home in found if split in ("all", home) and each.path not in read]
+    """Returns the files of a split of a folder that cannot be read; none of other data."""
+    return [] if layout is None else unread_files(layout, split, data, SEED)
 
 
 def _count(train: Dataset, layout: Layout | None, unread: list[Path], whole: bool) -> str:

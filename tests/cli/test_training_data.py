@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kerasdl
 from kerasdl.bundles import choose_evaluation_data
 from kerasdl.cli.training_data import FEW, calibration_data, read_training_data
 from kerasdl.core.errors import ArgumentError, DataError, UnknownNameError
@@ -87,7 +88,7 @@ def test_files_that_cannot_be_read_are_no_images_and_are_named(tmp_path, homes):
     assert not (files(read.train) | files(read.validation)) & set(damaged)
     assert f"{40 * len(homes) - 5} images in 2 classes: cat {20 * len(homes) - 5}, dog" in read.notes[0]
     total = read.train.size + read.validation.size
-    assert f"Read: {total} of {total + 5} images; 5 cannot be read: " in read.notes[2]
+    assert f"Read: {40 * len(homes) - 5} of {40 * len(homes)} images; 5 cannot be read: " in read.notes[2]
     assert sum(file in read.notes[2] for file in damaged) == 3
     if homes == ("",):
         assert f"{35 - total} left for `kerasdl evaluate`" in read.notes[1]
@@ -153,3 +154,17 @@ def test_few_validation_images_leave_the_choice_to_the_loss(tmp_path):
     assert len(many.notes) == 2
     assert "1,078 examples to train in 10 classes: 0 " in many.notes[0]
     assert "(the data's own)" in many.notes[1]
+
+
+@pytest.mark.filterwarnings("ignore::kerasdl.data.DataWarning")
+@pytest.mark.parametrize("homes", [("",), ("train", "test")])
+def test_a_picture_of_the_test_that_cannot_be_read_is_counted_as_evaluate_counts_it(tmp_path, homes):
+    photos = fill(tmp_path / "photos", homes, count=20)
+    damaged = sorted(files(kerasdl.data.load(photos, "test")))[0]
+    Path(damaged).write_bytes(b"no picture")
+    read = read_training_data(photos)
+    total = 40 * len(homes)
+    assert f"{total - 1} images in 2 classes: cat" in read.notes[0]
+    assert read.notes[2] == f"Read: {total - 1} of {total} images; 1 cannot be read: {damaged}."
+    chosen = choose_evaluation_data(kerasdl.load_bundle("digits_mobilenet"), photos)
+    assert chosen.notes[0] == f"Read: 39 of 40 images; 1 cannot be read: {damaged}."

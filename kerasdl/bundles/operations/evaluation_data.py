@@ -10,6 +10,7 @@ import numpy as np
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
+from kerasdl.data.folders.unread_files import reading_note, unread_files
 from kerasdl.data.listing import dataset_name, labels_for, splits_of_boxes
 
 from .trained_images import any_seen, seen_in_training
@@ -68,6 +69,10 @@ def choose_evaluation_data(
     labels = labels_for(bundle.task.name if bundle.task else "", name)
     levels = bundle.preprocess.get("levels") if is_folder else None
     dataset = load(name, chosen, images=images, levels=levels, labels=labels)
+    if is_folder and dataset.images:
+        layout = read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
+        unread = unread_files(layout, chosen, dataset, seed=0)
+        notes += reading_note(dataset.size + len(unread), unread)
     seen = np.zeros(0, bool) if splits is None else seen_in_training(bundle.extra, dataset)
     count = int(seen.sum())
     whole = split is None and chosen == "all"

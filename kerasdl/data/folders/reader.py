@@ -71,7 +71,7 @@ def read_folder(
     layout = read_layout(path, split)
     pictures = pictures_by_split(layout, split, seed)
     chosen = _chosen(layout, pictures, split, size, seed)
-    results = _inspect([each.path for each in chosen], image_shape, levels)
+    results = inspect_files([each.path for each in chosen], image_shape, levels)
     pairs = list(zip(chosen, results, strict=True))
     bad = [(each.path, result) for each, result in pairs if isinstance(result, UnreadableError)]
     decoded = [(each, result) for each, result in pairs if isinstance(result, DecodedFile)]
@@ -146,7 +146,7 @@ def _chosen(
     return [each for each in chosen if each.path in drawn]
 
 
-def _inspect(
+def inspect_files(
     files: Sequence[Path], image_shape: tuple | None, levels: int | None
 ) -> list[DecodedFile | UnreadableError]:
     """Decodes each file once, in parallel.
