@@ -68,7 +68,7 @@ def _are_numbers(names: tuple[str, ...]) -> bool:
 
 
 def class_remarks(model: Any, data: Dataset, loss: Any) -> list[str]:
-    """Returns what looks like a mistake in labels and model of a classifier: a single class, a missing head."""
+    """Returns what looks like a mistake in labels and model of a classifier: one class, no head, too many outputs."""
     outputs = getattr(model, "outputs", None) or []
     if len(outputs) != 1 or form_of(loss, tuple(outputs[0].shape), data.spec[1]) is not LabelForm.NUMBERS:
         return []
@@ -83,6 +83,11 @@ def class_remarks(model: Any, data: Dataset, loss: Any) -> list[str]:
         remarks.append(
             f"{model.name!r} ends in the pooling layer {pooling.name!r} with {outputs[0].shape[-1]} features, and "
             f"{data.name} has {count} classes: the head is missing. Add keras.layers.Dense({count})."
+        )
+    elif 0 < count < outputs[0].shape[-1] and not _are_numbers(data.class_names):
+        remarks.append(
+            f"{model.name!r} has {outputs[0].shape[-1]} outputs, and {data.name} has {count} classes: no label is of "
+            f"the other outputs. End the model in keras.layers.Dense({count})."
         )
     return remarks
 
@@ -103,6 +108,7 @@ def rare_classes_note(data: Dataset) -> list[str]:
 def _last_pooling(output: Any) -> keras.Layer | None:
     """Returns the pooling layer in which a graph ends; None for another end."""
     layer = output._keras_history.operation  # no public name in Keras
-    while isinstance(layer, BETWEEN):
-        layer = layer.input._keras_history.operation
+    while isinstance(layer, BETWEEN) or len(getattr(layer, "outputs", None) or ()) == 1:  # a model has `outputs`
+        output = layer.input if isinstance(layer, BETWEEN) else layer.outputs[0]
+        layer = output._keras_history.operation
     return layer if "Pooling" in type(layer).__name__ else None

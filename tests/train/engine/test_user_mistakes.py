@@ -140,3 +140,30 @@ def test_a_single_class_and_a_missing_head_are_named():
     features = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Conv2D(8, 3)(tensor))
     with pytest.warns(TrainingWarning, match=r"pooling layer 'pool' with 8 features.*4 classes: the head is missing"):
         fit(keras.Model(tensor, features), (x, y), config=QUIET)
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+def test_a_headless_sequential_is_named_built_or_not(is_built):
+    layers = [keras.layers.Conv2D(8, 3), keras.layers.GlobalAveragePooling2D(name="pool"), keras.layers.Dropout(0.1)]
+    model = keras.Sequential([keras.Input((4, 4, 3))] * is_built + layers)
+    with pytest.warns(TrainingWarning, match=r"pooling layer 'pool' with 8 features.*4 classes: the head is missing"):
+        fit(model, images(), config=QUIET)
+
+
+def test_a_headless_backbone_inside_a_sequential_is_named():
+    tensor = keras.Input((4, 4, 3))
+    features = keras.Model(tensor, keras.layers.GlobalMaxPooling2D(name="pool")(keras.layers.Conv2D(8, 3)(tensor)))
+    with pytest.warns(TrainingWarning, match="pooling layer 'pool' with 8 features"):
+        fit(keras.Sequential([keras.Input((4, 4, 3)), features]), images(), config=QUIET)
+
+
+@pytest.mark.parametrize("is_built", [True, False])
+def test_more_outputs_than_names_of_classes_are_named(is_built, recwarn):
+    data = as_dataset(images(3), class_names=("cat", "dog", "cow"), name="pets")
+    flat = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    with pytest.warns(TrainingWarning, match=r"has 10 outputs, and pets has 3 classes.*Dense\(3\)"):
+        fit(keras.Sequential([keras.Input((4, 4, 3))] * is_built + flat), data, config=QUIET)
+    recwarn.clear()
+    fit(net(3), data, config=QUIET)
+    fit(net(10), images(3), config=QUIET)  # numbered classes may be more than those of the examples
+    assert not [each for each in recwarn if issubclass(each.category, TrainingWarning)]
