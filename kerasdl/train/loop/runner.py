@@ -160,7 +160,10 @@ class _Loop:
     def leave_if_requested(self) -> None:
         """Leaves the process where it was asked to stop while the run finished."""
         if self.requests & LEAVE_REQUESTS:
-            self.progress.say("the run is finished; stopping as requested")
+            outcome = "nothing was saved, the model in memory has its weights; pass folder= to keep a run"
+            if self.folder.path is not None:
+                outcome = f"kept in {self.folder.path}; the same call continues from there"
+            self.progress.say(wording.spelled(f"the run is finished; stopping as requested: {outcome}"))
             raise Preempted if self.requests & Request.PREEMPT else KeyboardInterrupt
 
     def fail(self, error: BaseException) -> None:

@@ -240,3 +240,15 @@ def test_checkpoints_hold_bfloat16_variables(toy, task, tmp_path):
     crash_and_resume(toy, task, tmp_path, 4, model=model)
     with np.load(max(tmp_path.glob("checkpoints/step_*")) / "variables.npz", allow_pickle=False) as stored:
         assert stored["model/0000"].dtype.itemsize == 2
+
+
+def test_ctrl_c_in_the_last_epoch_tells_where_the_run_is_kept(tmp_path, capsys):
+    data = (np.zeros((8, 2), "float32"), np.zeros((8, 1), "float32"))
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: signal.raise_signal(signal.SIGINT))
+    kept = f"kept in {tmp_path / 'run'}; the same call continues from there\n"
+    for folder, text in ((tmp_path / "run", kept), (None, "nothing was saved")):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        config = RunConfig(epochs=1, batch_size=4, folder=folder)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, data, loss="mse", callbacks=[callback], config=config)
+        assert f"the run is finished; stopping as requested: {text}" in capsys.readouterr().out
