@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 
@@ -25,8 +25,33 @@ UNTOLD = ("loss", "metrics", "callbacks", "task")  # arguments that are objects 
 EXPORTED = "exported as "
 
 
+ELSEWHERE = {
+    "export_tflite": "bundle.export('model.tflite', ...), with quantize='int8' for integers",
+    "export_onnx": "bundle.export('model.onnx', ...)",
+    "export_saved_model": "bundle.export('folder', ...)",
+    "fit": "bundle.finetune(data, ...)",
+    "compile": "bundle.finetune(data, ...), which compiles by itself",
+    "summary": "bundle.model.summary()",
+    "layers": "bundle.model.layers",
+    "get_layer": "bundle.model.get_layer(name)",
+    "get_weights": "bundle.model.get_weights()",
+    "save_weights": "bundle.save(path), or bundle.model.save_weights(path)",
+}
+"""Names of models that a bundle lacks, with what does it here."""
+
+
 class ChangingModel(ModelCarrier):
     """Methods of a bundle that give another bundle with a changed model."""
+
+    if not TYPE_CHECKING:  # for type checkers a bundle has its own attributes alone
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuses names of models, such as `export_tflite`, by what does the same in a bundle."""
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in ELSEWHERE:
+                whence = "quantize_aware, prune, prune_channels, cluster and distill give a bundle for a bundle"
+                text = f"a bundle has no {name}, which is of models: call {ELSEWHERE[name]} ({whence})."
+            raise AttributeError(text, name=name, obj=self)
 
     def changed_by(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Self:
         """Returns a bundle with the model that a function makes of this one's: what `prune(bundle, data)` calls.

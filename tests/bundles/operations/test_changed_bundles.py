@@ -213,3 +213,20 @@ def test_data_of_other_classes_are_refused(bundle, raw):
     other = as_dataset(raw, task="image_classification", class_names=("cat", "dog"))
     with pytest.raises(ArgumentError, match="must have its classes"):
         prune(bundle, other, config=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("export_tflite", r"bundle\.export\('model\.tflite', \.\.\.\)"),
+        ("fit", r"bundle\.finetune\(data"),
+        ("summary", r"bundle\.model\.summary\(\)"),
+    ],
+)
+def test_names_of_models_are_refused_with_what_does_it_in_a_bundle(name, way):
+    bundle = load_bundle("digits_mobilenet")
+    with pytest.raises(AttributeError, match=f"a bundle has no {name}, which is of models: call {way}"):
+        getattr(bundle, name)
+    with pytest.raises(AttributeError, match="'Bundle' object has no attribute 'predikt'"):
+        bundle.predikt  # noqa: B018
+    assert not hasattr(bundle, name)
