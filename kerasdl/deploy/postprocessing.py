@@ -27,6 +27,7 @@ from .runtimes import run_exported
 from .samples.model_inputs import random_arrays
 from .samples.sampling import samples_of
 from .tflite.chaining import chained
+from .tflite.description.delegates import fallbacks
 from .tflite.exporter import export_tflite
 from .tflite.flatbuffer import with_metadata
 
@@ -125,7 +126,7 @@ def export_with_postprocess(
         inputs=(*report.inputs, *_further(behind.inputs, settings, len(report.inputs))),
         outputs=behind.outputs,
         notes=(*report.notes, *behind.notes, *notes, f"{postprocess.name} follows in float32: {heads}"),
-        gpu_fallback=None,
+        **(fallbacks(path) if suffix == ".tflite" else {}),
         seconds=time.perf_counter() - started,
     )
 

@@ -122,3 +122,15 @@ def test_maps_of_a_coco_file_are_learnt_and_measured(tmp_path):
     wrong = run("finetune", tmp_path / "tiny", *data, "--labels", "masses", "--out", tmp_path / "no.zip")
     assert wrong.exit_code == 2
     assert "must be one of" in wrong.output
+
+
+def test_the_report_of_a_file_of_objects_has_figures_of_objects_alone(bundle, tmp_path):
+    done = run("export", bundle, tmp_path / "tiny.tflite")
+    assert done.exit_code == 0, done.output
+    assert "worst_relative" in done.stdout
+    assert "top1_agreement" not in done.stdout
+    report = json.loads((tmp_path / "tiny.tflite.json").read_text())
+    assert not {each["top1_agreement"] for each in (*report["drifts"], *report["hostile"])} - {None}
+    assert report["top1_agreement"] is None
+    assert isinstance(report["gpu_fallback"], list)
+    assert "GPU delegate: " in (tmp_path / "tiny.tflite.md").read_text()

@@ -19,6 +19,7 @@ from kerasdl.deploy import (
     export_trainable_tflite,
     export_with_postprocess,
 )
+from kerasdl.deploy.export.parity import without_top1
 
 from ..format.calibration_part import without_calibration
 from .data_preparation import draw_samples, representative_data
@@ -136,6 +137,8 @@ def export_bundle(
     samples = None if representative is None else _samples(bundle, model, representative, raw_shape)
     written = {name: value for name, value in chosen.items() if name not in IN_GRAPH}
     report = _write(bundle, model, path, samples, written, description, thresholds)
+    if bundle.task.thresholds is not None:  # objects are no classes: a largest entry of a row of boxes says nothing
+        report = without_top1(report)
     if representative is not None and _answers_once(bundle):
         form = (raw_shape, options.raw_dtype, gives)
         report = replace(report, **compared_with_predict(bundle, path, representative, *form))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,8 @@ class ExportReport(Displayed):
     gpu_fallback: tuple[str, ...] | None = None
     """Operations of a TFLite file, over all its signatures, that a GPU delegate never takes; for the others shapes and
     dtypes decide on the device. None for other files, and for those that learn on the device."""
+    core_ml_fallback: tuple[str, ...] | None = None
+    """The same for the delegate of Core ML, which takes float operations alone."""
     signature: str = ""
     """The signature of this report, where the file was written from several models."""
     signatures: Mapping[str, "ExportReport"] = field(default_factory=dict)
@@ -171,11 +173,6 @@ class ExportReport(Displayed):
     def _same_as_predict(self) -> str:
         return f"{round(self.predict_agreement * self.predict_examples)} of {self.predict_examples} examples"
 
-    def _on_gpu(self) -> str:
-        left = ", ".join(self.gpu_fallback)
-        taken = "takes each operation in some form; shapes and dtypes decide on the device"
-        return f"leaves {left} to the CPU" if left else taken
-
     def to_markdown(self) -> str:
         """Returns the report as Markdown: the figures, inputs and outputs, and code that feeds the file by name."""
         agreement = "" if self.top1_agreement is None else f", same answer on {self.top1_agreement:.1%} of rows"
@@ -188,7 +185,8 @@ class ExportReport(Displayed):
             f"{agreement}",
             f"- Samples: {self.samples()}",
             *([answers] if self.predict_examples else []),
-            *([] if self.gpu_fallback is None else [f"- GPU delegate: {self._on_gpu()}"]),
+            *([] if self.gpu_fallback is None else [f"- GPU delegate: {_taken(self.gpu_fallback)}"]),
+            *([] if self.core_ml_fallback is None else [f"- Core ML delegate: {_taken(self.core_ml_fallback)}"]),
             *(f"- Note: {note}" for note in self.notes),
             "",
         ]
@@ -200,6 +198,22 @@ class ExportReport(Displayed):
             lines += [f"## Signature `{signature}`", "", figure, ""]
             lines += [*usage(name, self.format, each.inputs, each.outputs, signature), ""]
         return "\n".join(lines).rstrip() + "\n"
+
+
+def _taken(left: tuple[str, ...]) -> str:
+    """Returns what a delegate takes, in words, from the operations that it leaves."""
+    taken = "takes each operation in some form; shapes and dtypes decide on the device"
+    return f"leaves {', '.join(left)} to the CPU" if left else taken
+
+
+def without_top1(report: ExportReport) -> ExportReport:
+    """Returns a report without `top1_agreement`, for outputs whose rows are no scores of classes, such as boxes."""
+    sides = {
+        side: tuple(replace(each, top1_agreement=None) for each in getattr(report, side))
+        for side in ("drifts", "hostile")
+    }
+    signatures = {name: without_top1(each) for name, each in report.signatures.items()}
+    return replace(report, top1_agreement=None, signatures=signatures, **sides)
 
 
 def drifts_of(kind: str, expected: dict[str, np.ndarray], actual: dict[str, np.ndarray]) -> list[Drift]:

@@ -41,7 +41,7 @@ from ..keras2.training_adapter import TFKerasAdapter
 from ..samples.model_inputs import input_forms, structure
 from ..samples.sampling import EVALUATION, MIN_TO_HOLD_OUT, Samples, draw, samples_of, split
 from ..tflite import converter, flatbuffer, op_patches, runtime
-from ..tflite.description.gpu_delegate import with_gpu_fallback
+from ..tflite.description.delegates import with_fallbacks
 from .fake_quant_layers import FakeQuantized, QuantizedKernel
 from .placement import LayerPrecision, QuantizationScheme, fake_quantized
 
@@ -291,7 +291,7 @@ class QuantizedModel(Displayed):
             calibrated=True,
             notes=(f"layers in float: {', '.join(floats)}",) * bool(floats),
         )
-        return with_gpu_fallback(export(self.model, path, target, examples, tolerance))
+        return with_fallbacks(export(self.model, path, target, examples, tolerance))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a .zip file from which `load_quantized` makes the same model.

@@ -25,7 +25,7 @@ from ..export.signatures import by_signature, check_models, of_signature
 from ..export.tracing import Program, first_line, layer_in_words, layer_of, nodes_of
 from ..samples.sampling import samples_of
 from . import converter, flatbuffer, runtime
-from .description.gpu_delegate import with_gpu_fallback
+from .description.delegates import with_fallbacks
 from .integers.bias_correction import corrected_file
 from .integers.selective_quantization import layer_errors, selective_file
 from .joining import joined
@@ -132,11 +132,11 @@ def export_tflite(
     flatbuffer.checked_metadata(metadata)
     options = _Options(quantize, tolerance, selective, correct_biases, integer_io, layer_report)
     if isinstance(model, Mapping):
-        return with_gpu_fallback(_export_several(model, path, options, representative, samples, metadata))
+        return with_fallbacks(_export_several(model, path, options, representative, samples, metadata))
     compared = representative if samples is None else samples
     drawn = samples_of(model, compared, representative if calibrated else None)
     target = _target(model, _Writer(options, drawn.calibration, metadata))
-    return with_gpu_fallback(export(model, path, target, drawn, tolerance))
+    return with_fallbacks(export(model, path, target, drawn, tolerance))
 
 
 @dataclass(frozen=True)
