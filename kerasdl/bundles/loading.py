@@ -31,6 +31,7 @@ def load_bundle(name_or_path: str | os.PathLike, digest: str | None = None) -> B
         The bundle, its model ready to use.
 
     Raises:
+        ArgumentError: a remote name is not `hf://owner/name`.
         BundleError: it is damaged, hostile, of another digest or of an unknown form.
         UnknownNameError: there is no such embedded bundle and no such path.
 

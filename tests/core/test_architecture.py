@@ -134,8 +134,9 @@ ROOMS = {
         "calibrating": ("format", "operations"),
         "bundle": ("calibrating", "card", "format", "operations"),
         "listing": ("format",),
-        "inspection": ("format", "listing"),
-        "loading": ("bundle", "format", "listing"),
+        "locating": ("format", "listing"),
+        "inspection": ("format", "listing", "locating"),
+        "loading": ("bundle", "format", "locating"),
         "resizing": ("bundle", "operations"),
     },
 }

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,6 +72,16 @@ def export(
     )
     if json:
         return print(report.to_json())
+    show_export(report, path)
+    plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not selective
+    if plain_int8 and report.predict_agreement is not None and report.predict_agreement < GOOD_AGREEMENT:
+        print("advice: --selective keeps the worst layers in float; `kerasdl finetune --qat 3` trains for int8.")
+    for note in report.notes:
+        print("note:", note)
+
+
+def show_export(report: Any, path: Path) -> None:
+    """Prints the figures of an export, the worst layers where they were asked for, and the answers."""
     shown = ("format", "bytes", "worst_absolute", "worst_relative", "top1_agreement", "measure", "tolerance", "seconds")
     rows = [(name, value) for name in shown if (value := getattr(report, name)) is not None]
     show_table(str(path), ("figure", "value"), rows)
@@ -82,11 +92,6 @@ def export(
         print("checked:", report.samples())
     if report.answers():
         print("answers:", report.answers())
-    plain_int8 = quantize == "int8" and path.suffix == ".tflite" and not selective
-    if plain_int8 and report.predict_agreement is not None and report.predict_agreement < GOOD_AGREEMENT:
-        print("advice: --selective keeps the worst layers in float; `kerasdl finetune --qat 3` trains for int8.")
-    for note in report.notes:
-        print("note:", note)
 
 
 @app.command()

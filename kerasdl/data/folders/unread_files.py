@@ -37,8 +37,8 @@ def unreadable(paths: Sequence[Path]) -> list[Path]:
     return [path for path, result in zip(paths, results, strict=True) if isinstance(result, UnreadableError)]
 
 
-def reading_note(found: int, unread: Sequence[Path]) -> list[str]:
-    """Returns a sentence on the files that cannot be read, of the files that were found; nothing where all can.
+def reading_note(count: int, unread: Sequence[Path]) -> list[str]:
+    """Returns a sentence on the files that cannot be read, of `count` files; nothing where all can.
 
     Example:
         >>> reading_note(3, [Path("photos/b.png")])
@@ -47,4 +47,4 @@ def reading_note(found: int, unread: Sequence[Path]) -> list[str]:
     if not unread:
         return []
     names = [one_line(file) for file in unread[:MOST]] + ["..."] * (len(unread) > MOST)
-    return [f"Read: {found - len(unread)} of {found} images; {len(unread)} cannot be read: {', '.join(names)}."]
+    return [f"Read: {count - len(unread)} of {count} images; {len(unread)} cannot be read: {', '.join(names)}."]
