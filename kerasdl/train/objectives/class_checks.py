@@ -84,7 +84,7 @@ def class_remarks(model: Any, data: Dataset, loss: Any) -> list[str]:
             f"{model.name!r} ends in the pooling layer {pooling.name!r} with {outputs[0].shape[-1]} features, and "
             f"{data.name} has {count} classes: the head is missing. Add keras.layers.Dense({count})."
         )
-    elif 0 < count < outputs[0].shape[-1] and not _are_numbers(data.class_names):
+    elif len(outputs[0].shape) == 2 and 0 < count < outputs[0].shape[-1] and not _are_numbers(data.class_names):
         remarks.append(
             f"{model.name!r} has {outputs[0].shape[-1]} outputs, and {data.name} has {count} classes: no label is of "
             f"the other outputs. End the model in keras.layers.Dense({count})."
