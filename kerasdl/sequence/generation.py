@@ -21,6 +21,7 @@ from .rnn.carried_state import recurrent_layers, run_with_state, zero_state
 from .token_ids import int32_ids
 
 KEPT = "_kept_generators"
+LARGEST_SEED = 2**63 - 1  # of stateless_uniform, which takes int64
 
 
 class Decoder(NamedTuple):
@@ -100,7 +101,7 @@ def generate(
         beams: width of a beam search for the likeliest continuation, in place of draws; None draws.
         length_penalty: as in `kerasdl.ops.beam_search`.
         end: token behind which nothing is written; None for none.
-        seed: seed of the draws. An equal seed writes equal tokens.
+        seed: seed of the draws, from 0 to 2**63 - 1. An equal seed writes equal tokens.
 
     Returns:
         (B, length) int32 tokens behind each prompt, the end token included and 0 behind it.
@@ -114,7 +115,8 @@ def generate(
         (2, 6)
     """
     checks.at_least("length", length, 1)
-    checks.at_least("seed", seed, 0)
+    if checks.at_least("seed", seed, 0) > LARGEST_SEED:
+        checks.refuse(f"seed must be an integer of {LARGEST_SEED} at most", seed)
     if end is not None:
         checks.at_least("end", end, 1, "0 is the padding, which is never written.")
     if beams is None and length_penalty:

@@ -129,6 +129,7 @@ def test_weights_that_are_learnt_later_are_used():
         ({"prompts": 3}, "prompts must be"),
         ({"length": 0}, "length must be"),
         ({"seed": -1}, "seed must be"),
+        ({"seed": 2**63}, "seed must be"),
         ({"prompts": [[2**32 + 3]]}, r"below 2\*\*31"),
         ({"end": 0}, "end must be an integer of 1 or more"),
         ({"end": 12}, "end must be below the number of tokens 12"),

@@ -27,6 +27,16 @@ def bundle_of(name="seq2seq", settings=SETTINGS, **changes):
     return Bundle.of(network, name="letters", task="sequence_to_sequence", preprocess=settings)
 
 
+def test_texts_and_ids_are_not_mixed():
+    bundle = bundle_of()
+    (text,), (tokens,) = bundle.predict(["abc"]), bundle.predict([[4, 5, 6]])
+    assert list(text) == ["text"]
+    assert list(tokens) == ["tokens"]
+    for raw in (["abc", [4, 5, 6]], [[4, 5, 6], "abc"]):
+        with pytest.raises(ArgumentError, match=r"texts alone.*Ask for each kind"):
+            bundle.predict(raw)
+
+
 def host_loop(encode, step, tokenizer, texts, length):
     """Writes texts by two functions of an exported file: the encoder once, and the step a token."""
     source = tokenizer.encode_batch(texts, 7)

@@ -177,6 +177,14 @@ def test_exposure_bias_counts_tokens_and_sequences():
     np.testing.assert_allclose(found.exact_match, ((own == y) | (y == -1)).all(1).mean(), rtol=1e-5)
     assert found.exact_match >= 1 / 3
     assert ExposureBias(0.5, 0.25, 0.0).gap == 0.25
+    weights = np.arange(30, dtype="float32") % 4
+    found = exposure_bias(translator, (x, y, weights), batch_size=8)
+    shares = {"teacher_forced": forced == y, "free_running": own == y}
+    of_tokens = (y != -1) * weights[:, None]
+    for name, right in shares.items():
+        np.testing.assert_allclose(getattr(found, name), (right * of_tokens).sum() / of_tokens.sum(), rtol=1e-5)
+    are_right = ((own == y) | (y == -1)).all(1)
+    np.testing.assert_allclose(found.exact_match, (are_right * weights).sum() / weights.sum(), rtol=1e-5)
     with pytest.raises(ArgumentError, match="with labels"):
         exposure_bias(translator, (x["source"], y))
     with pytest.raises(ArgumentError, match="labels must be tokens from 0 to 19"):

@@ -57,6 +57,13 @@ def test_a_layer_holds_the_vectors(vectors, tmp_path):
     own = vectors.layer(["[PAD]", "queen", "unseen"], trainable=True)
     np.testing.assert_allclose(own.get_weights()[0], [np.zeros(3), VECTORS[1], VECTORS.mean(axis=0)], atol=1e-6)
     assert own.trainable
+    ngrams = WordVectors(WORDS, VECTORS, Subwords(RNG.normal(size=(20, 3)).astype("float32"), 2, 4))
+    for each in (vectors, ngrams):  # an id without a token
+        rows = each.layer(["[PAD]", None]).get_weights()[0]
+        np.testing.assert_allclose(rows, [np.zeros(3), VECTORS.mean(axis=0)], atol=1e-6)
+    for wrong in (["[PAD]", 7], "[PAD]", []):
+        with pytest.raises(ArgumentError, match="words must"):
+            vectors.layer(wrong)
 
 
 def test_the_plane_is_that_of_the_largest_variance():
@@ -87,6 +94,14 @@ def test_files_return_the_vectors(name, vectors, tmp_path):
     np.testing.assert_array_equal(first.vectors, vectors.vectors[:2])
 
 
+def test_words_of_a_glove_file_may_hold_spaces(tmp_path):
+    rows = {"the": "1 2", ". .": "3 4", "at name@domain.com": "5 6", "é è": "7 -8e-1"}
+    (tmp_path / "v.txt").write_text("".join(f"{word} {vector}\n" for word, vector in rows.items()))
+    found = load_vectors(tmp_path / "v.txt")
+    assert found.words == tuple(rows)
+    np.testing.assert_allclose(found.vectors, [[1, 2], [3, 4], [5, 6], [7, -0.8]], rtol=1e-6)
+
+
 def test_an_npz_holds_subwords(tmp_path):
     subwords = Subwords(RNG.normal(size=(20, 3)).astype("float32"), 2, 4)
     WordVectors(WORDS, VECTORS, subwords).save(tmp_path / "v.npz")
@@ -115,6 +130,8 @@ HOSTILE = {
     "a negative header": ("v.bin", b"-1 2\n", "line 1.*header"),
     "a line too short": ("v.txt", b"a 1 2\nb 3\n", "line 2.*2 numbers"),
     "a line too long": ("v.txt", b"a 1 2\nb 3 4 5\n", "line 2.*2 numbers"),
+    "a space in a word of the first line": ("v.txt", b". . 1 2\nb 3 4\n", "line 1.*numbers"),
+    "a space in a word behind a header": ("v.vec", b"2 2\na 1 2\nb c 3 4\n", "line 3.*2 numbers"),
     "no number": ("v.txt", b"a 1 2\nb 3 x\n", "line 2.*numbers"),
     "nan": ("v.txt", b"a 1 2\nb 3 nan\n", "line 2.*finite"),
     "infinity": ("v.vec", b"2 2\na 1 2\nb inf 3\n", "line 3.*finite"),

@@ -120,6 +120,12 @@ def _header(file: BinaryIO, path: Path, form: str) -> tuple[int, int]:
 
 
 def _text_rows(file: BinaryIO, path: Path, line: int, count: int | None, width: int | None) -> Iterator:
+    """Yields line, word and vector of each row of text.
+
+    The last fields are the vector, so that a word may hold spaces in a file without a header, as some of GloVe's 840
+    billion tokens do ("at name@domain.com"). The first word of such a file has none, since its line gives the width; a
+    word that ends in a number is refused as a line of one number too many.
+    """
     first, number = line, line
     for number, data in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=line):
         if count is not None and number - first == count:
@@ -128,7 +134,8 @@ def _text_rows(file: BinaryIO, path: Path, line: int, count: int | None, width: 
         if width is None:
             width = len(text.split(" ")) - 1
         word, *parts = text.rsplit(" ", width) if width > 0 else [text]
-        if len(parts) != width or width < 1 or not word or " " in word:
+        has_space = " " in word and (count is not None or _is_number(word.rpartition(" ")[2]))
+        if len(parts) != width or width < 1 or not word or has_space:
             rule = f"a line must be a word and {width or 'some'} numbers, single spaces between them"
             _refuse(path, number, rule, f"{text[:60]!r}, which has {max(len(text.split(' ')) - 1, 0)}")
         try:
@@ -139,6 +146,14 @@ def _text_rows(file: BinaryIO, path: Path, line: int, count: int | None, width: 
         _refuse(path, line, "a file must hold words", "nothing")
     if count is not None and number - first + 1 < count:
         _refuse(path, number, f"the header says {count} words", f"the file ends after {number - first + 1}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _binary_word(file: BinaryIO, path: Path, line: int) -> bytes:

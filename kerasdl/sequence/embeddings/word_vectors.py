@@ -144,26 +144,31 @@ class WordVectors(Displayed):
 
     # In a network
 
-    def layer(self, words: Sequence[str] | None = None, *, trainable: bool = False, name: str = "embedding"):
+    def layer(self, words: Sequence[str | None] | None = None, *, trainable: bool = False, name: str = "embedding"):
         """Returns a keras Embedding with these vectors: (B, T) ids to (B, T, D).
 
-        Row 0, of the padding, is zero. A word without a vector gets that of its subwords, else the mean of all vectors.
+        Row 0, of the padding, is zero. A word without a vector gets that of its subwords, else the mean of all vectors,
+        and so does an id without a word.
 
         Args:
-            words: the word of each id, such as those of a tokenizer; id 0 is the padding whatever its word is. None
-                takes the ids of `encode`: 0 the padding, 1 every unknown word, and from 2 on `self.words`.
+            words: the word of each id, such as those of a tokenizer, None for an id without one, as
+                `Tokenizer.token_of` gives it; id 0 is the padding whatever its word is. None takes the ids of `encode`:
+                0 the padding, 1 every unknown word, and from 2 on `self.words`.
             trainable: whether training changes the vectors.
             name: of the layer.
 
         Raises:
-            ArgumentError: `words` is empty.
+            ArgumentError: `words` is empty, or holds something else than words.
         """
         mean = self.vectors.mean(axis=0)
         if words is None:
             table = np.concatenate([np.zeros((1, self.width), np.float32), mean[None], self.vectors])
         else:
-            if not len(words):
+            if isinstance(words, str) or not len(words):
                 checks.refuse("words must hold the word of each id", words)
+            for id, word in enumerate(words):
+                if word is not None and not isinstance(word, str):
+                    checks.refuse("words must be strings, or None for an id without a word", f"{word!r} of id {id}")
             table = np.stack([self._vector_or(word, mean) for word in words])
             table[PADDING] = 0
         layer = keras.layers.Embedding(*table.shape, trainable=trainable, name=name)
@@ -171,8 +176,8 @@ class WordVectors(Displayed):
         layer.set_weights([table])
         return layer
 
-    def _vector_or(self, word: str, mean: np.ndarray) -> np.ndarray:
-        if word in self._rows or self.subwords is None:
+    def _vector_or(self, word: str | None, mean: np.ndarray) -> np.ndarray:
+        if word in self._rows or word is None or self.subwords is None:
             return self.vectors[self._rows[word]] if word in self._rows else mean
         try:
             return self.subwords.vector(word)
@@ -247,7 +252,8 @@ def load_vectors(path: str | os.PathLike, form: str | None = None, *, limit: int
     Args:
         path: of the file.
         form: `"npz"`: arrays `words` and `vectors`; `"word2vec_text"` or `"word2vec_binary"`: a header with the number
-            of words and D; `"glove"`: a line for each word, no header. None goes by the suffix: .npz, .vec, .bin, .txt.
+            of words and D; `"glove"`: a line for each word, no header, whose words may hold spaces after the first line,
+            as those of 840 billion tokens do. None goes by the suffix: .npz, .vec, .bin, .txt.
         limit: words that are read at most, from the first on.
 
     Raises:

@@ -43,7 +43,7 @@ def exposure_bias(translator: Translator, data: Any, *, batch_size: int = 64) ->
 
     Args:
         translator: a `Translator`.
-        data: data as it learns from, `{"source", "target"}` with labels.
+        data: data as it learns from, `{"source", "target"}` with labels; weights of sequences count.
         batch_size: examples at once.
 
     Returns:
@@ -63,9 +63,9 @@ def exposure_bias(translator: Translator, data: Any, *, batch_size: int = 64) ->
     refuse_endless("labelled data", dataset)
     check_pairs(dataset, translator.main.output.shape[-1])
     forced, free, exact = TokenAccuracy(), TokenAccuracy(), ExactMatch()
-    for inputs, labels, _ in map(unpacked, dataset.batches(batch_size)):
-        forced.update_state(labels, translator.main(inputs, training=False))
+    for inputs, labels, weights in map(unpacked, dataset.batches(batch_size)):
+        forced.update_state(labels, translator.main(inputs, training=False), weights)
         own = translator.translate(np.asarray(inputs["source"]), length=labels.shape[1], batch_size=batch_size)
-        free.update_state(labels, own)
-        exact.update_state(labels, own)
+        free.update_state(labels, own, weights)
+        exact.update_state(labels, own, weights)
     return ExposureBias(*(float(metric.result()) for metric in (forced, free, exact)))

@@ -95,7 +95,11 @@ def encoded(raw: Any, settings: Mapping[str, Any], name: str, *, ends: bool = Fa
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Any]:
     """Returns sources (B, S), and the tokenizer with which answers become texts, None where raw input are ids."""
     source = encoded(raw, settings, "length")
-    return source, _tokenizer(settings["tokenizer"]) if len(raw) and isinstance(raw[0], str) else None
+    are_texts = {isinstance(each, str) for each in raw}
+    if len(are_texts) > 1:
+        hint = "Ask for each kind by itself: texts are answered by texts, ids by ids."
+        checks.refuse("raw must hold texts alone, or lists of token ids alone", "both", hint)
+    return source, _tokenizer(settings["tokenizer"]) if are_texts == {True} else None
 
 
 def translated(networks: Mapping[str, keras.Model], source: Any, batch_size: int) -> np.ndarray:
