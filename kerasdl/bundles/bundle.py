@@ -28,7 +28,7 @@ from .format.saving import write_parts
 from .operations import evaluating, finetuning
 from .operations.changing import ChangingModel
 from .operations.data_preparation import public_name, ready_data, with_levels
-from .operations.exports import ExportKeywords, export_bundle, export_options, with_preprocessing
+from .operations.exports import ExportKeywords, export_bundle, export_options, raw_model
 from .operations.making import inputs_of, networks_of, plain_settings
 from .operations.trained_images import with_trained_images
 
@@ -379,7 +379,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             (None, 64, 64, 3)
         """
         raw_shape = tuple(raw_shape or self.model.inputs[0].shape[1:])
-        return with_preprocessing(self.model, self.task.preprocess_layers(self.preprocess, raw_shape), raw_shape)
+        return raw_model(self, raw_shape)
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
         """Returns data prepared as input of this bundle: resized, scaled or standardised as in its training.

@@ -1,4 +1,5 @@
-"""Programs beside an exported file, which run it: of images in Python, Kotlin and Swift, of texts in Python."""
+"""Programs beside an exported file, which run it: of images in Python, Kotlin and Swift, of texts and time series in
+Python."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from kerasdl.core import files
 from .host_file import host_file
 from .kotlin_program import kotlin_program
 from .python_program import python_program
+from .series_program import series_program
 from .swift_program import swift_program
 from .text_program import text_program
 
@@ -24,12 +26,14 @@ def write_programs(path: Path, facts: Mapping[str, Any], activation: str | None,
         labels: the file of labels.
 
     Returns:
-        The written paths; none for what answers about no image or text in a form known here.
+        The written paths; none for what answers about no image, text or series in a form known here.
     """
-    if path.suffix in (".tflite", ".onnx") and (text := text_program(path.name, facts, activation)):
-        program = path.with_name(f"{path.name}.py")
-        files.write_text(program, text)
-        return [program]
+    if path.suffix in (".tflite", ".onnx"):
+        text = text_program(path.name, facts, activation) or series_program(path.name, facts)
+        if text is not None:
+            program = path.with_name(f"{path.name}.py")
+            files.write_text(program, text)
+            return [program]
     file = host_file(path.name, facts, activation)
     if file is None or path.suffix not in (".tflite", ".onnx"):
         return []

@@ -165,9 +165,7 @@ def _model(bundle: Any, raw_shape: tuple | None, options: ExportOptions) -> kera
         checks.refuse(rule, f"{bundle.task.name}, which gives {kind}", "Leave scores out.")
     model = bundle.model
     if raw_shape is not None:
-        layers = bundle.task.preprocess_layers(bundle.preprocess, raw_shape)
-        raw_dtype = "uint8" if options.raw_dtype == "uint8" else None
-        model = with_preprocessing(model, layers, raw_shape, raw_dtype)
+        model = raw_model(bundle, raw_shape, "uint8" if options.raw_dtype == "uint8" else None)
     temperature = 1.0 if bundle.calibration is None else bundle.calibration.temperature
     if kind == "probabilities" and temperature != 1:
         model = _with_scores(before_softmax(bundle, model), "softmax", temperature)
@@ -326,6 +324,18 @@ def _write_quantized(
             checks.refuse(rule, None, "Its examples set the ranges of what is added.")
         quantized, samples = quantized.extended(model, samples), None
     return quantized.export_tflite(path, samples=samples, metadata=metadata, **chosen)
+
+
+def raw_model(bundle: Any, raw_shape: tuple, raw_dtype: str | None = None) -> keras.Model:
+    """Returns the model of a bundle with its preprocessing in front, and with the answer layers of its task behind."""
+    layers = bundle.task.preprocess_layers(bundle.preprocess, raw_shape)
+    model = with_preprocessing(bundle.model, layers, raw_shape, raw_dtype)
+    if bundle.task.answer_layers is None:
+        return model
+    (x,) = model.outputs
+    for layer in bundle.task.answer_layers(bundle.preprocess, bundle.model):
+        x = layer(x)
+    return keras.Model(model.input, x, name=model.name)
 
 
 def with_preprocessing(

@@ -33,7 +33,7 @@ def described(bundle: Any, name: str, raw_shape: tuple | None, raw_dtype: str, g
     Returns:
         `labels`, `task` and `gives`; `preprocessing`, the bundle's settings, where the app applies them; for images
         `image`, with `steps` in words and their numbers; for texts `text`, with the name of the tokenizer's file beside
-        it; of a calibrated bundle `calibration`, with its `rule`.
+        it; of a task with `file_facts` these; of a calibrated bundle `calibration`, with its `rule`.
     """
     description = {"labels": list(bundle.labels), "task": bundle.task.name, "gives": gives}
     if raw_shape is None:
@@ -43,6 +43,8 @@ def described(bundle: Any, name: str, raw_shape: tuple | None, raw_dtype: str, g
         description["preprocessing"] = {**bundle.preprocess, "tokenizer": text["tokenizer"]}
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
+    if bundle.task.file_facts is not None:
+        description |= bundle.task.file_facts(bundle.networks, bundle.preprocess, raw_shape)
     if gives == "answers" and "min_score" in bundle.preprocess:
         description["min_score"] = bundle.preprocess["min_score"]
     if bundle.calibration is not None:
@@ -136,7 +138,7 @@ def write_beside(bundle: Any, path: Path, report: ExportReport, description: Map
     """Writes report, labels and card beside a file, under its whole name and `.json`, `.labels.txt` and `.md`.
 
     A classifier or detector of images also gets a program that runs it, `.py`; a TFLite file also `.kt` and `.swift`.
-    A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`.
+    A classifier of texts gets its tokenizer, `.tokenizer.json`, and `.py`; a forecaster gets `.py`.
     """
     facts = {**json.loads(report.to_json()), **description}
     for side in ("inputs", "outputs"):
@@ -169,7 +171,7 @@ def _card(bundle: Any, report: ExportReport, description: Mapping[str, Any]) -> 
     before, _, rest = bundle.card().partition("## Use\n")
     _, _, after = rest.partition("## Measured\n")
     lines = [line for line in before.splitlines() if not line.startswith("- Input: ")]
-    way = description.get("image") or description.get("text") or {"steps": ()}
+    way = description.get("image") or description.get("text") or description.get("series") or {"steps": ()}
     steps = [f"{number}. {step}" for number, step in enumerate(way["steps"], 1)]
     gives = bundle.task.answers if description["gives"] == "answers" else f"The file gives {description['gives']}."
     gives = f"{gives} {description.get('calibration', {}).get('rule', '')}".strip()

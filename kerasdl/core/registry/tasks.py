@@ -87,6 +87,13 @@ class Task:
     thresholds: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, tuple]] | None = None
     """Returns the numbers that `postprocess` can take as inputs by name, each as a default and another value on which a
     file is tried, from networks by role and settings. None takes none."""
+    answer_layers: Callable[[Mapping[str, Any], Any], list] | None = None
+    """Returns built-in Keras layers that turn the output of a model into raw answers, from settings and the model. They
+    stand at the end of a file whose graph begins with `preprocess_layers`; None leaves the output as it is."""
+    file_facts: Callable[[Mapping[str, Any], Mapping[str, Any], tuple | None], Mapping[str, Any]] | None = None
+    """Returns facts for the app that feeds an exported file, from networks by role, settings and the shape of a raw
+    input where the file prepares it, else None: a dict by the name of its kind, with `steps` in words. None adds
+    none; those of images and texts follow from their settings."""
     answers: str = ""
     """Sentence for the card of such a file on the outputs of `postprocess`: coordinates, order, padding."""
     summary: str = ""

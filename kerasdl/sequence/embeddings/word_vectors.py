@@ -252,8 +252,8 @@ def load_vectors(path: str | os.PathLike, form: str | None = None, *, limit: int
     Args:
         path: of the file.
         form: `"npz"`: arrays `words` and `vectors`; `"word2vec_text"` or `"word2vec_binary"`: a header with the number
-            of words and D; `"glove"`: a line for each word, no header, whose words may hold spaces after the first line,
-            as those of 840 billion tokens do. None goes by the suffix: .npz, .vec, .bin, .txt.
+            of words and D; `"glove"`: a line for each word, no header, whose words may hold spaces behind the
+            first line, as those of 840 billion tokens do. None goes by the suffix: .npz, .vec, .bin, .txt.
         limit: words that are read at most, from the first on.
 
     Raises:

@@ -14,6 +14,7 @@ from kerasdl.data.series.scaling import with_gaps
 from kerasdl.data.trees import unpacked
 from kerasdl.metrics import SMAPE, IntervalCoverage, QuantileScore
 
+from .file_form import file_facts, unscaling_layers
 from .forecaster import Forecaster, Forecasts, prepared_inputs, read_outputs
 from .heads import distribution_of
 
@@ -247,6 +248,8 @@ register_task(
         trainer=Forecaster,
         ready=_ready,
         figures=_figures,
+        answer_layers=unscaling_layers,
+        file_facts=file_facts,
         label_arguments=lambda labels: {"targets": len(labels)},
         table=a_row_a_step,
         summary="forecasts the next steps of a time series",
