@@ -10,7 +10,7 @@ from kerasdl.core import checks
 from .builtin import digits, glyphs, moving_digits, pictures, tabular, texts
 from .dataset import Dataset
 from .detection import coco, labelme, shapes, stickers, voc, yolo
-from .detection.scenes import SIDE
+from .detection.scenes import SIDE, panoptic_maps
 from .folders.layout import SPLIT_FOLDERS
 from .folders.reader import read_folder
 from .image_files import check_levels
@@ -80,10 +80,11 @@ def load(
         scale: values of the pixel levels 0 and 255; None gives raw uint8. It changes neither tables nor texts.
         data_dir: folder of tfds, instead of TFDS_DATA_DIR or ~/tensorflow_datasets.
         images: folder of the images of `coco`, `voc`, `yolo` and `labelme`; None is where their files say.
-        labels: of `shapes` and `stickers` `boxes`, `masks` (boxes and masks of objects), `panoptic` (boxes and a map of
-            objects) or `semantic` (a map of classes alone). `cells` have a map of classes and weights of pixels, and
-            with `panoptic` a map of the cells too. `coco` and `labelme` have `boxes`, `masks` and `semantic`, `voc`
-            has `boxes` and `semantic`; `tfds:oxford_iiit_pet` has its label or `semantic`.
+        labels: of `shapes` and `stickers` `boxes`, `masks` (boxes and masks of objects), `panoptic` (a map of classes
+            and objects alone) or `semantic` (a map of classes alone); in maps the first class is the ground. `cells`
+            have a map of classes and weights of pixels, and with `panoptic` a map of the cells too. `coco` and
+            `labelme` have `boxes`, `masks` and `semantic`, `voc` has `boxes` and `semantic`;
+            `tfds:oxford_iiit_pet` has its label or `semantic`.
         on_bad: `skip` leaves out damaged files of a folder, faulty boxes and bad rows of texts, with a warning that
             names them; `refuse` raises.
         seed: seed of drawn data, and of the split of a folder or of rows of texts.
@@ -194,8 +195,10 @@ def _drawn_scenes(
         return cells.draw_cells(size, colour=way == "colour", panoptic=labels == "panoptic", **settings)
     settings |= {} if labels == "boxes" else {labels: True}
     if kind == "shapes":
-        return shapes.draw_shapes(size, difficulty=way or "middle", **settings)
-    return stickers.paste_stickers(size, style=way or pictures.STYLES[0], **settings)
+        scenes = shapes.draw_shapes(size, difficulty=way or "middle", **settings)
+    else:
+        scenes = stickers.paste_stickers(size, style=way or pictures.STYLES[0], **settings)
+    return panoptic_maps(scenes) if labels == "panoptic" else scenes
 
 
 def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Dataset:

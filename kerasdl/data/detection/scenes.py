@@ -1,7 +1,7 @@
 """Record of one drawn scene, and the dataset of many: images with boxes, classes, crowd, masks, maps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +12,7 @@ from ..dataset import Dataset
 from ..sources import Examples
 from ..trees import Ragged
 
-TASK, SEMANTIC = "object_detection", "semantic_segmentation"
+TASK, SEMANTIC, PANOPTIC = "object_detection", "semantic_segmentation", "panoptic_segmentation"
 GROUND = "ground"
 """Name of the class of pixels that show no object."""
 SIDE = 128
@@ -89,6 +89,13 @@ def scene_dataset(
     if panoptic:
         labels["panoptic"] = np.stack([each.panoptic for each in scenes])
     return _of_images(images, labels, name, TASK, class_names, licence)
+
+
+def panoptic_maps(scenes: Dataset) -> Dataset:
+    """Returns scenes with their panoptic maps alone, and the names of the classes of those: the ground comes first."""
+    labels = {"panoptic": scenes.source.labels["panoptic"]}
+    source = replace(scenes.source, labels=labels)
+    return replace(scenes, source=source, task=PANOPTIC, class_names=(GROUND, *scenes.class_names))
 
 
 def _of_images(

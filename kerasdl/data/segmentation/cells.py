@@ -40,7 +40,7 @@ def draw_cells(
         side: height and width in pixels, 32 to 2048.
         colour: cells in violet stain over light rose, instead of bright cells over dark ground.
         weights: adds the labels "pixel_weights", (H, W) float32: `border_weights` of the cells, with 10 and 5 pixels.
-        panoptic: adds the labels "panoptic", (H, W) int32: 0 for the background, else 2000 plus the number of the cell
+        panoptic: adds the labels "panoptic", (H, W) int32: 0 for the background, else 1000 plus the number of the cell
             from 1, by which cells are judged one by one.
 
     Returns:
@@ -67,7 +67,7 @@ def draw_cells(
     if weights:
         labels["pixel_weights"] = np.stack([border_weights(each.numbers) for each in drawn])
     if panoptic:
-        codes = np.where(np.arange(256) > 0, 2 * DIVISOR + np.arange(256), 0).astype(np.int32)
+        codes = np.where(np.arange(256) > 0, DIVISOR + np.arange(256), 0).astype(np.int32)
         labels["panoptic"] = np.stack([codes[each.numbers] for each in drawn])
     return Dataset(
         name="cells:colour" if colour else "cells",

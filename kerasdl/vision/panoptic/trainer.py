@@ -172,7 +172,8 @@ class PanopticFPN(MaskRCNN):
 
         Args:
             data: a `Dataset`, or arrays of images and labels, as it learns from.
-            classes: name of each class of pixels, stuff first; None takes their numbers.
+            classes: name of each class of pixels, stuff first; None takes those of the data, where they are as many,
+                and else their numbers.
             batch_size: images computed at once.
             min_score: as in `predict`, like all others.
 
@@ -187,6 +188,8 @@ class PanopticFPN(MaskRCNN):
         refuse_endless("labelled data", dataset)
         if classes is not None and len(classes) != number:
             checks.refuse(f"classes must have a name for each of the {number} classes of pixels", classes)
+        if classes is None and len(dataset.class_names) == number:
+            classes = dataset.class_names
         metric = PanopticQuality(classes or number, range(self.stuff, number), void=VOID)
         rules = dict(min_score=min_score, visible=visible, least_area=least_area)
         for images, labels, _ in map(unpacked, dataset.batches(batch_size)):

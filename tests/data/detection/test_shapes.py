@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from kerasdl.core.errors import ArgumentError
 from kerasdl.core.objects import PredictedObjects, TrueObjects
+from kerasdl.data import augment, load
 from kerasdl.data.detection import draw_shapes
 from kerasdl.data.detection.shapes import DIFFICULTIES, draw_scene
 from kerasdl.data.detection.silhouettes import CLASSES
@@ -116,3 +117,19 @@ def test_threshold_and_components_do_not_solve_the_middle_level(scenes):
 def test_bad_arguments_are_refused(arguments, text):
     with pytest.raises(ArgumentError, match=text):
         draw_shapes(**{"size": 1, **arguments})
+
+
+@pytest.mark.parametrize("name", ["shapes:easy", "stickers"])
+def test_loaded_panoptic_maps_are_named_as_their_classes_are(name):
+    shape = (64, 64, 3)
+    maps, semantic = (
+        load(name, "test", size=3, labels=kind, image_shape=shape, scale=None) for kind in ("panoptic", "semantic")
+    )
+    assert maps.task == "panoptic_segmentation"
+    assert [*maps.source.labels] == ["panoptic"]
+    assert maps.class_names == semantic.class_names == ("ground", *load(name, "test", size=1).class_names)
+    for (_, labels), (_, classes) in zip(maps, semantic, strict=True):
+        np.testing.assert_array_equal(labels["panoptic"] // 1000, classes["semantic"])
+        np.testing.assert_array_equal(labels["panoptic"] % 1000 == 0, classes["semantic"] == 0)
+    (_, moved), *_ = maps.batches(3, augment=augment.Flip(1.0))
+    np.testing.assert_array_equal(moved["panoptic"], maps.source.labels["panoptic"][:, :, ::-1])

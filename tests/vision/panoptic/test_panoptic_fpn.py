@@ -135,7 +135,7 @@ def test_a_bundle_gives_segments_and_no_file(tmp_path):
     assert sum(read_run_lengths(each).area for each in result["masks"]) == (segments[..., 0] != 255).sum()
     data = kerasdl.data.load("shapes", "test", size=2, labels="panoptic", scale=None)
     with pytest.raises(ArgumentError, match="must have its classes"):
-        bundle.evaluate(data)  # whose names are those of objects alone
+        bundle.evaluate(data)  # seven others
     data.source.labels["panoptic"][data.source.labels["panoptic"] >= 4000] = 0
     figures = bundle.evaluate(dataclasses.replace(data, class_names=LABELS))
     assert {"loss", "semantic_loss", "PQ", "PQ_things", "RQ_stuff"} <= set(figures)
