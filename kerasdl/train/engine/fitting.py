@@ -9,6 +9,7 @@ import keras
 from kerasdl.core.errors import TrainingError
 from kerasdl.core.keywords import explained
 from kerasdl.core.outputs.broadcast_sums import refused_sums
+from kerasdl.core.outputs.native_dilation import native_dilation
 from kerasdl.core.registry.tasks import Task
 
 from ..config import RunConfig
@@ -104,7 +105,7 @@ def fit(
                 own = {name: metrics_in_scope(each, strategy) for name, each in plan.compiled_with.items()}
                 inner.compile(optimizer, loss=plan.loss, metrics=metrics_in_scope(metrics, strategy) or None, **own)
         try:
-            with label_errors_reported(), refused_sums(TrainingError):
+            with label_errors_reported(), refused_sums(TrainingError), native_dilation():
                 data = (plan.train, plan.validation)
                 training = FitState(inner, *data, config, strategy, plan.own_train_step, plan.notes)
                 run = training.run(callbacks, plan.length)

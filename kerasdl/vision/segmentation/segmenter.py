@@ -11,6 +11,7 @@ from keras import ops
 from kerasdl.core import checks, draw_classes
 from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.loss_scale import from_logits
+from kerasdl.core.outputs.native_dilation import native_dilation
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
 from kerasdl.data.pipelines import refuse_endless
@@ -264,14 +265,15 @@ class Segmenter(Trainer):
 
             @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                scores = scores_of(main_logits(self.main(images, training=False)), self.multi_label)
-                if not flip:
-                    return scores
-                mirrored = scores_of(main_logits(self.main(images[:, :, ::-1], training=False)), self.multi_label)
-                return (scores + mirrored[:, :, ::-1]) / 2
+                scores = self._scores(images)
+                return (scores + self._scores(images[:, :, ::-1])[:, :, ::-1]) / 2 if flip else scores
 
             self.compiled_steps[key] = step
         return self.compiled_steps[key]
+
+    def _scores(self, images: Any) -> Any:
+        with native_dilation():
+            return scores_of(main_logits(self.main(images, training=False)), self.multi_label)
 
     def draw(self, image: Any, labels: Sequence[str] | None = None, **settings: Any) -> np.ndarray:
         """Returns a picture of a raw image with its pixels coloured by class.
