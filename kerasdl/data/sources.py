@@ -133,7 +133,7 @@ def refuse_other_sizes(name: str, maps: Any, sizes: np.ndarray) -> None:
         sizes: (B, 2) height and width of each image.
     """
     of_sizes = isinstance(maps, (trees.RaggedMaps, trees.LazyMaps))
-    given = maps.sizes if of_sizes else (maps.values if isinstance(maps, trees.Ragged) else maps).shape[1:3]
+    given = maps.sizes if of_sizes else (maps.values if isinstance(maps, trees.Ragged) else maps).shape[-2:]
     given = np.broadcast_to(given, sizes.shape)
     wrong = np.flatnonzero((given != sizes).any(axis=1))
     if wrong.size:

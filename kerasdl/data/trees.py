@@ -215,7 +215,8 @@ def resized_maps(maps: Any, height: int, width: int) -> Any:
     """Returns maps of pixels in another size, without blending: each pixel takes the nearest.
 
     Args:
-        maps: (B, h, w), `RaggedMaps`, `LazyMaps`, or the masks (N, h, w) of each example, `Ragged` or `LazyMasks`.
+        maps: (B, h, w), `RaggedMaps`, `LazyMaps`, or the masks (N, h, w) of each example, `Ragged`, `LazyMasks` or an
+            array.
         height: height of the result in pixels.
         width: width of the result in pixels.
 
@@ -232,9 +233,9 @@ def resized_maps(maps: Any, height: int, width: int) -> Any:
     if isinstance(maps, Ragged):
         return Ragged(resized_maps(maps.values, height, width), maps.lengths)
     rows, columns = (
-        ((2 * np.arange(new) + 1) * old // (2 * new)) for new, old in zip((height, width), maps.shape[1:3], strict=True)
+        ((2 * np.arange(new) + 1) * old // (2 * new)) for new, old in zip((height, width), maps.shape[-2:], strict=True)
     )
-    return maps[:, rows[:, np.newaxis], columns]
+    return maps[..., rows[:, np.newaxis], columns]
 
 
 def scaled_rows(rows: Any, factors: np.ndarray) -> Any:

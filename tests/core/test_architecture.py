@@ -57,7 +57,7 @@ ROOMS = {
         "pipelines": (),
         "splits": (),
         "trees": (),
-        "letterboxing": (),
+        "letterboxing": ("trees",),
         "images": ("image_files", "letterboxing"),
         "sources": ("images", "trees"),
         "batching": ("augment", "images", "sources", "trees"),

@@ -1,4 +1,4 @@
-"""Letterbox of a dataset: scenes of any size with their aspect ratio kept, grey borders, and boxes that move along."""
+"""Letterbox of a dataset: scenes of any size with their aspect ratio kept, grey borders; boxes and masks move along."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,29 +14,33 @@ from kerasdl.core.errors import DataError
 from .. import trees
 from ..dataset import Dataset
 from ..images import Scale, check_image_shape, to_pixels
-from ..letterboxing import Inset, Letterboxed, inset, movement
-from ..sources import Examples, Stream, refuse_shares
+from ..letterboxing import BORDERS, Inset, Letterboxed, boxed_maps, inset, movement
+from ..sources import Examples, Stream, refuse_other_sizes, refuse_shares
 from ..trees import MOVING, Ragged
 from .annotations import upright_size
 
 
 def letterbox(data: Dataset, image_shape: tuple, scale: Scale | None = (-1.0, 1.0)) -> Dataset:
-    """Returns raw images with boxes in a letterbox: resized with their aspect ratio kept, in the middle of a grey one.
+    """Returns raw images with boxes, masks or maps in a letterbox: resized with their aspect ratio kept, in the middle
+    of a grey one.
 
-    An image is resized as by `prepare_images(..., letterbox=True)`, and its boxes are then in pixels of the letterbox.
-    Train a detector on such data if it predicts with `letterbox=True`. Source: Ultralytics' `LetterBox`.
+    An image is resized as by `prepare_images(..., letterbox=True)`; its boxes and the masks of its objects are then in
+    pixels of the letterbox, and so are maps of classes, whose borders do not count. Train a detector on such data if it
+    predicts with `letterbox=True`. Source: Ultralytics' `LetterBox`.
 
     Args:
-        data: a `Dataset` of raw images of any size with boxes.
+        data: a `Dataset` of raw images of any size with boxes, masks or maps; a stream with boxes alone.
         image_shape: (height, width, channels) of the letterbox, all known.
         scale: as in `Dataset.prepared`.
 
     Returns:
-        A `Dataset` of images (height, width, channels); borders have level 114.
+        A `Dataset` of images (height, width, channels). Borders have level 114, in `semantic` 255, in `panoptic` -1,
+        and 0 in `masks` and `pixel_weights`.
 
     Raises:
-        ArgumentError: the data are not raw images with boxes, have masks or maps, or a side is None.
-        DataError: an image cannot be read, or boxes are in shares of their image.
+        ArgumentError: the data are not raw images with such labels, or a side is None.
+        DataError: an image cannot be read, boxes are in shares of their image, or a map has another size than its
+            image.
 
     Example:
         >>> scenes = kerasdl.data.detection.draw_shapes(4, side=128)
@@ -48,9 +52,12 @@ def letterbox(data: Dataset, image_shape: tuple, scale: Scale | None = (-1.0, 1.
     if data.images:
         labels = data.source.labels if data.any_order else trees.unpacked(data.source.examples.element_spec)[1]
     moving = sorted(set(MOVING) & set(labels)) if isinstance(labels, Mapping) else []
-    if moving != ["boxes"]:
+    if not moving:
         hint = "Use Dataset.prepared, which stretches images, for others."
-        checks.refuse("a letterbox is for raw images with boxes alone", f"{data.name}: {moving}", hint)
+        checks.refuse("a letterbox is for raw images with boxes, masks or maps", data.name, hint)
+    if isinstance(data.source, Stream) and moving != ["boxes"]:
+        hint = "Use Dataset.take, which reads the first images into memory."
+        checks.refuse("a letterbox of a stream moves boxes alone", f"{data.name}: {moving}", hint)
     if None in shape:
         checks.refuse("image_shape of a letterbox must have known sides", shape)
     source = _streamed(data.source, shape) if isinstance(data.source, Stream) else _held(data, shape[:2])
@@ -76,18 +83,21 @@ def _streamed(source: Stream, shape: tuple) -> Stream:
 
 
 def _held(data: Dataset, new: tuple[int, int]) -> Examples:
-    """Returns images in memory or in files in a letterbox, with their boxes."""
+    """Returns images in memory or in files in a letterbox, with their boxes, masks and maps."""
     source, old, labels = data.source, data.input_shape[:2], data.source.labels
-    refuse_shares(labels["boxes"])
+    refuse_shares(labels.get("boxes"))
     items = [each.image if isinstance(each, Letterboxed) else each for each in source.inputs]
     sizes = _raw_sizes(items)
     before = [_present_inset(each, size, old) for each, size in zip(source.inputs, sizes, strict=True)]
     after = [inset(size, new) for size in sizes]
     factors, shifts = movement(before, after)
-    moved = {**labels, "boxes": _moved(labels["boxes"], factors, shifts)}
-    if "areas" in labels:
-        areas = factors[:, 0] * factors[:, 1]
-        moved["areas"] = _moved(labels["areas"], areas, np.zeros_like(areas))
+    areas = factors[:, 0] * factors[:, 1]
+    moves = {"boxes": (factors, shifts), "areas": (areas, np.zeros_like(areas))}
+    moved = {**labels, **{name: _moved(labels[name], *moves[name]) for name in moves.keys() & labels.keys()}}
+    present = np.array([[now or raw for now, raw in zip(old, size, strict=True)] for size in sizes])
+    for name in BORDERS.keys() & labels.keys():
+        refuse_other_sizes(name, labels[name], present)
+        moved[name] = boxed_maps(labels[name], before, after, new, BORDERS[name])
     return Examples([Letterboxed(each, new) for each in items], moved, source.weights, levels=source.levels)
 
 

@@ -1,7 +1,10 @@
-"""Letterbox: images keep their aspect ratio between grey borders, and boxes move with them."""
+"""Letterbox: images keep their aspect ratio between grey borders, and boxes, masks and maps move with them."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -11,6 +14,8 @@ from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import DataWarning, as_dataset, prepare_images
 from kerasdl.data.detection import draw_shapes, letterbox, read_coco, write_coco
 from kerasdl.data.letterboxing import GREY, Inset, inset, movement
+from kerasdl.data.sources import Stream
+from kerasdl.data.trees import LazyMaps, LazyMasks, Ragged, RaggedMaps
 
 SIZES = [(40, 90), (120, 30), (64, 64), (37, 53)]
 SIDES = st.integers(1, 400)
@@ -112,10 +117,75 @@ def test_files_are_read_in_a_letterbox_with_areas_and_known_as_files(tmp_path):
     np.testing.assert_array_equal(file_hashes(square), file_hashes(data))
 
 
+def inside(box, size):
+    """Pixels whose middle lies in a box, (H, W)."""
+    rows, columns = (np.arange(side) + 0.5 for side in size)
+    left, top, right, bottom = box
+    return np.outer((rows >= top) & (rows < bottom), (columns >= left) & (columns < right))
+
+
+def labelled(images, labels):
+    """Images with labels as readers of files hold them."""
+    data = as_dataset((images, {name: [0] * len(images) for name in labels}))
+    rows = {name: Ragged.of(value) if isinstance(value, list) else value for name, value in labels.items()}
+    return dataclasses.replace(data, source=dataclasses.replace(data.source, labels=rows))
+
+
+KINDS = {
+    "in files": lambda maps: LazyMaps(maps, np.array, [each.shape for each in maps]),
+    "in memory": RaggedMaps.of,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_map_is_what_lies_in_the_moved_box_and_its_borders_do_not_count(kind):
+    images, labels = rectangles()
+    maps = [(image[..., 0] > 0).astype("uint8") for image in images]
+    data = labelled(images, {**labels, "semantic": KINDS[kind](maps)})
+    moved = letterbox(data, (96, 160, 3), None)
+    for image, label in moved:
+        expected = np.where(inside(label["boxes"][0], (96, 160)), 1, 0)
+        border = (image == GREY).all(axis=-1)
+        np.testing.assert_array_equal(label["semantic"], np.where(border, 255, expected))
+    again = letterbox(moved, (64, 64, 3), None)
+    for one, other in zip(letterbox(data, (64, 64, 3), None), again, strict=True):
+        agree = (one[1]["semantic"] == other[1]["semantic"]).mean()
+        assert agree == 1 if kind == "in files" else agree > 0.95
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_masks_of_objects_are_what_lies_in_their_moved_boxes(lazy):
+    images = np.zeros((2, 40, 90, 3), "uint8")
+    boxes = [np.array([[7, 3, 31, 30], [50, 10, 90, 40]], "float32"), np.zeros((0, 4), "float32")]
+    masks = [np.array([inside(box, (40, 90)) for box in each], "uint8").reshape(-1, 40, 90) for each in boxes]
+    held = LazyMasks(masks, np.array, [(40, 90)] * 2, [2, 0]) if lazy else Ragged.of(masks)
+    labels = {"boxes": boxes, "classes": [np.zeros(len(each), int) for each in boxes], "masks": held}
+    for image_shape in ((96, 160, 3), (33, 20, 3)):
+        (_, first), (_, empty) = letterbox(labelled(images, labels), image_shape, None)
+        expected = [inside(box, image_shape[:2]) for box in first["boxes"]]
+        np.testing.assert_array_equal(first["masks"], expected)
+        assert empty["masks"].shape == (0, *image_shape[:2])
+
+
+def test_void_and_weightless_pixels_surround_panoptic_maps_and_weights():
+    images, _ = rectangles()
+    codes, weights = (RaggedMaps.of([np.ones(each.shape[:2], kind) for each in images]) for kind in ("int32", "f4"))
+    data = letterbox(labelled(images, {"panoptic": codes, "pixel_weights": weights}), (96, 80, 3), None)
+    for image, moved in data:
+        border = (image == GREY).all(axis=-1)
+        np.testing.assert_array_equal(moved["panoptic"], np.where(border, -1, 1))
+        np.testing.assert_array_equal(moved["pixel_weights"], np.where(border, 0, 1))
+
+
 def test_what_a_letterbox_cannot_move_is_refused():
-    with pytest.raises(ArgumentError, match="raw images with boxes alone"):
-        letterbox(draw_shapes(1, masks=True), (64, 64, 3))
-    with pytest.raises(ArgumentError, match="raw images with boxes alone"):
+    scenes = draw_shapes(2, side=64, masks=True)
+    stream = dataclasses.replace(scenes, source=Stream(tf.data.Dataset.from_tensors(scenes[0]), 1))
+    with pytest.raises(ArgumentError, match="stream moves boxes alone"):
+        letterbox(stream, (64, 64, 3))
+    small = {"semantic": np.zeros((2, 8, 8), "uint8")}
+    with pytest.raises(DataError, match=r"semantic must have the size of their images, \(64, 64\)"):
+        letterbox(as_dataset((scenes.arrays()[0], small)), (32, 48, 3))
+    with pytest.raises(ArgumentError, match="raw images with boxes, masks or maps"):
         letterbox(as_dataset((np.zeros((2, 8, 8, 3), "float32"), np.zeros(2, int))), (64, 64, 3))
     images, labels = rectangles()
     shares = {**labels, "boxes": [np.array([[0.1, 0.2, 0.5, 0.9]])] * len(images)}

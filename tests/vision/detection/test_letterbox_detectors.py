@@ -10,6 +10,7 @@ from test_detector import tiny
 
 import kerasdl
 from kerasdl import Bundle
+from kerasdl.core import get_task
 from kerasdl.core.errors import BundleError
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.letterboxing import GREY, inset
@@ -71,6 +72,20 @@ def test_a_bundle_keeps_it_and_moves_the_boxes_of_its_data(bundle, wide, tmp_pat
     place = inset((24, 40), (64, 64))
     np.testing.assert_allclose(second[[0, 3]], [10 * 64 / 40, place.top + place.height], rtol=1e-5)
     np.testing.assert_array_equal(data.arrays()[0][:1], prepare_images(wide, (64, 64, 3), letterbox=True))
+
+
+def test_masks_move_with_the_boxes_of_data():
+    box, mask = np.array([[10, 4, 40, 24]], "float32"), np.zeros((1, 24, 80), "uint8")
+    mask[0, 4:24, 10:40] = 1
+    labels = {"boxes": [box], "classes": [np.zeros(1, int)], "masks": [mask]}
+    raw = as_dataset((np.zeros((1, 24, 80, 3), "uint8"), labels))
+    ((_, moved),) = get_task("object_detection").ready(raw, SETTINGS)
+    rows, columns = (np.arange(64) + 0.5 for _ in range(2))
+    left, top, right, bottom = moved["boxes"][0]
+    inside = np.outer((rows > top) & (rows < bottom), (columns > left) & (columns < right))
+    np.testing.assert_array_equal(moved["masks"], inside[np.newaxis])
+    ((_, stretched),) = raw.prepared((48, 160, 3))
+    np.testing.assert_array_equal(stretched["masks"][0], mask[0].repeat(2, axis=0).repeat(2, axis=1))
 
 
 @pytest.mark.parametrize("raw_shape", [(24, 80, 3), (90, 50, 3), (64, 64, 3), (128, 128, 3)])
