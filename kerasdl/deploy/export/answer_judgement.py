@@ -2,8 +2,8 @@
 
 Most places of a detector's maps show no object. Rounding there changes no answer, and yet makes most of the root mean
 square. So a file of such a network is held to its answers. A layer of the reading model has a method
-`agreement(expected, actual)`: it takes the outputs of network and file by name, and returns an `Agreement`, or None if
-they hold too few answers.
+`agreement(expected, actual)`: it takes what the layer takes, made of the outputs of network and of file, and returns an
+`Agreement`, or None if they hold too few answers.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasdl.core.outputs.agreement import Agreement
@@ -33,11 +34,33 @@ def judged_by(reader: Any) -> Iterator[None]:
             nothing.
     """
     layers = [each for each in reader.layers if hasattr(each, "agreement")]
-    token = _judge.set(layers[0].agreement if layers else None)
+    token = _judge.set(_judge_of(layers[0], reader) if layers else None)
     try:
         yield
     finally:
         _judge.reset(token)
+
+
+def _judge_of(layer: Any, reader: keras.Model) -> Judge:
+    """Returns what judges by a layer; the reader computes what stands before it, such as heads of a second stage."""
+    nodes = [node for level in reader._nodes_by_depth.values() for node in level]  # no public name in Keras
+    arguments = next(node.arguments for node in nodes if node.operation is layer)
+    taken = arguments.args[0]
+    if all(any(each is given for given in reader.inputs) for each in keras.tree.flatten(taken)):
+        return layer.agreement
+    others = keras.tree.flatten((arguments.args[1:], arguments.kwargs))
+    inputs = {each.name: each for each in reader.inputs if not any(each is other for other in others)}
+    before = keras.Model(inputs, taken)
+
+    def judge(expected: Arrays, actual: Arrays) -> Agreement | None:
+        return layer.agreement(
+            *(
+                before.predict({name: each[name] for name in inputs}, verbose=0, batch_size=8)
+                for each in (expected, actual)
+            )
+        )
+
+    return judge
 
 
 def present_judge() -> Judge | None:

@@ -132,18 +132,19 @@ class ObjectDecoder(keras.layers.Layer):
 
         Objects of a score of 0.3 or more, of either, must be among those of the other, of the same class and an IoU of
         0.5 or more; scores weigh them. Boxes and scores are compared place by place before suppression, where the
-        network has such a score, so that what is decoded from places without an object counts nothing.
+        network has such a score, so that what is decoded from places without an object counts nothing. Proposals of
+        two stages change places: there the boxes and scores of like objects are compared, after suppression.
 
         Args:
             expected: raw heads of the network for a batch, as NumPy arrays.
             actual: raw heads of the file for the same.
 
         Returns:
-            The agreement; None where network and file have fewer than 10 such objects, and for methods of several
-            networks, whose regions change places.
+            The agreement; None where network and file have fewer than 10 such objects, and for methods with masks,
+            which boxes do not judge.
         """
         method = METHODS[self.method]
-        if method.roles != ("model",):
+        if "mask_head" in method.roles:
             return None
         (boxes, scores), (its_boxes, its_scores) = (
             [np.asarray(each, "float64") for each in method.decode(heads, self.input_size)]
@@ -152,14 +153,18 @@ class ObjectDecoder(keras.layers.Layer):
         if not np.isfinite(its_boxes).all() or not np.isfinite(its_scores).all():
             return None  # the comparison of the heads says it
         own, its = ({name: np.asarray(value) for name, value in self(heads).items()} for heads in (expected, actual))
-        missed, count = _share_without_like(own, its)
-        added, its_count = _share_without_like(its, own)
-        if max(count, its_count) < FEWEST:
+        likes, its_likes = _likes(own, its), _likes(its, own)
+        if max(len(likes), len(its_likes)) < FEWEST:
             return None
-        sure = scores.max(axis=-1) >= SURE  # (B, A)
-        values = (missed, added, *_gaps(boxes[sure], its_boxes[sure], scores[sure], its_scores[sure]))
-        gaps = {words: (float(value), bound) for (words, bound), value in zip(LARGEST.items(), values, strict=True)}
-        return Agreement(f"{count} objects of {len(boxes)} examples", gaps, _unseen(expected, sure))
+        if "proposals" in expected:
+            gaps, unseen = _gaps(*_of_likes(likes, own, its)), ()
+        else:
+            sure = scores.max(axis=-1) >= SURE  # (B, A)
+            gaps = _gaps(boxes[sure], its_boxes[sure], scores[sure], its_scores[sure])
+            unseen = _unseen(expected, sure)
+        values = (_share_without_like(likes, own), _share_without_like(its_likes, its), *gaps)
+        bounded = {words: (float(value), bound) for (words, bound), value in zip(LARGEST.items(), values, strict=True)}
+        return Agreement(f"{len(likes)} objects of {len(boxes)} examples", bounded, unseen)
 
     def get_config(self):
         return {
@@ -191,9 +196,12 @@ def _like_places(expected: Mapping[str, Any], actual: Mapping[str, Any], image: 
     return order
 
 
-def _share_without_like(objects: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[float, int]:
-    """Returns the share of sure objects, by their scores, that have no like one among others, and their number."""
-    alone = total = count = 0.0
+def _likes(objects: Mapping[str, Any], others: Mapping[str, Any]) -> list[tuple[int, int, int | None]]:
+    """Returns the image and the place of each sure object, and the place of its like one among others, if there is one.
+
+    Each takes the one that overlaps it most, of its class, that no better one has taken.
+    """
+    likes = []
     for image, number in enumerate(objects["count"]):
         sure = int((objects["scores"][image][:number] >= SURE).sum())  # the best stand first
         if not sure:
@@ -201,13 +209,31 @@ def _share_without_like(objects: Mapping[str, Any], others: Mapping[str, Any]) -
         overlaps = np.array(pairwise_overlaps(objects["boxes"][image][:sure], others["boxes"][image]))
         overlaps[objects["classes"][image][:sure, None] != others["classes"][image]] = 0.0
         overlaps[:, others["count"][image] :] = 0.0
-        for place, score in enumerate(objects["scores"][image][:sure]):
+        for place in range(sure):
             nearest = int(overlaps[place].argmax())
-            total, count = total + float(score), count + 1
-            if overlaps[place, nearest] < ALIKE:
-                alone += float(score)
-            overlaps[:, nearest] = 0.0 if overlaps[place, nearest] >= ALIKE else overlaps[:, nearest]
-    return alone / total if total else 0.0, int(count)
+            is_like = overlaps[place, nearest] >= ALIKE
+            likes.append((image, place, nearest if is_like else None))
+            if is_like:
+                overlaps[:, nearest] = 0.0
+    return likes
+
+
+def _share_without_like(likes: list[tuple[int, int, int | None]], objects: Mapping[str, Any]) -> float:
+    """Returns the share of objects, by their scores, that have no like one."""
+    scores = np.array([objects["scores"][image][place] for image, place, _ in likes], "float64")
+    alone = np.array([other is None for *_, other in likes], bool)
+    return float(scores[alone].sum() / scores.sum()) if len(likes) else 0.0
+
+
+def _of_likes(
+    likes: list[tuple[int, int, int | None]], objects: Mapping[str, Any], others: Mapping[str, Any]
+) -> tuple[np.ndarray, ...]:
+    """Returns the boxes (N, 4) of objects and of their like ones, and the scores (N, 1) of both, for `_gaps`."""
+    pairs = [(image, place, other) for image, place, other in likes if other is not None]
+    images, places, of_others = np.array(pairs, int).reshape(-1, 3).T
+    boxes, scores = (objects[name][images, places].astype("float64") for name in ("boxes", "scores"))
+    its_boxes, its_scores = (others[name][images, of_others].astype("float64") for name in ("boxes", "scores"))
+    return boxes, its_boxes, scores[:, None], its_scores[:, None]
 
 
 def _gaps(boxes: np.ndarray, its_boxes: np.ndarray, scores: np.ndarray, its_scores: np.ndarray) -> tuple:

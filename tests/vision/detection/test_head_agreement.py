@@ -6,8 +6,10 @@ import pytest
 
 from kerasdl.core.errors import ExportError
 from kerasdl.deploy import export_with_postprocess
+from kerasdl.deploy.export.answer_judgement import judged_by, present_judge
 from kerasdl.deploy.tflite import runtime
 from kerasdl.vision.detection.object_decoder import ObjectDecoder
+from kerasdl.vision.detection.two_stage.windows import SlidingWindows
 
 SIDE, CELLS, CLASSES = 64, 8, 3
 BOXES, SCORES = slice(CLASSES, CLASSES + 4), slice(0, CLASSES)
@@ -124,3 +126,80 @@ def test_a_file_of_other_objects_is_refused(case, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=f"must give the answers of the model; of 24 objects .*{words}"):
         export(tmp_path, scenes(12, 2))
     assert not list(tmp_path.iterdir())
+
+
+MAPS = "region_maps_stride8"
+
+
+def second_stage(thresholds=False):
+    """A reader of maps of cells: a window on each cell, its classes and offsets, decoding and suppression."""
+    maps = keras.Input((CELLS, CELLS, CLASSES + 4), name=MAPS)
+    left, top = (each.ravel() * 8.0 - 4 for each in np.meshgrid(*[np.arange(CELLS)] * 2))
+    windows = np.stack([left, top, left + 16, top + 16], axis=-1)
+    heads = {"proposals": SlidingWindows(windows.tolist(), dtype="float32")(maps)}
+    of_class, of_edge = np.zeros((2, CLASSES + 4, 1 + CLASSES)), np.zeros((CLASSES + 4, 4 * (1 + CLASSES)))
+    of_class[0, SCORES, 1:] = 8 * np.eye(CLASSES)
+    of_edge[BOXES] = np.tile(np.eye(4), 1 + CLASSES)
+    for name, weights, bias in (("classes", of_class[0], [0] + [-4] * CLASSES), ("boxes", of_edge, [0] * 16)):
+        layer = keras.layers.Conv2D(weights.shape[1], 1, name=f"{name}_of_cells")
+        heads[name] = keras.layers.Reshape((CELLS**2, -1))(layer(maps))
+        layer.set_weights([weights[None, None], np.array(bias, float)])
+    bounds = {"min_score": keras.Input((), name="min_score"), "overlap": keras.Input((), name="overlap")}
+    found = ObjectDecoder("fast_rcnn", (SIDE, SIDE), name="objects")(heads, thresholds=bounds if thresholds else None)
+    return keras.Model({MAPS: maps, **(bounds if thresholds else {})}, found, name="objects")
+
+
+def maps_of(images):
+    return {MAPS: images[:, ::8, ::8].copy()}
+
+
+STAGES = {
+    "two classes swapped": (lambda x: x[..., [1, 0, 2, 3, 4, 5, 6]], "objects missed"),
+    "edges moved": (lambda x: x + np.array([0, 0, 0, 1, 0, 0, 0]), "edges shifted"),
+    "boxes a fifth larger": (lambda x: x + np.array([0, 0, 0, 0, 0, 1, 1]), "edges off"),
+    "nothing found": (lambda x: x * 0, "objects missed 1"),
+    "scores halved": (lambda x: np.where(x == 1, 0.5, x), "scores off"),
+    "objects everywhere": (lambda x: np.maximum(x, [1, 0, 0, 0, 0, 0, 0]), "objects added"),
+    "maps moved by a cell": (lambda x: np.roll(x, 1, axis=2), "objects missed"),
+}
+
+
+@pytest.mark.parametrize("thresholds", [False, True])
+@pytest.mark.parametrize("case", STAGES)
+def test_the_objects_of_a_second_stage_judge_maps(case, thresholds):
+    maps, (change, words) = maps_of(scenes(12)), STAGES[case]
+    with judged_by(second_stage(thresholds)):
+        judge = present_judge()
+    assert any(words in each for each in judge(maps, {MAPS: change(maps[MAPS]).astype("float32")}).faults)
+    agreement = judge(maps, {MAPS: maps[MAPS] + 0.02})
+    assert not agreement.faults
+    assert str(agreement).startswith("24 objects of 12 examples: share of objects missed 0, share of objects added 0")
+    assert 0 < agreement.gaps["edges off by a share of the side of"][0] < 0.01
+    assert judge({MAPS: maps[MAPS][:4]}, {MAPS: maps[MAPS][:4]}) is None
+
+
+@pytest.mark.parametrize("case", [None, "maps moved by a cell"])
+def test_an_integer_file_of_a_first_stage_is_held_to_the_objects_of_the_second(case, tmp_path, monkeypatch):
+    image = keras.Input((SIDE, SIDE, CLASSES + 4), name="image")
+    cells = keras.layers.AveragePooling2D(SIDE // CELLS)(image)
+    layer = keras.layers.Conv2D(CLASSES + 4, 1, name=MAPS)
+    net = keras.Model(image, {MAPS: layer(cells)}, name="fast_rcnn")
+    layer.set_weights([np.eye(CLASSES + 4)[None, None], np.zeros(CLASSES + 4)])
+    right, (change, words) = runtime.run_file, STAGES.get(case, (lambda x: x, ""))
+
+    def run(*arguments, **options):
+        outputs = right(*arguments, **options)
+        return {MAPS: change(outputs[MAPS])} if MAPS in outputs else outputs
+
+    monkeypatch.setattr(runtime, "run_file", run)
+    given = {"quantize": "int8", "representative": scenes(24, 1), "samples": scenes(12, 2)}
+    if case is None:
+        report = export_with_postprocess(net, second_stage(), tmp_path / "m.tflite", **given)
+        assert any("judged by answers" in each and "24 objects of 12 examples" in each for each in report.notes)
+        return
+    with pytest.raises(ExportError, match=f"must give the answers of the model; of 24 objects .*{words}"):
+        export_with_postprocess(net, second_stage(), tmp_path / "m.tflite", **given)
+
+
+def test_boxes_do_not_judge_masks():
+    assert ObjectDecoder("mask_rcnn", (SIDE, SIDE)).agreement({}, {}) is None
