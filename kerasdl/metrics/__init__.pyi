@@ -39,3 +39,13 @@ from .text.summary_overlap import rouge as rouge
 from .text.tags import TagAccuracy as TagAccuracy
 from .text.matching import ExactMatch as ExactMatch
 from .text.matching import TokenAccuracy as TokenAccuracy
+from .generative.distances import frechet_distance as frechet_distance
+from .generative.distances import FrechetDistance as FrechetDistance
+from .generative.distances import KernelDistance as KernelDistance
+from .generative.distances import KernelFigures as KernelFigures
+from .generative.distances import sliced_wasserstein as sliced_wasserstein
+from .generative.fidelity import InceptionScore as InceptionScore
+from .generative.fidelity import Manifold as Manifold
+from .generative.fidelity import ManifoldFigures as ManifoldFigures
+from .generative.fidelity import memorised_share as memorised_share
+from .generative.fidelity import ScoreFigures as ScoreFigures

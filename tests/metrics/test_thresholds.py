@@ -30,7 +30,10 @@ def test_no_public_metric_escapes():
     of_texts |= {"BitsPerToken", "Perplexity"}  # in text/test_perplexity.py
     # Those of forecasts are in test_forecast_errors.py.
     of_forecasts = {"MASE", "SMAPE", "QuantileScore", "IntervalCoverage", "seasonal_naive_error"}
-    others = of_detectors | of_segmenters | of_texts | of_forecasts
+    # Those of generated samples are in generative/test_generative_metrics.py, of curves in explain/test_reporting.py.
+    of_samples = {"FrechetDistance", "frechet_distance", "KernelDistance", "KernelFigures", "sliced_wasserstein"}
+    of_samples |= {"InceptionScore", "ScoreFigures", "Manifold", "ManifoldFigures", "memorised_share"}
+    others = of_detectors | of_segmenters | of_texts | of_forecasts | of_samples | {"ROC", "roc_curve"}
     assert set(kerasdl.metrics.__all__) == own | others | {"MeanAveragePrecision"}
 
 

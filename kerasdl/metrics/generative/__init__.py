@@ -1,0 +1,1 @@
+"""Metrics of generated samples; their names are those of `kerasdl.metrics`."""
