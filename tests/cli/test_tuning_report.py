@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import kerasdl
 from kerasdl.cli.commands import app
-from kerasdl.cli.commands.tuning_report import advice, told_on_interrupt, updates_note
+from kerasdl.cli.commands.tuning_report import advice, next_command, told_on_interrupt, updates_note
 from kerasdl.data.detection import draw_shapes
 
 SCENES = draw_shapes(10, side=64)
@@ -61,6 +61,18 @@ def test_good_detectors_and_other_tasks_get_no_advice():
     other = tuned(0.19)
     other.manifest.metrics = {}
     assert advice(other, SCENES) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ((["photos"], None, None), "kerasdl evaluate mine.zip photos"),
+        ((["start.zip", "coco:a.json"], "images", None), "kerasdl evaluate mine.zip coco:a.json --images images"),
+        ((["photos"], None, "others"), "kerasdl evaluate mine.zip DATA"),
+    ],
+)
+def test_the_next_command_can_be_typed_as_it_is(words, command):
+    assert next_command("mine.zip", *words) == command
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def finetune(
     read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images, labels)
     texts.check_task(task, read.train)
     notes = [*read.notes, *told.updates_note(read.train, batch_size, epochs)]
-    print(*([] if json else notes), sep="\n", end="" if json else "\n")
+    told.show_notes(() if json else notes)
     loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
     run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
     run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
@@ -122,7 +122,8 @@ def finetune(
         tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
         tuned = options.compressed(tuned, read, prune, qat, config)
         tuned.save(out)
-    told.show_tuned(tuned, out, time.perf_counter() - start, told.advice(tuned, read.train), notes if json else None)
+    command = told.next_command(out, names, images, validation)
+    told.show_tuned(tuned, out, time.perf_counter() - start, told.advice(tuned, read.train), command, json and notes)
 
 
 def checked_names(names: list[str], source: str | None) -> list[str]:

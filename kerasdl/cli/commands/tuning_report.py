@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,25 +63,46 @@ def _boxes_of_classes(train: Any) -> tuple[tuple[str, ...], list[int]]:
     return train.class_names, [counts[number] for number in range(len(train.class_names))]
 
 
-def show_tuned(tuned: Any, out: Path, seconds: float, advised: list[str], notes: tuple[str, ...] | None) -> None:
-    """Prints figures of a fine-tuned bundle, the epoch that was kept, where the bundle is, and advice.
+def next_command(out: Path, names: Sequence[str], images: Path | None, validation: str | None) -> str:
+    """Returns the command that measures a fine-tuned bundle.
+
+    Args:
+        out: path of the bundle.
+        names: the bundle and the data of the fine-tuning, or the data alone.
+        images: folder of the images of annotation files, None without one.
+        validation: other images that validated; then all data were learnt, and others must measure.
+    """
+    data = "DATA" if validation is not None else names[-1] if images is None else f"{names[-1]} --images {images}"
+    return f"kerasdl evaluate {out} {data}"
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """Prints sentences, one a line."""
+    for note in notes:
+        print(note)
+
+
+def show_tuned(
+    tuned: Any, out: Path, seconds: float, advised: Sequence[str], command: str, notes: Sequence[str] | bool
+) -> None:
+    """Prints figures of a fine-tuned bundle, the epoch that was kept, advice, where the bundle is and what is next.
 
     Args:
         tuned: the bundle.
         out: its path.
         seconds: time since the command began.
         advised: lines of advice.
-        notes: sentences on the data, for JSON; None prints text.
+        command: the command that measures it.
+        notes: sentences on the data, for JSON; False prints text.
     """
     manifest = tuned.manifest
-    if notes is not None:
+    if notes is not False:
         values = {"bundle": str(out), "seconds": seconds, "epoch_kept": manifest.provenance["epoch kept"]}
         return show_json({**values, "notes": [*notes, *advised], **manifest.metrics})
     if manifest.metrics:
         show_table(str(out), ("data", "figure", "value"), metric_rows(manifest.metrics))
     print(f"Epoch kept in the last stage: {manifest.provenance['epoch kept']}.")
-    print(*advised, sep="\n", end="\n" * bool(advised))
-    print(f"Saved to {out} in {seconds:.0f} s. Next: `kerasdl evaluate {out} DATA`.")
+    show_notes([*advised, f"Saved to {out} in {seconds:.0f} s. Next: `{command}`."])
 
 
 @contextmanager
