@@ -128,6 +128,9 @@ def test_the_report_of_a_file_of_objects_has_figures_of_objects_alone(bundle, tm
     done = run("export", bundle, tmp_path / "tiny.tflite")
     assert done.exit_code == 0, done.output
     assert "worst_relative" in done.stdout
+    path = tmp_path / "tiny.tflite"
+    assert f"Saved to {path}; beside it: tiny.tflite.json, " in done.stdout
+    assert done.stdout.endswith(f"Next: `python {path}.py INPUT`.\n")
     assert "top1_agreement" not in done.stdout
     report = json.loads((tmp_path / "tiny.tflite.json").read_text())
     assert not {each["top1_agreement"] for each in (*report["drifts"], *report["hostile"])} - {None}

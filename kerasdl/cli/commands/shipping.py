@@ -78,6 +78,15 @@ def export(
         print("advice: --selective keeps the worst layers in float; `kerasdl finetune --qat 3` trains for int8.")
     for note in report.notes:
         print("note:", note)
+    print(files_line(path))
+
+
+def files_line(path: Path) -> str:
+    """Returns a sentence on an exported file, the files beside it, and the command that runs its program."""
+    program = path.with_name(f"{path.name}.py")
+    names = [each.name for each in sorted(path.parent.iterdir()) if each.name.startswith(f"{path.name}.")]
+    beside = f"; beside it: {', '.join(names)}" if names else ""
+    return f"Saved to {path}{beside}.{f' Next: `python {program} INPUT`.' if program.is_file() else ''}"
 
 
 def show_export(report: Any, path: Path) -> None:
