@@ -80,13 +80,20 @@ def check_graph(model: keras.Model) -> None:
         )
 
 
-def copy_into(model: keras.Model, inputs: list[Any], taken: Iterable[str] = ()) -> Any:
+def copy_into(
+    model: keras.Model,
+    inputs: list[Any],
+    taken: Iterable[str] = (),
+    around: Callable[[keras.Operation, keras.Operation], Call] | None = None,
+) -> Any:
     """Runs copies of a model's layers, with its weights, on Keras tensors; nested models are opened.
 
     Args:
         model: a functional or Sequential model; it stays as it is.
         inputs: a Keras tensor for each input.
         taken: names of layers that the graph has already; a copy whose name is taken gets a number behind it.
+        around: returns the function to call in place of a copy, from the operation and its copy; it is asked once for
+            each operation, also where that is called several times. None calls the copies.
 
     Returns:
         The outputs in the structure of the model's own.
@@ -98,9 +105,9 @@ def copy_into(model: keras.Model, inputs: list[Any], taken: Iterable[str] = ()) 
         >>> copy_into(model, model.inputs, taken=["head"]).shape == model.output_shape
         True
     """
-    names, copies = {*taken, *(each.name for each in inputs)}, {}
+    names, copies, calls = {*taken, *(each.name for each in inputs)}, {}, {}
 
-    def copy_of(operation: keras.Operation) -> keras.Operation:
+    def copy_of(operation: keras.Operation) -> Call:
         if isinstance(operation, keras.Model):
             check_graph(operation)
         if operation not in copies:
@@ -108,7 +115,8 @@ def copy_into(model: keras.Model, inputs: list[Any], taken: Iterable[str] = ()) 
             name = next(each for each in alike if each not in names)
             names.add(name)
             copies[operation] = type(operation).from_config({**operation.get_config(), "name": name})
-        return copies[operation]
+            calls[operation] = copies[operation] if around is None else around(operation, copies[operation])
+        return calls[operation]
 
     outputs = replay(model, inputs, copy_of)
     for operation, copy in copies.items():
@@ -122,11 +130,14 @@ def has_nested_models(model: keras.Model) -> bool:
     return any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-def flattened(model: keras.Model) -> keras.Model:
+def flattened(
+    model: keras.Model, around: Callable[[keras.Operation, keras.Operation], Call] | None = None
+) -> keras.Model:
     """Returns a model of plain layers that computes the same with weights of its own; nested models are opened.
 
     Args:
         model: a functional or Sequential model.
+        around: as in `copy_into`, for a model that computes something else with some of the copies.
 
     Raises:
         ArgumentError: the model, or one inside it, is subclassed and has no graph.
@@ -137,13 +148,30 @@ def flattened(model: keras.Model) -> keras.Model:
     """
     check_graph(model)
     inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype, name=each.name) for each in model.inputs]
-    outputs = copy_into(model, inputs)
+    outputs = copy_into(model, inputs, around=around)
     nested = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.Model(keras.tree.pack_sequence_as(nested, inputs), outputs, name=model.name)
+    return freeze_inside(keras.Model(keras.tree.pack_sequence_as(nested, inputs), outputs, name=model.name))
 
 
 def copied(model: keras.Model) -> keras.Model:
     """Returns a functional or Sequential model with the same weights and layers of its own."""
-    copy = keras.models.clone_model(model)
+    copy = freeze_inside(keras.models.clone_model(model))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def freeze_inside(model: keras.Model) -> keras.Model:
+    """Freezes what frozen layers of a model hold, in place, and returns the model.
+
+    Keras 3.15 forgets it in a model that is cloned or loaded: an attention that was frozen builds its projections anew,
+    and these learn.
+
+    Example:
+        >>> freeze_inside(model) is model
+        True
+    """
+    for layer in all_layers(model):
+        if not layer.trainable:
+            for inner in layer._flatten_layers(include_self=False):
+                inner.trainable = False
+    return model

@@ -47,3 +47,6 @@ from .sequences.projected_lstm import ProjectedLSTMCell as ProjectedLSTMCell
 from .sequences.projected_lstm import ReverseTokens as ReverseTokens
 from .sequences.projected_lstm import ScalarMix as ScalarMix
 from .sequences.projected_lstm import TokenMask as TokenMask
+from .tuning.adapted_weights import AdaptedWeights as AdaptedWeights
+from .tuning.prefixes import LearnedPrefix as LearnedPrefix
+from .tuning.prefixes import PrefixPadding as PrefixPadding

@@ -45,3 +45,15 @@ from .series.pictures import draw_forecast as draw_forecast
 from .embeddings.elmo import character_ids as character_ids
 from .embeddings.elmo import elmo_language_model as elmo_language_model
 from .embeddings.elmo import language_model_targets as language_model_targets
+from .adaptation.bottlenecks import adapters as adapters
+from .adaptation.prefixes import prefix_tuning as prefix_tuning
+from .adaptation.weight_changes import adapter_names as adapter_names
+from .adaptation.weight_changes import bitfit as bitfit
+from .adaptation.weight_changes import dora as dora
+from .adaptation.weight_changes import ia3 as ia3
+from .adaptation.weight_changes import lora as lora
+from .adaptation.weight_changes import merge_lora as merge_lora
+from .adaptation.weight_changes import use_adapter as use_adapter
+from .adaptation.adapter_files import load_adapters as load_adapters
+from .adaptation.adapter_files import save_adapters as save_adapters
+from .adaptation.weight_changes import trainable_share as trainable_share

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 
 from kerasdl import layers as own
-from kerasdl.core import checks
+from kerasdl.core import checks, safetensors
 from kerasdl.core.errors import WeightsError
 from kerasdl.core.registry.models import list_models, spec
 from kerasdl.core.startup.packages import optional
 
-from . import safetensors, torch_file
+from . import torch_file
 from .pairing import assign
 from .report import ImportReport
 from .torch_layers import arrays_for
@@ -34,7 +34,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     place = fetched(source) if source.startswith(REMOTE) else Path(source)
     arrays = torch_file.read(place) if place.suffix in torch_file.SUFFIXES else safetensors.read(place)
     peer = _map_of(arrays, model, source)
-    arrays = _renamed(arrays, peer)
+    arrays = renamed(arrays, peer)
     _refuse_others(arrays, peer)
     names = [layer.name for layer in model.layers]
     pairs: list[tuple] = []
@@ -90,7 +90,8 @@ def _map_of(arrays: dict[str, np.ndarray], model: keras.Model, source: str) -> A
     checks.refuse(f"a checkpoint for {model.name!r} must be of one of the architectures {known}", source)
 
 
-def _renamed(arrays: dict[str, np.ndarray], peer: Any) -> dict[str, np.ndarray]:
+def renamed(arrays: dict[str, Any], peer: Any) -> dict[str, Any]:
+    """Returns arrays by the names of today, where a checkpoint is older."""
     result = {}
     for name, array in arrays.items():
         for pattern, replacement in peer.renamed:

@@ -36,6 +36,7 @@ ROOMS = {
         "wording": (),
         "files": (),
         "memory": (),
+        "safetensors": ("errors", "files"),
         "child_process": (),
         "checks": ("errors",),
         "refusals": ("errors",),

@@ -74,6 +74,7 @@ def adaptive(x, weights):
 # Tested in files of their own.
 ELSEWHERE = {
     **dict.fromkeys(("ArcFace", "CosFace"), "test_class_margins.py"),
+    **dict.fromkeys(("AdaptedWeights", "LearnedPrefix", "PrefixPadding"), "test_tuning_layers.py"),
     **dict.fromkeys(("ProjectedLSTMCell", "ScalarMix"), "../sequence/test_elmo.py"),
     **dict.fromkeys(
         (

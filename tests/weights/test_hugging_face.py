@@ -8,8 +8,7 @@ import pytest
 from peer_files import write_safetensors
 
 import kerasdl
-from kerasdl.core import ArgumentError, WeightsError
-from kerasdl.weights import safetensors
+from kerasdl.core import ArgumentError, WeightsError, safetensors
 
 # Our net and its arguments; their class, its config, and the side of an image.
 ARCHITECTURES = {

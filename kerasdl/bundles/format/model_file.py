@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from kerasdl import layers as own_layers
 from kerasdl.core.errors import BundleError
+from kerasdl.core.keras_graph import freeze_inside
 
 from .archive import one_error, open_zip, refuse, unpack
 from .manifest import parse_json
@@ -189,7 +190,7 @@ def load_model_file(path: str | os.PathLike, *, max_params: int = MAX_PARAMS) ->
             # Keras only warns if it leaves a layer with its initial weights.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(Path(folder) / WEIGHTS)
-        return model
+        return freeze_inside(model)
 
 
 def _checked_config(path: Path, folder: Path, max_params: int) -> dict[str, Any]:

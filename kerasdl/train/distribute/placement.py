@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError
+from kerasdl.core.keras_graph import freeze_inside
 
 from ..trainer import Trainer, functional_model, owned_by_optimizers
 from . import strategies
@@ -77,6 +78,7 @@ def rebuild_in_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> ke
         except (NotImplementedError, TypeError, ValueError) as error:
             problem = f"{type(model).__name__} ({type(error).__name__}: {error})".splitlines()[0]
             checks.refuse("a model must be one that can be built again from its config", problem, SCOPE_HINT)
+        freeze_inside(copy)
         copy_values(_state_variables(model), _state_variables(copy))
     return copy
 

@@ -1,14 +1,16 @@
-"""Reader of safetensors: a JSON header with the place of each array, then raw bytes. Nothing is executed."""
+"""Reader and writer of safetensors: a JSON header with the place of each array, then raw bytes. Nothing is executed."""
 
 import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kerasdl.core.errors import WeightsError
+from .errors import WeightsError
+from .files import writing
 
 MAX_HEADER = 100 * 2**20
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
@@ -30,6 +32,54 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)
+    checked, start, _ = _header(path)
+    return {
+        name: _floats(np.memmap(path, dtype, "r", start + place, shape) if math.prod(shape) else np.zeros(shape), kind)
+        for name, (kind, dtype, shape, place) in checked.items()
+    }
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Returns the texts that a file keeps beside its arrays, by name.
+
+    Raises:
+        WeightsError: the file does not exist or is damaged.
+
+    Example:
+        >>> read_metadata("vit/model.safetensors")["format"]
+        'pt'
+    """
+    return _header(Path(path))[2]
+
+
+def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes arrays of float32 by name, atomically; equal arrays give equal bytes.
+
+    Args:
+        path: the new file.
+        arrays: numbers, written as float32.
+        metadata: texts by name, which stand in the header.
+
+    Example:
+        >>> write("small.safetensors", {"kernel": np.eye(2)}, {"format": "pt"})
+        >>> read("small.safetensors")["kernel"].shape
+        (2, 2)
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    plain, place = {name: np.asarray(array, "<f4") for name, array in sorted(arrays.items())}, 0
+    for name, array in plain.items():
+        header[name] = {"dtype": "F32", "shape": [*array.shape], "data_offsets": [place, place + array.nbytes]}
+        place += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with writing(path) as beside, open(beside, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in plain.values():
+            file.write(array.tobytes())
+
+
+def _header(path: Path) -> tuple[dict[str, tuple[str, str, tuple[int, ...], int]], int, dict[str, str]]:
+    """Returns kind, dtype, shape and place of each array, the start of the arrays, and the metadata."""
     if not path.is_file():
         raise WeightsError(f"weights must be a file; nothing is at {str(path)!r}. Check the path.")
     size = path.stat().st_size
@@ -43,12 +93,10 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             checked = {name: _checked(entry, size - 8 - length) for name, entry in entries.items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WeightsError(f"{path} must be safetensors with a valid header; got: {error}") from error
-    return {
-        name: _floats(
-            np.memmap(path, dtype, "r", 8 + length + start, shape) if math.prod(shape) else np.zeros(shape), kind
-        )
-        for name, (kind, dtype, shape, start) in checked.items()
-    }
+    metadata = header.get("__metadata__") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise WeightsError(f"{path} must be safetensors; its metadata are no texts by name.")
+    return checked, 8 + length, metadata
 
 
 def _read_folder(folder: Path) -> dict[str, np.ndarray]:

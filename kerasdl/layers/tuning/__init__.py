@@ -1,0 +1,1 @@
+"""Layers of parameter-efficient tuning: learned changes of frozen weights, learned prefixes of keys and values."""

@@ -1,0 +1,1 @@
+"""Parameter-efficient tuning of any functional model; the names are those of `kerasdl.sequence`."""
