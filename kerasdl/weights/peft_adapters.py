@@ -17,7 +17,7 @@ from kerasdl.layers.tuning.adapted_weights import weights_by_name
 from kerasdl.sequence.adaptation.graph_roles import inside, plain_graph, tunable_kernels
 from kerasdl.sequence.adaptation.weight_changes import with_changes
 
-from .torch_checkpoints import known_maps, renamed
+from .torch_checkpoints import peer_maps, renamed
 from .torch_layers import arrays_for
 
 CONFIG, ARRAYS = "adapter_config.json", "adapter_model.safetensors"
@@ -25,6 +25,15 @@ PART = re.compile(r"(?:base_model\.model\.)?(.+?)\.lora_(A|B|magnitude_vector)(?
 # Settings of adapter_config.json under which W' is another formula, each with the values that leave it.
 PLAIN = {"bias": ("none",), "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "layer_replication": (None,)}
 PLAIN |= {"modules_to_save": ([], None), "lora_bias": (False,), "trainable_token_indices": (None,)}
+# Modules of ViT in transformers 5, which saves checkpoints, but not adapters, by the names of before.
+RECENT = {
+    r"layers\.(\d+)\.attention\.q_proj": r"encoder.layer.\1.attention.attention.query",
+    r"layers\.(\d+)\.attention\.k_proj": r"encoder.layer.\1.attention.attention.key",
+    r"layers\.(\d+)\.attention\.v_proj": r"encoder.layer.\1.attention.attention.value",
+    r"layers\.(\d+)\.attention\.o_proj": r"encoder.layer.\1.attention.output.dense",
+    r"layers\.(\d+)\.mlp\.fc1": r"encoder.layer.\1.intermediate.dense",
+    r"layers\.(\d+)\.mlp\.fc2": r"encoder.layer.\1.output.dense",
+}
 
 
 def import_peft(model: keras.Model, folder: str | os.PathLike, *, name: str = "default") -> keras.Model:
@@ -113,8 +122,9 @@ def _places(model: keras.Model, modules: Mapping[str, Any]) -> dict[str, tuple]:
     kernels = {(kernel.layer, kernel.weight): kernel.inputs for kernel in tunable_kernels(model).values()}
     names = [layer.name for layer in model.layers]
     best: list[str] = [*modules]
-    for peer in known_maps():
-        if peer.network not in (None, model.name):
+    for peer in peer_maps():
+        networks = peer.network if isinstance(peer.network, tuple) else (peer.network,)
+        if networks != (None,) and model.name not in networks:
             continue
         known = {}
         for layer in model.layers:
@@ -131,8 +141,7 @@ def _places(model: keras.Model, modules: Mapping[str, Any]) -> dict[str, tuple]:
                 if key in kernels and array.endswith(".weight"):
                     known[array.removesuffix(".weight")] = (*key, kernels[key], change)
         for prefix in ("", f"{peer.prefix}."):  # a net without a head is saved without it
-            today = {module: next(iter(renamed({f"{prefix}{module}.weight": 0}, peer))) for module in modules}
-            found = {module: known.get(name.removesuffix(".weight")) for module, name in today.items()}
+            found = {module: _known(f"{prefix}{module}", known, peer) for module in modules}
             missing = [module for module, place in found.items() if place is None]
             if not missing:
                 return found
@@ -141,6 +150,16 @@ def _places(model: keras.Model, modules: Mapping[str, Any]) -> dict[str, tuple]:
         f"every module of an adapter must have its layer in the model; {model.name!r} has none for {best[0]!r} and "
         f"{len(best) - 1} more of {len(modules)}. Build the net that the adapter was learnt on."
     )
+
+
+def _known(module: str, known: Mapping[str, tuple], peer: Any) -> tuple | None:
+    """Returns the place of a module by its name, that of an older checkpoint or that of a newer library."""
+    older = next(iter(renamed({f"{module}.weight": 0}, peer))).removesuffix(".weight")
+    names = [module, older]
+    for pattern, name in RECENT.items():
+        match = re.fullmatch(pattern, module.removeprefix(f"{peer.prefix}."))
+        names += [f"{peer.prefix}.{match.expand(name)}"] if match else []
+    return next((known[name] for name in names if name in known), None)
 
 
 def _assign(layer: Any, name: str, weight: str, parts: Mapping[str, np.ndarray], change: Any, module: str) -> None:

@@ -161,7 +161,7 @@ def test_names_of_older_files_are_those_of_today(name):
     assert old.keys() != arrays.keys()
     maps = {"faster_rcnn": detector_peers.FASTER_RCNN, "mask_rcnn": detector_peers.MASK_RCNN_MASK_HEAD}
     peer = maps.get(name, detector_peers.RETINANET)
-    assert torch_checkpoints._renamed(old, peer) == arrays
+    assert torch_checkpoints.renamed(old, peer) == arrays
 
 
 def test_a_net_that_pads_otherwise_and_places_elsewhere_are_refused(tmp_path):

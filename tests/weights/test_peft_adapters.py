@@ -71,6 +71,24 @@ def test_nets_saved_without_their_head_have_no_prefix(tiny, tmp_path):
     assert import_peft(tiny("vit_tiny"), write(tmp_path / "adapter", arrays)).get_layer("block2_attention").changes
 
 
+def test_modules_by_the_names_of_transformers_5_are_the_same(tiny, tmp_path):
+    arrays, net = arrays_of(), tiny("vit_tiny")
+    newer = {
+        "encoder.layer": "layers",
+        "attention.attention.query": "attention.q_proj",
+        "intermediate.dense": "mlp.fc1",
+    }
+    newer["attention.output.dense"] = "attention.o_proj"
+    renamed = {}
+    for name, array in arrays.items():
+        for old, new in newer.items():
+            name = name.replace(old, new)
+        renamed[name] = array
+    assert not {*renamed} & {*arrays}
+    one, other = (import_peft(net, write(tmp_path / "adapter", each)) for each in (arrays, renamed))
+    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
 def test_what_would_compute_something_else_is_refused_by_name(tiny, tmp_path):
     net, arrays, folder = tiny("vit_tiny"), arrays_of(), tmp_path / "adapter"
     query = f"base_model.model.{MODULES[0]}.lora_"
