@@ -307,24 +307,27 @@ def adapter_names(model: keras.Model) -> list[str]:
     """Returns the names of the adapters in a model, in the order in which they came.
 
     Example:
-        >>> adapter_names(lora(kerasdl.build("mlp", features=4), name="german"))
+        >>> adapter_names(lora(kerasdl.build("mlp", features=4), 2, name="german"))
         ['german']
     """
     return list(dict.fromkeys(name for layer in adapted_layers(model) for name in layer.changes))
 
 
 def use_adapter(model: keras.Model, name: str | None) -> keras.Model:
-    """Makes one adapter of a model count and learn, in place, and returns the model.
+    """Makes one adapter of a model count and learn, in place.
 
     Args:
         model: a model with adapters.
         name: name of the adapter; None switches all off, so that the model computes what it computed before.
 
+    Returns:
+        The model.
+
     Raises:
         UnknownNameError: the model has no adapter of that name.
 
     Example:
-        >>> tuned = lora(kerasdl.build("mlp", features=4), name="german")
+        >>> tuned = lora(kerasdl.build("mlp", features=4), 2, name="german")
         >>> len(use_adapter(tuned, None).trainable_weights)
         0
     """
