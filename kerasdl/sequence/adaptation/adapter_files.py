@@ -27,7 +27,7 @@ def save_adapters(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes what a tuned model has learnt: the active adapter, and all layers that learn as a whole.
 
     Args:
-        model: a model that `lora`, `dora`, `bitfit`, `ia3`, `adapters`, `prefix_tuning` or `prompt_tuning` returned, or
+        model: a model that `lora`, `dora`, `bitfit`, `ia3`, `adapters` or `prefix_tuning` returned, or
             one with frozen layers.
         path: the new file, named .safetensors.
 
@@ -52,8 +52,8 @@ def save_adapters(model: keras.Model, path: str | os.PathLike) -> None:
 def load_adapters(model: keras.Model, path: str | os.PathLike, *, name: str | None = None) -> keras.Model:
     """Returns a copy of a model with the adapters of a file, which are active.
 
-    Low-rank changes, biases and factors are added to the plain model, or as one adapter more. Files of `adapters`,
-    `prefix_tuning` and `prompt_tuning` are loaded into a model that the same call returned.
+    Low-rank changes, biases and factors are added to the plain model, or as one adapter more. Files of `adapters`
+    and `prefix_tuning` are loaded into a model that the same call returned.
 
     Args:
         model: the model that the adapters were learnt on, plain or with other adapters; it stays as it is.
@@ -167,7 +167,7 @@ def _check_base(model: keras.Model, content: dict[str, Any], path: str | os.Path
     base, whole = content["base"], content["trained"]
     for name in [*base, *whole]:
         if name not in layers:
-            hint = "If adapters, prefix_tuning or prompt_tuning made it, load into a model that the same call returned."
+            hint = "If adapters or prefix_tuning made it, load into a model that the same call returned."
             raise WeightsError(f"{path} must belong to the model; it has no layer {name!r}. {hint}")
     for name, layer in layers.items():
         if name not in base and name not in whole:
