@@ -1,6 +1,7 @@
 from . import evaluation_report as evaluation_report
 from . import explanations as explanations
 from . import run_options as run_options
+from . import series_data as series_data
 from . import text_start as text_start
 from . import training_data as training_data
 from .commands import main as main

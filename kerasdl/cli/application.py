@@ -28,6 +28,8 @@ Images = Annotated[
     Path | None,
     typer.Option(help="Folder of the images of a coco:, voc:, yolo: or labelme: name; masks:DIR has its own."),
 ]
+Time = Annotated[str | None, typer.Option(help="Of csv:FILE of time series: the column of times.")]
+SeriesName = Annotated[str | None, typer.Option(help="Of csv:FILE of several series: the column that names them.")]
 Data = Annotated[
     str, typer.Argument(help="A folder of class folders, masks:DIR, coco:FILE and other boxes, digits, tfds:NAME.")
 ]

@@ -128,10 +128,10 @@ def check_inputs(bundle: str, inputs: Sequence[str]) -> None:
         DataError: no input exists.
     """
     path = locate_bundle(bundle)
-    if path is None or any(Path(each).exists() for each in inputs) or not inputs:
+    if path is None or any(Path(each.removeprefix("csv:")).exists() for each in inputs) or not inputs:
         return
     if not read_manifest_alone(path)[1].get("tokenizer"):
-        check_paths("input must be an image, a folder of images or a .json file", inputs[0])
+        check_paths("input must be an image, a folder of images, a .json file or csv:FILE", inputs[0])
 
 
 def _check_place(rule: str, place: str) -> None:

@@ -11,7 +11,7 @@ import kerasdl
 from kerasdl.core import checks
 
 from .. import path_checks
-from ..application import EVALUATED, BundleName, Data, Images, Json, app, data_name
+from ..application import EVALUATED, BundleName, Data, Images, Json, SeriesName, Time, app, data_name
 from ..output import reported, show_json, show_results
 
 FILES = path_checks.EXPORTED
@@ -21,14 +21,16 @@ FILES = path_checks.EXPORTED
 @reported
 def predict(
     bundle: BundleName,
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders of images, .json lists; texts, or .txt files.")],
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders, .json lists; texts, or .txt files; csv:FILE.")],
     draw: Annotated[
         Path | None, typer.Option(help="A folder for a picture of each input, for detectors and segmenters.")
     ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score of an object, for detectors.")] = None,
+    time: Time = None,
+    series: SeriesName = None,
     json: Json = False,
 ) -> None:
-    """Predict labels and scores for raw input."""
+    """Predict labels and scores for raw input, or the next steps of time series."""
     path_checks.check_inputs(bundle, inputs)
     loaded = kerasdl.load_bundle(bundle)
     if draw is not None and loaded.task.draw is None:
@@ -37,12 +39,16 @@ def predict(
         if loaded.task.draw is None:
             checks.refuse("--min-score is for detectors", loaded.task.name)
         loaded = dataclasses.replace(loaded, preprocess={**loaded.preprocess, "min_score": min_score})
+    of_series, raw, unread = kerasdl.cli.series_data, None, []
     levels, frames = loaded.preprocess.get("levels"), loaded.task.draw is not None
-    if loaded.preprocess.get("tokenizer"):
+    if of_series.takes_series(loaded, inputs[0]):
+        names, results = of_series.forecasts_of(loaded, inputs, time, series)
+    elif loaded.preprocess.get("tokenizer"):
         names, raw, unread = kerasdl.cli.text_start.read_texts(inputs)
     else:
         names, raw, unread = kerasdl.cli.read_inputs([*map(Path, inputs)], levels, frames=frames)
-    results = loaded.predict(raw)
+    if raw is not None:
+        results = loaded.predict(raw)
     if json:
         show_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
     else:
@@ -71,6 +77,8 @@ def evaluate(
         Path | None,
         typer.Option(help="A folder for evaluation.json, confusion.png, and mistakes.png or objects.png."),
     ] = None,
+    time: Time = None,
+    series: SeriesName = None,
     json: Json = False,
 ) -> None:
     """Measure a bundle, or an exported file in its own runtime, on labelled data: figures, classes, mistakes."""
@@ -90,10 +98,12 @@ def evaluate(
             beside = {"bundle": dict(own.figures)}
             beside["bundle"] |= {} if different is None else {"answers_that_differ": different}
     else:
-        loaded = kerasdl.load_bundle(bundle)
-        evaluation = kerasdl.bundles.evaluate_classes(
-            loaded, kerasdl.bundles.choose_evaluation_data(loaded, name, split, images=images)
-        )
+        loaded, of_series = kerasdl.load_bundle(bundle), kerasdl.cli.series_data
+        if of_series.takes_series(loaded, name):
+            chosen = of_series.series_to_measure(loaded, name, of_series.of_bundle(loaded, time, series), split)
+        else:
+            chosen = kerasdl.bundles.choose_evaluation_data(loaded, name, split, images=images)
+        evaluation = kerasdl.bundles.evaluate_classes(loaded, chosen)
     written = [] if report is None else shown.write_report(report, evaluation)
     if json:
         return show_json({**shown.as_json(evaluation), **beside})

@@ -1,18 +1,19 @@
 """Commands that train: fine-tuning of a bundle, and the quickstart."""
 
 import dataclasses
-import time
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import typer
 
 import kerasdl
+from kerasdl import cli
 from kerasdl.bundles.format import archive
 from kerasdl.core import checks
 
 from .. import path_checks
-from ..application import BundleName, Images, Json, app, data_name
+from ..application import BundleName, Images, Json, SeriesName, Time, app, data_name
 from ..output import reported, show_json, show_table
 from . import tuning_report as told
 
@@ -52,11 +53,19 @@ Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a
 Task = Annotated[str | None, typer.Option(help="Task that the data must be for, such as text_classification.")]
 Text = Annotated[str | None, typer.Option(help="Column or key of the texts, of csv:FILE and jsonl:FILE; text.")]
 Label = Annotated[str | None, typer.Option(help="Column or key of their labels; label.")]
+Target = Annotated[
+    str | None, typer.Option(help="Of csv:FILE of time series: columns to forecast, with commas between them.")
+]
+Past = Annotated[str | None, typer.Option(help="Of the same: columns that are known up to now.")]
+Future = Annotated[str | None, typer.Option(help="Of the same: columns that are known in advance.")]
+Horizon = Annotated[int | None, typer.Option(help="Of the same: steps to forecast.")]
+Length = Annotated[int | None, typer.Option(help="Of the same: steps of a window; three times --horizon, at least 24.")]
 Freeze = Annotated[
     str | None, typer.Option(help="staged, gradual, backbone (head alone) or none; staged, for detectors none.")
 ]
 Net = Annotated[
-    str | None, typer.Option(help="With --from: our net, where the peer does not tell it. Of texts: the net.")
+    str | None,
+    typer.Option(help="With --from: our net, where the peer does not tell it; the net of texts and series."),
 ]
 Letterbox = Annotated[bool, typer.Option(help="Detectors: images keep their aspect ratio, between grey borders.")]
 Tensorboard = Annotated[Path | None, typer.Option(help="A folder for TensorBoard logs, one subfolder a stage.")]
@@ -71,7 +80,7 @@ def finetune(
     images: Images = None,
     validation_images: OtherImages = None,
     labels: Labels = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the data, all stages together.")] = 5,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, all stages; 5, of new series 30.")] = None,
     freeze: Freeze = None,
     freeze_epochs: Annotated[int | None, typer.Option(help="Epochs of the head alone; else a third.")] = None,
     groups: Annotated[int | None, typer.Option(help="Groups of layers, by depth; else 1, or 3 with gradual.")] = None,
@@ -92,38 +101,57 @@ def finetune(
     task: Task = None,
     text: Text = None,
     label: Label = None,
+    time: Time = None,
+    target: Target = None,
+    past: Past = None,
+    future: Future = None,
+    series: SeriesName = None,
+    horizon: Horizon = None,
+    length: Length = None,
     seed: Annotated[int, typer.Option(help="One seed for everything but the split.")] = 0,
     tensorboard: Tensorboard = None,
     mlflow: Annotated[str | None, typer.Option(help="The tracking URI of MLflow, or a folder.")] = None,
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
-    start = time.perf_counter()
+    start = perf_counter()
     archive.check_replaceable(out)
     *bundle, data = checked_names(names, source)
     path_checks.check_sources(data, validation, images, validation_images, source, weights)
     kerasdl.set_seed(seed)
-    options, texts = kerasdl.cli.run_options, kerasdl.cli.text_start
+    options, texts, of_series = cli.run_options, cli.text_start, cli.series_data
     options.check_compression(prune, qat)
-    data, validation = texts.with_columns(text, label, data, validation)
-    read = kerasdl.cli.training_data.read_training_data(data, validation, images, validation_images, labels)
-    texts.check_task(task, read.train)
-    notes = [*read.notes, *told.updates_note(read.train, batch_size, epochs)]
-    told.show_notes(() if json else notes)
-    loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
+    columns = of_series.SeriesColumns.of(time, target, past, future, series, horizon, length)
+    if columns is None:
+        data, validation = texts.with_columns(text, label, data, validation)
+        read = cli.training_data.read_training_data(data, validation, images, validation_images, labels)
+        texts.check_task(task, read.train)
+    else:
+        other = {"validation": validation, "--from": source, "text": text, "label": label, "images": images}
+        other |= {"labels": labels, "side": side, "letterbox": letterbox or None, "augment": augment}
+        read, loaded = of_series.series_to_learn(data, columns, task, bundle, model, other)
+    notes = [*read.notes, *told.updates_note(read.train, batch_size, epochs or of_series.USUAL_EPOCHS)]
+    print(*([] if json else notes), sep="\n", end="" if json else "\n")
+    if columns is None:
+        loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
     run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
     run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
     config = kerasdl.train.RunConfig(schedule="cosine", **run)
     name = out.name.removesuffix(".zip")
-    settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config, "groups": groups, "name": name}
+    settings = {
+        "epochs": of_series.epochs_of(epochs, loaded),
+        "learning_rate": learning_rate,
+        "config": config,
+        "groups": groups,
+        "name": name,
+    }
     settings |= {"freeze": freeze or texts.freezing_of(loaded), "freeze_epochs": freeze_epochs}
     trackers = options.trackers(tensorboard, mlflow, name)
     with told.told_on_interrupt(out, folder):
         tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
         tuned = options.compressed(tuned, read, prune, qat, config)
         tuned.save(out)
-    command = told.next_command(out, names, images, validation)
-    told.show_tuned(tuned, out, time.perf_counter() - start, told.advice(tuned, read.train), command, json and notes)
+    told.show_tuned(tuned, out, perf_counter() - start, told.advice(tuned, read.train), notes if json else None)
 
 
 def checked_names(names: list[str], source: str | None) -> list[str]:

@@ -89,7 +89,7 @@ class Forecaster(Trainer):
         self.distribution = distribution_of(self.main)
         self.horizon, self.targets = self.main.outputs[0].shape[1:3]
         self.window_shape = tuple(_window_input(self.main).shape[1:])
-        self.scaling = scaling
+        self.scaling, self.lacks_scaling = scaling, False
         if scaling is not None and (len(scaling.mean), scaling.targets) != (self.window_shape[-1], self.targets):
             rule = f"the scaling must be of {self.window_shape[-1]} channels and {self.targets} targets"
             checks.refuse(rule, (len(scaling.mean), scaling.targets))
@@ -112,10 +112,8 @@ class Forecaster(Trainer):
         if self.scaling is not None or not data.feature_mean:
             return
         if len(self.main.inputs) > 1:
-            hint = "Pass Forecaster(network, scaling=windows.scaling)."
-            checks.refuse(
-                "a network that takes covariates in advance must be given the scaling of its data", None, hint
-            )
+            self.lacks_scaling = True  # the data do not say which channels are known in advance
+            return
         self.scaling = SeriesScaling(data.feature_mean, data.feature_std, self.targets)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -156,10 +154,15 @@ class Forecaster(Trainer):
             The forecasts, in the unit of the series.
 
         Raises:
-            ArgumentError: windows do not fit the network, or a horizon beyond its own needs covariates that nobody
-                knows.
+            ArgumentError: windows do not fit the network, its scaling is not known, or a horizon beyond its own needs
+                covariates that nobody knows.
             DataError: an input or a forecast is not finite, or a window has no value in a channel.
         """
+        if self.lacks_scaling:
+            hint = "Pass Forecaster(network, scaling=windows.scaling)."
+            checks.refuse(
+                "to forecast, a network of covariates in advance must have the scaling of its data", None, hint
+            )
         asked = self.horizon if horizon is None else checks.at_least("horizon", horizon, 1)
         windows = with_gaps(windows)
         self._check_windows(windows, future)

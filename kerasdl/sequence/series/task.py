@@ -122,14 +122,19 @@ def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, list[float]]
 
 
 def a_row_a_step(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns a row for each step of a forecast: its number, the value of each target, quantiles, deviations."""
+    """Returns a row for each step of a forecast: its number, the value of each target, quantiles, deviations.
+
+    Its time, where `times` of the result say it, stands behind the number.
+    """
     columns = dict(result["forecast"])
     columns |= {
         f"{name} {level}": each for level, by in result.get("quantiles", {}).items() for name, each in by.items()
     }
     columns |= {f"{name} std": each for name, each in result.get("std", {}).items()}
-    steps = range(len(next(iter(columns.values()))))
-    return [{"step": step + 1, **{name: values[step] for name, values in columns.items()}} for step in steps]
+    steps = range(1, 1 + len(next(iter(columns.values()))))
+    times = {"time": result["times"]} if "times" in result else {}
+    columns = {"step": steps, **times, **columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
