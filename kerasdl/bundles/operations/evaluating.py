@@ -13,6 +13,7 @@ from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.activation import output_activations
+from kerasdl.core.outputs.broadcast_sums import mended_sums, predicted
 from kerasdl.core.outputs.measurement import Measurement
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, DataWarning
@@ -67,9 +68,10 @@ def predict_outputs(
         checks.refuse("raw must hold at least one input", raw)
     inputs, context = task.preprocess(raw, settings)
     if task.predict is not None:
-        return task.predict(networks, inputs, batch_size), context
+        with mended_sums():
+            return task.predict(networks, inputs, batch_size), context
     check_fits(model, inputs, name="raw input")
-    (outputs,) = keras.tree.flatten(model.predict(inputs, batch_size=batch_size, verbose=0))
+    (outputs,) = keras.tree.flatten(predicted(model, inputs, batch_size))
     if not np.isfinite(outputs).all():
         place = int(np.argwhere(~np.isfinite(outputs))[0][0])
         rule = f"a model must answer with finite numbers; {model.name} gives {outputs[place].tolist()[:6]}"
@@ -136,6 +138,25 @@ def evaluate_networks(
         DataError: a figure is not finite.
     """
     refuse_endless(f"{data.name}, to be evaluated,", data, "Drop .repeat(), or pass data.take(n).")
+    with mended_sums():
+        figures = _figures_of_networks(networks, task, data, batch_size, keep)
+    if not figures:
+        hint = "Give the task figures=, or its trainer a compute_loss or test_step."
+        checks.refuse(f"the task {task.name} must have something to measure", "neither", hint)
+    for name, value in figures.items():
+        if not np.isfinite(value):
+            raise DataError(f"{name} over {data.name} is {value}. Look for NaN and very large values in the data.")
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _figures_of_networks(
+    networks: Mapping[str, keras.Model],
+    task: Task,
+    data: Dataset,
+    batch_size: int,
+    keep: Callable[[Measurement], None] | None,
+) -> dict[str, float]:
+    """Returns the figures of `evaluate_networks`, none where neither trainer nor task measures anything."""
     figures: dict[str, float] = {}
     trainer = None if task.trainer is None else task.trainer(dict(networks))
     if trainer is not None and measures(trainer):
@@ -148,13 +169,7 @@ def evaluate_networks(
         figures |= measured.figures
         if keep is not None:
             keep(measured)
-    if not figures:
-        hint = "Give the task figures=, or its trainer a compute_loss or test_step."
-        checks.refuse(f"the task {task.name} must have something to measure", "neither", hint)
-    for name, value in figures.items():
-        if not np.isfinite(value):
-            raise DataError(f"{name} over {data.name} is {value}. Look for NaN and very large values in the data.")
-    return {name: float(value) for name, value in figures.items()}
+    return figures
 
 
 def measures(trainer: keras.Model) -> bool:
@@ -183,7 +198,7 @@ def evaluate_model(
     loss, metrics = task.loss_for(model), task.metrics_for(model)
     data = fitting_weights(data, loss, model)
     total, examples = 0.0, 0
-    with plain_label_errors():
+    with plain_label_errors(), mended_sums():
         for batch in data.batches(batch_size):
             inputs, targets, weights = unpacked(batch)
             (outputs,) = keras.tree.flatten(model(inputs, training=False))

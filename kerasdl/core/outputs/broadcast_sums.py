@@ -7,6 +7,7 @@ size stood: (4, 4, 1) + (4, 1, 1) then adds row i to step i of every row, and (1
 multiplication have no such case.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,10 @@ from keras.src import backend  # the functions behind keras.ops, which have no p
 from keras.src.backend.common.name_scope import current_path
 
 Size = int | None
+_USUAL_ADD = backend.numpy.add
+_REPLACEMENTS: list[Callable[[Any, Any], Any]] = []
+_LOCK = threading.Lock()
+_MENDED = "_predict_function_of_mended_sums"
 
 
 def is_misread(first: Sequence[Size], second: Sequence[Size]) -> bool:
@@ -85,17 +90,37 @@ def refused_sums(error: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def _misread_sums(replacement: Callable[[Any, Any], Any]) -> Iterator[None]:
-    usual = backend.numpy.add
-
-    def add(x1: Any, x2: Any) -> Any:
-        shapes = [_sizes(x1), _sizes(x2)]
-        return replacement(x1, x2) if None not in shapes and is_misread(*shapes) else usual(x1, x2)
-
-    backend.numpy.add = add
+    with _LOCK:
+        _REPLACEMENTS.append(replacement)
+        backend.numpy.add = _add
     try:
         yield
     finally:
-        backend.numpy.add = usual
+        with _LOCK:  # blocks of several threads may end in any order
+            _REPLACEMENTS.remove(replacement)
+            if not _REPLACEMENTS:
+                backend.numpy.add = _USUAL_ADD
+
+
+def _add(x1: Any, x2: Any) -> Any:
+    """Returns a sum, by the last replacement where Keras would misread it."""
+    shapes, last = [_sizes(x1), _sizes(x2)], _REPLACEMENTS[-1:]
+    return last[0](x1, x2) if last and None not in shapes and is_misread(*shapes) else _USUAL_ADD(x1, x2)
+
+
+def predicted(model: keras.Model, inputs: Any, batch_size: int) -> Any:
+    """Returns what `model.predict` gives with mended sums, also where its function was compiled before, without them.
+
+    Args:
+        model: a Keras model.
+        inputs: as in `model.predict`.
+        batch_size: examples computed at once.
+    """
+    with mended_sums():
+        if getattr(model, _MENDED, None) is not model.predict_function or model.predict_function is None:
+            model.make_predict_function(force=True)
+            object.__setattr__(model, _MENDED, model.predict_function)  # no attribute of Keras, which would track it
+        return model.predict(inputs, batch_size=batch_size, verbose=0)
 
 
 def _sizes(x: Any) -> tuple[Size, ...] | None:

@@ -14,6 +14,7 @@ import tf_keras
 from kerasdl.core import checks
 from kerasdl.core.errors import ExportError
 from kerasdl.core.keras_graph import all_layers, check_graph, replay
+from kerasdl.core.outputs.broadcast_sums import refused_sums
 
 from ..export.tracing import TRACING_LOCK, first_line, for_inference, silenced
 from ..samples.model_inputs import has_nan, structure
@@ -92,7 +93,8 @@ def bridge(model: keras.Model, *, split: bool = False, wrap: LayerWrapper | None
 
     Raises:
         ArgumentError: the model has no graph.
-        ExportError: a layer computes something else in tf_keras; the text names it.
+        ExportError: a layer computes something else in tf_keras, or adds along another axis than NumPy; the text names
+            it.
 
     Example:
         >>> bridge(model).routes["head"]
@@ -101,7 +103,7 @@ def bridge(model: keras.Model, *, split: bool = False, wrap: LayerWrapper | None
     check_graph(model)
     if with_nan := [layer.name for layer in all_layers(model) if has_nan(layer)]:
         raise ExportError(f"the weights of a model must be numbers; those of {with_nan[0]!r} hold NaN. Train it again.")
-    with TRACING_LOCK, silenced(), for_inference(model):
+    with TRACING_LOCK, silenced(), for_inference(model), refused_sums(ExportError):
         builder = _Builder(model, split, wrap or (lambda layer: layer))
         bridged = builder.build()
         if wrap is None:

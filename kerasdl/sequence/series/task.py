@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerasdl.core import Task, checks, register_task
+from kerasdl.core.outputs.broadcast_sums import predicted
 from kerasdl.data import Dataset
 from kerasdl.data.series import SeriesScaling
 from kerasdl.data.series.scaling import with_gaps
@@ -97,7 +98,7 @@ def _preprocess_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[ke
 
 def _predict(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> Forecasts:
     network = networks["model"]
-    outputs = network.predict(inputs, batch_size=batch_size, verbose=0)
+    outputs = predicted(network, inputs, batch_size)
     return read_outputs(outputs, distribution_of(network), None)
 
 

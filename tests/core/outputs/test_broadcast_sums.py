@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from keras.src import backend
 
+from kerasdl.bundles import Bundle
 from kerasdl.core.errors import ExportError, TrainingError
 from kerasdl.core.outputs.broadcast_sums import is_misread, mended_sums, refused_sums
 from kerasdl.deploy import export_onnx, export_saved_model, export_tflite
+from kerasdl.deploy.keras2.bridge import bridge
 from kerasdl.train import RunConfig, fit
 
 EXPORTS = {"model.tflite": export_tflite, "model.onnx": export_onnx, "model": export_saved_model}
@@ -53,6 +56,21 @@ def rows_of(size=4):
 
     x = keras.Input((size, size), name="square")
     return keras.Model(x, keras.layers.Dense(2, name="head")(RowBias(name="rows")(x)))
+
+
+def bundles_of_levels():
+    """Returns a forecaster and a classifier of four numbers, which add a level to each."""
+    series = {"channels": ["a"], "future": [], "targets": 1, "length": 4, "horizon": 4, "mean": [0.0], "std": [1.0]}
+    numbers_in = keras.Input((4,), name="numbers")
+    steps = keras.layers.Reshape((4, 1))(numbers_in)
+    mean = keras.layers.Dense(1, name="level")(keras.layers.Reshape((1, 4))(steps))
+    levelled = keras.layers.Reshape((4,))(keras.layers.Add(name="levelled")([steps, mean]))
+    model = keras.Model(numbers_in, keras.layers.Dense(3, name="head")(levelled))
+    table = {"mean": [0.0] * 4, "std": [1.0] * 4}
+    return (
+        Bundle.of(level_of(), name="levels", labels=("a",), task="forecasting", preprocess=series),
+        Bundle.of(model, name="rows", labels=("a", "b", "c"), task="tabular_classification", preprocess=table),
+    )
 
 
 def sum_of(first, second):
@@ -99,6 +117,43 @@ def test_refused_sums_name_shapes_and_layer():
         level_of()(numbers((4, 4, 1)))
     with refused_sums(TrainingError):
         level_of()(numbers((3, 4, 1)))
+
+
+def test_blocks_may_end_in_any_order():
+    usual, first, second = backend.numpy.add, mended_sums(), refused_sums(ExportError)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(ExportError, match=r"\(3, 3\) \+ \(3, 1\)"):
+        sum_of((3, 3), (3, 1))
+    second.__exit__(None, None, None)
+    assert backend.numpy.add is usual
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_bundle_answers_as_for_single_examples(asked_before):
+    forecaster, classifier = bundles_of_levels()
+    raw = numbers((4, 4, 1))
+    for bundle, answers, given in ((forecaster, _forecasts, raw), (classifier, Bundle.logits, raw[..., 0])):
+        if asked_before:  # compiled for this batch without the mend
+            bundle.model.predict(given, verbose=0)
+        single = np.concatenate([answers(bundle, given[index : index + 1]) for index in range(4)])
+        np.testing.assert_allclose(answers(bundle, given), single, rtol=1e-4)
+    rows, labels = raw[..., 0], np.array([0, 1, 2, 0])
+    loss = np.mean([classifier.evaluate((rows[k : k + 1], labels[k : k + 1]))["loss"] for k in range(4)])
+    assert classifier.evaluate((rows, labels))["loss"] == pytest.approx(loss, rel=1e-4)
+    forecasts = forecaster.evaluate((raw, raw))["mae"]
+    assert forecasts == pytest.approx(np.abs(_forecasts(forecaster, raw) - raw[..., 0]).mean(), rel=1e-4)
+
+
+def _forecasts(bundle, raw):
+    return np.array([each["forecast"]["a"] for each in bundle.predict(raw)])
+
+
+@pytest.mark.parametrize("model", [rows_of, lambda: level_of(2)], ids=["always", "of two examples"])
+def test_the_bridge_refuses_it(model):
+    with pytest.raises(ExportError, match=r"in layer '(rows|levelled)'"):
+        bridge(model())
 
 
 @pytest.mark.parametrize("suffix", EXPORTS)
