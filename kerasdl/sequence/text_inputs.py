@@ -27,7 +27,7 @@ def check_text_settings(settings: Mapping[str, Any], model: keras.Model) -> None
     if length > MAX_LENGTH or input_shape not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
     if settings.get("tokenizer") is not None:
-        _check_tokenizer(settings, model)
+        check_tokenizer(settings, model)
 
 
 def _check_inputs(shapes: Mapping[str, tuple], segments: bool) -> None:
@@ -61,7 +61,7 @@ def tokenizer_of(text: str) -> Tokenizer:
     return Tokenizer.from_text(text)
 
 
-def _check_tokenizer(settings: Mapping[str, Any], model: keras.Model) -> None:
+def check_tokenizer(settings: Mapping[str, Any], model: keras.Model) -> None:
     """Refuses a tokenizer that cannot be read, whose ids the model has no rows for, or that pads by another id."""
     try:
         tokenizer = tokenizer_of(settings["tokenizer"])

@@ -17,6 +17,7 @@ from ..hosts.programs import write_programs
 
 REPORT, CARD, LABELS, TOKENIZER = ".json", ".md", ".labels.txt", ".tokenizer.json"
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
+SIGNATURES = "Feed the ids to the signatures of the file, int32 of the shapes that they have."
 INTEGERS = ("int8", "uint8", "int16")
 
 
@@ -40,6 +41,8 @@ def described(bundle: Any, name: str, raw_shape: tuple | None, raw_dtype: str, g
         description["preprocessing"] = dict(bundle.preprocess)
     if bundle.preprocess.get("tokenizer"):
         description["text"] = text = _text(bundle.preprocess, name + TOKENIZER)
+        if bundle.task.exported is not None:
+            text["steps"] = [text["steps"][0], "Leave out the tokens of its template.", SIGNATURES]
         description["preprocessing"] = {**bundle.preprocess, "tokenizer": text["tokenizer"]}
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)

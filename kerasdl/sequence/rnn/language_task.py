@@ -1,4 +1,4 @@
-"""Language modeling task: the next token at each position of a text."""
+"""Language modeling task over token ids, and over texts where the settings hold a tokenizer: the next token."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from kerasdl.core import Task, checks, register_task
 from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.metrics import BitsPerToken, Perplexity
 
+from ..text_inputs import check_tokenizer, tokenizer_of
 from ..token_ids import check_rows, int32_ids
 from .carried_state import streaming_step
 
@@ -25,31 +26,45 @@ def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Mode
     length = checks.at_least("length", settings.get("length"), 1)
     if input_shape_of(model) not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape_of(model)}", length)
+    if settings.get("tokenizer") is not None:
+        check_tokenizer({**settings, "padding_id": 0}, model)
     check_labels(labels, model)
 
 
-def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
-    """Returns the last `settings["length"]` ids of each text, padded with 0 behind, and how many are real."""
-    check_rows(raw, "raw must be lists of token ids")
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, tuple[list[int], Any]]:
+    """Returns the last `settings["length"]` ids of each text, padded with 0 behind; how many are real, the tokenizer.
+
+    Texts are encoded by `settings["tokenizer"]`, without the tokens of its template: what comes next is asked for.
+    """
+    raw = [raw] if isinstance(raw, str) else raw
+    check_rows(raw, "raw must be texts, or lists of token ids")
+    tokenizer = tokenizer_of(settings["tokenizer"]) if settings.get("tokenizer") else None
+    if tokenizer is None and any(isinstance(each, str) for each in raw):
+        hint = 'Set preprocess["tokenizer"] = tokenizer.to_text().'
+        checks.refuse("raw must be lists of token ids, since the settings hold no tokenizer", "texts", hint)
+    raw = [tokenizer.encode(each, special_tokens=False) if isinstance(each, str) else each for each in raw]
     padded, counts = np.zeros((len(raw), settings["length"]), np.int32), []
     for row, tokens in zip(padded, raw, strict=True):
         ids = np.asarray(tokens) if np.ndim(tokens) == 1 else np.zeros(0, np.int32)
         if not ids.size or ids.dtype.kind not in "iu":
             rule = "raw must be lists of token ids, whole numbers, one or more each"
-            checks.refuse(rule, " ".join(f"{tokens!r}".split())[:80], "Turn texts into token ids first.")
+            checks.refuse(rule, " ".join(f"{tokens!r}".split())[:80], "A text must have a token too.")
         ids = ids[-len(row) :]
         row[: len(ids)] = int32_ids(ids)
         counts.append(len(ids))
-    return padded, counts
+    return padded, (counts, tokenizer)
 
 
-def _decode(scores: Any, labels: Sequence[str], context: Sequence[int]) -> list[dict[str, Any]]:
-    """Returns `{"label", "score", "scores"}` of the token behind each text; `scores` are of the five likeliest."""
-    results = []
-    for rows, count in zip(scores, context, strict=True):
+def _decode(scores: Any, labels: Sequence[str], context: tuple[Sequence[int], Any]) -> list[dict[str, Any]]:
+    """Returns `{"label", "score", "scores"}` of the token behind each text; `scores` are of the five likeliest.
+
+    A token has its label, or that of the tokenizer, or else its number.
+    """
+    results, (counts, tokenizer) = [], context
+    for rows, count in zip(scores, counts, strict=True):
         row = np.asarray(rows[count - 1], np.float64)
         order = np.argsort(-row, kind="stable")[:FIRST]
-        names = [labels[token] if labels else str(token) for token in order]
+        names = [labels[token] if labels else _name_of(int(token), tokenizer) for token in order]
         results.append(
             {
                 "label": names[0],
@@ -58,6 +73,11 @@ def _decode(scores: Any, labels: Sequence[str], context: Sequence[int]) -> list[
             }
         )
     return results
+
+
+def _name_of(token: int, tokenizer: Any) -> str:
+    name = None if tokenizer is None else tokenizer.token_of(token)
+    return str(token) if name is None else name
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -83,3 +83,24 @@ def test_a_bundle_names_the_next_token(tiny):
             task.preprocess(raw, settings)
     with pytest.raises(ArgumentError, match="length must fit"):
         task.check({"length": 9}, (), model)
+
+
+def test_a_bundle_with_a_tokenizer_takes_texts(tiny):
+    model, tokenizer = tiny("lstm_language_model"), kerasdl.sequence.train_tokenizer(["abc", "cab"], "char", 7)
+    settings = {"length": 8, "tokenizer": tokenizer.to_text()}
+    bundle = kerasdl.Bundle.of(model, name="letters", task="language_modeling", preprocess=settings)
+    texts = ["abc", "bacabacabac"]  # the second is longer than the window
+    found = bundle.predict(texts)
+    ids = [tokenizer.encode(each, special_tokens=False) for each in texts]
+    for answer, other in zip(found, bundle.predict(ids), strict=True):
+        assert answer == other
+    (row,) = np.asarray(model(np.array([ids[0] + [0] * 5]), training=False))
+    best = int(row[2].argmax())
+    assert found[0]["label"] == (tokenizer.token_of(best) or str(best))
+    (alone,) = bundle.predict("abc")
+    assert alone["scores"] == pytest.approx(found[0]["scores"], rel=1e-5)
+    for wrong in ([""], ["abc", []]):
+        with pytest.raises(ArgumentError, match="raw must be lists of token ids"):
+            bundle.predict(wrong)
+    with pytest.raises(kerasdl.BundleError, match="tokenizer must be the text"):
+        kerasdl.Bundle.of(model, name="letters", task="language_modeling", preprocess={**settings, "tokenizer": "{}"})
