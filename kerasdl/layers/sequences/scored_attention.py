@@ -74,11 +74,13 @@ class ScoredAttention(keras.layers.Layer):
 def visible_softmax(scores: Any, visible: Any) -> Any:
     """Returns the softmax (B, T, S) over visible positions, exactly 0 at others; all 0 where none is visible.
 
-    Hidden positions get the lowest score, not -1e9: integers of a file hold no such number beside other scores.
+    Hidden positions get the lowest score, not -1e9: integers of a file hold no such number beside other scores. The
+    total is a mean times S: TFLite's 16-bit SUM is wrong where a total is larger than each of its terms.
     """
     lowest = ops.min(scores, axis=-1, keepdims=True)
     shares = ops.softmax(ops.where(visible, scores, lowest), axis=-1) * ops.cast(visible, "float32")
-    return shares / (ops.sum(shares, axis=-1, keepdims=True) + TINY)
+    count = ops.cast(ops.shape(shares)[-1], "float32")
+    return shares / (ops.mean(shares, axis=-1, keepdims=True) * count + TINY)
 
 
 def additive_scores(query: Any, values: Any, vector: Any) -> Any:

@@ -107,7 +107,6 @@ SHARED = dict(
 @register(
     variants={"seq2seq": {}, "seq2seq_lstm": {"cell": "lstm"}},
     params={"seq2seq": 7_861_056, "seq2seq_lstm": 8_384_064},
-    exports={"int16x8": "16-bit activations of the additive score drift by half of the outputs"},
     **SHARED,
 )
 @register(
