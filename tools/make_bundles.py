@@ -5,12 +5,12 @@
 """
 
 import sys
-from pathlib import Path
 from typing import Any
+
+from bundle_making import bundle_of, embed
 
 import kerasdl
 from kerasdl.bundles import Bundle
-from kerasdl.bundles.listing import EMBEDDED
 from kerasdl.train import RunConfig
 
 SEED = 0
@@ -53,7 +53,7 @@ def make_glyphs(name: str) -> Bundle:
     model = kerasdl.build(builder, **arguments)
     config = RunConfig(**{"batch_size": 64, "schedule": "cosine", "weight_decay": 1e-2, "seed": SEED, **settings})
     kerasdl.train.fit(model, train, validation=validation, config=config)
-    bundle = Bundle.of(
+    bundle = bundle_of(
         model,
         name=name,
         task="image_classification",
@@ -61,14 +61,11 @@ def make_glyphs(name: str) -> Bundle:
         labels=train.class_names,
         builder=builder,
         arguments=arguments,
-        provenance={
-            "made by": "tools/make_bundles.py",
-            "data": f"glyphs, {LETTERS} letters rendered from the fonts that matplotlib ships",
-            "data licence": train.licence,
-            "epochs": settings["epochs"],
-            "seed": SEED,
-        },
-        licence="Apache-2.0",
+        made_by=__file__,
+        data=f"glyphs, {LETTERS} letters rendered from the fonts that matplotlib ships",
+        data_licence=train.licence,
+        epochs=settings["epochs"],
+        seed=SEED,
     )
     return bundle.with_metrics("glyphs test", bundle.evaluate(test))
 
@@ -82,17 +79,10 @@ def make_digits(glyphs: Bundle) -> Bundle:
     return digits.with_metrics("digits test", digits.evaluate("digits"))
 
 
-def save(bundle: Bundle) -> Path:
-    """Writes an embedded bundle, with its figures on the card."""
-    path = bundle.save(EMBEDDED / f"{bundle.name}.zip")
-    print(bundle.name, f"{path.stat().st_size:,} bytes", bundle.manifest.metrics)
-    return path
-
-
 def main(*names: str) -> None:
     """Builds the named bundles, or all."""
     for name in names or (*GLYPHS, "digits_mobilenet"):
-        save(make_glyphs(name) if name in GLYPHS else make_digits(kerasdl.load_bundle("glyphs_mobilenet")))
+        embed(make_glyphs(name) if name in GLYPHS else make_digits(kerasdl.load_bundle("glyphs_mobilenet")))
 
 
 if __name__ == "__main__":

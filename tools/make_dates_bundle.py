@@ -6,6 +6,7 @@ A small encoder and decoder with attention, which turns dates in twenty ways of 
 from pathlib import Path
 
 import keras
+from bundle_making import bundle_of, embed
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -38,30 +39,25 @@ def make() -> Bundle:
         folder="dates_seq2seq_run",
     )
     fit(Translator(network), task.ready(pairs, settings), config=config)
-    bundle = Bundle.of(
+    bundle = bundle_of(
         network,
         name=NAME,
         task=task.name,
         preprocess=settings,
         builder=BUILDER,
         arguments=arguments,
-        provenance={
-            "made by": "tools/make_dates_bundle.py",
-            "data": f"dates, {PAIRS} generated pairs",
-            "data licence": pairs.licence,
-            "epochs": EPOCHS,
-            "seed": SEED,
-        },
-        licence="Apache-2.0",
+        made_by=__file__,
+        data=f"dates, {PAIRS} generated pairs",
+        data_licence=pairs.licence,
+        epochs=EPOCHS,
+        seed=SEED,
     )
     return bundle.with_metrics("dates test", bundle.evaluate(load("dates", "test")))
 
 
 def main(folder: Path = EMBEDDED) -> None:
     """Writes the bundle, kernels as float16."""
-    bundle = make()
-    path = bundle.save(folder / f"{NAME}.zip", half=True)
-    print(bundle.name, f"{path.stat().st_size:,} bytes", bundle.manifest.metrics)
+    embed(make(), folder, half=True)
 
 
 if __name__ == "__main__":

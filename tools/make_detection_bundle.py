@@ -6,6 +6,7 @@ A small YOLOv8, trained on drawn scenes of six kinds of shapes (`kerasdl.data.lo
 from pathlib import Path
 
 import keras
+from bundle_making import bundle_of, embed
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -34,7 +35,7 @@ def make() -> Bundle:
     network = kerasdl.build(BUILDER, **arguments)
     config = RunConfig(epochs=EPOCHS, batch_size=16, learning_rate=2e-3, schedule="cosine", seed=SEED, strategy=None)
     fit(Detector(network), train, config=config)
-    bundle = Bundle.of(
+    bundle = bundle_of(
         network,
         name=NAME,
         task="object_detection",
@@ -42,23 +43,18 @@ def make() -> Bundle:
         labels=train.class_names,
         builder=BUILDER,
         arguments=arguments,
-        provenance={
-            "made by": "tools/make_detection_bundle.py",
-            "data": f"shapes, {SCENES} drawn scenes of middle difficulty",
-            "data licence": train.licence,
-            "epochs": EPOCHS,
-            "seed": SEED,
-        },
-        licence="Apache-2.0",
+        made_by=__file__,
+        data=f"shapes, {SCENES} drawn scenes of middle difficulty",
+        data_licence=train.licence,
+        epochs=EPOCHS,
+        seed=SEED,
     )
     return bundle.with_metrics("shapes test", bundle.evaluate(test))
 
 
 def main(folder: Path = EMBEDDED) -> None:
     """Writes the bundle, kernels as float16."""
-    bundle = make()
-    path = bundle.save(folder / f"{NAME}.zip", half=True)
-    print(bundle.name, f"{path.stat().st_size:,} bytes", bundle.manifest.metrics)
+    embed(make(), folder, half=True)
 
 
 if __name__ == "__main__":

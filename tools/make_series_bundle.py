@@ -7,6 +7,7 @@ A small TCN that forecasts carbon dioxide in the air, half a year in weeks, as t
 from pathlib import Path
 
 import keras
+from bundle_making import bundle_of, embed
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -34,7 +35,7 @@ def make() -> Bundle:
     network = kerasdl.build(BUILDER, **ARGUMENTS)
     config = RunConfig(epochs=EPOCHS, learning_rate=3e-3, schedule="cosine", seed=SEED, strategy=None)
     run = fit(Forecaster(network), data.train, validation=data.validation, config=config)
-    bundle = Bundle.of(
+    bundle = bundle_of(
         run.model,
         name=NAME,
         task="forecasting",
@@ -42,23 +43,18 @@ def make() -> Bundle:
         labels=series.target,
         builder=BUILDER,
         arguments=ARGUMENTS,
-        provenance={
-            "made by": "tools/make_series_bundle.py",
-            "data": "co2, weekly over Mauna Loa, the first 60 % of 1958 to 2001",
-            "data licence": series.licence,
-            "epochs": EPOCHS,
-            "seed": SEED,
-        },
-        licence="Apache-2.0",
+        made_by=__file__,
+        data="co2, weekly over Mauna Loa, the first 60 % of 1958 to 2001",
+        data_licence=series.licence,
+        epochs=EPOCHS,
+        seed=SEED,
     )
     return bundle.with_metrics("co2 test", bundle.evaluate(data.test))
 
 
 def main(folder: Path = EMBEDDED) -> None:
     """Writes the bundle."""
-    bundle = make()
-    path = bundle.save(folder / f"{NAME}.zip")
-    print(bundle.name, f"{path.stat().st_size:,} bytes", bundle.manifest.metrics)
+    embed(make(), folder)
 
 
 if __name__ == "__main__":

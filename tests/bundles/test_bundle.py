@@ -42,6 +42,7 @@ def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
         "dates_seq2seq",
         *trained_here,
         "imagenet_efficientnet_lite0",
+        "pydoc_lstm",
         "series_tcn",
         "shapes_unet",
         "shapes_yolo",
