@@ -27,6 +27,8 @@ from .nlp.token_table import TokenTable as TokenTable
 from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams
 from .rnn.token_streams import token_windows as token_windows
+from .rnn.unrolling import draw_unrolled as draw_unrolled
+from .rnn.unrolling import unrolled_text as unrolled_text
 from .rnn.truncated_backpropagation import TruncatedBackpropagation as TruncatedBackpropagation
 from .series.forecaster import Forecaster as Forecaster
 from .series.forecaster import Forecasts as Forecasts
