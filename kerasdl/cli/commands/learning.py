@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -114,44 +115,53 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
-    start = perf_counter()
+    start, options, of_series = perf_counter(), cli.run_options, cli.series_data
+    asked = SimpleNamespace(**locals())
     archive.check_replaceable(out)
-    *bundle, data = checked_names(names, source)
-    path_checks.check_sources(data, validation, images, validation_images, source, weights)
-    kerasdl.set_seed(seed)
-    options, texts, of_series = cli.run_options, cli.text_start, cli.series_data
-    options.check_compression(prune, qat)
-    columns = of_series.SeriesColumns.of(time, target, past, future, series, horizon, length)
-    if columns is None:
-        data, validation = texts.with_columns(text, label, data, validation)
-        read = cli.training_data.read_training_data(data, validation, images, validation_images, labels)
-        texts.check_task(task, read.train)
-    else:
-        other = {"validation": validation, "--from": source, "text": text, "label": label, "images": images}
-        other |= {"labels": labels, "side": side, "letterbox": letterbox or None, "augment": augment}
-        read, loaded = of_series.series_to_learn(data, columns, task, bundle, model, other)
-    notes = [*read.notes, *told.updates_note(read.train, batch_size, epochs or of_series.USUAL_EPOCHS)]
-    print(*([] if json else notes), sep="\n", end="" if json else "\n")
-    if columns is None:
-        loaded = with_letterbox(starting_bundle(bundle, read.train, source, weights, model, side), letterbox)
+    read, loaded, notes = read_and_start(asked)
     run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
     run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
     config = kerasdl.train.RunConfig(schedule="cosine", **run)
-    name = out.name.removesuffix(".zip")
-    settings = {
-        "epochs": of_series.epochs_of(epochs, loaded),
-        "learning_rate": learning_rate,
-        "config": config,
-        "groups": groups,
-        "name": name,
-    }
-    settings |= {"freeze": freeze or texts.freezing_of(loaded), "freeze_epochs": freeze_epochs}
+    name, epochs = out.name.removesuffix(".zip"), of_series.epochs_of(epochs, loaded)
+    settings = {"epochs": epochs, "learning_rate": learning_rate, "config": config, "groups": groups, "name": name}
+    settings |= {"freeze": freeze or cli.text_start.freezing_of(loaded), "freeze_epochs": freeze_epochs}
     trackers = options.trackers(tensorboard, mlflow, name)
     with told.told_on_interrupt(out, folder):
         tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
         tuned = options.compressed(tuned, read, prune, qat, config)
         tuned.save(out)
     told.show_tuned(tuned, out, perf_counter() - start, told.advice(tuned, read.train), notes if json else None)
+
+
+def read_and_start(asked: SimpleNamespace) -> tuple[Any, Any, list[str]]:
+    """Returns the data of a fine-tuning, the bundle that learns and sentences on both, which are printed.
+
+    Args:
+        asked: the arguments of `finetune` by name.
+    """
+    *bundle, data = checked_names(asked.names, asked.source)
+    validation, labels, images = asked.validation, asked.labels, asked.images
+    path_checks.check_sources(data, validation, images, asked.validation_images, asked.source, asked.weights)
+    kerasdl.set_seed(asked.seed)
+    texts, of_series, loaded = cli.text_start, cli.series_data, None
+    cli.run_options.check_compression(asked.prune, asked.qat)
+    roles = (asked.time, asked.target, asked.past, asked.future, asked.series, asked.horizon, asked.length)
+    columns = of_series.SeriesColumns.of(*roles)
+    if columns is None:
+        data, validation = texts.with_columns(asked.text, asked.label, data, validation)
+        read = cli.training_data.read_training_data(data, validation, images, asked.validation_images, labels)
+        texts.check_task(asked.task, read.train)
+    else:
+        other = {"validation": validation, "--from": asked.source, "text": asked.text, "label": asked.label}
+        other |= {"labels": labels, "images": images, "side": asked.side, "augment": asked.augment}
+        other |= {"letterbox": asked.letterbox or None}
+        read, loaded = of_series.series_to_learn(data, columns, asked.task, bundle, asked.model, other)
+    updates = told.updates_note(read.train, asked.batch_size, asked.epochs or of_series.USUAL_EPOCHS)
+    notes = [*read.notes, *updates]
+    print(*([] if asked.json else notes), sep="\n", end="" if asked.json else "\n")
+    if loaded is None:
+        loaded = starting_bundle(bundle, read.train, asked.source, asked.weights, asked.model, asked.side)
+    return read, with_letterbox(loaded, asked.letterbox), notes
 
 
 def checked_names(names: list[str], source: str | None) -> list[str]:
