@@ -130,7 +130,8 @@ def finetune(
         tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
         tuned = options.compressed(tuned, read, prune, qat, config)
         tuned.save(out)
-    told.show_tuned(tuned, out, perf_counter() - start, told.advice(tuned, read.train), notes if json else None)
+    command = told.next_command(out, names, images, validation)
+    told.show_tuned(tuned, out, perf_counter() - start, told.advice(tuned, read.train), command, json and notes)
 
 
 def read_and_start(asked: SimpleNamespace) -> tuple[Any, Any, list[str]]:
@@ -158,7 +159,7 @@ def read_and_start(asked: SimpleNamespace) -> tuple[Any, Any, list[str]]:
         read, loaded = of_series.series_to_learn(data, columns, asked.task, bundle, asked.model, other)
     updates = told.updates_note(read.train, asked.batch_size, asked.epochs or of_series.USUAL_EPOCHS)
     notes = [*read.notes, *updates]
-    print(*([] if asked.json else notes), sep="\n", end="" if asked.json else "\n")
+    told.show_notes(() if asked.json else notes)
     if loaded is None:
         loaded = starting_bundle(bundle, read.train, asked.source, asked.weights, asked.model, asked.side)
     return read, with_letterbox(loaded, asked.letterbox), notes
