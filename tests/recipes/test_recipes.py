@@ -130,6 +130,14 @@ def test_a_folder_of_masks_teaches_more_than_a_threshold(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_rare_foreground_is_found_where_a_threshold_fails():
+    spots = recipe("rare_foreground")
+    assert 0.015 < (spots.pictures(50, seed=2).arrays()[1]["semantic"] == 1).mean() < 0.025
+    assert spots.threshold()["IoU"] < 0.3
+    assert spots.compare("Dice", seed=0)["IoU"] > 0.55
+
+
+@pytest.mark.slow
 def test_two_digits_are_named_and_thresholds_help_where_pairs_are_few(tmp_path):
     plain, tuned = recipe("several_digits").compare(400, 12, picture=str(tmp_path / "trade_off.png"))
     assert tuned > plain > 0.9
