@@ -1,9 +1,9 @@
 """Judgement of a rounded file by the answers that another model reads from its outputs, such as a detector's objects.
 
 Most places of a detector's maps show no object. Rounding there changes no answer, and yet makes most of the root mean
-square. So a file of such a network is held to its answers. A layer of the reading model has a method
-`agreement(expected, actual)`: it takes what the layer takes, made of the outputs of network and of file, and returns an
-`Agreement`, or None if they hold too few answers.
+square. So a file of such a network is held to its answers. A layer of the reading model whose `judges` is true has a
+method `agreement(expected, actual)`: it takes what the layer takes, made of the outputs of network and of file, and
+returns an `Agreement`, or None if they hold too few answers.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ def judged_by(reader: Any) -> Iterator[None]:
     """Lets rounded files that are exported inside the block be judged by the answers of a model.
 
     Args:
-        reader: a model that reads the outputs of the exported one; without a layer that has `agreement` it judges
-            nothing.
+        reader: a model that reads the outputs of the exported one; without a layer whose `judges` is true it
+            judges nothing.
     """
-    layers = [each for each in reader.layers if hasattr(each, "agreement")]
+    layers = [each for each in reader.layers if getattr(each, "judges", False)]
     token = _judge.set(_judge_of(layers[0], reader) if layers else None)
     try:
         yield

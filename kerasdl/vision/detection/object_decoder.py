@@ -101,6 +101,11 @@ class ObjectDecoder(keras.layers.Layer):
         return found
 
     @property
+    def judges(self) -> bool:
+        """Whether `agreement` says all of a file; boxes say nothing of masks."""
+        return "mask_head" not in METHODS[self.method].roles
+
+    @property
     def movement(self) -> tuple[list[float], list[float]] | None:
         """Factors and shifts from boxes in pixels of the network's input to those of the image; None without one."""
         if self.image_size is None:
@@ -140,12 +145,9 @@ class ObjectDecoder(keras.layers.Layer):
             actual: raw heads of the file for the same.
 
         Returns:
-            The agreement; None where network and file have fewer than 10 such objects, and for methods with masks,
-            which boxes do not judge.
+            The agreement; None where network and file have fewer than 10 such objects.
         """
         method = METHODS[self.method]
-        if "mask_head" in method.roles:
-            return None
         (boxes, scores), (its_boxes, its_scores) = (
             [np.asarray(each, "float64") for each in method.decode(heads, self.input_size)]
             for heads in (expected, actual)

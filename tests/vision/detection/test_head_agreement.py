@@ -202,4 +202,8 @@ def test_an_integer_file_of_a_first_stage_is_held_to_the_objects_of_the_second(c
 
 
 def test_boxes_do_not_judge_masks():
-    assert ObjectDecoder("mask_rcnn", (SIDE, SIDE)).agreement({}, {}) is None
+    heads = {"proposals": (9, 4), "classes": (9, 4), "boxes": (9, 16)}
+    inputs = {name: keras.Input(shape, name=name) for name, shape in heads.items()}
+    for method, judges in (("faster_rcnn", True), ("mask_rcnn", False)):
+        with judged_by(keras.Model(inputs, ObjectDecoder(method, (SIDE, SIDE))(inputs))):
+            assert (present_judge() is not None) == judges
