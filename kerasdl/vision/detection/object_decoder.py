@@ -102,7 +102,7 @@ class ObjectDecoder(keras.layers.Layer):
 
     @property
     def judges(self) -> bool:
-        """Whether `agreement` says all of a file; boxes say nothing of masks."""
+        """True where `agreement` says all of a file: boxes say nothing of masks."""
         return "mask_head" not in METHODS[self.method].roles
 
     @property
