@@ -21,8 +21,7 @@ from .annotations import upright_size
 
 
 def letterbox(data: Dataset, image_shape: tuple, scale: Scale | None = (-1.0, 1.0)) -> Dataset:
-    """Returns raw images with boxes, masks or maps in a letterbox: resized with their aspect ratio kept, in the middle
-    of a grey one.
+    """Returns raw images with boxes, masks or maps in a letterbox, their aspect ratio kept between grey borders.
 
     An image is resized as by `prepare_images(..., letterbox=True)`; its boxes and the masks of its objects are then in
     pixels of the letterbox, and so are maps of classes, whose borders do not count. Train a detector on such data if it
