@@ -173,3 +173,11 @@ def test_on_drawn_prices_no_network_beats_the_last_value():
     figures = recipe_of_prices.compare(series, epochs=4).figures
     assert figures["TCN"]["MASE"] > 0.97 * figures["naive"]["MASE"]
     assert [*figures] == ["TCN", "naive", "drift"]
+
+
+@pytest.mark.slow
+def test_a_classifier_of_windows_finds_shapes_and_not_their_edges():
+    ((found, edges, spent),) = recipe("sliding_window_to_faster_rcnn").compare(("sliding_window",)).values()
+    assert found >= 0.45
+    assert edges < found / 2
+    assert spent > 0
