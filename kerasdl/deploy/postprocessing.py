@@ -56,7 +56,7 @@ def export_with_postprocess(
     parts give one after another.
 
     Args:
-        model: a built model.
+        model: a built model; or a `QuantizedModel` of `quantize_aware`, which becomes a .tflite file in int8.
         postprocess: a built model whose inputs have the names of the outputs of `model`, and those of `settings`.
         path: the file to write, ending in .tflite or .onnx; a path without a suffix becomes a SavedModel folder.
         quantize: as in `export_tflite` and `export_onnx`, for `model`.
@@ -84,6 +84,10 @@ def export_with_postprocess(
     started, path = time.perf_counter(), Path(path)
     suffix = checks.one_of("the suffix of path", path.suffix, SUFFIXES)
     checked_metadata(metadata)
+    model, rounds = (model.model, model) if hasattr(model, "export_tflite") else (model, None)
+    if rounds is not None and (suffix != ".tflite" or quantize is not None or representative is not None):
+        given = {"path": str(path), "quantize": quantize}
+        checks.refuse("a model that rounds knows its ranges and becomes a .tflite file", given, "Pass samples= alone.")
     settings = _checked_settings(model, postprocess, settings or {})
     heads = ", ".join(sorted(model.output_names))
     if options.get("integer_io"):
@@ -97,8 +101,12 @@ def export_with_postprocess(
     export = export_tflite if suffix == ".tflite" else export_onnx
     with tempfile.TemporaryDirectory() as folder, judged_by(postprocess):
         first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
-        given = {"quantize": quantize, "representative": representative, "samples": samples}
-        report = export(model, first, **given, **options)
+        if rounds is None:
+            given = {"quantize": quantize, "representative": representative, "samples": samples}
+            report = export(model, first, **given, **options)
+        else:
+            report = rounds.export_tflite(first, samples=samples, **options)
+            samples = rounds.samples.evaluation if samples is None and rounds.samples else samples
         arrays = _inputs(model, representative if samples is None else samples)
         middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
         middle, arrays = _tried(middle, settings), _tried(arrays, settings)
@@ -113,7 +121,7 @@ def export_with_postprocess(
             onnx.save(_chained_onnx(first, second, metadata, settings), whole)
         answers = run_exported(second, middle)
         _check_equal(run_exported(whole, arrays), answers)
-        notes = _notes_of(answers, model, postprocess, arrays)
+        notes = _notes_of(answers, rounds or model, postprocess, arrays)
         with files.writing(path) as draft:
             draft.write_bytes(whole.read_bytes())
     return replace(
@@ -228,7 +236,7 @@ def _own_answers(
     model: keras.Model, postprocess: keras.Model, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Returns what both models give one after another, of inputs of the first and settings of the second."""
-    whole = joined_models(model, postprocess)
+    whole = joined_models(model.to_keras() if hasattr(model, "to_keras") else model, postprocess)
     names = [each.name for each in whole.inputs]
     given = [arrays[name if name in arrays else name.lower()] for name in names]
     outputs = keras.Model(whole.inputs, whole.outputs).predict(given, batch_size=8, verbose=0)

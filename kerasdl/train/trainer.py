@@ -58,6 +58,9 @@ class Trainer(keras.Model):
     """True if a `train_step` with several updates computes all gradients on one tape before the first update.
     `accumulation` needs this, since only the last micro-batch makes updates."""
 
+    takes_stand_ins: ClassVar[bool] = False
+    """True if a rounding copy can stand in for its main network, of which it needs outputs, shapes and names alone."""
+
     def __new__(cls, *args: Any, **kwargs: Any):
         trainer = super().__new__(cls, *args, **kwargs)
         object.__setattr__(
@@ -69,7 +72,9 @@ class Trainer(keras.Model):
         if not isinstance(networks, Mapping) or not networks:
             checks.refuse("networks must be a mapping from roles to models", networks, "The main one comes first.")
         for role, network in networks.items():
-            if not isinstance(network, (functional_model(), keras.Sequential)) or not network.built:
+            stands_in = self.takes_stand_ins and hasattr(network, "built_again")
+            is_graph = stands_in or isinstance(network, (functional_model(), keras.Sequential))
+            if not is_graph or not network.built:
                 hint = "Build it from keras.Input; a subclassed model cannot be exported layer by layer."
                 rule = f"network {role!r} of {type(self).__name__} must be functional or Sequential, and built"
                 checks.refuse(rule, type(network).__name__, hint)
@@ -195,7 +200,8 @@ class Trainer(keras.Model):
         args, kwargs = self._constructor_arguments
         arguments = inspect.signature(type(self).__init__).bind(self, *args, **kwargs).arguments
         settings = {name: value for name, value in arguments.items() if _is_plain(value) and name != "name"}
-        return {"class": type(self).__name__, "networks": list(self.networks), **settings}
+        own = {role: each.run_identity() for role, each in self.networks.items() if hasattr(each, "run_identity")}
+        return {"class": type(self).__name__, "networks": list(self.networks), **settings, **own}
 
     def constructor_models(self) -> list[keras.Model]:
         """Returns the models among the constructor arguments, each once, such as a teacher that is not a network."""

@@ -105,6 +105,11 @@ class TFKerasAdapter(keras.Model):
         return self.source.outputs[0] if isinstance(self.source, keras.Sequential) else self.source.output
 
     @property
+    def input_shape(self) -> Any:
+        """The shapes of the inputs of the source."""
+        return self.source.input_shape
+
+    @property
     def output_names(self) -> list[str]:
         """The names of the source's outputs."""
         return getattr(self.source, "output_names", None) or [self.source.layers[-1].name]
@@ -116,21 +121,32 @@ def refuse_mixed_precision(mixed_precision: str | None) -> None:
         checks.refuse("training over the bridge computes in float32", f"mixed_precision={mixed_precision!r}")
 
 
+def task_with_trainer(task: Task | str | None, train: Any) -> Task | None:
+    """Returns the task whose loss only its trainer has, such as detection; None where a loss of the outputs is known.
+
+    Args:
+        task: the task of the call; None takes that of the data.
+        train: the training data.
+    """
+    name = getattr(train, "task", "unknown") if task is None else task
+    known = None if name == "unknown" else get_task(name)
+    has_loss = known is None or known.trainer is None or known.loss() is not None
+    return None if has_loss else known
+
+
 def refuse_task_with_trainer(model: Any, task: Task | str | None, train: Any, doing: str) -> None:
     """Refuses to train a network over the bridge whose loss only the trainer of its task has, such as a detector.
 
     Args:
         model: the model of the call.
-        task: its task; None takes that of the data.
+        task: as in `task_with_trainer`, as is `train`.
         train: the training data.
         doing: the function that trains, for the message.
 
     Raises:
         ArgumentError: the task has a trainer and no loss.
     """
-    name = getattr(train, "task", "unknown") if task is None else task
-    known = None if name == "unknown" else get_task(name)
-    if known is None or known.trainer is None or known.loss() is not None:
+    if (known := task_with_trainer(task, train)) is None:
         return
     rule = f"{doing} trains a copy in Keras 2, which a trainer that computes its loss from raw outputs cannot hold"
     hint = "Export with quantize='int8', which corrects biases of a bundle, or leave the network as it is."

@@ -12,7 +12,7 @@ from kerasdl.core.registry.tasks import Task
 from kerasdl.train import RunConfig, fit
 from kerasdl.train.engine.fitting import argument_remedies
 
-from ..keras2.training_adapter import refuse_mixed_precision, refuse_task_with_trainer
+from ..keras2.training_adapter import refuse_mixed_precision, refuse_task_with_trainer, task_with_trainer
 from .placement import QuantizationScheme
 from .quantized_model import DEFAULT_SCHEME, QuantizedModel
 
@@ -39,7 +39,8 @@ def quantize_aware(
     Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
     (https://arxiv.org/abs/1712.05877). Ranges of activations start from 128 training examples, follow the batches, and
     are set anew from the same examples after the training, for the weights that it ended with; batch norms are folded
-    into the convolutions before them and keep their statistics.
+    into the convolutions before them and keep their statistics. A detector of one network learns by the target assigner
+    and the loss that its name names; `export_with_postprocess` writes its file with decoding and suppression.
 
     Args:
         model: a functional or Sequential Keras 3 model, trained, or a bundle of one, which prepares the data as
@@ -54,7 +55,8 @@ def quantize_aware(
         The quantised model, with the run in `.run`; of a bundle a bundle that rounds, with the model in `.quantized`.
 
     Raises:
-        ArgumentError: settings, model and data do not fit together, or the task has no loss of outputs, as detection.
+        ArgumentError: settings, model and data do not fit together, or the task has a trainer of several networks, or
+            one that needs more of its network than outputs.
         ExportError: a layer cannot be brought to tf_keras.
         TrainingError: the loss or its gradient is not finite any more.
 
@@ -65,13 +67,14 @@ def quantize_aware(
         'tflite int8 by training'
     """
     refuse_mixed_precision(config.mixed_precision)
-    if epochs != 0 and loss is None:
+    own = None if epochs == 0 or loss is not None else task_with_trainer(task, train)
+    if own is not None and not getattr(own.trainer({"model": model}), "takes_stand_ins", False):
         refuse_task_with_trainer(model, task, train, "quantize_aware")
     quantized = QuantizedModel(model, scheme)
     quantized.calibrate(train)
     if epochs != 0:
         quantized.run = fit(
-            quantized.model,
+            quantized.model if own is None else own.trainer({"model": quantized.model}),
             train,
             validation=validation,
             loss=loss,

@@ -60,6 +60,7 @@ class Detector(Trainer):
         [True, True]
     """
 
+    takes_stand_ins = True
     finds: ClassVar[tuple[str, ...]] = ("boxes",)
     """Kinds of answers that `average_precision` measures."""
 

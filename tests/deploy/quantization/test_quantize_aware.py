@@ -14,10 +14,13 @@ from filling import fill_weights, settle_statistics
 from precision import heavy
 
 import kerasdl
-from kerasdl.core import ArgumentError, ExportError
+from kerasdl.core import ArgumentError, ExportError, PredictedObjects, TrueObjects
 from kerasdl.core.errors import DataError, UnknownNameError
+from kerasdl.core.keras_graph import copied
 from kerasdl.deploy import QuantizationScheme, QuantizedModel, load_quantized, quantize_aware, run_exported
+from kerasdl.metrics import MeanAveragePrecision
 from kerasdl.train import RunConfig
+from kerasdl.vision.detection import Detector
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -314,16 +317,46 @@ def test_nets_that_are_hard_for_tfmot_become_integers(name, end, tmp_path):
     assert not floats
 
 
-def test_a_detector_is_refused_before_anything_is_trained():
+def test_pruning_of_a_detector_is_refused_before_anything_is_trained():
     scenes = kerasdl.data.load("shapes", size=8, image_shape=(64, 64, 3))
     network = kerasdl.build("fcos", **kerasdl.spec("fcos").tiny)
-    for settings in ({}, {"task": "object_detection"}):
-        with pytest.raises(
-            ArgumentError, match=r"raw outputs cannot hold; got 'fcos of .* Export with quantize='int8'"
-        ):
-            quantize_aware(network, scenes, **settings)
     with pytest.raises(ArgumentError, match=r"training of wrapped layers .* got 'fcos of the task object_detection'"):
         kerasdl.deploy.prune(network, scenes, sparsity=0.5)
     bundle = kerasdl.load_bundle("shapes_yolo")
     with pytest.raises(ArgumentError, match=r"one network that answers by itself; .* export with quantize='int8'"):
         quantize_aware(bundle, scenes)
+    two_stages = kerasdl.build("faster_rcnn", **kerasdl.spec("faster_rcnn").tiny)
+    with pytest.raises(ArgumentError, match=r"faster_rcnn must have the roles \('model', 'box_head'\)"):
+        quantize_aware(two_stages, scenes)
+
+
+@pytest.mark.slow
+def test_a_detector_learns_with_rounding_and_its_file_finds_the_same_objects(tmp_path):
+    bundle = kerasdl.load_bundle("shapes_yolo")
+    network, task = copied(bundle.model), bundle.task
+    scenes, test = (bundle.ready(kerasdl.data.load("shapes", split, size=24)) for split in ("train", "test"))
+    config = RunConfig(steps=3, batch_size=4, learning_rate=3e-5, progress="off")
+    quantized = quantize_aware(network, scenes, validation=test.take(4), config=config)
+    history = quantized.run.history
+    assert np.isfinite([*history["loss"], *history["val_loss"]]).all()
+    before, after = (each.get_weights() for each in (network, quantized.to_keras()))
+    assert max(np.abs(one - other).max() for one, other in zip(before, after, strict=True)) > 1e-6
+    objects = task.postprocess({"model": network}, bundle.preprocess, (128, 128, 3))
+    images, _ = test.arrays()
+    report = kerasdl.deploy.export_with_postprocess(quantized, objects, tmp_path / "m.tflite", samples=images)
+    assert any("objects of 24 examples" in each for each in report.notes)
+    assert [each.name for each in report.outputs] == ["boxes", "classes", "scores", "count"]
+    found = run_exported(tmp_path / "m.tflite", images)
+    figures = [Detector(quantized.model), Detector(network)]
+    own, floats = (each.average_precision(test).result()["AP50"] for each in figures)
+    metric = MeanAveragePrecision(test.class_names)
+    records = [
+        PredictedObjects(*(found[name][place][:count] for name in ("boxes", "classes", "scores")))
+        for place, count in enumerate(found["count"])
+    ]
+    truth = [TrueObjects(labels["boxes"], labels["classes"]) for _, labels in test]
+    metric.update_state(truth, records)
+    assert floats > 0.8
+    np.testing.assert_allclose([own, metric.result()["AP50"]], floats, atol=0.06)
+    with pytest.raises(ArgumentError, match="knows its ranges and becomes"):
+        kerasdl.deploy.export_with_postprocess(quantized, objects, tmp_path / "m.onnx", samples=images)
