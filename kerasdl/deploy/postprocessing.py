@@ -84,10 +84,7 @@ def export_with_postprocess(
     started, path = time.perf_counter(), Path(path)
     suffix = checks.one_of("the suffix of path", path.suffix, SUFFIXES)
     checked_metadata(metadata)
-    model, rounds = (model.model, model) if hasattr(model, "export_tflite") else (model, None)
-    if rounds is not None and (suffix != ".tflite" or quantize is not None or representative is not None):
-        given = {"path": str(path), "quantize": quantize}
-        checks.refuse("a model that rounds knows its ranges and becomes a .tflite file", given, "Pass samples= alone.")
+    model, rounds = _network_of(model, suffix, quantize, representative)
     settings = _checked_settings(model, postprocess, settings or {})
     heads = ", ".join(sorted(model.output_names))
     if options.get("integer_io"):
@@ -101,13 +98,8 @@ def export_with_postprocess(
     export = export_tflite if suffix == ".tflite" else export_onnx
     with tempfile.TemporaryDirectory() as folder, judged_by(postprocess):
         first, second, whole = (Path(folder, f"{name}{suffix}") for name in ("first", "second", "whole"))
-        if rounds is None:
-            given = {"quantize": quantize, "representative": representative, "samples": samples}
-            report = export(model, first, **given, **options)
-        else:
-            report = rounds.export_tflite(first, samples=samples, **options)
-            samples = rounds.samples.evaluation if samples is None and rounds.samples else samples
-        arrays = _inputs(model, representative if samples is None else samples)
+        given = {"quantize": quantize, "representative": representative}
+        report, arrays = _first_part(rounds or model, first, samples, given, options)
         middle = {BETWEEN + name: value for name, value in run_exported(first, arrays).items()}
         middle, arrays = _tried(middle, settings), _tried(arrays, settings)
         of_both = {name: options[name] for name in ("opset", "dynamic_axes") if name in options}
@@ -137,6 +129,29 @@ def export_with_postprocess(
         **(fallbacks(path) if suffix == ".tflite" else {}),
         seconds=time.perf_counter() - started,
     )
+
+
+def _network_of(model: Any, suffix: str, quantize: str | None, representative: Any) -> tuple[keras.Model, Any]:
+    """Returns the Keras model of an export, and the `QuantizedModel` that writes it; None where it does not round."""
+    if not hasattr(model, "export_tflite"):
+        return model, None
+    if suffix != ".tflite" or quantize is not None or representative is not None:
+        rule = "a model that rounds knows its ranges and becomes a .tflite file"
+        checks.refuse(rule, {"suffix": suffix, "quantize": quantize}, "Pass samples= alone.")
+    return model.model, model
+
+
+def _first_part(
+    model: Any, path: Path, samples: Any, given: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[ExportReport, dict[str, np.ndarray]]:
+    """Writes the file of the first model, and returns its report and the examples on which it is compared."""
+    if hasattr(model, "export_tflite"):
+        report = model.export_tflite(path, samples=samples, **options)
+        kept = model.samples.evaluation if samples is None and model.samples is not None else samples
+        return report, _inputs(model.model, kept)
+    export = export_tflite if path.suffix == ".tflite" else export_onnx
+    report = export(model, path, **given, samples=samples, **options)
+    return report, _inputs(model, given["representative"] if samples is None else samples)
 
 
 def joined_models(model: keras.Model, postprocess: keras.Model) -> keras.Model:
