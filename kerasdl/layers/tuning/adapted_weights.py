@@ -134,7 +134,7 @@ class AdaptedWeights(keras.layers.Layer):
 
     @property
     def trainable(self):
-        """Whether the active adapter learns; the layer inside never does."""
+        """True if the active adapter learns; the layer inside never does."""
         return self._trainable
 
     @trainable.setter
