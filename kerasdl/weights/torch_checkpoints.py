@@ -39,7 +39,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
     names = [layer.name for layer in model.layers]
     pairs: list[tuple] = []
     notes: list[str] = []
-    headed = True
+    headed, read = True, set()
     for layer in model.layers:
         if not layer.weights:
             continue
@@ -53,6 +53,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
             headed = False
             notes.append(f"{layer.name!r} stays fresh, since the file has no such layer")
             continue
+        read |= {name for _, name, _ in transfers}
         changed = [(variable, _array(arrays, name, layer, variable), change) for variable, name, change in transfers]
         changed = [(variable, change(array)) for variable, array, change in changed]
         if isinstance(layer, own.PositionEmbedding):
@@ -64,6 +65,8 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
             headed = False
         else:
             _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
+    if peer.whole:
+        _refuse_unread(arrays, read)
     return ImportReport(source, assign(pairs), headed, _preprocess(place) or peer.preprocess, notes=tuple(notes))
 
 
@@ -106,6 +109,17 @@ def _refuse_others(arrays: dict[str, np.ndarray], peer: Any) -> None:
         if any(re.fullmatch(pattern, f"{name} {tuple(array.shape)}") for name, array in arrays.items()):
             hint = "Take the weights of the form that docs/peers_weights.md names."
             raise WeightsError(f"weights must come from a net that is here; these are of {other}. {hint}")
+
+
+def _refuse_unread(arrays: dict[str, np.ndarray], read: set[str]) -> None:
+    known = [arrays[name] for name in read if name in arrays]
+    for name in sorted(set(arrays) - read):
+        array = np.asarray(arrays[name])
+        if array.any() and not any(each.shape == array.shape and np.array_equal(each, array) for each in known):
+            raise WeightsError(
+                f"weights must come from a net of the same structure; no layer here reads {name!r} {array.shape}. "
+                "Build the model with the arguments of the net that the weights come from."
+            )
 
 
 def _refuse_padding(layer: keras.Layer) -> None:

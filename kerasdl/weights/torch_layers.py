@@ -68,7 +68,12 @@ def _flattened_map(layer: keras.layers.Dense) -> tuple[int, int, int] | None:
     if not isinstance(before, (keras.layers.Flatten, keras.layers.Reshape)):
         return None
     sides = before.input.shape[1:][-3:]
-    is_map = len(sides) == 3 and None not in sides and np.prod(sides) == layer.kernel.shape[0]
+    is_map = (
+        len(layer.input.shape) == 2
+        and len(sides) == 3
+        and None not in sides
+        and np.prod(sides) == layer.kernel.shape[0]
+    )
     return tuple(sides) if is_map else None
 
 

@@ -45,6 +45,8 @@ class PeerMap:
     """Whether its nets pad convolutions with a stride by the same margin on all sides."""
     others: tuple[tuple[str, str], ...] = ()
     """Patterns of an array's `name shape` that show a net which no model here is, each with a name for it."""
+    whole: bool = False
+    """Whether each array of a checkpoint must be read by a layer, be zero, or repeat one that is read."""
     preprocess: Mapping[str, Any] | None = None
     """Pixel scaling of its nets, unless a file beside the checkpoint states it."""
 
