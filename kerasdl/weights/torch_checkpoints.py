@@ -66,7 +66,7 @@ def load_checkpoint(model: keras.Model, source: str) -> ImportReport:
         else:
             _refuse(layer, [mine for mine, _ in shapes], [theirs for _, theirs in shapes], module)
     if peer.whole:
-        _refuse_unread(arrays, read)
+        _refuse_unread({name: each for name, each in arrays.items() if not re.fullmatch(peer.unread, name)}, read)
     return ImportReport(source, assign(pairs), headed, _preprocess(place) or peer.preprocess, notes=tuple(notes))
 
 

@@ -99,6 +99,8 @@ def test_files_in_shards_and_of_a_net_with_more_blocks(tmp_path):
     compare("bert", tmp_path, answers)
     with pytest.raises(WeightsError, match="'block4_attention_query'"):
         model_from(tmp_path, depth=4, length=12)
+    with pytest.raises(WeightsError, match=r"no layer here reads 'encoder\.layer\.2"):
+        model_from(tmp_path, depth=2, length=12)
 
 
 @pytest.mark.parametrize(

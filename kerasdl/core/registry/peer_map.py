@@ -47,6 +47,8 @@ class PeerMap:
     """Patterns of an array's `name shape` that show a net which no model here is, each with a name for it."""
     whole: bool = False
     """Whether each array of a checkpoint must be read by a layer, be zero, or repeat one that is read."""
+    unread: str = "(?!)"
+    """Pattern of the arrays that need not be read all the same, such as a head of pretraining."""
     preprocess: Mapping[str, Any] | None = None
     """Pixel scaling of its nets, unless a file beside the checkpoint states it."""
 

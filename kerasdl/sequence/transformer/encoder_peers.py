@@ -1,5 +1,6 @@
 """Name maps from encoders to checkpoints of Hugging Face, and the arguments of a net from a config.json."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -144,7 +145,9 @@ def _maps(
         )
         own = () if pooler is None else (("pooler", f"{start}{pooler}"),)
         models = {f"{kind}Model": encoder, f"{kind}ForPreTraining": encoder}
-        form = {"prefix": f"{start}embeddings", "arguments": arguments}
+        body = re.escape(start) + r"(embeddings|encoder|transformer)\."
+        unread = {"whole": True, "unread": rf"(?!{body}).*|.*\.position_ids"}  # no block is left out
+        form = {"prefix": f"{start}embeddings", "arguments": arguments, **unread}
         maps.append(PeerMap(**form, rows=(*rows, *own), network=network, models=models))
         for task, layers in (("classifier", heads), ("tagger", {"head": "classifier"})):
             last = tuple((name, theirs or f"{start}{pooler}") for name, theirs in layers.items())
