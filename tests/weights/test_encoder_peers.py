@@ -87,6 +87,23 @@ def test_the_encoder_of_a_classifier_keeps_its_own_head(tmp_path):
 SMALL = dict(vocabulary=60, width=32, depth=3, heads=4, hidden=48, positions=20, length=12)
 
 
+def test_a_file_of_pretraining_and_names_of_the_first_files_are_read(tmp_path):
+    answers, arrays, config = frozen("bert", tmp_path)
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    named = {f"bert.{name}": array for name, array in arrays.items()}
+    for new, before in old.items():
+        named = {name.replace(new, before): array for name, array in named.items()}
+    assert sum(name.endswith("gamma") for name in named) == 7
+    write_safetensors(tmp_path / "model.safetensors", {**named, "cls.predictions.bias": np.ones(60, "float32")})
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    compare("bert", tmp_path, answers)
+    bare = {name: array for name, array in named.items() if "pooler" not in name}
+    write_safetensors(tmp_path / "model.safetensors", bare)
+    with pytest.raises(WeightsError, match="'pooler'"):
+        model_from(tmp_path, length=12)
+    assert model_from(tmp_path, length=12, pooler=False).output_shape == (None, 12, 32)
+
+
 def test_files_in_shards_and_of_a_net_with_more_blocks(tmp_path):
     answers, arrays, _ = frozen("bert", tmp_path)
     (tmp_path / "model.safetensors").unlink()

@@ -100,6 +100,7 @@ ALBERT_BLOCK = {
     "mlp_norm": "full_layer_layer_norm",
 }
 PROJECTION = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
+OLD_NORMS = ((r"(.*)\.gamma", r"\1.weight"), (r"(.*)\.beta", r"\1.bias"))  # in the first files of BERT
 POOLED = {"pooler": "", "head": "classifier"}
 ALBERT_GROUP = "encoder.albert_layer_groups.0.albert_layers.0"
 
@@ -144,10 +145,10 @@ def _maps(
             *blocks(start),
         )
         own = () if pooler is None else (("pooler", f"{start}{pooler}"),)
-        models = {f"{kind}Model": encoder, f"{kind}ForPreTraining": encoder}
+        models = dict.fromkeys((f"{kind}Model", f"{kind}ForPreTraining", f"{kind}ForMaskedLM"), encoder)
         body = re.escape(start) + r"(embeddings|encoder|transformer)\."
         unread = {"whole": True, "unread": rf"(?!{body}).*|.*\.position_ids"}  # no block is left out
-        form = {"prefix": f"{start}embeddings", "arguments": arguments, **unread}
+        form = {"prefix": f"{start}embeddings", "arguments": arguments, "renamed": OLD_NORMS, **unread}
         maps.append(PeerMap(**form, rows=(*rows, *own), network=network, models=models))
         for task, layers in (("classifier", heads), ("tagger", {"head": "classifier"})):
             last = tuple((name, theirs or f"{start}{pooler}") for name, theirs in layers.items())
