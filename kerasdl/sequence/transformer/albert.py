@@ -134,7 +134,7 @@ def albert(
         float32; without pooler to hidden states alone.
 
     Example:
-        >>> kerasdl.build("albert_base", length=16, vocabulary=90, width=64, heads=2).output_shape["pooled"]
+        >>> kerasdl.build("albert_base", length=16, vocabulary=90, width=64, heads=2).output["pooled"].shape
         (None, 64)
     """
     inputs = text_inputs(length)

@@ -211,7 +211,7 @@ def bert(
         ArgumentError: an argument breaks its range.
 
     Example:
-        >>> kerasdl.build("bert_tiny", length=16).output_shape["pooled"]
+        >>> kerasdl.build("bert_tiny", length=16).output["pooled"].shape
         (None, 128)
     """
     inputs = text_inputs(length)

@@ -68,7 +68,7 @@ def roberta(
 
     Example:
         >>> sizes = dict(vocabulary=90, width=64, heads=2, depth=2, hidden=128)
-        >>> kerasdl.build("roberta_base", length=16, **sizes).output_shape["hidden_states"]
+        >>> kerasdl.build("roberta_base", length=16, **sizes).output["hidden_states"].shape
         (None, 16, 64)
     """
     inputs = text_inputs(length, segments=False)
