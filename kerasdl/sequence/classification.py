@@ -1,6 +1,5 @@
 """Text classification task over token ids, and over texts where the settings hold a tokenizer."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,13 +7,11 @@ import keras
 import numpy as np
 
 from kerasdl.blocks import classification_task
-from kerasdl.core import checks, register_task
+from kerasdl.core import register_task
 from kerasdl.core.outputs.model_shapes import check_labels
 from kerasdl.data import Dataset
-from kerasdl.data.sources import Examples
-from kerasdl.data.trees import Ragged
 
-from .text_inputs import check_text_settings, drawn_texts, encoded_texts
+from .text_inputs import check_text_settings, drawn_texts, encoded_texts, ready_texts
 
 
 def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
@@ -28,23 +25,7 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[Any, None]:
 
 
 def _ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
-    """Returns a dataset of texts, or of token ids of any length, as token ids of the model's length."""
-    if dataset.task not in ("unknown", "text_classification"):
-        checks.refuse("data must be of the task text_classification", f"{dataset.name}: {dataset.task}")
-    if not dataset.any_order:
-        if dataset.input_dtype == "string":
-            checks.refuse("texts must be held in memory to be encoded", dataset.name, "Use take(n) first.")
-        return dataset
-    inputs = dataset.source.inputs
-    if dataset.sampler is not None and dataset.input_dtype != "string":
-        return dataset  # batches of unequal lengths, each as long as its longest text
-    rows = [inputs[place] for place in range(len(inputs))] if isinstance(inputs, Ragged) else inputs
-    inputs = encoded_texts(rows, settings)
-    examples = Examples(inputs, dataset.source.labels, dataset.source.weights)
-    length = (settings["length"],)
-    return dataclasses.replace(
-        dataset.of_examples(examples), task="text_classification", input_shape=length, input_dtype="int32"
-    )
+    return ready_texts(dataset, settings, "text_classification")
 
 
 def _no_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:

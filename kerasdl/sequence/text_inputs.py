@@ -1,5 +1,6 @@
 """Inputs of nets that read texts: token ids, and segments where a net tells two texts apart."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
+from kerasdl.data.sources import Examples
+from kerasdl.data.trees import Ragged
 from kerasdl.layers import PaddingMask
 
 from .token_ids import check_rows, int32_ids
@@ -137,6 +141,27 @@ def _of_texts(raw: Sequence[Any], settings: Mapping[str, Any]) -> Any:
         return tokenizer.encode_batch(texts, length, pairs=seconds)
     tokens, segments = tokenizer.encode_batch(texts, length, pairs=seconds, segments=True)
     return {"tokens": tokens, "segments": segments}
+
+
+def ready_texts(dataset: Dataset, settings: Mapping[str, Any], task: str) -> Dataset:
+    """Returns a dataset of texts, or of token ids of any length, as inputs of a net of the model's length.
+
+    Raises:
+        ArgumentError: the data are of another task than `task` and text_classification, or no texts in memory.
+    """
+    if dataset.task not in ("unknown", "text_classification", task):
+        checks.refuse(f"data must be of the task {task}", f"{dataset.name}: {dataset.task}")
+    if not dataset.any_order:
+        if dataset.input_dtype == "string":
+            checks.refuse("texts must be held in memory to be encoded", dataset.name, "Use take(n) first.")
+        return dataset
+    inputs = dataset.source.inputs
+    if isinstance(inputs, Mapping) or (dataset.sampler is not None and dataset.input_dtype != "string"):
+        return dataset  # inputs of a net already, or batches of unequal lengths, each as long as its longest text
+    rows = [inputs[place] for place in range(len(inputs))] if isinstance(inputs, Ragged) else inputs
+    examples = Examples(encoded_texts(rows, settings), dataset.source.labels, dataset.source.weights)
+    form = {"task": task, "input_shape": (settings["length"],), "input_dtype": "int32"}
+    return dataclasses.replace(dataset.of_examples(examples), **form)
 
 
 def drawn_texts(model: keras.Model, batch: int, seed: int) -> Any:

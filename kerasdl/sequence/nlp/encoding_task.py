@@ -8,8 +8,9 @@ import numpy as np
 
 from kerasdl.core import Task, checks, register_task
 from kerasdl.core.errors import DataError
+from kerasdl.data import Dataset
 
-from ..text_inputs import check_text_settings, drawn_texts, encoded_texts, padding_of
+from ..text_inputs import check_text_settings, drawn_texts, encoded_texts, padding_of, ready_texts
 
 POOLINGS = ("mean", "first")
 SMALLEST = 1e-12
@@ -79,6 +80,11 @@ def check_encoder(settings: Mapping[str, Any], labels: Sequence[str], model: ker
 def prepared(raw: Any, settings: Mapping[str, Any]) -> tuple[Any, tuple[str, bool]]:
     """Returns the inputs of an encoder, and pooling and normalising for `decoded`."""
     return encoded_texts(raw, settings), _pooling(settings)
+
+
+def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
+    """Returns a dataset of texts as inputs of an encoder, such as samples of an export."""
+    return ready_texts(dataset, settings, "text_encoding")
 
 
 def sentence_vectors(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> dict[str, np.ndarray]:
@@ -160,6 +166,7 @@ register_task(
         replace_head=None,
         example=_example,
         predict=sentence_vectors,
+        ready=ready,
         label_arguments=lambda labels: {},
         table=a_row_a_text,
         summary="turns a text into a vector",

@@ -13,6 +13,7 @@ from kerasdl.bundles import Bundle
 from kerasdl.cli.text_start import text_bundle
 from kerasdl.core import ArgumentError, BundleError, DataError, get_task
 from kerasdl.data import as_dataset
+from kerasdl.deploy import run_exported
 from kerasdl.sequence import encode, load_tokenizer
 from kerasdl.train import RunConfig
 
@@ -73,6 +74,32 @@ def test_a_bundle_gives_vectors_by_its_settings_and_keeps_them(tokenizer, tmp_pa
     np.testing.assert_array_equal([each["vector"] for each in again.predict(ids)], given)
     assert "turns a text into a vector" in again.card()
     assert get_task("text_encoding").table(again.predict(TEXTS)[0])[0]["numbers"] == 32
+
+
+@pytest.mark.slow
+def test_a_file_of_an_encoder_gives_the_states_that_the_card_pools(tokenizer, tmp_path):
+    bundle = bundle_of(tokenizer, pooling="mean")
+    labels = np.array([0, 1, 0] * 40, np.int32)
+    data = dataclasses.replace(as_dataset((np.array(TEXTS * 40), labels)), task="text_classification")
+    bundle.export(tmp_path / "texts.tflite", quantize="dynamic", representative=data)
+    assert "the mean of the hidden states of all tokens but the padding" in (tmp_path / "texts.tflite.md").read_text()
+    inputs, _ = bundle.task.preprocess([TEXTS[0]], bundle.preprocess)
+    states = run_exported(tmp_path / "texts.tflite", inputs)["hidden_states"]
+    mean = states[0, inputs["tokens"][0] != 0].mean(axis=0)
+    vector = encode(bundle, TEXTS)[0]
+    assert mean @ vector / np.linalg.norm(mean) > 0.999
+
+
+def test_datasets_of_texts_become_inputs_of_an_encoder(tokenizer):
+    bundle = bundle_of(tokenizer)
+    data = as_dataset((np.array(TEXTS), np.zeros(3, np.int32)))
+    inputs, _ = bundle.ready(data).arrays()
+    expected, _ = bundle.task.preprocess(TEXTS, bundle.preprocess)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(inputs[name], value)
+    np.testing.assert_array_equal(bundle.ready(bundle.ready(data)).arrays()[0]["tokens"], expected["tokens"])
+    with pytest.raises(ArgumentError, match="data must be of the task text_encoding"):
+        bundle.ready("digits")
 
 
 def test_pairs_have_segments_by_the_template(tokenizer):
