@@ -1,3 +1,9 @@
 from .conll import read_conll as read_conll
 from .drawn_names import draw_names as draw_names
 from .generated_pairs import draw_pairs as draw_pairs
+from .corruption import corrupt_spans as corrupt_spans
+from .corruption import delete_tokens as delete_tokens
+from .corruption import denoising_pairs as denoising_pairs
+from .corruption import infill_spans as infill_spans
+from .corruption import mask_tokens as mask_tokens
+from .corruption import permute_sentences as permute_sentences
