@@ -1,6 +1,6 @@
 """Dates in twenty ways of writing to ISO form: exact match with attention and without, beside copying.
 
-    python benchmarks/seq2seq.py                    # three nets, three seeds; about 3 minutes each on two cores
+    python benchmarks/seq2seq.py                    # four nets, three seeds; about 3 minutes each on two cores
     python benchmarks/seq2seq.py seq2seq --seeds 1
     python benchmarks/seq2seq.py --table            # the table of what was measured so far
 
@@ -22,7 +22,12 @@ from kerasdl.sequence import Translator, exposure_bias, train_tokenizer
 from kerasdl.train import RunConfig, fit
 
 RESULTS, KEYS = Path("seq2seq.jsonl"), ("net", "seed")
-NETS = ("seq2seq", "seq2seq_luong", "seq2seq_no_attention")
+RECURRENT = dict(embedding=32, units=64)
+NETS = dict.fromkeys(("seq2seq", "seq2seq_luong", "seq2seq_no_attention"), RECURRENT)
+NETS |= {"transformer_base": dict(width=64, depth=2, heads=4, hidden=128, dropout=0.1)}
+RATES = {"transformer_base": {"learning_rate": 3e-3, "schedule": "one_cycle"}}
+BAR = {"transformer_base": 0.99}
+"""Exact matches that a net must reach."""
 SIZES = {"length": 30, "target_length": 11}
 EPOCHS, TRAIN = 12, 10_000
 
@@ -42,8 +47,9 @@ def trained(name: str, seed: int) -> tuple[Translator, dict]:
     )
     vocabulary = kerasdl.sequence.Tokenizer.from_text(prepared["tokenizer"]).vocabulary
     keras.utils.set_random_seed(seed)
-    network = kerasdl.build(name, vocabulary=vocabulary, embedding=32, units=64, **SIZES)
-    config = RunConfig(epochs=EPOCHS, batch_size=64, learning_rate=4e-3, schedule="cosine", seed=seed, strategy=None)
+    network = kerasdl.build(name, vocabulary=vocabulary, **NETS[name], **SIZES)
+    rates = RATES.get(name, {"learning_rate": 4e-3, "schedule": "cosine"})
+    config = RunConfig(epochs=EPOCHS, batch_size=64, **rates, seed=seed, strategy=None)
     started, cpu = time.perf_counter(), time.process_time()
     translator = fit(Translator(network), train, config=config).trainer
     spent = {"seconds": round(time.perf_counter() - started), "cpu_seconds": round(time.process_time() - cpu)}

@@ -19,6 +19,8 @@ from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
 from .region_pooling import ROIAlign as ROIAlign
 from .region_pooling import ROIPool as ROIPool
 from .sequences.approximate_gelu import TanhGELU as TanhGELU
+from .sequences.caching import CachePlaces as CachePlaces
+from .sequences.caching import CacheWrite as CacheWrite
 from .sequences.bases import FourierBasis as FourierBasis
 from .sequences.bases import PolynomialBasis as PolynomialBasis
 from .sequences.dot_product_attention import DotProductAttention as DotProductAttention

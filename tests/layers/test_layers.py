@@ -83,6 +83,7 @@ ELSEWHERE = {
         ),
         "test_head_attention.py",
     ),
+    **dict.fromkeys(("CachePlaces", "CacheWrite"), "test_caching.py"),
     "CRF": "test_crf.py",
     "BahdanauAttention": "test_sequence_attention.py",
     "LuongAttention": "test_sequence_attention.py",

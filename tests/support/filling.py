@@ -6,7 +6,7 @@ import numpy as np
 
 def fill_weights(model, seed: int = 0):
     """Fills every weight of a model so that signals keep their scale and no statistic is at its default."""
-    rng = np.random.default_rng(seed)
+    rng, scaled = np.random.default_rng(seed), _scaled_tables(model)
     for weight in model.weights:
         shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
         if "variance" in name:
@@ -16,7 +16,7 @@ def fill_weights(model, seed: int = 0):
         elif len(shape) < 2:
             value = rng.normal(0.0, 0.1, shape)
         elif name in ("embeddings", "position", "token"):
-            value = rng.normal(0.0, 1.0, shape)
+            value = rng.normal(0.0, 1.0, shape) / scaled.get(weight.path, 1.0)
         else:
             fan_in = int(np.prod(shape[:-1]))
             if name == "kernel" and len(shape) == 4 and shape[-1] == 1:
@@ -26,6 +26,17 @@ def fill_weights(model, seed: int = 0):
             value = rng.normal(0.0, np.sqrt(gain / fan_in), shape)
         weight.assign(value.astype("float32"))
     return model
+
+
+def _scaled_tables(model) -> dict[str, float]:
+    """Returns the factor that a layer gives to the vectors of a table, by the path of the table."""
+    factors = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            before = layer.input._keras_history.operation  # no public name in Keras
+            if isinstance(before, keras.layers.Embedding):
+                factors[before.embeddings.path] = layer.scale
+    return factors
 
 
 def settle_statistics(model, inputs, seed: int = 0):

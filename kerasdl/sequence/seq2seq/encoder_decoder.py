@@ -15,6 +15,8 @@ from keras import layers
 from kerasdl.core import checks, register
 from kerasdl.layers import BahdanauAttention, LuongAttention, PaddingMask
 
+from .pairs import PADDING
+
 CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
 STATES = {"gru": ("hidden",), "lstm": ("hidden", "cell")}
 ATTENTIONS = ("bahdanau", "luong", None)
@@ -85,6 +87,45 @@ def parts_of(network: keras.Model) -> dict[str, keras.Layer]:
         rule = "the network must be an encoder and a decoder of kerasdl.sequence"
         checks.refuse(rule, f"{network.name!r} without {missing[0]!r}", "Build it by kerasdl.build('seq2seq').")
     return parts
+
+
+def is_recurrent(network: keras.Model) -> bool:
+    """Returns whether a network is of this file; others are transformers.
+
+    Raises:
+        ArgumentError: it does not take a source and a target.
+    """
+    shapes = {tensor.name: len(tensor.shape) for tensor in network.inputs}
+    if shapes != {"source": 2, "target": 2} or len(network.outputs) != 1 or len(network.outputs[0].shape) != 3:
+        rule = "the network must take token ids {'source', 'target'} and give logits (B, T, K)"
+        checks.refuse(rule, f"{network.name!r} of {shapes}", "Build it by kerasdl.build('seq2seq').")
+    return any(isinstance(layer, layers.RNN) for layer in network.layers)
+
+
+def vocabularies_of(network: keras.Model) -> dict[str, int]:
+    """Returns how many ids the embedding of each input takes, by the layer's name.
+
+    Raises:
+        ArgumentError: an input goes to no embedding.
+    """
+    found = {}
+    for tensor in network.inputs:
+        readers = [each for each in network.operations if isinstance(each, layers.Embedding) and _reads(each, tensor)]
+        if not readers:
+            checks.refuse("each input of the network must go to an embedding", tensor.name)
+        found |= {each.name: each.input_dim for each in readers}
+    return found
+
+
+def padding_of(network: keras.Model) -> int:
+    """Returns the id of the padding, which the mask of the source knows; 0 without one."""
+    return next((each.padding_id for each in network.layers if isinstance(each, PaddingMask)), PADDING)
+
+
+def _reads(layer: keras.Layer, tensor: Any) -> bool:
+    return any(
+        tensor is each for node in layer._inbound_nodes for each in node.input_tensors
+    )  # no public name in Keras
 
 
 def lengths_of(network: keras.Model) -> tuple[int | None, int | None]:

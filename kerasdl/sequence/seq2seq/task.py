@@ -16,7 +16,7 @@ from kerasdl.train.trainer import reused_trainer
 from ..token_ids import check_rows, int32_ids
 from ..tokenizers import Tokenizer
 from .decoding import encoder_and_step, samples_of
-from .encoder_decoder import lengths_of, parts_of
+from .encoder_decoder import is_recurrent, lengths_of, padding_of, parts_of, vocabularies_of
 from .exposure import exposure_bias
 from .pairs import END, PADDING, START, teacher_forcing
 from .translator import Translator
@@ -42,19 +42,22 @@ def _tokenizer(text: str) -> Tokenizer:
 
 def check_translator(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Model) -> None:
     """Checks settings against a network; raises `ArgumentError`."""
-    parts = parts_of(model)
+    if is_recurrent(model):
+        parts_of(model)
     for name, own in zip(("length", "target_length"), lengths_of(model), strict=True):
         given = checks.at_least(name, settings.get(name), 1)
         if given > MAX_LENGTH or own not in (None, given):
             checks.refuse(f"{name} must fit the network, {own or 'any'}, up to {MAX_LENGTH}", given)
+    if padding_of(model) != PADDING:
+        hint = "Build it with padding=0; Translator takes it as it is."
+        checks.refuse(f"a network in a bundle must pad with {PADDING}", padding_of(model), hint)
     if labels:
         checks.refuse("a translator writes tokens and has no labels", labels[0])
     if settings.get("tokenizer") is not None:
         vocabulary = _tokenizer(settings["tokenizer"]).vocabulary
-        for name in ("source_embedding", "target_embedding"):
-            if parts[name].input_dim != vocabulary:
-                rule = f"the tokenizer's vocabulary must be that of {name}, {parts[name].input_dim}"
-                checks.refuse(rule, vocabulary)
+        for name, own in vocabularies_of(model).items():
+            if own != vocabulary:
+                checks.refuse(f"the tokenizer's vocabulary must be that of {name}, {own}", vocabulary)
 
 
 def encoded(raw: Any, settings: Mapping[str, Any], name: str, *, ends: bool = False) -> np.ndarray:
@@ -134,17 +137,19 @@ def figures(networks: Mapping[str, keras.Model], data: Dataset) -> dict[str, flo
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Draws sources and targets of random tokens and lengths."""
-    rng, parts = np.random.default_rng(seed), parts_of(model)
+    rng, padding = np.random.default_rng(seed), padding_of(model)
+    vocabularies = list(vocabularies_of(model).values())
 
-    def drawn(length, embedding):
-        tokens = rng.integers(END + 1, embedding.input_dim, (batch, length)).astype("int32")
+    def drawn(length, vocabulary):
+        tokens = rng.integers(END + 1, vocabulary, (batch, length)).astype("int32")
         real = rng.integers(1, length + 1, (batch, 1))
         return np.where(np.arange(length) < real - 1, tokens, np.where(np.arange(length) < real, END, PADDING))
 
     lengths = [length or 16 for length in lengths_of(model)]
-    source = drawn(lengths[0], parts["source_embedding"]).astype("int32")
-    target, labels = teacher_forcing(drawn(lengths[1], parts["target_embedding"]))
-    return {"source": source, "target": target}, labels
+    source = drawn(lengths[0], vocabularies[0]).astype("int32")
+    target, labels = teacher_forcing(drawn(lengths[1], vocabularies[-1]))
+    pad = [np.where(each == PADDING, padding, each) for each in (source, target)]
+    return dict(zip(("source", "target"), pad, strict=True)), labels
 
 
 register_task(

@@ -13,9 +13,9 @@ from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
 
 from ..token_ids import int32_ids
-from .decoding import beam, greedy
-from .encoder_decoder import lengths_of, parts_of
-from .pairs import IGNORED, PADDING, check_pairs
+from .decoding import beam, encoder_and_step, greedy
+from .encoder_decoder import is_recurrent, lengths_of, padding_of, parts_of
+from .pairs import END, IGNORED, START, check_pairs
 
 
 class _Mean(keras.losses.Loss):
@@ -32,7 +32,8 @@ class Translator(Trainer):
     `teacher_forcing` makes them. The loss of an example is the mean of the cross-entropies of its tokens.
 
     Args:
-        network: model of `kerasdl.build("seq2seq")` or its variants.
+        network: model of a registered net of the task `sequence_to_sequence`, such as `seq2seq`, `transformer_base` or
+            `t5_small`.
         scheduled_sampling: share of the tokens that the decoder reads from its own answers in training, from 0 to 1;
             these answers are those to the right tokens, so that two passes replace a pass for each token
             (https://arxiv.org/abs/1506.03099; in two passes https://arxiv.org/abs/1906.04331).
@@ -60,7 +61,8 @@ class Translator(Trainer):
         seed: int = 0,
     ):
         super().__init__(network if isinstance(network, Mapping) else {"model": network})
-        parts = parts_of(self.main)
+        parts = parts_of(self.main) if is_recurrent(self.main) else {}
+        self.padding = padding_of(self.main)
         self.scheduled_sampling = checks.within("scheduled_sampling", scheduled_sampling, 0.0, 1.0)
         self.sampling_steps = checks.at_least("sampling_steps", sampling_steps, 1)
         self.coverage = checks.within("coverage", coverage, 0.0, 100.0)
@@ -108,7 +110,7 @@ class Translator(Trainer):
         share = self.scheduled_sampling * ops.minimum(done / self.sampling_steps, 1.0)
         own = ops.cast(ops.argmax(logits[:, :-1], axis=-1), target.dtype)
         taken = keras.random.uniform(ops.shape(own), seed=self.seeds) < share
-        rest = ops.where(taken & (target[:, 1:] != PADDING), own, target[:, 1:])
+        rest = ops.where(taken & (target[:, 1:] != self.padding), own, target[:, 1:])
         return ops.concatenate([target[:, :1], rest], axis=1)
 
     # Decoding
@@ -126,19 +128,23 @@ class Translator(Trainer):
         width: int = 1,
         length_penalty: float = 0.6,
         batch_size: int = 64,
+        start: int = START,
+        end: int = END,
     ) -> np.ndarray:
         """Returns an answer to each source, in one compiled loop over tokens.
 
         Args:
-            source: token ids (B, S) padded with 0, as long as the network takes them.
+            source: token ids (B, S) padded with 0, or with the padding of the network, as long as it takes them.
             length: tokens at most; None takes the length of the network's targets.
             width: hypotheses that are kept; 1 takes the likeliest next token again and again.
             length_penalty: alpha of a beam, from 0 to 10, which favours long answers
                 (https://arxiv.org/abs/1609.08144, equation 14).
             batch_size: sources at once.
+            start: token behind which the decoder writes; the weights of T5 want 0, those of BART 2.
+            end: token that ends an answer; the weights of T5 want 1, those of BART 2.
 
         Returns:
-            Token ids (B, length) int32, the end token 3 included, 0 behind it.
+            Token ids (B, length) int32, the end token included, padding behind it.
 
         Raises:
             ArgumentError: an argument breaks its rule, or no length is known.
@@ -147,7 +153,10 @@ class Translator(Trainer):
         checks.at_least("batch_size", batch_size, 1)
         checks.at_least("width", width, 1)
         checks.within("length_penalty", length_penalty, 0.0, 10.0)
-        step = self._compiled(source.shape[1], length, width, float(length_penalty))
+        for name, token in {"start": start, "end": end}.items():
+            checks.within(name, token, 0, self.main.output.shape[-1] - 1)
+        search = {"width": width, "length_penalty": float(length_penalty) if width > 1 else None}
+        step = self._compiled(source.shape[1], length, {**search, "start": start, "end": end})
         starts = range(0, len(source), batch_size)
         return np.concatenate([step(source[start : start + batch_size]).numpy() for start in starts])
 
@@ -179,17 +188,19 @@ class Translator(Trainer):
         length = longest if length is None else checks.at_least("length", length, 1)
         return int32_ids(source), length
 
-    def _compiled(self, source_length: int, length: int, width: int, length_penalty: float) -> Any:
+    def _compiled(self, source_length: int, length: int, search: Mapping[str, Any]) -> Any:
         """Returns the compiled function from sources to token ids, in the present precision."""
         policies = tuple(layer.compute_dtype for layer in self.main.layers)
-        key = (source_length, length, width, length_penalty if width > 1 else None, policies)
+        key = (source_length, length, *search.values(), policies)
         if key not in self.compiled_steps:
+            halves = encoder_and_step({"model": self.main}, length)
+            ids = {"start": search["start"], "end": search["end"], "padding": self.padding}
 
             @tf.function(input_signature=[tf.TensorSpec((None, source_length), tf.int32)])
             def step(source):
-                if width == 1:
-                    return greedy(self.main, source, length)
-                return beam(self.main, source, length, width, length_penalty)
+                if search["width"] == 1:
+                    return greedy(halves, source, length, **ids)
+                return beam(halves, source, length, search["width"], search["length_penalty"], **ids)
 
             self.compiled_steps[key] = step
         return self.compiled_steps[key]
