@@ -23,6 +23,7 @@ from .generation import Decoder as Decoder
 from .generation import generate as generate
 from .generation import recurrent_decoder as recurrent_decoder
 from .nlp.encoding_task import encode as encode
+from .nlp.summarizer import Summarizer as Summarizer
 from .nlp.token_table import TokenTable as TokenTable
 from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams
