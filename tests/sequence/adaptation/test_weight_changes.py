@@ -80,7 +80,7 @@ def test_adapter_starts_as_the_model_moves_it_and_merges_to_1e_5(nets, kind, met
     tuned = METHODS[method](net)
     np.testing.assert_allclose(numbers(tuned, x), numbers(net, x), atol=1e-5)
     moved(tuned)
-    assert np.abs(numbers(tuned, x) - numbers(net, x)).max() > 0.02
+    assert np.abs(numbers(tuned, x) - numbers(net, x)).max() > 1e-3  # a hundred times what may differ
     merged = sequence.merge_lora(tuned)
     np.testing.assert_allclose(numbers(merged, x), numbers(tuned, x), atol=1e-5)
     assert [(type(each), each.name) for each in merged.layers] == [(type(each), each.name) for each in net.layers]
