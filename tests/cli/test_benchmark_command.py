@@ -50,7 +50,7 @@ def test_json_holds_every_row(written):
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["none.tflite"], 2, "must be a file, a folder or a model"),
+        (["none.tflite"], 3, "nothing is at none.tflite"),
         (["model.tflite", "--runs", "0"], 2, "runs must be"),
         (["model.tflite", "--threads", "0"], 2, "threads must be"),
         (["model.tflite", "--plot", "bars.txt"], 2, "the suffix of --plot"),

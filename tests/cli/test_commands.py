@@ -242,7 +242,7 @@ def test_all_seeds_split_data_alike(photos, tmp_path, monkeypatch):
 
     class Stand:
         preprocess: ClassVar = {}
-        manifest = SimpleNamespace(provenance={})
+        manifest, task = SimpleNamespace(provenance={}), SimpleNamespace(name="image_classification")
 
         def finetune(self, train, *_, **__):
             seen.append({str(file) for file in train.source.inputs})

@@ -115,10 +115,10 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of a bundle on your data, such as a folder of images in class folders."""
-    start, options, of_series = perf_counter(), cli.run_options, cli.series_data
-    asked = SimpleNamespace(**locals())
+    asked, start = SimpleNamespace(**locals()), perf_counter()
     archive.check_replaceable(out)
     read, loaded, notes = read_and_start(asked)
+    options, of_series = cli.run_options, cli.series_data  # which load TensorFlow: after the checks of paths
     run = {"batch_size": batch_size, "folder": folder, "resume": resume, "seed": seed, "patience": patience}
     run |= {"augment": options.augmentation(augment, loaded.preprocess), "progress": "off" if json else "auto"}
     config = kerasdl.train.RunConfig(schedule="cosine", **run)
