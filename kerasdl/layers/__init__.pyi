@@ -23,6 +23,8 @@ from .sequences.caching import CachePlaces as CachePlaces
 from .sequences.caching import CacheWrite as CacheWrite
 from .sequences.bases import FourierBasis as FourierBasis
 from .sequences.bases import PolynomialBasis as PolynomialBasis
+from .sequences.cached_attention import CachedAttention as CachedAttention
+from .sequences.cached_attention import CachePositions as CachePositions
 from .sequences.dot_product_attention import DotProductAttention as DotProductAttention
 from .sequences.dot_product_attention import SlidingWindowAttention as SlidingWindowAttention
 from .sequences.linear_attention import LinearAttention as LinearAttention

@@ -19,11 +19,13 @@ from .tokenizers import load_tokenizer as load_tokenizer
 from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer
 from . import series as series
-from .generation import Decoder as Decoder
+from .decoders import Decoder as Decoder
+from .decoders import recurrent_decoder as recurrent_decoder
 from .generation import generate as generate
-from .generation import recurrent_decoder as recurrent_decoder
 from .nlp.encoding_task import encode as encode
 from .nlp.summarizer import Summarizer as Summarizer
+from .transformer.cached_decoding import cached_step as cached_step
+from .transformer.cached_decoding import transformer_decoder as transformer_decoder
 from .nlp.token_table import TokenTable as TokenTable
 from .rnn.carried_state import streaming_step as streaming_step
 from .rnn.token_streams import token_streams as token_streams

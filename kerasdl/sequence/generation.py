@@ -2,12 +2,12 @@
 
 Any model can generate that is given as a `Decoder`: a state before the last token of each prompt, and a step from a
 token and a state to logits and the next state. The state of a recurrent model is what its cells carry, that of a
-transformer would be a cache of keys and values.
+transformer is a cache of keys and values.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,57 +17,12 @@ from keras import ops
 from kerasdl.core import checks
 from kerasdl.ops import beam_search, sample
 
-from .rnn.carried_state import recurrent_layers, run_with_state, zero_state
+from .decoders import Decoder, recurrent_decoder
 from .token_ids import int32_ids
+from .transformer.cached_decoding import cached_decoder, overwrite_rows, position_limit
 
 KEPT = "_kept_generators"
 LARGEST_SEED = 2**63 - 1  # of stateless_uniform, which takes int64
-
-
-class Decoder(NamedTuple):
-    """Decoder: two functions of tensors by which a model writes token after token, both inside a graph.
-
-    Example:
-        >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
-        >>> decoder = recurrent_decoder(network)
-        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]])))
-        >>> logits.shape
-        TensorShape([1, 9])
-    """
-
-    start: Callable[[Any], Any]
-    """Takes prompts (B, P) int32, padded with 0 behind, and returns the state before the last real token of each: a
-    tree of tensors (B, ...)."""
-    step: Callable[[Any, Any], tuple[Any, Any]]
-    """Takes a token (B,) of each row and a state, and returns logits (B, V) of the next token and the next state."""
-
-
-def recurrent_decoder(model: keras.Model) -> Decoder:
-    """Returns the decoder of a recurrent language model.
-
-    Args:
-        model: functional model from tokens (B, T) to logits (B, T, V), of recurrent layers and layers that compute each
-            position by itself.
-
-    Raises:
-        ArgumentError: the model has another form.
-
-    Example:
-        >>> recurrent_decoder(kerasdl.build("lstm_language_model", vocabulary=9, units=4, embedding=4)).start.__name__
-        'start'
-    """
-    recurrent_layers(model)
-
-    def start(prompts: Any) -> Any:
-        counts = ops.sum(ops.cast(prompts != 0, "int32"), axis=1)
-        is_before = ops.arange(ops.shape(prompts)[1])[None] < counts[:, None] - 1
-        return run_with_state(model, prompts, zero_state(model, ops.shape(prompts)[0]), is_before)[1]
-
-    def step(tokens: Any, state: Any) -> tuple[Any, Any]:
-        logits, state = run_with_state(model, tokens[:, None], state)
-        return logits[:, 0], state
-
-    return Decoder(start, step)
 
 
 def generate(
@@ -91,7 +46,7 @@ def generate(
     and other seeds use it again.
 
     Args:
-        model: a language model of recurrent layers, or a `Decoder`.
+        model: a language model of recurrent layers or of causal attention, or a `Decoder`.
         prompts: token ids, a list of lists, or (B, P) with 0, the padding, behind each prompt; one token each at least.
         length: tokens to write, 1 or more.
         temperature: as in `kerasdl.ops.sample`; 0 always takes the likeliest token.
@@ -127,6 +82,7 @@ def generate(
     filters = (("temperature", temperature), ("top_k", top_k), ("top_p", top_p), ("min_p", min_p))
     searched = (("beams", beams), ("length_penalty", length_penalty), ("end", end), ("length", length))
     tokens = checked_prompts(prompts)
+    _refuse_longer(model, tokens.shape[1] + length)
     noise = tf.random.stateless_uniform((length, len(tokens)), (seed, 0), dtype=tf.float64)
     written = _compiled(model, (*filters, *searched))(tf.constant(tokens), noise).numpy()
     if (written < 0).any():
@@ -166,8 +122,23 @@ def _compiled(model: keras.Model | Decoder, settings: Sequence[tuple[str, Any]])
         kept = {}
         object.__setattr__(model, KEPT, kept)  # no attribute of Keras, which would track what is in it
     if tuple(settings) not in kept:
-        kept[tuple(settings)] = _function(recurrent_decoder(model), dict(settings))
+        kept[tuple(settings)] = _function(_decoder_of(model, dict(settings)["length"]), dict(settings))
     return kept[tuple(settings)]
+
+
+def _decoder_of(model: keras.Model, length: int) -> Decoder:
+    """Returns the decoder of a model for one loop that never reads an old state again."""
+    if any(isinstance(each, keras.layers.RNN) for each in model.operations):
+        return recurrent_decoder(model)
+    return cached_decoder(model, length, overwrite_rows)
+
+
+def _refuse_longer(model: keras.Model | Decoder, tokens: int):
+    """Refuses a text that is longer than a table of positions; a decoder checks by itself."""
+    limit = None if isinstance(model, Decoder) else position_limit(model)
+    if limit is not None and tokens > limit:
+        rule = f"prompt and tokens to write must be at most {limit}, the positions of {model.name!r}"
+        checks.refuse(rule, tokens, "Give the end of a long prompt, or write less.")
 
 
 def _function(decoder: Decoder, settings: dict[str, Any]) -> Callable:

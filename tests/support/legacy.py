@@ -5,6 +5,7 @@ import numpy as np
 
 from kerasdl.deploy.export.tracing import for_inference
 from kerasdl.deploy.keras2.verification import random_inputs
+from kerasdl.layers import DotProductAttention, LearnedPositions, RotaryEmbedding, TanhGELU
 
 L = keras.layers
 IMAGE, VOLUME, SEQUENCE = (8, 8, 4), (5, 5, 5, 2), (10, 6)
@@ -147,6 +148,10 @@ WITH_COUNTERPART = {
 }
 WRAPPED = {
     "rms_norm": one(SEQUENCE, lambda: L.RMSNormalization()),
+    "tanh_gelu": one(SEQUENCE, lambda: TanhGELU()),
+    "learned_positions": one(SEQUENCE, lambda: LearnedPositions(12)),
+    "rotary": one((5, 2, 4), lambda: RotaryEmbedding()),
+    "dot_product": several((5, 2, 4), 3, lambda x: DotProductAttention(causal=True)(x)),
     "spectral_norm": one(IMAGE, lambda: L.SpectralNormalization(L.Conv2D(3, 2))),
     "normalization": one((2,), lambda: L.Normalization(mean=[1.0, 2.0], variance=[2.0, 3.0])),
     "resizing_smooth": one(IMAGE, lambda: L.Resizing(5, 3, antialias=True)),

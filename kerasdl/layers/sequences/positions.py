@@ -68,8 +68,7 @@ class LearnedPositions(_Positioned):
 
     def build(self, input_shape):
         shape = self.shape_of(input_shape)
-        if shape[1] is not None and shape[1] > self.positions:
-            checks.refuse(f"a sequence must have at most {self.positions} places", shape[1])
+        self._refuse_longer(shape[1])
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         rows = self.first + self.positions
         self.table = self.add_weight(shape=(rows, shape[-1]), initializer=initializer, name="table")
@@ -77,8 +76,13 @@ class LearnedPositions(_Positioned):
 
     def call(self, inputs):
         x, positions = self.tensor_and_positions(inputs)
+        self._refuse_longer(x.shape[1])
         places = self.first + ops.clip(ops.cast(positions, "int32"), 0, self.positions - 1)
         return x + ops.cast(ops.take(self.table, places, axis=0), x.dtype)
+
+    def _refuse_longer(self, length: int | None):
+        if length is not None and length > self.positions:
+            checks.refuse(f"a sequence must have at most {self.positions} places", length)
 
     def compute_mask(self, inputs, mask=None):
         return mask[0] if isinstance(mask, (list, tuple)) else mask
