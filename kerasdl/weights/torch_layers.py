@@ -1,6 +1,7 @@
 """Arrays of a PyTorch checkpoint for each kind of layer, and their transpositions."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,9 +20,14 @@ def arrays_for(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
         module: its name in the checkpoint.
         peer: the name map of the checkpoint's architecture.
     """
-    half = peer.half_of(layer.name)
+    part, axis = peer.part_of(layer.name), 0 if peer.turned else -1
     for variable, name, change in _transfers(layer, module, peer):
-        yield variable, name, change if half is None else _then(lambda array: np.split(array, 2)[half], change)
+        yield variable, name, change if part is None else _then(partial(_cut, part, axis), change)
+
+
+def _cut(part: tuple[int, int], axis: int, array: np.ndarray) -> np.ndarray:
+    place, count = part
+    return np.split(array, count, axis=axis)[place]
 
 
 def _transfers(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
@@ -34,17 +40,18 @@ def _transfers(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
     elif isinstance(layer, own.LearnedQueries):
         yield layer.weights[0], f"{module}.weight", lambda array: array[None]
     else:
-        yield from _plain(layer, module, peer.order_of(layer.name))
+        yield from _plain(layer, module, peer)
 
 
-def _plain(layer: keras.Layer, module: str, order: tuple[int, ...] | None) -> ArrayTransfers:
+def _plain(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
+    order = peer.order_of(layer.name)
     ordered = _same if order is None else lambda array: _reordered(array, order)
     if isinstance(layer, keras.layers.BatchNormalization):
         names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     else:
         names = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
         names |= dict.fromkeys(("embeddings", "table", "scale"), "weight")
-    turn = _turn_of(layer)
+    turn = _turn_of(layer) if peer.turned else _same
     for variable in layer.weights:
         kind = variable.path.rsplit("/", 1)[-1]
         kernel = kind == "kernel"

@@ -31,6 +31,10 @@ class PeerMap:
     """Pattern of the layers that read four joined neighbours, whose order differs in checkpoints."""
     halves: tuple[str, str] = ("(?!)", "(?!)")
     """Patterns of the layers that have the first and the second half of an array."""
+    thirds: tuple[str, ...] = ()
+    """Patterns of the layers that have the first, the second and the last third of an array."""
+    turned: bool = True
+    """Whether its dense kernels are (outputs, inputs), as in PyTorch's Linear; GPT-2 has (inputs, outputs)."""
     heads: str = r".*head"
     """Pattern of the layers that stay fresh in a net for other classes."""
     attention: Mapping[str, str] = field(default_factory=lambda: VIT_ATTENTION)
@@ -65,9 +69,13 @@ class PeerMap:
     flat: Callable[[str, Sequence[str]], str | None] | None = None
     """Function for layers that checkpoints number through all blocks, from a name and all kerasdl names."""
 
-    def half_of(self, layer: str) -> int | None:
-        """Returns 0 or 1 if a layer has the first or the second half of an array; None for other layers."""
-        return next((place for place, pattern in enumerate(self.halves) if re.fullmatch(pattern, layer)), None)
+    def part_of(self, layer: str) -> tuple[int, int] | None:
+        """Returns which of how many equal parts of an array a layer has; None for layers that have the whole."""
+        for patterns in (self.halves, self.thirds):
+            for place, pattern in enumerate(patterns):
+                if re.fullmatch(pattern, layer):
+                    return place, len(patterns)
+        return None
 
     def order_of(self, layer: str) -> tuple[int, ...] | None:
         """Returns the checkpoint's order of the four joined neighbours that a layer reads; None for other layers."""

@@ -39,6 +39,7 @@ EPSILON = 1e-5
     reference="GPT2LMHeadModel of transformers, tied; summed in tests/sequence/transformer/test_decoder_nets.py",
     qat="partial",
     exports={"int16x8": MASKED},
+    weights={"hugging-face": "kerasdl.sequence.transformer.decoder_peers:GPT2"},
     tags=("transformer", "decoder"),
     free={"length": None},
     tiny=dict(length=8, positions=16, vocabulary=50, width=16, depth=2, heads=2),

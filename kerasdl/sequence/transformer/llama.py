@@ -50,6 +50,7 @@ QWEN2_7B = {"vocabulary": 152_064, "width": 3584, "depth": 28, "heads": 28, "sha
     reference="the papers' tables, summed in tests/sequence/transformer/test_decoder_nets.py",
     qat="partial",
     exports={"int16x8": MASKED},
+    weights={"hugging-face": "kerasdl.sequence.transformer.decoder_peers:LLAMA"},
     tags=("transformer", "decoder"),
     free={"length": None},
     tiny=dict(length=8, vocabulary=50, width=16, depth=2, heads=4, shared_heads=2, hidden=24),
