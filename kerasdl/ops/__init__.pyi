@@ -52,6 +52,8 @@ from .sequences.linear_chain import chain_potentials as chain_potentials
 from .sequences.linear_chain import constrain_chain as constrain_chain
 from .sequences.linear_chain import viterbi as viterbi
 from .sequences.sampling import sample as sample
+from .sequences.text_rules import no_repeat_ngrams as no_repeat_ngrams
+from .sequences.text_rules import repetition_penalty as repetition_penalty
 from .sequences.tag_schemes import tag_constraints as tag_constraints
 from .sequences.tag_schemes import tag_scheme as tag_scheme
 from .sequences.tag_schemes import tag_spans as tag_spans

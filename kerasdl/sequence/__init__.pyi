@@ -19,9 +19,12 @@ from .tokenizers import load_tokenizer as load_tokenizer
 from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer
 from . import series as series
+from .continuation import continuation_scores as continuation_scores
 from .decoders import Decoder as Decoder
 from .decoders import recurrent_decoder as recurrent_decoder
 from .generation import generate as generate
+from .speculative import speculative_generate as speculative_generate
+from .speculative import Speculation as Speculation
 from .nlp.encoding_task import encode as encode
 from .nlp.summarizer import Summarizer as Summarizer
 from .transformer.cached_decoding import cached_step as cached_step

@@ -6,7 +6,7 @@ transformer is a cache of keys and values.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,10 +19,14 @@ from kerasdl.ops import beam_search, sample
 
 from .decoders import Decoder, recurrent_decoder
 from .token_ids import int32_ids
-from .transformer.cached_decoding import cached_decoder, overwrite_rows, position_limit
+from .transformer.cached_decoding import cached_decoder, overwrite_rows, position_limit, write_rows
+from .watching import Watch
+from .writing_rules import checked_grammar, ruled_decoder
 
 KEPT = "_kept_generators"
 LARGEST_SEED = 2**63 - 1  # of stateless_uniform, which takes int64
+DRAWING = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "typical_p": None}
+NO_RULES = {"penalty": 1.0, "ngram": None}
 
 
 def generate(
@@ -34,16 +38,24 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    typical_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram: int | None = None,
+    allowed: Any = None,
     beams: int | None = None,
     length_penalty: float = 0.0,
     end: int | None = None,
+    stop: Sequence[str] = (),
+    tokenizer: Any = None,
+    on_tokens: Callable[[np.ndarray], Any] | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Returns the tokens that a language model writes behind prompts, in one compiled function.
 
     Each token is computed from the state that the model carries, not from the whole text again. The padding, 0, is
     never written, whatever its logit. The function is compiled once for a model and settings; prompts of other lengths
-    and other seeds use it again.
+    and other seeds use it again. With `stop` or `on_tokens` one step is compiled, and Python calls it for each token;
+    the tokens are the same.
 
     Args:
         model: a language model of recurrent layers or of causal attention, or a `Decoder`.
@@ -53,16 +65,26 @@ def generate(
         top_k: as in `kerasdl.ops.sample`.
         top_p: as in `kerasdl.ops.sample`.
         min_p: as in `kerasdl.ops.sample`.
+        typical_p: as in `kerasdl.ops.sample`.
+        repetition_penalty: as `penalty` in `kerasdl.ops.repetition_penalty`, over prompt and written tokens.
+        no_repeat_ngram: size of n-grams that come once in prompt and written tokens; None lets them repeat.
+        allowed: a grammar. Either a table of integers (S, V), for each state and token the next state, or -1 where the
+            token is not allowed; state 0 is before the first written token. Or a function of TensorFlow, from the text
+            (B, L) int32 and the tokens that count (B,) to booleans (B, V). None allows all.
         beams: width of a beam search for the likeliest continuation, in place of draws; None draws.
         length_penalty: as in `kerasdl.ops.beam_search`.
         end: token behind which nothing is written; None for none.
+        stop: texts; a row ends with the token that completes one of them. It needs `tokenizer`.
+        tokenizer: what `decode`s lists of ids to text, as `kerasdl.sequence.Tokenizer`.
+        on_tokens: a function that is called with each new token of all rows, (B,) int32, 0 behind the end of a row.
         seed: seed of the draws, from 0 to 2**63 - 1. An equal seed writes equal tokens.
 
     Returns:
         (B, length) int32 tokens behind each prompt, the end token included and 0 behind it.
 
     Raises:
-        ArgumentError: an argument breaks its rule, or the model has another form or logits that are not finite.
+        ArgumentError: an argument breaks its rule, the model has another form or logits that are not finite, a text
+            would be longer than the model's positions, or the rules allow no token.
 
     Example:
         >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
@@ -74,20 +96,30 @@ def generate(
         checks.refuse(f"seed must be an integer of {LARGEST_SEED} at most", seed)
     if end is not None:
         checks.at_least("end", end, 1, "0 is the padding, which is never written.")
+    drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p}
+    _check_search(beams, length_penalty, drawing)
+    watch = Watch(stop, tokenizer, on_tokens)
+    if watch and beams is not None:
+        checks.refuse("a beam search writes whole texts; leave stop and on_tokens out", beams)
+    rules = {"penalty": repetition_penalty, "ngram": no_repeat_ngram}
+    searched = {"beams": beams, "length_penalty": length_penalty, "end": end, "length": length}
+    grammar, tokens = checked_grammar(allowed), checked_prompts(prompts)
+    refuse_longer(model, tokens.shape[1] + length)
+    noise = tf.random.stateless_uniform((length, len(tokens)), (seed, 0), dtype=tf.float64)
+    make = _stream if watch else _function
+    write = _compiled(model, make, {**drawing, **searched}, rules, grammar)
+    written = write(tokens, noise, watch) if watch else write(tf.constant(tokens), noise).numpy()
+    if (written < 0).any():
+        rule = "logits of a model that writes must be finite, with a token that the rules allow"
+        checks.refuse(rule, "NaN, infinite ones or none", "Look at the model's training, and at allowed=.")
+    return written
+
+
+def _check_search(beams: int | None, length_penalty: float, drawing: Mapping[str, Any]):
     if beams is None and length_penalty:
         checks.refuse("length_penalty is for beams", length_penalty, "Pass beams=4.")
-    if beams is not None and (temperature, top_k, top_p, min_p) != (1.0, None, None, None):
-        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        checks.refuse("a beam search draws nothing; leave temperature and filters out", drawing)
-    filters = (("temperature", temperature), ("top_k", top_k), ("top_p", top_p), ("min_p", min_p))
-    searched = (("beams", beams), ("length_penalty", length_penalty), ("end", end), ("length", length))
-    tokens = checked_prompts(prompts)
-    _refuse_longer(model, tokens.shape[1] + length)
-    noise = tf.random.stateless_uniform((length, len(tokens)), (seed, 0), dtype=tf.float64)
-    written = _compiled(model, (*filters, *searched))(tf.constant(tokens), noise).numpy()
-    if (written < 0).any():
-        checks.refuse("logits of a model that writes must be finite", "NaN or infinite ones", "Look at its training.")
-    return written
+    if beams is not None and any(value != DRAWING.get(name) for name, value in drawing.items()):
+        checks.refuse("a beam search draws nothing; leave temperature and filters out", dict(drawing))
 
 
 def checked_prompts(prompts: Any) -> np.ndarray:
@@ -113,27 +145,35 @@ def checked_prompts(prompts: Any) -> np.ndarray:
     return padded
 
 
-def _compiled(model: keras.Model | Decoder, settings: Sequence[tuple[str, Any]]) -> Callable:
+def _compiled(model: keras.Model | Decoder, make: Callable, settings: dict, rules: dict, grammar: Any) -> Callable:
     """Returns the compiled function of a model and settings, which a model keeps for the next call."""
-    if isinstance(model, Decoder):
-        return _function(model, dict(settings))
+
+    def fresh() -> Callable:
+        decoder = model if isinstance(model, Decoder) else decoder_of(model, settings["length"], make is _function)
+        if grammar is not None or rules != NO_RULES:
+            decoder = ruled_decoder(decoder, settings["length"], **rules, allowed=grammar)
+        return make(Decoder(decoder.start, functools.partial(_without_padding, decoder.step)), settings)
+
+    if isinstance(model, Decoder) or grammar is not None:
+        return fresh()
     kept = getattr(model, KEPT, None)
     if kept is None:
         kept = {}
         object.__setattr__(model, KEPT, kept)  # no attribute of Keras, which would track what is in it
-    if tuple(settings) not in kept:
-        kept[tuple(settings)] = _function(_decoder_of(model, dict(settings)["length"]), dict(settings))
-    return kept[tuple(settings)]
+    key = (make.__name__, *settings.items(), *rules.items())
+    if key not in kept:
+        kept[key] = fresh()
+    return kept[key]
 
 
-def _decoder_of(model: keras.Model, length: int) -> Decoder:
-    """Returns the decoder of a model for one loop that never reads an old state again."""
+def decoder_of(model: keras.Model, length: int, is_one_loop: bool) -> Decoder:
+    """Returns the decoder of a model; in one loop no old state is read again, so that caches are written in place."""
     if any(isinstance(each, keras.layers.RNN) for each in model.operations):
         return recurrent_decoder(model)
-    return cached_decoder(model, length, overwrite_rows)
+    return cached_decoder(model, length, overwrite_rows if is_one_loop else write_rows)
 
 
-def _refuse_longer(model: keras.Model | Decoder, tokens: int):
+def refuse_longer(model: keras.Model | Decoder, tokens: int):
     """Refuses a text that is longer than a table of positions; a decoder checks by itself."""
     limit = None if isinstance(model, Decoder) else position_limit(model)
     if limit is not None and tokens > limit:
@@ -142,10 +182,28 @@ def _refuse_longer(model: keras.Model | Decoder, tokens: int):
 
 
 def _function(decoder: Decoder, settings: dict[str, Any]) -> Callable:
-    decoder = Decoder(decoder.start, functools.partial(_without_padding, decoder.step))
     make = _search if settings["beams"] else _draw
     signature = [tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float64)]
     return tf.function(functools.partial(make, decoder, settings), input_signature=signature, autograph=False)
+
+
+def _stream(decoder: Decoder, settings: dict[str, Any]) -> Callable:
+    """Returns a function that writes token by token, each told to a `Watch`, with a compiled start and step."""
+    start = tf.function(decoder.start, autograph=False, reduce_retracing=True)
+    advance = tf.function(functools.partial(_next, decoder, settings), autograph=False, reduce_retracing=True)
+
+    def write(prompts: np.ndarray, noise: tf.Tensor, watch: Watch) -> np.ndarray:
+        tokens, state = _last_tokens(tf.constant(prompts)), start(tf.constant(prompts))
+        written, is_over = np.zeros((len(prompts), settings["length"]), np.int32), tf.zeros(len(prompts), tf.bool)
+        for number in range(settings["length"]):
+            new, tokens, state, is_over = advance(tokens, state, is_over, noise[number])
+            written[:, number] = new
+            is_over = is_over | watch(written[:, : number + 1], is_over.numpy())
+            if is_over.numpy().all():
+                break
+        return written
+
+    return write
 
 
 def _without_padding(step: Callable, tokens: Any, state: Any) -> tuple[Any, Any]:
@@ -166,25 +224,31 @@ def _search(decoder: Decoder, settings: dict[str, Any], prompts: Any, noise: Any
     return ops.where(ops.isnan(found.scores[:, 0, None]), -1, found.tokens[:, 0])
 
 
+def _next(decoder: Decoder, settings: dict[str, Any], tokens: Any, state: Any, is_over: Any, noise: Any) -> tuple:
+    """Returns the new token of each row, the token for the next step, the next state, and which rows are over."""
+    end = settings["end"]
+    logits, state = decoder.step(tokens, state)
+    if end is not None and end >= logits.shape[-1]:
+        checks.refuse(f"end must be below the number of tokens {logits.shape[-1]}", end)
+    new = sample(logits, noise=noise, **{name: settings[name] for name in DRAWING})
+    new = ops.where(is_over, 0, new)
+    is_over = ops.logical_or(is_over, new < 0)
+    if end is not None:
+        is_over = ops.logical_or(is_over, new == end)
+    return new, ops.maximum(new, 0), state, is_over
+
+
 def _draw(decoder: Decoder, settings: dict[str, Any], prompts: Any, noise: Any) -> Any:
-    length, end = settings["length"], settings["end"]
-    filters = {name: settings[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    last = _last_tokens(prompts)
+    length, last = settings["length"], _last_tokens(prompts)
 
     def goes_on(number: Any, tokens: Any, state: Any, written: Any, is_over: Any) -> Any:
         return ops.logical_and(number < length, ops.logical_not(ops.all(is_over)))
 
     def advance(number: Any, tokens: Any, state: Any, written: Any, is_over: Any) -> tuple:
-        logits, state = decoder.step(tokens, state)
-        if end is not None and end >= logits.shape[-1]:
-            checks.refuse(f"end must be below the number of tokens {logits.shape[-1]}", end)
-        tokens = sample(logits, noise=ops.take(noise, number, axis=0), **filters)
-        tokens = ops.where(is_over, 0, tokens)
-        written = written + tokens[:, None] * ops.cast(ops.arange(length) == number, "int32")
-        is_over = ops.logical_or(is_over, tokens < 0)
-        if end is not None:
-            is_over = ops.logical_or(is_over, tokens == end)
-        return number + 1, ops.maximum(tokens, 0), state, written, is_over
+        row = ops.take(noise, number, axis=0)
+        new, tokens, state, is_over = _next(decoder, settings, tokens, state, is_over, row)
+        written = written + new[:, None] * ops.cast(ops.arange(length) == number, "int32")
+        return number + 1, tokens, state, written, is_over
 
     written = ops.zeros((ops.shape(prompts)[0], length), "int32")
     begin = (0, last, decoder.start(prompts), written, ops.zeros_like(last) > 0)

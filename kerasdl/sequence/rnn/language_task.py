@@ -1,5 +1,6 @@
 """Language modeling task over token ids, and over texts where the settings hold a tokenizer: the next token."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from kerasdl.metrics import BitsPerToken, Perplexity
 
 from ..text_inputs import check_tokenizer, tokenizer_of
 from ..token_ids import check_rows, int32_ids
+from ..transformer.cached_decoding import cached_step, places_of
 from .carried_state import streaming_step
 
 IGNORED = -1
 """Label of positions that do not count."""
 STEPS, MOST = 64, 4096
 """Tokens of a stream, at least where there are so many, and of all streams together, from which steps are drawn."""
+BYTES = 2**28
+"""Caches of all samples of a step, at most, unless eight samples take more."""
 FIRST = 5
 """Tokens that an answer names, the likeliest first."""
 
@@ -91,13 +95,21 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
 
 
 def exported(networks: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
-    """Returns one step with its state, which a program of the device calls for each token."""
-    return {"step": streaming_step(networks["model"])}
+    """Returns one step with its state, which a program of the device calls for each token.
+
+    A recurrent model gives `streaming_step`, a transformer `cached_step` of as many places as `places_of` tells.
+    """
+    model = networks["model"]
+    if any(isinstance(each, keras.layers.RNN) for each in model.operations):
+        return {"step": streaming_step(model)}
+    return {"step": cached_step(model, places_of(model))}
 
 
 def exported_samples(networks: Mapping[str, keras.Model], inputs: Any) -> dict[str, Any]:
     """Returns the inputs of a step in streams of the texts' real tokens, so that states are those of long texts too."""
     step, tokens = networks["step"], np.asarray(keras.tree.flatten(inputs)[0])
+    if "position" in step.input:
+        return {"step": _samples_with_cache(step, tokens)}
     stream = tokens[tokens != 0][:MOST]
     rows = max(1, len(stream) // STEPS)
     zeros = {tensor.name: np.zeros((rows, *tensor.shape[1:]), "float32") for tensor in step.inputs}
@@ -108,6 +120,27 @@ def exported_samples(networks: Mapping[str, keras.Model], inputs: Any) -> dict[s
         outputs = step(steps[-1], training=False)
         state = {name: np.asarray(outputs[f"next_{name}"]) for name in state}
     return {"step": {name: np.concatenate([each[name] for each in steps]) for name in steps[0]}}
+
+
+def _samples_with_cache(step: keras.Model, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns inputs of a step at places all over the texts, as many as `BYTES` of caches hold."""
+    caches = {name: each for name, each in step.input.items() if name not in ("token", "position")}
+    size = 4 * sum(math.prod(each.shape[1:]) for each in caches.values())
+    count = max(8, BYTES // size)
+    length = min(tokens.shape[1], next(iter(caches.values())).shape[2], STEPS)
+    texts = tokens[: max(1, min(len(tokens), count // 4)), :length]
+    state = {name: np.zeros((len(texts), *each.shape[1:]), each.dtype) for name, each in caches.items()}
+    taken = {*np.linspace(0, length - 1, max(1, min(length, count // len(texts)))).astype(int).tolist()}
+    samples = []
+    for place in range(length):
+        fed = {"token": texts[:, place : place + 1], "position": np.full(len(texts), place, "int32"), **state}
+        outputs = step(fed, training=False)
+        is_real = texts[:, place] != 0
+        if place in taken and is_real.any():
+            samples.append({name: value[is_real] for name, value in fed.items()})  # a copy
+        for name, cache in state.items():
+            cache[:, :, place] = np.asarray(outputs[f"{name}_row"])[:, :, 0]
+    return {name: np.concatenate([each[name] for each in samples]) for name in samples[0]}
 
 
 register_task(

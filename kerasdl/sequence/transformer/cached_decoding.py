@@ -37,6 +37,8 @@ POSITIONS = (LearnedPositions, PositionalEncoding, RotaryEmbedding)
 DISTANCES = (ALiBi, RelativePositionBias)
 
 PARTS = ("key", "value")
+PLACES = 512
+"""Places of a cache where a model takes texts of any length."""
 Caches = dict[str, tuple[Any, Any]]
 """Keys (B, M, P, H) and values (B, M, P, E) by attention layer."""
 
@@ -88,6 +90,11 @@ def position_limit(model: keras.Model) -> int | None:
     """Returns the number of positions that a model's tables have, or None if it has no table."""
     tables = [each.positions for each in model.operations if isinstance(each, LearnedPositions)]
     return min(tables, default=None)
+
+
+def places_of(model: keras.Model) -> int:
+    """Returns the places of an exported step: the model's length, else its positions, else `PLACES`."""
+    return model.inputs[0].shape[1] or position_limit(model) or PLACES
 
 
 def run_prompts(model: keras.Model, prompts: Any) -> tuple[Any, Caches]:

@@ -14,7 +14,7 @@ PROBABILITIES = np.array([0.4, 0.05, 0.25, 0.1, 0.2])
 LOGITS = np.log(PROBABILITIES).astype("float32")
 
 
-def law(temperature=1.0, top_k=None, top_p=None, min_p=None, probabilities=PROBABILITIES):
+def law(temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None, probabilities=PROBABILITIES):
     """Returns the probabilities that the definitions of the filters leave, token by token."""
     p = probabilities ** (1 / temperature)
     p = p / p.sum()
@@ -29,6 +29,16 @@ def law(temperature=1.0, top_k=None, top_p=None, min_p=None, probabilities=PROBA
             reached += p[token]
         order = few
     order = [token for token in order if min_p is None or p[token] >= min_p * p.max() - 1e-12]
+    if typical_p is not None:
+        q = p[order] / p[order].sum()
+        far = np.abs(-np.log(q) + np.sum(q * np.log(q)))
+        nearest = [order[place] for place in np.argsort(far, kind="stable")]
+        reached = np.cumsum(p[nearest]) - p[nearest]
+        order = [
+            token
+            for place, token in enumerate(nearest)
+            if not place or reached[place] < typical_p * q.sum() * p[order].sum() - 1e-12
+        ]
     left = np.zeros_like(p)
     left[order] = p[order]
     return left / left.sum()
@@ -43,6 +53,8 @@ def law(temperature=1.0, top_k=None, top_p=None, min_p=None, probabilities=PROBA
         {"top_k": 3},
         {"top_p": 0.8},
         {"min_p": 0.3},
+        {"typical_p": 0.4},
+        {"top_k": 4, "typical_p": 0.6},
         {"temperature": 1.5, "top_k": 4, "top_p": 0.7, "min_p": 0.1},
     ],
 )
