@@ -68,6 +68,7 @@ def ruled_decoder(
 
 
 def _only(logits: Any, is_allowed: Any) -> Any:
+    is_allowed = ops.reshape(is_allowed, (-1, logits.shape[-1]))  # loops forget a function's sizes
     return ops.where(is_allowed, logits, ops.cast(float("-inf"), logits.dtype))
 
 

@@ -24,7 +24,7 @@ def sample(
 ) -> Any:
     """Returns one token for each row of logits, drawn by the softmax of what the filters leave.
 
-    The temperature comes first, then `top_k`, `top_p`, `min_p` and `typical_p`. Among equal logits the lower token comes
+    The temperature comes first, then `top_k`, `top_p`, `min_p`, `typical_p`. Among equal logits the lower token comes
     first, so that `top_k` leaves exactly K tokens. Sums of probabilities are in float64.
 
     Source: https://arxiv.org/abs/1904.09751, section 3.1 (top-p); https://arxiv.org/abs/1805.04833, section 5.4
