@@ -42,7 +42,8 @@ def litert_dynamic(count):
     networks = {"step": cached_step(kerasdl.build("gpt2_small", length=None), len(PROMPT) + count)}
     samples = get_task("language_modeling").exported_samples(networks, np.array([PROMPT]))
     with tempfile.TemporaryDirectory() as folder:
-        export_tflite(networks, f"{folder}/step.tflite", quantize="dynamic", representative=samples)
+        way = {"quantize": "dynamic", "tolerance": 1.0}  # drawn weights: caches of ten times the range are far off
+        export_tflite(networks, f"{folder}/step.tflite", representative=samples, **way)
         interpreter = Interpreter(f"{folder}/step.tflite", num_threads=os.cpu_count())
         signature = interpreter.get_signature_list()["step"]
     interpreter.allocate_tensors()
