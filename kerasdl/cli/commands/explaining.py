@@ -8,6 +8,7 @@ import typer
 import kerasdl
 from kerasdl.core import checks
 
+from .. import path_checks
 from ..application import BundleName, Json, app, data_name
 from ..output import reported, show_json
 
@@ -29,6 +30,8 @@ def explain(
 ) -> None:
     """Show where a classifier looks: a picture with heat for each image."""
     checks.known_name("method", method, METHODS)
+    path_checks.check_inputs(bundle, [*map(str, images)])
+    path_checks.check_paths("--file must be an exported file", file)
     loaded = kerasdl.load_bundle(bundle)
     if loaded.task.name != "image_classification":
         checks.refuse("explain is for classifiers of images", loaded.task.name)
@@ -57,6 +60,8 @@ def report(
     json: Json = False,
 ) -> None:
     """Write a page on a classifier's errors: classes, calibration, mistakes, doubtful labels, copies."""
+    path_checks.check_bundle(bundle)
+    path_checks.check_data(data, train)
     loaded = kerasdl.load_bundle(bundle)
     chosen = kerasdl.bundles.choose_evaluation_data(loaded, data_name(data), split)
     others = None if train is None else kerasdl.data.load(data_name(train), "train", scale=None)
