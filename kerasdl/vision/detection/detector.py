@@ -11,6 +11,7 @@ from kerasdl.core import checks, draw_objects, draw_scenes
 from kerasdl.core.errors import DataError
 from kerasdl.core.keywords import explained
 from kerasdl.core.objects import PredictedObjects
+from kerasdl.core.outputs.native_dilation import native_dilation
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
 from kerasdl.data.pipelines import refuse_endless
@@ -283,7 +284,8 @@ class Detector(Trainer):
 
             @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                return self.detections(images, settings)
+                with native_dilation():
+                    return self.detections(images, settings)
 
             self.compiled_steps[key] = step
         return self.compiled_steps[key]

@@ -10,6 +10,7 @@ from keras import ops
 
 from kerasdl.core import checks, draw_classes
 from kerasdl.core.objects import PredictedObjects
+from kerasdl.core.outputs.native_dilation import native_dilation
 from kerasdl.data import as_dataset, prepare_images
 from kerasdl.data.images import read_images
 from kerasdl.data.pipelines import refuse_endless
@@ -151,7 +152,8 @@ class PanopticFPN(MaskRCNN):
 
             @tf.function(input_signature=[tf.TensorSpec((None, *shape), "float32")])
             def step(images):
-                maps = self(images, training=False)
+                with native_dilation():
+                    maps = self(images, training=False)
                 objects = self.objects_in(images, maps, (min_score, None, MAX_BOXES, False))
                 return objects, ops.softmax(maps["semantic"])
 
