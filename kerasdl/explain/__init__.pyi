@@ -9,6 +9,7 @@ from .class_activation_maps import spatial_layer as spatial_layer
 from .coalitions import PartValues as PartValues
 from .faithfulness import compare_methods as compare_methods
 from .faithfulness import pointing_game as pointing_game
+from .faithfulness import randomised_labels as randomised_labels
 from .faithfulness import randomised_weights as randomised_weights
 from .faithfulness import rank_correlation as rank_correlation
 from .faithfulness import removal_scores as removal_scores

@@ -104,6 +104,43 @@ def randomised_weights(
     return found
 
 
+def randomised_labels(method: Method, model: Any, other: Any, inputs: Any, target: Target = None) -> float:
+    """Returns the rank correlation of an attribution with that of a net that was trained on shuffled labels.
+
+    An attribution that is the same for both does not show what the net has learned of the labels. `other` has the
+    architecture of `model`, and learnt the same examples by heart with labels in a random order.
+
+    Source: https://arxiv.org/abs/1810.03292, section 3.2.
+
+    Args:
+        method: such as `saliency`.
+        model: a functional `keras.Model`, or a bundle of one.
+        other: the net of shuffled labels.
+        inputs: as the method takes them.
+        target: a class, or one for each example; None takes the likeliest of `model`.
+
+    Returns:
+        The mean correlation over the inputs, from -1 to 1.
+
+    Raises:
+        ArgumentError: the two nets take other inputs or differ in their outputs, or arguments do not fit.
+
+    Example:
+        >>> from kerasdl.explain import saliency
+        >>> nets = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]) for _ in range(2)]
+        >>> -1.0 <= randomised_labels(saliency, *nets, np.ones((2, 4))) <= 1.0
+        True
+    """
+    network, x = network_and_inputs(model, inputs)
+    second = network_of(other)
+    if network.input_shape != second.input_shape or network.output_shape != second.output_shape:
+        shapes = [(each.input_shape, each.output_shape) for each in (network, second)]
+        checks.refuse("both nets must have the same inputs and outputs", shapes)
+    target = fixed_target(network, x, target)
+    maps = [method(each, x.numpy(), target) for each in (network, second)]
+    return float(rank_correlation(*maps).mean())
+
+
 def _drawn(weight: keras.Variable, rng: np.random.Generator) -> np.ndarray:
     """Returns new values: kernels by He's rule; vectors, such as offsets and scales, shuffled."""
     if len(weight.shape) < 2:

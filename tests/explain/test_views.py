@@ -204,6 +204,17 @@ def test_gradients_lose_their_map_with_the_weights_and_edges_do_not():
     assert min(explain.randomised_weights(edges, net, images, classes).values()) == pytest.approx(1.0)
 
 
+def test_gradients_lose_their_map_with_the_labels_and_edges_do_not():
+    net, (images, classes, _) = planted_net(), planted_data(8, 7)
+    other = keras.models.clone_model(net)
+    other.set_weights([np.random.default_rng(1).permuted(each) for each in net.get_weights()])
+    assert explain.randomised_labels(explain.saliency, net, net, images, classes) == pytest.approx(1.0)
+    assert explain.randomised_labels(explain.saliency, net, other, images, classes) < 0.6
+    assert explain.randomised_labels(lambda model, x, target: x, net, other, images) == pytest.approx(1.0)
+    with pytest.raises(ArgumentError, match="same inputs and outputs"):
+        explain.randomised_labels(explain.saliency, net, curved(), images)
+
+
 def test_removal_of_a_linear_score_is_a_cumulative_sum():
     (net, weights), x = linear((4, 4, 1)), np.ones((1, 4, 4, 1), "float32")
     own = weights[..., 0, 1]

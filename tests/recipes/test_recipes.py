@@ -64,6 +64,22 @@ def test_dropout_keeps_a_net_from_learning_wrong_labels_by_heart():
 
 
 @pytest.mark.slow
+def test_doubtful_labels_are_found_and_a_net_that_learns_the_mended_ones_is_better():
+    found = recipe("error_analysis").main()
+    assert found["wrong among them"] > 0.4  # of all labels, 0.1 are wrong
+    assert found["wrong labels found"] > 0.6
+    assert found["accuracy after"] > found["accuracy before"] + 0.01
+
+
+@pytest.mark.slow
+def test_filters_change_most_in_the_first_epochs(tmp_path):
+    shares = recipe("filters_over_training").main(str(tmp_path / "filters.png"))
+    assert shares[0] == max(shares)
+    assert shares[0] > 2 * shares[-1]
+    assert (tmp_path / "filters.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
 def test_high_rates_kill_relus_and_no_leaky_ones():
     relus = recipe("dead_relu")
     assert relus.dead_and_accuracy("relu", relus.RATES[-1])[0] > 0.15 > relus.dead_and_accuracy("relu", 0.05)[0]
