@@ -1,7 +1,8 @@
 """Filters of a CNN before and while it learns digits, as one picture: `python docs/recipes/filters_over_training.py`.
 
-Half a minute. The first layer's filters start as noise; edges and strokes appear in the first epochs, and little
-changes later. The printed figure is the share of each epoch in the way that the filters went.
+Half a minute. The first epoch moves the first layer's filters most, and yet they keep the look of their random start:
+on so few digits the layers behind learn to use what is there. The printed figure is the share of each epoch in the way
+that the filters went.
 """
 
 import itertools

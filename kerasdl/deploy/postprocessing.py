@@ -142,7 +142,7 @@ def _network_of(model: Any, suffix: str, quantize: str | None, representative: A
 
 
 def _first_part(
-    model: Any, path: Path, samples: Any, given: Mapping[str, Any], options: Mapping[str, Any]
+    model: Any, path: Path, samples: Any, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[ExportReport, dict[str, np.ndarray]]:
     """Writes the file of the first model, and returns its report and the examples on which it is compared."""
     if hasattr(model, "export_tflite"):
@@ -150,8 +150,8 @@ def _first_part(
         kept = model.samples.evaluation if samples is None and model.samples is not None else samples
         return report, _inputs(model.model, kept)
     export = export_tflite if path.suffix == ".tflite" else export_onnx
-    report = export(model, path, **given, samples=samples, **options)
-    return report, _inputs(model, given["representative"] if samples is None else samples)
+    report = export(model, path, **settings, samples=samples, **options)
+    return report, _inputs(model, settings["representative"] if samples is None else samples)
 
 
 def joined_models(model: keras.Model, postprocess: keras.Model) -> keras.Model:

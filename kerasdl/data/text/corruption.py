@@ -176,7 +176,7 @@ def permute_sentences(tokens: Any, seed: Any, *, ends: Sequence[int]) -> tf.Tens
 
     Example:
         >>> permute_sentences([5, 6, 9, 7, 9, 8], (0, 1), ends=[9]).numpy().tolist()
-        [8, 5, 6, 9, 7, 9]
+        [5, 6, 9, 8, 7, 9]
     """
     checks.at_least("the number of ends", len(ends), 1)
     tokens = _row(tokens)
