@@ -13,12 +13,24 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import replay
-from kerasdl.layers import DotProductAttention, SlidingWindowAttention
+from kerasdl.layers import (
+    AdaptedWeights,
+    CosineWindowAttention,
+    DotProductAttention,
+    LinearAttention,
+    SlidingWindowAttention,
+    WindowAttention,
+)
 
 from .targets import Target, network_of, scores_of
 
 Maps = dict[str, tf.Tensor]
 HEADED = (DotProductAttention, SlidingWindowAttention)
+UNREAD = (
+    *(keras.layers.GroupQueryAttention, keras.layers.Attention, keras.layers.AdditiveAttention),
+    *(LinearAttention, WindowAttention, CosineWindowAttention),
+)
+"""Attention whose weights are not read; a flow through it would be that of a shortcut."""
 
 
 def attention_maps(model: Any, inputs: Any) -> dict[str, np.ndarray]:
@@ -34,7 +46,7 @@ def attention_maps(model: Any, inputs: Any) -> dict[str, np.ndarray]:
         Arrays (B, N, T, S) by the name of the layer: the share of each of S places in each of T outputs, by head.
 
     Raises:
-        ArgumentError: the model has no attention of these kinds, or inputs do not fit.
+        ArgumentError: the model has no attention of these kinds, one has adapters, or inputs do not fit.
 
     Example:
         >>> tokens = keras.Input((6, 8))
@@ -62,7 +74,8 @@ def attention_rollout(model: Any, inputs: Any) -> np.ndarray:
         it is the map of the patches.
 
     Raises:
-        ArgumentError: sequences of the layers differ, as in Swin, or as in `attention_maps`.
+        ArgumentError: sequences of the layers differ, a layer of attention is of another kind, as in Swin, or as in
+            `attention_maps`.
 
     Example:
         >>> tokens = keras.Input((6, 8))
@@ -70,7 +83,7 @@ def attention_rollout(model: Any, inputs: Any) -> np.ndarray:
         >>> attention_rollout(net, np.ones((1, 6, 8))).shape
         (1, 6, 6)
     """
-    maps = _of_one_sequence(_run(model, inputs)[0])
+    maps = _of_one_sequence(model, _run(model, inputs)[0])
     flow = np.eye(maps[0].shape[-1], dtype="float32")[None]
     for weights in maps:
         mean = weights.numpy().mean(axis=1)
@@ -109,7 +122,7 @@ def attention_relevance(model: Any, inputs: Any, target: Target = None) -> np.nd
     with tf.GradientTape() as tape:
         maps, outputs = _run(model, inputs)
         scores = scores_of(outputs, target)
-    weights = _of_one_sequence(maps)
+    weights = _of_one_sequence(model, maps)
     gradients = tape.gradient(scores, weights, unconnected_gradients="zero")
     flow = unit = np.eye(weights[0].shape[-1], dtype="float32")[None]
     for each, gradient in zip(weights, gradients, strict=True):
@@ -133,6 +146,9 @@ def _run(model: Any, inputs: Any) -> tuple[Maps, Any]:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             kwargs = {**kwargs, **settings}
+            if isinstance(operation, AdaptedWeights) and isinstance(operation.layer, keras.layers.MultiHeadAttention):
+                hint = "Merge it: kerasdl.sequence.merge_lora(model)."
+                checks.refuse("attention that is read must be without adapters", operation.name, hint)
             if isinstance(operation, keras.layers.MultiHeadAttention):
                 outputs, weights = operation(*args, **{**kwargs, "return_attention_scores": True})
                 keep(operation, weights)
@@ -181,8 +197,11 @@ def _inputs_of(network: keras.Model, inputs: Any) -> list[tf.Tensor]:
     return tensors
 
 
-def _of_one_sequence(maps: Maps) -> list[tf.Tensor]:
-    """Returns attention weights in float32, all over the places of one sequence."""
+def _of_one_sequence(model: Any, maps: Maps) -> list[tf.Tensor]:
+    """Returns attention weights in float32, of all attention of a model and over the places of one sequence."""
+    for layer in network_of(model)._flatten_layers():
+        if isinstance(layer, UNREAD):
+            checks.refuse("all attention of a model must be of kinds that are read", layer.name)
     sizes = {tuple(each.shape[2:]) for each in maps.values()}
     if len(sizes) > 1 or len(set(next(iter(sizes)))) > 1:
         rule = "all layers of attention must be over the places of one sequence"

@@ -63,6 +63,10 @@ def games_of(model: Any, inputs: Any, target: Target, groups: Any, background: A
     x = checked_inputs(network, inputs)
     groups = _checked_groups(groups, x)
     background = _checked_background(background, x)
+    if target is not None and not callable(target):
+        classes = np.asarray(target)
+        if classes.shape not in ((), (len(x),)) or classes.dtype.kind not in "iu":
+            checks.refuse(f"target must be a class, or one for each of the {len(x)} examples", target)
     target = fixed_target(network, tf.convert_to_tensor(x), target)
     games = []
     for place, (example, group) in enumerate(zip(x, groups, strict=True)):
@@ -135,6 +139,8 @@ def _checked_background(background: Any, x: np.ndarray) -> np.ndarray:
         checks.refuse(rule, f"{array.dtype} of shape {array.shape}")
     if not np.isfinite(array).all():
         checks.refuse("background must be finite", "NaN or infinity")
+    if x.dtype.kind in "iu" and (array != np.round(array)).any():
+        checks.refuse("background of whole numbers must be one, such as a token id", float(array.flat[0]))
     return array.astype(x.dtype)
 
 
@@ -148,6 +154,8 @@ def _score(network: keras.Model, example: np.ndarray, group: np.ndarray, backgro
                 mixed = np.where(mask, example, row)
                 outputs = network(tf.convert_to_tensor(mixed), training=False)
                 scores[start : start + CHUNK] += scores_of(outputs, target).numpy().astype(float)
+        if not np.isfinite(scores).all():
+            checks.refuse("scores to explain must be finite", "NaN or infinity", "Look at the weights of the model.")
         return scores / len(background)
 
     return score

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.layers import AdaptedWeights
 
 from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of
 
@@ -191,8 +192,8 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
         (B, ...) float32, with signs.
 
     Raises:
-        ArgumentError: the model has no ReLU, one inside a layer of another kind, or another activation before its
-            last layer; inputs or target do not fit.
+        ArgumentError: the model has no ReLU, one inside a layer of another kind or with adapters, or another activation
+            before its last layer; inputs or target do not fit.
 
     Example:
         >>> image = keras.Input((8, 8, 3))
@@ -204,6 +205,10 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
     seen: list[str] = []
 
     def substitute(operation: keras.Operation) -> Callable:
+        inner = operation.layer if isinstance(operation, AdaptedWeights) else None
+        if getattr(inner, "activation", None) not in (None, keras.activations.linear):
+            hint = "Merge it: kerasdl.sequence.merge_lora(model)."
+            checks.refuse("guided backpropagation needs layers without adapters", operation.name, hint)
         if isinstance(operation, keras.layers.ReLU):
             if operation.negative_slope or operation.threshold:
                 checks.refuse("guided backpropagation needs plain ReLUs", operation.name)

@@ -56,6 +56,7 @@ def lime(
         array([[1., 2., 3.]])
     """
     checks.within("nearness", nearness, 1e-3, 1e3)
+    checks.at_least("seed", seed, 0)
     games, groups = games_of(model, inputs, target, groups, background)
     parts = games[0].parts
     checks.at_least("samples", samples, 5 * (parts + 1), f"An example has {parts} parts.")

@@ -68,6 +68,7 @@ def shap(
     if method is not None:
         checks.one_of("method", method, METHODS)
     checks.at_least("samples", samples, 1)
+    checks.at_least("seed", seed, 0)
     games, groups = games_of(model, inputs, target, groups, background)
     rng = np.random.default_rng(seed)
     found = [_values(game, method, samples, rng) for game in games]

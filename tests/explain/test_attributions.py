@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasdl
 from kerasdl import explain
 from kerasdl.core import ArgumentError
 
@@ -105,6 +106,8 @@ def test_guided_gradients_pass_positive_ways_alone():
     assert model.get_layer("hidden").activation is keras.activations.relu
     with pytest.raises(ArgumentError, match="activations but the last are ReLUs"):
         explain.guided_backprop(curved(), np.zeros((1, 6, 6, 2)))
+    with pytest.raises(ArgumentError, match="without adapters; got 'hidden'"):
+        explain.guided_backprop(kerasdl.sequence.lora(model, 1, targets="hidden"), x, 0)
     with pytest.raises(ArgumentError, match="needs a model with ReLUs"):
         explain.guided_backprop(linear()[0], np.zeros((1, 4, 4, 2)))
 

@@ -182,6 +182,17 @@ def test_what_does_not_fit_is_refused():
         explain.lime(model, x, samples=10)
     with pytest.raises(ArgumentError, match="whole numbers, such as token ids"):
         explain.shap(tokens_net(), np.array([[0.5, 1.0]]), 0)
+    for target in ([0, 1, 2], [0.0, 1.7], [0], "a"):
+        with pytest.raises(ArgumentError, match="one for each of the 2 examples"):
+            explain.shap(model, x, target)
+    with pytest.raises(ArgumentError, match="background of whole numbers"):
+        explain.shap(tokens_net(), np.array([[1, 2]]), 0, background=0.5)
+    model.layers[-1].kernel.assign(np.full((16, 3), np.nan))
+    for method in (explain.shap, explain.lime):
+        with pytest.raises(ArgumentError, match="seed must be an integer"):
+            method(curved(4), x, seed=-1)
+        with pytest.raises(ArgumentError, match="scores to explain must be finite"):
+            method(model, x, 0)
     with pytest.raises(ArgumentError, match="at most the pixels"):
         explain.superpixels(np.zeros((1, 2, 2, 1)), 5)
 

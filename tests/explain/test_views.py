@@ -89,6 +89,23 @@ def test_a_vision_transformer_and_a_net_of_two_inputs_are_read():
         explain.attention_maps(curved(), np.zeros((1, 6, 6, 2)))
 
 
+def test_flows_past_attention_that_is_not_read_are_refused():
+    vit = kerasdl.build("vit_tiny", **kerasdl.spec("vit_tiny").tiny)
+    images = RNG.normal(size=(1, *vit.input_shape[1:])).astype("float32")
+    tuned = kerasdl.sequence.lora(vit, 2, targets="block1_attention/query")
+    for method in (explain.attention_maps, explain.attention_rollout, explain.attention_relevance):
+        with pytest.raises(ArgumentError, match="without adapters; got 'block1_attention'.*merge_lora"):
+            method(tuned, images)
+    merged = explain.attention_rollout(kerasdl.sequence.merge_lora(tuned), images)
+    np.testing.assert_allclose(merged, explain.attention_rollout(vit, images), atol=1e-6)
+    x = keras.Input((5, 8))
+    y = keras.layers.MultiHeadAttention(2, 4, name="read")(x, x)
+    net = keras.Model(x, keras.layers.GroupQueryAttention(4, 2, 1, name="other")(y, y))
+    assert [*explain.attention_maps(net, np.ones((1, 5, 8)))] == ["read"]
+    with pytest.raises(ArgumentError, match="kinds that are read; got 'other'"):
+        explain.attention_rollout(net, np.ones((1, 5, 8)))
+
+
 def test_feature_maps_are_the_outputs_of_layers():
     net, (images, _, _) = planted_net(), planted_data(3, 5)
     given = explain.feature_maps(net, images, ["last"])
