@@ -230,8 +230,8 @@ def weights_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """
     found = {}
     for weight in layer.weights:
-        steps = weight.path.split("/")
-        found["/".join(steps[steps.index(layer.name) + 1 if layer.name in steps else -1 :])] = weight
+        steps = weight.path.split("/")  # without the layer's name where a wrapper has built its layers apart
+        found["/".join(steps[steps.index(layer.name) + 1 if layer.name in steps else 0 :])] = weight
     if len(found) < len(layer.weights):
         checks.refuse(
             f"weights of the layer {layer.name!r} must differ by their names", [w.path for w in layer.weights]

@@ -182,11 +182,13 @@ def matching(kind: str, patterns: str | Sequence[str], names: Iterable[str]) -> 
     """Returns the names that match a pattern, such as `*query`, in the order of the names.
 
     Raises:
-        ArgumentError: there is no name at all.
+        ArgumentError: there is no name at all, or no pattern.
         UnknownNameError: a pattern matches none; the text has names near it.
     """
-    names = list(names)
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    names, patterns = list(names), [patterns] if isinstance(patterns, str) else patterns
+    is_list = isinstance(patterns, (list, tuple, set, frozenset))
+    if not (is_list and patterns and all(isinstance(each, str) for each in patterns)):
+        checks.refuse(f"a {kind} must be named by a text, or a list of one or more", patterns)
     if not names:
         checks.refuse(f"the model must have a {kind}", "none")
     for pattern in patterns:

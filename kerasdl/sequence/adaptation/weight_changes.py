@@ -123,6 +123,8 @@ def _low_rank(
     magnitude: bool,
 ) -> keras.Model:
     checks.at_least("rank", rank, 1)
+    checks.at_least("seed", seed, 0)
+    alpha = checks.within("alpha", alpha, 1e-6, 1e6)
     model = plain_graph(model)
     kernels = tunable_kernels(model)
     if targets is None:
@@ -134,7 +136,7 @@ def _low_rank(
             checks.refuse("a model tuned by default must have attention or hidden dense layers", model.name, hint)
     changes: dict[str, dict] = {}
     for place in matching(PLACE, targets, kernels):
-        change = {"kind": "low_rank", "rank": rank, "alpha": float(alpha), "inputs": [*kernels[place].inputs]}
+        change = {"kind": "low_rank", "rank": rank, "alpha": alpha, "inputs": [*kernels[place].inputs]}
         changes.setdefault(kernels[place].layer, {})[kernels[place].weight] = change | (
             {"magnitude": True} if magnitude else {}
         )

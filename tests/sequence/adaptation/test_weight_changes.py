@@ -184,6 +184,10 @@ def test_wrong_ranks_targets_and_models_are_refused_by_name(nets):
         "tuned or trained": {"targets": "head", "trained": "head"},
         "without '/'": {"name": "a/b"},
         "alpha": {"alpha": 0.0},
+        "alpha must be a number": {"alpha": "much"},
+        "seed must be an integer": {"seed": -1},
+        "place to tune must be named by a text": {"targets": []},
+        "place to tune must be named by a text, or a list of one or more; got 3": {"targets": 3},
     }
     for text, arguments in cases.items():
         with pytest.raises((ArgumentError, UnknownNameError), match=text):
@@ -197,6 +201,22 @@ def test_wrong_ranks_targets_and_models_are_refused_by_name(nets):
         sequence.bitfit(keras.Model(x, keras.layers.ReLU()(x)))
     with pytest.raises(ArgumentError, match=r"active adapter.*lora"):
         sequence.merge_lora(bare)
+
+
+def test_wrappers_of_recurrent_layers_are_tuned_by_their_biases():
+    """A wrapper that is built apart from a model names the weights of its layers without its own name."""
+    tokens = keras.Input((5,), dtype="int32")
+    x = keras.layers.Embedding(9, 4, mask_zero=True, name="embedding")(tokens)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(3), name="both_ways")(x)
+    net = keras.Model(tokens, keras.layers.Dense(2, name="head")(x))
+    x = np.array([[1, 2, 3, 0, 0], [4, 0, 0, 0, 0], [0, 0, 0, 0, 0]], "int32")
+    tuned = sequence.bitfit(net)
+    assert {*tuned.get_layer("both_ways").changes["default"]} == {
+        f"{way}_lstm/lstm_cell/bias" for way in ("forward", "backward")
+    }
+    np.testing.assert_array_equal(tuned(x), net(x))
+    assert np.abs(np.asarray(moved(tuned)(x)) - net(x)).max() > 0.01
+    np.testing.assert_allclose(sequence.merge_lora(tuned)(x), tuned(x), atol=1e-6)
 
 
 def test_share_that_learns_is_that_of_a_count_by_hand(nets):
