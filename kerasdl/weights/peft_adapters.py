@@ -25,6 +25,10 @@ PART = re.compile(r"(?:base_model\.model\.)?(.+?)\.lora_(A|B|magnitude_vector)(?
 # Settings of adapter_config.json under which W' is another formula, each with the values that leave it.
 PLAIN = {"bias": ("none",), "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "layer_replication": (None,)}
 PLAIN |= {"modules_to_save": ([], None), "lora_bias": (False,), "trainable_token_indices": (None,)}
+PLAIN |= {"target_parameters": (None, []), "alora_invocation_tokens": (None, []), "arrow_config": (None,)}
+PLAIN |= {"use_qalora": (None, False), "megatron_config": (None, {})}
+# Others, such as PiSSA and OLoRA, are learnt on W less the first A B.
+PLAIN |= {"init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal")}
 # Modules of ViT in transformers 5, which saves checkpoints, but not adapters, by the names of before.
 RECENT = {
     r"layers\.(\d+)\.attention\.q_proj": r"encoder.layer.\1.attention.attention.query",
@@ -62,6 +66,12 @@ def import_peft(model: keras.Model, folder: str | os.PathLike, *, name: str = "d
     folder, model = Path(folder), plain_graph(model)
     config = _config(folder)
     modules = _modules(safetensors.read(folder / ARRAYS), folder)
+    decomposed = {module for module, parts in modules.items() if "magnitude_vector" in parts}
+    if "use_dora" in config and decomposed != ({*modules} if config["use_dora"] else set()):
+        rule = "modules must have lora_magnitude_vector where use_dora is true, and there alone"
+        raise WeightsError(
+            f"{rule}; it is {config['use_dora']} in {folder}, and {len(decomposed)} of {len(modules)} have one."
+        )
     places = _places(model, modules)
     changes: dict[str, dict[str, Any]] = {}
     for module, parts in modules.items():
