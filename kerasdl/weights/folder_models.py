@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasdl.core import build, checks
+from kerasdl.core import build, checks, safetensors
 from kerasdl.core.errors import WeightsError
 from kerasdl.core.registry.peer_map import PeerMap
 
@@ -16,6 +16,9 @@ from .torch_checkpoints import REMOTE, fetched, load_checkpoint, peer_maps
 
 CONFIG = "config.json"
 MAX_BYTES = 2**20
+FLAGS = ("gated", "tied", "query_bias")
+NUMBERS = ("dropout", "epsilon", "base")
+MOST_BLOCKS = 256
 
 
 def model_from(source: str | os.PathLike, **arguments: Any) -> keras.Model:
@@ -61,13 +64,15 @@ def described(folder: Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         ArgumentError: there is none, or a setting is unknown.
-        WeightsError: the folder has no config that can be read.
+        WeightsError: the folder has no config or no weights that can be read.
     """
     config = config_of(folder)
     kind, maps = architecture_of(config), described_maps()
     if kind not in maps:
         checks.refuse(f"architectures of {CONFIG} must name one of {tuple(sorted(maps))}", kind)
-    return maps[kind].models[kind], dict(_arguments(maps[kind], config))
+    found = dict(_arguments(maps[kind], config))
+    _refuse_sizes(found, folder)
+    return maps[kind].models[kind], found
 
 
 def described_maps() -> dict[str, PeerMap]:
@@ -97,11 +102,28 @@ def config_of(folder: Path) -> Mapping[str, Any]:
 
 def _arguments(peer: PeerMap, config: Mapping[str, Any]) -> Mapping[str, Any]:
     found = peer.arguments(config)
-    wrong = {
-        key: value
-        for key, value in found.items()
-        if not isinstance(value, str if key == "activation" else (int, float))
-    }
+    wrong = {key: value for key, value in found.items() if not _is_setting(key, value)}
     if wrong:
-        checks.refuse(f"settings of {CONFIG} must be numbers", wrong)
+        checks.refuse(f"settings of {CONFIG} must be numbers, of sizes whole ones from 0", wrong)
     return found
+
+
+def _is_setting(key: str, value: Any) -> bool:
+    kinds = {"activation": str, **dict.fromkeys(FLAGS, bool), **dict.fromkeys(NUMBERS, (int, float))}
+    if key in kinds:
+        return isinstance(value, kinds[key])
+    return type(value) is int and value >= 0
+
+
+def _refuse_sizes(found: Mapping[str, Any], folder: Path) -> None:
+    """Refuses sizes that the weights of a folder cannot fill, before a net of such sizes is built."""
+    count = sum(array.size for array in safetensors.read(folder).values())
+    width = found.get("width", 1)
+    rows = {"width": found["heads"] * found["size"] if "size" in found else width, "hidden": found.get("hidden", 0)}
+    tables = {name: found[name] for name in ("vocabulary", "positions") if name in found}
+    for sizes, columns in ((rows, width), (tables, found.get("embedding", width))):
+        for name, size in sizes.items():
+            if size * columns > count:
+                checks.refuse(f"{name} of {CONFIG} must fit weights of {count} numbers", f"{size} of {columns}")
+    if found.get("depth", 1) > MOST_BLOCKS:
+        checks.refuse(f"the blocks of {CONFIG} must be {MOST_BLOCKS} at most", found["depth"])

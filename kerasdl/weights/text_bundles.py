@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,15 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
             128 or what its positions allow.
 
     Raises:
-        ArgumentError: the folder describes no net of texts that is here, or a pooling that is not.
+        ArgumentError: the folder describes no net of texts that is here, or a pooling that is not, or a head of several
+            labels a text or of numbers.
         WeightsError: its files cannot be read, or its weights do not fit.
     """
     folder = folder_of(source)
     name, found = described(folder)
     longest = min(LONGEST, found.get("positions", LONGEST))
-    arguments.setdefault("length", _json(folder, LENGTH).get("max_seq_length") or longest)
+    own = _json(folder, LENGTH).get("max_seq_length")
+    arguments.setdefault("length", longest if own is None else checks.at_least(f"max_seq_length of {LENGTH}", own, 1))
     if model is None:
         network, whole = model_from(folder, **arguments), True
     else:
@@ -55,6 +58,8 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
         checks.one_of(f"the task of {name}", spec(name).task, TASKS)
         network = build(name, **{**found, **arguments})
         whole = load_checkpoint(network, str(folder)).head
+    if whole and spec(name).task == "text_classification":
+        _refuse_other_scores(config_of(folder), network)
     return Bundle.of(
         network,
         name=name,
@@ -82,6 +87,15 @@ def _settings(source: Any, folder: Path, network: keras.Model, task: str, length
     return settings | (_pooling(folder) if task == TASKS[0] else {})
 
 
+def _refuse_other_scores(config: Mapping[str, Any], network: keras.Model) -> None:
+    """Refuses a head whose outputs are no logits of one class a text; a softmax of them would mean nothing."""
+    kind, hint = config.get("problem_type"), "model_from gives the net and its plain outputs."
+    if kind not in (None, "single_label_classification"):
+        checks.refuse(f"problem_type of {CONFIG} must be single_label_classification in a bundle", kind, hint)
+    if network.output_shape[-1] < 2:
+        checks.refuse("a classifier in a bundle must have two classes or more", network.output_shape[-1], hint)
+
+
 def _labels(folder: Path, network: keras.Model, whole: bool) -> tuple[str, ...]:
     """Returns the names of the classes in a folder's config; those of a fresh head are numbered."""
     names = (config_of(folder).get("id2label") or {}) if whole else {}
@@ -90,7 +104,7 @@ def _labels(folder: Path, network: keras.Model, whole: bool) -> tuple[str, ...]:
 
 def _pooling(folder: Path) -> dict[str, Any]:
     """Returns pooling and normalising of a sentence encoder; of a plain encoder the defaults of the task."""
-    modules = _json(folder, MODULES)
+    modules = _json(folder, MODULES, list)
     if not modules:
         return {"pooling": "mean", "normalise": True}
     kinds = [str(each.get("type", "")).rpartition(".")[2] for each in modules if isinstance(each, dict)]
@@ -102,12 +116,15 @@ def _pooling(folder: Path) -> dict[str, Any]:
     return {"pooling": POOLINGS[modes[0]], "normalise": kinds[2:] == ["Normalize"]}
 
 
-def _json(folder: Path, name: str) -> Any:
+def _json(folder: Path, name: str, kind: type = dict) -> Any:
     """Returns the content of a file of a folder, nothing where it is missing."""
     file = folder / name
     if not file.is_file():
-        return {}
+        return kind()
     try:
-        return json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file} must be JSON; got: {str(error)[:100]}") from None
+    if not isinstance(content, kind):
+        raise WeightsError(f"{file} must hold a JSON {kind.__name__}; got {type(content).__name__}.")
+    return content

@@ -130,6 +130,11 @@ def test_files_in_shards_and_of_a_net_with_more_blocks(tmp_path):
         ({"hidden_act": "mish"}, "hidden_act must be one of"),
         ({"hidden_size": [1, 2]}, "settings of config.json must be numbers"),
         ({"vocab_size": "60"}, "settings of config.json must be numbers"),
+        ({"vocab_size": 60.0}, "settings of config.json must be numbers"),
+        ({"vocab_size": -1}, "settings of config.json must be numbers"),
+        ({"vocab_size": 10**12}, "vocabulary of config.json must fit weights of"),
+        ({"hidden_size": 10**9}, "width of config.json must fit weights of"),
+        ({"num_hidden_layers": 10**7}, "blocks of config.json must be 256 at most"),
     ],
 )
 def test_a_config_of_another_net_is_refused(change, error, tmp_path):
@@ -186,6 +191,35 @@ def test_a_classifier_becomes_a_bundle_with_its_labels(tmp_path):
     np.testing.assert_allclose(bundle.logits([("w3", "w5")]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"problem_type": "multi_label_classification"}, "problem_type of config.json"),
+        ({"problem_type": "regression"}, "problem_type of config.json"),
+        ({"id2label": ["a", "b", "c"]}, "id2label of config.json"),
+    ],
+)
+def test_a_head_of_other_scores_becomes_no_bundle(change, error, tmp_path):
+    text_folder("bert_classifier", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ArgumentError, match=error):
+        bundle_from(str(tmp_path))
+
+
+def test_a_head_of_one_number_becomes_no_bundle(tmp_path):
+    _, arrays, config = frozen("bert_classifier", tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    write_safetensors(
+        tmp_path / "model.safetensors",
+        {name: array[:1] if name.startswith("classifier") else array for name, array in arrays.items()},
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "LABEL_0"}}))
+    assert model_from(tmp_path, length=9).output_shape == (None, 1)
+    with pytest.raises(ArgumentError, match="two classes or more"):
+        bundle_from(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["bert_classifier", "minilm_classifier", "bert_tagger"])
 def test_an_encoder_becomes_a_bundle_with_a_fresh_head(name, tmp_path):
     text_folder("bert", tmp_path)
@@ -206,6 +240,7 @@ def test_an_encoder_becomes_a_bundle_with_a_fresh_head(name, tmp_path):
         ({"modules.json": [MODULES[0], MODULES[2]]}, "must name Transformer, Pooling"),
         ({"modules.json": MODULES, "1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, "must name one of"),
         ({"modules.json": MODULES}, "must name one of"),
+        ({"sentence_bert_config.json": {"max_seq_length": "12"}}, "max_seq_length of sentence_bert_config"),
     ],
 )
 def test_a_pooling_that_is_not_here_is_refused(files, error, tmp_path):

@@ -161,7 +161,14 @@ def _maps(
 
 def _with_classes(arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Callable:
     """Returns a function that reads the number of classes from a config too; transformers leaves out two."""
-    return lambda config: {**arguments(config), "classes": len(config.get("id2label") or (0, 1))}
+
+    def found(config: Mapping[str, Any]) -> dict[str, Any]:
+        names = config.get("id2label") or {0: "", 1: ""}
+        if not isinstance(names, Mapping):
+            checks.refuse("id2label of config.json must name the classes by their numbers", names)
+        return {**arguments(config), "classes": len(names)}
+
+    return found
 
 
 def _roberta_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +187,7 @@ def _distilbert_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _electra_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("embedding_size") == config.get("hidden_size"):
-        checks.refuse("embeddings of ELECTRA must be narrower than its blocks, as in small", config["hidden_size"])
+        checks.refuse("embeddings of ELECTRA must be narrower than its blocks, as in small", config.get("hidden_size"))
     return sizes_of(config, embedding="embedding_size")
 
 
