@@ -70,7 +70,7 @@ def _check_one(model: keras.Model, tensor: Any, value: Any, name: str, *, severa
         rule = f"{name} must have the shape and dtype that {place} takes, {own} {tensor.dtype}"
         checks.refuse(rule, f"{theirs} {dtype}", _remedy(own, theirs, strings))
     if "int" in tensor.dtype and hasattr(value, "__array__") and not isinstance(value, keras.KerasTensor):
-        _check_whole(model, tensor, np.asarray(value), f"{name} for {place}")
+        check_whole(model, tensor, np.asarray(value), f"{name} for {place}")
 
 
 def _takes_any_size(model: keras.Model, shape: tuple, dtype: str) -> bool:
@@ -84,8 +84,18 @@ def _takes_any_size(model: keras.Model, shape: tuple, dtype: str) -> bool:
     return True
 
 
-def _check_whole(model: keras.Model, tensor: Any, values: np.ndarray, name: str) -> None:
-    """Checks the values of an integer input: fractions would be cut off, ids out of range would read no row."""
+def check_whole(model: keras.Model, tensor: Any, values: np.ndarray, name: str) -> None:
+    """Checks the values of an integer input: fractions would be cut off, ids out of range would read another row.
+
+    Args:
+        model: a Keras model.
+        tensor: the input.
+        values: numbers for it.
+        name: what messages call them.
+
+    Raises:
+        ArgumentError: an embedding that reads the input has no row for a number, or a number is no whole one.
+    """
     if not values.size or values.dtype.kind not in "iuf":
         return
     tables = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Embedding)]
@@ -101,10 +111,8 @@ def _check_whole(model: keras.Model, tensor: Any, values: np.ndarray, name: str)
 
 
 def _reads(layer: keras.Layer, tensor: Any) -> bool:
-    try:
-        return layer.input is tensor
-    except (AttributeError, ValueError):  # called more than once, or inside another layer
-        return False
+    """Returns whether a layer reads an input in one of its calls; a tied embedding is called for the logits too."""
+    return any(tensor is each for node in layer._inbound_nodes for each in node.input_tensors)  # no public name
 
 
 def _sizes_fit(own: tuple, theirs: tuple) -> bool:

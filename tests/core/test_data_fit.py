@@ -28,6 +28,11 @@ def tokens():
     return keras.Model(inputs, L.Dense(2)(L.Flatten()(L.Embedding(9, 2)(inputs))), name="reader")
 
 
+def tied():
+    inputs, table = keras.Input((6,), dtype="int32"), L.ReversibleEmbedding(9, 2)
+    return keras.Model(inputs, table(table(inputs), reverse=True), name="tied")
+
+
 def two(as_dict=False):
     a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
     return keras.Model({"a": a, "b": b} if as_dict else [a, b], L.Dense(1)(L.Concatenate()([a, b])), name="pair")
@@ -42,6 +47,7 @@ MODELS = {
     "free": lambda: conv((None, None, 3)),
     "grey": lambda: conv((8, 8, 1)),
     "tokens": tokens,
+    "tied": tied,
     "two": two,
     "dict": lambda: two(as_dict=True),
     "sequential": sequential,
@@ -101,6 +107,8 @@ def test_both_shapes_and_the_remedy_are_named():
         ("two", {"a": floats(4, 3)}, "must have the inputs ['a', 'b']"),
         ("tokens", np.full((4, 6), 12), "token ids from 0 to 8; got '12 to 12'"),
         ("tokens", np.full((4, 6), -1), "token ids from 0 to 8"),
+        ("tied", np.full((4, 6), 12), "token ids from 0 to 8; got '12 to 12'"),
+        ("tied", np.full((4, 6), -1), "token ids from 0 to 8"),
         ("tokens", np.full((4, 6), 1.5), "whole numbers (int32); got 'values from 1.5 to 1.5'"),
         ("tokens", np.array([["a"] * 6]), "Turn texts into token ids"),
         ("conv", np.zeros((4, 8, 8, 3), "complex64"), "float32; got '(4, 8, 8, 3) complex64'"),

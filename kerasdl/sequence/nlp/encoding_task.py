@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kerasdl.core import Task, checks, register_task
+from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 
@@ -90,6 +91,7 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
 def sentence_vectors(networks: Mapping[str, keras.Model], inputs: Any, batch_size: int) -> dict[str, np.ndarray]:
     """Returns the mean of the hidden states of each text and the first of them, (N, D) each."""
     model = networks["model"]
+    check_fits(model, inputs, name="raw input")
     tokens = inputs["tokens"] if isinstance(inputs, Mapping) else inputs
     found: dict[str, list[np.ndarray]] = {"mean": [], "first": []}
     for start in range(0, len(tokens), batch_size):
