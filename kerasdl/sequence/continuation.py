@@ -10,7 +10,7 @@ from keras import ops
 from kerasdl.core import checks
 
 from .decoders import Decoder
-from .generation import checked_prompts, decoder_of, refuse_longer
+from .generation import checked_prompts, decoder_of, refuse_longer, refuse_unknown
 from .token_ids import int32_ids
 
 
@@ -44,6 +44,8 @@ def continuation_scores(model: keras.Model | Decoder, prompts: Any, continuation
     if (texts < 0).any() or (is_real != (texts != 0)).any():
         checks.refuse("continuations must be ids of 1 or more, with 0 behind them alone", texts[:1].tolist())
     refuse_longer(model, tokens.shape[1] + length)
+    refuse_unknown(model, tokens)
+    refuse_unknown(model, texts, "continuations")
     decoder = model if isinstance(model, Decoder) else decoder_of(model, length, True)
 
     @tf.function(autograph=False)

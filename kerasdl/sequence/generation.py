@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import check_whole
 from kerasdl.ops import beam_search, sample
 
 from .decoders import Decoder, recurrent_decoder
@@ -60,6 +61,7 @@ def generate(
     Args:
         model: a language model of recurrent layers or of causal attention, or a `Decoder`.
         prompts: token ids, a list of lists, or (B, P) with 0, the padding, behind each prompt; one token each at least.
+            A 0 at the end is padding too where a tokenizer has a token of that id, as GPT-2's and Qwen2's `!`.
         length: tokens to write, 1 or more.
         temperature: as in `kerasdl.ops.sample`; 0 always takes the likeliest token.
         top_k: as in `kerasdl.ops.sample`.
@@ -83,8 +85,8 @@ def generate(
         (B, length) int32 tokens behind each prompt, the end token included and 0 behind it.
 
     Raises:
-        ArgumentError: an argument breaks its rule, the model has another form or logits that are not finite, a text
-            would be longer than the model's positions, or the rules allow no token.
+        ArgumentError: an argument breaks its rule, the model has another form, no such token or logits that are not
+            finite, a text would be longer than the model's positions, or the rules allow no token.
 
     Example:
         >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
@@ -105,6 +107,7 @@ def generate(
     searched = {"beams": beams, "length_penalty": length_penalty, "end": end, "length": length}
     grammar, tokens = checked_grammar(allowed), checked_prompts(prompts)
     refuse_longer(model, tokens.shape[1] + length)
+    refuse_unknown(model, tokens)
     noise = tf.random.stateless_uniform((length, len(tokens)), (seed, 0), dtype=tf.float64)
     make = _stream if watch else _function
     write = _compiled(model, make, {**drawing, **searched}, rules, grammar)
@@ -160,7 +163,8 @@ def _compiled(model: keras.Model | Decoder, make: Callable, settings: dict, rule
     if kept is None:
         kept = {}
         object.__setattr__(model, KEPT, kept)  # no attribute of Keras, which would track what is in it
-    key = (make.__name__, *settings.items(), *rules.items())
+    precision = tuple(each.compute_dtype for each in model.layers)  # fit may compute in another one
+    key = (make.__name__, *settings.items(), *rules.items(), precision)
     if key not in kept:
         kept[key] = fresh()
     return kept[key]
@@ -179,6 +183,12 @@ def refuse_longer(model: keras.Model | Decoder, tokens: int):
     if limit is not None and tokens > limit:
         rule = f"prompt and tokens to write must be at most {limit}, the positions of {model.name!r}"
         checks.refuse(rule, tokens, "Give the end of a long prompt, or write less.")
+
+
+def refuse_unknown(model: keras.Model | Decoder, tokens: np.ndarray, name: str = "prompts") -> None:
+    """Refuses token ids for which a model's embedding has no row; a decoder checks by itself."""
+    if not isinstance(model, Decoder):
+        check_whole(model, model.inputs[0], tokens, name)
 
 
 def _function(decoder: Decoder, settings: dict[str, Any]) -> Callable:

@@ -16,7 +16,7 @@ from keras import ops
 
 from kerasdl.core import checks
 
-from .generation import checked_prompts, refuse_longer
+from .generation import checked_prompts, refuse_longer, refuse_unknown
 from .transformer.cached_decoding import cached_attentions, cached_decoder, overwrite_rows, run_with_cache
 
 
@@ -65,9 +65,12 @@ def speculative_generate(
     sizes = [each.outputs[0].shape[-1] for each in (model, draft) if cached_attentions(each)]
     if sizes[0] != sizes[1]:
         checks.refuse("model and draft must have the same tokens", tuple(sizes))
+    if end is not None and end >= sizes[0]:
+        checks.refuse(f"end must be below the number of tokens {sizes[0]}", end)
     tokens = checked_prompts(prompts)
     for each in (model, draft):
         refuse_longer(each, tokens.shape[1] + length)
+        refuse_unknown(each, tokens)
     write = tf.function(functools.partial(_write, model, draft, length, ahead), autograph=False)
     written, passes, is_finite = write(tf.constant(tokens))
     if not is_finite:

@@ -94,7 +94,7 @@ def test_flows_past_attention_that_is_not_read_are_refused():
     images = RNG.normal(size=(1, *vit.input_shape[1:])).astype("float32")
     tuned = kerasdl.sequence.lora(vit, 2, targets="block1_attention/query")
     for method in (explain.attention_maps, explain.attention_rollout, explain.attention_relevance):
-        with pytest.raises(ArgumentError, match="without adapters; got 'block1_attention'.*merge_lora"):
+        with pytest.raises(ArgumentError, match=r"without adapters; got 'block1_attention'.*merge_lora"):
             method(tuned, images)
     merged = explain.attention_rollout(kerasdl.sequence.merge_lora(tuned), images)
     np.testing.assert_allclose(merged, explain.attention_rollout(vit, images), atol=1e-6)

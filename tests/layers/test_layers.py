@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from filling import fill_weights
 
 from kerasdl import layers
@@ -185,6 +186,11 @@ def test_learned_positions_refuse_what_is_longer_and_take_places_of_their_own():
     table = layer.table.numpy()
     beyond = layer([TOKENS[:, :1], np.full((2, 1), 99)])
     np.testing.assert_array_equal(beyond, TOKENS[:, :1] + table[-1])
+    inputs = keras.Input((None, 3))
+    free = tf.function(keras.Model(inputs, layer(inputs)), input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
+    given = np.asarray(free(np.zeros((1, 8, 3), "float32")))
+    np.testing.assert_array_equal(given[0, :6], table[1:])
+    assert np.isnan(given[0, 6:]).all()
 
 
 def test_tanh_gelu_is_near_gelu_and_saturates():

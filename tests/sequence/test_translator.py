@@ -216,6 +216,18 @@ def test_settings_out_of_range_are_refused(settings, rule, tiny):
         Translator(tiny("seq2seq"), **settings)
 
 
+def test_logits_that_are_no_numbers_are_refused(tiny):
+    network = tiny("seq2seq")
+    kept = network.get_weights()
+    network.set_weights([np.full(each.shape, np.nan) for each in kept])
+    try:
+        for width in (1, 2):
+            with pytest.raises(ArgumentError, match="logits of a network that writes must be finite"):
+                Translator(network).translate(np.ones((2, 7), int), width=width)
+    finally:
+        network.set_weights(kept)
+
+
 def test_what_cannot_be_translated_is_refused(tiny):
     translator = Translator(tiny("seq2seq"))
     for wrong in ([5, 6], [[5, 6]], np.zeros((1, 7)), np.zeros((0, 7), int)):
@@ -225,6 +237,9 @@ def test_what_cannot_be_translated_is_refused(tiny):
     for settings, rule in (({"width": 0}, "width"), ({"length": 0}, "length"), ({"length_penalty": -1.0}, "penalty")):
         with pytest.raises(ArgumentError, match=rule):
             translator.translate(source, **settings)
+    for unknown in (-1, 99):
+        with pytest.raises(ArgumentError, match="source must be token ids from 0 to"):
+            translator.translate(np.full((1, 7), unknown))
     with pytest.raises(ArgumentError, match="coverage needs a network with attention"):
         Translator(tiny("seq2seq_no_attention"), coverage=1.0)
     with pytest.raises(ArgumentError, match="alignment needs a network with attention"):

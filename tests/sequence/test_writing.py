@@ -8,7 +8,7 @@ import pytest
 from keras import ops as keras_ops
 
 import kerasdl
-from kerasdl import ops
+from kerasdl import ops, sequence
 from kerasdl.core.errors import ArgumentError
 from kerasdl.sequence import Decoder, continuation_scores, generate, speculative_generate
 
@@ -129,6 +129,31 @@ def test_arguments_that_break_their_rule_are_refused(given, rule):
         generate(made(), PROMPTS, 3, **given)
 
 
+@pytest.mark.parametrize("name", ["gru_language_model", "gpt2_small"])
+def test_tokens_that_a_model_has_not_are_refused(name):
+    model = made(name)
+    for given in (lambda: generate(model, [[3, V]], 3), lambda: continuation_scores(model, [[V]], [[1]])):
+        with pytest.raises(ArgumentError, match="prompts must be token ids from 0 to 11"):
+            given()
+    with pytest.raises(ArgumentError, match="continuations must be token ids from 0 to 11"):
+        continuation_scores(model, [[3]], [[V]])
+
+
+def test_another_precision_is_compiled_anew():
+    model = made()
+    for kind in ("float32", "bfloat16", "float32"):  # as inside fit in mixed precision, and behind it
+        model.get_layer("head").dtype_policy = kind
+        generate(model, PROMPTS, 2, temperature=0)
+    assert [precision[-1] for *_, precision in model._kept_generators] == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize(("name", "targets"), [("gru_language_model", "head"), ("gpt2_small", "block1_mlp_expand")])
+def test_adapters_are_merged_before_a_model_writes(name, targets):
+    tuned = sequence.lora(made(name), 2, targets=targets)
+    with pytest.raises(ArgumentError, match=rf"{targets}, a AdaptedWeights.*merge_lora"):
+        generate(tuned, PROMPTS, 3)
+
+
 @pytest.mark.parametrize("name", ["gru_language_model", pytest.param("gpt2_small", marks=pytest.mark.slow)])
 def test_scores_are_the_logarithms_of_a_whole_pass(name):
     model = made(name)
@@ -190,9 +215,12 @@ def test_models_that_cannot_speculate_are_refused():
         (made(), {}, "gru1, a GRU"),
         (model, {"ahead": 0}, "ahead must be"),
         (model, {"end": 0}, "end must be"),
+        (model, {"end": V}, "end must be below the number of tokens 12"),
     ):
         with pytest.raises(ArgumentError, match=rule):
             speculative_generate(model, draft, PROMPTS, 3, **given)
+    with pytest.raises(ArgumentError, match="prompts must be token ids from 0 to 11"):
+        speculative_generate(model, model, [[V]], 3)
     with pytest.raises(ArgumentError, match="at most 40, the positions"):
         speculative_generate(model, model, PROMPTS, 36)
     model.get_layer("norm").gamma.assign(np.full(16, np.nan))

@@ -47,7 +47,8 @@ class LearnedPositions(_Positioned):
 
     Input:
         (B, T, D) floats; or [that, positions (B, T) or (1, T)] where places do not count from 0, as in a step of
-        decoding. Positions from `positions` on take the last vector.
+        decoding. Such positions from `positions` on take the last vector. Places that are counted from 0 in a graph for
+        sequences of any length, where nothing can be refused, are NaN from `positions` on.
 
     Returns:
         (B, T, D) of the compute dtype.
@@ -78,7 +79,10 @@ class LearnedPositions(_Positioned):
         x, positions = self.tensor_and_positions(inputs)
         self._refuse_longer(x.shape[1])
         places = self.first + ops.clip(ops.cast(positions, "int32"), 0, self.positions - 1)
-        return x + ops.cast(ops.take(self.table, places, axis=0), x.dtype)
+        vectors = ops.cast(ops.take(self.table, places, axis=0), x.dtype)
+        if x.shape[1] is None and not isinstance(inputs, (list, tuple)):  # the length is known as the graph runs
+            vectors = ops.where(positions[..., None] < self.positions, vectors, ops.cast(float("nan"), x.dtype))
+        return x + vectors
 
     def _refuse_longer(self, length: int | None):
         if length is not None and length > self.positions:

@@ -3,13 +3,14 @@
 A state is a dict by layer of the tensors (B, units) that its cell carries: h, and c of an LSTM.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 from keras import layers, ops
 
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import replay
+from kerasdl.layers import AdaptedWeights
 
 State = dict[str, tuple[Any, ...]]
 AT_EACH_TOKEN = (
@@ -38,11 +39,17 @@ def recurrent_layers(model: keras.Model) -> list[layers.RNN]:
                 checks.refuse(rule, operation.name)
         elif not isinstance(operation, AT_EACH_TOKEN):
             rule = "a model with a carried state must compute each token from it and the state alone"
-            checks.refuse(rule, f"{operation.name}, a {type(operation).__name__}")
+            refuse_layer(rule, operation)
     found = [each for each in model.operations if isinstance(each, layers.RNN)]
     if not found:
         checks.refuse("a model with a carried state must have a recurrent layer", model.name)
     return found
+
+
+def refuse_layer(rule: str, layer: keras.Operation) -> NoReturn:
+    """Refuses a layer of a model that writes by its name and class, and says what to do where it has adapters."""
+    hint = "Merge its adapters: kerasdl.sequence.merge_lora(model)." if isinstance(layer, AdaptedWeights) else ""
+    checks.refuse(rule, f"{layer.name}, a {type(layer).__name__}", hint)
 
 
 def state_names(layer: layers.RNN) -> tuple[str, ...]:

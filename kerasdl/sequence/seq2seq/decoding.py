@@ -55,15 +55,16 @@ def greedy(
 ) -> tf.Tensor:
     """Returns the likeliest next token again and again, (B, length) int32, padding behind the end token.
 
-    The loop stops when every sequence has ended.
+    The loop stops when every sequence has ended. A sequence whose logits are not numbers ends with -1.
     """
     fixed, state = first_state(halves, source)
     rows = tf.shape(source)[0]
 
     def body(place, token, done, state, written):
         logits, state = next_logits(halves, token, fixed, state)
-        token = tf.where(done, padding, tf.argmax(logits, -1, tf.int32))
-        return place + 1, token, done | (token == end), state, written.write(place, token)
+        token = tf.where(tf.reduce_any(tf.math.is_nan(logits), -1), -1, tf.argmax(logits, -1, tf.int32))
+        token = tf.where(done, padding, token)
+        return place + 1, tf.maximum(token, 0), done | (token == end) | (token < 0), state, written.write(place, token)
 
     place, _, _, _, written = tf.while_loop(
         lambda place, token, done, state, written: (place < length) & ~tf.reduce_all(done),
@@ -90,7 +91,10 @@ def beam(
     end: int = END,
     padding: int = PADDING,
 ) -> tf.Tensor:
-    """Returns the best hypothesis of a beam search, (B, length) int32, padding behind the end token."""
+    """Returns the best hypothesis of a beam search, (B, length) int32, padding behind the end token.
+
+    A sequence whose score is no number is -1.
+    """
     fixed, state = first_state(halves, source)
 
     def step(token, state):
@@ -100,7 +104,8 @@ def beam(
     rows = tf.fill([tf.shape(source)[0]], start)
     search = {"width": width, "length": length, "end": end, "length_penalty": length_penalty}
     found = beam_search(step, {"fixed": fixed, "state": state}, rows, **search)
-    return tf.where(tf.range(length)[None] < found.lengths[:, :1], found.tokens[:, 0], padding)
+    tokens = tf.where(tf.range(length)[None] < found.lengths[:, :1], found.tokens[:, 0], padding)
+    return tf.where(tf.math.is_nan(found.scores[:, :1]), -1, tokens)
 
 
 def encoder_and_step(networks: Mapping[str, keras.Model], places: int | None = None) -> dict[str, keras.Model]:

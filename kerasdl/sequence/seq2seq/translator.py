@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import check_whole
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
 
@@ -134,7 +135,8 @@ class Translator(Trainer):
         """Returns an answer to each source, in one compiled loop over tokens.
 
         Args:
-            source: token ids (B, S) padded with 0, or with the padding of the network, as long as it takes them.
+            source: token ids (B, S), as long as the network takes them, with its padding behind them: 0, unless it was
+                built with another.
             length: tokens at most; None takes the length of the network's targets.
             width: hypotheses that are kept; 1 takes the likeliest next token again and again.
             length_penalty: alpha of a beam, from 0 to 10, which favours long answers
@@ -147,7 +149,8 @@ class Translator(Trainer):
             Token ids (B, length) int32, the end token included, padding behind it.
 
         Raises:
-            ArgumentError: an argument breaks its rule, or no length is known.
+            ArgumentError: an argument breaks its rule, no length is known, the network has no such token, or its
+                logits are no numbers.
         """
         source, length = self._checked(source, length)
         checks.at_least("batch_size", batch_size, 1)
@@ -158,7 +161,10 @@ class Translator(Trainer):
         search = {"width": width, "length_penalty": float(length_penalty) if width > 1 else None}
         step = self._compiled(source.shape[1], length, {**search, "start": start, "end": end})
         starts = range(0, len(source), batch_size)
-        return np.concatenate([step(source[start : start + batch_size]).numpy() for start in starts])
+        written = np.concatenate([step(source[start : start + batch_size]).numpy() for start in starts])
+        if (written < 0).any():
+            checks.refuse("logits of a network that writes must be finite", "NaN", "Look at its training.")
+        return written
 
     def alignment(self, source: Any, target: Any) -> np.ndarray:
         """Returns how strongly the decoder attends to each token of the source while it reads a target.
@@ -182,10 +188,12 @@ class Translator(Trainer):
         source, (own, longest) = np.asarray(source), self.lengths
         if source.ndim != 2 or source.dtype.kind not in "iu" or own not in (None, source.shape[1]) or not source.size:
             rule = f"source must be token ids (B, {own or 'S'})"
-            checks.refuse(rule, f"{source.dtype} {source.shape}", "Pad with 0; give one source as [ids].")
+            checks.refuse(rule, f"{source.dtype} {source.shape}", f"Pad with {self.padding}; give one source as [ids].")
         if length is None and longest is None:
             checks.refuse("length must be given where the network takes targets of any length", None)
         length = longest if length is None else checks.at_least("length", length, 1)
+        (tensor,) = (each for each in self.main.inputs if each.name == "source")
+        check_whole(self.main, tensor, source, "source")
         return int32_ids(source), length
 
     def _compiled(self, source_length: int, length: int, search: Mapping[str, Any]) -> Any:

@@ -30,7 +30,7 @@ from kerasdl.layers import (
 )
 
 from ..decoders import Decoder
-from ..rnn.carried_state import AT_EACH_TOKEN
+from ..rnn.carried_state import AT_EACH_TOKEN, refuse_layer
 
 ADDED = (layers.RMSNormalization, layers.ReversibleEmbedding, layers.Identity, layers.Rescaling, TanhGELU)
 POSITIONS = (LearnedPositions, PositionalEncoding, RotaryEmbedding)
@@ -63,7 +63,7 @@ def cached_attentions(model: keras.Model) -> dict[str, list]:
             found[layer.name] = [layer, *inputs]
         elif not _is_of_one_token(layer, inputs):
             rule = "a model with a cache must compute each token from it and from those before alone"
-            checks.refuse(rule, f"{layer.name}, a {type(layer).__name__}")
+            refuse_layer(rule, layer)
     if not found:
         checks.refuse("a model with a cache must have causal DotProductAttention", model.name)
     return found

@@ -26,6 +26,8 @@ from kerasdl.layers import (
     TanhGELU,
 )
 
+from ..rnn.carried_state import refuse_layer
+
 POSITIONED = (PositionalEncoding, LearnedPositions, RotaryEmbedding)
 BIASES = (RelativePositionBias, ALiBi)
 AT_EACH_TOKEN = (
@@ -126,7 +128,7 @@ class _Halves:
         keeps_places = isinstance(operation, layers.Reshape) and operation.target_shape[0] == -1
         if not (keeps_places or isinstance(operation, AT_EACH_TOKEN)):
             rule = "a step of a decoder needs layers that compute each token by itself, and causal attention"
-            checks.refuse(rule, f"{operation.name}, a {type(operation).__name__}")
+            refuse_layer(rule, operation)
         return operation(*args, **kwargs)
 
     def attention(self, operation: DotProductAttention, args: tuple, kwargs: dict) -> Any:
