@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasdl.core import build, checks, safetensors
+from kerasdl.core import build, checks
 from kerasdl.core.errors import WeightsError
 from kerasdl.core.registry.peer_map import PeerMap
 
@@ -117,13 +117,18 @@ def _is_setting(key: str, value: Any) -> bool:
 
 def _refuse_sizes(found: Mapping[str, Any], folder: Path) -> None:
     """Refuses sizes that the weights of a folder cannot fill, before a net of such sizes is built."""
-    count = sum(array.size for array in safetensors.read(folder).values())
+    count = sum(file.stat().st_size for file in folder.glob("*.safetensors"))  # a number has a byte at least
+    if not count:
+        raise WeightsError(f"{folder} must hold weights in safetensors; it has none.")
     width = found.get("width", 1)
-    rows = {"width": found["heads"] * found["size"] if "size" in found else width, "hidden": found.get("hidden", 0)}
+    rows = {
+        "width": found.get("heads", 1) * found["size"] if "size" in found else width,
+        "hidden": found.get("hidden", 0),
+    }
     tables = {name: found[name] for name in ("vocabulary", "positions") if name in found}
     for sizes, columns in ((rows, width), (tables, found.get("embedding", width))):
         for name, size in sizes.items():
             if size * columns > count:
-                checks.refuse(f"{name} of {CONFIG} must fit weights of {count} numbers", f"{size} of {columns}")
+                checks.refuse(f"{name} of {CONFIG} must fit weights of {count} bytes", f"{size} of {columns}")
     if found.get("depth", 1) > MOST_BLOCKS:
         checks.refuse(f"the blocks of {CONFIG} must be {MOST_BLOCKS} at most", found["depth"])

@@ -66,6 +66,9 @@ def import_peft(model: keras.Model, folder: str | os.PathLike, *, name: str = "d
     folder, model = Path(folder), plain_graph(model)
     config = _config(folder)
     modules = _modules(safetensors.read(folder / ARRAYS), folder)
+    ranks = {parts["A"].shape[0] for parts in modules.values()}
+    if ranks != {config["r"]}:
+        raise WeightsError(f"r in {folder / CONFIG} must be that of its arrays, {sorted(ranks)}; got {config['r']}.")
     decomposed = {module for module, parts in modules.items() if "magnitude_vector" in parts}
     if "use_dora" in config and decomposed != ({*modules} if config["use_dora"] else set()):
         rule = "modules must have lora_magnitude_vector where use_dora is true, and there alone"

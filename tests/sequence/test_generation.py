@@ -143,6 +143,17 @@ def test_arguments_that_break_their_rule_are_refused(given, rule):
         generate(made(), **{"prompts": PROMPTS, "length": 3, **given})
 
 
+@pytest.mark.parametrize(
+    "mixing", [keras.layers.LayerNormalization((1, 2), name="over"), keras.layers.Concatenate(1, name="over")]
+)
+def test_layers_over_all_tokens_are_refused(mixing):
+    tokens = keras.Input((4,), dtype="int32")
+    x = keras.layers.GRU(5, return_sequences=True)(keras.layers.Embedding(9, 5)(tokens))
+    x = mixing([x, x] if isinstance(mixing, keras.layers.Concatenate) else x)
+    with pytest.raises(ArgumentError, match=f"got 'over, a {type(mixing).__name__}'"):
+        generate(keras.Model(tokens, keras.layers.Dense(9)(x)), [[3, 5]], 2)
+
+
 @pytest.mark.parametrize("settings", [{}, *slow({"beams": 2})])
 def test_logits_that_are_no_numbers_are_refused(settings):
     model = made()

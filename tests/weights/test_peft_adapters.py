@@ -100,6 +100,7 @@ def test_what_would_compute_something_else_is_refused_by_name(tiny, tmp_path):
         "alora_invocation_tokens": (arrays, {"alora_invocation_tokens": [7, 8]}),
         "use_dora is true, and there alone; it is True": (arrays, {"use_dora": True}),
         "use_dora is true, and there alone; it is False": (arrays_of(norms=True), {"use_dora": False}),
+        r"must be that of its arrays, \[2\]; got 4": (arrays, {"r": 4}),
         "positive alpha": (arrays, {"lora_alpha": -1}),
         "lora_A and lora_B alone; got 'classifier.weight'": (
             {**arrays, "classifier.weight": np.zeros(2, "float32")},

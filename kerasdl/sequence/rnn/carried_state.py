@@ -37,13 +37,22 @@ def recurrent_layers(model: keras.Model) -> list[layers.RNN]:
                     "a recurrent layer with a carried state must return its sequence alone, forwards, without a state"
                 )
                 checks.refuse(rule, operation.name)
-        elif not isinstance(operation, AT_EACH_TOKEN):
+        elif not isinstance(operation, AT_EACH_TOKEN) or mixes_tokens(operation):
             rule = "a model with a carried state must compute each token from it and the state alone"
             refuse_layer(rule, operation)
     found = [each for each in model.operations if isinstance(each, layers.RNN)]
     if not found:
         checks.refuse("a model with a carried state must have a recurrent layer", model.name)
     return found
+
+
+def mixes_tokens(layer: keras.Operation) -> bool:
+    """Returns whether a norm or a concatenation runs along the places of its inputs (B, T, ...)."""
+    if not isinstance(layer, (layers.LayerNormalization, layers.RMSNormalization, layers.Concatenate)):
+        return False
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    ranks = {len(tensor.shape) for node in layer._inbound_nodes for tensor in node.input_tensors}  # no public name
+    return any(axis % rank == 1 for axis in axes for rank in ranks)
 
 
 def refuse_layer(rule: str, layer: keras.Operation) -> NoReturn:

@@ -30,7 +30,7 @@ from kerasdl.layers import (
 )
 
 from ..decoders import Decoder
-from ..rnn.carried_state import AT_EACH_TOKEN, refuse_layer
+from ..rnn.carried_state import AT_EACH_TOKEN, mixes_tokens, refuse_layer
 
 ADDED = (layers.RMSNormalization, layers.ReversibleEmbedding, layers.Identity, layers.Rescaling, TanhGELU)
 POSITIONS = (LearnedPositions, PositionalEncoding, RotaryEmbedding)
@@ -78,12 +78,7 @@ def _is_of_one_token(layer: keras.Operation, inputs: Any) -> bool:
         return not isinstance(inputs, (list, tuple))
     if isinstance(layer, PaddingMask):
         return layer.padding_id == 0  # a text has no 0 before its end
-    if isinstance(layer, (layers.LayerNormalization, layers.RMSNormalization)):
-        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-        return 1 not in [axis % len(inputs.shape) for axis in axes]
-    if isinstance(layer, layers.Concatenate):
-        return layer.axis % len(inputs[0].shape) != 1
-    return isinstance(layer, AT_EACH_TOKEN + ADDED)
+    return isinstance(layer, AT_EACH_TOKEN + ADDED) and not mixes_tokens(layer)
 
 
 def position_limit(model: keras.Model) -> int | None:

@@ -26,7 +26,7 @@ from kerasdl.layers import (
     TanhGELU,
 )
 
-from ..rnn.carried_state import refuse_layer
+from ..rnn.carried_state import mixes_tokens, refuse_layer
 
 POSITIONED = (PositionalEncoding, LearnedPositions, RotaryEmbedding)
 BIASES = (RelativePositionBias, ALiBi)
@@ -126,7 +126,7 @@ class _Halves:
         if isinstance(operation, BIASES):
             return operation([self.column, self.numbers])
         keeps_places = isinstance(operation, layers.Reshape) and operation.target_shape[0] == -1
-        if not (keeps_places or isinstance(operation, AT_EACH_TOKEN)):
+        if mixes_tokens(operation) or not (keeps_places or isinstance(operation, AT_EACH_TOKEN)):
             rule = "a step of a decoder needs layers that compute each token by itself, and causal attention"
             refuse_layer(rule, operation)
         return operation(*args, **kwargs)

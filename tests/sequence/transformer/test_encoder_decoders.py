@@ -172,6 +172,7 @@ def test_what_has_no_cached_step_is_refused():
     for y, rule in (
         (_attended(_attended(x, x, True, layer=shared), x, True, layer=shared), "must be called once; got 'shared'"),
         (pooled, "compute each token by itself, and causal attention; got 'mixing, a Conv1D"),
+        (keras.layers.LayerNormalization((1, 2), name="over")(x), "got 'over, a LayerNormalization"),
         (_attended(x, x, False), "must be causal"),
         (_attended(x, x, True, PaddingMask()(source)), "without a mask of its own"),
         (_attended(x, memory, True), "or to the memory"),
