@@ -79,7 +79,7 @@ ROOMS = {
             *("dataset", "detection", "folders", "image_files", "images", "sources", "splits", "tfds_source"),
             "trees",
         ),
-        "text": ("dataset", "folders", "sources", "splits"),
+        "text": ("adapters", "dataset", "folders", "sources", "splits"),
         "series": ("builtin", "dataset", "sources", "splits"),
         "listing": ("builtin", "detection", "folders", "segmentation", "series", "text"),
         "loading": (

@@ -7,3 +7,7 @@ from .corruption import denoising_pairs as denoising_pairs
 from .corruption import infill_spans as infill_spans
 from .corruption import mask_tokens as mask_tokens
 from .corruption import permute_sentences as permute_sentences
+from .masking import hide_tokens as hide_tokens
+from .packing import pack_documents as pack_documents
+from .sentence_pairs import next_sentence_pairs as next_sentence_pairs
+from .sentence_pairs import sentence_order_pairs as sentence_order_pairs
