@@ -29,7 +29,9 @@ from .sequences.dot_product_attention import DotProductAttention as DotProductAt
 from .sequences.dot_product_attention import SlidingWindowAttention as SlidingWindowAttention
 from .sequences.linear_attention import LinearAttention as LinearAttention
 from .sequences.position_biases import ALiBi as ALiBi
+from .sequences.position_biases import DocumentBias as DocumentBias
 from .sequences.position_biases import RelativePositionBias as RelativePositionBias
+from .sequences.positions import DocumentPositions as DocumentPositions
 from .sequences.positions import LearnedPositions as LearnedPositions
 from .sequences.positions import PositionalEncoding as PositionalEncoding
 from .sequences.positions import RotaryEmbedding as RotaryEmbedding

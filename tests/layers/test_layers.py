@@ -72,6 +72,14 @@ def adaptive(x, weights):
     return np.moveaxis(np.array(means), 2, 0)
 
 
+def documents_apart(x, weights):
+    return np.where(x[:, None, :, None] == x[:, None, None, :], 0.0, -1e9)
+
+
+def places_in_documents(x, weights):
+    return np.array([[(row[:place] == row[place]).sum() for place in range(len(row))] for row in x])
+
+
 # Tested in files of their own.
 ELSEWHERE = {
     **dict.fromkeys(("ArcFace", "CosFace"), "test_class_margins.py"),
@@ -127,6 +135,8 @@ CASES = {
     "LearnedVector": (lambda: layers.LearnedVector(), TOKENS, lambda x, weights: x + weights[0]),
     "LearnedPositions": (lambda: layers.LearnedPositions(9, 2), TOKENS, lambda x, weights: x + weights[0][2:7]),
     "TanhGELU": (lambda: layers.TanhGELU(), 3 * TOKENS, tanh_gelu),
+    "DocumentBias": (lambda: layers.DocumentBias(), IDS, documents_apart),
+    "DocumentPositions": (lambda: layers.DocumentPositions(), IDS, places_in_documents),
     "PaddingMask": (lambda: layers.PaddingMask(padding_id=2), IDS, padding_mask),
     "ReverseTokens": (lambda: layers.ReverseTokens(), TOKENS, lambda x, weights: x[:, ::-1]),
     "TokenMask": (

@@ -1,4 +1,4 @@
-"""Biases of attention scores by the distance of two places: T5's learned buckets and ALiBi's slopes."""
+"""Biases of attention scores: T5's learned buckets and ALiBi's slopes by distance; documents kept apart."""
 
 import math
 from typing import Any
@@ -7,6 +7,8 @@ import keras
 from keras import ops
 
 from kerasdl.core import checks
+
+from .dot_product_attention import MASKED
 
 
 class _DistanceBias(keras.layers.Layer):
@@ -142,3 +144,31 @@ def slopes_of(heads: int) -> list[float]:
     slopes = [2.0 ** (-8.0 * place / power) for place in range(1, power + 1)]
     between = [2.0 ** (-4.0 * place / power) for place in range(1, 2 * power + 1, 2)]
     return slopes + between[: heads - power]
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class DocumentBias(keras.layers.Layer):
+    """Bias that keeps the documents of a packed row apart: 0 within a document, -1e9 across.
+
+    Source: https://arxiv.org/abs/2107.02027, section 3.2: attention of packed sequences is of their own tokens.
+
+    Input:
+        (B, T) integers, the number of the document of each token.
+
+    Returns:
+        (B, 1, T, T) float32, a `bias` of `DotProductAttention`.
+
+    Example:
+        >>> DocumentBias()(np.array([[1, 1, 2]])).numpy()[0, 0, 2] == 0
+        array([False, False,  True])
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        return ops.where(ops.equal(inputs[:, None, :, None], inputs[:, None, None, :]), 0.0, MASKED)
+
+    def compute_output_spec(self, inputs):
+        batch, length = inputs.shape
+        return keras.KerasTensor((batch, 1, length, length), dtype="float32")

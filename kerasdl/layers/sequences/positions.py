@@ -200,3 +200,33 @@ class RotaryEmbedding(_Positioned):
 
     def get_config(self):
         return {**super().get_config(), "base": self.base, "interleaved": self.interleaved}
+
+
+@keras.saving.register_keras_serializable("kerasdl")
+class DocumentPositions(keras.layers.Layer):
+    """Positions within the documents of a packed row: each document begins with 0.
+
+    Source: https://arxiv.org/abs/2107.02027, section 3.2: positions of packed sequences are those in their own one.
+
+    Input:
+        (B, T) integers, the number of the document of each token; no document has the number of another one.
+
+    Returns:
+        (B, T) int32, the second input of layers of positions such as `LearnedPositions`.
+
+    Example:
+        >>> DocumentPositions()(np.array([[1, 1, 2, 2, 2]])).numpy()
+        array([[0, 1, 0, 1, 2]], dtype=int32)
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        same = ops.equal(inputs[:, :, None], inputs[:, None, :])  # (B, T, T)
+        places = ops.arange(ops.shape(inputs)[1])
+        earlier = places[None, :] < places[:, None]
+        return ops.sum(ops.cast(ops.logical_and(same, earlier), "int32"), axis=-1)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, dtype="int32")
