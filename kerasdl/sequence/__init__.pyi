@@ -65,3 +65,10 @@ from .adaptation.weight_changes import use_adapter as use_adapter
 from .adaptation.adapter_files import load_adapters as load_adapters
 from .adaptation.adapter_files import save_adapters as save_adapters
 from .adaptation.weight_changes import trainable_share as trainable_share
+from .pretraining.mask_settings import continuing_pieces as continuing_pieces
+from .pretraining.masked_lm import MaskedLM as MaskedLM
+from .pretraining.taken_weights import take_weights as take_weights
+from .pretraining.taken_weights import TakenWeights as TakenWeights
+from .pretraining.packed_documents import packed_model as packed_model
+from .pretraining.replaced_tokens import replaced_token_detector as replaced_token_detector
+from .pretraining.replaced_tokens import ReplacedTokens as ReplacedTokens

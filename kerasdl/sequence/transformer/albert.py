@@ -35,6 +35,7 @@ def albert_features(
     epsilon: float = 1e-12,
     dropout: float = 0.0,
     padding_id: int = 0,
+    table: layers.Embedding | None = None,
     prefix: str = "",
 ):
     """Embeddings of ALBERT, their projection, and one encoder block that runs `depth` times.
@@ -56,6 +57,7 @@ def albert_features(
         epsilon: epsilon of the norms.
         dropout: rate after the embeddings and in the block, from 0 to 1.
         padding_id: token id of the padding, which no token sees.
+        table: layer of the tokens' vectors, which a tied head shares; None makes one.
         prefix: beginning of every layer name.
 
     Returns:
@@ -67,9 +69,9 @@ def albert_features(
         (None, 20, 64)
     """
     checks.at_least("depth", depth, 1)
-    table = dict(vocabulary=vocabulary, width=embedding, positions=positions, first_position=0)
+    sizes = dict(vocabulary=vocabulary, width=embedding, positions=positions, first_position=0)
     form = dict(epsilon=epsilon, dropout=dropout)
-    x = embedded(tokens, segments, **table, segment_ids=segment_ids, **form, prefix=prefix)
+    x = embedded(tokens, segments, **sizes, segment_ids=segment_ids, **form, table=table, prefix=prefix)
     x = layers.Dense(width, name=f"{prefix}embedding_project")(x)  # (B, T, D)
     mask = PaddingMask(padding_id, name=f"{prefix}mask")(tokens)
     y = encoder_block(x, heads, hidden=hidden, activation=activation, **form, key_mask=mask, name=f"{prefix}block")

@@ -46,6 +46,7 @@ def bert_features(
     epsilon: float = 1e-12,
     dropout: float = 0.1,
     padding_id: int = 0,
+    table: layers.Embedding | None = None,
     prefix: str = "",
 ):
     """Embeddings and encoder of BERT; without segments and with other positions also of its successors.
@@ -69,6 +70,7 @@ def bert_features(
         epsilon: epsilon of the norms.
         dropout: rate after the embeddings and in each block, from 0 to 1.
         padding_id: token id of the padding, which no token sees.
+        table: layer of the tokens' vectors, which a tied head shares; None makes one.
         prefix: beginning of every layer name.
 
     Returns:
@@ -89,6 +91,7 @@ def bert_features(
         segment_ids=segment_ids,
         epsilon=epsilon,
         dropout=dropout,
+        table=table,
         prefix=prefix,
     )
     if x.shape[-1] != width:
@@ -111,13 +114,15 @@ def embedded(
     segment_ids: int,
     epsilon: float,
     dropout: float,
+    table: layers.Embedding | None = None,
     prefix: str,
 ):
     """Returns the normalised sum (B, T, width) of vectors of tokens, segments and positions; see `bert_features`."""
     checks.within("dropout", dropout, 0.0, 1.0)
     if segments is None:
         checks.within("segment_ids", segment_ids, 0, 1, "Nets with more have the input segments.")
-    x = layers.Embedding(vocabulary, width, name=f"{prefix}embedding")(tokens)  # (B, T, width)
+    table = table or layers.Embedding(vocabulary, width, name=f"{prefix}embedding")
+    x = table(tokens)  # (B, T, width)
     if segments is not None:
         kind = layers.Embedding(segment_ids, width, name=f"{prefix}segment_embedding")(segments)
         x = layers.Add(name=f"{prefix}embedding_add")([x, kind])

@@ -40,7 +40,7 @@ ENCODERS = {
     **{name: TextEncoder("bert", bert_features, {**sizes, "segment_ids": 2}) for name, sizes in SIZES.items()},
     "distilbert_base": TextEncoder("distilbert", bert_features, DISTILBERT, False, "relu"),
     "roberta_base": TextEncoder("roberta", bert_features, ROBERTA, False),
-    "albert_base": TextEncoder("albert", albert_features, ALBERT),
+    "albert_base": TextEncoder("albert", albert_features, {**ALBERT, "activation": "gelu_tanh"}),
     "electra_small": TextEncoder("electra", bert_features, ELECTRA, True, "gelu"),
 }
 PEERS = "kerasdl.sequence.transformer.encoder_peers"
@@ -64,8 +64,14 @@ TINY = dict(
 )
 
 
-def _encoded(encoder: str, length: int | None, sizes: Mapping[str, Any]) -> tuple[TextEncoder, dict, Any]:
-    """Returns an encoder, its inputs and its hidden states; sizes that are None are those of its paper."""
+def chosen_encoder(
+    encoder: str, length: int | None, sizes: Mapping[str, Any]
+) -> tuple[TextEncoder, dict, dict[str, Any]]:
+    """Returns an encoder, its inputs and the arguments of its features; sizes that are None are those of its paper.
+
+    Raises:
+        ArgumentError: there is no such encoder, or it has no embeddings of another width.
+    """
     chosen = ENCODERS[checks.one_of("encoder", encoder, ENCODERS)]
     inputs = text_inputs(length, segments=chosen.segments)
     given = {name: value for name, value in sizes.items() if value is not None}
@@ -73,7 +79,13 @@ def _encoded(encoder: str, length: int | None, sizes: Mapping[str, Any]) -> tupl
         given["first_position"] = given["padding_id"] + 1
     if "embedding" in given and "embedding" not in chosen.sizes:
         checks.refuse("embedding is for albert_base and electra_small, whose embeddings are narrower", encoder)
-    return chosen, inputs, chosen.features(**inputs, **{**chosen.sizes, **given})
+    return chosen, inputs, {**chosen.sizes, **given}
+
+
+def _encoded(encoder: str, length: int | None, sizes: Mapping[str, Any]) -> tuple[TextEncoder, dict, Any]:
+    """Returns an encoder, its inputs and its hidden states."""
+    chosen, inputs, arguments = chosen_encoder(encoder, length, sizes)
+    return chosen, inputs, chosen.features(**inputs, **arguments)
 
 
 def _model(inputs: dict, outputs: Any, name: str) -> keras.Model:

@@ -1,0 +1,1 @@
+"""Pretraining of transformers on bare texts; the names are those of `kerasdl.sequence`."""
