@@ -128,7 +128,7 @@ class MaskedLM(Trainer):
             Of each text a dict: `text` with the masks filled, and `masks`, of each its `token`, `score` and `scores`.
 
         Raises:
-            ArgumentError: a text has no mask within the network's length, or the network takes any length.
+            ArgumentError: a text has no mask within the network's length.
         """
         length = keras.tree.flatten(self.main.input)[0].shape[1]
         if length is None:
