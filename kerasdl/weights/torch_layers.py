@@ -76,7 +76,7 @@ def _flattened_map(layer: keras.layers.Dense) -> tuple[int, int, int] | None:
         return None
     sides = before.input.shape[1:][-3:]
     is_map = (
-        len(layer.input.shape) == 2
+        len(before.input.shape) == len(layer.input.shape) + 2  # not the heads of attention, which lose one axis
         and len(sides) == 3
         and None not in sides
         and np.prod(sides) == layer.kernel.shape[0]

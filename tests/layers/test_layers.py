@@ -93,6 +93,7 @@ ELSEWHERE = {
         "test_head_attention.py",
     ),
     **dict.fromkeys(("CachePlaces", "CacheWrite"), "test_caching.py"),
+    **dict.fromkeys(("CachedAttention", "CachePositions"), "../sequence/transformer/test_cached_decoding.py"),
     "CRF": "test_crf.py",
     "BahdanauAttention": "test_sequence_attention.py",
     "LuongAttention": "test_sequence_attention.py",

@@ -92,7 +92,7 @@ def albert_features(
     tags=("transformer",),
     weights={"hugging-face": "kerasdl.sequence.transformer.encoder_peers:ALBERT"},
     free={"length": None},
-    tiny=dict(length=8, vocabulary=60, embedding=16, width=32, depth=2, heads=2, hidden=64, positions=16),
+    tiny=dict(length=8, vocabulary=60, embedding=16, width=48, depth=2, heads=2, hidden=96, positions=16),
 )
 def albert(
     length: int | None = 128,

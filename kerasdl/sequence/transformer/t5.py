@@ -37,7 +37,7 @@ FORM = {"norm": "before", "normalisation": "rms", "epsilon": 1e-6, "use_bias": F
     tags=("transformer",),
     weights={"hugging-face": "kerasdl.sequence.transformer.seq2seq_peers:T5"},
     free={"length": None, "target_length": None},
-    tiny=dict(length=7, target_length=5, vocabulary=20, width=32, depth=1, heads=2, size=16, hidden=64),
+    tiny=dict(length=7, target_length=5, vocabulary=20, width=24, depth=1, heads=2, size=8, hidden=24),
 )
 def t5(
     length: int | None = 512,
