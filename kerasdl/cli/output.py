@@ -101,24 +101,25 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     """
     rows = [[_cell(value) for value in row] for row in rows]
     console = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=WIDTH_ELSEWHERE)
+    columns_of = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    is_number = {
+        name: bool(cells) and all(cell.lstrip("-").replace(",", "")[:1].isdigit() for cell in cells)
+        for name, cells in columns_of.items()
+    }
+    whole = {
+        name
+        for name, cells in columns_of.items()
+        if is_number[name] or all(" " not in cell and len(cell) <= MOST_WHOLE for cell in cells)
+    }
     longest = {
-        name: max(map(len, f"{name} {' '.join(row[place] for row in rows)}".split()))
-        for place, name in enumerate(columns)
+        name: max(map(len, [name, *cells] if name in whole else f"{name} {' '.join(cells)}".split()))
+        for name, cells in columns_of.items()
     }
     shown, left_out = list(columns), []
     for name in spare:
         if sum(longest[each] + 3 for each in shown) + 1 > console.width:
             shown.remove(name)
             left_out.append(name)
-    is_number = {
-        name: bool(rows) and all(row[place].lstrip("-").replace(",", "")[:1].isdigit() for row in rows)
-        for place, name in enumerate(columns)
-    }
-    whole = {
-        name
-        for place, name in enumerate(columns)
-        if is_number[name] or all(" " not in row[place] and len(row[place]) <= MOST_WHOLE for row in rows)
-    }
     if whole >= set(shown) and sum(longest[each] + 3 for each in shown) + 1 > console.width:
         whole.discard(max(shown, key=longest.get))  # else rich cuts words off; the longest, a path, takes more lines
     table = Table(title=title, title_justify="left", header_style="bold")

@@ -121,17 +121,18 @@ def check_exported(*paths: str | Path) -> None:
 
 
 def check_inputs(bundle: str, inputs: Sequence[str]) -> None:
-    """Refuses input of a bundle of which no path exists; for a bundle of texts inputs are texts or paths.
+    """Refuses input of a bundle at whose path there is nothing; for a bundle of texts inputs are texts or paths.
 
     Raises:
         BundleError: the bundle is damaged.
-        DataError: no input exists.
+        DataError: an input does not exist.
     """
     path = locate_bundle(bundle)
-    if path is None or any(Path(each.removeprefix("csv:")).exists() for each in inputs) or not inputs:
+    files_named = [each.removeprefix("csv:") for each in inputs]
+    if path is None or all(Path(each).exists() for each in files_named):
         return
     if not read_manifest_alone(path)[1].get("tokenizer"):
-        check_paths("input must be an image, a folder of images, a .json file or csv:FILE", inputs[0])
+        check_paths("input must be an image, a folder of images, a .json file or csv:FILE", *files_named)
 
 
 def _check_place(rule: str, place: str) -> None:

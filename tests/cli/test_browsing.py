@@ -23,16 +23,22 @@ def test_names_stay_whole_at_80_columns():
         assert all(len(line) <= 82 for line in run(*words).splitlines())
     text = run("models")
     assert all(f"│ {name} " in text for name in kerasdl.list_models())
-    assert all(f"│ {name} " in run("bundles") for name in kerasdl.bundles.list_bundles())
+    bundles = run("bundles")
+    assert all(f"│ {name} " in bundles for name in kerasdl.bundles.list_bundles())
+    assert all(f" {word} " in bundles for word in ("token_accuracy", "mean_iou", "accuracy", "object_detection"))
+    assert len(bundles.splitlines()) < 35
+    sources = {word.strip(",") for line in text.splitlines() if line.startswith("│") for word in line.split("│")[4].split()}
+    assert sources == {"bundle", "keras", "hf", "torch"}
 
 
 def test_columns_that_do_not_fit_are_named():
     text = run("models", "mobilenet_v2")
     assert "Left out at this width: " in text
-    assert "image_classification" not in text
+    assert "│ full" not in text
+    assert "│ pretrained │" in run("models", "convnext_*").replace("┃", "│")
     wide = run("models", "mobilenet_v2", columns=160)
     assert "Left out" not in wide
-    assert "image_classification" in wide
+    assert "│ full" in wide
 
 
 def test_a_table_drops_spare_columns_in_order(capsys, monkeypatch):

@@ -41,6 +41,7 @@ ROWS = [
     ("predict no.zip x.png", 3, "nothing is at 'no.zip'"),
     ("predict x.tflite.json x.png", 3, "x.tflite.json is the report of x.tflite"),
     ("predict digits_mobilenet photos/on.png", 3, "nothing is at photos/on.png. Check the path. Did you mean"),
+    ("predict digits_mobilenet photos/one.png photos/on.png", 3, "nothing is at photos/on.png. Check the path. Did"),
     ("predict digits_mobilnet photos", 2, "Did you mean 'digits_mobilenet'"),
     ("predict x.tflite photos", 3, "x.tflite is a TFLite file"),
     ("export no.zip m.tflite", 3, "nothing is at 'no.zip'"),

@@ -18,6 +18,8 @@ from ..application import Json, app
 from ..output import metric_rows, reported, show_json, show_table
 
 MOST_LABELS = 12
+SHORT_SOURCES = {"keras-applications": "keras", "hugging-face": "hf"}
+"""Sources of weights by words that 80 columns have room for, the second as in --from hf://owner/name."""
 
 
 @app.command()
@@ -89,12 +91,13 @@ def bundles(json: Json = False) -> None:
         return show_json(
             [{**dataclasses.asdict(each), "package": package_of(name)} for name, each in manifests.items()]
         )
-    columns = ("name", "model", "labels", "measured", "task", "package")
+    columns = ("name", "task", "labels", "measured", "model", "package")
     rows = [
-        (name, each.builder, len(each.labels), _figures(each), each.task, package_of(name))
+        (name, each.task, len(each.labels) or None, _headline(each), each.builder, package_of(name))
         for name, each in manifests.items()
     ]
-    show_table("bundles", columns, rows, spare=("package", "task"))
+    show_table("bundles", columns, rows, spare=("package", "model", "labels"))
+    print("`kerasdl describe NAME` shows all figures, labels and the licence of one.")
 
 
 @app.command()
@@ -172,9 +175,12 @@ def _peers(spec: ModelSpec) -> list[str]:
 
 
 def _sources(spec: ModelSpec, bundled: dict[str, list[str]]) -> str:
-    return ", ".join([*bundled.get(spec.name, ()), *(kind for kind in spec.weights)])
+    """Returns where weights come from in words of few letters; `describe` names bundles and sources in full."""
+    kinds = [SHORT_SOURCES.get(kind, kind) for kind in spec.weights]
+    return ", ".join([*(["bundle"] if spec.name in bundled else []), *kinds])
 
 
-def _figures(manifest: Any) -> str:
-    rows = metric_rows(manifest.metrics)
-    return "; ".join(f"{data} {name} {value:.4g}" for data, name, value in rows if name != "loss")
+def _headline(manifest: Any) -> str | None:
+    """Returns the first figure that is no loss, of the data that were measured last, which are those of the test."""
+    rows = [row for row in metric_rows(manifest.metrics) if not row[1].endswith("loss")]
+    return next((f"{data} {name} {value:.4g}" for data, name, value in rows if data == rows[-1][0]), None)
