@@ -24,6 +24,8 @@ from kerasdl.data.trees import MAPS
 from .application import data_name
 
 FOLDER = "folder:"
+ROWS = ("csv:", "jsonl:")
+"""Files whose rows are cut by a hash, `data.text.rows.read_rows`."""
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
 MOST_CLASSES = 12
@@ -152,6 +154,9 @@ def _split(
     if layout is not None and not layout.splits:
         left = len(layout.pictures) - len(unread) - train.size - (0 if held is None else held.size)
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
+    elif held is not None and name.startswith(ROWS):
+        left = kerasdl.data.load(name, "test", seed=SEED, **settings).size
+        source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, by a hash of the text"
     elif held is None and splits_of_boxes(name) == () and train.size >= 3:
         train, held, left = unsplit_parts(train)
         source = f"{left.size} left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed {SEED}"

@@ -43,6 +43,15 @@ def test_a_folder_without_splits_leaves_a_tenth_for_evaluate(tmp_path):
     assert f"16 to train, 2 to validate ({rule})" in read.notes[1]
 
 
+def test_rows_of_a_file_leave_a_tenth_for_evaluate(tmp_path):
+    rows = [f"text {k} of {label},{label}" for label in ("bill", "parcel") for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["message,topic", *rows]))
+    read = read_training_data(f"csv:{tmp_path / 't.csv'}#message,topic")
+    left = kerasdl.data.load(f"csv:{tmp_path / 't.csv'}#message,topic", "test").size
+    assert read.train.size + read.validation.size + left == 120
+    assert f"({left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, by a hash of the text)" in read.notes[1]
+
+
 @pytest.mark.parametrize(
     "homes", [("train", "test"), ("Training", "Testing"), ("outer/train", "outer/test"), ("train",)]
 )

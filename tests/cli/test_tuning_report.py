@@ -66,9 +66,11 @@ def test_good_detectors_and_other_tasks_get_no_advice():
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        ((["photos"], None, None), "kerasdl evaluate mine.zip photos"),
-        ((["start.zip", "coco:a.json"], "images", None), "kerasdl evaluate mine.zip coco:a.json --images images"),
-        ((["photos"], None, "others"), "kerasdl evaluate mine.zip DATA"),
+        (("photos", None, None), "kerasdl evaluate mine.zip photos"),
+        (("my photos", None, None), "kerasdl evaluate mine.zip 'my photos'"),
+        (("coco:a.json", "images", None), "kerasdl evaluate mine.zip coco:a.json --images images"),
+        (("csv:a.csv#message,topic", None, None), "kerasdl evaluate mine.zip 'csv:a.csv#message,topic'"),
+        (("photos", None, "others"), "kerasdl evaluate mine.zip DATA"),
     ],
 )
 def test_the_next_command_can_be_typed_as_it_is(words, command):

@@ -130,7 +130,8 @@ def finetune(
         tuned = loaded.finetune(read.train, read.validation, layer_decay=layer_decay, callbacks=trackers, **settings)
         tuned = options.compressed(tuned, read, prune, qat, config)
         tuned.save(out)
-    command = told.next_command(out, names, images, validation)
+    (data,) = cli.text_start.with_columns(text, label, names[-1])
+    command = told.next_command(out, data, images, validation)
     told.show_tuned(tuned, out, perf_counter() - start, told.advice(tuned, read.train), command, json and notes)
 
 

@@ -1,6 +1,7 @@
 """Lines of `kerasdl finetune` about a run: updates an epoch, the epoch that was kept, advice, what Ctrl-C leaves."""
 
 import math
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,17 +64,17 @@ def _boxes_of_classes(train: Any) -> tuple[tuple[str, ...], list[int]]:
     return train.class_names, [counts[number] for number in range(len(train.class_names))]
 
 
-def next_command(out: Path, names: Sequence[str], images: Path | None, validation: str | None) -> str:
-    """Returns the command that measures a fine-tuned bundle.
+def next_command(out: Path, data: str, images: Path | None, validation: str | None) -> str:
+    """Returns the command that measures a fine-tuned bundle, with quotes where a shell needs them.
 
     Args:
         out: path of the bundle.
-        names: the bundle and the data of the fine-tuning, or the data alone.
+        data: name of the data of the fine-tuning, with the columns of rows.
         images: folder of the images of annotation files, None without one.
         validation: other images that validated; then all data were learnt, and others must measure.
     """
-    data = "DATA" if validation is not None else names[-1] if images is None else f"{names[-1]} --images {images}"
-    return f"kerasdl evaluate {out} {data}"
+    named = ["DATA"] if validation is not None else [data] if images is None else [data, "--images", str(images)]
+    return shlex.join(["kerasdl", "evaluate", str(out), *named])
 
 
 def show_notes(notes: Sequence[str]) -> None:

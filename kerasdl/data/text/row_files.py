@@ -72,7 +72,8 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
         header = max(headers.values(), key=len)
         missing = [column for column in wanted if column not in header]
         rule = f"{name} must have the columns {wanted} in its first line; it has {header[:20]}, without {missing}"
-        raise DataError(f"{rule}. Name yours: text='...', label='...' (--text, --label); label=None reads texts alone.")
+        text, label = (header + ["TEXT", "LABEL"])[:2] if len(header) > 1 else ("TEXT", "LABEL")
+        raise DataError(f"{rule}. Name yours: csv:{name}#{text},{label}, or csv:{name}#{text} for texts alone.")
     header = headers[delimiter]
     if any(header.count(column) > 1 for column in wanted):
         raise DataError(f"{name} must have each of the columns {wanted} once; it has {header[:20]}.")
@@ -138,4 +139,4 @@ def _json_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[
             yield Row(f"line {number}", value[text], tag, fault_of(value[text], tag))
     if seen and not any_text:
         rule = f"lines of {name} must be objects with {keys}; the first has {seen[:20]}"
-        raise DataError(f"{rule}. Name yours: text='...', label='...' (--text, --label).")
+        raise DataError(f"{rule}. Name yours: jsonl:{name}#TEXT,LABEL.")

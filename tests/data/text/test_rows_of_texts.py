@@ -124,7 +124,7 @@ def test_bad_rows_of_jsonl_are_named_by_line(tmp_path):
         assert f"line {number}: " in message
         assert fault in message
     (tmp_path / "y.jsonl").write_text('{"body": "x", "label": 1}\n')
-    with pytest.raises(kerasdl.DataError, match=r"the first has \['body', 'label'\].*--text"):
+    with pytest.raises(kerasdl.DataError, match=r"the first has \['body', 'label'\].*#TEXT,LABEL"):
         load(f"jsonl:{tmp_path / 'y.jsonl'}")
 
 
@@ -143,6 +143,7 @@ def test_lines_of_a_text_have_no_labels(tmp_path):
     ("content", "error"),
     [
         (b"", "must have the columns"),
+        (b"message,topic\na,b\n", r"Name yours: csv:\w+\.csv#message,topic, or csv:\w+\.csv#message for texts alone"),
         (b"text,label\n", "none can be used"),
         ("text,label\n".encode("utf-16"), "UTF-16"),
         (b"text,label\na,x\nb,x\n", "two classes or more"),
