@@ -29,7 +29,7 @@ from .operations import evaluating, finetuning
 from .operations.changing import ChangingModel
 from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, raw_model
-from .operations.making import inputs_of, networks_of, plain_settings
+from .operations.making import explained_arguments, inputs_of, networks_of, plain_settings
 from .operations.trained_images import with_trained_images
 
 
@@ -74,6 +74,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             object.__setattr__(self, "manifest", dataclasses.replace(self.manifest, outputs=kind))
 
     @classmethod
+    @explained_arguments
     def of(
         cls,
         model: keras.Model | Mapping[str, keras.Model],
@@ -106,7 +107,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             A bundle.
 
         Raises:
-            ArgumentError: the model is not functional or Sequential, or not built.
+            ArgumentError: the model is not functional or Sequential, or not built; an argument is missing or unknown.
             BundleError: a field breaks its rule.
 
         Example:
@@ -182,8 +183,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
     def logits(self, raw: Any, *, batch_size: int = 64) -> np.ndarray:
         """Returns logits (B, K) in float32 for raw input; for a regression its values.
 
-        For a model that gives probabilities they are the logarithms of these, or log-odds for independent labels. They
-        are those of the model, not divided by a temperature.
+        Of probabilities they are the logarithms, or log-odds for independent labels; a temperature divides none.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.

@@ -27,10 +27,11 @@ def refuse_argument(
 
 
 def explained(remedies: Callable[[], Mapping[str, str]], too_many: str = "") -> Callable[[F], F]:
-    """Decorator of a function or a class whose unknown arguments are refused with a remedy.
+    """Decorator of a function or a class whose unknown and missing arguments are refused with a remedy.
 
     Args:
-        remedies: returns the remedy by the name of an argument that does not exist.
+        remedies: returns the remedy by the name of an argument that does not exist; by `NAME=` an example of one that
+            must be given.
         too_many: remedy for more arguments by position than there are.
 
     Returns:
@@ -40,7 +41,9 @@ def explained(remedies: Callable[[], Mapping[str, str]], too_many: str = "") -> 
     def decorate(target: F) -> F:
         function = target.__init__ if isinstance(target, type) else target
         parameters = inspect.signature(function).parameters
-        own = {name: each for name, each in parameters.items() if name != "self"}
+        own = {name: each for name, each in parameters.items() if name not in ("self", "cls")}
+        starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        required = [name for name, each in own.items() if each.default is each.empty and each.kind not in starred]
         places = sum(each.kind is not each.KEYWORD_ONLY for each in parameters.values())
 
         @functools.wraps(function)
@@ -53,6 +56,11 @@ def explained(remedies: Callable[[], Mapping[str, str]], too_many: str = "") -> 
                 names = [name for name, each in own.items() if each.kind is not each.KEYWORD_ONLY]
                 rule = f"{target.__name__} takes {' and '.join(names)} by position, all else by name"
                 checks.refuse(rule, f"{len(args)} arguments", several)
+            given = {*[*parameters][: len(args)], *kwargs}
+            missing = [name for name in required if name not in given]
+            if missing:
+                ways = ", ".join(remedies().get(f"{name}=", f"{name}=...") for name in missing)
+                checks.refuse(f"{target.__qualname__} must be given {' and '.join(missing)}", "none", f"Pass {ways}.")
             return function(*args, **kwargs)
 
         if not isinstance(target, type):

@@ -415,3 +415,18 @@ def test_the_snippet_of_a_card_runs_as_written(digits, tmp_path, monkeypatch, ca
     for bundle in (digits, renamed, flowers):
         exec(snippet_of(bundle.card()), {})
         assert "'label'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, r"Bundle.of must be given name and task and preprocess; got 'none'. Pass name=\"mine\", task="),
+        ({"name": "m", "task": "image_classification"}, r"given preprocess; .*Pass preprocess={\"image_shape\""),
+        ({"name": "m", "class_names": ("a", "b")}, "got 'class_names'. Did you mean 'labels'"),
+    ],
+)
+def test_arguments_of_a_bundle_that_are_missing_or_unknown_get_a_remedy(settings, text):
+    with pytest.raises(kerasdl.ArgumentError, match=text):
+        Bundle.of(None, **settings)
+    with pytest.raises(kerasdl.ArgumentError, match="fit must be given train; got 'none'"):
+        kerasdl.train.fit(None)

@@ -27,8 +27,8 @@ def test_names_stay_whole_at_80_columns():
     assert all(f"│ {name} " in bundles for name in kerasdl.bundles.list_bundles())
     assert all(f" {word} " in bundles for word in ("token_accuracy", "mean_iou", "accuracy", "object_detection"))
     assert len(bundles.splitlines()) < 35
-    sources = {word.strip(",") for line in text.splitlines() if line.startswith("│") for word in line.split("│")[4].split()}
-    assert sources == {"bundle", "keras", "hf", "torch"}
+    cells = [line.split("│")[4] for line in text.splitlines() if line.startswith("│")]
+    assert {word.strip(",") for cell in cells for word in cell.split()} == {"bundle", "keras", "hf", "torch"}
 
 
 def test_columns_that_do_not_fit_are_named():

@@ -49,7 +49,8 @@ def test_rows_of_a_file_leave_a_tenth_for_evaluate(tmp_path):
     read = read_training_data(f"csv:{tmp_path / 't.csv'}#message,topic")
     left = kerasdl.data.load(f"csv:{tmp_path / 't.csv'}#message,topic", "test").size
     assert read.train.size + read.validation.size + left == 120
-    assert f"({left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, by a hash of the text)" in read.notes[1]
+    rule = "80, 10 and 10 % of each class, by a hash of the text"
+    assert f"({left} left for `kerasdl evaluate`; {rule})" in read.notes[1]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,17 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.core.errors import BundleError
 from kerasdl.core.keras_graph import flattened, has_nested_models
+from kerasdl.core.keywords import explained
 from kerasdl.deploy.samples.model_inputs import input_forms, random_arrays, structure
 
+REMEDIES = {
+    "name=": 'name="mine"',
+    "task=": 'task="image_classification"',
+    "preprocess=": 'preprocess={"image_shape": (H, W, C), "scale": (-1, 1)} for images',
+    **dict.fromkeys(("classes", "class_names", "num_classes"), "Did you mean 'labels', the name of each output?"),
+    **dict.fromkeys(("image_shape", "scale", "mean", "std"), "It belongs into preprocess={...}."),
+}
+explained_arguments = explained(lambda: REMEDIES)
 SAME = 1e-5  # the same operations in the same order: most models are equal to the bit
 
 

@@ -72,7 +72,7 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
         header = max(headers.values(), key=len)
         missing = [column for column in wanted if column not in header]
         rule = f"{name} must have the columns {wanted} in its first line; it has {header[:20]}, without {missing}"
-        text, label = (header + ["TEXT", "LABEL"])[:2] if len(header) > 1 else ("TEXT", "LABEL")
+        text, label = header[:2] if len(header) > 1 else ("TEXT", "LABEL")
         raise DataError(f"{rule}. Name yours: csv:{name}#{text},{label}, or csv:{name}#{text} for texts alone.")
     header = headers[delimiter]
     if any(header.count(column) > 1 for column in wanted):
