@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -173,7 +172,7 @@ def _warn(dataset: Dataset, is_right: np.ndarray) -> None:
         checks.refuse("a bundle to calibrate must give right answers", f"none of {len(is_right)} in {dataset.name}")
     if right == len(is_right):
         text = f"all {right} answers on {dataset.name} are right, so that the temperature stays 1"
-        warnings.warn(f"{text}: wrong answers are what it is fitted to.", DataWarning, stacklevel=3)
+        checks.warn(f"{text}: wrong answers are what it is fitted to.", DataWarning)
     if len(is_right) < FEW:
         text = f"temperature and threshold stand on {len(is_right)} examples of {dataset.name}"
-        warnings.warn(f"{text}, and are coarse below {FEW}.", DataWarning, stacklevel=3)
+        checks.warn(f"{text}, and are coarse below {FEW}.", DataWarning)

@@ -1,6 +1,5 @@
 """Resized bundles: the same net and weights for images of another size."""
 
-import warnings
 from collections.abc import Sequence
 
 import keras
@@ -81,7 +80,7 @@ def _warn_of_a_single_place(bundle: Bundle, smaller: keras.Model) -> None:
     shown, ours = (f"{rows}x{columns}" for rows, columns in (after, before))
     rule = f"{bundle.name}: images of {sides[0]}x{sides[1]} pixels leave {shown} places of the last feature map"
     remedy = f"Take a larger size, such as {2 * stride}x{2 * stride}"
-    warnings.warn(f"{rule} (its own size {ours}), too few to learn much from. {remedy}.", DataWarning, stacklevel=3)
+    checks.warn(f"{rule} (its own size {ours}), too few to learn much from. {remedy}.", DataWarning)
 
 
 def _last_map(model: keras.Model) -> tuple[int, int] | None:

@@ -2,10 +2,16 @@
 
 import difflib
 import math
+import os
+import sys
+import warnings
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import ArgumentError, UnknownNameError
+
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def refuse(rule: str, got: Any, hint: str = "") -> NoReturn:
@@ -65,3 +71,11 @@ def known_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> st
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     advice = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise UnknownNameError(f"unknown {kind} {name!r}.{advice}" + (f" {hint}" if hint else ""))
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warns at the line that called kerasdl, which is the one that a reader can change."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

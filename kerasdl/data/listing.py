@@ -1,9 +1,10 @@
 """Datasets by name: the table of those that `load` knows, and what a name means."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+from kerasdl.core import checks
 
 from .builtin import digits, glyphs, pictures, tabular, texts
 from .detection import shapes, stickers, voc, yolo
@@ -152,7 +153,7 @@ def dataset_name(name: str | os.PathLike) -> str:
     is_named, is_folder = name in known_names(), Path(name).expanduser().is_dir()
     if is_named and is_folder:
         text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
-        warnings.warn(f"{text}.", DataWarning, stacklevel=3)
+        checks.warn(f"{text}.", DataWarning)
     is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", "conll", *FILES, *row_files.KINDS)
     return f"folder:{name}" if is_folder and not is_name else name
 

@@ -205,7 +205,7 @@ def _read_built_in(name: str, split: str, size: int | None, seed: int) -> Datase
     known = known_names()
     if "/" in name:
         checks.known_name("dataset or folder", name, known, f"No folder stands at {name!r}.")
-    checks.known_name("dataset", name, known, f"Known are {', '.join(known)}; a folder {name!r} is not there.")
+    checks.known_name("dataset", name, known, f"No folder {name!r} is here. Known are {', '.join(known)}.")
     checks.one_of("split", split, SPLITS)
     if name in DRAWN_BY_NUMBER:
         return DRAWN_BY_NUMBER[name](split, size, seed)

@@ -1,12 +1,12 @@
 """Check of a dataset against a model's inputs, and a warning of pixels that were not scaled for it."""
 
-import warnings
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.keras_graph import all_layers
@@ -85,7 +85,7 @@ def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
     takes = "takes values from -1 to 1" if is_ours else "has no layer that scales them: nets learn best from -1 to 1"
     rule = f"{data.name} has pixels up to {pixels.max():.4g}, and {model.name} {takes}"
     remedy = "Map them by keras.layers.Rescaling(1 / 127.5, offset=-1), or read the images by kerasdl.data.load"
-    warnings.warn(f"{rule}. {remedy}.", DataWarning, stacklevel=4)
+    checks.warn(f"{rule}. {remedy}.", DataWarning)
 
 
 def _takes_images(model: Any) -> bool:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import kerasdl
 from kerasdl.cli.commands import app
+from kerasdl.cli.commands.browsing import _plain_text
 from kerasdl.cli.output import show_table
 
 
@@ -108,3 +109,8 @@ def test_listing_does_not_load_tensorflow(words):
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])
 def test_help_tells_the_rule_of_the_split(command):
     assert "Split: " in run(command, "--help", columns=200)
+
+
+def test_steps_of_a_file_are_numbered_sentences():
+    assert _plain_text(["Decode it.", "Resize it."]) == "1. Decode it. 2. Resize it."
+    assert _plain_text(["cat", "dog"]) == ["cat", "dog"]

@@ -134,7 +134,7 @@ def test_a_folder_is_data_as_a_path_or_as_a_text_that_is_no_name(photos):
     assert load(photos, "all").size == load("photos", "all").size == load("photos/", "all").size == expected
     (photos.parent / "digits").mkdir()
     assert load("digits", "test").name == "digits"  # a known name is that data set
-    with pytest.raises(UnknownNameError, match="a folder 'pictures' is not there"):
+    with pytest.raises(UnknownNameError, match=r"\? No folder 'pictures' is here\. Known are digits"):
         load("pictures")
     with pytest.raises(UnknownNameError, match=r"^unknown dataset or folder 'pictures/'\. No folder stands"):
         load("pictures/")

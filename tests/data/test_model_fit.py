@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -100,3 +101,21 @@ def test_fit_and_evaluate_say_it(net):
 def test_a_dataset_of_another_shape_is_refused(net):
     with pytest.raises(ArgumentError, match="must have the shape and dtype that 'lenet5' takes"):
         check_dataset_fits(net, as_dataset((LEVELS[:, :20], LABELS)))
+
+
+def test_warnings_name_the_line_that_called_kerasdl(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            PIL.Image.new("RGB", (8, 8), (number, len(label), 0)).save(tmp_path / label / f"{number}.png")
+    (tmp_path / "cat" / "broken.png").write_bytes(b"\x89PNG")
+    net = kerasdl.build("lenet5", image_shape=(28, 28, 1), classes=10)
+    pixels = np.full((4, 28, 28, 1), 255, np.float32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kerasdl.data.load(f"folder:{tmp_path}", "all")
+        config = kerasdl.train.RunConfig(epochs=1, progress="off")
+        kerasdl.train.fit(net, (pixels, np.arange(4)), config=config)
+    places = {str(each.message)[:10]: each.filename for each in caught if each.category is DataWarning}
+    assert len(places) == 3
+    assert set(places.values()) == {__file__}

@@ -1,7 +1,6 @@
 """Prediction and evaluation of a bundle: outputs for raw input, loss and metrics of its task."""
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -102,7 +101,7 @@ def evaluate_bundle(
     if isinstance(data, (str, os.PathLike)):
         chosen = choose_evaluation_data(bundle, data)
         for note in chosen.notes:
-            warnings.warn(note, DataWarning, stacklevel=3)
+            checks.warn(note, DataWarning)
         data = chosen.dataset
     dataset, task, model = bundle.ready(data, split="test"), bundle.task, bundle.model
     if task.trainer is not None or task.predict is not None:

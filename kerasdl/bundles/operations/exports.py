@@ -108,7 +108,8 @@ def export_bundle(
         ArgumentError: an option is not for that format, for that task, or not for several networks.
         ExportError: the file would compute something else; no file is left.
     """
-    suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS))
+    hint = "A path without a suffix is the folder of a SavedModel."
+    suffix = checks.one_of("the suffix of path", path.suffix, tuple(FORMATS), hint)
     chosen = {name: value for name, value in vars(options).items() if value != getattr(ExportOptions, name)}
     for name, value in chosen.items():
         if name not in (*FORMATS[suffix], *IN_GRAPH):

@@ -157,6 +157,8 @@ def _tensor(tensor: Mapping[str, Any]) -> str:
 
 
 def _plain_text(value: Any) -> Any:
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) and " " in each for each in value):
+        return " ".join(f"{number}. {each}" for number, each in enumerate(value, 1))
     return ", ".join(f"{key} {each:.4g}" for key, each in value.items()) if isinstance(value, Mapping) else value
 
 

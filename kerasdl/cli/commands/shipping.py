@@ -48,7 +48,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a bundle for another runtime and verify the file; report and card are written beside it."""
-    checks.one_of("the suffix of path", path.suffix, (*path_checks.EXPORTED, ""))
+    hint = "A path without a suffix is the folder of a SavedModel."
+    checks.one_of("the suffix of path", path.suffix, (*path_checks.EXPORTED, ""), hint)
     path_checks.check_bundle(bundle)
     path_checks.check_data(data)
     path_checks.check_paths("--images must be a folder", images)

@@ -1,7 +1,6 @@
 """Annotated images as annotation files name them: faults, paths, sizes, and the dataset of what is sound."""
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -79,7 +78,7 @@ class Faults:
             raise DataError(f"{_listed(self.refused)} in {self.place}: {_shown(self.refused)}. {self.remedy}")
         if self.skipped:
             note = f"{_listed(self.skipped)} in {self.place}, left out: {_shown(self.skipped)}."
-            warnings.warn(note, DataWarning, stacklevel=4)
+            checks.warn(note, DataWarning)
 
     def is_sound(self, box: Sequence[float], image: AnnotatedImage, name: str) -> bool:
         """Returns whether a box has an area inside its image; adds a fault if not."""

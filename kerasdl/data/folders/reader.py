@@ -82,7 +82,7 @@ def read_folder(
     notes += layout.notes + _on_loose(layout, split) + _on_levels(decoded, levels)
     notes += _on_repeated(layout.root, pictures, [each for each, _ in decoded])
     for note in notes:
-        warnings.warn(note, DataWarning, stacklevel=3)
+        checks.warn(note, DataWarning)
     pixels = [result.pixels for _, result in decoded if result.pixels is not None]
     names = {name: place for place, name in enumerate(layout.class_names)}
     return Dataset(

@@ -225,7 +225,7 @@ def _found_classes(pairs: list[Pair], ignored: Sequence[int], place: str) -> Mas
     found = [value for value in np.flatnonzero(counts).tolist() if value not in ignored]
     if np.flatnonzero(counts).tolist() == [0, IGNORED]:
         note = "0 and 255 are the only values of the masks, read as background and foreground; say so in classes.txt"
-        warnings.warn(f"{note}: '0 background' and '255 foreground', a line each.", DataWarning, stacklevel=3)
+        checks.warn(f"{note}: '0 background' and '255 foreground', a line each.", DataWarning)
         return MaskClasses(("background", "foreground"), (0, IGNORED), ignored=())
     last = max(found, default=0)
     if last >= MOST:
@@ -235,7 +235,7 @@ def _found_classes(pairs: list[Pair], ignored: Sequence[int], place: str) -> Mas
         note = (
             f"the masks hold {len(found)} of the values 0 to {last}, {one_line(found[:8])}, and each number is a class"
         )
-        warnings.warn(f"{note}. State the classes in classes.txt, 'value name' a line.", DataWarning, stacklevel=3)
+        checks.warn(f"{note}. State the classes in classes.txt, 'value name' a line.", DataWarning)
     return MaskClasses(tuple(map(str, range(last + 1))), ignored=tuple(ignored))
 
 
@@ -262,7 +262,7 @@ def masks_dataset(
         note = (
             f"no mask of {faults.place} shows another class than {classes.names[0]!r}, and pixels of 255 are left out"
         )
-        warnings.warn(f"{note}. If 255 is a class, write '255 name' into classes.txt.", DataWarning, stacklevel=3)
+        checks.warn(f"{note}. If 255 is a class, write '255 name' into classes.txt.", DataWarning)
     sizes = np.array([each.size for each in sound], np.int64)
     same = (sizes == sizes[0]).all()
     channels = 1 if all(each.is_grey for each in sound) else 3

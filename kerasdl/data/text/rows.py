@@ -1,7 +1,6 @@
 """Rows of texts with their places: bad rows are named, duplicates share a split, and a dataset is made of the rest."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,7 +99,7 @@ def read_rows(
         rule = f"a classifier needs two classes or more; {name} holds {names[0]!r} alone"
         if split != "all":
             raise DataError(f"{rule}. Check the column of labels.")
-        warnings.warn(f"{rule}.", DataWarning, stacklevel=4)
+        checks.warn(f"{rule}.", DataWarning)
     if labelled:
         _warn_of_single_labels(name, good)
     homes = [row.split for row in good] if any(row.split for row in good) else _homes(good, seed)
@@ -128,7 +127,7 @@ def _report(name: str, bad: Sequence[Row], total: int, on_bad: str) -> None:
     rule = f"{len(bad)} of {total} rows of {name} cannot be used: {named}{more}"
     if on_bad == "refuse":
         raise DataError(f"{rule}. Repair or remove them, or pass on_bad='skip'.")
-    warnings.warn(f"{rule}; left out. Repair or remove them.", DataWarning, stacklevel=5)
+    checks.warn(f"{rule}; left out. Repair or remove them.", DataWarning)
 
 
 def _warn_of_single_labels(name: str, rows: Sequence[Row]) -> None:
@@ -142,7 +141,7 @@ def _warn_of_single_labels(name: str, rows: Sequence[Row]) -> None:
     if single and len(rows) >= 10 * len(counts):
         named = ", ".join(f"{row.label!r} ({row.place})" for row in single[:SHOWN])
         text = f"{name} has labels that one row alone has: {named}. Check their spelling"
-        warnings.warn(f"{text}.", DataWarning, stacklevel=5)
+        checks.warn(f"{text}.", DataWarning)
 
 
 def _homes(rows: Sequence[Row], seed: int) -> list[str]:

@@ -1,7 +1,6 @@
 """Plan of a call of `fit`: model, data, loss and settings, checked against each other before training."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -170,7 +169,7 @@ def _with_compiled(own_compile: UserCompile | None, loss: Any, metrics: Any) -> 
 def _on_classes(model_outputs: Any, train: Dataset, loss: Any, loss_is_given: bool) -> list[str]:
     """Warns of labels and outputs that look like a mistake; returns lines on rare classes and a loss not given."""
     for remark in class_remarks(model_outputs, train, loss):
-        warnings.warn(remark, TrainingWarning, stacklevel=5)
+        checks.warn(remark, TrainingWarning)
     notes = rare_classes_note(train)
     if loss_is_given or not train.foreign or loss is None:
         return notes

@@ -1,6 +1,5 @@
 """Labels of the pixels of a batch of images, checked against the logits."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +90,7 @@ def warn_of_foreground(data: Dataset) -> None:
     if shown == {0, IGNORED}:
         rule = f"the first {count} maps of {data.name} show 0 and {IGNORED} alone, and {IGNORED} counts nowhere"
         remedy = f"If {IGNORED} is a foreground, divide it: dataset.map(lambda x, y: (x, y // {IGNORED}))"
-        warnings.warn(f"{rule}. {remedy}.", DataWarning, stacklevel=5)
+        checks.warn(f"{rule}. {remedy}.", DataWarning)
 
 
 def _middle(name: str, values: Any, size: Any, logits: Any) -> Any:
