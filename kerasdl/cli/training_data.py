@@ -157,6 +157,10 @@ def _split(
     elif held is not None and name.startswith(ROWS):
         left = kerasdl.data.load(name, "test", seed=SEED, **settings).size
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, by a hash of the text"
+    elif held is not None and name.startswith("masks:"):
+        with contextlib.suppress(ArgumentError, DataError):  # no such split
+            left = kerasdl.data.load(name, "test", seed=SEED, **settings).size
+            source = f"{source}; {left} left for `kerasdl evaluate`"
     elif held is None and splits_of_boxes(name) == () and train.size >= 3:
         train, held, left = unsplit_parts(train)
         source = f"{left.size} left for `kerasdl evaluate`; 80, 10 and 10 %, drawn by seed {SEED}"

@@ -240,7 +240,9 @@ def _kept_epoch(run: Run, validation: Dataset | None, task: Task, config: RunCon
     last = max(map(len, run.history.values()), default=0)
     if run.best is None or not config.restore_best:
         return f"{last} of {last}, the last one"
-    known = task.monitor[0] if task.monitor[0] in run.history else "val_loss"
+    place = run.best.epoch - 1  # trainers with figures of their own are judged by their loss, whatever the task names
+    at_best = [name for name, values in run.history.items() if values[place : place + 1] == [run.best.value]]
+    known = task.monitor[0] if task.monitor[0] in at_best else "val_loss"
     monitored = config.monitor[0] if config.monitor else known
     examples = "" if validation is None or validation.size is None else f" on {validation.size} validation examples"
     return f"{run.best.epoch} of {last}, the best by {monitored}{examples}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from typer.testing import CliRunner
 
 import kerasdl
 from kerasdl.bundles import Evaluation, EvaluationData, choose_evaluation_data, evaluate_classes, evaluate_file
+from kerasdl.bundles.operations.finetuning import _kept_epoch
 from kerasdl.cli.commands import app
+from kerasdl.core import get_task
 from kerasdl.core.errors import ArgumentError
 from kerasdl.data import as_dataset
 from kerasdl.train import RunConfig
+from kerasdl.train.loop.state import Best
 
 
 def made(truth, scores, labels):
@@ -179,3 +183,11 @@ def test_what_is_no_classifier_of_these_classes_is_refused(place, tmp_path):
     result = CliRunner().invoke(app, ["evaluate", str(place / "tuned.zip"), "digits", "--bundle", "x"])
     assert result.exit_code == 2
     assert "--bundle stands beside a .tflite or .onnx file" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(("best", "name"), [(Best(0.8, 3), "val_loss"), (Best(0.3, 2), "val_mean_iou")])
+def test_the_figure_that_chose_the_epoch_is_the_one_that_is_named(best, name):
+    history = {"loss": [1.0, 0.9, 0.7], "val_loss": [1.0, 0.9, 0.8], "val_mean_iou": [0.1, 0.3, 0.2]}
+    run, validation = SimpleNamespace(history=history, best=best), SimpleNamespace(size=3)
+    kept = _kept_epoch(run, validation, get_task("semantic_segmentation"), RunConfig(epochs=3))
+    assert kept == f"{best.epoch} of 3, the best by {name} on 3 validation examples"
