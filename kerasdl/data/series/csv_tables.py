@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasdl.core.errors import DataError
+from kerasdl.core.keywords import explained
 
 from .records import TimeSeries
 
@@ -26,6 +27,7 @@ RUN_TOGETHER = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M"}
 """Dates without separators by their number of digits."""
 
 
+@explained(lambda: {"time=": 'time="date"', "target=": 'target="sold", columns of the file'})
 def read_series(
     path: str | os.PathLike,
     *,
@@ -58,6 +60,7 @@ def read_series(
         The series, in the order in which they appear.
 
     Raises:
+        ArgumentError: an argument is missing or unknown.
         DataError: the file cannot be read, a column is missing, or a line breaks a rule; the message names the line.
 
     Example:

@@ -284,3 +284,8 @@ def test_planted_anomalies_are_where_the_labels_say():
     gap = np.where(np.arange(series.size) > 200, np.nan, series.columns["value"])
     with pytest.raises(ArgumentError, match="must have values where"):
         plant_anomalies(dataclasses.replace(series, columns={"value": gap}), 2, start=200)
+
+
+def test_roles_of_columns_that_are_missing_are_named_with_an_example():
+    with pytest.raises(ArgumentError, match=r'given time and target; .*Pass time="date"'):
+        read_series("csv:rides.csv")
