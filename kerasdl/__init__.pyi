@@ -11,6 +11,7 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import ops as ops
+from . import rl as rl
 from . import sequence as sequence
 from . import tabular as tabular
 from . import train as train

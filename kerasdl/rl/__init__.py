@@ -1,0 +1,5 @@
+"""Reinforcement learning: environments and agents whose rollouts and updates are one compiled function."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .envs.environment import Environment as Environment
+from .envs.making import list_environments as list_environments
+from .envs.making import make as make
+from .envs.spaces import Box as Box
+from .envs.spaces import Discrete as Discrete
+from .envs.spaces import MultiDiscrete as MultiDiscrete
+from .envs.vectors import Transition as Transition
+from .envs.vectors import VectorEnvironment as VectorEnvironment
+from .envs.vectors import VectorState as VectorState

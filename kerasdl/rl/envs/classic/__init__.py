@@ -1,0 +1,1 @@
+"""Classic control: physics of a few numbers, equal to Gymnasium step for step."""

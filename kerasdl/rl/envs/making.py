@@ -1,0 +1,47 @@
+"""Environments by name."""
+
+import inspect
+from typing import Any
+
+from kerasdl.core import checks
+
+from .classic.cartpole import CartPole
+from .environment import Environment
+
+ENVIRONMENTS: dict[str, type[Environment]] = {"cartpole": CartPole}
+
+
+def make(name: str, **settings: Any) -> Environment:
+    """Returns an environment by its name.
+
+    Args:
+        name: one of `list_environments()`.
+        **settings: arguments of its class, such as `slippery=False` of `frozen_lake`.
+
+    Returns:
+        The environment, whose functions take batches of states.
+
+    Raises:
+        UnknownNameError: no environment has that name.
+        ArgumentError: its class has no such setting, or refuses its value.
+
+    Example:
+        >>> make("cartpole").action_space
+        Discrete(n=2)
+    """
+    checks.known_name("environment", name, ENVIRONMENTS, "kerasdl.rl.GymnasiumEnvironments runs those of Gymnasium.")
+    kind = ENVIRONMENTS[name]
+    parameters = inspect.signature(kind).parameters
+    for setting in settings:
+        checks.one_of(f"a setting of {name}", setting, tuple(parameters))
+    return kind(**settings)
+
+
+def list_environments() -> list[str]:
+    """Returns the names of all environments that `make` knows, sorted.
+
+    Example:
+        >>> "cartpole" in list_environments()
+        True
+    """
+    return sorted(ENVIRONMENTS)
