@@ -25,7 +25,7 @@ class Environment:
     time limits and the start of new episodes; `check_env` names rules that an environment breaks.
 
     Attributes:
-        name: short name, as in `make`.
+        name: short name, as in `kerasdl.rl.make`.
         observation_space: `Box`, `Discrete` or `MultiDiscrete` of an observation.
         action_space: likewise, of an action.
         time_limit: steps after which an episode is cut off (truncated, not terminated); None for none.
@@ -37,7 +37,7 @@ class Environment:
     Example:
         >>> class Coin(Environment):
         ...     name, noise_size = "coin", 1
-        ...     observation_space, action_space = rl.Box(0, 1, (1,)), rl.Discrete(2)
+        ...     observation_space, action_space = Box(0, 1, (1,)), Discrete(2)
         ...     def start(self, noise):
         ...         return {"side": tf.round(noise[:, 0])}
         ...     def step(self, state, action, noise):

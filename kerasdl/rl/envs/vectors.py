@@ -72,7 +72,7 @@ class VectorEnvironment:
         ArgumentError: env is no `Environment`, or count no integer of 1 or more.
 
     Example:
-        >>> vectors = VectorEnvironment(rl.make("cartpole"), 3)
+        >>> vectors = VectorEnvironment(make("cartpole"), 3)
         >>> state = vectors.reset(seed=0)
         >>> state, transition = vectors.step(state, tf.constant([0, 1, 0]))
         >>> transition.reward.numpy()
