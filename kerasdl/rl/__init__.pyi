@@ -7,3 +7,5 @@ from .envs.spaces import MultiDiscrete as MultiDiscrete
 from .envs.vectors import Transition as Transition
 from .envs.vectors import VectorEnvironment as VectorEnvironment
 from .envs.vectors import VectorState as VectorState
+from .envs.tabular.tables import OutcomeTable as OutcomeTable
+from .envs.tabular.tables import TabularEnvironment as TabularEnvironment

@@ -5,10 +5,23 @@ from typing import Any
 
 from kerasdl.core import checks
 
+from .classic.acrobot import Acrobot
 from .classic.cartpole import CartPole
+from .classic.mountain_car import ContinuousMountainCar, MountainCar
+from .classic.pendulum import Pendulum
 from .environment import Environment
+from .games.bandits import BernoulliBandit, GaussianBandit
+from .games.catch import Catch
+from .games.spread import Spread
+from .tabular.grids import CliffWalking, FrozenLake, GridWorld, Maze
+from .tabular.taxi import Taxi
 
-ENVIRONMENTS: dict[str, type[Environment]] = {"cartpole": CartPole}
+ENVIRONMENTS: dict[str, type[Environment]] = {
+    **{"acrobot": Acrobot, "cartpole": CartPole, "pendulum": Pendulum},
+    **{"mountain_car": MountainCar, "mountain_car_continuous": ContinuousMountainCar},
+    **{"cliff_walking": CliffWalking, "frozen_lake": FrozenLake, "gridworld": GridWorld, "maze": Maze, "taxi": Taxi},
+    **{"bernoulli_bandit": BernoulliBandit, "gaussian_bandit": GaussianBandit, "catch": Catch, "spread": Spread},
+}
 
 
 def make(name: str, **settings: Any) -> Environment:

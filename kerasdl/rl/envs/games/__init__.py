@@ -1,0 +1,1 @@
+"""Small games: bandits, pixels, several agents."""
