@@ -9,3 +9,5 @@ from .envs.vectors import VectorEnvironment as VectorEnvironment
 from .envs.vectors import VectorState as VectorState
 from .envs.tabular.tables import OutcomeTable as OutcomeTable
 from .envs.tabular.tables import TabularEnvironment as TabularEnvironment
+from .envs.host.gymnasium_environments import GymnasiumEnvironments as GymnasiumEnvironments
+from .envs.host.preparation import Preparation as Preparation

@@ -1,7 +1,7 @@
 """Spaces of observations and actions: whole numbers, several whole numbers, and boxes of real numbers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -93,9 +93,10 @@ class Box:
         low: lowest value, one number or one for each entry of a vector; may be -inf.
         high: highest value likewise; may be inf.
         shape: shape of one element, without the batch.
+        dtype: "float32", or "uint8" for the pixels of pictures.
 
     Raises:
-        ArgumentError: a bound is not a number, low exceeds high, or the bounds do not fit the shape.
+        ArgumentError: a bound is not a number, low exceeds high, the bounds do not fit the shape, or dtype is another.
 
     Example:
         >>> Box(-2.0, 2.0, (1,)).draw([[0.75]]).numpy()
@@ -105,9 +106,10 @@ class Box:
     low: Bound
     high: Bound
     shape: tuple[int, ...] = ()
-    dtype = "float32"
+    dtype: str = field(default="float32", repr=False)
 
     def __post_init__(self) -> None:
+        checks.one_of("dtype", self.dtype, ("float32", "uint8"))
         shape = tuple(self.shape)
         if not all(hasattr(side, "__index__") and side > 0 for side in shape):
             checks.refuse("shape must be a tuple of positive integers", self.shape)
@@ -130,7 +132,7 @@ class Box:
         return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
 
     def draw(self, noise: Any) -> tf.Tensor:
-        """Returns values (N, *shape) float32 of uniform density, from noise (N, noise_size) in [0, 1).
+        """Returns values (N, *shape) of uniform density, from noise (N, noise_size) in [0, 1).
 
         Raises:
             ArgumentError: a bound is infinite, so that no uniform density exists.
@@ -138,12 +140,13 @@ class Box:
         if not self.bounded:
             checks.refuse("only a space of finite bounds has uniform values", self)
         low, high = (tf.constant(bound, tf.float32) for bound in (self.low, self.high))
-        return low + (high - low) * tf.reshape(tf.convert_to_tensor(noise, tf.float32), (-1, *self.shape))
+        values = low + (high - low) * tf.reshape(tf.convert_to_tensor(noise, tf.float32), (-1, *self.shape))
+        return tf.cast(values, self.dtype)
 
     def contains(self, values: Any) -> np.ndarray:
         """Returns which of the values (N, *shape) lie within the bounds of the space, (N,) bool."""
         values = np.asarray(values)
-        low, high = (np.asarray(bound, "float32") for bound in (self.low, self.high))
+        low, high = (np.asarray(bound, self.dtype) for bound in (self.low, self.high))
         return ((values >= low) & (values <= high)).reshape(len(values), -1).all(-1)
 
 

@@ -100,5 +100,5 @@ def _moved(values, slopes, seconds):
 
 
 def _wrapped(angle):
-    """Returns an angle in [-pi, pi]; one step turns it less than once around."""
-    return tf.where(angle > math.pi, angle - 2 * math.pi, tf.where(angle < -math.pi, angle + 2 * math.pi, angle))
+    """Returns an angle in [-pi, pi]; one that lies there is not changed."""
+    return angle - 2 * math.pi * tf.round(angle / (2 * math.pi))

@@ -1,0 +1,1 @@
+"""Environments of Gymnasium, stepped on the host."""
