@@ -11,3 +11,11 @@ from .envs.tabular.tables import OutcomeTable as OutcomeTable
 from .envs.tabular.tables import TabularEnvironment as TabularEnvironment
 from .envs.host.gymnasium_environments import GymnasiumEnvironments as GymnasiumEnvironments
 from .envs.host.preparation import Preparation as Preparation
+from .envs.checking import check_env as check_env
+from .envs.normalization import Moments as Moments
+from .envs.normalization import normalized as normalized
+from .envs.normalization import NormalizedEnvironments as NormalizedEnvironments
+from .envs.normalization import NormalizedState as NormalizedState
+from .envs.normalization import Statistics as Statistics
+from .envs.recording import record_episode as record_episode
+from .envs.recording import Recording as Recording

@@ -37,7 +37,7 @@ class Discrete:
 
     def draw(self, noise: Any) -> tf.Tensor:
         """Returns values (N,) int32 of equal probability, from noise (N, 1) in [0, 1)."""
-        return _whole(tf.convert_to_tensor(noise)[:, 0], tf.constant(self.n, tf.float32))
+        return _whole(tf.cast(noise, tf.float32)[:, 0], tf.constant(self.n, tf.float32))
 
     def contains(self, values: Any) -> np.ndarray:
         """Returns which of the values (N,) lie in the space, (N,) bool."""
@@ -76,7 +76,7 @@ class MultiDiscrete:
 
     def draw(self, noise: Any) -> tf.Tensor:
         """Returns values (N, len(sizes)) int32 of equal probability, from noise of the same shape in [0, 1)."""
-        return _whole(tf.convert_to_tensor(noise), tf.constant(self.sizes, tf.float32))
+        return _whole(tf.cast(noise, tf.float32), tf.constant(self.sizes, tf.float32))
 
     def contains(self, values: Any) -> np.ndarray:
         """Returns which of the values (N, len(sizes)) lie in the space, (N,) bool."""
@@ -140,7 +140,7 @@ class Box:
         if not self.bounded:
             checks.refuse("only a space of finite bounds has uniform values", self)
         low, high = (tf.constant(bound, tf.float32) for bound in (self.low, self.high))
-        values = low + (high - low) * tf.reshape(tf.convert_to_tensor(noise, tf.float32), (-1, *self.shape))
+        values = low + (high - low) * tf.reshape(tf.cast(noise, tf.float32), (-1, *self.shape))
         return tf.cast(values, self.dtype)
 
     def contains(self, values: Any) -> np.ndarray:
