@@ -11,8 +11,9 @@ import tensorflow as tf
 from kerasdl.core import checks
 
 from .environment import Environment, State
+from .noise import uniform_noise
 
-START, STEP = 0, 1  # streams of random numbers of one step
+START, STEP, ACT = 0, 1, 2  # streams of random numbers of one step
 
 
 class VectorState(NamedTuple):
@@ -150,14 +151,10 @@ class VectorEnvironment:
     def random_actions(self, vector_state: VectorState) -> tf.Tensor:
         """Returns actions of equal probability for a state, the same for the same state; masks are not heeded."""
         space, at = self.env.action_space, vector_state.counter + 1
-        return space.draw(self._noise(vector_state.seed, at, STEP + 1, space.noise_size))
+        return space.draw(self._noise(vector_state.seed, at, ACT, space.noise_size))
 
     def _noise(self, seed: tf.Tensor, counter: tf.Tensor, stream: int, size: int) -> tf.Tensor:
-        """Returns uniform numbers (N, size); the key is (seed, stream) and the count of steps, on every device."""
-        if size == 0:
-            return tf.zeros((self.count, 0), tf.float32)
-        key = tf.stack([seed, counter * 4 + stream])
-        return tf.random.stateless_uniform((self.count, size), key, alg="philox")
+        return uniform_noise(seed, counter, stream, self.count, size)
 
 
 def _where(done: tf.Tensor, fresh: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

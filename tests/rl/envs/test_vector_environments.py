@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasdl import rl
 from kerasdl.errors import ArgumentError, UnknownNameError
+from kerasdl.rl.envs.noise import uniform_noise
 
 
 class Counter(rl.Environment):
@@ -177,3 +178,44 @@ def test_names_and_settings_are_checked():
     for rows in (["SF", "G"], ["SF"], ["FG"]):
         with pytest.raises(ArgumentError, match="goal"):
             rl.make("maze", rows=rows)
+
+
+def test_noise_is_uniform_and_its_neighbours_are_independent():
+    """Pairs of neighbours in row, column, step, stream and seed fill an 8 x 8 table evenly (chi-square of 63)."""
+    rows, size = 5000, 4
+
+    def noise(seed, counter, stream):
+        return uniform_noise(tf.constant(seed), tf.constant(counter), stream, rows, size).numpy()
+
+    for seed in (0, 12345):
+        here = noise(seed, 7, 0)
+        assert here.min() >= 0
+        assert here.max() < 1
+        counts = np.bincount((here.ravel() * 100).astype(int), minlength=100)
+        assert ((counts - 200) ** 2 / 200).sum() < 160  # of 99 degrees of freedom: p < 1e-4 beyond
+        others = {
+            "row": np.roll(here, 1, 0),
+            "column": np.roll(here, 1, 1),
+            "step": noise(seed, 8, 0),
+            "stream": noise(seed, 7, 1),
+            "seed": noise(seed + 1, 7, 0),
+        }
+        for name, other in others.items():
+            table = np.bincount((here.ravel() * 8).astype(int) * 8 + (other.ravel() * 8).astype(int), minlength=64)
+            expected = rows * size / 64
+            assert ((table - expected) ** 2 / expected).sum() < 120, name
+
+
+def test_noise_of_one_row_over_steps_is_uniform_too():
+    @tf.function
+    def run():
+        return tf.map_fn(
+            lambda step: uniform_noise(tf.constant(3), step, 0, 2, 2), tf.range(6000), fn_output_signature=tf.float32
+        )
+
+    values = run().numpy().reshape(6000, 4)
+    for column in values.T:
+        counts = np.bincount((column * 20).astype(int), minlength=20)
+        assert ((counts - 300) ** 2 / 300).sum() < 55
+        table = np.bincount((column[1:] * 4).astype(int) * 4 + (column[:-1] * 4).astype(int), minlength=16)
+        assert ((table - 375) ** 2 / 375).sum() < 50
