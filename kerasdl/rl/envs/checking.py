@@ -80,13 +80,13 @@ def _run_faults(env: Environment, steps: int, seed: int) -> Iterator[str]:
             yield from _result_faults(env, state, before, after, reward, terminated)
             yield from _purity_faults(env, arguments, (after, reward, terminated))
             keep = ~np.asarray(terminated)
-            state = {name: value if keep.all() else _kept(value, state[name], keep) for name, value in after.items()}
+            state = {name: value if keep.all() else _where(value, state[name], keep) for name, value in after.items()}
         yield from _loop_faults(env)
     except Exception as error:
         yield f"a call raised {type(error).__name__}: {first_line(error)}"
 
 
-def _kept(after: tf.Tensor, before: tf.Tensor, keep: np.ndarray) -> tf.Tensor:
+def _where(after: tf.Tensor, before: tf.Tensor, keep: np.ndarray) -> tf.Tensor:
     """Returns the rows of `after` that go on; a terminated episode stays at its last state."""
     return tf.where(keep.reshape(-1, *(1 for _ in after.shape[1:])), after, before)
 

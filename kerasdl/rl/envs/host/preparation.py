@@ -54,11 +54,11 @@ def environment_maker(
     """Returns a function that makes one prepared environment, in any process."""
     gymnasium = optional("gymnasium", "rl")
 
-    def made() -> Any:
+    def make_one() -> Any:
         inner = gymnasium.make(env, **settings) if isinstance(env, str) else env()
         return prepared(inner, preparation)
 
-    return made
+    return make_one
 
 
 def prepared(env: Any, preparation: Preparation) -> Any:
