@@ -32,6 +32,7 @@ class Environment:
         reward_bar: mean return from which the environment counts as solved; None where there is no such figure.
         noise_size: K, uniform numbers that one start takes.
         step_noise_size: uniform numbers that one step takes; 0 for deterministic dynamics.
+        table: `OutcomeTable` of a tabular environment; None of others.
         agents: number of agents that act at once; observations then have it as their first side, actions too.
 
     Example:
@@ -56,6 +57,7 @@ class Environment:
     reward_bar: float | None = None
     noise_size: int = 0
     step_noise_size: int = 0
+    table: Any = None
     agents: int = 1
 
     def start(self, noise: tf.Tensor) -> State:
