@@ -60,6 +60,7 @@ class GymnasiumEnvironments:
         preparation: Preparation | None = None,
     ) -> None:
         gymnasium = optional("gymnasium", "rl")
+        self._arguments = (env, {"processes": processes, "settings": settings, "preparation": preparation})
         self.count = checks.at_least("count", count, 1)
         spec = _spec(gymnasium, env)
         self.preparation = preparation or Preparation()
@@ -165,6 +166,11 @@ class GymnasiumEnvironments:
                 'Pass settings={"render_mode": "rgb_array"}.',
             )
         return np.asarray(self._vector.render()[0])
+
+    def another(self, count: int) -> "GymnasiumEnvironments":
+        """Returns other environments of the same arguments, such as those of an evaluation."""
+        env, settings = self._arguments
+        return GymnasiumEnvironments(env, count, **settings)
 
     def close(self) -> None:
         """Closes the environments and their processes."""

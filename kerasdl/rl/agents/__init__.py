@@ -1,0 +1,1 @@
+"""Agents, one algorithm a file, and what they share: base class, networks, presets, records and callbacks."""

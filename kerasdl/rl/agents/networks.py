@@ -1,0 +1,166 @@
+"""Networks of agents: policies and values as flat functional models over any space of observations.
+
+Vectors pass through dense layers, whole numbers through an embedding first, and pictures through convolutions: those
+of https://doi.org/10.1038/nature14236 (Methods) from 36 pixels a side on, two of 3 x 3 below.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from kerasdl.core import checks
+
+from ..envs.spaces import Box, Discrete, MultiDiscrete, Space
+
+NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+SMALL_PICTURES = ((16, 3, 1), (32, 3, 2))
+ACTIVATIONS = ("tanh", "relu", "elu", "silu", "gelu")
+HIDDEN_GAIN = math.sqrt(2.0)
+
+
+def policy_network(
+    observation_space: Space,
+    action_space: Space,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "tanh",
+    normalize: bool = False,
+    name: str = "policy",
+) -> keras.Model:
+    """Returns a network from observations to logits of whole-number actions, or to means of real ones.
+
+    Weights are orthogonal; those of the last layer are small, so that every action is likely at first
+    (https://arxiv.org/abs/2006.05990, section 3.2).
+
+    Args:
+        observation_space: space of the observations.
+        action_space: `Discrete` and `MultiDiscrete` give one logit for each value (K), `Box` one mean for each entry.
+        hidden: widths of the dense layers.
+        activation: one of `tanh`, `relu`, `elu`, `silu`, `gelu`.
+        normalize: True if the network first normalizes observations by running statistics, which it keeps.
+        name: name of the model.
+
+    Returns:
+        A functional model from (B, ...) observations to (B, K) float32.
+
+    Raises:
+        ArgumentError: a space or setting is unknown.
+
+    Example:
+        >>> policy_network(rl.Box(-1, 1, (4,)), rl.Discrete(2)).output_shape
+        (None, 2)
+    """
+    inputs, x = _features(observation_space, hidden, activation, normalize)
+    outputs = layers.Dense(
+        action_width(action_space), kernel_initializer=_orthogonal(0.01), dtype="float32", name="actions"
+    )(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def value_network(
+    observation_space: Space,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "tanh",
+    normalize: bool = False,
+    outputs: int = 1,
+    name: str = "value",
+) -> keras.Model:
+    """Returns a network from observations to values.
+
+    Args:
+        observation_space: space of the observations.
+        hidden: widths of the dense layers.
+        activation: one of `tanh`, `relu`, `elu`, `silu`, `gelu`.
+        normalize: True if the network first normalizes observations by running statistics, which it keeps.
+        outputs: K, number of values: 1 of a state, or one for each action.
+        name: name of the model.
+
+    Returns:
+        A functional model from (B, ...) observations to (B, K) float32.
+
+    Raises:
+        ArgumentError: the space or a setting is unknown.
+
+    Example:
+        >>> value_network(rl.Box(0, 255, (84, 84, 4))).output_shape
+        (None, 1)
+    """
+    inputs, x = _features(observation_space, hidden, activation, normalize)
+    values = layers.Dense(
+        checks.at_least("outputs", outputs, 1), kernel_initializer=_orthogonal(1.0), dtype="float32", name="values"
+    )(x)
+    return keras.Model(inputs, values, name=name)
+
+
+def action_width(action_space: Space) -> int:
+    """Returns the number of outputs of a policy: logits of whole numbers, or means of real ones.
+
+    Raises:
+        ArgumentError: the space is unknown.
+    """
+    if isinstance(action_space, Discrete):
+        return action_space.n
+    if isinstance(action_space, MultiDiscrete):
+        return sum(action_space.sizes)
+    if isinstance(action_space, Box):
+        return math.prod(action_space.shape)
+    checks.refuse("action_space must be Discrete, MultiDiscrete or Box", action_space)
+
+
+def _features(space: Space, hidden: Sequence[int], activation: str, normalize: bool) -> tuple[Any, Any]:
+    """Returns the input of a network, and the output of its last hidden layer."""
+    widths = checks.counts("hidden", tuple(hidden))
+    checks.one_of("activation", activation, ACTIVATIONS)
+    if not isinstance(space, Discrete | MultiDiscrete | Box):
+        checks.refuse("observation_space must be Discrete, MultiDiscrete or Box", space)
+    if normalize and (not isinstance(space, Box) or len(space.shape) == 3):
+        checks.refuse("normalize=True needs observations that are vectors of real numbers", space)
+    inputs = keras.Input(space.shape, dtype=space.dtype, name="observation")
+    x = _flat(inputs, space, widths[0], activation)
+    if normalize:  # with moving statistics alone, which converters fold into the next layer
+        x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-5, trainable=False, name="normalize")(x)
+    for index, width in enumerate(widths):
+        dense = layers.Dense(
+            width, activation=activation, kernel_initializer=_orthogonal(HIDDEN_GAIN), name=f"hidden{index + 1}"
+        )
+        x = dense(x)
+    return inputs, x
+
+
+def _flat(inputs: Any, space: Space, width: int, activation: str) -> Any:
+    """Returns observations as vectors (B, D)."""
+    if isinstance(space, Discrete):
+        column = layers.Reshape((1,), name="column")(inputs)
+        return layers.Flatten(name="flatten")(layers.Embedding(space.n, width, name="embedding")(column))
+    if isinstance(space, MultiDiscrete):
+        return layers.Rescaling(1.0 / max(1, max(space.sizes) - 1), name="rescale")(inputs)
+    if len(space.shape) == 3:
+        return _convolved(inputs, space)
+    if space.shape == ():
+        return layers.Reshape((1,), name="column")(inputs)
+    return inputs if len(space.shape) == 1 else layers.Flatten(name="flatten")(inputs)
+
+
+def _convolved(inputs: Any, space: Box) -> Any:
+    """Returns features of pictures (H, W, C); values up to 255 are scaled to 0 to 1."""
+    x, side = inputs, min(space.shape[:2])
+    if space.high == 255:
+        x = layers.Rescaling(1 / 255, name="rescale")(x)
+    for index, (filters, kernel, stride) in enumerate(NATURE if side >= 36 else SMALL_PICTURES):
+        convolution = layers.Conv2D(
+            *(filters, kernel, stride),
+            padding="valid" if side >= 36 else "same",
+            activation="relu",
+            kernel_initializer=_orthogonal(HIDDEN_GAIN),
+            name=f"conv{index + 1}",
+        )
+        x = convolution(x)
+    return layers.Flatten(name="flatten")(x)
+
+
+def _orthogonal(gain: float) -> keras.initializers.Initializer:
+    return keras.initializers.Orthogonal(gain)

@@ -1,0 +1,1 @@
+"""Parts of policy-gradient agents: distributions of actions, rollouts and the updates around them."""

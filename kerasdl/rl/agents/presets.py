@@ -1,0 +1,90 @@
+"""Presets: settings of an agent in an environment, with the steps that they take and the return to expect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from kerasdl.core import checks
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of an agent in an environment.
+
+    Attributes:
+        config: settings that differ from the defaults of the agent.
+        steps: environment steps of a training.
+        bar: mean return over 100 episodes to expect of the last policy.
+
+    Example:
+        >>> preset("PPO", "cartpole").bar
+        475.0
+    """
+
+    config: Mapping[str, Any]
+    steps: int
+    bar: float
+
+
+PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
+    {
+        ("PPO", "cartpole"): Preset(
+            {
+                **{"environments": 8, "rollout_steps": 32, "minibatch_size": 256, "epochs": 20, "anneal": True},
+                **{"learning_rate": 1e-3, "discount": 0.98, "decay": 0.8},
+            },
+            100_000,
+            475.0,
+        ),
+        ("PPO", "acrobot"): Preset(
+            {
+                **{"environments": 16, "rollout_steps": 256, "minibatch_size": 256, "epochs": 4},
+                **{"learning_rate": 1e-3, "decay": 0.94, "normalize_observations": True},
+            },
+            500_000,
+            -90.0,
+        ),
+        ("PPO", "pendulum"): Preset(
+            {
+                **{"environments": 4, "rollout_steps": 1024, "minibatch_size": 64, "epochs": 10},
+                **{"learning_rate": 1e-3, "discount": 0.9, "decay": 0.95},
+            },
+            200_000,
+            -200.0,
+        ),
+        ("A2C", "cartpole"): Preset({}, 500_000, 475.0),
+        ("REINFORCE", "cartpole"): Preset({"environments": 8, "rollout_steps": 250}, 300_000, 475.0),
+        ("TRPO", "cartpole"): Preset({"decay": 0.98}, 100_000, 475.0),
+    }
+)
+"""Presets by names of agent and environment. Those of PPO follow the tuned settings of rl-baselines3-zoo."""
+
+
+def preset(agent: str, environment: str) -> Preset:
+    """Returns the preset of an agent in an environment.
+
+    Args:
+        agent: name of the class, such as `PPO`.
+        environment: name for `make`.
+
+    Returns:
+        The preset.
+
+    Raises:
+        UnknownNameError: there is none.
+
+    Example:
+        >>> rl.PPOConfig(**preset("PPO", "cartpole").config).minibatch_size
+        256
+    """
+    names = [f"{agent} on {environment}" for agent, environment in PRESETS]
+    checks.known_name("preset", f"{agent} on {environment}", names, "Make a config of your own.")
+    return PRESETS[agent, environment]
+
+
+def preset_config(agent: Any) -> Any:
+    """Returns the settings of an agent by its preset, or its defaults where there is none."""
+    found = PRESETS.get((agent.name, agent.env.name))
+    count = {"environments": agent.env.count} if agent.on_host else {}
+    return agent.config_class(**{**(found.config if found else {}), **count})

@@ -1,0 +1,1 @@
+"""Training of agents: loop, settings, callbacks, whole episodes, records and files."""
