@@ -115,20 +115,20 @@ def _is_setting(key: str, value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _refuse_sizes(found: Mapping[str, Any], folder: Path) -> None:
+def _refuse_sizes(sizes: Mapping[str, Any], folder: Path) -> None:
     """Refuses sizes that the weights of a folder cannot fill, before a net of such sizes is built."""
     count = sum(file.stat().st_size for file in folder.glob("*.safetensors"))  # a number has a byte at least
     if not count:
         raise WeightsError(f"{folder} must hold weights in safetensors; it has none.")
-    width = found.get("width", 1)
+    width = sizes.get("width", 1)
     rows = {
-        "width": found.get("heads", 1) * found["size"] if "size" in found else width,
-        "hidden": found.get("hidden", 0),
+        "width": sizes.get("heads", 1) * sizes["size"] if "size" in sizes else width,
+        "hidden": sizes.get("hidden", 0),
     }
-    tables = {name: found[name] for name in ("vocabulary", "positions") if name in found}
-    for sizes, columns in ((rows, width), (tables, found.get("embedding", width))):
-        for name, size in sizes.items():
+    tables = {name: sizes[name] for name in ("vocabulary", "positions") if name in sizes}
+    for counts, columns in ((rows, width), (tables, sizes.get("embedding", width))):
+        for name, size in counts.items():
             if size * columns > count:
                 checks.refuse(f"{name} of {CONFIG} must fit weights of {count} bytes", f"{size} of {columns}")
-    if found.get("depth", 1) > MOST_BLOCKS:
-        checks.refuse(f"the blocks of {CONFIG} must be {MOST_BLOCKS} at most", found["depth"])
+    if sizes.get("depth", 1) > MOST_BLOCKS:
+        checks.refuse(f"the blocks of {CONFIG} must be {MOST_BLOCKS} at most", sizes["depth"])

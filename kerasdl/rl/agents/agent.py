@@ -20,6 +20,7 @@ from ..envs.environment import Environment
 from ..envs.host.gymnasium_environments import GymnasiumEnvironments
 from ..envs.making import make
 from ..envs.vectors import VectorEnvironment, VectorState
+from .presets import preset_config
 from .training.agent_files import read_agent, write_agent
 from .training.episodes import episodes_on_host, run_episodes
 from .training.records import Evaluation, TrainingRecord
@@ -63,8 +64,6 @@ class Agent:
     """Names of the figures that `_iterate` returns; `loss` is one of them."""
 
     def __init__(self, env: Any, config: AgentConfig | None = None, *, seed: int = 0):
-        from .presets import preset_config  # presets name the agents
-
         self.env = make(env) if isinstance(env, str) else env
         self.on_host = isinstance(self.env, GymnasiumEnvironments)
         if not self.on_host and not isinstance(self.env, Environment):

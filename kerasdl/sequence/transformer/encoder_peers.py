@@ -162,13 +162,13 @@ def _maps(
 def _with_classes(arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Callable:
     """Returns a function that reads the number of classes from a config too; transformers leaves out two."""
 
-    def found(config: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
         names = config.get("id2label") or {0: "", 1: ""}
         if not isinstance(names, Mapping):
             checks.refuse("id2label of config.json must name the classes by their numbers", names)
         return {**arguments(config), "classes": len(names)}
 
-    return found
+    return arguments_of
 
 
 def _roberta_sizes(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasdl.core.display.results import Displayed, figures_text
+from kerasdl.core.plotting import TRAIN, dress, keep, new_figure
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,8 +50,6 @@ class TrainingRecord(Displayed):
 
     def plot(self, path: str | os.PathLike | None = None) -> Any:
         """Returns a figure of return and length over environment steps; saves it where a path is given."""
-        from kerasdl.core.plotting import TRAIN, dress, keep, new_figure
-
         figure = new_figure(8.4, 3.0)
         for axes, name in zip(figure.subplots(1, 2), ("return", "length"), strict=True):
             axes.plot(self.steps, self.figures.get(name, ()), color=TRAIN, marker="o", markersize=3)
