@@ -1,0 +1,1 @@
+"""Tabular methods: dynamic programming over transition tables, temporal differences, bandits."""
