@@ -17,6 +17,8 @@ from kerasdl.core.errors import TrainingError
 
 from .transition_tables import TransitionTable
 
+MOST_POLICIES = 10_000
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Plan(Displayed):
@@ -119,7 +121,7 @@ def value_iteration(
 
 
 def policy_iteration(table: TransitionTable, discount: float = 0.99) -> Plan:
-    """Returns the optimal policy by policy iteration: the values of a policy, then its best actions, until none changes.
+    """Returns the optimal policy by policy iteration: values of a policy, then its best actions, until none changes.
 
     Source: Howard 1960; Sutton and Barto 2018, section 4.3.
 
@@ -132,6 +134,7 @@ def policy_iteration(table: TransitionTable, discount: float = 0.99) -> Plan:
 
     Raises:
         ArgumentError: the discount is out of range, or is 1 and a policy may never end.
+        TrainingError: rounding moves the policy in a circle.
 
     Example:
         >>> wait, leave = [(1.0, 0, 0.0, False)], [(1.0, 0, 1.0, True)]
@@ -141,19 +144,19 @@ def policy_iteration(table: TransitionTable, discount: float = 0.99) -> Plan:
     checks.within("discount", discount, 0.0, 1.0)
     state = np.arange(table.states)
     policy: np.ndarray = np.full((table.states, table.actions), 1.0 / table.actions)
-    for count in range(1, table.actions**2 * table.states + 2):
+    for count in range(1, MOST_POLICIES + 1):
         values = policy_values(table, policy, discount)
         action_values = _action_values(table, values, discount)
         better = action_values.argmax(-1)
         if policy.ndim == 1:  # equals keep their action, so that rounding cannot move the policy in a circle
             gain = action_values[state, better] - action_values[state, policy]
-            better = np.where(gain > 1e-12 * (1.0 + np.abs(values).max()), better, policy)
+            better = np.where(gain > 1e-10 * (1.0 + np.abs(values).max()), better, policy)
             if np.array_equal(better, policy):
-                break
+                residual = float(np.abs(action_values.max(-1) - values).max())
+                error = residual / (1.0 - discount) if discount < 1.0 else np.inf
+                return Plan(values, action_values, policy, discount, count, error)
         policy = better
-    residual = float(np.abs(action_values.max(-1) - values).max())
-    error = residual / (1.0 - discount) if discount < 1.0 else np.inf
-    return Plan(values, action_values, policy, discount, count, error)
+    raise TrainingError(f"the policy still changes after {MOST_POLICIES} policies. Pass a discount farther below 1.")
 
 
 def _action_values(table: TransitionTable, values: np.ndarray, discount: float) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Buffers: rings of transitions in TensorFlow variables, used inside compiled functions."""
