@@ -52,6 +52,8 @@ class Transition(NamedTuple):
     """(N,) float32, return of the episode so far; that of the whole episode where it ended."""
     episode_length: tf.Tensor
     """(N,) int32, steps of the episode so far; those of the whole episode where it ended."""
+    next_mask: tf.Tensor | None = None
+    """(N, n) bool, actions allowed at `next_observation`; None where all always are."""
 
     @property
     def done(self) -> tf.Tensor:
@@ -133,7 +135,8 @@ class VectorEnvironment:
         fresh = env.start(self._noise(seed, counter, START, env.noise_size))
         state = {name: _where(done, fresh[name], value) for name, value in after.items()}
         transition = Transition(
-            *(vector_state.observation, action, reward, terminated, truncated, successor, returns, elapsed)
+            *(vector_state.observation, action, reward, terminated, truncated, successor, returns, elapsed),
+            next_mask=env.action_mask(after),
         )
         return VectorState(
             state=state,
