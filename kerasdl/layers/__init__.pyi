@@ -56,3 +56,4 @@ from .sequences.projected_lstm import TokenMask as TokenMask
 from .tuning.adapted_weights import AdaptedWeights as AdaptedWeights
 from .tuning.prefixes import LearnedPrefix as LearnedPrefix
 from .tuning.prefixes import PrefixPadding as PrefixPadding
+from .noisy import NoisyDense as NoisyDense

@@ -67,3 +67,5 @@ from .returns import generalized_advantages as generalized_advantages
 from .returns import lambda_returns as lambda_returns
 from .returns import n_step_returns as n_step_returns
 from .returns import v_trace as v_trace
+from .value_distributions import categorical_projection as categorical_projection
+from .value_distributions import quantile_huber_loss as quantile_huber_loss

@@ -36,10 +36,11 @@ def quick(**settings) -> TabularConfig:
     return TabularConfig(**{"learning_rate": 1.0, "amount": 0.3, "final_amount": 0.3, "jit_compile": False} | settings)
 
 
-@pytest.mark.parametrize("exploration", ["epsilon_greedy", "boltzmann"])
+@pytest.mark.parametrize("exploration", [pytest.param("epsilon_greedy", marks=pytest.mark.slow), "boltzmann"])
 def test_expected_sarsa_reaches_the_values_of_its_own_policy(exploration):
     env = make("gridworld", side=3)
-    agent = ExpectedSARSA(env, quick(discount=0.9, rollout_steps=512, environments=4, exploration=exploration))
+    settings = {"discount": 0.9, "rollout_steps": 512, "environments": 4, "exploration": exploration}
+    agent = ExpectedSARSA(env, quick(**settings, jit_compile=True))
     agent.train(8192, progress="off")
     values = agent.table.numpy()
     law = exploration_law(tf.constant(values), 0.3, exploration).numpy()
@@ -50,30 +51,29 @@ def test_expected_sarsa_reaches_the_values_of_its_own_policy(exploration):
 @pytest.mark.parametrize("kind", [QLearning, DoubleQLearning])
 def test_q_learning_reaches_the_optimal_values(kind):
     env = make("gridworld", side=3)
-    agent = kind(env, quick(discount=0.9, rollout_steps=512, environments=4, amount=1.0, final_amount=1.0))
+    settings = {"discount": 0.9, "rollout_steps": 512, "environments": 4, "amount": 1.0, "final_amount": 1.0}
+    agent = kind(env, quick(**settings, jit_compile=True))
     agent.train(8192, progress="off")
     np.testing.assert_allclose(agent.table.numpy()[:-1], value_iteration(env.table, 0.9).action_values[:-1], atol=1e-4)
     assert agent.evaluate(3).mean == env.reward_bar
 
 
-@pytest.mark.parametrize("kind", [SARSA, ExpectedSARSA, QLearning])
-def test_windows_of_n_steps_learn_n_states_of_an_episode(kind):
+@pytest.mark.parametrize(("kind", "steps"), [(SARSA, 1), (SARSA, 7), (QLearning, 2), (ExpectedSARSA, 3)])
+def test_windows_of_n_steps_learn_n_states_of_an_episode(kind, steps):
     """One episode of 5 steps at rate 1: n steps reach back n states, the others see the first values alone."""
-    for steps in (1, 2, 7):
-        agent = kind(corridor(5), quick(discount=0.5, steps=steps, rollout_steps=5))
-        agent.train(5, progress="off")
-        expected = [sum(0.5**k for k in range(min(steps, 5 - s))) for s in range(5)]
-        np.testing.assert_allclose(agent.table.numpy()[:, 0], expected, atol=1e-6)
+    agent = kind(corridor(5), quick(discount=0.5, steps=steps, rollout_steps=5))
+    agent.train(5, progress="off")
+    expected = [sum(0.5**k for k in range(min(steps, 5 - s))) for s in range(5)]
+    np.testing.assert_allclose(agent.table.numpy()[:, 0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_truncation_is_bootstrapped_and_termination_is_not(steps):
+@pytest.mark.parametrize(("steps", "ends", "worth"), [(1, False, 2.0), (3, False, 2.0), (3, True, 1.0)])
+def test_truncation_is_bootstrapped_and_termination_is_not(steps, ends, worth):
     """A state that pays 1 for ever is worth 1 / (1 - 0.5), although every episode is cut after 4 steps."""
-    for ends, worth in ((False, 2.0), (True, 1.0)):
-        env = environment([[[(1.0, 0, 1.0, ends)]]], name="loop", time_limit=4)
-        agent = SARSA(env, quick(discount=0.5, steps=steps, rollout_steps=64))
-        agent.train(64, progress="off")
-        assert agent.table.numpy()[0, 0] == pytest.approx(worth, abs=1e-3)
+    env = environment([[[(1.0, 0, 1.0, ends)]]], name="loop", time_limit=4)
+    agent = SARSA(env, quick(discount=0.5, steps=steps, rollout_steps=48))
+    agent.train(48, progress="off")
+    assert agent.table.numpy()[0, 0] == pytest.approx(worth, abs=1e-3)
 
 
 def test_changes_of_one_entry_by_several_environments_are_averaged():
@@ -85,6 +85,7 @@ def test_changes_of_one_entry_by_several_environments_are_averaged():
     assert paid == pytest.approx(round(paid), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_cliff_walk_as_in_the_book():
     """Sutton and Barto 2018, example 6.6: Q-learning walks along the edge, SARSA keeps away from it."""
     settings = {"learning_rate": 0.5, "amount": 0.1, "final_amount": 0.1, "discount": 1.0}
@@ -97,6 +98,7 @@ def test_cliff_walk_as_in_the_book():
     assert other.returns[-8:].mean() > record.returns[-8:].mean()
 
 
+@pytest.mark.slow
 def test_double_q_learning_has_less_of_the_maximization_bias():
     """Sutton and Barto 2018, example 6.7: left looks good, since the best of many noisy rewards does."""
     arms = 8
@@ -105,7 +107,6 @@ def test_double_q_learning_has_less_of_the_maximization_bias():
     second = [[(0.5, 0, -1.1, True), (0.5, 0, 0.9, True)]] * arms
     shares = []
     for kind in (QLearning, DoubleQLearning):
-        # each of 8 seeds has a table of its own
         settings = quick(learning_rate=0.1, amount=0.1, final_amount=0.1, discount=1.0, rollout_steps=300)
         lefts = []
         for seed in range(4):
@@ -118,22 +119,22 @@ def test_double_q_learning_has_less_of_the_maximization_bias():
 
 def test_masked_actions_are_neither_taken_nor_valued():
     env = make("taxi")
-    agent = QLearning(env, quick(environments=8, rollout_steps=256, initial_value=5.0, discount=0.5, learning_rate=0.5))
-    agent.train(2048, progress="off")
+    agent = QLearning(env, quick(environments=16, rollout_steps=64, initial_value=5.0, discount=0.5))
+    agent.train(1024, progress="off")
     places = np.arange(env.observation_space.n)
     allowed = env.action_mask({"place": tf.constant(places, tf.int32)}).numpy()
     table = agent.table.numpy()
     assert (table[~allowed] == 5.0).all()
-    assert (table[allowed] != 5.0).sum() > 300
+    assert (table[allowed] != 5.0).sum() > 200
     assert agent.act(places, mask=allowed).shape == places.shape
     assert allowed[places, agent.act(places, mask=allowed)].all()
 
 
 def test_seeds_reproduce_and_files_keep_the_window(tmp_path):
     def trained(seed, parts):
-        agent = SARSA("gridworld", quick(learning_rate=0.3, steps=3, rollout_steps=50, environments=2), seed=seed)
+        agent = SARSA("gridworld", quick(learning_rate=0.3, steps=3, rollout_steps=20, environments=2), seed=seed)
         for _ in range(parts):
-            agent.train(100, progress="off")
+            agent.train(40, progress="off")
         return agent
 
     first, again, other = trained(0, 2), trained(0, 2), trained(1, 2)
@@ -142,7 +143,7 @@ def test_seeds_reproduce_and_files_keep_the_window(tmp_path):
     half = trained(0, 1)
     half.save(tmp_path / "agent")
     loaded = SARSA.load(tmp_path / "agent")
-    loaded.train(100, progress="off")
+    loaded.train(40, progress="off")
     np.testing.assert_array_equal(loaded.table, first.table)
     np.testing.assert_array_equal(first.policy(np.arange(25)), first.table)
 

@@ -12,6 +12,19 @@ from kerasdl.core import checks
 EXPLORATIONS = ("epsilon_greedy", "boltzmann")
 
 
+def check_exploration(config: Any) -> None:
+    """Refuses settings of exploration out of their range.
+
+    Raises:
+        ArgumentError: one of them is.
+    """
+    checks.one_of("exploration", config.exploration, EXPLORATIONS)
+    low, high = (0.0, 1.0) if config.exploration == "epsilon_greedy" else (1e-6, 1e9)
+    for name in ("amount", "final_amount"):
+        checks.within(name, getattr(config, name), low, high)
+    checks.within("exploration_share", config.exploration_share, 0.0, 1.0)
+
+
 def exploration_law(values: tf.Tensor, amount: Any, kind: str, mask: tf.Tensor | None = None) -> tf.Tensor:
     """Returns the probability of each action.
 

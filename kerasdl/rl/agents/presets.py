@@ -55,10 +55,19 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
         ),
         ("A2C", "cartpole"): Preset({}, 500_000, 475.0),
         ("REINFORCE", "cartpole"): Preset({"environments": 8, "rollout_steps": 250}, 300_000, 475.0),
+        ("DQN", "cartpole"): Preset(
+            {
+                **{"rollout_steps": 256, "updates": 128, "batch_size": 64, "target_every": 128, "hidden": (256, 256)},
+                **{"learning_rate": 2.3e-3, "exploration_share": 0.16, "final_amount": 0.04},
+                **{"double": True, "anneal": True},
+            },
+            50_000,
+            475.0,
+        ),
         ("TRPO", "cartpole"): Preset({"decay": 0.98}, 100_000, 475.0),
     }
 )
-"""Presets by names of agent and environment. Those of PPO follow the tuned settings of rl-baselines3-zoo."""
+"""Presets by names of agent and environment. PPO and DQN follow the tuned settings of rl-baselines3-zoo."""
 
 
 def preset(agent: str, environment: str) -> Preset:

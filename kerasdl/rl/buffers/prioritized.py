@@ -57,12 +57,12 @@ class PrioritizedBuffer(ReplayBuffer):
         super().add(transition)
         rows = transition.reward.shape[0] if len(transition.reward.shape) == 2 else 1
         later = self.steps - 1
-        steps = before - later + tf.range(rows + later, dtype=tf.int64)  # the last `later` ones are incomplete
-        priority = tf.where(tf.range(rows + later) < rows, self.largest, 0.0)
-        exists = steps >= tf.maximum(before + rows - self.rows, 0)  # neither before the first, nor overwritten here
-        row = tf.cast(tf.boolean_mask(steps, exists) % self.rows, tf.int32)
-        index = tf.reshape(row[:, None] * self.count + tf.range(self.count), (-1,))
-        self.tree.assign(index, tf.repeat(tf.boolean_mask(priority, exists), self.count))
+        end = before + rows
+        # From the rows that were incomplete so far to the newest; those that fall out here stand for the first left.
+        steps = tf.maximum(before - later + tf.range(rows + later, dtype=tf.int64), tf.maximum(end - self.rows, 0))
+        priority = tf.where(steps < end - later, self.largest, 0.0)
+        index = tf.cast(steps % self.rows, tf.int32)[:, None] * self.count + tf.range(self.count)
+        self.tree.assign(tf.reshape(index, (-1,)), tf.repeat(priority, self.count))
 
     def sample(self, batch: int, seed: Any, importance: Any = 1.0) -> Batch:
         """Returns transitions in proportion to their priorities, one from each of B equal strata of their sum.
@@ -75,7 +75,7 @@ class PrioritizedBuffer(ReplayBuffer):
         Returns:
             The batch with the weights (size * P(i))^-beta, divided by the largest of the batch.
         """
-        noise = tf.random.stateless_uniform((batch,), tf.cast(seed, tf.int32), dtype=tf.float64)
+        noise = tf.random.stateless_uniform((batch,), tf.cast(seed, tf.int32), dtype=tf.float64, alg="philox")
         total = self.tree.total
         index = self.tree.find((tf.range(batch, dtype=tf.float64) + noise) / batch * total)
         share = self.tree.read(index) / total

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     """(B,) float32, weight in the loss; 1 where all transitions are drawn alike."""
     index: tf.Tensor
     """(B,) int32, places in the buffer."""
+    next_mask: tf.Tensor | None = None
+    """(B, A) bool, actions allowed at `next_observation`; None where all always are."""
 
 
 class ReplayBuffer:
@@ -49,6 +51,7 @@ class ReplayBuffer:
         count: N, environments that step together.
         steps: n of the returns.
         discount: factor of a reward one step later, 0 to 1.
+        masked_actions: A, number of actions whose masks are stored; None where all are allowed.
         dtype: type in which observations are stored, such as `"uint8"` for pictures of whole numbers; None takes that
             of the space.
 
@@ -73,6 +76,7 @@ class ReplayBuffer:
         count: int = 1,
         steps: int = 1,
         discount: float = 0.99,
+        masked_actions: int | None = None,
         dtype: str | None = None,
     ):
         self.count, self.steps = checks.at_least("count", count, 1), checks.at_least("steps", steps, 1)
@@ -91,6 +95,8 @@ class ReplayBuffer:
             "terminated": ((), tf.bool),
             "ended": ((), tf.bool),
         }
+        if masked_actions is not None:
+            fields["next_mask"] = ((checks.at_least("masked_actions", masked_actions, 1),), tf.bool)
         self.fields = {
             name: tf.Variable(tf.zeros((self.capacity, *shape), kind), trainable=False, name=name)
             for name, (shape, kind) in fields.items()
@@ -123,6 +129,8 @@ class ReplayBuffer:
         rows = reward.shape[0] if reward.shape.rank == 2 else 1
         if rows is None or rows > self.rows:
             checks.refuse(f"the steps added at once must be a fixed number up to {self.rows}", rows)
+        if (transition.next_mask is None) == ("next_mask" in self.fields):
+            checks.refuse("masked_actions must be set if and only if transitions have masks", transition.next_mask)
         values = {name: getattr(transition, name) for name in self.fields if name != "ended"}
         values["ended"] = tf.logical_or(transition.terminated, transition.truncated)
         ring = tf.cast((self.added + tf.range(rows, dtype=tf.int64)) % self.rows, tf.int32)
@@ -143,7 +151,8 @@ class ReplayBuffer:
             The batch, its weights 1.
         """
         key = tf.cast(seed, tf.int32)
-        place = tf.random.stateless_uniform((batch,), key, maxval=tf.maximum(self.size, 1), dtype=tf.int32)
+        noise = tf.random.stateless_uniform((batch,), key, dtype=tf.float64, alg="philox")
+        place = tf.cast(noise * tf.cast(self.size, tf.float64), tf.int32)
         first = tf.cast(tf.maximum(self.added - self.rows, 0) % self.rows, tf.int32)
         row = (first + place // self.count) % self.rows
         return self.read(row * self.count + place % self.count, tf.ones(batch))
@@ -170,7 +179,9 @@ class ReplayBuffer:
             tf.cast(tf.gather(self.fields[name], place), self.observation_dtype)
             for name, place in (("observation", index), ("next_observation", last))
         )
-        return Batch(observation, tf.gather(self.fields["action"], index), reward, discount, following, weight, index)
+        action = tf.gather(self.fields["action"], index)
+        mask = tf.gather(self.fields["next_mask"], last) if "next_mask" in self.fields else None
+        return Batch(observation, action, reward, discount, following, weight, index, mask)
 
     def update(self, index: tf.Tensor, errors: tf.Tensor) -> None:
         """Notes the temporal differences of transitions; without effect here, where all are drawn alike."""

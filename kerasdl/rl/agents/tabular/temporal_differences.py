@@ -18,9 +18,10 @@ from kerasdl.core.display.settings import with_field_sentences
 
 from ...envs.spaces import Discrete
 from ...envs.vectors import VectorState
-from ..agent import Agent, AgentConfig, Episodes
-from ..exploration import EXPLORATIONS, draw_actions, exploration_law, linear_schedule, masked
+from ..agent import Agent
+from ..exploration import check_exploration, draw_actions, exploration_law, linear_schedule, masked
 from ..policies.on_policy import scan_steps
+from ..training.settings import AgentConfig, Episodes
 
 ACTIONS, SUCCESSORS, COINS = range(3)  # streams of random numbers
 
@@ -64,19 +65,6 @@ class TabularConfig(AgentConfig):
             checks.at_least(name, getattr(self, name), 1)
         check_exploration(self)
         checks.within("initial_value", self.initial_value, -1e9, 1e9)
-
-
-def check_exploration(config) -> None:
-    """Refuses settings of exploration out of their range.
-
-    Raises:
-        ArgumentError: one of them is.
-    """
-    checks.one_of("exploration", config.exploration, EXPLORATIONS)
-    low, high = (0.0, 1.0) if config.exploration == "epsilon_greedy" else (1e-6, 1e9)
-    for name in ("amount", "final_amount"):
-        checks.within(name, getattr(config, name), low, high)
-    checks.within("exploration_share", config.exploration_share, 0.0, 1.0)
 
 
 class Window(NamedTuple):
@@ -144,12 +132,12 @@ class TabularAgent(Agent):
         self._window = tf.nest.map_structure(lambda each: tf.Variable(each, trainable=False), empty)
         self._action = tf.Variable(-tf.ones(count, tf.int32), trainable=False, name="action")
 
-    def _weights(self):
-        return {**super()._weights(), "tables": self._tables}
+    def weights(self):
+        return {**super().weights(), "tables": self._tables}
 
-    def _extras(self):
+    def extras(self):
         window = {f"window/{name}": each for name, each in self._window._asdict().items()}
-        return {**super()._extras(), **window, "action": self._action}
+        return {**super().extras(), **window, "action": self._action}
 
     def _next_value(self, tables: tf.Tensor, successors: Successors) -> tf.Tensor:
         """Returns the values (N,) of successors by tables (K, S, A)."""

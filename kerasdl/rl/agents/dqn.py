@@ -1,0 +1,340 @@
+"""Deep Q-networks (DQN) with double, dueling, n-step, prioritized, noisy, C51 and QR, and Rainbow as their sum.
+
+Source: https://doi.org/10.1038/nature14236 (DQN), https://arxiv.org/abs/1509.06461 (double),
+https://arxiv.org/abs/1710.02298 (Rainbow); the other parts name theirs in `values/action_values.py` and `buffers/`.
+
+Deviations: rollouts of several steps alternate with several updates, as in Stable-Baselines3. The loss is Huber's, and
+the norm of the gradient is bounded. Cut episodes are bootstrapped from their true successor. Priorities of a
+distribution are its losses, as in Rainbow.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasdl.core import checks
+from kerasdl.core.display.settings import with_field_sentences
+from kerasdl.ops.value_distributions import categorical_projection, quantile_huber_loss
+
+from ..buffers.prioritized import PrioritizedBuffer
+from ..buffers.replay import Batch, ReplayBuffer
+from ..envs.spaces import Discrete
+from .agent import STREAMS, Agent
+from .exploration import check_exploration, draw_actions, exploration_law, linear_schedule, masked
+from .policies.on_policy import minimize, scan_steps
+from .training.settings import AgentConfig, Episodes
+from .values.action_values import DISTRIBUTIONS, action_value_network
+
+ACTIONS, SAMPLES = 0, 1  # streams of random numbers
+
+
+@with_field_sentences
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DQNConfig(AgentConfig):
+    """Settings of DQN.
+
+    Raises:
+        ArgumentError: a setting breaks its rule.
+
+    Example:
+        >>> DQNConfig(double=True, steps=3).distribution
+        'none'
+    """
+
+    environments: int = 1
+    """Episodes that run at once."""
+    activation: str = "relu"
+    """Activation of the hidden layers."""
+    rollout_steps: int = 4
+    """Steps of each environment between updates."""
+    updates: int = 1
+    """Updates after a rollout."""
+    batch_size: int = 32
+    """Transitions in an update."""
+    capacity: int = 100_000
+    """Transitions in the replay buffer, a multiple of `environments`."""
+    learning_starts: int = 1000
+    """Environment steps before the first update; actions are random until then."""
+    target_every: int = 250
+    """Updates after which the target network takes the weights of the other."""
+    largest_gradient: float = 10.0
+    """Bound of the norm of the gradient; longer ones are scaled down to it."""
+    anneal: bool = False
+    """True if the learning rate falls linearly to 0 over the training."""
+    exploration: str = "epsilon_greedy"
+    """`"epsilon_greedy"` or `"boltzmann"`; without effect where `noisy` explores."""
+    amount: float = 1.0
+    """Share of random actions, or temperature, at the start."""
+    final_amount: float = 0.05
+    """Share of random actions, or temperature, at the end."""
+    exploration_share: float = 0.1
+    """Share of the training in which the first amount falls to the final one."""
+    double: bool = False
+    """True if the network that learns chooses the next action, and the target network values it."""
+    dueling: bool = False
+    """True if values of states and advantages of actions have last layers of their own."""
+    steps: int = 1
+    """Rewards in a return, the n of n-step returns."""
+    prioritized: bool = False
+    """True if transitions are drawn in proportion to their last errors."""
+    priority_exponent: float = 0.5
+    """Exponent alpha of the errors, with `prioritized`."""
+    importance: float = 0.4
+    """Exponent beta of the weights of drawn transitions at the start, with `prioritized`; it grows to 1."""
+    noisy: bool = False
+    """True if the last layers have learnt noise, which explores in place of `exploration`."""
+    distribution: str = "none"
+    """`"none"`; `"categorical"` (C51) or `"quantile"` (QR) learn the distribution of the returns."""
+    atoms: int = 51
+    """Values or quantiles of the distribution."""
+    value_range: tuple[float, float] = (-10.0, 10.0)
+    """Lowest and highest return of `"categorical"`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("rollout_steps", "updates", "batch_size", "capacity", "target_every", "steps"):
+            checks.at_least(name, getattr(self, name), 1)
+        checks.at_least("learning_starts", self.learning_starts, 0)
+        checks.at_least("atoms", self.atoms, 2)
+        check_exploration(self)
+        checks.one_of("distribution", self.distribution, DISTRIBUTIONS)
+        for name in ("double", "dueling", "prioritized", "noisy", "anneal"):
+            checks.one_of(name, getattr(self, name), (True, False))
+        for name in ("priority_exponent", "importance"):
+            checks.within(name, getattr(self, name), 0.0, 1.0)
+        checks.within("largest_gradient", self.largest_gradient, 1e-9, 1e9)
+        object.__setattr__(self, "value_range", tuple(map(float, self.value_range)))
+        if len(self.value_range) != 2 or not -np.inf < self.value_range[0] < self.value_range[1] < np.inf:
+            checks.refuse("value_range must be two finite numbers, the lower one first", self.value_range)
+        rows = self.capacity // self.environments
+        if self.capacity % self.environments or rows < max(self.rollout_steps, self.steps):
+            rule = "capacity must be a multiple of environments that holds a rollout and n steps of each"
+            checks.refuse(rule, self.capacity)
+
+
+class DQN(Agent):
+    """Deep Q-network for whole-number actions; each of its extensions is a setting that works alone.
+
+    Source: https://doi.org/10.1038/nature14236.
+
+    Args:
+        env: name for `make`, or an `Environment` with `Discrete` actions.
+        config: a `DQNConfig`; None takes the preset of the environment, or the defaults where there is none.
+        seed: a whole number from 0.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        UnknownNameError: no environment has the name.
+
+    Example:
+        >>> config = DQNConfig(capacity=64, learning_starts=8, hidden=(8,), jit_compile=False)
+        >>> DQN("cartpole", config).train(32, progress="off").steps[-1]
+        32
+    """
+
+    config_class = DQNConfig
+    figure_names = ("loss", "value", "exploration", "updates")
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.config.rollout_steps * self.config.environments
+
+    @property
+    def large(self):
+        return {f"buffer/{name}": each for name, each in self.buffer.variables.items()}
+
+    def _check_environment(self):
+        super()._check_environment()
+        if not isinstance(self.env.action_space, Discrete):
+            checks.refuse(f"{self.name} needs a Discrete action_space", self.env.action_space)
+
+    def _build(self):
+        config, actions = self.config, self.env.action_space.n
+        low, high = config.value_range
+        self.atoms = np.linspace(low, high, config.atoms, dtype="float32") if config.distribution != "none" else (0.0,)
+        settings = {
+            name: getattr(config, name) for name in ("hidden", "activation", "dueling", "noisy", "distribution")
+        }
+        for role in ("policy", "target"):
+            self.networks[role] = action_value_network(
+                self.env.observation_space, actions, **settings, atoms=self.atoms, name=role
+            )
+        self.networks["target"].set_weights(self.policy.get_weights())
+        self._outputs = {
+            role: keras.Model(network.inputs, [network.get_layer("distribution").output, network.output])
+            for role, network in self.networks.items()
+        }
+        self.variables = self.policy.trainable_variables
+        self.optimizers["policy"] = keras.optimizers.Adam(
+            config.learning_rate, epsilon=1e-8, global_clipnorm=config.largest_gradient
+        )
+        self.optimizers["policy"].build(self.variables)
+        kind = PrioritizedBuffer if config.prioritized else ReplayBuffer
+        own = {"exponent": config.priority_exponent} if config.prioritized else {}
+        state = self.env.start(tf.zeros((1, self.env.noise_size)))
+        self.buffer = kind(
+            self.env.observation_space,
+            self.env.action_space,
+            capacity=config.capacity,
+            count=config.environments,
+            steps=config.steps,
+            discount=config.discount,
+            masked_actions=None if self.env.action_mask(state) is None else actions,
+            **own,
+        )
+
+    # Acting
+
+    def _amount(self) -> tf.Tensor:
+        config = self.config
+        if config.noisy:
+            return tf.constant(0.0)
+        return linear_schedule(self.progress, config.amount, config.final_amount, config.exploration_share)
+
+    def _law(self, observations: tf.Tensor, mask: Any, amount: Any) -> tf.Tensor:
+        noisy = self.config.noisy
+        kind = "epsilon_greedy" if noisy else self.config.exploration
+        return exploration_law(self.policy(observations, training=noisy), amount, kind, mask)
+
+    def _best_actions(self, observations, mask):
+        values = self.policy(observations, training=False)
+        return tf.argmax(masked(values, mask), -1, output_type=tf.int32)
+
+    def _drawn_actions(self, observations, mask, key):
+        noise = tf.random.stateless_uniform((len(observations),), key, alg="philox")
+        return draw_actions(self._law(observations, mask, self._amount()), noise)
+
+    # Training
+
+    def _iterate(self, state, iteration):
+        config, amount = self.config, self._amount()
+        noise = self.noise((config.rollout_steps, config.environments), iteration, ACTIONS)
+        starts = iteration * self.steps_per_iteration >= config.learning_starts
+
+        def step(state, now):
+            mask = self.vectors.action_mask(state)
+            law = self._law(state.observation, mask, amount)
+            random = exploration_law(tf.zeros_like(law), 1.0, "epsilon_greedy", mask)
+            return self.vectors.step(state, draw_actions(tf.where(starts, law, random), noise[now]))
+
+        state, transitions = scan_steps(step, state, config.rollout_steps)
+        self.buffer.add(transitions)
+        ready = starts & (self.buffer.size > 0)
+        loss, value = tf.cond(ready, lambda: self._learn(iteration), lambda: (tf.constant(0.0), tf.constant(0.0)))
+        updates = tf.where(ready, config.updates, 0)
+        figures = {"loss": loss, "value": value, "exploration": amount, "updates": updates}
+        return state, figures, Episodes.of(transitions)
+
+    def _learn(self, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes the updates after a rollout; returns the means of the losses and of the values."""
+        config = self.config
+        importance = linear_schedule(self.progress, config.importance, 1.0, 1.0)
+        if config.anneal:
+            self.optimizers["policy"].learning_rate.assign(config.learning_rate * (1.0 - self.progress))
+
+        def body(index, loss, value):
+            key = tf.stack([self.seed + 2 + index, iteration * STREAMS + SAMPLES])
+            own = {"importance": importance} if config.prioritized else {}
+            batch = self.buffer.sample(config.batch_size, key, **own)
+            now, mean, errors = self._improve(batch)
+            self.buffer.update(batch.index, errors)
+            due = tf.equal((iteration * config.updates + index + 1) % config.target_every, 0)
+            for target, own in zip(self.networks["target"].weights, self.policy.weights, strict=True):
+                target.assign(tf.where(due, own.value, target.value))
+            return index + 1, loss + now, value + mean
+
+        loop = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
+        _, loss, value = tf.while_loop(lambda index, *_: index < config.updates, body, loop, parallel_iterations=1)
+        return loss / config.updates, value / config.updates
+
+    def _improve(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Makes one update; returns the loss, the mean value of the actions, and the error of each transition."""
+        targets = self._targets(batch)
+        with tf.GradientTape() as tape:
+            outputs, values = self._outputs["policy"](batch.observation, training=self.config.noisy)
+            errors = self._errors(tf.gather(outputs, batch.action, batch_dims=1), targets)
+            losses = huber(errors) if self.config.distribution == "none" else errors
+            loss = tf.reduce_mean(batch.weight * losses)
+        minimize(loss, tape, self.variables, self.optimizers["policy"])
+        return loss, tf.reduce_mean(tf.gather(values, batch.action, batch_dims=1)), errors
+
+    def _targets(self, batch: Batch) -> tf.Tensor:
+        """Returns the targets (B, K): a value, the probabilities of the atoms, or quantiles."""
+        noisy = self.config.noisy
+        outputs, values = self._outputs["target"](batch.next_observation, training=noisy)
+        if self.config.double:
+            values = self.policy(batch.next_observation, training=noisy)
+        best = tf.argmax(masked(values, batch.next_mask), -1, output_type=tf.int32)
+        following = tf.gather(outputs, best, batch_dims=1)  # (B, K)
+        if self.config.distribution == "categorical":
+            targets = categorical_projection(tf.nn.softmax(following), self.atoms, batch.reward, batch.discount)
+        else:
+            targets = batch.reward[:, None] + batch.discount[:, None] * following
+        return tf.stop_gradient(targets)
+
+    def _errors(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the temporal differences (B,), or the losses of distributions."""
+        if self.config.distribution == "categorical":
+            return tf.nn.softmax_cross_entropy_with_logits(targets, outputs)
+        if self.config.distribution == "quantile":
+            return quantile_huber_loss(outputs, targets)
+        return (targets - outputs)[:, 0]
+
+
+def huber(errors: tf.Tensor) -> tf.Tensor:
+    """Returns half the square of errors up to 1, and the size minus 1/2 above."""
+    size = tf.abs(errors)
+    return tf.where(size <= 1.0, 0.5 * tf.square(errors), size - 0.5)
+
+
+@with_field_sentences
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RainbowConfig(DQNConfig):
+    """Settings of Rainbow: those of DQN with all extensions on.
+
+    Raises:
+        ArgumentError: a setting breaks its rule.
+
+    Example:
+        >>> RainbowConfig().steps
+        3
+    """
+
+    double: bool = True
+    """As in DQN."""
+    dueling: bool = True
+    """As in DQN."""
+    steps: int = 3
+    """As in DQN."""
+    prioritized: bool = True
+    """As in DQN."""
+    noisy: bool = True
+    """As in DQN."""
+    distribution: str = "categorical"
+    """As in DQN."""
+
+
+class Rainbow(DQN):
+    """Rainbow: DQN with double, dueling, n-step, prioritized, noisy and categorical values at once.
+
+    Source: https://arxiv.org/abs/1710.02298.
+
+    Args:
+        env: name for `make`, or an `Environment` with `Discrete` actions.
+        config: a `RainbowConfig`; None takes the preset of the environment, or the defaults where there is none.
+        seed: a whole number from 0.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        UnknownNameError: no environment has the name.
+
+    Example:
+        >>> config = RainbowConfig(capacity=64, learning_starts=8, hidden=(8,), jit_compile=False)
+        >>> Rainbow("cartpole", config).policy.get_layer("distribution").output.shape
+        (None, 2, 51)
+    """
+
+    config_class = RainbowConfig

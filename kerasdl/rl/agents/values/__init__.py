@@ -1,0 +1,1 @@
+"""Parts of value-based agents: networks of action values, their losses."""
