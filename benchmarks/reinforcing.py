@@ -20,6 +20,7 @@ AGENTS = {
     "trpo_cartpole": ("TRPO", "cartpole"),
     "a2c_cartpole": ("A2C", "cartpole"),
     "reinforce_cartpole": ("REINFORCE", "cartpole"),
+    "dqn_cartpole": ("DQN", "cartpole"),
     "ppo_acrobot": ("PPO", "acrobot"),
     "ppo_pendulum": ("PPO", "pendulum"),
 }

@@ -22,6 +22,7 @@ from kerasdl.ops.value_distributions import categorical_projection, quantile_hub
 from ..buffers.prioritized import PrioritizedBuffer
 from ..buffers.replay import Batch, ReplayBuffer
 from ..envs.spaces import Discrete
+from ..envs.vectors import Transition
 from .agent import STREAMS, Agent
 from .exploration import check_exploration, draw_actions, exploration_law, linear_schedule, masked
 from .policies.on_policy import minimize, scan_steps
@@ -163,6 +164,9 @@ class DQN(Agent):
                 self.env.observation_space, actions, **settings, atoms=self.atoms, name=role
             )
         self.networks["target"].set_weights(self.policy.get_weights())
+        self._host_actions = tf.function(
+            lambda observations, noise, iteration: self._explored(observations, None, noise, iteration), autograph=False
+        )
         self._outputs = {
             role: keras.Model(network.inputs, [network.get_layer("distribution").output, network.output])
             for role, network in self.networks.items()
@@ -174,7 +178,7 @@ class DQN(Agent):
         self.optimizers["policy"].build(self.variables)
         kind = PrioritizedBuffer if config.prioritized else ReplayBuffer
         own = {"exponent": config.priority_exponent} if config.prioritized else {}
-        state = self.env.start(tf.zeros((1, self.env.noise_size)))
+        mask = None if self.on_host else self.env.action_mask(self.env.start(tf.zeros((1, self.env.noise_size))))
         self.buffer = kind(
             self.env.observation_space,
             self.env.action_space,
@@ -182,7 +186,7 @@ class DQN(Agent):
             count=config.environments,
             steps=config.steps,
             discount=config.discount,
-            masked_actions=None if self.env.action_mask(state) is None else actions,
+            masked_actions=None if mask is None else actions,
             **own,
         )
 
@@ -207,26 +211,47 @@ class DQN(Agent):
         noise = tf.random.stateless_uniform((len(observations),), key, alg="philox")
         return draw_actions(self._law(observations, mask, self._amount()), noise)
 
+    def _explored(self, observations: tf.Tensor, mask: Any, noise: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
+        """Returns the actions of a training step, random ones before it starts."""
+        law = self._law(observations, mask, self._amount())
+        random = exploration_law(tf.zeros_like(law), 1.0, "epsilon_greedy", mask)
+        return draw_actions(tf.where(self._starts(iteration), law, random), noise)
+
     # Training
 
     def _iterate(self, state, iteration):
-        config, amount = self.config, self._amount()
+        config = self.config
         noise = self.noise((config.rollout_steps, config.environments), iteration, ACTIONS)
-        starts = iteration * self.steps_per_iteration >= config.learning_starts
 
         def step(state, now):
             mask = self.vectors.action_mask(state)
-            law = self._law(state.observation, mask, amount)
-            random = exploration_law(tf.zeros_like(law), 1.0, "epsilon_greedy", mask)
-            return self.vectors.step(state, draw_actions(tf.where(starts, law, random), noise[now]))
+            return self.vectors.step(state, self._explored(state.observation, mask, noise[now], iteration))
 
         state, transitions = scan_steps(step, state, config.rollout_steps)
-        self.buffer.add(transitions)
-        ready = starts & (self.buffer.size > 0)
+        return state, *self._learn_from(transitions, iteration)
+
+    def _learn_from(self, steps, iteration):
+        self.buffer.add(steps)
+        ready = self._starts(iteration) & (self.buffer.size > 0)
         loss, value = tf.cond(ready, lambda: self._learn(iteration), lambda: (tf.constant(0.0), tf.constant(0.0)))
-        updates = tf.where(ready, config.updates, 0)
-        figures = {"loss": loss, "value": value, "exploration": amount, "updates": updates}
-        return state, figures, Episodes.of(transitions)
+        updates = tf.where(ready, self.config.updates, 0)
+        figures = {"loss": loss, "value": value, "exploration": self._amount(), "updates": updates}
+        return figures, Episodes.of(steps)
+
+    def _starts(self, iteration: tf.Tensor) -> tf.Tensor:
+        """Returns whether enough steps were made for updates, and for actions of the policy."""
+        return iteration * self.steps_per_iteration >= self.config.learning_starts
+
+    def _collect_on_host(self, state, iteration):
+        config, steps = self.config, []
+        iteration = tf.constant(iteration)
+        noise = self.noise((config.rollout_steps, config.environments), iteration, ACTIONS)
+        for now in noise:
+            actions = self._host_actions(tf.constant(state.observation), now, iteration)
+            state, transition = self.vectors.step(state, actions.numpy())
+            steps.append(transition)
+        columns = zip(*steps, strict=True)
+        return state, Transition(*(None if each[0] is None else tf.stack(each) for each in columns))
 
     def _learn(self, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes the updates after a rollout; returns the means of the losses and of the values."""

@@ -66,8 +66,9 @@ def action_value_network(
     outputs = _head(x, actions * count, noisy, "advantages" if dueling else "actions")
     outputs = layers.Reshape((actions, count), name="by_action" if dueling else "distribution")(outputs)
     if dueling:  # V + A - mean of A, equation 9
-        mean = layers.Reshape((1, count), name="mean_row")(layers.GlobalAveragePooling1D(name="mean")(outputs))
-        value = layers.Reshape((1, count), name="value_row")(_head(x, count, noisy, "value"))
+        # Repeated, not broadcast: Keras 3.15 takes an addend (B, 1, 1) for a bias of channels where B equals A.
+        mean = layers.RepeatVector(actions, name="mean_row")(layers.GlobalAveragePooling1D(name="mean")(outputs))
+        value = layers.RepeatVector(actions, name="value_row")(_head(x, count, noisy, "value"))
         centred = layers.Subtract(name="centred")([outputs, mean])
         outputs = layers.Add(name="distribution")([centred, value])
     if distribution != "none":
