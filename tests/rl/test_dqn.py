@@ -7,7 +7,17 @@ import tensorflow as tf
 
 from kerasdl.core.errors import ArgumentError
 from kerasdl.ops import categorical_projection
-from kerasdl.rl import DQN, Batch, DQNConfig, OutcomeTable, Rainbow, RainbowConfig, TabularEnvironment, make
+from kerasdl.rl import (
+    DQN,
+    Batch,
+    DQNConfig,
+    GymnasiumEnvironments,
+    OutcomeTable,
+    Rainbow,
+    RainbowConfig,
+    TabularEnvironment,
+    make,
+)
 from kerasdl.rl.agents.tabular.dynamic_programming import value_iteration
 from kerasdl.train import RunCallback
 
@@ -98,7 +108,8 @@ def test_each_switch_alone_learns_the_values_of_a_small_process(switch):
     exact = value_iteration(env.table, 0.9).action_values
     settings = {"rollout_steps": 4, "updates": 2, "discount": 0.9, "learning_rate": 1e-2, "final_amount": 0.3}
     own = SWITCHES[switch] | ({"amount": 1.0} if switch != "boltzmann" else {})
-    agent = DQN(env, small(**{**settings, "capacity": 256, "batch_size": 32, "target_every": 10, **own}))
+    sizes = {"capacity": 4096, "batch_size": 32, "target_every": 10, "learning_starts": 256}  # all actions are tried
+    agent = DQN(env, small(**settings, **sizes, **own))
     record = agent.train(2400, progress="off")
     found = agent.policy(tf.range(2)).numpy()
     greedy = exact.argmax(-1)
@@ -153,6 +164,18 @@ def test_seeds_reproduce_and_a_run_resumes_bit_for_bit(switch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trained(0, tmp_path, [Stop()])
     assert all(map(np.array_equal, first, trained(0, tmp_path)))
+
+
+def test_steps_of_gymnasium_fill_the_buffer_and_are_learnt_from():
+    pytest.importorskip("gymnasium")
+    with GymnasiumEnvironments("CartPole-v1", count=2) as envs:
+        agent = DQN(envs, small(learning_starts=0))
+        record = agent.train(32, progress="off", log_every=8)
+        seen = agent.buffer.fields["observation"].numpy()
+    assert int(agent.buffer.added) == 16
+    assert (np.abs(seen[:32]).sum(-1) > 0).all()
+    assert not seen[32:].any()
+    assert record.figures["updates"][-1] == 1
 
 
 def test_target_takes_the_weights_every_few_updates():

@@ -42,8 +42,8 @@ def exploration_law(values: tf.Tensor, amount: Any, kind: str, mask: tf.Tensor |
         ArgumentError: the kind is unknown.
 
     Example:
-        >>> exploration_law(tf.constant([[1.0, 3.0]]), 0.2, "epsilon_greedy").numpy().round(2).tolist()
-        [[0.10000000149011612, 0.8999999761581421]]
+        >>> exploration_law(tf.constant([[1.0, 3.0]]), 0.2, "epsilon_greedy").numpy().round(2)
+        array([[0.1, 0.9]], dtype=float32)
     """
     checks.one_of("exploration", kind, EXPLORATIONS)
     allowed = tf.ones_like(values) if mask is None else tf.cast(mask, tf.float32)

@@ -33,7 +33,7 @@ class PrioritizedBuffer(ReplayBuffer):
         ArgumentError: a number is out of range.
 
     Example:
-        >>> vectors = rl.VectorEnvironment(rl.make("cartpole"), 2)
+        >>> vectors = VectorEnvironment(make("cartpole"), 2)
         >>> buffer = PrioritizedBuffer(vectors.observation_space, vectors.action_space, capacity=100, count=2)
         >>> buffer.add(vectors.step(vectors.reset(seed=0), [0, 1])[1])
         >>> buffer.update(tf.constant([0, 1]), tf.constant([1.0, 0.0]))

@@ -59,7 +59,7 @@ class ReplayBuffer:
         ArgumentError: a number is out of range.
 
     Example:
-        >>> vectors = rl.VectorEnvironment(rl.make("cartpole"), 2)
+        >>> vectors = VectorEnvironment(make("cartpole"), 2)
         >>> buffer = ReplayBuffer(vectors.observation_space, vectors.action_space, capacity=100, count=2)
         >>> state, transition = vectors.step(vectors.reset(seed=0), [0, 1])
         >>> buffer.add(transition)

@@ -56,7 +56,7 @@ def action_value_network(
         ArgumentError: a setting is unknown.
 
     Example:
-        >>> action_value_network(rl.Box(-1, 1, (4,)), 2, dueling=True).output_shape
+        >>> action_value_network(Box(-1, 1, (4,)), 2, dueling=True).output_shape
         (None, 2)
     """
     checks.one_of("distribution", distribution, DISTRIBUTIONS)
