@@ -95,6 +95,7 @@ ELSEWHERE = {
     **dict.fromkeys(("CachePlaces", "CacheWrite"), "test_caching.py"),
     **dict.fromkeys(("CachedAttention", "CachePositions"), "../sequence/transformer/test_cached_decoding.py"),
     "CRF": "test_crf.py",
+    "NoisyDense": "test_noisy.py",
     "BahdanauAttention": "test_sequence_attention.py",
     "LuongAttention": "test_sequence_attention.py",
     "CosineWindowAttention": "test_windows.py",

@@ -97,7 +97,7 @@ def lane(switch: str):
     return switch if switch in ("plain", "dueling", "prioritized") else pytest.param(switch, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("switch", map(lane, SWITCHES))
+@pytest.mark.parametrize("switch", [lane(switch) for switch in SWITCHES])
 def test_each_switch_alone_learns_the_values_of_a_small_process(switch):
     """A chain of 2 states: going on pays -1 and then 2, leaving pays 0; values 0.8 and 2 at the discount 0.9."""
     outcomes = np.array(
