@@ -54,7 +54,7 @@ class Agent:
         UnknownNameError: no environment has the name.
 
     Example:
-        >>> agent = rl.PPO("cartpole", rl.PPOConfig(jit_compile=False), seed=0)
+        >>> agent = PPO("cartpole", PPOConfig(jit_compile=False), seed=0)
         >>> agent.act(np.zeros(4)).shape
         ()
     """

@@ -50,7 +50,7 @@ def policy_network(
         ArgumentError: a space or setting is unknown.
 
     Example:
-        >>> policy_network(rl.Box(-1, 1, (4,)), rl.Discrete(2)).output_shape
+        >>> policy_network(Box(-1, 1, (4,)), Discrete(2)).output_shape
         (None, 2)
     """
     inputs, x = _features(observation_space, hidden, activation, normalize)
@@ -86,7 +86,7 @@ def value_network(
         ArgumentError: the space or a setting is unknown.
 
     Example:
-        >>> value_network(rl.Box(0, 255, (84, 84, 4))).output_shape
+        >>> value_network(Box(0, 255, (84, 84, 4))).output_shape
         (None, 1)
     """
     inputs, x = _features(observation_space, hidden, activation, normalize)

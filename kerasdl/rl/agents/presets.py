@@ -84,7 +84,7 @@ def preset(agent: str, environment: str) -> Preset:
         UnknownNameError: there is none.
 
     Example:
-        >>> rl.PPOConfig(**preset("PPO", "cartpole").config).minibatch_size
+        >>> PPOConfig(**preset("PPO", "cartpole").config).minibatch_size
         256
     """
     names = [f"{agent} on {environment}" for agent, environment in PRESETS]

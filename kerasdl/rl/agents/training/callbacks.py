@@ -14,7 +14,7 @@ class AgentCallback(RunCallback):
     lines of its record.
 
     Example:
-        >>> class Count(rl.AgentCallback):
+        >>> class Count(AgentCallback):
         ...     def end_epoch(self, epoch, figures):
         ...         print(f"{self.agent.steps} steps")
     """
