@@ -31,7 +31,7 @@ def fill_weights(model, seed: int = 0):
 def _scaled_tables(model) -> dict[str, float]:
     """Returns the factor that a layer gives to the vectors of a table, by the path of the table."""
     factors = {}
-    for layer in model.layers:
+    for layer in getattr(model, "layers", ()):
         if isinstance(layer, keras.layers.Rescaling):
             before = layer.input._keras_history.operation  # no public name in Keras
             if isinstance(before, keras.layers.Embedding):

@@ -71,8 +71,10 @@ class MaskedLM(Trainer):
         self.tokenizer = tokenizer
         self.has_pairs = isinstance(self.main.output, Mapping)
         logits = self.main.output["logits"] if self.has_pairs else self.main.outputs[0]
-        if len(logits.shape) != 3 or logits.shape[-1] < tokenizer.vocabulary:
-            rule = f"the network must give logits (B, T, V) of the {tokenizer.vocabulary} ids of the tokenizer"
+        tables = [layer.input_dim for layer in self.main.layers if isinstance(layer, keras.layers.Embedding)]
+        sizes = {tokenizer.vocabulary, *tables[:1]}  # hidden states may be as wide as a small vocabulary
+        if len(logits.shape) != 3 or logits.shape[-1] < max(sizes) or (tables and logits.shape[-1] != tables[0]):
+            rule = f"the network must give logits (B, T, V) of the {max(sizes)} ids of its tokens"
             checks.refuse(rule, tuple(logits.shape))
         self.seeds = keras.random.SeedGenerator(checks.at_least("seed", seed, 0))
         self.token_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED)

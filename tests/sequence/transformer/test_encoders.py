@@ -124,7 +124,7 @@ def test_the_block_of_albert_is_one_that_runs_again():
     mask = inputs["tokens"] != 0
     middle = states(once, inputs)
     parts = {layer.name: layer for layer in once.layers}
-    entry, seen = keras.Input((8, 32)), keras.Input((8,), dtype="bool")
+    entry, seen = keras.Input((8, middle.shape[-1])), keras.Input((8,), dtype="bool")
     part = keras.Model([entry, seen], _block_of(parts, entry, seen))
     for _ in range(4):
         middle = np.asarray(part([middle, mask]))
