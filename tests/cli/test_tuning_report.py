@@ -93,7 +93,7 @@ def test_ctrl_c_tells_what_is_kept_and_what_to_do(folder, text, capsys):
 def test_ctrl_c_of_the_command_is_told(monkeypatch, tmp_path):
     class Stand:
         preprocess: ClassVar = {}
-        manifest = SimpleNamespace(provenance={})
+        manifest, task = SimpleNamespace(provenance={}), SimpleNamespace(name="image_classification")
 
         def finetune(self, *_, **__):
             raise KeyboardInterrupt
