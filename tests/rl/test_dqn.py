@@ -109,7 +109,7 @@ def test_each_switch_alone_learns_the_values_of_a_small_process(switch):
     settings = {"rollout_steps": 4, "updates": 2, "discount": 0.9, "learning_rate": 1e-2, "final_amount": 0.3}
     own = SWITCHES[switch] | ({"amount": 1.0} if switch != "boltzmann" else {})
     sizes = {"capacity": 4096, "batch_size": 32, "target_every": 10, "learning_starts": 256}  # all actions are tried
-    agent = DQN(env, small(**settings, **sizes, **own))
+    agent = DQN(env, small(**{**settings, **sizes, **own}))
     record = agent.train(2400, progress="off")
     found = agent.policy(tf.range(2)).numpy()
     greedy = exact.argmax(-1)
