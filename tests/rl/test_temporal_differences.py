@@ -85,7 +85,7 @@ def test_changes_of_one_entry_by_several_environments_are_averaged():
     assert paid == pytest.approx(round(paid), abs=1e-3)
 
 
-@pytest.mark.bars  # not met on this state: see the page on reinforcement learning
+@pytest.mark.slow
 def test_cliff_walk_as_in_the_book():
     """Sutton and Barto 2018, example 6.6: Q-learning walks along the edge, SARSA keeps away from it."""
     settings = {"learning_rate": 0.5, "amount": 0.1, "final_amount": 0.1, "discount": 1.0}
