@@ -1,6 +1,5 @@
 """Explanations for the command line: heat of each image as a picture, beside that of an exported file."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from kerasdl import explain
 from kerasdl.bundles import Bundle, compare_attention
 from kerasdl.core import checks, files
 from kerasdl.data import prepare_images
+
+from .images import free_picture_name
 
 SIDE = 224
 """Least side of an image in a picture, in pixels."""
@@ -65,7 +66,7 @@ def explain_images(
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for place, name in enumerate(names):
-        picture = _free_name(Path(name).stem, [row["picture"] for row in rows])
+        picture = free_picture_name(name, [row["picture"] for row in rows])
         with files.writing(folder / picture) as draft:
             Image.fromarray(_beside(pixels[place], [each[place] for each in heats])).save(draft, format="PNG")
         row = {"input": name, "label": named[place], "score": scores[place][named[place]], "picture": picture}
@@ -73,11 +74,6 @@ def explain_images(
             row["correlation"] = float(compared.correlations[place])
         rows.append(row)
     return rows
-
-
-def _free_name(stem: str, taken: Sequence[str]) -> str:
-    numbered = (f"{stem}.png" if number == 1 else f"{stem}_{number}.png" for number in itertools.count(1))
-    return next(name for name in numbered if name not in taken)
 
 
 def _beside(image: np.ndarray, heats: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Raw input for `predict` from image and JSON files, and pictures of its answers."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ def _files_in(path: Path) -> list[Path]:
     return [path]
 
 
+def free_picture_name(name: str, taken: Collection[str]) -> str:
+    """Returns the stem of a name with .png behind it, numbered where that is taken."""
+    stem = Path(name).stem
+    numbered = (f"{stem}.png" if number == 1 else f"{stem}_{number}.png" for number in itertools.count(1))
+    return next(each for each in numbered if each not in taken)
+
+
 def write_drawings(
     folder: Path, names: Sequence[str], inputs: Sequence[Any], results: Sequence[Any], bundle: Any
 ) -> list[str]:
@@ -127,9 +135,7 @@ def write_drawings(
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     for name, image, result in zip(names, inputs, results, strict=True):
-        stem, number = Path(name).stem, 1
-        while (file := f"{stem}.png" if number == 1 else f"{stem}_{number}.png") in written:
-            number += 1
+        file = free_picture_name(name, written)
         with files.writing(folder / file) as draft:
             Image.fromarray(bundle.task.draw(image, result, bundle.labels)).save(draft, format="PNG")
         written.append(file)

@@ -22,7 +22,7 @@ from kerasdl.layers import (
     WindowAttention,
 )
 
-from .targets import Target, network_of, scores_of
+from .targets import Target, fitting_array, network_of, scores_of
 
 Maps = dict[str, tf.Tensor]
 HEADED = (DotProductAttention, SlidingWindowAttention)
@@ -186,15 +186,8 @@ def _inputs_of(network: keras.Model, inputs: Any) -> list[tf.Tensor]:
     values = list(inputs) if isinstance(inputs, (list, tuple)) and len(network.inputs) > 1 else [inputs]
     if len(values) != len(network.inputs):
         checks.refuse(f"inputs must be {len(network.inputs)} arrays, as the model takes them", len(values))
-    tensors = []
-    for value, expected in zip(values, network.inputs, strict=True):
-        array = np.asarray(value)
-        fits = array.ndim == len(expected.shape) and array.dtype.kind in "fiub" and len(array)
-        if not fits or any(side not in (None, size) for side, size in zip(expected.shape, array.shape, strict=True)):
-            hint = "Give one example a first axis, x[None]."
-            checks.refuse(f"inputs must be numbers {expected.shape}", f"{array.dtype} of shape {array.shape}", hint)
-        tensors.append(tf.convert_to_tensor(array.astype(expected.dtype)))
-    return tensors
+    pairs = zip(values, network.inputs, strict=True)
+    return [tf.convert_to_tensor(fitting_array(value, each).astype(each.dtype)) for value, each in pairs]
 
 
 def _of_one_sequence(model: Any, maps: Maps) -> list[tf.Tensor]:

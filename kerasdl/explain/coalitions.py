@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
-from .targets import Target, fixed_target, network_of, scores_of
+from .targets import Target, fitting_array, fixed_target, network_of, scores_of
 
 CHUNK = 256
 """Examples that a network computes at once."""
@@ -34,7 +34,7 @@ class PartValues(NamedTuple):
     base: np.ndarray
     """(B,) float64: the score where every part is hidden; for `lime`, the intercept."""
     errors: np.ndarray
-    """(B, M) float64: the standard error of each value; 0 where values are exact, NaN where it is not known."""
+    """(B, M) float64: the standard error of each value; 0 where values are exact."""
     groups: np.ndarray
     """(B, ...) whole numbers: the part of each number of an example; -1 for what is always shown."""
 
@@ -85,13 +85,8 @@ def checked_inputs(network: keras.Model, inputs: Any) -> np.ndarray:
     """
     if len(network.inputs or ()) != 1:
         checks.refuse("a model to explain must be functional, with one input", len(network.inputs or ()))
-    expected, array = network.inputs[0], np.asarray(inputs)
-    fits = array.ndim == len(expected.shape) and array.dtype.kind in "fiub"
-    if not fits or any(side not in (None, size) for side, size in zip(expected.shape, array.shape, strict=True)):
-        hint = "Give one example a first axis, x[None]."
-        checks.refuse(f"inputs must be numbers {expected.shape}", f"{array.dtype} of shape {array.shape}", hint)
-    if not len(array):
-        checks.refuse("inputs must hold one example or more", array.shape)
+    expected = network.inputs[0]
+    array = fitting_array(inputs, expected)
     if not np.isfinite(array).all():
         checks.refuse("inputs to explain must be finite", "NaN or infinity")
     if "int" in expected.dtype and array.dtype.kind == "f" and (array != np.round(array)).any():

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.keras_graph import is_graph
+from kerasdl.core.keras_graph import all_layers, is_graph
 
 from .targets import Target, float_inputs, network_and_inputs, network_of, run_with, scores_of
 
@@ -80,7 +80,7 @@ def filters(model: Any, layer: str | None = None) -> np.ndarray:
     """
     network = network_of(model)
     kinds = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
-    convolutions = [each for each in network._flatten_layers(include_self=False) if isinstance(each, kinds)]
+    convolutions = [each for each in all_layers(network) if isinstance(each, kinds)]
     if layer is not None:
         checks.known_name("layer", layer, _names(network))
         convolutions = [each for each in convolutions if each.name == layer]
@@ -237,4 +237,4 @@ def deep_dream(
 
 
 def _names(network: keras.Model) -> list[str]:
-    return [each.name for each in network._flatten_layers(include_self=False) if not is_graph(each)]
+    return [each.name for each in all_layers(network) if not is_graph(each)]

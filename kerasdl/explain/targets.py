@@ -53,16 +53,26 @@ def float_inputs(model: keras.Model, inputs: Any) -> tf.Tensor:
     if not keras.backend.is_float_dtype(expected.dtype):
         hint = "Explain the part behind the embedding: keras.Model(embedding.output, model.output)."
         checks.refuse("inputs to explain must be floats, which have gradients", expected.dtype, hint)
+    array = fitting_array(inputs, expected)
+    if not np.isfinite(array).all():
+        checks.refuse("inputs to explain must be finite", "NaN or infinity")
+    return tf.convert_to_tensor(array, expected.dtype)
+
+
+def fitting_array(inputs: Any, expected: keras.KerasTensor) -> np.ndarray:
+    """Returns one batch of numbers that has the shape of an input.
+
+    Raises:
+        ArgumentError: it has another shape, holds no example, or something else than numbers.
+    """
     array = np.asarray(inputs)
-    fits = array.ndim == len(expected.shape) and array.dtype.kind in "fiu"
+    fits = array.ndim == len(expected.shape) and array.dtype.kind in "fiub"
     if not fits or any(side not in (None, size) for side, size in zip(expected.shape, array.shape, strict=True)):
         hint = "Give one example a first axis, x[None]; images are prepared as the model takes them."
         checks.refuse(f"inputs must be numbers {expected.shape}", f"{array.dtype} of shape {array.shape}", hint)
     if not len(array):
         checks.refuse("inputs must hold one example or more", array.shape)
-    if not np.isfinite(array).all():
-        checks.refuse("inputs to explain must be finite", "NaN or infinity")
-    return tf.convert_to_tensor(array, expected.dtype)
+    return array
 
 
 def scores_of(outputs: Any, target: Target) -> tf.Tensor:

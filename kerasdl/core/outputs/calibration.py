@@ -73,9 +73,14 @@ def calibration_error(scores: Any, truth: Any, bins: int = BINS) -> float:
     """
     scores, truth = np.asarray(scores, np.float64), np.asarray(truth)
     highest, is_right = scores.max(axis=-1), scores.argmax(axis=-1) == truth
-    places = np.clip(np.ceil(highest * bins).astype(int) - 1, 0, bins - 1)
+    places = confidence_bins(highest, bins)
     gaps = np.bincount(places, weights=is_right - highest, minlength=bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def confidence_bins(highest: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Returns the bin of each highest score, from 0 on; bins are of equal width, open below and closed above."""
+    return np.clip(np.ceil(highest * bins).astype(int) - 1, 0, bins - 1)
 
 
 def score_keeping(scores: Any, share: float) -> float:

@@ -72,7 +72,8 @@ def report(
     the confusion matrix, calibration with the temperature that mends it (https://arxiv.org/abs/1706.04599), the most
     certain mistakes, with where the net looked (Grad-CAM), labels that are likely wrong
     (https://arxiv.org/abs/1911.00068), slices, and images that are the same picture, within the data and between the
-    data and `train`; these are not sought in more than 20,000 images.
+    data and `train`; these are not sought in more than 20,000 images. Each example counts once, whatever its weight.
+    Scores of a calibrated bundle are those at its temperature.
 
     Args:
         model: a bundle of a classifier, or a functional `keras.Model` from inputs to logits or probabilities (B, K).
@@ -101,6 +102,7 @@ def report(
     raw, ready, names = read_data(model, network, data, labels)
     inputs, truth = ready.arrays()[:2]
     logits, truth, names = classified(network, inputs, truth, names)
+    logits = logits / getattr(getattr(model, "calibration", None), "temperature", 1.0)
     scores, suspected = softmax(logits), suspected_labels(softmax(logits), truth)
     answers = scores.argmax(axis=1)
     mistakes = np.flatnonzero(answers != truth)

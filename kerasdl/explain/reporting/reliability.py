@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError
-from kerasdl.core.outputs.calibration import BINS, calibration_error, fit_temperature
+from kerasdl.core.outputs.calibration import calibration_error, confidence_bins, fit_temperature
 from kerasdl.core.outputs.decoding import softmax
 
 LEAST = 20
@@ -53,7 +53,7 @@ def reliability(logits: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Reli
         checks.refuse("logits must be (N, K), and truth (N,)", (logits.shape, truth.shape))
     scores = softmax(logits)
     highest, is_right = scores.max(axis=1), scores.argmax(axis=1) == truth
-    places = np.clip(np.ceil(highest * BINS).astype(int) - 1, 0, BINS - 1)
+    places = confidence_bins(highest)
     bins = [
         {
             "confidence": float(highest[places == place].mean()),
