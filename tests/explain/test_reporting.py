@@ -175,6 +175,18 @@ def test_a_bundle_is_reported_on_with_pictures(tmp_path):
     assert {first for first, _ in copies["copies_in_train"]} == set(range(20))
 
 
+def test_a_calibrated_bundle_is_judged_at_its_temperature():
+    bundle, data = kerasdl.load_bundle("digits_mobilenet"), kerasdl.data.load("digits", "test", scale=None)
+    plain = explain.report(bundle, data)
+    calibrated = bundle.calibrate("digits")
+    temperature = calibrated.calibration.temperature
+    found = explain.report(calibrated, data)
+    logits = np.log(plain.curves["scores"])
+    np.testing.assert_allclose(found.curves["scores"], softmax(logits / temperature), atol=1e-6)
+    assert found.figures["loss"] != plain.figures["loss"]
+    assert found.figures["confusion"] == plain.figures["confusion"]
+
+
 def test_what_is_no_classifier_is_refused():
     logits, truth = drawn(20, 3)
     net = given_logits(logits)
