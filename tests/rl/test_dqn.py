@@ -127,7 +127,7 @@ def test_the_grid_is_learnt():
     assert agent.evaluate(2).mean == make("gridworld").reward_bar
 
 
-@pytest.mark.bars  # not met: docs/reinforcing.md has four seeds
+@pytest.mark.bars  # not met: docs/reinforcing.md has five seeds
 def test_cartpole_by_its_preset_reaches_the_bar():
     agent = DQN("cartpole", seed=0)
     agent.train(50_000, progress="off")
