@@ -5,6 +5,7 @@ pads each of them. `tf.nn.conv2d` computes the same in place: a map of 24 x 24 p
 processor time. Graphs that are exported or saved are not concerned.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src import backend  # the functions behind keras.ops, which have no public names
+
+_USUAL_CONV = backend.nn.conv
+_LOCK = threading.Lock()
+_open_blocks = 0
 
 
 @contextmanager
@@ -29,37 +34,43 @@ def native_dilation() -> Iterator[None]:
         >>> y.shape
         TensorShape([1, 9, 9, 4])
     """
-    usual = backend.nn.conv
-
-    def conv(
-        inputs: Any,
-        kernel: Any,
-        strides: Any = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: Any = 1,
-    ) -> Any:
-        rates = dilation_rate if isinstance(dilation_rate, (tuple, list)) else (dilation_rate,) * 2
-        steps = strides if isinstance(strides, (tuple, list)) else (strides,)
-        takes = (
-            len(inputs.shape) == 4
-            and set(steps) == {1}
-            and max(rates) > 1
-            and str(padding).lower() == "same"
-            and (data_format or keras.config.image_data_format()) == "channels_last"
-            and inputs.shape[-1] == kernel.shape[-2]
-            and inputs.dtype == kernel.dtype
-            and has_gradient(tf.as_dtype(inputs.dtype).name)
-        )
-        if not takes:
-            return usual(inputs, kernel, strides, padding, data_format, dilation_rate)
-        return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=list(rates))
-
-    backend.nn.conv = conv
+    global _open_blocks
+    with _LOCK:
+        _open_blocks += 1
+        backend.nn.conv = _conv
     try:
         yield
     finally:
-        backend.nn.conv = usual
+        with _LOCK:  # blocks of several threads may end in any order
+            _open_blocks -= 1
+            if not _open_blocks:
+                backend.nn.conv = _USUAL_CONV
+
+
+def _conv(
+    inputs: Any,
+    kernel: Any,
+    strides: Any = 1,
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Any:
+    """Returns a convolution, in place where it is dilated and TensorFlow has its gradients."""
+    rates = dilation_rate if isinstance(dilation_rate, (tuple, list)) else (dilation_rate,) * 2
+    steps = strides if isinstance(strides, (tuple, list)) else (strides,)
+    takes = (
+        len(inputs.shape) == 4
+        and set(steps) == {1}
+        and max(rates) > 1
+        and str(padding).lower() == "same"
+        and (data_format or keras.config.image_data_format()) == "channels_last"
+        and inputs.shape[-1] == kernel.shape[-2]
+        and inputs.dtype == kernel.dtype
+        and has_gradient(tf.as_dtype(inputs.dtype).name)
+    )
+    if not takes:
+        return _USUAL_CONV(inputs, kernel, strides, padding, data_format, dilation_rate)
+    return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=list(rates))
 
 
 @cache

@@ -68,6 +68,16 @@ def test_others_stay_as_they_are(shape, settings):
     assert keras.src.backend.nn.conv is usual
 
 
+def test_blocks_that_end_in_another_order_leave_keras_as_it_was():
+    usual, first, second = keras.src.backend.nn.conv, native_dilation(), native_dilation()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert keras.src.backend.nn.conv is not usual  # the second is still open
+    second.__exit__(None, None, None)
+    assert keras.src.backend.nn.conv is usual
+
+
 def test_segmenters_answer_without_space_to_batch():
     network = dilated()
     segmenter, images = Segmenter(network), numbers((2, 12, 10, 2)).numpy()
