@@ -7,6 +7,7 @@ from . import deploy as deploy
 from . import errors as errors
 from . import explain as explain
 from . import foundations as foundations
+from . import generative as generative
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics

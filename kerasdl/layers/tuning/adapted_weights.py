@@ -6,7 +6,9 @@ changed, attention with its four projections included, and merging is to write W
 Deviations: there is no dropout before A, which no single weight can express.
 """
 
+import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -228,15 +230,28 @@ def weights_by_name(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     Raises:
         ArgumentError: two weights have one path.
     """
-    found = {}
+    found, names = {}, {}
     for weight in layer.weights:
         steps = weight.path.split("/")  # without the layer's name where a wrapper has built its layers apart
-        found["/".join(steps[steps.index(layer.name) + 1 if layer.name in steps else 0 :])] = weight
+        steps = steps[steps.index(layer.name) + 1 if layer.name in steps else 0 :]
+        found["/".join([*_counted_inside(steps[:-1], names), steps[-1]])] = weight
     if len(found) < len(layer.weights):
         checks.refuse(
             f"weights of the layer {layer.name!r} must differ by their names", [w.path for w in layer.weights]
         )
     return found
+
+
+def _counted_inside(steps: list[str], names: dict[tuple[str, ...], str]) -> list[str]:
+    """Returns the names of nested layers with the numbers that they have inside one layer, not in the process."""
+    for depth in range(1, len(steps) + 1):
+        place = tuple(steps[:depth])
+        if place not in names:
+            stem = re.sub(r"_\d+$", "", steps[depth - 1])
+            taken = [name for other, name in names.items() if other[:-1] == place[:-1]]
+            numbered = (f"{stem}_{number}" if number else stem for number in itertools.count())
+            names[place] = next(name for name in numbered if name not in taken)
+    return [names[tuple(steps[:depth])] for depth in range(1, len(steps) + 1)]
 
 
 def column_norms(weight: Any, inputs: list[int]) -> Any:

@@ -10,6 +10,7 @@ from kerasdl import sequence
 from kerasdl.blocks import encoder_block
 from kerasdl.core.errors import ArgumentError, UnknownNameError
 from kerasdl.core.keras_graph import copied
+from kerasdl.layers.tuning.adapted_weights import weights_by_name
 
 METHODS = {
     "lora": lambda net, **kwargs: sequence.lora(net, rank=2, **kwargs),
@@ -213,10 +214,25 @@ def test_wrappers_of_recurrent_layers_are_tuned_by_their_biases():
     tuned = sequence.bitfit(net)
     assert {*tuned.get_layer("both_ways").changes["default"]} == {
         f"{way}_lstm/lstm_cell/bias" for way in ("forward", "backward")
-    }
+    }  # of the layer, not of the process: files of adapters are read by another
     np.testing.assert_array_equal(tuned(x), net(x))
     assert np.abs(np.asarray(moved(tuned)(x)) - net(x)).max() > 0.01
     np.testing.assert_allclose(sequence.merge_lora(tuned)(x), tuned(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("around", [keras.layers.Bidirectional, keras.layers.RNN])
+def test_names_of_nested_weights_are_those_of_the_layer_not_of_the_process(around):
+    """What one process saves is loaded in another, where Keras counts layers from zero."""
+
+    def names():
+        cells = [keras.layers.LSTMCell(3), keras.layers.LSTMCell(3)]
+        layer = around(keras.layers.LSTM(3) if around is keras.layers.Bidirectional else cells)
+        layer.build((None, 5, 4))
+        return list(weights_by_name(layer))
+
+    first = names()
+    assert len(first) == 6
+    assert names() == first
 
 
 def test_share_that_learns_is_that_of_a_count_by_hand(nets):

@@ -1,0 +1,5 @@
+"""Generative models: autoencoders, adversarial nets, diffusion and flows, each with its trainer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
