@@ -25,12 +25,11 @@ from .format import archive
 from .format.calibration_part import check_calibration, without_calibration
 from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
 from .format.saving import write_parts
-from .operations import evaluating, finetuning
+from .operations import evaluating, finetuning, trained_images
 from .operations.changing import ChangingModel
-from .operations.data_preparation import public_name, ready_data, with_levels
+from .operations.data_preparation import public_name, read_by_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, raw_model
 from .operations.making import explained_arguments, inputs_of, networks_of, plain_settings
-from .operations.trained_images import with_trained_images
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -279,14 +278,16 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
         freeze = freeze or ("staged" if self.task.trainer is None else "none")
         freezing = finetuning.Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
+        train = read_by_name(train, "train", self.preprocess)
+        validation = read_by_name(validation, "validation", self.preprocess)
+        extra = trained_images.recorded(without_calibration(self).extra, train, validation)
         parts = finetuning.networks_and_data(self, train, validation, tuple(labels), freezing)
         networks, train, validation, labels, fresh = parts
         asked = {"fresh": fresh, "freezing": freezing, "config": config}
-        manifest = finetuning.tuned_manifest(self, train, name=name, labels=labels, **asked)
+        manifest = finetuning.tuned_manifest(self, train, name=name, labels=labels, extra=extra, **asked)
         finetuning.claim_folder(config.folder, self.model, resume=config.resume)
         kept = finetuning.finetune_networks(networks, train, validation, task=self.task, callbacks=callbacks, **asked)
         manifest = dataclasses.replace(manifest, provenance={**manifest.provenance, "epoch kept": kept})
-        extra = with_trained_images(without_calibration(self).extra, train, validation)
         tuned = Bundle(networks.pop("model"), manifest, with_levels(self.preprocess, train), extra, others=networks)
         if validation is None:
             return tuned

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,12 @@ def _has_boxes(data: Dataset) -> bool:
     return isinstance(labels, Mapping) and {"boxes", "classes"} <= set(labels)
 
 
+def _has_maps(data: Dataset) -> bool:
+    """Tells whether images have a map of named classes each."""
+    labels = data.source.labels if data.any_order else None
+    return bool(data.class_names) and isinstance(labels, Mapping) and "semantic" in labels
+
+
 def _layout_of(name: str) -> Layout | None:
     """Returns the layout of a folder of images; None for other data."""
     if not name.startswith(FOLDER) or is_text_folder(Path(name.removeprefix(FOLDER))):
@@ -226,11 +232,21 @@ def _count(train: Dataset, layout: Layout | None, unread: list[Path], whole: boo
     elif train.class_names and train.any_order and isinstance(train.source.labels, np.ndarray):
         counts = Counter(train.class_names[label] for label in train.source.labels)
     else:
-        return f"{'' if train.size is None else f'{train.size:,} '}examples to train"
+        of_maps = (
+            f" with maps of {len(train.class_names)} classes: {_listed(train.class_names)}" if _has_maps(train) else ""
+        )
+        return (
+            f"{'' if train.size is None else f'{train.size:,} '}{'images' if of_maps else 'examples'} to train{of_maps}"
+        )
     kind = "boxes" if boxes else "images" if layout is not None else "examples to train"
-    shown = [f"{label} {counts[label]:,}" for label in train.class_names[:MOST_CLASSES]]
-    more = [f"{len(train.class_names) - MOST_CLASSES} classes more"] if len(train.class_names) > MOST_CLASSES else []
-    return f"{boxes}{counts.total():,} {kind} in {len(train.class_names)} classes: {', '.join(shown + more)}"
+    shown = _listed([f"{label} {counts[label]:,}" for label in train.class_names])
+    return f"{boxes}{counts.total():,} {kind} in {len(train.class_names)} classes: {shown}"
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """Returns the first classes in words, and the number of the rest."""
+    more = [f"{len(classes) - MOST_CLASSES} classes more"] if len(classes) > MOST_CLASSES else []
+    return ", ".join([*classes[:MOST_CLASSES], *more])
 
 
 def _classes_of_boxes(data: Dataset) -> np.ndarray:

@@ -13,6 +13,7 @@ from kerasdl.cli.training_data import FEW, calibration_data, read_training_data
 from kerasdl.core.errors import ArgumentError, DataError, UnknownNameError
 from kerasdl.data import DataWarning
 from kerasdl.data.detection import draw_shapes, write_coco
+from kerasdl.data.segmentation import draw_cells, write_masks
 
 RNG = np.random.default_rng(5)
 
@@ -145,6 +146,12 @@ def test_boxes_and_images_are_counted_before_the_split(tmp_path):
     assert read.notes[1].startswith("Split: 9 to train, 1 to validate (2 left for `kerasdl evaluate`")
     (held,) = [len(label["classes"]) for _, label in read.validation]
     assert read.notes[2] == f"Validation is coarse: {held} boxes in the images that validate, 1."
+
+
+def test_classes_of_maps_are_named(tmp_path):
+    write_masks(draw_cells(10, side=32, weights=False), tmp_path / "cells")
+    name = f"masks:{tmp_path / 'cells'}"
+    assert read_training_data(name).notes[0] == f"{name}: 8 images to train with maps of 2 classes: background, cell."
 
 
 def test_a_class_with_one_image_is_told(tmp_path):

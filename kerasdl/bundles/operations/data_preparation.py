@@ -47,10 +47,7 @@ def ready_data(
         return _of_arrays(data, task, settings, labels or own_labels)
     if isinstance(data, tf.data.Dataset):
         return as_dataset(data, class_names=labels)
-    if isinstance(data, (str, os.PathLike)):
-        levels = settings.get("levels") if dataset_name(data).startswith("folder:") else None
-        data = load(data, split, levels=levels)
-    dataset = _named(as_dataset(data), labels)
+    dataset = _named(as_dataset(read_by_name(data, split, settings)), labels)
     if task.ready is not None:
         return task.ready(dataset, settings)
     if dataset.task not in ("unknown", task.name):
@@ -62,6 +59,14 @@ def ready_data(
             checks.refuse(rule, f"{dataset.name} and {[*settings]}", "Pass images as its model takes them.")
         return dataset.prepared(tuple(settings["image_shape"]), tuple(settings["scale"]))
     return dataset
+
+
+def read_by_name(data: Any, split: str, settings: Mapping[str, Any]) -> Any:
+    """Returns data by name as a raw `Dataset`, with the white level of these settings; other data as they are."""
+    if not isinstance(data, (str, os.PathLike)):
+        return data
+    levels = settings.get("levels") if dataset_name(data).startswith("folder:") else None
+    return load(data, split, levels=levels)
 
 
 def _of_arrays(data: Sequence[Any], task: Task, settings: Mapping[str, Any], labels: tuple[str, ...]) -> Dataset:

@@ -1,4 +1,4 @@
-"""Choice of the data of an evaluation: the test split, or a whole folder less the images of the training."""
+"""Choice of the data of an evaluation: the test split, or whole files less the images and texts of the training."""
 
 import os
 from dataclasses import dataclass
@@ -12,10 +12,14 @@ from kerasdl.data import Dataset, load
 from kerasdl.data.folders.layout import read_layout
 from kerasdl.data.folders.unread_files import reading_note, unread_files
 from kerasdl.data.listing import dataset_name, labels_for, splits_of_boxes
+from kerasdl.data.segmentation import mask_folders
+from kerasdl.data.text.text_folders import is_text_folder
 
-from .trained_images import any_seen, seen_in_training
+from .trained_images import any_seen, seen_in_training, trained_hashes
 
 FOLDER = "folder:"
+ROWS = ("csv", "jsonl")
+"""Kinds of files of labelled texts."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class EvaluationData:
     found: int | None
     """Examples in that split; None where a pipeline does not report it."""
     left_out: int
-    """Images left out, since the bundle was fine-tuned on them."""
+    """Images or texts left out, since the bundle was fine-tuned on them."""
     notes: tuple[str, ...] = ()
     """Sentences about the choice."""
 
@@ -40,8 +44,9 @@ def choose_evaluation_data(
     """Reads data by name to evaluate a bundle.
 
     Of a folder with a test folder that split is read. A folder without split folders is read whole, less the images
-    that the bundle was fine-tuned on or chose its epoch by; and so are annotation files of boxes that name no splits.
-    Of other data the test split is read.
+    that the bundle was fine-tuned on or chose its epoch by; and so are folders of masks and annotation files of boxes
+    that name no splits, and files of texts, by their texts, if the bundle was fine-tuned on such. Of other data the
+    test split is read.
 
     Args:
         bundle: a `Bundle`, which has the hashes of the images of its fine-tuning.
@@ -64,7 +69,7 @@ def choose_evaluation_data(
     """
     name = dataset_name(name)
     is_folder = name.startswith(FOLDER)
-    splits = _splits_of(name)
+    splits = _splits_of(name, bundle)
     chosen, notes = (split, []) if split else ("test", []) if splits is None else _chosen(splits)
     labels = labels_for(bundle.task.name if bundle.task else "", name)
     levels = bundle.preprocess.get("levels") if is_folder else None
@@ -74,17 +79,17 @@ def choose_evaluation_data(
         unread = unread_files(layout, chosen, dataset, seed=0)
         notes += reading_note(dataset.size + len(unread), unread)
     seen = np.zeros(0, bool) if splits is None else seen_in_training(bundle.extra, dataset)
-    count = int(seen.sum())
+    count, noun = int(seen.sum()), "images" if dataset.images else "texts"
     whole = split is None and chosen == "all"
     if count and not whole:
-        notes.append(f"{count} of these images are among those of the training: the figures are too good.")
+        notes.append(f"{count} of these {noun} are among those of the training: the figures are too good.")
     if not count or not whole:
         return EvaluationData(dataset, chosen, dataset.size, 0, tuple(notes))
     if count == dataset.size:
-        rule = f"an evaluation needs images that are not those of the training; in {name.removeprefix(FOLDER)} all are"
-        raise DataError(f"{rule} ({count}). Give other images, or split 'all' to measure them (too good).")
+        rule = f"an evaluation needs {noun} that are not those of the training; in {name.removeprefix(FOLDER)} all are"
+        raise DataError(f"{rule} ({count}). Give other {noun}, or split 'all' to measure them (too good).")
     notes.append(
-        f"{count} of {dataset.size} images were left out, since they took part in the fine-tuning of the bundle."
+        f"{count} of {dataset.size} {noun} were left out, since they took part in the fine-tuning of the bundle."
     )
     rest = dataset.of_examples(dataset.source.pick(np.flatnonzero(~seen)))
     return EvaluationData(rest, chosen, dataset.size, count, tuple(notes))
@@ -99,7 +104,7 @@ def unseen_data(bundle: Any, name: str | os.PathLike) -> Dataset | None:
 
     Returns:
         The data; None for a folder with validation images, for one that holds images of the fine-tuning, and for data
-        that are no folder: their validation split is for such uses.
+        that are no folder of images: their validation split is for such uses.
 
     Raises:
         DataError: the folder cannot be read.
@@ -109,7 +114,7 @@ def unseen_data(bundle: Any, name: str | os.PathLike) -> Dataset | None:
         True
     """
     name = dataset_name(name)
-    if not name.startswith(FOLDER):
+    if not name.startswith(FOLDER) or is_text_folder(Path(name.removeprefix(FOLDER))):
         return None
     layout = read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
     if "validation" in layout.splits or any_seen(bundle.extra, [each.path for each in layout.pictures]):
@@ -118,11 +123,16 @@ def unseen_data(bundle: Any, name: str | os.PathLike) -> Dataset | None:
     return load(name, split, levels=bundle.preprocess.get("levels"))
 
 
-def _splits_of(name: str) -> tuple[str, ...] | None:
-    """Returns the splits that a folder or annotation files of boxes have; None for data with splits of their own."""
-    if not name.startswith(FOLDER):
-        return splits_of_boxes(name)
-    return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all").splits
+def _splits_of(name: str, bundle: Any) -> tuple[str, ...] | None:
+    """Returns the splits that folders and files have; None for data with splits of their own, or of a hash alone."""
+    kind, _, place = name.partition(":")
+    path = Path(place).expanduser()
+    if kind in ROWS or (kind == "folder" and is_text_folder(path)):
+        of_folders = read_layout(path, "all").splits if kind == "folder" else ()
+        return of_folders or (() if len(trained_hashes(bundle.extra)) else None)
+    if kind == "folder":
+        return read_layout(path, "all").splits
+    return mask_folders.named_splits(place) if kind == "masks" else splits_of_boxes(name)
 
 
 def _chosen(splits: tuple[str, ...]) -> tuple[str, list[str]]:
@@ -131,4 +141,4 @@ def _chosen(splits: tuple[str, ...]) -> tuple[str, list[str]]:
         return ("test" if splits else "all"), []
     if "validation" in splits:
         return "validation", ["There is no test split; validation images may have chosen the epoch that was kept."]
-    return "train", ["There is no test split: the images of train are measured."]
+    return "train", ["There is no test split: that of train is measured."]

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from .changing import refuse_rounding
 from .data_preparation import public_name
 from .evaluating import check_single_output
 from .label_forms import labels_for, plain_label_errors
-from .trained_images import FILE, ROLE, holds_files
+from .trained_images import FILE, ROLE
 
 FEW = 100
 """Validation examples below which the loss chooses the epoch: an accuracy over 100 has a standard error of 5 points."""
@@ -167,6 +167,7 @@ def tuned_manifest(
     *,
     name: str | None,
     labels: tuple[str, ...],
+    extra: Mapping[str, bytes],
     fresh: Sequence[str],
     freezing: Freezing,
     config: RunConfig,
@@ -181,7 +182,7 @@ def tuned_manifest(
         labels=labels,
         outputs="",
         metrics={},
-        parts={**manifest.parts, **({ROLE: FILE} if holds_files(train) else {})},
+        parts={**manifest.parts, **({ROLE: FILE} if ROLE in extra else {})},
         provenance={
             "finetuned from": bundle.name,
             "digest of that": bundle.digest,

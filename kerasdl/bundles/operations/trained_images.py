@@ -1,4 +1,4 @@
-"""Record of the images that a bundle was fine-tuned on: short hashes of the files, in a part of the bundle."""
+"""Record of the images and texts that a bundle was fine-tuned on: their short hashes, in a part of the bundle."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,16 +11,23 @@ import numpy as np
 from kerasdl.core import checks
 from kerasdl.data import Dataset
 from kerasdl.data.letterboxing import Letterboxed
+from kerasdl.data.text.rows import text_key
 
 ROLE, FILE = "trained_images", "trained_images.bin"
+OF_TEXTS = ("folder:", "csv:", "jsonl:")
+"""How names of texts of files start."""
 BYTES = 8
 """Bytes of a hash: among a million images a chance match has a probability of 1 in 40 million."""
 
 
 def holds_files(data: Dataset | None) -> bool:
-    """Returns whether the examples of some data are image files."""
-    files = _items(data) if data is not None and data.images and data.any_order else None
-    return isinstance(files, list) and all(isinstance(file, Path) for file in files)
+    """Returns whether the examples of some data are image files, or texts of files."""
+    if not isinstance(data, Dataset) or not data.any_order:
+        return False
+    items = _items(data)
+    if not data.images:
+        return data.name.startswith(OF_TEXTS) and isinstance(items, np.ndarray) and items.dtype.kind == "U"
+    return isinstance(items, list) and all(isinstance(file, Path) for file in items)
 
 
 def _items(data: Dataset) -> Any:
@@ -30,13 +37,13 @@ def _items(data: Dataset) -> Any:
 
 
 def file_hashes(data: Dataset) -> np.ndarray:
-    """Returns the start of the SHA-256 of each image file of some data, uint64 (N,)."""
+    """Returns the start of the SHA-256 of each image file, or text, of some data, uint64 (N,)."""
     with ThreadPoolExecutor() as pool:
         return np.array(list(pool.map(_hash, _items(data))), np.uint64)
 
 
-def with_trained_images(extra: Mapping[str, bytes], train: Dataset, validation: Dataset | None) -> dict[str, bytes]:
-    """Returns the further parts of a bundle, with the hashes of its new training images added to those that it has."""
+def recorded(extra: Mapping[str, bytes], train: Any, validation: Any) -> dict[str, bytes]:
+    """Returns the further parts of a bundle, with the hashes of new training data added to those that it has."""
     if not holds_files(train):
         return dict(extra)
     found = [file_hashes(each) for each in (train, validation) if holds_files(each)]
@@ -57,7 +64,7 @@ def trained_hashes(extra: Mapping[str, bytes]) -> np.ndarray:
 
 
 def seen_in_training(extra: Mapping[str, bytes], data: Dataset) -> np.ndarray:
-    """Returns for each example whether a bundle was fine-tuned on that file or chose its epoch by it, bool (N,)."""
+    """Returns for each example whether a bundle was fine-tuned on it or chose its epoch by it, bool (N,)."""
     known = trained_hashes(extra)
     if not len(known) or not holds_files(data):
         return np.zeros(data.size or 0, bool)
@@ -70,6 +77,8 @@ def any_seen(extra: Mapping[str, bytes], files: list[Path]) -> bool:
     return bool(known) and any(_hash(file) in known for file in files)
 
 
-def _hash(file: Path) -> int:
-    with open(file, "rb") as opened:
+def _hash(item: Path | str) -> int:
+    if not isinstance(item, Path):
+        return int.from_bytes(hashlib.sha256(text_key(item).encode()).digest()[:BYTES], "big")
+    with open(item, "rb") as opened:
         return int.from_bytes(hashlib.file_digest(opened, "sha256").digest()[:BYTES], "big")

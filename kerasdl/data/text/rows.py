@@ -121,6 +121,16 @@ def read_rows(
     )
 
 
+def text_key(text: str) -> str:
+    """Returns what texts have in common that differ only in capitals and spaces.
+
+    Example:
+        >>> text_key(" A  good film")
+        'a good film'
+    """
+    return " ".join(text.casefold().split())
+
+
 def _report(name: str, bad: Sequence[Row], total: int, on_bad: str) -> None:
     named = "; ".join(f"{row.place}: {row.fault}" for row in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
@@ -146,7 +156,7 @@ def _warn_of_single_labels(name: str, rows: Sequence[Row]) -> None:
 
 def _homes(rows: Sequence[Row], seed: int) -> list[str]:
     """Returns the split of each row: a tenth of the texts of each class to validate, a tenth to test."""
-    keys = [" ".join(row.text.casefold().split()) for row in rows]
+    keys = [text_key(row.text) for row in rows]
     classes: dict[str, str | None] = {}
     for row, key in zip(rows, keys, strict=True):
         classes.setdefault(key, row.label)

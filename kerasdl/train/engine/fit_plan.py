@@ -124,7 +124,8 @@ def make_plan(
     elif not own_objective:
         train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)
         validation = None if validation is None else check_labels(loss, metrics, model, validation)
-    config = dataclasses.replace(config, monitor=monitor_of(config, task, metrics, validation))
+    figures = [metrics, model.metrics if own_objective else []]  # those of a trainer are its own
+    config = dataclasses.replace(config, monitor=monitor_of(config, task, figures, validation))
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
     return FitPlan(

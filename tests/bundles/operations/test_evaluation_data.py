@@ -1,5 +1,6 @@
 """Choice of the images of an evaluation, by the hashes of those that a bundle was fine-tuned on."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ from PIL import Image
 
 from kerasdl.bundles import choose_evaluation_data
 from kerasdl.bundles.operations.evaluation_data import unseen_data
-from kerasdl.bundles.operations.trained_images import BYTES, ROLE, trained_hashes, with_trained_images
+from kerasdl.bundles.operations.trained_images import BYTES, ROLE, recorded, trained_hashes
 from kerasdl.core.errors import ArgumentError, DataError
 from kerasdl.data import load
 from kerasdl.data.detection import draw_shapes, write_coco, write_voc, write_yolo
+from kerasdl.data.segmentation import draw_cells, write_masks
 
 RNG = np.random.default_rng(3)
 
@@ -26,7 +28,7 @@ def fill(root, *folders, count=10):
 
 
 def bundle(*trained):
-    extra = with_trained_images({}, *trained) if trained else {}
+    extra = recorded({}, *trained) if trained else {}
     return SimpleNamespace(preprocess={}, extra=extra, task=None)
 
 
@@ -88,6 +90,53 @@ def test_boxes_are_measured_by_the_splits_that_they_name(tmp_path):
     assert choose_evaluation_data(bundle(), f"voc:{tmp_path}/voc").split == "train"
 
 
+def test_folders_of_masks_are_measured_whole_less_those_of_the_training(tmp_path):
+    write_masks(draw_cells(10, side=32, weights=False), tmp_path / "cells")
+    write_masks(draw_cells(4, side=32, weights=False, seed=1), tmp_path / "others")
+    name, others = f"masks:{tmp_path / 'cells'}", f"masks:{tmp_path / 'others'}"
+    tuned = bundle(load(name, "train"), load(name, "validation"))
+    chosen = choose_evaluation_data(tuned, name)
+    assert files(chosen.dataset) == files(load(name, "test"))
+    assert chosen.left_out == 9
+    chosen = choose_evaluation_data(tuned, others)
+    assert (chosen.split, chosen.dataset.size, chosen.left_out) == ("all", 4, 0)
+    for seed, split in enumerate(("train", "test")):
+        write_masks(draw_cells(2 + seed, side=32, weights=False, seed=seed), tmp_path / "parts", split)
+    assert choose_evaluation_data(tuned, f"masks:{tmp_path / 'parts'}").dataset.size == 3
+
+
+def write_texts(root, kind, numbers):
+    """Writes two texts a number, as a table of rows or as a folder of files."""
+    texts = {label: [f"{word} film number {k}" for k in numbers] for label, word in (("bad", "dull"), ("good", "fine"))}
+    if kind == "folder":
+        for label, lines in texts.items():
+            (root / label).mkdir(parents=True)
+            for k, line in enumerate(lines):
+                (root / label / f"{k}.txt").write_text(line)
+        return f"folder:{root}"
+    rows = [{"text": line, "label": label} for label, lines in texts.items() for line in lines]
+    lines = [json.dumps(row) for row in rows] if kind == "jsonl" else [f"{row['text']},{row['label']}" for row in rows]
+    root.write_text("\n".join([*([] if kind == "jsonl" else ["text,label"]), *lines]))
+    return f"{kind}:{root}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "jsonl"])
+def test_texts_are_measured_whole_less_those_of_the_training(tmp_path, kind):
+    """By their words, so that a copy in another file, in capitals, is known."""
+    name, other = write_texts(tmp_path / "own", kind, range(10)), write_texts(tmp_path / "other", "csv", range(5, 15))
+    tuned = bundle(load(name, "train"), load(name, "validation"))
+    chosen = choose_evaluation_data(tuned, name)
+    assert {*chosen.dataset.source.inputs} == {*load(name, "test").source.inputs}
+    assert (chosen.found, chosen.left_out) == (20, 18)
+    assert "18 of 20 texts were left out" in chosen.notes[0]
+    chosen = choose_evaluation_data(tuned, other)
+    learnt = {*load(name, "train").source.inputs, *load(name, "validation").source.inputs}
+    assert {*chosen.dataset.source.inputs} == {*load(other, "all").source.inputs} - learnt
+    assert unseen_data(tuned, name) is None
+    if kind != "folder":  # a bundle without a record of its texts, such as one of an earlier version
+        assert choose_evaluation_data(bundle(), name).split == "test"
+
+
 def test_a_split_that_is_named_is_measured_whole_and_says_so(tmp_path):
     name = fill(tmp_path, "cat", "dog")
     chosen = choose_evaluation_data(bundle(load(name, "train"), load(name, "validation")), name, "all")
@@ -127,8 +176,8 @@ def test_other_data_are_measured_on_their_test_split():
 
 def test_hashes_are_short_sorted_and_kept_from_training_to_training(tmp_path):
     first, second = fill(tmp_path / "a", "cat", "dog", count=3), fill(tmp_path / "b", "cat", "dog", count=3)
-    extra = with_trained_images({"tokenizer": b"x"}, load(first, "all"), None)
-    both = with_trained_images(extra, load(second, "all"), None)
+    extra = recorded({"tokenizer": b"x"}, load(first, "all"), None)
+    both = recorded(extra, load(second, "all"), None)
     assert both["tokenizer"] == b"x"
     assert len(both[ROLE]) == 12 * BYTES
     assert set(trained_hashes(extra)) < set(trained_hashes(both))
@@ -138,4 +187,4 @@ def test_hashes_are_short_sorted_and_kept_from_training_to_training(tmp_path):
 
 
 def test_data_that_are_no_files_leave_no_hashes():
-    assert with_trained_images({}, load("digits"), None) == {}
+    assert recorded({}, load("digits"), None) == {}

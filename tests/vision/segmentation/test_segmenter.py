@@ -18,7 +18,7 @@ import kerasdl
 from kerasdl import Bundle
 from kerasdl.core import ArgumentError
 from kerasdl.core.errors import BundleError, DataError
-from kerasdl.data import DataWarning, augment, load
+from kerasdl.data import DataWarning, as_dataset, augment, load
 from kerasdl.losses import Dice, PixelCrossEntropy
 from kerasdl.metrics import PixelAccuracy
 from kerasdl.train import RunConfig, fit
@@ -375,6 +375,12 @@ for strategy in (None, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     run = fit(Segmenter(pointwise()), (images, labels), validation=(images, labels), config=config)
     print(json.dumps({name: values for name, values in run.history.items()}))
 """
+
+
+def test_the_epoch_of_the_best_mean_iou_is_kept():
+    data = as_dataset(bright(8), task="semantic_segmentation", class_names=("dark", "bright"))
+    run = fit(Segmenter(pointwise()), data, validation=data, config=RunConfig(epochs=3, progress="off"))
+    assert run.best.value == max(run.history["val_mean_iou"])
 
 
 @pytest.mark.slow
