@@ -1,3 +1,8 @@
+from .actor_critic import polyak_average as polyak_average
+from .actor_critic import smooth_actions as smooth_actions
+from .actor_critic import soft_values as soft_values
+from .actor_critic import tanh_normal_log_density as tanh_normal_log_density
+from .actor_critic import temperature_loss as temperature_loss
 from .box_coding import decode_distances as decode_distances
 from .box_coding import decode_offsets as decode_offsets
 from .box_coding import encode_distances as encode_distances

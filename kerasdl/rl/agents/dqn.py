@@ -22,19 +22,15 @@ from kerasdl.ops.value_distributions import categorical_projection, quantile_hub
 from ..buffers.prioritized import PrioritizedBuffer
 from ..buffers.replay import Batch, ReplayBuffer
 from ..envs.spaces import Discrete
-from ..envs.vectors import Transition
-from .agent import STREAMS, Agent
 from .exploration import check_exploration, draw_actions, exploration_law, linear_schedule, masked
-from .policies.on_policy import minimize, scan_steps
-from .training.settings import AgentConfig, Episodes
+from .policies.on_policy import minimize
 from .values.action_values import DISTRIBUTIONS, action_value_network
-
-ACTIONS, SAMPLES = 0, 1  # streams of random numbers
+from .values.off_policy import OffPolicyAgent, OffPolicyConfig
 
 
 @with_field_sentences
 @dataclass(frozen=True, kw_only=True, repr=False)
-class DQNConfig(AgentConfig):
+class DQNConfig(OffPolicyConfig):
     """Settings of DQN.
 
     Raises:
@@ -45,20 +41,6 @@ class DQNConfig(AgentConfig):
         'none'
     """
 
-    environments: int = 1
-    """Episodes that run at once."""
-    activation: str = "relu"
-    """Activation of the hidden layers."""
-    rollout_steps: int = 4
-    """Steps of each environment between updates."""
-    updates: int = 1
-    """Updates after a rollout."""
-    batch_size: int = 32
-    """Transitions in an update."""
-    capacity: int = 100_000
-    """Transitions in the replay buffer, a multiple of `environments`."""
-    learning_starts: int = 1000
-    """Environment steps before the first update; actions are random until then."""
     target_every: int = 250
     """Updates after which the target network takes the weights of the other."""
     largest_gradient: float = 10.0
@@ -96,9 +78,8 @@ class DQNConfig(AgentConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("rollout_steps", "updates", "batch_size", "capacity", "target_every", "steps"):
+        for name in ("target_every", "steps"):
             checks.at_least(name, getattr(self, name), 1)
-        checks.at_least("learning_starts", self.learning_starts, 0)
         checks.at_least("atoms", self.atoms, 2)
         check_exploration(self)
         checks.one_of("distribution", self.distribution, DISTRIBUTIONS)
@@ -110,13 +91,11 @@ class DQNConfig(AgentConfig):
         object.__setattr__(self, "value_range", tuple(map(float, self.value_range)))
         if len(self.value_range) != 2 or not -np.inf < self.value_range[0] < self.value_range[1] < np.inf:
             checks.refuse("value_range must be two finite numbers, the lower one first", self.value_range)
-        rows = self.capacity // self.environments
-        if self.capacity % self.environments or rows < max(self.rollout_steps, self.steps):
-            rule = "capacity must be a multiple of environments that holds a rollout and n steps of each"
-            checks.refuse(rule, self.capacity)
+        if self.capacity // self.environments < self.steps:
+            checks.refuse("capacity must hold n steps of each environment", self.capacity)
 
 
-class DQN(Agent):
+class DQN(OffPolicyAgent):
     """Deep Q-network for whole-number actions; each of its extensions is a setting that works alone.
 
     Source: https://doi.org/10.1038/nature14236.
@@ -139,14 +118,6 @@ class DQN(Agent):
     config_class = DQNConfig
     figure_names = ("loss", "value", "exploration", "updates")
 
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.config.rollout_steps * self.config.environments
-
-    @property
-    def large(self):
-        return {f"buffer/{name}": each for name, each in self.buffer.variables.items()}
-
     def _check_environment(self):
         super()._check_environment()
         if not isinstance(self.env.action_space, Discrete):
@@ -164,9 +135,6 @@ class DQN(Agent):
                 self.env.observation_space, actions, **settings, atoms=self.atoms, name=role
             )
         self.networks["target"].set_weights(self.policy.get_weights())
-        self._host_actions = tf.function(
-            lambda observations, noise, iteration: self._explored(observations, None, noise, iteration), autograph=False
-        )
         self._outputs = {
             role: keras.Model(network.inputs, [network.get_layer("distribution").output, network.output])
             for role, network in self.networks.items()
@@ -179,16 +147,8 @@ class DQN(Agent):
         kind = PrioritizedBuffer if config.prioritized else ReplayBuffer
         own = {"exponent": config.priority_exponent} if config.prioritized else {}
         mask = None if self.on_host else self.env.action_mask(self.env.start(tf.zeros((1, self.env.noise_size))))
-        self.buffer = kind(
-            self.env.observation_space,
-            self.env.action_space,
-            capacity=config.capacity,
-            count=config.environments,
-            steps=config.steps,
-            discount=config.discount,
-            masked_actions=None if mask is None else actions,
-            **own,
-        )
+        masked_actions = None if mask is None else actions
+        self.buffer = self._make_buffer(kind, steps=config.steps, masked_actions=masked_actions, **own)
 
     # Acting
 
@@ -219,64 +179,21 @@ class DQN(Agent):
 
     # Training
 
-    def _iterate(self, state, iteration):
+    def _own_figures(self):
+        return {"exploration": self._amount()}
+
+    def _before_updates(self):
+        if self.config.anneal:
+            self.optimizers["policy"].learning_rate.assign(self.config.learning_rate * (1.0 - self.progress))
+
+    def _draw_batch(self, key):
         config = self.config
-        noise = self.noise((config.rollout_steps, config.environments), iteration, ACTIONS)
-
-        def step(state, now):
-            mask = self.vectors.action_mask(state)
-            return self.vectors.step(state, self._explored(state.observation, mask, noise[now], iteration))
-
-        state, transitions = scan_steps(step, state, config.rollout_steps)
-        return state, *self._learn_from(transitions, iteration)
-
-    def _learn_from(self, steps, iteration):
-        self.buffer.add(steps)
-        ready = self._starts(iteration) & (self.buffer.size > 0)
-        loss, value = tf.cond(ready, lambda: self._learn(iteration), lambda: (tf.constant(0.0), tf.constant(0.0)))
-        updates = tf.where(ready, self.config.updates, 0)
-        figures = {"loss": loss, "value": value, "exploration": self._amount(), "updates": updates}
-        return figures, Episodes.of(steps)
-
-    def _starts(self, iteration: tf.Tensor) -> tf.Tensor:
-        """Returns whether enough steps were made for updates, and for actions of the policy."""
-        return iteration * self.steps_per_iteration >= self.config.learning_starts
-
-    def _collect_on_host(self, state, iteration):
-        config, steps = self.config, []
-        iteration = tf.constant(iteration)
-        noise = self.noise((config.rollout_steps, config.environments), iteration, ACTIONS)
-        for now in noise:
-            actions = self._host_actions(tf.constant(state.observation), now, iteration)
-            state, transition = self.vectors.step(state, actions.numpy())
-            steps.append(transition)
-        columns = zip(*steps, strict=True)
-        return state, Transition(*(None if each[0] is None else tf.stack(each) for each in columns))
-
-    def _learn(self, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Makes the updates after a rollout; returns the means of the losses and of the values."""
-        config = self.config
+        if not config.prioritized:
+            return super()._draw_batch(key)
         importance = linear_schedule(self.progress, config.importance, 1.0, 1.0)
-        if config.anneal:
-            self.optimizers["policy"].learning_rate.assign(config.learning_rate * (1.0 - self.progress))
+        return self.buffer.sample(config.batch_size, key, importance=importance)
 
-        def body(index, loss, value):
-            key = tf.stack([self.seed + 2 + index, iteration * STREAMS + SAMPLES])
-            own = {"importance": importance} if config.prioritized else {}
-            batch = self.buffer.sample(config.batch_size, key, **own)
-            now, mean, errors = self._improve(batch)
-            self.buffer.update(batch.index, errors)
-            due = tf.equal((iteration * config.updates + index + 1) % config.target_every, 0)
-            for target, own in zip(self.networks["target"].weights, self.policy.weights, strict=True):
-                target.assign(tf.where(due, own.value, target.value))
-            return index + 1, loss + now, value + mean
-
-        loop = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
-        _, loss, value = tf.while_loop(lambda index, *_: index < config.updates, body, loop, parallel_iterations=1)
-        return loss / config.updates, value / config.updates
-
-    def _improve(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes one update; returns the loss, the mean value of the actions, and the error of each transition."""
+    def _improve(self, batch, number, key):
         targets = self._targets(batch)
         with tf.GradientTape() as tape:
             outputs, values = self._outputs["policy"](batch.observation, training=self.config.noisy)
@@ -284,7 +201,11 @@ class DQN(Agent):
             losses = huber(errors) if self.config.distribution == "none" else errors
             loss = tf.reduce_mean(batch.weight * losses)
         minimize(loss, tape, self.variables, self.optimizers["policy"])
-        return loss, tf.reduce_mean(tf.gather(values, batch.action, batch_dims=1)), errors
+        self.buffer.update(batch.index, errors)
+        due = tf.equal((number + 1) % self.config.target_every, 0)
+        for target, own in zip(self.networks["target"].weights, self.policy.weights, strict=True):
+            target.assign(tf.where(due, own.value, target.value))
+        return {"loss": loss, "value": tf.reduce_mean(tf.gather(values, batch.action, batch_dims=1))}
 
     def _targets(self, batch: Batch) -> tf.Tensor:
         """Returns the targets (B, K): a value, the probabilities of the atoms, or quantiles."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from kerasdl.core import checks
@@ -96,6 +97,100 @@ def value_network(
     return keras.Model(inputs, values, name=name)
 
 
+def squashed_policy_network(
+    observation_space: Space,
+    action_space: Box,
+    *,
+    hidden: Sequence[int] = (256, 256),
+    activation: str = "relu",
+    name: str = "policy",
+) -> keras.Model:
+    """Returns a network from observations to real-number actions within their bounds, by tanh.
+
+    Its layer `squash` has them from -1 to 1, its layer `mean` before tanh.
+
+    Args:
+        observation_space: space of the observations.
+        action_space: a `Box` of finite bounds.
+        hidden: widths of the dense layers.
+        activation: one of `tanh`, `relu`, `elu`, `silu`, `gelu`.
+        name: name of the model.
+
+    Returns:
+        A functional model from (B, ...) observations to (B, D) float32, D the entries of an action.
+
+    Raises:
+        ArgumentError: a space or setting is unknown, or the bounds do not leave a range.
+
+    Example:
+        >>> squashed_policy_network(Box(-1, 1, (3,)), Box(-2.0, 2.0, (1,))).output_shape
+        (None, 1)
+    """
+    scale, offset = action_scale(action_space)
+    inputs, x = _features(observation_space, hidden, activation, False)
+    x = layers.Dense(len(scale), kernel_initializer=_orthogonal(0.01), dtype="float32", name="mean")(x)
+    x = layers.Activation("tanh", dtype="float32", name="squash")(x)
+    outputs = layers.Rescaling(scale, offset, dtype="float32", name="actions")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def critic_network(
+    observation_space: Space,
+    action_width: int,
+    *,
+    hidden: Sequence[int] = (256, 256),
+    activation: str = "relu",
+    name: str = "critic1",
+) -> keras.Model:
+    """Returns a network from observations and real-number actions to the value of the action, Q.
+
+    Args:
+        observation_space: space of the observations.
+        action_width: D, entries of an action, which come from -1 to 1.
+        hidden: widths of the dense layers; the action goes into the first one.
+        activation: one of `tanh`, `relu`, `elu`, `silu`, `gelu`.
+        name: name of the model.
+
+    Returns:
+        A functional model from [(B, ...) observations, (B, D) actions] to (B, 1) float32.
+
+    Raises:
+        ArgumentError: the space or a setting is unknown.
+
+    Example:
+        >>> critic_network(Box(-1, 1, (3,)), 1).output_shape
+        (None, 1)
+    """
+    action = keras.Input((checks.at_least("action_width", action_width, 1),), dtype="float32", name="action")
+    inputs, x = _features(observation_space, hidden, activation, False, action)
+    values = layers.Dense(1, kernel_initializer=_orthogonal(1.0), dtype="float32", name="values")(x)
+    return keras.Model([inputs, action], values, name=name)
+
+
+def action_scale(action_space: Space) -> tuple[list[float], list[float]]:
+    """Returns what takes actions from -1 to 1 to the bounds of their space: scale * action + offset.
+
+    Args:
+        action_space: a `Box` of float32 with finite bounds.
+
+    Returns:
+        Scale and offset of each of the D entries, in their order.
+
+    Raises:
+        ArgumentError: the space is no `Box` of real numbers, or a bound is infinite or equals the other one.
+
+    Example:
+        >>> action_scale(Box(-1.0, 3.0, (1,)))
+        ([2.0], [1.0])
+    """
+    if not isinstance(action_space, Box) or action_space.dtype != "float32":
+        checks.refuse("action_space must be a Box of float32", action_space)
+    low, high = (np.broadcast_to(each, action_space.shape).ravel() for each in (action_space.low, action_space.high))
+    if not action_space.bounded or not (low < high).all():
+        checks.refuse("action_space must have finite bounds, the lower below the upper one", action_space)
+    return ((high - low) / 2).tolist(), ((high + low) / 2).tolist()
+
+
 def action_width(action_space: Space) -> int:
     """Returns the number of outputs of a policy: logits of whole numbers, or means of real ones.
 
@@ -111,8 +206,10 @@ def action_width(action_space: Space) -> int:
     checks.refuse("action_space must be Discrete, MultiDiscrete or Box", action_space)
 
 
-def _features(space: Space, hidden: Sequence[int], activation: str, normalize: bool) -> tuple[Any, Any]:
-    """Returns the input of a network, and the output of its last hidden layer."""
+def _features(
+    space: Space, hidden: Sequence[int], activation: str, normalize: bool, action: Any = None
+) -> tuple[Any, Any]:
+    """Returns the input of a network, and the output of its last hidden layer; an action joins before the first one."""
     widths = checks.counts("hidden", tuple(hidden))
     checks.one_of("activation", activation, ACTIVATIONS)
     if not isinstance(space, Discrete | MultiDiscrete | Box):
@@ -123,6 +220,8 @@ def _features(space: Space, hidden: Sequence[int], activation: str, normalize: b
     x = _flat(inputs, space, widths[0], activation)
     if normalize:  # with moving statistics alone, which converters fold into the next layer
         x = layers.BatchNormalization(center=False, scale=False, epsilon=1e-5, trainable=False, name="normalize")(x)
+    if action is not None:
+        x = layers.Concatenate(name="join")([x, action])
     for index, width in enumerate(widths):
         dense = layers.Dense(
             width, activation=activation, kernel_initializer=_orthogonal(HIDDEN_GAIN), name=f"hidden{index + 1}"
