@@ -23,6 +23,9 @@ AGENTS = {
     "dqn_cartpole": ("DQN", "cartpole"),
     "ppo_acrobot": ("PPO", "acrobot"),
     "ppo_pendulum": ("PPO", "pendulum"),
+    "sac_pendulum": ("SAC", "pendulum"),
+    "td3_pendulum": ("TD3", "pendulum"),
+    "ddpg_pendulum": ("DDPG", "pendulum"),
 }
 
 

@@ -116,7 +116,7 @@ def soft_values(values: Any, log_probabilities: Any, temperature: Any) -> Any:
 
 
 def temperature_loss(log_temperature: Any, entropies: Any, target: Any) -> Any:
-    """Returns the loss whose descent raises the temperature where entropies are below their target, and lowers it above.
+    """Returns the loss whose descent raises the temperature below the target entropy, and lowers it above.
 
     log temperature * mean of (entropy - target). An entropy may be an estimate: minus the log-density of one action.
 

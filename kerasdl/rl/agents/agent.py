@@ -23,6 +23,7 @@ from ..envs.vectors import VectorEnvironment, VectorState
 from .presets import preset_config
 from .training.agent_files import read_agent, write_agent
 from .training.episodes import episodes_on_host, run_episodes
+from .training.observations import read_observations
 from .training.records import Evaluation, TrainingRecord
 from .training.settings import AgentConfig, Episodes
 from .training.training_loop import train_agent
@@ -316,15 +317,10 @@ class Agent:
             One action, or (B, ...) of them.
 
         Raises:
-            ArgumentError: the shape is not that of the observation space.
+            ArgumentError: the shape is not that of the observation space, or a number is not finite.
         """
-        space = self.env.observation_space
-        given = np.asarray(observations, space.dtype)
-        shape = tuple(space.shape)
-        if given.shape not in (shape, (*given.shape[:1], *shape)):
-            checks.refuse(f"observations must be of the shape {shape}, or (B, ...) of it", given.shape)
-        one = given.shape == shape
-        batch = tf.constant(given[None] if one else given)
+        given, one = read_observations(self.env.observation_space, observations)
+        batch = tf.constant(given)
         mask = None if mask is None else tf.constant(np.reshape(mask, (len(batch), -1)), tf.bool)
         if deterministic:
             actions = self._best_actions(batch, mask)

@@ -27,6 +27,12 @@ class Preset:
     bar: float
 
 
+REPLAYED = {
+    **{"rollout_steps": 8, "updates": 8, "iterations_per_call": 25, "capacity": 20_000, "learning_starts": 400},
+    **{"hidden": (64, 64), "batch_size": 128, "discount": 0.98},
+}
+"""Settings of Pendulum that DDPG, TD3 and SAC share: an update a step, as in rl-baselines3-zoo, by smaller networks."""
+
 PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
     {
         ("PPO", "cartpole"): Preset(
@@ -64,6 +70,7 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
             50_000,
             475.0,
         ),
+        **{(agent, "pendulum"): Preset(REPLAYED, 20_000, -200.0) for agent in ("DDPG", "TD3", "SAC")},
         ("TRPO", "cartpole"): Preset({"decay": 0.98}, 100_000, 475.0),
     }
 )

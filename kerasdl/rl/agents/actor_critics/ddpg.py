@@ -54,9 +54,9 @@ class DDPG(RealActorCritic):
         UnknownNameError: no environment has the name.
 
     Example:
-        >>> config = DDPGConfig(hidden=(8,), learning_starts=4, iterations_per_call=4, jit_compile=False)
-        >>> DDPG("pendulum", config).train(8, progress="off").steps[-1]
-        8
+        >>> agent = DDPG("pendulum", DDPGConfig(hidden=(8,)), seed=0)
+        >>> agent.act(np.zeros(3)).shape  # after agent.train(20_000)
+        (1,)
     """
 
     config_class = DDPGConfig

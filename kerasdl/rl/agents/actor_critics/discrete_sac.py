@@ -55,9 +55,9 @@ class DiscreteSAC(ActorCritic):
         UnknownNameError: no environment has the name.
 
     Example:
-        >>> config = DiscreteSACConfig(hidden=(8,), learning_starts=4, iterations_per_call=4, jit_compile=False)
-        >>> DiscreteSAC("cartpole", config).train(8, progress="off").steps[-1]
-        8
+        >>> agent = DiscreteSAC("cartpole", DiscreteSACConfig(hidden=(8,)), seed=0)
+        >>> agent.act(np.zeros(4)).shape  # after agent.train(20_000)
+        ()
     """
 
     config_class = DiscreteSACConfig

@@ -115,9 +115,9 @@ class SAC(RealActorCritic):
         UnknownNameError: no environment has the name.
 
     Example:
-        >>> config = SACConfig(hidden=(8,), learning_starts=4, iterations_per_call=4, jit_compile=False)
-        >>> SAC("pendulum", config).train(8, progress="off").steps[-1]
-        8
+        >>> agent = SAC("pendulum", SACConfig(hidden=(8,)), seed=0)
+        >>> agent.act(np.zeros(3)).shape  # after agent.train(20_000)
+        (1,)
     """
 
     config_class = SACConfig

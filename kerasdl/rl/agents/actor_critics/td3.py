@@ -57,9 +57,9 @@ class TD3(DDPG):
         UnknownNameError: no environment has the name.
 
     Example:
-        >>> config = TD3Config(hidden=(8,), learning_starts=4, iterations_per_call=4, jit_compile=False)
-        >>> TD3("pendulum", config).train(8, progress="off").steps[-1]
-        8
+        >>> agent = TD3("pendulum", TD3Config(hidden=(8,)), seed=0)
+        >>> agent.act(np.zeros(3)).shape  # after agent.train(20_000)
+        (1,)
     """
 
     config_class = TD3Config
