@@ -1,4 +1,5 @@
 from .envs.environment import Environment as Environment
+from .envs.goals import GoalEnvironment as GoalEnvironment
 from .envs.making import list_environments as list_environments
 from .envs.making import make as make
 from .envs.spaces import Box as Box
@@ -71,6 +72,7 @@ from .agents.tabular.temporal_differences import QLearning as QLearning
 from .agents.tabular.temporal_differences import SARSA as SARSA
 from .agents.tabular.temporal_differences import TabularConfig as TabularConfig
 from .agents.values.action_values import action_value_network as action_value_network
+from .buffers.hindsight import HindsightBuffer as HindsightBuffer
 from .buffers.prioritized import PrioritizedBuffer as PrioritizedBuffer
 from .buffers.replay import Batch as Batch
 from .buffers.replay import ReplayBuffer as ReplayBuffer

@@ -11,6 +11,7 @@ from .classic.mountain_car import ContinuousMountainCar, MountainCar
 from .classic.pendulum import Pendulum
 from .environment import Environment
 from .games.bandits import BernoulliBandit, GaussianBandit
+from .games.bit_flipping import BitFlipping
 from .games.catch import Catch
 from .games.spread import Spread
 from .tabular.grids import CliffWalking, FrozenLake, GridWorld, Maze
@@ -21,6 +22,7 @@ ENVIRONMENTS: dict[str, type[Environment]] = {
     **{"mountain_car": MountainCar, "mountain_car_continuous": ContinuousMountainCar},
     **{"cliff_walking": CliffWalking, "frozen_lake": FrozenLake, "gridworld": GridWorld, "maze": Maze, "taxi": Taxi},
     **{"bernoulli_bandit": BernoulliBandit, "gaussian_bandit": GaussianBandit, "catch": Catch, "spread": Spread},
+    "bit_flipping": BitFlipping,
 }
 
 

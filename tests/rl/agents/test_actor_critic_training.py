@@ -56,7 +56,7 @@ def test_each_agent_learns_which_action_an_observation_asks_for(name):
     record = agent.train(2560, progress="off")
     after = agent.evaluate(32).mean
     assert after > 0.97 > before, (before, after)
-    assert (record.figures["updates"][0], record.figures["updates"][-1]) == (pytest.approx(2.0, abs=2.0), 4.0)
+    assert (record.figures["updates"][0], record.figures["updates"][-1]) == (2.0, 4.0)  # half of the first line waits
     assert int(agent.buffer.added) == 640
     if "SAC" in name:
         assert record.figures["temperature"][-1] != record.figures["temperature"][0]

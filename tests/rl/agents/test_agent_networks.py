@@ -39,6 +39,29 @@ def test_outputs_follow_the_actions():
     assert [rl.policy_network(VECTOR, each).output_shape[-1] for each in outputs] == [3, 7, 4]
 
 
+def test_critics_take_actions_beside_every_observation():
+    for space in (VECTOR, rl.Box(0.0, 1.0, ()), rl.Discrete(16), rl.Box(0.0, 1.0, (6, 5, 1))):
+        net = rl.critic_network(space, 2, hidden=(8,))
+        check_graph(net)
+        observations = np.ones((2, *space.shape), space.dtype)
+        values = [net([observations, np.full((2, 2), each, "float32")]).numpy() for each in (0.0, 1.0)]
+        assert values[0].shape == (2, 1)
+        assert not np.allclose(*values)
+    assert rl.critic_network(VECTOR, 2, hidden=(8,)).count_params() == 6 * 8 + 8 + 8 + 1
+
+
+def test_squashed_policies_reach_the_bounds_of_each_entry_and_load(tmp_path):
+    net = rl.squashed_policy_network(VECTOR, rl.Box((-3.0, 0.0), (1.0, 0.5), (2,)), hidden=(8,))
+    check_graph(net)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    np.testing.assert_allclose(net(x), np.tile([[-1.0, 0.25]], (5, 1)), atol=0.2)
+    for sign, corner in ((1, [1.0, 0.5]), (-1, [-3.0, 0.0])):
+        net.get_layer("mean").set_weights([np.zeros((8, 2)), np.full(2, 30.0 * sign)])
+        np.testing.assert_allclose(net(x), [corner] * 5, atol=1e-6)
+    net.save(tmp_path / "squashed.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "squashed.keras")(x), net(x))
+
+
 def test_pictures_up_to_255_are_scaled():
     net = rl.value_network(rl.Box(0, 255, (8, 8, 1)), hidden=(8,))
     plain = rl.value_network(rl.Box(0.0, 1.0, (8, 8, 1)), hidden=(8,))

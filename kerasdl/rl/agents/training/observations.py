@@ -30,12 +30,12 @@ def read_observations(space: Space, observations: Any) -> tuple[np.ndarray, bool
     given = given[None] if one else given
     with np.errstate(over="ignore", invalid="ignore"):
         values = given.astype(space.dtype)
+    entries = tuple(range(1, values.ndim))
     if isinstance(space, Box) and space.dtype == "float32":
-        fits = np.isfinite(values).reshape(len(values), -1).all(-1)
-        rule = "observations must be finite numbers of float32"
+        fits, rule = np.isfinite(values).all(entries), "observations must be finite numbers of float32"
     else:
-        fits = space.contains(values) & (values == given).reshape(len(values), -1).all(-1)
-        rule = f"observations must lie in {space}"
+        fits, rule = (values == given).all(entries), f"observations must lie in {space}"
+        fits = fits & space.contains(values) if len(values) else fits
     if not fits.all():
         checks.refuse(rule, given[~fits].tolist()[:3])
     return values, one

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.display.settings import with_field_sentences
 
+from ...buffers.hindsight import HindsightBuffer
 from ...buffers.replay import Batch, ReplayBuffer
 from ...envs.vectors import Transition
 from ..agent import STREAMS, Agent
@@ -45,12 +46,15 @@ class OffPolicyConfig(AgentConfig):
     """Transitions in the replay buffer, a multiple of `environments`."""
     learning_starts: int = 1000
     """Environment steps before the first update; actions are random until then."""
+    hindsight: float = 0.0
+    """Share of drawn transitions with a goal that their episode reached later (HER), in a `GoalEnvironment`."""
 
     def __post_init__(self):
         super().__post_init__()
         for name in ("rollout_steps", "updates", "batch_size", "capacity"):
             checks.at_least(name, getattr(self, name), 1)
         checks.at_least("learning_starts", self.learning_starts, 0)
+        checks.within("hindsight", self.hindsight, 0.0, 1.0)
         rows = self.capacity // self.environments
         if self.capacity % self.environments or rows < self.rollout_steps:
             checks.refuse("capacity must be a multiple of environments that holds a rollout of each", self.capacity)
@@ -84,14 +88,20 @@ class OffPolicyAgent(Agent):
         Args:
             kind: class of the buffer.
             **settings: those of the class that the config does not hold.
+
+        Raises:
+            ArgumentError: the config asks for hindsight, which this environment or buffer cannot have.
         """
         config = self.config
         self._host_actions = tf.function(
             lambda observations, noise, iteration: self._explored(observations, None, noise, iteration), autograph=False
         )
-        spaces = self.env.observation_space, self.env.action_space
         held = {"capacity": config.capacity, "count": config.environments, "discount": config.discount}
-        return kind(*spaces, **held, **settings)
+        if not config.hindsight:
+            return kind(self.env.observation_space, self.env.action_space, **held, **settings)
+        if kind is not ReplayBuffer:
+            checks.refuse("hindsight needs transitions that are drawn evenly", kind.__name__, "Set prioritized=False.")
+        return HindsightBuffer(self.env, share=config.hindsight, **held, **settings)
 
     def _explored(self, observations: tf.Tensor, mask: Any, noise: tf.Tensor, iteration: tf.Tensor) -> tf.Tensor:
         """Returns the actions of a training step, random ones before it starts.
