@@ -67,6 +67,7 @@ from .sequences.tag_schemes import TagSpan as TagSpan
 from .sequences.word_pairs import glove_loss as glove_loss
 from .sequences.word_pairs import hierarchical_softmax_loss as hierarchical_softmax_loss
 from .sequences.word_pairs import negative_sampling_loss as negative_sampling_loss
+from .derivative_free import cross_entropy_method as cross_entropy_method
 from .returns import discounted_returns as discounted_returns
 from .returns import generalized_advantages as generalized_advantages
 from .returns import lambda_returns as lambda_returns
