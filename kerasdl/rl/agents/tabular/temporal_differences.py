@@ -17,7 +17,7 @@ from kerasdl.core import checks
 from kerasdl.core.display.settings import with_field_sentences
 
 from ...envs.spaces import Discrete
-from ...envs.vectors import VectorState
+from ...envs.vectors import Transition, VectorState
 from ..agent import Agent
 from ..exploration import check_exploration, draw_actions, exploration_law, linear_schedule, masked
 from ..policies.on_policy import scan_steps
@@ -189,10 +189,15 @@ class TabularAgent(Agent):
         following = draw_actions(law, noise[:, ACTIONS])
         value = self._next_value(tables, Successors(after, mask, law, following, coin))
         tables, errors = self._learnt(tables, window, tf.where(transition.terminated, 0.0, value), done, coin)
+        tables = self._improved(tables, transition, state.counter)
         law = self._law(tables, state.observation, amount, self.vectors.action_mask(state))
         action = self._next_action(following, draw_actions(law, noise[:, SUCCESSORS]), done)
         filled = tf.where(done, 0, tf.minimum(window.filled, self.config.steps - 1))
         return (state, tables, action, window._replace(filled=filled)), (transition, errors)
+
+    def _improved(self, tables: tf.Tensor, transition: Transition, counter: tf.Tensor) -> tf.Tensor:
+        """Returns the tables after what else a step changes; `counter` () int32 counts the steps."""
+        return tables
 
     def _next_action(self, following: tf.Tensor, fresh: tf.Tensor, done: tf.Tensor) -> tf.Tensor:
         """Returns the next actions: fresh ones, drawn after the change of the table."""
