@@ -63,6 +63,7 @@ class Agent:
     config_class: ClassVar[type[AgentConfig]] = AgentConfig
     figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     """Names of the figures that `_iterate` returns; `loss` is one of them."""
+    acts_for_a_team: ClassVar[bool] = False  # True: in environments of several agents, and in no others
 
     def __init__(self, env: Any, config: AgentConfig | None = None, *, seed: int = 0):
         self.env = make(env) if isinstance(env, str) else env
@@ -112,8 +113,9 @@ class Agent:
 
     def _check_environment(self) -> None:
         """Refuses an environment in which the agent cannot act."""
-        if self.env.agents > 1:
-            checks.refuse(f"{self.name} acts in environments of one agent", f"{self.env.agents} agents")
+        if (self.env.agents > 1) != self.acts_for_a_team:
+            number = "several agents" if self.acts_for_a_team else "one agent"
+            checks.refuse(f"{self.name} acts in environments of {number}", f"{self.env.agents} of {self.env.name}")
         if self.on_host and self.env.count != self.config.environments:
             rule = f"environments of the config must be the count of {self.env.name}, {self.env.count}"
             checks.refuse(rule, self.config.environments)

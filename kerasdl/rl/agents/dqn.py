@@ -120,20 +120,22 @@ class DQN(OffPolicyAgent):
 
     def _check_environment(self):
         super()._check_environment()
+        self._check_actions()
+
+    def _check_actions(self) -> None:
+        """Refuses actions that the network cannot value."""
         if not isinstance(self.env.action_space, Discrete):
             checks.refuse(f"{self.name} needs a Discrete action_space", self.env.action_space)
 
     def _build(self):
-        config, actions = self.config, self.env.action_space.n
+        config, (seen, actions) = self.config, self._spaces()
         low, high = config.value_range
         self.atoms = np.linspace(low, high, config.atoms, dtype="float32") if config.distribution != "none" else (0.0,)
         settings = {
             name: getattr(config, name) for name in ("hidden", "activation", "dueling", "noisy", "distribution")
         }
         for role in ("policy", "target"):
-            self.networks[role] = action_value_network(
-                self.env.observation_space, actions, **settings, atoms=self.atoms, name=role
-            )
+            self.networks[role] = action_value_network(seen, actions, **settings, atoms=self.atoms, name=role)
         self.networks["target"].set_weights(self.policy.get_weights())
         self._outputs = {
             role: keras.Model(network.inputs, [network.get_layer("distribution").output, network.output])
@@ -149,6 +151,10 @@ class DQN(OffPolicyAgent):
         mask = None if self.on_host else self.env.action_mask(self.env.start(tf.zeros((1, self.env.noise_size))))
         masked_actions = None if mask is None else actions
         self.buffer = self._make_buffer(kind, steps=config.steps, masked_actions=masked_actions, **own)
+
+    def _spaces(self) -> tuple[Any, int]:
+        """Returns the space of what the network sees, and the number of actions that it values."""
+        return self.env.observation_space, self.env.action_space.n
 
     # Acting
 
@@ -196,8 +202,9 @@ class DQN(OffPolicyAgent):
     def _improve(self, batch, number, key):
         targets = self._targets(batch)
         with tf.GradientTape() as tape:
-            outputs, values = self._outputs["policy"](batch.observation, training=self.config.noisy)
-            errors = self._errors(tf.gather(outputs, batch.action, batch_dims=1), targets)
+            outputs, values = self._outputs["policy"](self._rows(batch.observation), training=self.config.noisy)
+            action = self._rows(batch.action)
+            errors = self._errors(self._joint(tf.gather(outputs, action, batch_dims=1)), targets)
             losses = huber(errors) if self.config.distribution == "none" else errors
             loss = tf.reduce_mean(batch.weight * losses)
         minimize(loss, tape, self.variables, self.optimizers["policy"])
@@ -205,16 +212,25 @@ class DQN(OffPolicyAgent):
         due = tf.equal((number + 1) % self.config.target_every, 0)
         for target, own in zip(self.networks["target"].weights, self.policy.weights, strict=True):
             target.assign(tf.where(due, own.value, target.value))
-        return {"loss": loss, "value": tf.reduce_mean(tf.gather(values, batch.action, batch_dims=1))}
+        return {"loss": loss, "value": tf.reduce_mean(tf.gather(values, action, batch_dims=1))}
+
+    def _rows(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns observations or actions (B, ...) as the network sees them."""
+        return values
+
+    def _joint(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the values (B, K) of a transition, of those of the rows that the network saw."""
+        return values
 
     def _targets(self, batch: Batch) -> tf.Tensor:
         """Returns the targets (B, K): a value, the probabilities of the atoms, or quantiles."""
         noisy = self.config.noisy
-        outputs, values = self._outputs["target"](batch.next_observation, training=noisy)
+        successor = self._rows(batch.next_observation)
+        outputs, values = self._outputs["target"](successor, training=noisy)
         if self.config.double:
-            values = self.policy(batch.next_observation, training=noisy)
+            values = self.policy(successor, training=noisy)
         best = tf.argmax(masked(values, batch.next_mask), -1, output_type=tf.int32)
-        following = tf.gather(outputs, best, batch_dims=1)  # (B, K)
+        following = self._joint(tf.gather(outputs, best, batch_dims=1))  # (B, K)
         if self.config.distribution == "categorical":
             targets = categorical_projection(tf.nn.softmax(following), self.atoms, batch.reward, batch.discount)
         else:

@@ -140,7 +140,7 @@ class PPO(OnPolicyAgent):
     def _order(self, iteration: tf.Tensor) -> tf.Tensor:
         """Returns the examples of each update, (updates, minibatch_size): a new order in every epoch."""
         config = self.config
-        orders = tf.argsort(self.noise((config.epochs, self.steps_per_iteration), iteration, ORDER))
+        orders = tf.argsort(self.noise((config.epochs, self.examples), iteration, ORDER))
         return tf.reshape(orders, (-1, config.minibatch_size))
 
     def _update(self, batch: Batch, clip: tf.Tensor) -> list[tf.Tensor]:

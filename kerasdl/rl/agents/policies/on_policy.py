@@ -102,18 +102,27 @@ class OnPolicyAgent(Agent):
         return self.config.rollout_steps * self.config.environments
 
     def _build(self) -> None:
-        config, space = self.config, self.env.observation_space
+        config, (seen, judged, acted) = self.config, self._spaces()
         settings = {"hidden": config.hidden, "activation": config.activation}
         settings["normalize"] = config.normalize_observations
-        self.distribution = distribution_of(self.env.action_space)
-        self.networks["policy"] = policy_network(space, self.env.action_space, **settings)
-        self.networks["value"] = value_network(space, **settings)
+        self.distribution = distribution_of(acted)
+        self.networks["policy"] = policy_network(seen, acted, **settings)
+        self.networks["value"] = value_network(judged, **settings)
         self.log_deviation = None
         if isinstance(self.distribution, Normal):
             first = np.full(self.distribution.width, config.initial_log_deviation, "float32")
             self.log_deviation = keras.Variable(first, name="log_deviation")
         self._drawn_and_clipped = tf.function(self._draw, autograph=False, jit_compile=config.jit_compile)
-        self.statistics = Statistics(self.networks.values(), space.shape) if config.normalize_observations else None
+        self.statistics = Statistics(self.networks.values(), seen.shape) if config.normalize_observations else None
+
+    @property
+    def examples(self) -> int:
+        """Examples of a rollout."""
+        return self.steps_per_iteration
+
+    def _spaces(self) -> tuple[Any, Any, Any]:
+        """Returns the spaces of what the policy sees, of what the value sees, and of actions."""
+        return self.env.observation_space, self.env.observation_space, self.env.action_space
 
     def weights(self) -> dict[str, Any]:
         own = {} if self.log_deviation is None else {"policy/log_deviation": self.log_deviation}

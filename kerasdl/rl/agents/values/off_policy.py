@@ -82,6 +82,11 @@ class OffPolicyAgent(Agent):
         """Shape of the uniform numbers that one action of training takes."""
         return ()
 
+    @property
+    def _choices(self) -> int:
+        """Actions that are chosen in a step of all environments."""
+        return self.config.environments
+
     def _make_buffer(self, kind: type[ReplayBuffer] = ReplayBuffer, **settings: Any) -> ReplayBuffer:
         """Returns an empty buffer for the steps of the environment.
 
@@ -173,7 +178,7 @@ class OffPolicyAgent(Agent):
     def _action_noise(self, iteration: tf.Tensor) -> tf.Tensor:
         """Returns the numbers that the actions of a rollout take, (T, N, *noise_shape)."""
         config = self.config
-        return self.noise((config.rollout_steps, config.environments, *self.noise_shape), iteration, ACTIONS)
+        return self.noise((config.rollout_steps, self._choices, *self.noise_shape), iteration, ACTIONS)
 
     def _learn(self, iteration: tf.Tensor, names: list[str]) -> list[tf.Tensor]:
         """Makes the updates after a rollout; returns the means of their figures."""
