@@ -41,7 +41,7 @@ def train_agent(
             callback.agent = agent
     clock = _Clock(agent.call)
     state = State(
-        model=agent.policy,
+        model=next(iter(agent.networks.values())),
         weights=agent.weights(),
         extras=agent.extras(),
         large=agent.large,
