@@ -37,6 +37,14 @@ from .agents.training.callbacks import AgentCallback as AgentCallback
 from .agents.training.callbacks import EvaluateOften as EvaluateOften
 from .agents.training.callbacks import StopOnReward as StopOnReward
 from .agents.networks import critic_network as critic_network
+from .agents.model_based.pets import PETS as PETS
+from .agents.model_based.pets import PETSConfig as PETSConfig
+from .agents.model_based.world_model import WorldModel as WorldModel
+from .agents.model_based.world_model import WorldModelConfig as WorldModelConfig
+from .agents.multi_agent.mappo import MAPPO as MAPPO
+from .agents.multi_agent.mappo import MAPPOConfig as MAPPOConfig
+from .agents.multi_agent.vdn import VDN as VDN
+from .agents.multi_agent.vdn import VDNConfig as VDNConfig
 from .agents.networks import policy_network as policy_network
 from .agents.networks import squashed_policy_network as squashed_policy_network
 from .agents.networks import value_network as value_network
@@ -64,6 +72,8 @@ from .agents.tabular.dynamic_programming import Plan as Plan
 from .agents.tabular.dynamic_programming import policy_iteration as policy_iteration
 from .agents.tabular.dynamic_programming import policy_values as policy_values
 from .agents.tabular.dynamic_programming import value_iteration as value_iteration
+from .agents.tabular.dyna import Dyna as Dyna
+from .agents.tabular.dyna import DynaConfig as DynaConfig
 from .agents.tabular.regrets import compare_bandits as compare_bandits
 from .agents.tabular.regrets import RegretCurves as RegretCurves
 from .agents.tabular.temporal_differences import DoubleQLearning as DoubleQLearning

@@ -71,6 +71,41 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
             475.0,
         ),
         **{(agent, "pendulum"): Preset(REPLAYED, 20_000, -200.0) for agent in ("DDPG", "TD3", "SAC")},
+        ("DQN", "catch"): Preset(
+            {
+                **{"environments": 4, "rollout_steps": 8, "updates": 8, "batch_size": 64, "learning_starts": 500},
+                **{"learning_rate": 1e-3, "target_every": 100, "double": True},
+            },
+            20_000,
+            0.95,
+        ),
+        ("Dyna", "maze"): Preset(
+            {
+                **{"planning_steps": 50, "rollout_steps": 128, "discount": 0.95},
+                **{"amount": 0.1, "final_amount": 0.1},
+            },
+            50_000,
+            0.95,
+        ),
+        ("MAPPO", "spread"): Preset(
+            {
+                **{"environments": 16, "rollout_steps": 64, "minibatch_size": 512, "epochs": 6},
+                **{"learning_rate": 1e-3, "entropy_weight": 0.01, "discount": 0.95, "hidden": (128, 128)},
+                **{"anneal": True},
+            },
+            400_000,
+            -1.5,
+        ),
+        ("PETS", "pendulum"): Preset({}, 1500, -200.0),
+        ("VDN", "spread"): Preset(
+            {
+                **{"environments": 8, "rollout_steps": 8, "updates": 4, "batch_size": 128, "hidden": (128, 128)},
+                **{"discount": 0.95, "double": True, "exploration_share": 0.3, "target_every": 200},
+            },
+            200_000,
+            -1.5,
+        ),
+        ("WorldModel", "catch"): Preset({}, 5_000, 0.95),
         ("TRPO", "cartpole"): Preset({"decay": 0.98}, 100_000, 475.0),
     }
 )
