@@ -87,13 +87,13 @@ class VDN(DQN):
     def _rows(self, values):
         return member_rows(values)
 
-    def _improve(self, batch):
+    def _improve(self, batch, number, key):
         if not self.config.joint:  # each member has the reward of the team
             parts = {
                 name: tf.repeat(getattr(batch, name), self.env.agents) for name in ("reward", "discount", "weight")
             }
             batch = batch._replace(**parts)
-        return super()._improve(batch)
+        return super()._improve(batch, number, key)
 
     def _joint(self, values):
         return tf.reduce_sum(tf.reshape(values, (-1, self.env.agents, 1)), 1) if self.config.joint else values
