@@ -24,7 +24,7 @@ def list_bundles() -> list[str]:
 
     Example:
         >>> kerasdl.bundles.list_bundles()[:2]
-        ['dates_seq2seq', 'digits_mobilenet']
+        ['cartpole_ppo', 'dates_seq2seq']
     """
     return sorted({*_embedded(), *_entries()})
 
@@ -77,7 +77,7 @@ def bundle_manifest(name: str) -> Manifest:
 
 
 def bundled_models() -> dict[str, list[str]]:
-    """Returns the embedded bundles of each model, by its name in the registry.
+    """Returns the embedded bundles of each model, by its name in the registry, without bundles of other models.
 
     Example:
         >>> kerasdl.bundles.bundled_models()["vit_tiny"]
@@ -85,7 +85,8 @@ def bundled_models() -> dict[str, list[str]]:
     """
     bundles: dict[str, list[str]] = {}
     for name in _embedded():
-        bundles.setdefault(bundle_manifest(name).builder, []).append(name)
+        if builder := bundle_manifest(name).builder:
+            bundles.setdefault(builder, []).append(name)
     return bundles
 
 

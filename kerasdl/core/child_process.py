@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,10 +39,16 @@ class ChildProcess:
 
 
 @contextmanager
-def child_process(module: str) -> Iterator[ChildProcess]:
-    """Starts `python -m module` on the CPU, with this process's import path, and ends it with the block."""
+def child_process(module: str, settings: Mapping[str, str] | None = None) -> Iterator[ChildProcess]:
+    """Starts `python -m module` on the CPU, with this process's import path, and ends it with the block.
+
+    Args:
+        module: the module.
+        settings: further variables of its environment.
+    """
     search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = os.environ | {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= settings or {}
     with tempfile.TemporaryFile() as errors:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
         with subprocess.Popen([sys.executable, "-m", module], env=environment, **pipes) as process:

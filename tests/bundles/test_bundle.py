@@ -39,6 +39,7 @@ def small(tiny):
 def test_embedded_bundles_are_small_and_do_what_their_cards_say(digits):
     trained_here = ["digits_mobilenet", "glyphs_mobilenet", "glyphs_resnet", "glyphs_vit"]
     assert kerasdl.bundles.list_bundles() == [
+        "cartpole_ppo",
         "dates_seq2seq",
         *trained_here,
         "imagenet_efficientnet_lite0",

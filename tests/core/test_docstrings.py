@@ -23,7 +23,9 @@ STUBS = sorted(ROOT.rglob("__init__.pyi"))
 # The quickstart is the slow lane's; what a model class inherits is documented by Keras.
 LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
 SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMonitor")
+STUDIES = ("train_seeds", "study_agents", "tune")  # which start processes
 LONG = {"kerasdl.core:build", "kerasdl.train:fit_progressively", *(f"kerasdl.train:{name}" for name in SEARCHES)}
+LONG |= {f"kerasdl.rl:{name}" for name in STUDIES}
 
 
 def public_names():

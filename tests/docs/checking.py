@@ -45,9 +45,12 @@ def check_command(line: str, page: str = "") -> None:
         assert len(words) > 1, f"{line}: which command?"
         if words[1].startswith("-"):
             return
-        assert words[1] in CLI.commands, f"{line}: no such command"
+        command, rest = CLI, words[1:]
+        while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+            assert rest[0] in command.commands, f"{line}: no such command"
+            command, *rest = command.commands[rest[0]], *rest[1:]
         try:
-            CLI.commands[words[1]].make_context(words[1], words[2:])
+            command.make_context(command.name, rest)
         except typer.Exit:  # --help
             pass
         except Exception as error:

@@ -42,7 +42,8 @@ def record_episode(
         env: a name that `make` knows, an environment with pictures, or a `GymnasiumEnvironments` of count 1 made with
             settings={"render_mode": "rgb_array"}.
         path: file to write, ending in .gif.
-        act: function from observations (1, ...) to actions (1, ...), such as `agent.act`; None for random actions.
+        act: function from observations (1, ...) to actions (1, ...), such as `agent.act`; None for random actions. It
+            gets `mask` too where the environment forbids actions.
         seed: seed of the episode and of random actions.
         frames_per_second: speed of the film, from 1 to 50.
         most_steps: steps after which the film ends, where the episode does not.
@@ -69,13 +70,19 @@ def record_episode(
     state = vectors.reset(seed)
     pictures = [_picture(vectors, state)]
     for _ in range(most_steps):
-        action = vectors.random_actions(state) if act is None else act(state.observation)
+        action = vectors.random_actions(state) if act is None else act(state.observation, **_mask(vectors, state))
         state, transition = vectors.step(state, action)
         if np.asarray(transition.done)[0]:  # the picture would be the next episode's
             break
         pictures.append(_picture(vectors, state))
     _write(pictures, path, frames_per_second)
     return Recording(path, float(transition.episode_return[0]), int(transition.episode_length[0]))
+
+
+def _mask(vectors: Any, state: Any) -> dict[str, Any]:
+    """Returns the allowed actions by name; nothing where all always are."""
+    mask = vectors.action_mask(state)
+    return {} if mask is None else {"mask": mask}
 
 
 def _picture(vectors: Any, state: Any) -> Image.Image:

@@ -1,10 +1,13 @@
-"""Whole episodes of a policy: in one compiled loop, or on the host."""
+"""Episodes of a policy: whole ones in a compiled loop or on the host, and the observations that it meets."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from kerasdl.core import checks
 
 from ...envs.vectors import VectorEnvironment
 
@@ -65,3 +68,35 @@ def episodes_on_host(env: Any, act: Callable[[Any], Any], episodes: int, seed: i
             if not alive.any():
                 break
     return returns, lengths
+
+
+def collect_observations(agent: Any, count: int = 256, *, seed: int = 1_000_003) -> np.ndarray:
+    """Returns observations that the deterministic policy of an agent meets, in the order of time.
+
+    They are examples for `representative=` of an exported policy: int8 takes its ranges from them.
+
+    Args:
+        agent: an agent, trained before.
+        count: number of observations; 8 episodes run at once, each started anew when it ends.
+        seed: seed of the episodes.
+
+    Returns:
+        (count, *observation_space.shape) in the dtype of the space.
+
+    Raises:
+        ArgumentError: count is below 1, or the seed below 0.
+
+    Example:
+        >>> collect_observations(PPO("cartpole", PPOConfig(jit_compile=False)), 32).shape
+        (32, 4)
+    """
+    lanes = min(8, checks.at_least("count", count, 1))
+    checks.at_least("seed", seed, 0)
+    host = agent.on_host
+    with agent.env.another(lanes) if host else nullcontext(VectorEnvironment(agent.env, lanes)) as vectors:
+        state, seen = vectors.reset(seed), []
+        while True:
+            seen.append(np.asarray(state.observation))
+            if len(seen) * lanes >= count:
+                return np.concatenate(seen)[:count]
+            state, _ = vectors.step(state, agent.act(seen[-1], mask=vectors.action_mask(state)))

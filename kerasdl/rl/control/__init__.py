@@ -1,0 +1,1 @@
+"""Policies apart from the agent that trained them: players in an environment, and tasks of bundles."""

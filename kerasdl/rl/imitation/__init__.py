@@ -1,0 +1,1 @@
+"""Imitation: policies that learn from the actions of an expert."""
