@@ -115,14 +115,18 @@ def test_a_bundle_of_real_actions_stays_within_their_bounds():
     np.testing.assert_allclose(actions, rl.PolicyPlayer(bundle.model, "pendulum").act(seen), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_is_behaviour_cloning():
-    expert = (SEEN[:, 2] + SEEN[:, 3] > 0).astype("int32")
     config = kerasdl.train.RunConfig(progress="off", batch_size=16)
-    tuned = bundle_of("cartpole").finetune(
-        (SEEN, expert), epochs=60, freeze="none", learning_rate=3e-2, labels=("left", "right"), config=config
-    )
+    settings = {"epochs": 60, "freeze": "none", "learning_rate": 3e-2, "config": config}
+    expert = (SEEN[:, 2] + SEEN[:, 3] > 0).astype("int32")
+    tuned = bundle_of("cartpole").finetune((SEEN, expert), labels=("left", "right"), **settings)
     chosen = [("left", "right").index(each["label"]) for each in tuned.predict(SEEN)]
     assert np.mean(chosen == expert) > 0.9
+    force = np.clip(SEEN[:, :1], -1.5, 1.5)
+    tuned = bundle_of("pendulum").finetune((SEEN[:, :3], force), **settings)
+    moved = np.array([each["action"] for each in tuned.predict(SEEN[:, :3])])
+    assert np.abs(moved - force).mean() < 0.3 < np.abs(force).mean()
 
 
 @pytest.mark.parametrize(

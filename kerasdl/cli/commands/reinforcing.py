@@ -26,7 +26,7 @@ Processes = Annotated[int | None, typer.Option(help="Processes at once; else one
 Episodes = Annotated[int, typer.Option(help="Episodes of the evaluation.")]
 Resume = Annotated[bool, typer.Option(help="Whether the run in --out goes on.")]
 Env = Annotated[str | None, typer.Option(help="The environment of an agent or bundle of Gymnasium: gymnasium:NAME.")]
-EVALUATION_SEED = 1_000_003
+EVALUATION_SEED = 2_000_003  # not that of the evaluation at the end of a training
 CONTROL = ("discrete_control", "continuous_control")
 
 

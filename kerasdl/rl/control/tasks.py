@@ -14,6 +14,7 @@ import numpy as np
 from kerasdl.blocks import classification_task
 from kerasdl.core import checks, register_task
 from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
+from kerasdl.data import Dataset
 
 DTYPES = ("float32", "int32", "uint8")
 
@@ -45,7 +46,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Mapping[str, Any]]:
+def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, None]:
     shape, dtype = tuple(settings["observation_shape"]), settings["observation_dtype"]
     rule = f"observations must be numbers (B, {', '.join(map(str, shape))})" if shape else "observations must be (B,)"
     try:
@@ -59,7 +60,19 @@ def _preprocess(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Mapp
         checks.refuse("observations must be finite", f"{np.count_nonzero(~np.isfinite(given))} numbers that are not")
     if dtype != "float32" and ((given != np.round(given)) | (given < 0)).any():
         checks.refuse(f"observations must be whole numbers from 0, for {dtype}", given.ravel()[:3].tolist())
-    return given.astype(dtype), settings
+    return given.astype(dtype), None
+
+
+def _preprocess_real(raw: Any, settings: Mapping[str, Any]) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """Returns observations, and as context the settings, whose bounds `_decode_real` takes."""
+    return _preprocess(raw, settings)[0], settings
+
+
+def _ready_real(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
+    """Returns the dataset: observations are inputs of the model as they are."""
+    if dataset.task not in ("unknown", "continuous_control"):
+        checks.refuse("data must be of the task continuous_control", f"{dataset.name}: {dataset.task}")
+    return dataset
 
 
 def _no_layers(settings: Mapping[str, Any], raw_shape: tuple) -> list[keras.Layer]:
@@ -109,6 +122,8 @@ register_task(
         metrics=lambda: [keras.metrics.MeanAbsoluteError(name="mae")],
         monitor=("val_mae", "min"),
         check=_check_real,
+        preprocess=_preprocess_real,
+        ready=_ready_real,
         decode=_decode_real,
         example=_moved,
         activation=None,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_trainings import fake_training, return_of
 
 from kerasdl import rl
 from kerasdl.errors import ArgumentError, DataError, TrainingError, UnknownNameError
@@ -29,19 +30,18 @@ def job_of(folder, **changes):
 
 @pytest.fixture
 def here(monkeypatch):
-    """Trainings of studies run in this process."""
+    """Trainings that are not made; the jobs asked for."""
     made = []
 
-    def run(job, resume, tell, *rest):
+    def run(job, *rest):
         made.append(job)
-        result = run_job(job, lambda line: tell(job, line), resume)
-        tell(job, result)
-        return result
+        return fake_training(job, *rest)
 
     monkeypatch.setattr(jobs, "_run_apart", run)
     return made
 
 
+@pytest.mark.slow
 def test_a_job_keeps_its_result_and_its_agent(tmp_path):
     told = []
     result = run_job(job_of(tmp_path / "seed0"), told.append)
@@ -62,19 +62,20 @@ def test_a_study_trains_the_seeds_that_are_missing(tmp_path, here, capsys):
     one = rl.train_seeds("a2c", "cartpole", SMALL, folder=tmp_path / "s", **{**CALL, "seeds": 1, "progress": "auto"})
     lines = capsys.readouterr().out.splitlines()
     assert [each.partition(":")[0] for each in lines] == ["A2C on cartpole, seed 0"] * 5
-    assert "96 of 320 steps, return" in lines[0]
-    assert (one.interval, one.curves.shape, one.bar) == (None, (1, 10), 475.0)
+    assert lines[0].endswith("80 of 320 steps, return 25")
+    assert lines[-1].endswith("return 100 over 4 episodes, 2 s")
+    assert (one.interval, one.curves.tolist(), one.bar) == (None, [[25.0, 50.0, 75.0, 100.0]], 475.0)
     study = rl.train_seeds("A2C", "cartpole", SMALL, folder=tmp_path / "s", **CALL)
     assert [each.seed for each in here] == [0, 1]
-    assert study.returns[0] == one.returns[0]
-    assert study.returns[1] != one.returns[0]
+    assert {each.config["hidden"][0] for each in here} == {8}
+    assert study.returns.tolist() == [return_of(0), return_of(1)]
     assert study.interval == rl.bootstrap_interval(study.returns)
-    assert study.mean == study.returns.mean()
-    assert study.best == int(np.argmax(study.returns))
-    assert study.reached == 0
+    assert (study.mean, study.best, study.reached) == (study.returns.mean(), 1, 0)
     assert (tmp_path / "s" / "curves.png").stat().st_size > 1000
     assert "interquartile, over 2 seeds of 4 episodes" in repr(study)
-    assert study.table().splitlines()[2].split()[0] == "1"
+    assert study.table().splitlines()[2].split() == ["1", "107", "2"]
+    assert [agent.seed for _, agent in rl.study_agents(tmp_path / "s")] == [0, 1]
+    assert [seed for seed, _ in rl.study_agents(tmp_path / "s", best=True)] == [1]
     assert rl.load_agent(study.agent_folder(1)).seed == 1
     with pytest.raises(ArgumentError, match="seed must be one of"):
         study.agent_folder(2)
@@ -82,8 +83,27 @@ def test_a_study_trains_the_seeds_that_are_missing(tmp_path, here, capsys):
         rl.train_seeds("a2c", "cartpole", SMALL, folder=tmp_path / "s", **{**CALL, "steps": 640})
     fresh = rl.train_seeds("a2c", "cartpole", SMALL, folder=tmp_path / "s", resume=False, **{**CALL, "seeds": [1]})
     assert fresh.seeds == (1,)
-    assert fresh.returns[0] == study.returns[1]
+    assert len(here) == 3
     assert not (tmp_path / "s" / "seed0").exists()
+
+
+def test_agents_of_what_is_no_study_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="of a study"):
+        rl.study_agents(tmp_path)
+    for kind, error, reason in (("trials", ArgumentError, "study of seeds"), ("seeds", DataError, "none was")):
+        (tmp_path / "study.json").write_text(json.dumps({"format": 1, "kind": kind, "environment": "cartpole"}))
+        with pytest.raises(error, match=reason):
+            rl.study_agents(tmp_path)
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "result.json").write_text("{}")
+    with pytest.raises(DataError, match="must hold the result"):
+        rl.study_agents(tmp_path)
+    about = {"agent": "A2C", "environment": "CartPole-v1", "config": {"environments": 2}}
+    (tmp_path / "agent.json").write_text(json.dumps(about))
+    with pytest.raises(ArgumentError, match="gymnasium:CartPole-v1"):
+        rl.agent_of_folder(tmp_path)
+    with pytest.raises(DataError, match="must hold an agent"):
+        rl.agent_of_folder(tmp_path / "seed0")
 
 
 def test_a_picture_has_the_seeds_their_mean_and_the_bar(tmp_path):
