@@ -18,6 +18,7 @@ PLACES = {
     "yolo": "a data.yaml",
     "coco": "a file",
     "conll": "a file",
+    "squad": "a file",
     "csv": "a file",
     "jsonl": "a file",
     "text": "a file",

@@ -85,6 +85,7 @@ ENTRIES = (
     Entry("labelme:PATH", "images with boxes, of a folder of labelme's files", "as found", "yours"),
     Entry("masks:PATH", "images with maps of classes, of a folder of images and one of masks", "as found", "yours"),
     Entry("conll:FILE", "tagged tokens of a file in CoNLL's columns; conll:FILE#2,4", "as found", "yours"),
+    Entry("squad:FILE", "questions about texts with answers, of a file in SQuAD's form (JSON)", "as found", "yours"),
     Entry("tfds:NAME", "what tensorflow-datasets has prepared on this machine", "as found", "as its card says"),
 )
 
@@ -154,7 +155,8 @@ def dataset_name(name: str | os.PathLike) -> str:
     if is_named and is_folder:
         text = f"{name!r} is the embedded dataset, not the folder of that name here: pass './{name}' for the folder"
         checks.warn(f"{text}.", DataWarning)
-    is_name = is_named or name.partition(":")[0] in ("folder", "masks", "tfds", "conll", *FILES, *row_files.KINDS)
+    kinds = ("folder", "masks", "tfds", "conll", "squad", *FILES, *row_files.KINDS)
+    is_name = is_named or name.partition(":")[0] in kinds
     return f"folder:{name}" if is_folder and not is_name else name
 
 

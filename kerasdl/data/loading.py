@@ -19,7 +19,7 @@ from .listing import DRAWN, EMOJI, FILES, LABELS, dataset_name, known_names
 from .segmentation import cells, mask_folders, tfds_masks, voc_masks
 from .series.named import SERIES, read_windows
 from .splits import SPLITS
-from .text import conll, docstrings, drawn_names, generated_pairs, row_files, text_folders
+from .text import conll, docstrings, drawn_names, generated_pairs, questions, row_files, text_folders
 from .tfds_source import read_tfds
 
 
@@ -27,7 +27,7 @@ def _pairs_of(kind: str) -> Callable[[str, int | None, int], Dataset]:
     return lambda split, size, seed: generated_pairs.draw_pairs(kind, split, size, seed=seed)
 
 
-TEXT_KINDS = ("folder", "conll", *row_files.KINDS)
+TEXT_KINDS = ("folder", "conll", "squad", *row_files.KINDS)
 DRAWN_BY_NUMBER = {
     "glyphs": glyphs.read_glyphs,
     "moving_digits": moving_digits.draw_moving_digits,
@@ -157,6 +157,8 @@ def _read_texts(kind: str, place: str, split: str, text: str, label: str | None,
     if kind == "conll":
         checks.one_of(f"split of conll:{place}, which has none,", split, ("train", "all"))
         return conll.read_conll(place)
+    if kind == "squad":
+        return questions.read_squad(place, split, on_bad=on_bad, seed=seed)
     return row_files.read_row_file(kind, place, split, text=text, label=label, on_bad=on_bad, seed=seed)
 
 

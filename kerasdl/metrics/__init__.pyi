@@ -24,6 +24,8 @@ from .series.errors import MASE as MASE
 from .series.errors import QuantileScore as QuantileScore
 from .series.errors import seasonal_naive_error as seasonal_naive_error
 from .series.errors import SMAPE as SMAPE
+from .text.answers import SQuAD as SQuAD
+from .text.answers import squad as squad
 from .text.entities import EntityF1 as EntityF1
 from .text.error_rates import CharacterErrorRate as CharacterErrorRate
 from .text.error_rates import edit_distance as edit_distance

@@ -11,3 +11,6 @@ from .masking import hide_tokens as hide_tokens
 from .packing import pack_documents as pack_documents
 from .sentence_pairs import next_sentence_pairs as next_sentence_pairs
 from .sentence_pairs import sentence_order_pairs as sentence_order_pairs
+from .questions import Answer as Answer
+from .questions import question_data as question_data
+from .questions import read_squad as read_squad

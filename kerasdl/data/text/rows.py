@@ -90,7 +90,7 @@ def read_rows(
     bad = [row for row in rows if row.fault]
     good = [row for row in rows if not row.fault]
     if bad:
-        _report(name, bad, len(rows), on_bad)
+        report_bad_rows(name, bad, len(rows), on_bad)
     if not good:
         raise DataError(f"{name} must hold a text; {len(rows)} rows were read and none can be used.")
     labelled = any(row.label is not None for row in good)
@@ -102,7 +102,7 @@ def read_rows(
         checks.warn(f"{rule}.", DataWarning)
     if labelled:
         _warn_of_single_labels(name, good)
-    homes = [row.split for row in good] if any(row.split for row in good) else _homes(good, seed)
+    homes = [row.split for row in good] if any(row.split for row in good) else drawn_splits(good, seed)
     chosen = [row for row, home in zip(good, homes, strict=True) if split in ("all", home)]
     if not chosen:
         raise DataError(f"split {split!r} of {name} holds no text: {len(good)} rows are too few. Take 'all'.")
@@ -131,7 +131,12 @@ def text_key(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _report(name: str, bad: Sequence[Row], total: int, on_bad: str) -> None:
+def report_bad_rows(name: str, bad: Sequence[Row], total: int, on_bad: str) -> None:
+    """Warns of rows that cannot be used, or refuses them; see `read_rows`.
+
+    Raises:
+        DataError: `on_bad` is `refuse`.
+    """
     named = "; ".join(f"{row.place}: {row.fault}" for row in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     rule = f"{len(bad)} of {total} rows of {name} cannot be used: {named}{more}"
@@ -154,7 +159,7 @@ def _warn_of_single_labels(name: str, rows: Sequence[Row]) -> None:
         checks.warn(f"{text}.", DataWarning)
 
 
-def _homes(rows: Sequence[Row], seed: int) -> list[str]:
+def drawn_splits(rows: Sequence[Row], seed: int) -> list[str]:
     """Returns the split of each row: a tenth of the texts of each class to validate, a tenth to test."""
     keys = [text_key(row.text) for row in rows]
     classes: dict[str, str | None] = {}

@@ -27,6 +27,9 @@ class Encoded:
     """0 in the first text, 1 in the second of a pair."""
     special: tuple[bool, ...]
     """True where the template added the token."""
+    texts: tuple[int | None, ...]
+    """0 in the first text, 1 in the second of a pair, whatever segments the template has; None where it added the
+    token."""
 
 
 def encoded_of(encoding: Any) -> Encoded:
@@ -37,6 +40,7 @@ def encoded_of(encoding: Any) -> Encoded:
         tuple(map(tuple, encoding.offsets)),
         tuple(encoding.type_ids),
         tuple(map(bool, encoding.special_tokens_mask)),
+        tuple(encoding.sequence_ids),
     )
 
 

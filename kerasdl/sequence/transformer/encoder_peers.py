@@ -102,6 +102,9 @@ ALBERT_BLOCK = {
 PROJECTION = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
 OLD_NORMS = ((r"(.*)\.gamma", r"\1.weight"), (r"(.*)\.beta", r"\1.bias"))  # in the first files of BERT
 POOLED = {"pooler": "", "head": "classifier"}
+HEADS = {"tagger": {"head": "classifier"}, "answerer": {"head": "qa_outputs"}}
+"""Heads that all encoders have alike, by the name of their net."""
+CLASSES = {"classifier": "SequenceClassification", "tagger": "TokenClassification", "answerer": "QuestionAnswering"}
 ALBERT_GROUP = "encoder.albert_layer_groups.0.albert_layers.0"
 
 
@@ -129,7 +132,8 @@ def _maps(
     """Returns the maps of an encoder and of its heads; files of the bare encoder have names without the first part.
 
     Args:
-        network: name of the encoder's network; those of the heads are `NETWORK_classifier` and `NETWORK_tagger`.
+        network: name of the encoder's network; those of the heads have `_classifier`, `_tagger` or `_answerer`
+            behind it.
         encoder: registered name of its usual size.
         kind: beginning of the names of its classes, such as `Bert`.
         blocks: rows of the blocks from the beginning of names.
@@ -150,12 +154,13 @@ def _maps(
         unread = {"whole": True, "unread": rf"(?!{body}).*|.*\.position_ids"}  # no block is left out
         form = {"prefix": f"{start}embeddings", "arguments": arguments, "renamed": OLD_NORMS, **unread}
         maps.append(PeerMap(**form, rows=(*rows, *own), network=network, models=models))
-        for task, layers in (("classifier", heads), ("tagger", {"head": "classifier"})):
+        for task, layers in {"classifier": heads, **HEADS}.items():
             last = tuple((name, theirs or f"{start}{pooler}") for name, theirs in layers.items())
-            classes = {"classifier": "Sequence", "tagger": "Token"}[task]
-            models = {f"{kind}For{classes}Classification": f"{encoder.partition('_')[0]}_{task}"}
+            models = {f"{kind}For{CLASSES[task]}": f"{encoder.partition('_')[0]}_{task}"}
             named = {"network": f"{network}_{task}", "fresh": "pooler|head", "models": models}
-            maps.append(PeerMap(**{**form, "arguments": _with_classes(arguments)}, rows=(*rows, *last), **named))
+            if task != "answerer":
+                named["arguments"] = _with_classes(arguments)
+            maps.append(PeerMap(**{**form, **named}, rows=(*rows, *last)))
     return tuple(maps)
 
 

@@ -1,4 +1,5 @@
-"""Heads over text encoders: a class for each text, and a tag for each token (BERT, https://arxiv.org/abs/1810.04805).
+"""Heads over text encoders: a class for each text, a tag for each token, and the span of an answer (BERT,
+https://arxiv.org/abs/1810.04805).
 
 Deviations: RoBERTa and ELECTRA drop units before the pooling layer too; here dropout stands before the last layer.
 """
@@ -259,3 +260,86 @@ def bert_tagger(
     x = layers.Dropout(dropout, name="head_drop")(x)
     logits = layers.Dense(checks.at_least("classes", classes, 1), dtype="float32", name="head")(x)  # (B, T, K)
     return _model(inputs, logits, f"{chosen.network}_tagger")
+
+
+@register(
+    task="question_answering",
+    paper="https://arxiv.org/abs/1810.04805",
+    variants={
+        "bert_answerer": {},
+        "bert_tiny_answerer": {"encoder": "bert_tiny"},
+        "distilbert_answerer": {"encoder": "distilbert_base"},
+        "roberta_answerer": {"encoder": "roberta_base"},
+        "albert_answerer": {"encoder": "albert_base"},
+        "electra_answerer": {"encoder": "electra_small"},
+    },
+    params={
+        "bert_answerer": 108_893_186,
+        "bert_tiny_answerer": 4_369_666,
+        "distilbert_answerer": 66_364_418,
+        "roberta_answerer": 124_056_578,
+        "albert_answerer": 11_094_530,
+        "electra_answerer": 13_483_522,
+    },
+    reference="the classes ...ForQuestionAnswering of transformers: the encoder without pooler, and a dense layer",
+    qat="partial",
+    exports=EXPORTS,
+    tags=("transformer",),
+    weights={"hugging-face": {f"{name}_answerer": f"{PEERS}:{name.upper()}" for name in TAGGERS}},
+    free={"length": None},
+    tiny={name: value for name, value in TINY.items() if name != "classes"},
+)
+def bert_answerer(
+    length: int | None = 384,
+    *,
+    encoder: str = "bert_base",
+    vocabulary: int | None = None,
+    embedding: int | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+    hidden: int | None = None,
+    positions: int | None = None,
+    segment_ids: int | None = None,
+    activation: str | None = None,
+    epsilon: float | None = None,
+    dropout: float = 0.1,
+    padding_id: int | None = None,
+) -> keras.Model:
+    """Extractive question answering over an encoder: a logit of each token to begin the answer, and one to end it.
+
+    Source: https://arxiv.org/abs/1810.04805, section 4.2 and figure 4 (c).
+
+    Args:
+        length: as in `bert_classifier`, like the arguments not named here; the tokens of question and text together.
+        encoder: as there.
+        vocabulary: as there.
+        embedding: as there.
+        width: as there.
+        depth: as there.
+        heads: as there.
+        hidden: as there.
+        positions: as there.
+        segment_ids: as there.
+        activation: as there.
+        epsilon: as there.
+        dropout: as there.
+        padding_id: as there.
+
+    Returns:
+        A model from the inputs of `bert_classifier` to logits (B, 2, T) in float32, those of the first token of the
+        answer before those of its last one.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+
+    Example:
+        >>> kerasdl.build("bert_tiny_answerer", length=16).output_shape
+        (None, 2, 16)
+    """
+    form = dict(width=width, depth=depth, heads=heads, hidden=hidden, activation=activation, dropout=dropout)
+    tables = dict(vocabulary=vocabulary, embedding=embedding, positions=positions, segment_ids=segment_ids)
+    chosen, inputs, x = _encoded(encoder, length, dict(**form, **tables, epsilon=epsilon, padding_id=padding_id))
+    x = layers.Dropout(dropout, name="head_drop")(x)
+    x = layers.Dense(2, dtype="float32", name="head")(x)  # (B, T, 2)
+    return _model(inputs, layers.Permute((2, 1), dtype="float32", name="spans")(x), f"{chosen.network}_answerer")
