@@ -4,6 +4,7 @@ from .attention import perceptron as perceptron
 from .attention import transformer_encoder as transformer_encoder
 from .cbam_attention import cbam as cbam
 from .classifiers import classification_task as classification_task
+from .classifiers import multi_label_task as multi_label_task
 from .convolution import conv_norm_act as conv_norm_act
 from .convolution import depthwise_norm_act as depthwise_norm_act
 from .convolution import round_channels as round_channels

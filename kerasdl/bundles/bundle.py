@@ -15,6 +15,7 @@ from kerasdl import deploy
 from kerasdl.core import checks
 from kerasdl.core.errors import ArgumentError, BundleError, UnknownNameError
 from kerasdl.core.outputs.decoding import to_logits, to_scores
+from kerasdl.core.registry.prediction import predict_outputs
 from kerasdl.core.registry.tasks import Task, get_task
 from kerasdl.data import Dataset
 from kerasdl.train import RunConfig
@@ -171,7 +172,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             >>> kerasdl.load_bundle("digits_mobilenet").predict(np.zeros((28, 28), "uint8"))[0]["label"] in "0123456789"
             True
         """
-        outputs, context = evaluating.predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
+        outputs, context = predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
         if (calibration := self.calibration) is not None:
             scores = calibration.scores(outputs, self.manifest.outputs)
             return calibration.decided(self.task.decode(scores, self.labels, context))
@@ -194,7 +195,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """
         if self.task.predict is not None:
             checks.refuse("logits are of tasks that take the output of one model", self.task.name, "Use predict.")
-        outputs, _ = evaluating.predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
+        outputs, _ = predict_outputs(self.networks, self.task, raw, self.preprocess, batch_size)
         return to_logits(outputs, self.task.activation, self.manifest.outputs)
 
     def evaluate(self, data: Any, *, batch_size: int = 64) -> dict[str, float]:

@@ -17,6 +17,7 @@ from kerasdl.core.outputs.calibration import (
     score_parting,
 )
 from kerasdl.core.outputs.decoding import softmax, to_logits
+from kerasdl.core.registry.prediction import predict_outputs
 from kerasdl.data import Dataset, DataWarning
 from kerasdl.data.folders.layout import files_below, looks_like_image
 from kerasdl.data.image_files import SUFFIXES
@@ -24,7 +25,7 @@ from kerasdl.data.model_fit import check_dataset_fits
 
 from .format.calibration_part import FILE, ROLE, Calibration, check_classifier, read_calibration, without_calibration
 from .operations.data_preparation import public_name
-from .operations.evaluating import evaluate_bundle, predict_outputs
+from .operations.evaluating import evaluate_bundle
 from .operations.evaluation_data import unseen_data
 
 KEEP = 0.95

@@ -72,3 +72,6 @@ from .pretraining.taken_weights import TakenWeights as TakenWeights
 from .pretraining.packed_documents import packed_model as packed_model
 from .pretraining.replaced_tokens import replaced_token_detector as replaced_token_detector
 from .pretraining.replaced_tokens import ReplacedTokens as ReplacedTokens
+from .answering.question_answerer import QuestionAnswerer as QuestionAnswerer
+from .nlp.text_classifier import TextClassifier as TextClassifier
+from .nlp.token_tagger import TokenTagger as TokenTagger

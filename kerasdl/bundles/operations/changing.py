@@ -9,6 +9,7 @@ import keras
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import copied
 from kerasdl.core.model_carrier import ModelCarrier
+from kerasdl.core.registry.prediction import check_single_output
 from kerasdl.data import Dataset
 from kerasdl.data.model_fit import check_dataset_fits
 from kerasdl.train import RunConfig
@@ -16,7 +17,7 @@ from kerasdl.train import RunConfig
 from ..format.calibration_part import without_calibration
 from ..format.manifest import QUANTIZATION, Manifest
 from .data_preparation import public_name
-from .evaluating import check_classes, check_single_output
+from .evaluating import check_classes
 from .label_forms import labels_for, plain_label_errors
 from .making import inputs_of
 

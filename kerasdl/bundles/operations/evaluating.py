@@ -1,4 +1,4 @@
-"""Prediction and evaluation of a bundle: outputs for raw input, loss and metrics of its task."""
+"""Evaluation of a bundle: loss, metrics and figures of its task over labelled data."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasdl.core import checks
-from kerasdl.core.data_fit import check_fits
 from kerasdl.core.errors import DataError
 from kerasdl.core.outputs.activation import output_activations
-from kerasdl.core.outputs.broadcast_sums import mended_sums, predicted
+from kerasdl.core.outputs.broadcast_sums import mended_sums
 from kerasdl.core.outputs.measurement import Measurement
+from kerasdl.core.registry.prediction import check_single_output
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset, DataWarning
 from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
@@ -25,14 +25,6 @@ from .evaluation_data import choose_evaluation_data
 from .label_forms import labels_for, plain_label_errors
 
 
-def check_single_output(model: keras.Model, doing: str) -> None:
-    """Refuses a model of several outputs; the error names them."""
-    if len(model.outputs) > 1:
-        names = list(getattr(model, "output_names", ())) or len(model.outputs)
-        hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
-        checks.refuse(f"a bundle to {doing} must have a model of one output", names, hint)
-
-
 def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: str) -> None:
     """Refuses data with other classes than the labels of the bundle `name`; without labels its classes are numbers."""
     numbers = tuple(map(str, range(outputs)))
@@ -41,41 +33,6 @@ def check_classes(data: Dataset, labels: tuple[str, ...], outputs: int, name: st
         by_number = "If these numbers stand for them, pass as_dataset(data, class_names=bundle.labels)."
         hint = by_number if data.class_names == numbers else "Fine-tune the bundle on this data first."
         checks.refuse(f"data for {name} must have its classes {own}", data.class_names, hint)
-
-
-def predict_outputs(
-    networks: Mapping[str, keras.Model], task: Task, raw: Any, settings: Mapping[str, Any], batch_size: int
-) -> tuple[Any, Any]:
-    """Returns the outputs for raw input, (B, K) of one model or a tree, and the task's context.
-
-    Args:
-        networks: networks by role; without `task.predict`, `model` must have one output.
-        task: the task, whose preprocessing prepares the model's input.
-        raw: raw input of the task, one or many.
-        settings: settings of the preprocessing.
-        batch_size: examples computed at once.
-
-    Raises:
-        ArgumentError: the input does not fit the model, or the model has several outputs.
-        DataError: the input cannot be read, or an output is not finite.
-    """
-    model = networks["model"]
-    if task.predict is None:
-        check_single_output(model, "predict")
-    checks.at_least("batch_size", batch_size, 1)
-    if hasattr(raw, "__len__") and not len(raw):
-        checks.refuse("raw must hold at least one input", raw)
-    inputs, context = task.preprocess(raw, settings)
-    if task.predict is not None:
-        with mended_sums():
-            return task.predict(networks, inputs, batch_size), context
-    check_fits(model, inputs, name="raw input")
-    (outputs,) = keras.tree.flatten(predicted(model, inputs, batch_size))
-    if not np.isfinite(outputs).all():
-        place = int(np.argwhere(~np.isfinite(outputs))[0][0])
-        rule = f"a model must answer with finite numbers; {model.name} gives {outputs[place].tolist()[:6]}"
-        raise DataError(f"{rule} for input {place}. Look for NaN and very large values in it, and in the weights.")
-    return outputs, context
 
 
 def evaluate_bundle(

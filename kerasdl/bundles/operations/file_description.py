@@ -47,7 +47,8 @@ def described(bundle: Any, name: str, raw_shape: tuple | None, raw_dtype: str, g
     if {"image_shape", "scale"} <= set(bundle.preprocess):
         description["image"] = _image(bundle.preprocess, raw_shape, raw_dtype)
     if bundle.task.file_facts is not None:
-        description |= bundle.task.file_facts(bundle.networks, bundle.preprocess, raw_shape)
+        facts = bundle.task.file_facts(bundle.networks, bundle.preprocess, raw_shape)
+        description |= {kind: {**description.get(kind, {}), **each} for kind, each in facts.items()}
     if gives == "answers" and "min_score" in bundle.preprocess:
         description["min_score"] = bundle.preprocess["min_score"]
     if bundle.calibration is not None:

@@ -14,6 +14,7 @@ from kerasdl.blocks import find_head
 from kerasdl.core import checks, files
 from kerasdl.core.keras_graph import copied
 from kerasdl.core.keywords import explained
+from kerasdl.core.registry.prediction import check_single_output
 from kerasdl.core.registry.rebuilding import rebuild_head
 from kerasdl.core.registry.tasks import Task
 from kerasdl.data import Dataset
@@ -27,7 +28,6 @@ from ..format.calibration_part import without_calibration
 from ..format.manifest import Manifest
 from .changing import refuse_rounding
 from .data_preparation import public_name
-from .evaluating import check_single_output
 from .label_forms import labels_for, plain_label_errors
 from .trained_images import FILE, ROLE
 

@@ -93,11 +93,13 @@ class Task:
     file_facts: Callable[[Mapping[str, Any], Mapping[str, Any], tuple | None], Mapping[str, Any]] | None = None
     """Returns facts for the app that feeds an exported file, from networks by role, settings and the shape of a raw
     input where the file prepares it, else None: a dict by the name of its kind, with `steps` in words. None adds
-    none; those of images and texts follow from their settings."""
+    none; those of images and texts follow from their settings, and those of `text` here stand in their place."""
     answers: str = ""
     """Sentence for the card of such a file on the outputs of `postprocess`: coordinates, order, padding."""
     summary: str = ""
     """Words for the model card after "A model that": "names what an image shows"."""
+    raw_example: str = ""
+    """Python source of raw input for the model card's lines that predict; empty takes a photo, a text or zeros."""
     limits: str = ""
     """Sentences for the model card about what a model of the task does not do, such as its answers to other inputs."""
     table: Callable[[Any], list[dict]] = one_row

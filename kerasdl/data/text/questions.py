@@ -38,7 +38,7 @@ class AnsweredQuestion(NamedTuple):
     answers: tuple[Answer, ...]
 
 
-class _Fault(Exception):
+class _RowError(Exception):
     """A reason for which a part of a file cannot be used."""
 
 
@@ -73,7 +73,7 @@ def question_data(
         try:
             found = [_answer_in(context, each) for each in ([given] if isinstance(given, str) else given)]
             rows.append(_checked(question, context, found))
-        except _Fault as fault:
+        except _RowError as fault:
             checks.refuse("each question must be a text about a text that holds its answers", f"{number}: {fault}")
     return _dataset(name, rows)
 
@@ -113,14 +113,14 @@ def read_squad(place: str | os.PathLike, split: str = "all", *, on_bad: str = "s
         for at, paragraph in _nested(value, "paragraphs", where, bad):
             try:
                 context = _text(paragraph, "context")
-            except _Fault as fault:
+            except _RowError as fault:
                 bad.append(Row(at, "", fault=str(fault)))
                 continue
             for at_question, question in _nested(paragraph, "qas", at, bad):
                 total += 1
                 try:
                     found.append(_question(question, context, seen))
-                except _Fault as fault:
+                except _RowError as fault:
                     bad.append(Row(at_question, "", fault=str(fault)))
     if bad:
         report_bad_rows(name, bad, max(total, len(bad)), on_bad)
@@ -175,9 +175,9 @@ def _content(path: Path) -> dict[str, Any]:
 def _parts(value: Any, key: str, where: str) -> Iterator[tuple[str, Any]]:
     """Returns the parts of a list of an object, each with its place in words."""
     if not isinstance(value, dict):
-        raise _Fault(f"it is no object but {type(value).__name__}")
+        raise _RowError(f"it is no object but {type(value).__name__}")
     if not isinstance(value.get(key), list):
-        raise _Fault(f"it has no list {key!r}")
+        raise _RowError(f"it has no list {key!r}")
     start = "" if where == "the file" else f"{where}."
     return ((f"{start}{key}[{number}]", each) for number, each in enumerate(value[key]))
 
@@ -186,7 +186,7 @@ def _nested(value: Any, key: str, where: str, bad: list[Row]) -> list[tuple[str,
     """Returns the parts of a list of an object; without one it is noted as faulty and has none."""
     try:
         return list(_parts(value, key, where))
-    except _Fault as fault:
+    except _RowError as fault:
         bad.append(Row(where, "", fault=str(fault)))
         return []
 
@@ -195,22 +195,22 @@ def _question(value: Any, context: str, seen: set[str]) -> AnsweredQuestion:
     """Returns a checked question of a file.
 
     Raises:
-        _Fault: it cannot be used.
+        _RowError: it cannot be used.
     """
     if not isinstance(value, dict):
-        raise _Fault(f"it is no object but {type(value).__name__}")
+        raise _RowError(f"it is no object but {type(value).__name__}")
     question, impossible = _text(value, "question"), value.get("is_impossible", False)
     answers, name = value.get("answers", []), value.get("id")
     if not isinstance(impossible, bool):
-        raise _Fault(f"its is_impossible is neither true nor false but {impossible!r}")
+        raise _RowError(f"its is_impossible is neither true nor false but {impossible!r}")
     if not isinstance(answers, list):
-        raise _Fault(f"its answers are no list but {type(answers).__name__}")
+        raise _RowError(f"its answers are no list but {type(answers).__name__}")
     if impossible == bool(answers):
-        raise _Fault("it has answers and is_impossible" if impossible else "it has no answer and not is_impossible")
+        raise _RowError("it has answers and is_impossible" if impossible else "it has no answer and not is_impossible")
     if name is not None and not isinstance(name, (str, int)):
-        raise _Fault(f"its id is no text but {type(name).__name__}")
+        raise _RowError(f"its id is no text but {type(name).__name__}")
     if name in seen:
-        raise _Fault(f"its id {name!r} is that of another question")
+        raise _RowError(f"its id {name!r} is that of another question")
     row = _checked(question, context, [_answer(each) for each in answers])
     seen.update(() if name is None else (name,))
     return row
@@ -219,10 +219,10 @@ def _question(value: Any, context: str, seen: set[str]) -> AnsweredQuestion:
 def _answer(value: Any) -> Answer:
     """Returns an answer of a file, whose place is not checked yet."""
     if not isinstance(value, dict) or not {"text", "answer_start"} <= set(value):
-        raise _Fault("an answer of it is no object with text and answer_start")
+        raise _RowError("an answer of it is no object with text and answer_start")
     start = value["answer_start"]
     if isinstance(start, bool) or not isinstance(start, int):
-        raise _Fault(f"answer_start of it is no whole number but {start!r}")
+        raise _RowError(f"answer_start of it is no whole number but {start!r}")
     return Answer(value["text"], start)
 
 
@@ -233,11 +233,11 @@ def _answer_in(context: Any, given: Any) -> Answer:
         if count != 1:
             places = f"occurs {count} times in its text" if count else "is not in its text"
             hint = "; pass (text, first character)" if count else ""
-            raise _Fault(f"its answer {given[:40]!r} {places}{hint}")
+            raise _RowError(f"its answer {given[:40]!r} {places}{hint}")
         return Answer(given, context.index(given))
     pair = tuple(given) if isinstance(given, (tuple, list)) else ()
     if len(pair) != 2 or isinstance(pair[1], bool) or not isinstance(pair[1], (int, np.integer)):
-        raise _Fault(f"an answer is neither a text nor (text, first character) but {given!r}"[:120])
+        raise _RowError(f"an answer is neither a text nor (text, first character) but {given!r}"[:120])
     return Answer(pair[0], int(pair[1]))
 
 
@@ -245,16 +245,18 @@ def _checked(question: Any, context: Any, answers: Sequence[Answer]) -> Answered
     """Returns a question whose texts are texts, and whose answers stand at their places.
 
     Raises:
-        _Fault: one is not.
+        _RowError: one is not.
     """
     for kind, text in {"question": question, "context": context}.items():
         _text({kind: text}, kind)
     for text, start in answers:
         if not isinstance(text, str) or not text.strip():
-            raise _Fault("an answer of it is empty" if isinstance(text, str) else "an answer of it is no text")
+            raise _RowError("an answer of it is empty" if isinstance(text, str) else "an answer of it is no text")
         if start < 0 or context[start : start + len(text)] != text:
             there = context[max(start, 0) : max(start, 0) + len(text)]
-            raise _Fault(f"its answer {text[:40]!r} is not at character {start} of its text, where {there[:40]!r} is")
+            raise _RowError(
+                f"its answer {text[:40]!r} is not at character {start} of its text, where {there[:40]!r} is"
+            )
     return AnsweredQuestion(question, context, tuple(answers))
 
 
@@ -262,13 +264,13 @@ def _text(value: Any, key: str) -> str:
     """Returns a text of an object that can be used.
 
     Raises:
-        _Fault: it is missing, empty or no text.
+        _RowError: it is missing, empty or no text.
     """
     if not isinstance(value, dict):
-        raise _Fault(f"it is no object but {type(value).__name__}")
+        raise _RowError(f"it is no object but {type(value).__name__}")
     text = value.get(key)
     if not isinstance(text, str):
-        raise _Fault(f"its {key} is missing" if text is None else f"its {key} is no text but {type(text).__name__}")
+        raise _RowError(f"its {key} is missing" if text is None else f"its {key} is no text but {type(text).__name__}")
     if fault := fault_of(text):
-        raise _Fault(fault.replace("its text", f"its {key}"))
+        raise _RowError(fault.replace("its text", f"its {key}"))
     return text

@@ -5,7 +5,6 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-
 from .text_pairs import TextMetric, Texts
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)

@@ -1,27 +1,12 @@
 """Multi-label image classification task: independent labels with a sigmoid each."""
 
-from collections.abc import Sequence
-
 import keras
 import numpy as np
 
-from kerasdl.blocks import replace_head
-from kerasdl.core import Task, register_task
-from kerasdl.core.outputs.decoding import decode_labels
+from kerasdl.blocks import multi_label_task
+from kerasdl.core import register_task
 
 from .task import check_images, prepared, preparing_layers
-
-
-def _loss() -> keras.losses.Loss:
-    return keras.losses.BinaryCrossentropy(from_logits=True)
-
-
-def _metrics() -> Sequence[keras.metrics.Metric]:
-    # Over logits: 0 is a probability of one half.
-    return [
-        keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
-        keras.metrics.AUC(curve="PR", multi_label=True, from_logits=True, name="average_precision"),
-    ]
 
 
 def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,20 +17,13 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[np.ndarray, np.
 
 
 register_task(
-    Task(
-        name="multi_label_classification",
+    multi_label_task(
+        "multi_label_classification",
         module=__name__,
-        loss=_loss,
-        metrics=_metrics,
-        monitor=("val_average_precision", "max"),
         check=check_images,
         preprocess=prepared,
         preprocess_layers=preparing_layers,
-        decode=decode_labels,
-        replace_head=replace_head,
         example=_example,
-        activation="sigmoid",
-        summary="names all that an image shows",
-        limits="It knows the labels above and nothing else: in any other input it still finds some of them, or none.",
+        seen_in="an image shows",
     )
 )

@@ -148,7 +148,7 @@ def test_lists_of_ones_own():
     ):
         with pytest.raises(ArgumentError, match=error):
             question_data(["Who?"], ["The cat sat."], answers)
-    with pytest.raises(ArgumentError, match="its question is no text but NoneType|its question is missing"):
+    with pytest.raises(ArgumentError, match="its question is missing"):
         question_data([None], ["The cat sat."], ["cat"])
     with pytest.raises(ArgumentError, match="lists of one length"):
         question_data(["Who?"], contexts, ["cat"])

@@ -17,7 +17,7 @@ from kerasdl.metrics.text.answers import normalised_answer
         ("twenty-one  an\tapple\n", "twentyone apple"),
         ("the-end", "theend"),  # punctuation goes before articles
         ("«Été»", "«été»"),  # ASCII punctuation alone
-        ("the ’s", "’s"),
+        ("the \u2019s", "\u2019s"),
         ("!?", ""),
     ],
 )

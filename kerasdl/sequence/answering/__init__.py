@@ -1,0 +1,1 @@
+"""Extractive question answering: windows of long texts, spans of answers, the task and its class."""
