@@ -1,19 +1,21 @@
-"""Start of a text classifier on the command line: a tokenizer of the texts and an untrained net."""
+"""Start of a bundle of texts on the command line: a tokenizer of the texts and an untrained net; texts to predict."""
 
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import kerasdl
 from kerasdl.bundles import Bundle
 from kerasdl.core import checks
+from kerasdl.core.errors import DataError
 from kerasdl.data import Dataset
 
-NET = "gru_classifier"
-VOCABULARY = 8_000
-LONGEST = 256
-SHARE = 95
-"""Per cent of the texts that are not cut."""
+MAKERS = {
+    "text_classification": "TextClassifier",
+    "token_tagging": "TokenTagger",
+    "question_answering": "QuestionAnswerer",
+}
+"""Class of `kerasdl.sequence` by the task whose new bundles it makes."""
+QUESTIONS = "question_answering"
 FRESH = "untrained net"
 
 
@@ -42,40 +44,20 @@ def check_task(task: str | None, train: Dataset) -> None:
 
 
 def text_bundle(train: Dataset, model: str | None = None) -> Bundle:
-    """Returns a bundle with a new WordPiece tokenizer of the texts and an untrained net for their classes.
+    """Returns a bundle of an untrained net for texts, with a new tokenizer of them.
 
     Args:
-        train: texts with classes.
-        model: a registered net of the task; None is `gru_classifier`.
+        train: texts with classes or tags, or questions about texts.
+        model: a registered net of the task; None takes the usual one of `from_data` of the task's class.
 
     Returns:
-        The bundle; texts are cut to the length that 95 per cent do not reach, at most 256 tokens.
+        The bundle.
 
     Raises:
         ArgumentError: the net is of another task.
     """
-    spec = kerasdl.spec(model or NET)
-    checks.one_of(f"the task of {spec.name}", spec.task, ("text_classification",))
-    ends = "transformer" in spec.tags  # which answer by the first token
-    tokenizer = kerasdl.sequence.train_tokenizer(train, "wordpiece", VOCABULARY, lowercase=True, ends=ends)
-    texts = train.arrays()[0]
-    lengths = [len(tokenizer.encode(text)) for text in texts[:: 1 + len(texts) // 5_000].tolist()]
-    length = int(np.clip(np.percentile(lengths, SHARE), 8, LONGEST))
-    arguments = {"length": length, "vocabulary": tokenizer.vocabulary, "classes": len(train.class_names)}
-    network = kerasdl.build(spec.name, **arguments)
-    settings = {"length": length, "padding_id": 0, "tokenizer": tokenizer.to_text()}
-    if len(network.inputs) > 1:
-        settings["segments"] = True
-    return Bundle.of(
-        network,
-        name=spec.name,
-        task=spec.task,
-        preprocess=settings,
-        labels=train.class_names,
-        builder=spec.name,
-        arguments=arguments,
-        provenance={"start": FRESH},
-    )
+    made = getattr(kerasdl.sequence, MAKERS[train.task]).from_data(train, model)
+    return Bundle.of(**made.bundle_parts(made.builder), provenance={"start": FRESH})
 
 
 def freezing_of(bundle: Bundle) -> str | None:
@@ -83,18 +65,61 @@ def freezing_of(bundle: Bundle) -> str | None:
     return "none" if bundle.manifest.provenance.get("start") == FRESH else None
 
 
-def read_texts(inputs: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Returns name and text of each argument, and lines about unreadable files; a .txt file is read whole."""
+def read_texts(inputs: list[str]) -> tuple[list[str], list[Any], list[str]]:
+    """Returns name and text of each argument, and lines about unreadable files.
+
+    A .txt file is read whole; a .json file is a list of texts, pairs, or questions with their texts.
+    """
     names, texts, unread = [], [], []
     for each in inputs:
-        if each.lower().endswith(".txt") and Path(each).is_file():
+        if each.lower().endswith((".txt", ".json")) and Path(each).is_file():
             try:
-                text = Path(each).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
+                found = _of_file(Path(each))
+            except (OSError, UnicodeDecodeError, DataError) as error:
                 unread.append(f"{each} cannot be read: {error}")
                 continue
         else:
-            text = each
-        names.append(each if len(each) <= 60 else f"{each[:57]}...")
-        texts.append(text)
+            found = [each if len(each) <= 60 else f"{each[:57]}..."], [each]
+        names += found[0]
+        texts += found[1]
     return names, texts, unread
+
+
+def _of_file(path: Path) -> tuple[list[str], list[Any]]:
+    """Returns the names and the texts of a .txt or .json file."""
+    if path.suffix.lower() == ".txt":
+        return [str(path)], [path.read_text(encoding="utf-8")]
+    names, rows, unread = kerasdl.cli.read_inputs([path])
+    if unread:
+        raise DataError(unread[0])
+    return names, [tuple(row) if isinstance(row, list) else row for row in rows]
+
+
+def with_context(task: str, texts: list[Any], context: str | None) -> list[Any]:
+    """Returns questions with the text that they are about, as a bundle takes them; other raw input as it is.
+
+    Args:
+        task: name of the bundle's task.
+        texts: raw input.
+        context: the text, or a .txt file with it; None where raw input has its own.
+
+    Raises:
+        ArgumentError: the task takes no context, or questions lack theirs.
+        DataError: the file cannot be read.
+    """
+    bare = [each for each in texts if isinstance(each, str)]
+    if task != QUESTIONS:
+        if context is not None:
+            checks.refuse("--context is for bundles that answer questions", task)
+        return texts
+    if context is None:
+        if bare:
+            hint = "Pass --context TEXT or a .txt file, or a .json file with question and context in each object."
+            checks.refuse("a question must have a text that it is about", bare[0][:60], hint)
+        return texts
+    if len(bare) < len(texts):
+        checks.refuse("--context is for questions that are texts alone", "questions with texts of their own")
+    _, found, unread = read_texts([context])
+    if unread or len(found) != 1 or not isinstance(found[0], str):
+        raise DataError(unread[0] if unread else f"--context must be a text or a .txt file; got {context[:60]!r}.")
+    return [(each, found[0]) for each in texts]

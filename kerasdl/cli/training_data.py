@@ -24,8 +24,9 @@ from kerasdl.data.trees import MAPS
 from .application import data_name
 
 FOLDER = "folder:"
-ROWS = ("csv:", "jsonl:")
-"""Files whose rows are cut by a hash, `data.text.rows.read_rows`."""
+ROWS = ("csv:", "jsonl:", "squad:")
+"""Files whose rows are cut by a hash, `data.text.rows.drawn_splits`."""
+QUESTIONS = "squad:"
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
 MOST_CLASSES = 12
@@ -156,7 +157,8 @@ def _split(
         source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, drawn by seed {SEED}"
     elif held is not None and name.startswith(ROWS):
         left = kerasdl.data.load(name, "test", seed=SEED, **settings).size
-        source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % of each class, by a hash of the text"
+        share = "of all texts" if name.startswith(QUESTIONS) else "of each class"
+        source = f"{left} left for `kerasdl evaluate`; 80, 10 and 10 % {share}, by a hash of the text"
     elif held is not None and name.startswith("masks:"):
         with contextlib.suppress(ArgumentError, DataError):  # no such split
             left = kerasdl.data.load(name, "test", seed=SEED, **settings).size
@@ -203,7 +205,7 @@ def _whole_or(name: str, split: str, settings: Mapping[str, Any]) -> tuple[Datas
     """Returns a data set without splits whole, or a split of another, and the files of folders that cannot be read."""
     layout = _layout_of(name)
     splits = splits_of_boxes(name) if layout is None else layout.splits
-    split = "all" if splits == () else split
+    split = "all" if splits == () or name.startswith(QUESTIONS) else split
     data = kerasdl.data.load(name, split, seed=SEED, **settings)
     return data, _unread(layout, split, data)
 

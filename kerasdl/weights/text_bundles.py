@@ -17,7 +17,10 @@ from .folder_models import CONFIG, architecture_of, config_of, described, descri
 from .torch_checkpoints import load_checkpoint
 
 LONGEST = 128
-TASKS = ("text_encoding", "text_classification", "token_tagging")
+LONGEST_WINDOW = 384
+TASKS = ("text_encoding", "text_classification", "token_tagging", "question_answering")
+NAMED = ("text_classification", "token_tagging")
+"""Tasks whose outputs have names."""
 POOLING, MODULES, LENGTH = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 
@@ -32,14 +35,14 @@ def is_text_folder(source: str) -> bool:
 
 
 def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments: Any) -> Bundle:
-    """Returns a bundle of the encoder, classifier or tagger of a folder, with its tokenizer, labels and pooling.
+    """Returns a bundle of the text net of a folder, with its tokenizer, labels and pooling.
 
     Args:
         source: the folder.
         model: the name of another net over the encoder in the folder, such as `minilm_classifier`, whose last layers
             are then fresh; None takes the net that the config describes.
         **arguments: further arguments of the net's function; `length` is that of the folder's sentence encoder, else
-            128 or what its positions allow.
+            128, of an answerer 384, or what its positions allow.
 
     Raises:
         ArgumentError: the folder describes no net of texts that is here, or a pooling that is not, or a head of several
@@ -48,7 +51,8 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
     """
     folder = folder_of(source)
     name, found = described(folder)
-    longest = min(LONGEST, found.get("positions", LONGEST))
+    asks = spec(model or name).task == "question_answering"
+    longest = min(LONGEST_WINDOW if asks else LONGEST, found.get("positions", LONGEST))
     own = _json(folder, LENGTH).get("max_seq_length")
     arguments.setdefault("length", longest if own is None else checks.at_least(f"max_seq_length of {LENGTH}", own, 1))
     if model is None:
@@ -65,7 +69,7 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
         name=name,
         task=spec(name).task,
         preprocess=_settings(source, folder, network, spec(name).task, arguments["length"]),
-        labels=_labels(folder, network, whole) if spec(name).task != TASKS[0] else (),
+        labels=_labels(folder, network, whole) if spec(name).task in NAMED else (),
         builder=name,
         arguments={**spec(name).arguments, **found, **arguments},
         provenance={
@@ -81,6 +85,8 @@ def _settings(source: Any, folder: Path, network: keras.Model, task: str, length
         tokenizer = kerasdl.sequence.load_tokenizer(folder)
     except DataError as error:
         raise WeightsError(f"{source} must hold a tokenizer that can be read: {error}") from error
+    if task == "question_answering":
+        return kerasdl.sequence.QuestionAnswerer(network, tokenizer, length=length).settings
     settings = {"length": length, "padding_id": tokenizer.padding_id, "tokenizer": tokenizer.to_text()}
     if len(network.inputs) > 1:
         settings["segments"] = True

@@ -26,6 +26,9 @@ def predict(
         Path | None, typer.Option(help="A folder for a picture of each input, for detectors and segmenters.")
     ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score of an object, for detectors.")] = None,
+    context: Annotated[
+        str | None, typer.Option(help="The text that questions are about, or a .txt file; for such bundles.")
+    ] = None,
     time: Time = None,
     series: SeriesName = None,
     json: Json = False,
@@ -39,12 +42,15 @@ def predict(
         if loaded.task.draw is None:
             checks.refuse("--min-score is for detectors", loaded.task.name)
         loaded = dataclasses.replace(loaded, preprocess={**loaded.preprocess, "min_score": min_score})
+    if context is not None and not loaded.preprocess.get("tokenizer"):
+        checks.refuse("--context is for bundles that answer questions", loaded.task.name)
     of_series, raw, unread = kerasdl.cli.series_data, None, []
     levels, frames = loaded.preprocess.get("levels"), loaded.task.draw is not None
     if of_series.takes_series(loaded, inputs[0]):
         names, results = of_series.forecasts_of(loaded, inputs, time, series)
     elif loaded.preprocess.get("tokenizer"):
         names, raw, unread = kerasdl.cli.text_start.read_texts(inputs)
+        raw = kerasdl.cli.text_start.with_context(loaded.task.name, raw, context)
     else:
         names, raw, unread = kerasdl.cli.read_inputs([*map(Path, inputs)], levels, frames=frames)
     if raw is not None:

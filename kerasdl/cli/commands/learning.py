@@ -188,7 +188,7 @@ def starting_bundle(bundle: list[str], train: Any, source: str | None, weights: 
     if source is not None:
         shape = None if side is None else (side, side, 3)
         return kerasdl.weights.bundle_from(source, model=model, file=weights, image_shape=shape)
-    if not bundle and train.task == "text_classification":
+    if not bundle and train.task in kerasdl.cli.text_start.MAKERS:
         return kerasdl.cli.text_start.text_bundle(train, model)
     if not bundle and not train.images:
         checks.refuse(f"a bundle must be named, since {START} is the default for images alone", train.name)
