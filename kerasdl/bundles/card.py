@@ -63,8 +63,8 @@ def _use(bundle) -> list[str]:
     load = f"bundle = kerasdl.load_bundle({manifest.name + '.zip' * own!r})" + "  # the path of this bundle" * own
     if "image_shape" in bundle.preprocess:
         return ["import kerasdl", "", load, 'print(bundle.predict("photo.jpg"))']
-    if bundle.task.raw_example:
-        return ["import kerasdl", "", load, f"print(bundle.predict({bundle.task.raw_example}))"]
+    if bundle.task.raw_example is not None:
+        return ["import kerasdl", "", load, f"print(bundle.predict({bundle.task.raw_example(bundle.preprocess)}))"]
     if bundle.preprocess.get("tokenizer"):
         return ["import kerasdl", "", load, 'print(bundle.predict(["some text"]))']
     shape, dtype = manifest.inputs[0]["shape"], manifest.inputs[0]["dtype"]

@@ -234,6 +234,33 @@ def test_an_encoder_becomes_a_bundle_with_a_fresh_head(name, tmp_path):
     np.testing.assert_allclose(last(inputs), states(inputs)["hidden_states"], atol=1e-5)
 
 
+def answering_folder(folder):
+    """Writes the folder of a frozen tagger as one of an answerer with its first two outputs; returns their logits."""
+    text_folder("bert_tagger", folder)
+    answers, arrays, config = frozen("bert_tagger", folder)
+    head = {f"qa_outputs.{part}": arrays[f"classifier.{part}"][:2] for part in ("weight", "bias")}
+    body = {name: array for name, array in arrays.items() if not name.startswith("classifier")}
+    write_safetensors(folder / "model.safetensors", {**body, **head})
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForQuestionAnswering"]}))
+    return answers["logits"][..., :2]
+
+
+def test_the_head_of_answers_is_read(tmp_path):
+    expected = answering_folder(tmp_path)
+    texts = peers.texts_of(peers.CASES["bert_tagger"])
+    real = texts["tokens"] != 0
+    given = np.asarray(model_from(tmp_path, length=12)(texts, training=False)).transpose(0, 2, 1)
+    np.testing.assert_allclose(given[real], expected[real], atol=1e-4)
+    bundle = bundle_from(str(tmp_path), length=12)
+    assert (bundle.task.name, bundle.labels) == ("question_answering", ())
+    assert bundle.manifest.provenance["head"] == "the peer's"
+    assert bundle.predict([("w3", "w5 w6 w7")])[0]["answer"] in "w5 w6 w7"
+    text_folder("bert", tmp_path)
+    fresh = bundle_from(str(tmp_path), model="bert_answerer", length=9)
+    assert fresh.manifest.provenance["head"] == "fresh"
+    assert fresh.predict([("w3", "w5 w6 w7")])[0]["answer"] in "w5 w6 w7"
+
+
 @pytest.mark.parametrize(
     ("files", "error"),
     [

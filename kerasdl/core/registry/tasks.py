@@ -98,8 +98,8 @@ class Task:
     """Sentence for the card of such a file on the outputs of `postprocess`: coordinates, order, padding."""
     summary: str = ""
     """Words for the model card after "A model that": "names what an image shows"."""
-    raw_example: str = ""
-    """Python source of raw input for the model card's lines that predict; empty takes a photo, a text or zeros."""
+    raw_example: Callable[[Mapping[str, Any]], str] | None = None
+    """Returns Python source of raw input for the model card, from settings. None takes a photo, a text or zeros."""
     limits: str = ""
     """Sentences for the model card about what a model of the task does not do, such as its answers to other inputs."""
     table: Callable[[Any], list[dict]] = one_row

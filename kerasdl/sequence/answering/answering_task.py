@@ -235,7 +235,7 @@ register_task(
         label_arguments=lambda labels: {},
         table=a_row_an_answer,
         file_facts=file_facts,
-        raw_example='[("Who sat?", "The cat sat.")]',
+        raw_example=lambda settings: '[("Who sat?", "The cat sat.")]',
         summary="finds the answer to a question in a text",
         limits="It answers with a part of the text, right or not, and knows nothing else than what the text says.",
     )

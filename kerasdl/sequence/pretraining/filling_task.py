@@ -131,6 +131,12 @@ def _example(model: keras.Model, batch: int, seed: int) -> tuple[Any, np.ndarray
     return ({**inputs, "tokens": tokens} if isinstance(inputs, Mapping) else tokens), labels
 
 
+def text_with_mask(settings: Mapping[str, Any]) -> str:
+    """Returns Python source of a text with a mask of a bundle's tokenizer."""
+    tokenizer = tokenizer_of(settings["tokenizer"])
+    return repr([f"some {tokenizer.token_of(mask_id(tokenizer))} text"])
+
+
 def a_row_a_mask(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns a row for each mask of a text: its token and score."""
     return [{"token": each["token"], "score": each["score"], "text": result["text"]} for each in result["masks"]]
@@ -153,6 +159,7 @@ register_task(
         ready=ready,
         label_arguments=lambda labels: {},
         table=a_row_a_mask,
+        raw_example=text_with_mask,
         summary="fills in the masked words of a text",
         limits="It answers each mask by itself, with what its training texts would have had there, true or not.",
     )

@@ -75,6 +75,8 @@ def test_it_learns_to_fill_masks_and_a_bundle_answers_alike(tokenizer):
         arguments={**SIZES, "vocabulary": tokenizer.vocabulary},
     )
     assert bundle.predict(["a dog [MASK] at doors"])[0]["text"] == answers[0]["text"]
+    assert "print(bundle.predict(['some [MASK] text']))" in bundle.card().splitlines()
+    assert len(bundle.predict(["some [MASK] text"])) == 1
     assert bundle.evaluate(kerasdl.data.as_dataset(np.array(TEXTS)))["masked_accuracy"] > 0.6
     with pytest.raises(ArgumentError, match="must have a \\[MASK\\]"):
         bundle.predict(["a dog barks"])

@@ -47,7 +47,7 @@ def test_counts_follow_from_the_papers_sizes(name):
     assert kerasdl.spec(name).params == expected(name)
 
 
-@pytest.mark.parametrize("task", ["classifier", "tagger"])
+@pytest.mark.parametrize("task", ["classifier", "tagger", "answerer"])
 def test_counts_of_heads_are_those_of_their_encoder(task):
     names = [name for name in kerasdl.list_models(f"*_{task}", tag="transformer")]
     assert names
@@ -57,8 +57,8 @@ def test_counts_of_heads_are_those_of_their_encoder(task):
         sizes = ENCODERS[encoder].sizes
         pooler = dense(sizes["width"], sizes["width"])
         bare = expected(encoder) - (pooler if encoder[:4] in ("bert", "mini", "robe", "albe") else 0)
-        own = dense(sizes["width"], 2) + pooler if task == "classifier" else dense(sizes["width"], 9)
-        assert spec.params == bare + own, name
+        own = {"classifier": dense(sizes["width"], 2) + pooler, "tagger": dense(sizes["width"], 9)}
+        assert spec.params == bare + own.get(task, dense(sizes["width"], 2)), name
 
 
 def small(name, **changes):
