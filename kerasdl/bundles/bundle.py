@@ -155,14 +155,14 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         """Returns predictions for raw input.
 
         Args:
-            raw: raw input of the task; for images one or many, each a uint8 array (H, W), (H, W, 1), (H, W, 3) or
-                (H, W, 4) of any size, a path, or a Pillow image.
+            raw: raw input of the task; for images one or many, each a uint8 array (H, W) or (H, W, 1, 3 or 4) of any
+                size, a path, or a Pillow image.
             batch_size: examples computed at once.
 
         Returns:
             For each example `{"label", "score", "scores"}`, the label None where a calibrated bundle knows none; for
-            several labels per example `{"labels", "scores"}`; for a regression `{"value"}`, or `{label: value}`; of
-                a detector `{"boxes", "labels", "scores"}`, in pixels of the raw image, and `masks` of Mask R-CNN.
+            several labels per example `{"labels", "scores"}`; for a regression `{"value"}`, or `{label: value}`; of a
+            detector `{"boxes", "labels", "scores"}`, in pixels of the raw image; others as their pages say.
 
         Raises:
             ArgumentError: the input does not fit the model, or this has several outputs.
@@ -380,8 +380,7 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
             >>> kerasdl.load_bundle("digits_mobilenet").deployable((64, 64, 3)).input_shape
             (None, 64, 64, 3)
         """
-        raw_shape = tuple(raw_shape or self.model.inputs[0].shape[1:])
-        return raw_model(self, raw_shape)
+        return raw_model(self, tuple(raw_shape or self.model.inputs[0].shape[1:]))
 
     def ready(self, data: Any, *, split: str = "train", labels: Sequence[str] = ()) -> Dataset:
         """Returns data prepared as input of this bundle: resized, scaled or standardised as in its training.
