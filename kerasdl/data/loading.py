@@ -90,7 +90,8 @@ def load(
         seed: seed of drawn data, and of the split of a folder or of rows of texts.
         levels: the value, 1 to 65535, that is white in a folder's 16-bit files, such as 4095 if they hold 12 bits;
             None takes 65535.
-        text: column or key of the texts of `csv` and `jsonl`; the name `csv:FILE#TEXT,LABEL` states both too.
+        text: column or key of the texts of `csv` and `jsonl`, or two of them with a + for pairs; the name
+            `csv:FILE#TEXT,LABEL` states both too.
         label: column or key of their labels; None reads texts alone.
 
     Returns:

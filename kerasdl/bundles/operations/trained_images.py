@@ -77,8 +77,9 @@ def any_seen(extra: Mapping[str, bytes], files: list[Path]) -> bool:
     return bool(known) and any(_hash(file) in known for file in files)
 
 
-def _hash(item: Path | str) -> int:
+def _hash(item: Path | str | np.ndarray) -> int:
     if not isinstance(item, Path):
-        return int.from_bytes(hashlib.sha256(text_key(item).encode()).digest()[:BYTES], "big")
+        text = text_key(item if isinstance(item, str) else " ".join(item))  # one, or a pair
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:BYTES], "big")
     with open(item, "rb") as opened:
         return int.from_bytes(hashlib.file_digest(opened, "sha256").digest()[:BYTES], "big")

@@ -52,7 +52,9 @@ Labels = Annotated[
 ]
 Folder = Annotated[Path | None, typer.Option(help="Keeps the run here, so that a killed one goes on.")]
 Task = Annotated[str | None, typer.Option(help="Task that the data must be for, such as text_classification.")]
-Text = Annotated[str | None, typer.Option(help="Column or key of the texts, of csv:FILE and jsonl:FILE; text.")]
+Text = Annotated[
+    str | None, typer.Option(help="Column or key of the texts of csv:FILE and jsonl:FILE, FIRST+SECOND of pairs; text.")
+]
 Label = Annotated[str | None, typer.Option(help="Column or key of their labels; label.")]
 Target = Annotated[
     str | None, typer.Option(help="Of csv:FILE of time series: columns to forecast, with commas between them.")

@@ -26,9 +26,10 @@ def read_row_file(
 
     Args:
         kind: `text`, `csv` or `jsonl`.
-        place: path of the file, UTF-8; `FILE#TEXT,LABEL` names the columns, `FILE#TEXT` that of texts without labels.
+        place: path of the file, UTF-8; `FILE#TEXT,LABEL` names the columns, `FILE#TEXT` that of texts without labels,
+            and `FILE#FIRST+SECOND,LABEL` those of pairs of texts.
         split: as in `read_rows`.
-        text: column, or key, of the texts.
+        text: column, or key, of the texts; `FIRST+SECOND` are two, unless a column has this name.
         label: column, or key, of the labels; None reads texts alone.
         on_bad: as in `read_rows`.
         seed: as in `read_rows`.
@@ -56,6 +57,18 @@ def read_row_file(
     return read_rows(f"{kind}:{place}", rows, split, on_bad=on_bad, seed=seed)
 
 
+def _forms_of(text: str) -> list[list[str]]:
+    """Returns the columns that a name may mean: itself, and two where a + parts it."""
+    parts = text.split("+")
+    return [[text], parts] if len(parts) == 2 and all(parts) and parts[0] != parts[1] else [[text]]
+
+
+def _row(place: str, texts: list[str], label: str | None) -> Row:
+    """Returns a row of one text or two, with the first fault of them."""
+    fault = next((each for each in (fault_of(text, label) for text in texts) if each), "")
+    return Row(place, texts[0], label, fault, second=texts[1] if len(texts) > 1 else None)
+
+
 def _text_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
     for number, line in enumerate(io.StringIO(whole), start=1):
         if line.strip():
@@ -65,9 +78,10 @@ def _text_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[
 
 def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
     first = whole.partition("\n")[0].rstrip("\r")
-    wanted = [text] if label is None else [text, label]
     headers = {each: next(csv.reader([first], delimiter=each), []) for each in DELIMITERS}
-    delimiter = next((each for each, header in headers.items() if {*wanted} <= {*header}), None)
+    forms = [[*each, *([] if label is None else [label])] for each in _forms_of(text)]
+    fitting = ((form, each) for form in forms for each, header in headers.items() if {*form} <= {*header})
+    wanted, delimiter = next(fitting, (forms[-1], None))
     if delimiter is None:
         header = max(headers.values(), key=len)
         missing = [column for column in wanted if column not in header]
@@ -101,9 +115,8 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
             if len(fields) != len(header):
                 yield Row(place, "", fault=f"it has {len(fields)} fields, the header {len(header)}")
                 continue
-            values = [fields[column] for column in columns]
-            tag = None if label is None else values[1].strip()
-            yield Row(place, values[0], tag, fault_of(values[0], tag))
+            tag = None if label is None else fields[columns[-1]].strip()
+            yield _row(place, [fields[column] for column in columns][: len(wanted) - (label is not None)], tag)
     except csv.Error as error:
         raise DataError(f"{name} is not CSV at line {lines.line_num}: {error}.") from None
     finally:
@@ -111,8 +124,7 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
 
 
 def _json_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
-    keys, any_text = [text] if label is None else [text, label], False
-    seen: list[str] = []
+    any_text, seen = False, []
     for number, line in enumerate(io.StringIO(whole), start=1):
         if not line.strip():
             continue
@@ -124,19 +136,22 @@ def _json_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[
         if not isinstance(value, dict):
             yield Row(f"line {number}", "", fault=f"it is no object but {type(value).__name__}")
             continue
-        seen = seen or list(value)
+        if not seen:
+            seen = list(value)
+            texts = next((form for form in _forms_of(text) if {*form} <= {*seen}), _forms_of(text)[-1])
+            keys = texts if label is None else [*texts, label]
         missing = [key for key in keys if key not in value]
         any_text = any_text or not missing
         tag = value.get(label) if label is not None else None
         if missing:
             yield Row(f"line {number}", "", fault=f"it has no {missing}")
-        elif not isinstance(value[text], str):
-            yield Row(f"line {number}", "", fault=f"its {text!r} is no text but {type(value[text]).__name__}")
+        elif other := [key for key in texts if not isinstance(value[key], str)]:
+            yield Row(f"line {number}", "", fault=f"its {other[0]!r} is no text but {type(value[other[0]]).__name__}")
         elif label is not None and (isinstance(tag, bool) or not isinstance(tag, (str, int))):
             yield Row(f"line {number}", "", fault=f"its {label!r} is no text or whole number but {type(tag).__name__}")
         else:
             tag = None if label is None else str(tag).strip()
-            yield Row(f"line {number}", value[text], tag, fault_of(value[text], tag))
+            yield _row(f"line {number}", [value[key] for key in texts], tag)
     if seen and not any_text:
         rule = f"lines of {name} must be objects with {keys}; the first has {seen[:20]}"
         raise DataError(f"{rule}. Name yours: jsonl:{name}#TEXT,LABEL.")

@@ -34,6 +34,8 @@ class Row:
     """The reason for which it cannot be used, if there is one."""
     split: str | None = None
     """The split whose folder it lies in; None where a split is drawn."""
+    second: str | None = None
+    """The second text of a pair."""
 
 
 def fault_of(text: str, label: str | None = None) -> str:
@@ -111,7 +113,7 @@ def read_rows(
         name=name,
         task="text_classification" if labelled else "unknown",
         class_names=names,
-        input_shape=(),
+        input_shape=(2,) if chosen[0].second is not None else (),
         input_dtype="string",
         size=len(chosen),
         licence=licence,
@@ -161,7 +163,7 @@ def _warn_of_single_labels(name: str, rows: Sequence[Row]) -> None:
 
 def drawn_splits(rows: Sequence[Row], seed: int) -> list[str]:
     """Returns the split of each row: a tenth of the texts of each class to validate, a tenth to test."""
-    keys = [text_key(row.text) for row in rows]
+    keys = [text_key(f"{row.text} {row.second or ''}") for row in rows]
     classes: dict[str, str | None] = {}
     for row, key in zip(rows, keys, strict=True):
         classes.setdefault(key, row.label)
@@ -179,10 +181,12 @@ def _hash(seed: int) -> Callable[[str], str]:
 
 
 def _array(name: str, rows: Sequence[Row]) -> np.ndarray:
-    """Returns the texts as one array, whose rows all take the memory of the longest."""
-    longest = max(rows, key=lambda row: len(row.text))
-    if 4 * len(longest.text) * len(rows) > MEMORY_LIMIT:
+    """Returns the texts as one array (N,), of pairs (N, 2), whose rows all take the memory of the longest."""
+    is_pair = rows[0].second is not None
+    longest = max(rows, key=lambda row: max(len(row.text), len(row.second or "")))
+    size = max(len(longest.text), len(longest.second or ""))
+    if 4 * size * len(rows) * (1 + is_pair) > MEMORY_LIMIT:
         rule = f"texts of {name} must fit in {MEMORY_LIMIT // 2**20} MiB, each as long as the longest"
-        got = f"{len(rows)} rows, and {longest.place} has {len(longest.text)} characters"
+        got = f"{len(rows)} rows, and {longest.place} has {size} characters"
         raise DataError(f"{rule}; got {got}. Cut long texts into several rows.")
-    return np.array([row.text for row in rows])
+    return np.array([(row.text, row.second) if is_pair else row.text for row in rows])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasdl
+from kerasdl.core import DataError
 from kerasdl.data import DataWarning, load
 from kerasdl.data.text.docstrings import LANGUAGE, PARTS
 
@@ -188,3 +189,27 @@ def test_docstrings_of_python_have_a_class_of_each_part():
     texts = [set(part.arrays()[0].tolist()) for part in parts.values()]
     assert not texts[0] & texts[1]
     assert not texts[0] & texts[2]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_two_columns_are_pairs_of_texts(kind, tmp_path):
+    rows = [(f"a {k}", f"b {k % 3}", "yn"[k % 2]) for k in range(20)] + [("a x", "", "y"), ("a y", "b\0", "n")]
+    file = tmp_path / f"pairs.{kind}"
+    names = ("first", "second", "label")
+    if kind == "csv":
+        file.write_text("\n".join(["first,second,label", *(",".join(row) for row in rows)]))
+    else:
+        file.write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows))
+    with pytest.warns(DataWarning, match=r"2 of 22 rows .*its text is empty; .*its text has a NUL"):
+        data = load(f"{kind}:{file}#first+second,label", "all")
+    assert data.input_shape == (2,)
+    assert data.source.inputs.tolist() == [list(row[:2]) for row in rows[:20]]
+    assert [data.class_names[label] for label in data.source.labels] == [row[2] for row in rows[:20]]
+    parts = [load(f"{kind}:{file}", split, text="first+second") for split in ("train", "validation", "test")]
+    assert [part.size for part in parts] == [16, 2, 2]
+    assert load(f"{kind}:{file}#first+second", "all").labelled is False
+    with pytest.raises(DataError, match=r"\['first', 'third', 'label'\]"):
+        load(f"{kind}:{file}#first+third,label")
+    whole = file.read_text().replace("first", "first+second", 1 if kind == "csv" else -1)
+    file.write_text(whole)
+    assert load(f"{kind}:{file}#first+second,label", "all").input_shape == (), "a column of this name is meant"
