@@ -118,7 +118,12 @@ def ready(dataset: Dataset, settings: Mapping[str, Any]) -> Dataset:
     """
     if dataset.task not in ("unknown", TASK):
         checks.refuse(f"data must be of the task {TASK}", f"{dataset.name}: {dataset.task}")
-    if not dataset.any_order or not isinstance(dataset.source.inputs, Mapping) or "tokens" in dataset.source.inputs:
+    first = keras.tree.flatten(dataset.source.inputs)[0] if dataset.any_order else None
+    is_raw = dataset.input_dtype == "string" if first is None else np.asarray(first).dtype.kind in "OUS"
+    if is_raw and (first is None or not isinstance(dataset.source.inputs, Mapping)):
+        hint = "kerasdl.data.text.question_data makes it of lists."
+        checks.refuse("questions with answers must be a Dataset of both, in memory", dataset.name, hint)
+    if not is_raw:
         return dataset
     raw = dataset.source.inputs
     if set(raw) != set(KEYS):

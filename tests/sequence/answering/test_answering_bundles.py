@@ -139,6 +139,8 @@ def test_data_that_would_teach_something_else_are_refused():
     weighted = dataclasses.replace(DATA, source=dataclasses.replace(DATA.source, weights=np.ones(DATA.size)))
     with pytest.raises(ArgumentError, match="must have no weights"):
         bundle.ready(weighted)
+    with pytest.raises(ArgumentError, match="question_data makes it of lists"):
+        bundle.evaluate(([("who ?", CONTEXTS[0])], ["ada"]))
     kernel = bundle.model.get_layer("head").kernel
     kernel.assign(kernel * np.nan)
     with pytest.raises(DataError, match="finite"):
