@@ -53,16 +53,11 @@ def test_a_bundle_is_saved_with_its_tokenizer_and_answers_raw_strings_of_any_len
     raw = [*zip(QUESTIONS[:6], CONTEXTS[:6], strict=True), ("who went ?", " ".join(CONTEXTS[:20]))]
     results = loaded.predict(raw)
     assert results == bundle.predict(raw)
-    made = answerer(no_answer=True)
-    assert [each["answer"] for each in made.answer(*zip(*raw, strict=True))] == [each["answer"] for each in results]
     for (_, context), result in zip(raw, results, strict=True):
         assert len(result["answers"]) == 3
         for each in result["answers"]:
             assert each["answer"] is None or each["answer"] == context[each["start"] : each["end"]]
     assert loaded.predict(raw[-1]) == loaded.predict([raw[-1]])
-    np.testing.assert_allclose(
-        [each["score"] for each in loaded.predict(raw, batch_size=2)], [each["score"] for each in results], rtol=1e-5
-    )
     line = next(line for line in loaded.card().splitlines() if line.startswith("print(bundle.predict("))
     assert eval(line, {"bundle": loaded, "print": list})[0]["answer"] in (None, "The", "cat", "sat")
 
@@ -126,7 +121,7 @@ def test_other_networks_labels_and_templates_are_refused():
 def test_data_that_would_teach_something_else_are_refused():
     bundle = bundle_of()
     bare = question_data(["who ?", "who ?"], CONTEXTS[:2], [[], ["rome"]])
-    with pytest.raises(ArgumentError, match=r"1 without\. Set no_answer"):
+    with pytest.raises(ArgumentError, match=r"1 without'.* Set no_answer, or leave them out"):
         bundle.ready(bare)
     assert bundle_of(no_answer=True).ready(bare).size > 2
     with pytest.raises(ArgumentError, match="data must be of the task question_answering"):
