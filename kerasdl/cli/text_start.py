@@ -92,7 +92,7 @@ def _of_file(path: Path) -> tuple[list[str], list[Any]]:
     names, rows, unread = kerasdl.cli.read_inputs([path])
     if unread:
         raise DataError(unread[0])
-    return names, [tuple(row) if isinstance(row, list) else row for row in rows]
+    return names, rows
 
 
 def with_context(task: str, texts: list[Any], context: str | None) -> list[Any]:
