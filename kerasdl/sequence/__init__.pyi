@@ -22,6 +22,8 @@ from . import series as series
 from .continuation import continuation_scores as continuation_scores
 from .decoders import Decoder as Decoder
 from .decoders import recurrent_decoder as recurrent_decoder
+from .contrastive import contrastive_generate as contrastive_generate
+from .generation import Written as Written
 from .generation import generate as generate
 from .speculative import speculative_generate as speculative_generate
 from .speculative import Speculation as Speculation

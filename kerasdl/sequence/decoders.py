@@ -15,14 +15,14 @@ class Decoder(NamedTuple):
     Example:
         >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
         >>> decoder = recurrent_decoder(network)
-        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]])))
+        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]]), np.array([2])))
         >>> logits.shape
         TensorShape([1, 9])
     """
 
-    start: Callable[[Any], Any]
-    """Takes prompts (B, P) int32, padded with 0 behind, and returns the state before the last real token of each: a
-    tree of tensors (B, ...)."""
+    start: Callable[[Any, Any], Any]
+    """Takes prompts (B, P) int32 with anything behind them, and their lengths (B,) int32, and returns the state before
+    the last token of each: a tree of tensors (B, ...)."""
     step: Callable[[Any, Any], tuple[Any, Any]]
     """Takes a token (B,) of each row and a state, and returns logits (B, V) of the next token and the next state."""
 
@@ -43,9 +43,8 @@ def recurrent_decoder(model: keras.Model) -> Decoder:
     """
     recurrent_layers(model)
 
-    def start(prompts: Any) -> Any:
-        counts = ops.sum(ops.cast(prompts != 0, "int32"), axis=1)
-        is_before = ops.arange(ops.shape(prompts)[1])[None] < counts[:, None] - 1
+    def start(prompts: Any, counts: Any) -> Any:
+        is_before = ops.arange(ops.shape(prompts)[1], dtype="int32")[None] < ops.cast(counts, "int32")[:, None] - 1
         return run_with_state(model, prompts, zero_state(model, ops.shape(prompts)[0]), is_before)[1]
 
     def step(tokens: Any, state: Any) -> tuple[Any, Any]:

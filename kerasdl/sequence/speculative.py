@@ -16,7 +16,8 @@ from keras import ops
 
 from kerasdl.core import checks
 
-from .generation import checked_prompts, refuse_longer, refuse_unknown
+from .generation import check_end, checked_prompts, padding_for, refuse_longer, refuse_unknown, without_token
+from .token_ids import NO_TOKEN
 from .transformer.cached_decoding import cached_attentions, cached_decoder, overwrite_rows, run_with_cache
 
 
@@ -24,13 +25,20 @@ class Speculation(NamedTuple):
     """Tokens of speculative decoding, and the passes that they took."""
 
     tokens: np.ndarray
-    """(B, length) int32 tokens behind each prompt, the end token included and 0 behind it."""
+    """(B, length) int32 tokens behind each prompt, the end token included and the padding behind it."""
     passes: int
     """Passes through the large model; plain decoding takes one for each token of the longest text."""
 
 
 def speculative_generate(
-    model: keras.Model, draft: keras.Model, prompts: Any, length: int, *, ahead: int = 4, end: int | None = None
+    model: keras.Model,
+    draft: keras.Model,
+    prompts: Any,
+    length: int,
+    *,
+    ahead: int = 4,
+    end: int | None = None,
+    padding_id: int | None = None,
 ) -> Speculation:
     """Returns the tokens that `generate` writes with `temperature=0`, in fewer passes through the model.
 
@@ -45,6 +53,7 @@ def speculative_generate(
         length: tokens to write, 1 or more.
         ahead: tokens that are drafted for each pass through the model, 1 or more.
         end: token behind which nothing is written; None for none.
+        padding_id: as in `generate`.
 
     Returns:
         A `Speculation`.
@@ -60,32 +69,35 @@ def speculative_generate(
     """
     checks.at_least("length", length, 1)
     checks.at_least("ahead", ahead, 1)
-    if end is not None:
-        checks.at_least("end", end, 1, "0 is the padding, which is never written.")
+    padding_id = padding_for(draft, padding_for(model, padding_id))
+    check_end(end, padding_id)
     sizes = [each.outputs[0].shape[-1] for each in (model, draft) if cached_attentions(each)]
     if sizes[0] != sizes[1]:
         checks.refuse("model and draft must have the same tokens", tuple(sizes))
     if end is not None and end >= sizes[0]:
         checks.refuse(f"end must be below the number of tokens {sizes[0]}", end)
-    tokens = checked_prompts(prompts)
+    tokens, filled = checked_prompts(prompts, padding_id)
+    padding = NO_TOKEN if padding_id is None else padding_id
     for each in (model, draft):
         refuse_longer(each, tokens.shape[1] + length)
         refuse_unknown(each, tokens)
-    write = tf.function(functools.partial(_write, model, draft, length, ahead), autograph=False)
-    written, passes, is_finite = write(tf.constant(tokens))
+    write = tf.function(functools.partial(_write, model, draft, length, ahead, padding), autograph=False)
+    written, passes, is_finite = write(tf.constant(tokens), tf.constant(filled))
     if not is_finite:
         checks.refuse("logits of a model that writes must be finite", "NaN or infinite ones", "Look at its training.")
     written = written.numpy()
     if end is not None:
         ends = np.cumsum(written == end, axis=1) - (written == end)
-        written = np.where(ends > 0, 0, written)
+        written = np.where(ends > 0, padding, written)
     return Speculation(written, int(passes))
 
 
-def _write(model: keras.Model, draft: keras.Model, length: int, ahead: int, prompts: Any) -> tuple:
+def _write(
+    model: keras.Model, draft: keras.Model, length: int, ahead: int, padding: int, prompts: Any, counts: Any
+) -> tuple:
     """Runs until each text has its tokens; a text has `filled` tokens in the caches, and `last` is the next one."""
     room, batch = length + ahead, ops.shape(prompts)[0]
-    starts = [cached_decoder(each, room, overwrite_rows).start(prompts) for each in (model, draft)]
+    starts = [cached_decoder(each, room, overwrite_rows).start(prompts, counts) for each in (model, draft)]
     filled = starts[0]["filled"]
     last = ops.take_along_axis(prompts, filled[:, None], axis=1)[:, 0]
     written = ops.zeros((batch, length + ahead + 1), "int32")
@@ -98,10 +110,10 @@ def _write(model: keras.Model, draft: keras.Model, length: int, ahead: int, prom
         proposed = [last]
         for place in range(ahead + 1):  # once more, so that the draft has read its last token
             logits, drafted = _read(draft, proposed[-1][:, None], filled + place, drafted)
-            proposed.append(_likeliest(logits)[:, 0])
+            proposed.append(_likeliest(logits, padding)[:, 0])
         text = ops.stack(proposed[: ahead + 1], axis=1)  # (B, 1 + ahead)
         logits, caches = _read(model, text, filled, caches)
-        own = _likeliest(logits)
+        own = _likeliest(logits, padding)
         is_kept = ops.cumprod(ops.cast(text[:, 1:] == own[:, :-1], "int32"), axis=1)
         new = ops.where(counts < length, ops.sum(is_kept, axis=1) + 1, 0)
         places = counts[:, None] + ops.arange(ahead + 1)[None]  # what is behind the kept ones is written again
@@ -129,6 +141,6 @@ def _read(model: keras.Model, tokens: Any, filled: Any, caches: Any) -> tuple:
     return logits, written
 
 
-def _likeliest(logits: Any) -> Any:
+def _likeliest(logits: Any, padding: int) -> Any:
     """Returns the likeliest token (B, T) of logits (B, T, V) that is not the padding."""
-    return ops.cast(ops.argmax(logits[..., 1:], axis=-1), "int32") + 1
+    return ops.cast(ops.argmax(without_token(logits, padding), axis=-1), "int32")

@@ -13,11 +13,11 @@ class Watch:
 
     Args:
         stop: texts that end a row.
-        tokenizer: what decodes tokens to text; None without `stop`.
+        tokenizer: what decodes tokens to text; `stop` needs it.
         on_tokens: function of the new tokens (B,), or None.
 
     Raises:
-        ArgumentError: `stop` is no list of texts, or one of `stop` and `tokenizer` is missing.
+        ArgumentError: `stop` is no list of texts, or comes without a tokenizer.
 
     Example:
         >>> bool(Watch((), None, None))
@@ -27,8 +27,8 @@ class Watch:
     def __init__(self, stop: Sequence[str], tokenizer: Any, on_tokens: Callable[[np.ndarray], Any] | None):
         if isinstance(stop, str) or not all(isinstance(each, str) and each for each in stop):
             checks.refuse("stop must be a list of texts", stop, "Give one text as [text].")
-        if bool(stop) != (tokenizer is not None):
-            checks.refuse("stop and tokenizer must be passed together", (stop, type(tokenizer).__name__))
+        if stop and tokenizer is None:
+            checks.refuse("stop must come with a tokenizer", tuple(stop), "Pass tokenizer=.")
         self.stop, self.tokenizer, self.on_tokens = tuple(stop), tokenizer, on_tokens
 
     def __bool__(self) -> bool:

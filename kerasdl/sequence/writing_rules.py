@@ -37,11 +37,15 @@ def ruled_decoder(
         allowed: as in `generate`: a function, or a table as `checked_grammar` returns it.
     """
 
-    def start(prompts: Any) -> Any:
-        prompts = ops.cast(ops.convert_to_tensor(prompts), "int32")
-        counts = ops.sum(ops.cast(prompts != 0, "int32"), axis=1)
+    def start(prompts: Any, counts: Any) -> Any:
+        prompts, counts = (ops.cast(ops.convert_to_tensor(each), "int32") for each in (prompts, counts))
         text = ops.pad(prompts, ((0, 0), (0, length)))
-        return {"inner": decoder.start(prompts), "text": text, "counts": counts - 1, "rule": counts * 0 + BEFORE}
+        return {
+            "inner": decoder.start(prompts, counts),
+            "text": text,
+            "counts": counts - 1,
+            "rule": counts * 0 + BEFORE,
+        }
 
     def step(tokens: Any, state: Any) -> tuple[Any, Any]:
         tokens, counts = ops.cast(ops.convert_to_tensor(tokens), "int32"), state["counts"]
@@ -50,7 +54,7 @@ def ruled_decoder(
         text = ops.where(is_here, tokens[:, None], state["text"])
         counts, rule = counts + 1, state["rule"]
         if penalty != 1.0:
-            logits = repetition_penalty(logits, text, penalty)
+            logits = repetition_penalty(logits, text, penalty, counts)
         if ngram is not None:
             logits = no_repeat_ngrams(logits, text, counts, ngram)
         if callable(allowed):

@@ -29,9 +29,7 @@ def made(name="gru_language_model", seed=5, **more):
 
 
 def next_logits(model, text):
-    logits = np.array(model(np.array([text]), training=False))[0, -1]
-    logits[0] = -np.inf
-    return logits
+    return np.array(model(np.array([text]), training=False))[0, -1]
 
 
 def recomputed(model, prompt, length, change):
@@ -42,7 +40,7 @@ def recomputed(model, prompt, length, change):
 
 
 def ruled(logits, text):
-    logits = np.array(ops.repetition_penalty(logits[None], [text], 1.3))
+    logits = np.array(ops.repetition_penalty(logits[None], [text], 1.3, [len(text)]))
     return np.array(ops.no_repeat_ngrams(logits, [text], [len(text)], 2))[0]
 
 
@@ -95,7 +93,7 @@ def test_grammars_that_fit_no_text_are_refused(allowed, rule):
 
 class Letters:
     def decode(self, ids):
-        return "".join(chr(96 + token) for token in ids if token)
+        return "".join(chr(96 + token) for token in ids if token > 0)
 
 
 @pytest.mark.parametrize("name", ["gru_language_model", pytest.param("gpt2_small", marks=pytest.mark.slow)])
@@ -116,8 +114,8 @@ def test_a_watched_text_is_the_same(name):
     ("given", "rule"),
     [
         ({"stop": "ab", "tokenizer": Letters()}, "stop must be a list"),
-        ({"stop": ["ab"]}, "stop and tokenizer must be passed together"),
-        ({"beams": 2, "on_tokens": print}, "a beam search writes whole texts"),
+        ({"stop": ["ab"]}, "stop must come with a tokenizer"),
+        ({"beams": 2, "on_tokens": print}, "stop and on_tokens are for single texts"),
         ({"beams": 2, "typical_p": 0.5}, "a beam search draws nothing"),
         ({"repetition_penalty": 0.1}, "penalty must be"),
         ({"no_repeat_ngram": 0}, "size must be"),
@@ -158,11 +156,11 @@ def test_adapters_are_merged_before_a_model_writes(name, targets):
 def test_scores_are_the_logarithms_of_a_whole_pass(name):
     model = made(name)
     written = generate(model, PROMPTS, 6, seed=1, end=4)
-    scores = continuation_scores(model, PROMPTS, written)
+    scores = continuation_scores(model, PROMPTS, written, padding_id=-1)
     for prompt, row, given in zip(PROMPTS, written, scores, strict=True):
         text = list(prompt)
         for token, score in zip(row, given, strict=True):
-            if token == 0:
+            if token == -1:
                 assert score == 0
                 continue
             logits = next_logits(model, text)
@@ -170,7 +168,7 @@ def test_scores_are_the_logarithms_of_a_whole_pass(name):
             text.append(int(token))
     best = generate(model, PROMPTS, 4, beams=30)
     drawn = [generate(model, PROMPTS, 4, seed=seed) for seed in range(3)]
-    sums = [continuation_scores(model, PROMPTS, each).sum(1) for each in (best, *drawn)]
+    sums = [continuation_scores(model, PROMPTS, each, padding_id=-1).sum(1) for each in (best, *drawn)]
     assert (sums[0] >= np.max(sums[1:], axis=0) - 1e-4).all()
 
 
@@ -179,8 +177,9 @@ def test_scores_are_the_logarithms_of_a_whole_pass(name):
     [
         ([[1, 2]], "one row a prompt"),
         ([[1.0], [1.0], [1.0]], "must be token ids"),
-        ([[1, 0, 2], [1, 1, 1], [1, 1, 1]], "with 0 behind them"),
-        ([[-1], [1], [1]], "ids of 1 or more"),
+        ([[1, -1, 2], [1, 1, 1], [1, 1, 1]], "padding, -1, behind them alone"),
+        ([[-2], [1], [1]], "ids, 0 or more"),
+        ([[1, 0], [1, 1], [1, 1]], "continuations that end with 0 must come with padding_id"),
     ],
 )
 def test_continuations_that_do_not_fit_are_refused(texts, rule):
@@ -189,7 +188,7 @@ def test_continuations_that_do_not_fit_are_refused(texts, rule):
 
 
 def test_a_decoder_of_two_functions_is_scored_too():
-    step = Decoder(lambda prompts: (), lambda tokens, state: (keras_ops.one_hot(tokens, 5), state))
+    step = Decoder(lambda prompts, counts: (), lambda tokens, state: (keras_ops.one_hot(tokens, 5), state))
     (scores,) = continuation_scores(step, [[3]], [[3, 1]])
     np.testing.assert_allclose(scores, [1 - np.log(3 + np.e), -np.log(3 + np.e)], atol=1e-6)
 
@@ -214,7 +213,7 @@ def test_models_that_cannot_speculate_are_refused():
         (made("gpt2_small", vocabulary=9), {}, "must have the same tokens"),
         (made(), {}, "gru1, a GRU"),
         (model, {"ahead": 0}, "ahead must be"),
-        (model, {"end": 0}, "end must be"),
+        (model, {"end": 0, "padding_id": 0}, "end must be"),
         (model, {"end": V}, "end must be below the number of tokens 12"),
     ):
         with pytest.raises(ArgumentError, match=rule):
@@ -226,3 +225,35 @@ def test_models_that_cannot_speculate_are_refused():
     model.get_layer("norm").gamma.assign(np.full(16, np.nan))
     with pytest.raises(ArgumentError, match="logits of a model that writes must be finite"):
         speculative_generate(model, model, PROMPTS, 3)
+
+
+@pytest.mark.parametrize("name", ["gru_language_model", pytest.param("gpt2_small", marks=pytest.mark.slow)])
+def test_scores_of_texts_are_the_sums_of_their_tokens(name):
+    model = made(name)
+    for way in ({"temperature": 1.4, "top_k": 5}, {"beams": 4}, {"beams": 4, "length_penalty": 0.6}):
+        tokens, scores = generate(model, PROMPTS, 6, end=4, return_scores=True, **way)
+        plain = generate(model, PROMPTS, 6, end=4, **way)
+        np.testing.assert_array_equal(tokens[:, 0] if "beams" in way else tokens, plain)
+        counts = (plain != -1).sum(1)
+        sums = continuation_scores(model, PROMPTS, plain, padding_id=-1).sum(1)
+        expected = sums / ((5 + counts) / 6) ** way.get("length_penalty", 0.0)
+        np.testing.assert_allclose(scores[:, 0] if "beams" in way else scores, expected, atol=1e-4)
+        assert tokens.shape == ((3, 4, 6) if "beams" in way else (3, 6))
+        assert (np.diff(scores, axis=-1) <= 0).all() or "beams" not in way
+
+
+def test_groups_of_beams_write_texts_that_differ():
+    model = made()
+    settings = {"beams": 4, "groups": 4, "return_scores": True}
+    alike, unlike = (generate(model, PROMPTS, 6, diversity=price, **settings).tokens for price in (0.0, 5.0))
+    for row, other in zip(alike, unlike, strict=True):
+        assert len(np.unique(row, axis=0)) == 1
+        assert len(np.unique(other[:, 0])) == 4
+    for given, rule in (
+        ({"groups": 2}, "groups is for beams"),
+        ({"diversity": 1.0}, "diversity is for beams"),
+        ({"beams": 3, "groups": 2}, "groups must divide the width 3"),
+        ({"return_scores": True, "on_tokens": print}, "single texts without scores"),
+    ):
+        with pytest.raises(ArgumentError, match=rule):
+            generate(model, PROMPTS, 3, **given)

@@ -38,6 +38,11 @@ def prompts_of() -> list[list[int]]:
     return [rng.integers(1, 60, length).tolist() for length in LENGTHS]
 
 
+def zeros_of() -> list[list[int]]:
+    """Returns prompts in which the token 0 stands at the start, inside and at the end, and alone."""
+    return [[0, 5, 17, 4], [9, 0, 0, 3, 0], [21, 0], [0]]
+
+
 def weights_of(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the weights of a name by the formula, larger in tables, so that likeliest tokens stand out."""
     return array_of(name, shape) * np.float32(4.0 if len(shape) == 2 else 1.0)
@@ -70,15 +75,23 @@ def answers_of(model) -> dict[str, np.ndarray]:
     """Returns the logits of the longest prompt, and the tokens behind each that the peer writes; needs torch."""
     import torch
 
-    prompts = [torch.tensor([prompt]) for prompt in prompts_of()]
-    way = {"do_sample": False, "max_new_tokens": WRITTEN, "pad_token_id": 0, "eos_token_id": None}
     with torch.no_grad():
-        written = [
-            model.generate(each, attention_mask=torch.ones_like(each), suppress_tokens=[0], **way)[0, each.shape[1] :]
-            for each in prompts
-        ]
-        logits = model(prompts[0]).logits.numpy()
-    return {"logits": logits, "greedy": torch.stack(written).numpy().astype("int32")}
+        logits = model(torch.tensor([prompts_of()[0]])).logits.numpy()
+    greedy = written_by(model, prompts_of(), suppress_tokens=[0])
+    return {"logits": logits, "greedy": greedy, "zeros": written_by(model, zeros_of())}
+
+
+def written_by(model, prompts: list[list[int]], **way) -> np.ndarray:
+    """Returns what the peer writes behind each prompt alone; needs torch."""
+    import torch
+
+    way |= {"do_sample": False, "max_new_tokens": WRITTEN, "pad_token_id": 0, "eos_token_id": None}
+    rows = []
+    with torch.no_grad():
+        for prompt in map(torch.tensor, prompts):
+            each = prompt[None]
+            rows.append(model.generate(each, attention_mask=torch.ones_like(each), **way)[0, each.shape[1] :].numpy())
+    return np.stack(rows).astype("int32")
 
 
 def write(name: str, case: Case, folder: Path) -> None:

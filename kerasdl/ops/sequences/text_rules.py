@@ -7,15 +7,16 @@ from keras import ops
 from kerasdl.core import checks
 
 
-def repetition_penalty(logits: Any, text: Any, penalty: float) -> Any:
+def repetition_penalty(logits: Any, text: Any, penalty: float, counts: Any = None) -> Any:
     """Returns logits in which tokens of the text are less likely: positive ones divided, negative ones multiplied.
 
     Source: CTRL, https://arxiv.org/abs/1909.05858, section 4.1, in the form for logits of either sign.
 
     Args:
         logits: (B, V) floats.
-        text: (B, S) integers, the tokens so far; 0 is padding and counts as no token.
+        text: (B, S) integers, the tokens so far.
         penalty: from 1, no penalty, to 100.
+        counts: (B,) integers, how many tokens of each row count; None counts all but 0, as padding.
 
     Returns:
         (B, V) floats.
@@ -29,8 +30,10 @@ def repetition_penalty(logits: Any, text: Any, penalty: float) -> Any:
     """
     checks.within("penalty", penalty, 1.0, 100.0)
     logits = ops.convert_to_tensor(logits)
-    lowered = ops.where(logits > 0, logits / penalty, logits * penalty)
-    return ops.where(_of_tokens(text, ops.cast(text, "int32") != 0, logits.shape[-1]), lowered, logits)
+    lowered, text = ops.where(logits > 0, logits / penalty, logits * penalty), ops.cast(text, "int32")
+    places = ops.arange(ops.shape(text)[1], dtype="int32")[None]
+    is_in = text != 0 if counts is None else places < ops.cast(counts, "int32")[:, None]
+    return ops.where(_of_tokens(text, is_in, logits.shape[-1]), lowered, logits)
 
 
 def no_repeat_ngrams(logits: Any, text: Any, counts: Any, size: int) -> Any:

@@ -77,7 +77,7 @@ def _is_of_one_token(layer: keras.Operation, inputs: Any) -> bool:
     if isinstance(layer, POSITIONS + DISTANCES):
         return not isinstance(inputs, (list, tuple))
     if isinstance(layer, PaddingMask):
-        return layer.padding_id == 0  # a text has no 0 before its end
+        return layer.padding_id == 0  # the padding of such a model's texts, which stands behind them alone
     return isinstance(layer, AT_EACH_TOKEN + ADDED) and not mixes_tokens(layer)
 
 
@@ -187,7 +187,7 @@ def transformer_decoder(model: keras.Model, length: int) -> Decoder:
     Example:
         >>> network = kerasdl.build("gpt2_small", **kerasdl.spec("gpt2_small").tiny)
         >>> decoder = transformer_decoder(network, length=4)
-        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]])))
+        >>> logits, state = decoder.step(np.array([3]), decoder.start(np.array([[5, 3]]), np.array([2])))
         >>> logits.shape
         TensorShape([1, 50])
     """
@@ -198,12 +198,12 @@ def cached_decoder(model: keras.Model, length: int, write: Callable) -> Decoder:
     """Returns the decoder of `transformer_decoder`, with a function that writes rows into a cache."""
     cached_attentions(model)
 
-    def start(prompts: Any) -> Any:
+    def start(prompts: Any, counts: Any) -> Any:
         prompts = ops.convert_to_tensor(prompts)
         _, caches = run_prompts(model, prompts)
         room = ((0, 0), (0, 0), (0, length), (0, 0))
         caches = {name: tuple(ops.pad(each, room) for each in pair) for name, pair in caches.items()}
-        return {"filled": ops.sum(ops.cast(prompts != 0, "int32"), axis=1) - 1, "caches": caches}
+        return {"filled": ops.cast(counts, "int32") - 1, "caches": caches}
 
     def step(tokens: Any, state: Any) -> tuple[Any, Any]:
         tokens, filled, caches = ops.convert_to_tensor(tokens)[:, None], state["filled"], state["caches"]

@@ -77,6 +77,28 @@ def plain_beam(table, width, end, alpha):
     return sorted([*ended, *whole], key=lambda pair: -pair[0])[:width]
 
 
+def plain_groups(table, width, end, groups, diversity):
+    """Groups of beams in turns, with lists; the price of a token counts the beams before that have just taken it."""
+    length, size = table.shape[:2]
+    share = width // groups
+    alive, ended = [[(np.float32(0), ())] for _ in range(groups)], [[] for _ in range(groups)]
+    for place in range(length):
+        taken = [0] * size
+        for group in range(groups):
+            grown = []
+            for score, tokens in alive[group]:
+                chances = log_softmax(table[place, tokens[-1] if tokens else 0])
+                grown += [(np.float32(score + chances[token]), (*tokens, token)) for token in range(size)]
+            final = [pair for pair in grown if pair[1][-1] == end]
+            ended[group] = sorted([*ended[group], *final], key=lambda pair: -pair[0])[:share]
+            on = [pair for pair in grown if pair[1][-1] != end]
+            alive[group] = sorted(on, key=lambda pair: -(pair[0] - diversity * taken[pair[1][-1]]))[:share]
+            for _, tokens in alive[group]:
+                taken[tokens[-1]] += 1
+    each = [sorted([*ended[group], *alive[group]], key=lambda pair: -pair[0])[:share] for group in range(groups)]
+    return sorted((pair for group in each for pair in group), key=lambda pair: -pair[0])
+
+
 def assert_same(found, expected, length):
     tokens, lengths, scores = found
     for place, (score, hypothesis) in enumerate(expected):
@@ -106,6 +128,20 @@ def test_a_narrow_beam_is_the_plain_one(seed, width, end, alpha):
     found = searched(tables, width=width, end=end, length_penalty=alpha)
     for number, table in enumerate(tables):
         assert_same([each[number] for each in found], plain_beam(table, width, end, alpha), 5)
+
+
+@pytest.mark.parametrize(("groups", "width", "end"), [(2, 4, None), (3, 3, 2)])
+def test_groups_of_beams_differ_as_in_plain_lists(groups, width, end):
+    tables = drawn(7, batch=2, length=5, size=4)
+    found = searched(tables, width=width, end=end, groups=groups, diversity=0.8)
+    for number, table in enumerate(tables):
+        assert_same([each[number] for each in found], plain_groups(table, width, end, groups, 0.8), 5)
+    same = searched(tables, width=width, end=end, groups=groups)
+    alone = searched(tables, width=width // groups, end=end)
+    for number in range(2):
+        rows = [tuple(row) for row in same[0][number]]
+        assert {*rows} == {tuple(row) for row in alone[0][number]}
+        assert len({tuple(row) for row in found[0][number]}) > len({*rows})
 
 
 def test_equal_scores_keep_the_order_of_beams_and_tokens():
@@ -169,6 +205,10 @@ def test_logits_that_are_no_numbers_make_the_scores_of_their_example_nan():
         ({"end": -1}, "end must be"),
         ({"end": 3}, "end must be below the number of tokens 3"),
         ({"tokens": [[0]]}, "tokens must be one a row"),
+        ({"groups": 0}, "groups must be"),
+        ({"groups": 3}, "groups must divide the width 2"),
+        ({"diversity": 0.5}, "diversity is for several groups"),
+        ({"groups": 2, "diversity": -0.5}, "diversity must be"),
     ],
 )
 def test_arguments_out_of_range_are_refused(given, rule):

@@ -70,7 +70,8 @@ NETS |= {kind: lambda kind=kind: own(kind) for kind in KINDS}
 
 def logits_of(model, text):
     logits = np.array(model(np.array([text]), training=False))[0, -1]
-    logits[0] = -np.inf
+    if model.name == "padding":
+        logits[0] = -np.inf  # what it masks
     return logits
 
 
@@ -114,18 +115,17 @@ def test_rows_of_a_batch_do_not_see_each_other(name):
 @pytest.mark.slow
 def test_beams_of_a_transformer_find_the_likeliest_text():
     model = built("gpt2_small")
-    (written,) = generate(model, PROMPTS[:1], 2, beams=49)
+    (written,) = generate(model, PROMPTS[:1], 2, beams=50)
     chances = {}
     one = logarithms(model, PROMPTS[0])
-    for first in range(1, 50):
-        for second, chance in enumerate(logarithms(model, [*PROMPTS[0], first])[1:], 1):
+    for first in range(50):
+        for second, chance in enumerate(logarithms(model, [*PROMPTS[0], first])):
             chances[first, second] = one[first] + chance
     assert tuple(written) == max(chances, key=chances.get)
 
 
 def logarithms(model, text):
     logits = np.asarray(model(np.array([text]), training=False), np.float64)[0, -1]
-    logits[0] = -np.inf
     return logits - np.logaddexp.reduce(logits)
 
 
@@ -147,7 +147,7 @@ def test_several_tokens_at_once_are_one_after_the_other(name):
 def test_a_state_may_be_read_twice():
     model = built("gpt2_small")
     decoder = transformer_decoder(model, length=3)
-    state = decoder.start(np.array([[5, 3, 2]]))
+    state = decoder.start(np.array([[5, 3, 2]]), np.array([3]))
     first, after = decoder.step(np.array([2]), state)
     again, _ = decoder.step(np.array([2]), state)
     np.testing.assert_array_equal(first, again)
@@ -295,4 +295,4 @@ def test_bfloat16_caches():
     assert {each.dtype for each in step.inputs if "scores" in each.name} == {"bfloat16"}
     assert step.output["logits"].dtype == "float32"
     written = generate(drawn(model), PROMPTS, 4, temperature=0)
-    assert ((written > 0) & (written < 50)).all()
+    assert ((written >= 0) & (written < 50)).all()

@@ -22,7 +22,7 @@ def write(run, caches, prompt, length):
         for name, cache in caches.items():
             cache[:, :, place] = outputs[f"{name}_row"][:, :, 0]
         if place + 1 >= len(prompt):
-            tokens.append(int(outputs["logits"][0, 1:].argmax()) + 1)  # 0, the padding, is never written
+            tokens.append(int(outputs["logits"][0].argmax()))
     return tokens[len(prompt) :]
 
 
