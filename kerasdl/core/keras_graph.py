@@ -1,9 +1,11 @@
-"""Graph of a functional model: its layers, and a replay with substituted operations."""
+"""Graph of a functional model: its layers, a replay with substituted operations, and graphs without weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state  # no public name for what Keras means to fill later
 
 from kerasdl.core import checks
 
@@ -18,6 +20,19 @@ def all_layers(model: keras.Model) -> list[keras.Layer]:
 def is_graph(model: keras.Model) -> bool:
     """Returns whether a model has a graph of layers: functional and Sequential models do, subclassed ones do not."""
     return bool(getattr(model, "inputs", None))
+
+
+@contextmanager
+def unallocated() -> Iterator[None]:
+    """Context in which models are built without values, so that they are looked at and counted but not run.
+
+    Keras does not initialise them afterwards either.
+    """
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def replay(

@@ -18,9 +18,13 @@ from .torch_checkpoints import load_checkpoint
 
 LONGEST = 128
 LONGEST_WINDOW = 384
-TASKS = ("text_encoding", "text_classification", "token_tagging", "question_answering")
-NAMED = ("text_classification", "token_tagging")
+WRITING, ASKING = "language_modeling", "question_answering"
+LABELLED = ("text_classification", "token_tagging")
 """Tasks whose outputs have names."""
+TASKS = ("text_encoding", *LABELLED, ASKING, WRITING, "masked_language_modeling")
+CONTEXT = 2048
+"""Tokens that a bundle of a decoder reads, where neither positions nor config say how many."""
+TEMPLATE, NAMES = "chat_template.jinja", "tokenizer_config.json"
 POOLING, MODULES, LENGTH = "1_Pooling/config.json", "modules.json", "sentence_bert_config.json"
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 
@@ -35,14 +39,14 @@ def is_text_folder(source: str) -> bool:
 
 
 def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments: Any) -> Bundle:
-    """Returns a bundle of the text net of a folder, with its tokenizer, labels and pooling.
+    """Returns a bundle of the text net of a folder, with its tokenizer, labels, pooling and template of chats.
 
     Args:
         source: the folder.
         model: the name of another net over the encoder in the folder, such as `minilm_classifier`, whose last layers
-            are then fresh; None takes the net that the config describes.
+            are then fresh, or `bert_masked_lm`; None takes the net that the config describes.
         **arguments: further arguments of the net's function; `length` is that of the folder's sentence encoder, else
-            128, of an answerer 384, or what its positions allow.
+            128, of an answerer 384, or what its positions allow; and of decoders any.
 
     Raises:
         ArgumentError: the folder describes no net of texts that is here, or a pooling that is not, or a head of several
@@ -51,10 +55,15 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
     """
     folder = folder_of(source)
     name, found = described(folder)
-    asks = spec(model or name).task == "question_answering"
-    longest = min(LONGEST_WINDOW if asks else LONGEST, found.get("positions", LONGEST))
-    own = _json(folder, LENGTH).get("max_seq_length")
-    arguments.setdefault("length", longest if own is None else checks.at_least(f"max_seq_length of {LENGTH}", own, 1))
+    if spec(model or name).task == WRITING:
+        arguments.setdefault("length", None)
+        room = found.get("positions") or config_of(folder).get("max_position_embeddings") or CONTEXT
+        length = arguments["length"] or checks.at_least(f"max_position_embeddings of {CONFIG}", room, 1)
+    else:
+        longest = LONGEST_WINDOW if spec(model or name).task == ASKING else LONGEST
+        longest, own = min(longest, found.get("positions", LONGEST)), _json(folder, LENGTH).get("max_seq_length")
+        own = longest if own is None else checks.at_least(f"max_seq_length of {LENGTH}", own, 1)
+        length = arguments.setdefault("length", own)
     if model is None:
         network, whole = model_from(folder, **arguments), True
     else:
@@ -68,8 +77,8 @@ def text_bundle(source: str | os.PathLike, model: str | None = None, **arguments
         network,
         name=name,
         task=spec(name).task,
-        preprocess=_settings(source, folder, network, spec(name).task, arguments["length"]),
-        labels=_labels(folder, network, whole) if spec(name).task in NAMED else (),
+        preprocess=_settings(source, folder, network, spec(name).task, length),
+        labels=_labels(folder, network, whole) if spec(name).task in LABELLED else (),
         builder=name,
         arguments={**spec(name).arguments, **found, **arguments},
         provenance={
@@ -85,12 +94,29 @@ def _settings(source: Any, folder: Path, network: keras.Model, task: str, length
         tokenizer = kerasdl.sequence.load_tokenizer(folder)
     except DataError as error:
         raise WeightsError(f"{source} must hold a tokenizer that can be read: {error}") from error
-    if task == "question_answering":
+    if task == ASKING:
         return kerasdl.sequence.QuestionAnswerer(network, tokenizer, length=length).settings
+    if task == WRITING:
+        return {"length": length, "tokenizer": tokenizer.to_text(), **_chat_template(folder)}
     settings = {"length": length, "padding_id": tokenizer.padding_id, "tokenizer": tokenizer.to_text()}
     if len(network.inputs) > 1:
         settings["segments"] = True
     return settings | (_pooling(folder) if task == TASKS[0] else {})
+
+
+def _chat_template(folder: Path) -> dict[str, Any]:
+    """Returns the template of chats of a folder, with the token that ends a turn; nothing where it has none."""
+    names = _json(folder, NAMES)
+    source, end = names.get("chat_template"), names.get("eos_token")
+    if (folder / TEMPLATE).is_file():
+        source = (folder / TEMPLATE).read_text(encoding="utf-8")
+    if isinstance(source, list):  # several by name
+        named = {each.get("name"): each.get("template") for each in source if isinstance(each, Mapping)}
+        source = named.get("default")
+    end = end.get("content") if isinstance(end, Mapping) else end
+    if not isinstance(source, str):
+        return {}
+    return {"chat_template": {"jinja": source, "stop": [end] if isinstance(end, str) and end else []}}
 
 
 def _refuse_other_scores(config: Mapping[str, Any], network: keras.Model) -> None:

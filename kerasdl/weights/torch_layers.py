@@ -37,6 +37,8 @@ def _transfers(layer: keras.Layer, module: str, peer: Any) -> ArrayTransfers:
         yield from _window_attention(layer, module)
     elif isinstance(layer, (own.ClassToken, own.PositionEmbedding, own.LayerScale)):
         yield layer.weights[0], module, _same
+    elif isinstance(layer, own.LearnedVector) and module.endswith(".bias"):
+        yield layer.weights[0], module, _shaped(tuple(layer.weights[0].shape))
     elif isinstance(layer, own.LearnedQueries):
         yield layer.weights[0], f"{module}.weight", lambda array: array[None]
     else:

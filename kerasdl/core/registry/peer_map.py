@@ -85,3 +85,10 @@ class PeerMap:
     """Registered models by the name of their class in a `config.json`, such as `BertModel`."""
     arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     """Function from such a config to the arguments of these models; what would compute something else is refused."""
+    config: Callable[[Any], Mapping[str, Any] | None] | None = None
+    """Function from a network to the content of its config.json, None for a network of another map; None for maps whose
+    networks are not exported."""
+    builder: str = ""
+    """Registered name of the networks that are exported, where `models` names none."""
+    saved_name: Callable[[Any, str], str] | None = None
+    """Function from a network and the name of an array here to its name in a new checkpoint, where that is another."""

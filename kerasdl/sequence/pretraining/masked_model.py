@@ -14,10 +14,16 @@ from kerasdl.core import checks, register
 from kerasdl.layers import LearnedVector, TanhGELU
 
 from ..transformer.bert import pooled
-from ..transformer.text_heads import TINY, chosen_encoder
+from ..transformer.text_heads import PEERS, TINY, chosen_encoder
 
 VOCABULARY, ACTIVATION, EPSILON = 30_522, "gelu", 1e-12
 """Values of BERT, where the table of an encoder names none."""
+MAPS = {
+    **dict.fromkeys(("bert_masked_lm", "bert_tiny_masked_lm", "bert_mini_masked_lm"), "BERT"),
+    **{f"{name}_masked_lm": name.upper() for name in ("distilbert", "roberta", "albert")},
+    "electra_generator": "ELECTRA",
+}
+"""Name maps of the weights of Hugging Face, by registered name."""
 
 
 @register(
@@ -45,6 +51,7 @@ VOCABULARY, ACTIVATION, EPSILON = 30_522, "gelu", 1e-12
     qat="partial",
     exports={"int16x8": "the table of tied vectors does not convert: its kernel has scales of one channel alone"},
     tags=("transformer",),
+    weights={"hugging-face": {name: f"{PEERS}:{peer}" for name, peer in MAPS.items()}},
     free={"length": None},
     tiny={name: value for name, value in TINY.items() if name != "classes"},
 )

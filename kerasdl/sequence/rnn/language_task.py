@@ -31,7 +31,8 @@ def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Mode
     if input_shape_of(model) not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape_of(model)}", length)
     if settings.get("tokenizer") is not None:
-        check_tokenizer({**settings, "padding_id": 0}, model)
+        own = tokenizer_of(settings["tokenizer"]).padding_id if isinstance(settings["tokenizer"], str) else None
+        check_tokenizer({**settings, "padding_id": own}, model)  # padding is told from texts by their lengths
     check_labels(labels, model)
 
 

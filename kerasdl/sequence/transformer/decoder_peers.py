@@ -1,12 +1,14 @@
 """Name maps from GPT-2, Llama and Qwen2 to checkpoints of Hugging Face, and their arguments from a config.json."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kerasdl.core import checks
 from kerasdl.core.registry.peer_map import PeerMap
 
 from .encoder_peers import block_rows, refuse_other
+from .peer_configs import gpt2_config, llama_config
 
 GPT2_BLOCK = {
     "attention_norm": "ln_1",
@@ -100,17 +102,19 @@ def _gpt2(start: str) -> PeerMap:
         thirds=tuple(rf"block\d+_attention_{part}" for part in ("query", "key", "value")),
         models={"GPT2LMHeadModel": "gpt2_small"},
         arguments=_gpt2_sizes,
+        config=gpt2_config if start else None,
     )
 
 
-def _llama(kind: str, model: str, arguments: Any) -> PeerMap:
+def _llama(kind: str, model: str, arguments: Any, family: str, query_bias: bool) -> PeerMap:
     ends = (("embedding", "model.embed_tokens"), ("norm", "model.norm"), ("head", "lm_head"))
     rows = (*ends, *block_rows("model.layers.{}", LLAMA_BLOCK))
-    return PeerMap("model.layers", rows, network="llama", models={kind: model}, arguments=arguments)
+    config = partial(llama_config, family, kind, query_bias)
+    return PeerMap("model.layers", rows, network="llama", models={kind: model}, arguments=arguments, config=config)
 
 
 GPT2 = (_gpt2("transformer."), _gpt2(""))
 LLAMA = (
-    _llama("LlamaForCausalLM", "llama_7b", _llama_sizes),
-    _llama("Qwen2ForCausalLM", "qwen2_0_5b", _qwen2_sizes),
+    _llama("LlamaForCausalLM", "llama_7b", _llama_sizes, "llama", False),
+    _llama("Qwen2ForCausalLM", "qwen2_0_5b", _qwen2_sizes, "qwen2", True),
 )

@@ -7,6 +7,8 @@ from typing import Any
 from kerasdl.core import checks
 from kerasdl.core.registry.peer_map import PeerMap
 
+from .peer_configs import encoder_configs
+
 # Parts of a block here, and there in BERT and its successors.
 BERT_BLOCK = {
     "attention_query": "attention.self.query",
@@ -17,6 +19,24 @@ BERT_BLOCK = {
     "mlp_expand": "intermediate.dense",
     "mlp_project": "output.dense",
     "mlp_norm": "output.LayerNorm",
+}
+# Arguments of the builder, and their keys in a config.json.
+BERT_KEYS = {
+    "vocabulary": "vocab_size",
+    "width": "hidden_size",
+    "depth": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+    "positions": "max_position_embeddings",
+    "segment_ids": "type_vocab_size",
+    "epsilon": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "padding_id": "pad_token_id",
+    "activation": "hidden_act",
+}
+DISTILBERT_OWN = {
+    **{"width": "dim", "depth": "n_layers", "heads": "n_heads", "hidden": "hidden_dim", "dropout": "dropout"},
+    **{"activation": "activation", "segment_ids": "", "epsilon": ""},
 }
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 
@@ -50,20 +70,7 @@ def sizes_of(config: Mapping[str, Any], **names: str) -> dict[str, Any]:
     Raises:
         ArgumentError: the config describes a net that is not here.
     """
-    keys = {
-        "vocabulary": "vocab_size",
-        "width": "hidden_size",
-        "depth": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "hidden": "intermediate_size",
-        "positions": "max_position_embeddings",
-        "segment_ids": "type_vocab_size",
-        "epsilon": "layer_norm_eps",
-        "dropout": "hidden_dropout_prob",
-        "padding_id": "pad_token_id",
-        "activation": "hidden_act",
-        **names,
-    }
+    keys = {**BERT_KEYS, **names}
     refuse_other(config, "position_embedding_type", ("absolute",))
     for key in ("is_decoder", "add_cross_attention"):
         refuse_other(config, key, (False,))
@@ -100,6 +107,29 @@ ALBERT_BLOCK = {
     "mlp_norm": "full_layer_layer_norm",
 }
 PROJECTION = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
+TIED = ((r"(.*)\.decoder\.bias", r"\1.bias"),)  # the bias of the logits in some files
+# Layers of the head of pretraining, and their names there.
+FILLERS = {
+    "bert": (
+        ("head_dense", "cls.predictions.transform.dense"),
+        ("head_norm", "cls.predictions.transform.LayerNorm"),
+        ("head_bias", "cls.predictions.bias"),
+    ),
+    "distilbert": (
+        *(("head_dense", "vocab_transform"), ("head_norm", "vocab_layer_norm")),
+        ("head_bias", "vocab_projector.bias"),
+    ),
+    "roberta": (("head_dense", "lm_head.dense"), ("head_norm", "lm_head.layer_norm"), ("head_bias", "lm_head.bias")),
+    "albert": (
+        *(("head_dense", "predictions.dense"), ("head_norm", "predictions.LayerNorm")),
+        ("head_bias", "predictions.bias"),
+    ),
+    "electra": (
+        ("head_dense", "generator_predictions.dense"),
+        ("head_norm", "generator_predictions.LayerNorm"),
+        ("head_bias", "generator_lm_head.bias"),
+    ),
+}
 OLD_NORMS = ((r"(.*)\.gamma", r"\1.weight"), (r"(.*)\.beta", r"\1.bias"))  # in the first files of BERT
 POOLED = {"pooler": "", "head": "classifier"}
 HEADS = {"tagger": {"head": "classifier"}, "answerer": {"head": "qa_outputs"}}
@@ -128,6 +158,7 @@ def _maps(
     arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     pooler: str | None = "pooler.dense",
     heads: Mapping[str, str] = POOLED,
+    keys: Mapping[str, str] | None = None,
 ) -> tuple[PeerMap, ...]:
     """Returns the maps of an encoder and of its heads; files of the bare encoder have names without the first part.
 
@@ -140,6 +171,7 @@ def _maps(
         arguments: arguments of the builder from a config.
         pooler: name of the encoder's pooler in a checkpoint, None without one.
         heads: names of a classifier's layers there; an empty one is that of the encoder's pooler.
+        keys: key of each argument in a config, by which networks are exported; None for those that are not.
     """
     maps = []
     for start in (f"{network}.", ""):
@@ -153,15 +185,31 @@ def _maps(
         body = re.escape(start) + r"(embeddings|encoder|transformer)\."
         unread = {"whole": True, "unread": rf"(?!{body}).*|.*\.position_ids"}  # no block is left out
         form = {"prefix": f"{start}embeddings", "arguments": arguments, "renamed": OLD_NORMS, **unread}
-        maps.append(PeerMap(**form, rows=(*rows, *own), network=network, models=models))
+        bare = {} if start or keys is None else {"config": encoder_configs(keys, network, f"{kind}Model")}
+        maps.append(PeerMap(**form, rows=(*rows, *own), network=network, models=models, **bare))
+        maps.append(_filler(network, f"{kind}ForMaskedLM", keys if start else None, form, rows, body))
         for task, layers in {"classifier": heads, **HEADS}.items():
             last = tuple((name, theirs or f"{start}{pooler}") for name, theirs in layers.items())
             models = {f"{kind}For{CLASSES[task]}": f"{encoder.partition('_')[0]}_{task}"}
             named = {"network": f"{network}_{task}", "fresh": "pooler|head", "models": models}
             if task != "answerer":
                 named["arguments"] = _with_classes(arguments)
+            if keys is not None and start:
+                named["config"] = encoder_configs(keys, network, f"{kind}For{CLASSES[task]}")
             maps.append(PeerMap(**{**form, **named}, rows=(*rows, *last)))
     return tuple(maps)
+
+
+def _filler(
+    network: str, kind: str, keys: Mapping[str, str] | None, form: Mapping[str, Any], rows: tuple, body: str
+) -> PeerMap:
+    """Returns the map of the masked language model over an encoder, whose logits are by the embedding alone."""
+    head = rf"(cls\.)?{FILLERS[network][0][1].removeprefix('cls.').split('.')[0].split('_')[0]}"
+    own = {"network": f"{network}_masked_lm", "renamed": (*OLD_NORMS, *TIED)}
+    own["unread"] = rf"(?!{body}|{head}).*|.*\.position_ids"  # a table of the logits must be the embedding
+    if keys is not None:
+        own |= {"builder": f"{network}_masked_lm", "config": encoder_configs(keys, network, kind)}
+    return PeerMap(**{**form, "rows": (*rows, *FILLERS[network]), **own})
 
 
 def _with_classes(arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Callable:
@@ -186,8 +234,7 @@ def _roberta_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _distilbert_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"width": "dim", "depth": "n_layers", "heads": "n_heads", "hidden": "hidden_dim", "dropout": "dropout"}
-    return sizes_of(config, **named, activation="activation", segment_ids="", epsilon="")
+    return sizes_of(config, **DISTILBERT_OWN)
 
 
 def _electra_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,10 +249,11 @@ def _albert_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     return sizes_of(config, embedding="embedding_size")
 
 
-BERT = _maps("bert", "bert_base", "Bert", _bert_rows, sizes_of)
+BERT = _maps("bert", "bert_base", "Bert", _bert_rows, sizes_of, keys=BERT_KEYS)
 ROBERTA = _maps(
     *("roberta", "roberta_base", "Roberta", _bert_rows, _roberta_sizes),
     heads={"pooler": "classifier.dense", "head": "classifier.out_proj"},
+    keys=BERT_KEYS,
 )
 ELECTRA = _maps(
     *("electra", "electra_small", "Electra", _bert_rows, _electra_sizes),
@@ -216,6 +264,7 @@ DISTILBERT = _maps(
     *("distilbert", "distilbert_base", "DistilBert", _distilbert_rows, _distilbert_sizes),
     pooler=None,
     heads={"pooler": "pre_classifier", "head": "classifier"},
+    keys={**BERT_KEYS, **DISTILBERT_OWN},
 )
 ALBERT = _maps(
     *("albert", "albert_base", "Albert", lambda start: _albert_rows(start, ALBERT_BLOCK), _albert_sizes),

@@ -7,6 +7,7 @@ from kerasdl.core import checks
 from kerasdl.core.registry.peer_map import PeerMap
 
 from .encoder_peers import refuse_other
+from .peer_configs import t5_config, t5_saved_name
 
 T5_ATTENTION = {"query": "q", "key": "k", "value": "v", "output": "o"}
 BART_ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
@@ -108,6 +109,8 @@ T5 = PeerMap(
     whole=True,
     models={"T5ForConditionalGeneration": "t5_small"},
     arguments=t5_arguments,
+    config=t5_config,
+    saved_name=t5_saved_name,
 )
 HALVES = (("source", "encoder"), ("target", "decoder"))
 _BART_ROWS = (
