@@ -36,6 +36,8 @@ from .text.ngram_overlap import ChrF as ChrF
 from .text.ngram_overlap import chrf as chrf
 from .text.perplexity import BitsPerToken as BitsPerToken
 from .text.perplexity import Perplexity as Perplexity
+from .text.retrieval import ndcg_at_k as ndcg_at_k
+from .text.retrieval import recall_at_k as recall_at_k
 from .text.summary_overlap import ROUGE as ROUGE
 from .text.summary_overlap import rouge as rouge
 from .text.tags import TagAccuracy as TagAccuracy

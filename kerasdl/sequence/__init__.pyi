@@ -28,6 +28,8 @@ from .generation import generate as generate
 from .speculative import speculative_generate as speculative_generate
 from .speculative import Speculation as Speculation
 from .nlp.encoding_task import encode as encode
+from .retrieval.text_index import Hit as Hit
+from .retrieval.text_index import TextIndex as TextIndex
 from .nlp.summarizer import Summarizer as Summarizer
 from .transformer.cached_decoding import cached_step as cached_step
 from .transformer.cached_decoding import transformer_decoder as transformer_decoder

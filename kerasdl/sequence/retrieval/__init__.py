@@ -1,0 +1,1 @@
+"""Retrieval of texts by meaning."""
