@@ -19,6 +19,9 @@ from .tokenizers import load_tokenizer as load_tokenizer
 from .tokenizers import Tokenizer as Tokenizer
 from .tokenizers import train_tokenizer as train_tokenizer
 from . import series as series
+from .chat.conversation import Chat as Chat
+from .chat.templates import ChatTemplate as ChatTemplate
+from .chat.templates import JinjaTemplate as JinjaTemplate
 from .continuation import continuation_scores as continuation_scores
 from .decoders import Decoder as Decoder
 from .decoders import recurrent_decoder as recurrent_decoder

@@ -2,9 +2,20 @@
 
 from ..application import app
 
-from . import browsing, learning, asking, explaining, shipping, reinforcing, machines  # isort: skip
+from . import browsing, learning, asking, chatting, explaining, shipping, reinforcing, machines  # isort: skip
 
-__all__ = ["app", "asking", "browsing", "explaining", "learning", "machines", "main", "reinforcing", "shipping"]
+__all__ = [
+    "app",
+    "asking",
+    "browsing",
+    "chatting",
+    "explaining",
+    "learning",
+    "machines",
+    "main",
+    "reinforcing",
+    "shipping",
+]
 
 
 def main() -> None:
