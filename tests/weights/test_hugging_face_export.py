@@ -208,7 +208,7 @@ def test_networks_that_transformers_would_compute_otherwise_are_refused(tmp_path
         (tuned, r"must have no adapters; got 'block1_mlp_expand'.*merge_lora"),
         (changed, "another 'block2_mlp_norm'"),
         (own, "named 'gpt2' must have the layers of its builder"),
-.*got 'recurrent_language_model'"),
+        (other, r"must be one of .*'bert_masked_lm'.*got 'recurrent_language_model'"),
         ("gpt2", "source must be a bundle or a functional model"),
     ):
         with pytest.raises(ArgumentError, match=rule):
