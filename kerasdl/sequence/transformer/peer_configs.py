@@ -14,7 +14,7 @@ import keras
 from kerasdl.core import checks
 from kerasdl.layers import TanhGELU
 
-COMMON = {"torch_dtype": "float32", "transformers_version": "4.40.0"}
+COMMON = {"torch_dtype": "float32"}
 PLAIN_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 GATES = {"gelu_tanh": "gated-gelu", "silu": "gated-silu"}
 DEFAULT_ROOM = 4096
