@@ -69,7 +69,12 @@ SHOWN = {
     "Q06": "texts.md",
     "Q07": "pictures/word_vectors.png word_vectors.md",
     "Q16": "translating.md",
-    "C02": "recipes/mlp_digits.py recipes/house_price.py recipes/iris.py recipes/sentiment.py recipes/stock_prices.py",
+    "G01": "recipes/autoencoder.py generating.md",
+    "G02": "generating.md",
+    "C02": (
+        "recipes/mlp_digits.py recipes/house_price.py recipes/iris.py recipes/sentiment.py recipes/stock_prices.py "
+        "recipes/autoencoder.py"
+    ),
     "C03": "questions.md",
     "E01": "pictures/explanations.jpg explaining.md",
     "E02": "explaining.md",

@@ -1,0 +1,11 @@
+from .ae.code_parts import split_autoencoder as split_autoencoder
+from .ae.denoising import DenoisingTrainer as DenoisingTrainer
+from .ae.denoising import noisy_images as noisy_images
+from .ae.latent_walks import image_grid as image_grid
+from .ae.latent_walks import interpolate as interpolate
+from .ae.latent_walks import traverse as traverse
+from .ae.reconstruction import ReconstructionTrainer as ReconstructionTrainer
+from .ae.sparse import ContractiveTrainer as ContractiveTrainer
+from .ae.sparse import SparseTrainer as SparseTrainer
+from .vae.quantized import VQVAE as VQVAE
+from .vae.variational import VAE as VAE

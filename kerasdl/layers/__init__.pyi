@@ -57,3 +57,6 @@ from .tuning.adapted_weights import AdaptedWeights as AdaptedWeights
 from .tuning.prefixes import LearnedPrefix as LearnedPrefix
 from .tuning.prefixes import PrefixPadding as PrefixPadding
 from .noisy import NoisyDense as NoisyDense
+from .latents.quantizing import FiniteScalarQuantizer as FiniteScalarQuantizer
+from .latents.quantizing import VectorQuantizer as VectorQuantizer
+from .latents.sampling import GaussianSample as GaussianSample

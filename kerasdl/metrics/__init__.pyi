@@ -53,3 +53,5 @@ from .generative.fidelity import Manifold as Manifold
 from .generative.fidelity import ManifoldFigures as ManifoldFigures
 from .generative.fidelity import memorised_share as memorised_share
 from .generative.fidelity import ScoreFigures as ScoreFigures
+from .generative.code_use import CodePerplexity as CodePerplexity
+from .generative.code_use import CodeUsage as CodeUsage

@@ -75,3 +75,16 @@ from .returns import n_step_returns as n_step_returns
 from .returns import v_trace as v_trace
 from .value_distributions import categorical_projection as categorical_projection
 from .value_distributions import quantile_huber_loss as quantile_huber_loss
+from .latents.quantization_of_codes import code_perplexity as code_perplexity
+from .latents.quantization_of_codes import finite_scalar_indices as finite_scalar_indices
+from .latents.quantization_of_codes import finite_scalars as finite_scalars
+from .latents.quantization_of_codes import nearest_codes as nearest_codes
+from .latents.quantization_of_codes import straight_through as straight_through
+from .latents.sparsity import jacobian_norms as jacobian_norms
+from .latents.sparsity import share_divergence as share_divergence
+from .latents.variational import active_units as active_units
+from .latents.variational import bernoulli_log_density as bernoulli_log_density
+from .latents.variational import free_bits as free_bits
+from .latents.variational import gaussian_divergence as gaussian_divergence
+from .latents.variational import gaussian_log_density as gaussian_log_density
+from .latents.variational import importance_bound as importance_bound

@@ -34,6 +34,7 @@ def test_no_public_metric_escapes():
     # Those of generated samples are in generative/test_generative_metrics.py, of curves in explain/test_reporting.py.
     of_samples = {"FrechetDistance", "frechet_distance", "KernelDistance", "KernelFigures", "sliced_wasserstein"}
     of_samples |= {"InceptionScore", "ScoreFigures", "Manifold", "ManifoldFigures", "memorised_share"}
+    of_samples |= {"CodePerplexity", "CodeUsage"}  # in generative/test_code_use.py
     others = of_detectors | of_segmenters | of_texts | of_forecasts | of_samples | {"ROC", "roc_curve"}
     assert set(kerasdl.metrics.__all__) == own | others | {"MeanAveragePrecision"}
 

@@ -57,6 +57,15 @@ def test_batch_norm_by_hand_is_that_of_keras():
 
 
 @pytest.mark.slow
+def test_a_denoiser_beats_a_median_and_strangers_are_found(tmp_path):
+    found = recipe("autoencoder")
+    figures = found.denoise(count=1000, epochs=4, path=str(tmp_path / "digits.png"))
+    assert figures["denoiser"] > figures["median"] + 2 > figures["noisy"] + 2
+    assert (tmp_path / "digits.png").stat().st_size > 3_000
+    assert found.find_strangers(epochs=15)["network"] > 0.95
+
+
+@pytest.mark.slow
 def test_dropout_keeps_a_net_from_learning_wrong_labels_by_heart():
     found = recipe("dropout").main(seeds=1)
     assert found[0.0][0] > 0.98

@@ -1,0 +1,1 @@
+"""Autoencoders and what they are used for; the names are those of `kerasdl.generative`."""

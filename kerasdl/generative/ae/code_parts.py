@@ -1,0 +1,85 @@
+"""Parts of an autoencoder: the encoder up to its code and the decoder behind it, which share its weights."""
+
+from typing import Any
+
+import keras
+
+from kerasdl.core import checks
+from kerasdl.core.keras_graph import check_graph
+
+CODE = "code"
+"""Name of the layer that gives the code."""
+
+
+def known_sides(image_shape: Any) -> tuple[int, int, int]:
+    """Returns an image shape whose sides are known, else raises `ArgumentError`."""
+    shape = checks.image_shape("image_shape", image_shape)
+    if None in shape:
+        checks.refuse("image_shape of an autoencoder must have known sides", shape)
+    return shape
+
+
+def split_autoencoder(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Returns encoder and decoder of an autoencoder; both share its layers, and so learn with it.
+
+    Args:
+        network: functional model with a layer `code` between its inputs and its output, such as
+            `kerasdl.build("autoencoder")`. Inputs that the decoder takes too, such as a class, are inputs of both.
+
+    Returns:
+        The encoder, from the inputs to the code, and the decoder, from the code (and these inputs) to the output.
+
+    Raises:
+        ArgumentError: the network has no such layer, or its output does not pass it.
+
+    Example:
+        >>> encoder, decoder = split_autoencoder(kerasdl.build("conv_autoencoder", filters=(4,), code=2))
+        >>> encoder.output_shape, decoder.input_shape, decoder.output_shape
+        ((None, 2), (None, 2), (None, 28, 28, 1))
+    """
+    code = code_of(network)
+    encoder = keras.Model(network.input, code, name=f"{network.name}_encoder")
+    needed = _inputs_behind(network, code)
+    inputs = {CODE: code, **{tensor.name: tensor for tensor in needed}} if needed else code
+    decoder = keras.Model(inputs, network.output, name=f"{network.name}_decoder")
+    return encoder, decoder
+
+
+def code_of(network: keras.Model) -> keras.KerasTensor:
+    """Returns the tensor of the code; raises `ArgumentError` where the network has none."""
+    check_graph(network)
+    names = [layer.name for layer in network.layers]
+    if CODE not in names:
+        hint = 'Name the layer that gives the code: keras.layers.Dense(32, name="code").'
+        checks.refuse(f"an autoencoder must have a layer {CODE!r}", names[:12], hint)
+    return network.get_layer(CODE).output
+
+
+def check_autoencoder(network: keras.Model) -> None:
+    """Refuses a network that does not give one output of the shape of its first input; raises `ArgumentError`."""
+    check_graph(network)
+    shapes = [tuple(each.shape[1:]) for each in (*network.inputs[:1], *network.outputs)]
+    if len(shapes) != 2 or shapes[0] != shapes[1] or None in shapes[0]:
+        hint = "Take a network such as kerasdl.build('conv_autoencoder')."
+        checks.refuse("an autoencoder must give one output of the shape of its input", shapes, hint)
+
+
+def _inputs_behind(network: keras.Model, code: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """Returns the inputs of the network that its output takes without the code."""
+    found, seen, pending = {}, {id(code)}, list(network.outputs)
+    reached = False
+    while pending:
+        tensor = pending.pop()
+        if tensor is code:
+            reached = True
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, node, _ = tensor._keras_history  # no public name in Keras
+        arguments = operation._inbound_nodes[node].input_tensors
+        if not arguments:
+            found[id(tensor)] = tensor
+        pending += arguments
+    if not reached:
+        checks.refuse(f"the output of an autoencoder must be made from its layer {CODE!r}", network.name)
+    return [tensor for tensor in network.inputs if id(tensor) in found]

@@ -1,0 +1,1 @@
+"""Variational and vector-quantized autoencoders; the names are those of `kerasdl.generative`."""
