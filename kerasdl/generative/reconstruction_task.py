@@ -70,14 +70,14 @@ def _row(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"error": result["error"]}]
 
 
-def _example(model: keras.Model, batch: int, seed: int) -> tuple[Any, None]:
-    """Draws images, and classes for a network that takes them, without labels."""
+def _example(model: keras.Model, batch: int, seed: int) -> tuple[Any, np.ndarray]:
+    """Draws images, and classes for a network that takes them, with the images as targets."""
     rng = np.random.default_rng(seed)
     image = rng.uniform(-1.0, 1.0, (batch, *model.inputs[0].shape[1:])).astype("float32")
     if len(model.inputs) == 1:
-        return image, None
+        return image, image
     classes = model.get_layer("decoder_label").input_dim
-    return {"image": image, "label": rng.integers(0, classes, batch).astype("int32")}, None
+    return {"image": image, "label": rng.integers(0, classes, batch).astype("int32")}, image
 
 
 register_task(

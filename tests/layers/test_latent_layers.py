@@ -34,18 +34,17 @@ def test_a_draw_hands_gradients_to_both():
 def test_entries_follow_the_means_of_their_vectors():
     layer = VectorQuantizer(2, decay=0.5, restart=0.0)
     layer.build((None, 1))
-    layer.sums.assign([[0.0], [10.0]])
-    layer.counts.assign([1.0, 1.0])
+    layer.codebook.assign([[0.0], [10.0]])
     x = np.array([[1.0], [3.0], [9.0]], "float32")
     assert layer.indices(x).numpy().tolist() == [0, 0, 1]
     assert layer(x).numpy().ravel().tolist() == [0, 0, 10]
-    assert layer.counts.numpy().tolist() == [1, 1]  # nothing is learnt outside of training
+    assert layer.uses.numpy().tolist() == [1, 1]  # nothing is learnt outside of training
     with tf.GradientTape() as tape:
         inputs = tf.constant(x)
         tape.watch(inputs)
         total = tf.reduce_sum(layer(inputs, training=True) * [[2.0], [3.0], [4.0]])
     assert tape.gradient(total, inputs).numpy().ravel().tolist() == [2, 3, 4]
-    np.testing.assert_allclose(layer.counts, [0.5 * 1 + 0.5 * 2, 0.5 * 1 + 0.5 * 1])
+    np.testing.assert_allclose(layer.uses, [0.5 * 1 + 0.5 * 2, 0.5 * 1 + 0.5 * 1])
     np.testing.assert_allclose(layer.codebook, [[0.5 * 4 / 1.5], [0.5 * 10 + 0.5 * 9]])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasdl.core import checks
-from kerasdl.core.keras_graph import check_graph
+from kerasdl.core.keras_graph import check_graph, replay
 
 CODE = "code"
 """Name of the layer that gives the code."""
@@ -37,12 +37,28 @@ def split_autoencoder(network: keras.Model) -> tuple[keras.Model, keras.Model]:
         >>> encoder.output_shape, decoder.input_shape, decoder.output_shape
         ((None, 2), (None, 2), (None, 28, 28, 1))
     """
+    encoder = keras.Model(network.input, code_of(network), name=f"{network.name}_encoder")
+    return encoder, behind_code(network, network.output, name=f"{network.name}_decoder")
+
+
+def behind_code(network: keras.Model, output: keras.KerasTensor, *, name: str) -> keras.Model:
+    """Returns the part of an autoencoder from its code to a tensor, over the same layers.
+
+    Args:
+        network: the autoencoder.
+        output: a tensor of its graph.
+        name: name of the part.
+
+    Raises:
+        ArgumentError: the tensor does not depend on the code.
+    """
     code = code_of(network)
-    encoder = keras.Model(network.input, code, name=f"{network.name}_encoder")
-    needed = _inputs_behind(network, code)
-    inputs = {CODE: code, **{tensor.name: tensor for tensor in needed}} if needed else code
-    decoder = keras.Model(inputs, network.output, name=f"{network.name}_decoder")
-    return encoder, decoder
+    needed = _inputs_behind(network, code, output)
+    part = keras.Model([code, *needed], output)
+    inputs = [keras.Input(code.shape[1:], dtype=code.dtype, name=CODE)]
+    inputs += [keras.Input(each.shape[1:], dtype=each.dtype, name=each.name) for each in needed]
+    outputs = replay(part, inputs, lambda operation: operation)
+    return keras.Model({each.name: each for each in inputs} if needed else inputs[0], outputs, name=name)
 
 
 def code_of(network: keras.Model) -> keras.KerasTensor:
@@ -64,21 +80,19 @@ def check_autoencoder(network: keras.Model) -> None:
         checks.refuse("an autoencoder must give one output of the shape of its input", shapes, hint)
 
 
-def _inputs_behind(network: keras.Model, code: keras.KerasTensor) -> list[keras.KerasTensor]:
-    """Returns the inputs of the network that its output takes without the code."""
-    found, seen, pending = {}, {id(code)}, list(network.outputs)
-    reached = False
+def _inputs_behind(network: keras.Model, code: keras.KerasTensor, output: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """Returns the inputs of the network that an output takes beside the code."""
+    found, seen, pending, reached = set(), {id(code)}, [output], False
     while pending:
         tensor = pending.pop()
-        if tensor is code:
-            reached = True
+        reached = reached or tensor is code
         if id(tensor) in seen:
             continue
         seen.add(id(tensor))
         operation, node, _ = tensor._keras_history  # no public name in Keras
         arguments = operation._inbound_nodes[node].input_tensors
         if not arguments:
-            found[id(tensor)] = tensor
+            found.add(id(tensor))
         pending += arguments
     if not reached:
         checks.refuse(f"the output of an autoencoder must be made from its layer {CODE!r}", network.name)

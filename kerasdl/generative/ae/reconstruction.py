@@ -10,6 +10,7 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
+from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
 from kerasdl.train import Trainer
 
 from .code_parts import check_autoencoder, split_autoencoder
@@ -42,6 +43,10 @@ class ReconstructionTrainer(Trainer):
         check_autoencoder(self.main)
         self.encoder, self.decoder = split_autoencoder(self.main)
         self.with_code = keras.Model(self.main.input, {"output": self.main.output, "code": self.encoder.output})
+
+    def check_data(self, data: Any) -> None:
+        check_dataset_fits(self.main, data)
+        warn_of_raw_pixels(self.main, data)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns `output` (B, H, W, C) and `code` of images."""

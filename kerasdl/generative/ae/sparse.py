@@ -64,8 +64,8 @@ class SparseTrainer(ReconstructionTrainer):
         """Returns the penalty of codes: (B,) for `l1`, a scalar for `kl`."""
         code = ops.cast(code, "float32")
         if self.penalty == "l1":
-            return ops.sum(ops.abs(code), axis=range(1, len(code.shape)))
-        shares = ops.mean(ops.sigmoid(code), axis=range(len(code.shape) - 1))
+            return ops.sum(ops.abs(code), axis=tuple(range(1, len(code.shape))))
+        shares = ops.mean(ops.sigmoid(code), axis=tuple(range(len(code.shape) - 1)))
         return ops.sum(share_divergence(shares, self.target))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -22,7 +22,7 @@ from kerasdl.ops import (
     importance_bound,
 )
 
-from ..ae.code_parts import CODE
+from ..ae.code_parts import CODE, behind_code
 from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, target_of
 from .variational_networks import HALF_LOGITS, LOG_VARIANCE, MEAN
 
@@ -81,9 +81,7 @@ class VAE(ReconstructionTrainer):
         self.posterior_network = keras.Model(self.main.input, {"mean": mean, "log_variance": log_variance})
         last = self.main.get_layer(HALF_LOGITS).output if self.is_bernoulli else self.main.output
         self.with_code = keras.Model(self.main.input, {"output": last, "mean": mean, "log_variance": log_variance})
-        inputs = self.decoder.input
-        hidden = self.decoder.get_layer(HALF_LOGITS).output if self.is_bernoulli else self.decoder.output
-        self.likelihood_network = keras.Model(inputs, hidden)
+        self.likelihood_network = behind_code(self.main, last, name=f"{self.main.name}_likelihood")
         self.trackers = {name: keras.metrics.Mean(name) for name in ("reconstruction", "divergence")}
 
     @property
@@ -94,6 +92,7 @@ class VAE(ReconstructionTrainer):
         if isinstance(self.main.input, Mapping) and not isinstance(data.spec[0], Mapping):
             hint = 'Pass {"image": images, "label": classes}.'
             checks.refuse(f"a network of classes must learn from {sorted(self.main.input)}", data.name, hint)
+        super().check_data(data)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns `output` (logits, or means of pixels) of a draw of the code, and its `mean` and `log_variance`.
@@ -121,7 +120,7 @@ class VAE(ReconstructionTrainer):
             densities = bernoulli_log_density((images + 1.0) / 2.0, output)
         else:
             densities = gaussian_log_density(images, output, 2.0 * float(np.log(self.deviation)))
-        return ops.sum(densities, axis=range(1, len(densities.shape)))
+        return ops.sum(densities, axis=tuple(range(1, len(densities.shape))))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         likelihoods = self.log_likelihoods(target_of(x, y), y_pred["output"])

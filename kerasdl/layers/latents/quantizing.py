@@ -1,7 +1,7 @@
 """Quantizing layers: a codebook of moving averages (VQ-VAE), and finite scalars without a codebook (FSQ).
 
-Deviations: a codebook is kept as sums and counts, so that entries are their quotient at any time; entries begin as
-draws of a normal distribution, and those that nobody uses are moved to vectors of the batch.
+Deviations: a codebook is kept as entries and their uses, whose product is the paper's sum; entries begin as draws of a
+normal distribution, and those that nobody uses are moved to vectors of the batch.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,9 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.ops import finite_scalar_indices, finite_scalars, nearest_codes, straight_through
+
+LEAST_USE = 1e-9
+"""Average use of an entry below which it stays where it is."""
 
 
 @keras.saving.register_keras_serializable("kerasdl")
@@ -61,13 +64,8 @@ class VectorQuantizer(keras.layers.Layer):
     def build(self, shape):
         first = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
         settings = {"trainable": False, "dtype": "float32"}
-        self.sums = self.add_weight((self.codes, shape[-1]), first, name="sums", **settings)
-        self.counts = self.add_weight((self.codes,), "ones", name="counts", **settings)
-
-    @property
-    def codebook(self) -> Any:
-        """Entries (K, D), float32."""
-        return self.sums / self.counts[:, None]
+        self.codebook = self.add_weight((self.codes, shape[-1]), first, name="embeddings", **settings)
+        self.uses = self.add_weight((self.codes,), "ones", name="uses", **settings)
 
     def indices(self, vectors: Any) -> Any:
         """Returns the index (B, ...) int32 of the entry nearest to each vector (B, ..., D)."""
@@ -89,14 +87,15 @@ class VectorQuantizer(keras.layers.Layer):
     def _learn(self, vectors: Any, indices: Any) -> None:
         vectors = ops.stop_gradient(vectors)
         chosen = ops.one_hot(indices, self.codes, dtype="float32")  # (N, K)
-        counts = self.decay * self.counts + (1 - self.decay) * ops.sum(chosen, axis=0)
-        sums = self.decay * self.sums + (1 - self.decay) * ops.matmul(ops.transpose(chosen), vectors)
-        mean_use = ops.sum(counts) / self.codes
+        uses = self.decay * self.uses + (1 - self.decay) * ops.sum(chosen, axis=0)
+        sums = self.decay * self.uses[:, None] * self.codebook
+        sums += (1 - self.decay) * ops.matmul(ops.transpose(chosen), vectors)
+        means = ops.where(uses[:, None] > LEAST_USE, sums / ops.maximum(uses, LEAST_USE)[:, None], self.codebook)
+        mean_use = ops.sum(uses) / self.codes
+        dead = uses < self.restart * mean_use
         drawn = keras.random.randint((self.codes,), 0, ops.shape(vectors)[0], seed=self.generator)
-        dead = counts < self.restart * mean_use
-        self.counts.assign(ops.maximum(ops.where(dead, mean_use, counts), 1e-6))
-        moved = ops.take(vectors, drawn, axis=0) * mean_use
-        self.sums.assign(ops.where(dead[:, None], moved, sums))
+        self.codebook.assign(ops.where(dead[:, None], ops.take(vectors, drawn, axis=0), means))
+        self.uses.assign(ops.where(dead, mean_use, uses))
 
     def compute_output_shape(self, shape):
         return shape

@@ -69,5 +69,5 @@ def jacobian_norms(function: Callable[[tf.Tensor], tf.Tensor], x: Any, direction
         with tf.autodiff.ForwardAccumulator(x, direction) as accumulator:
             outputs = function(x)
         moved = accumulator.jvp(outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        total += tf.reduce_sum(tf.square(moved), axis=range(1, len(moved.shape)))
+        total += tf.reduce_sum(tf.square(moved), axis=list(range(1, len(moved.shape))))
     return total

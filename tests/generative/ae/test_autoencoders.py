@@ -105,9 +105,18 @@ def test_fit_lowers_the_error_of_labelled_and_of_bare_images():
         network = kerasdl.build("conv_autoencoder", filters=(4, 8), code=4)
         before = ReconstructionTrainer(network).errors(images).mean()
         config = RunConfig(epochs=4, batch_size=16, learning_rate=1e-2, strategy=None, progress="off")
-        run = fit(network, data, config=config)
+        run = fit(network, data, task="image_reconstruction", config=config)
         assert run.history["loss"][-1] < run.history["loss"][0]
         assert ReconstructionTrainer(run.model).errors(images).mean() < 0.8 * before
+
+
+def test_images_of_another_shape_or_scale_are_named():
+    trainer = ReconstructionTrainer(kerasdl.build("conv_autoencoder", **SMALL))
+    config = RunConfig(steps=1, strategy=None, progress="off")
+    with pytest.raises(ArgumentError, match="shape"):
+        fit(trainer, np.zeros((4, 8, 8, 1), "float32"), config=config)
+    with pytest.warns(match="from -1 to 1"):
+        fit(trainer, np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 1)).astype("float32"), config=config)
 
 
 @pytest.mark.slow

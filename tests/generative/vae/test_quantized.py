@@ -57,7 +57,7 @@ def test_a_codebook_is_used_and_the_error_falls():
     for name, arguments in {"vqvae": {"codes": 16, "width": 4}, "fsq_autoencoder": {"levels": (4, 4)}}.items():
         keras.utils.set_random_seed(0)
         network = kerasdl.build(name, filters=(4, 8), **arguments, seed=0)
-        run = fit(network, images, validation=images, config=CONFIG)  # the task finds the trainer
+        run = fit(network, images, validation=images, task="image_reconstruction", config=CONFIG)
         assert run.history["loss"][-1] < 0.7 * run.history["loss"][0]
         assert run.history["val_usage"][-1] > 0.5
         assert 2 < run.history["val_perplexity"][-1] <= 16
