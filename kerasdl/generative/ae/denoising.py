@@ -41,7 +41,8 @@ class DenoisingTrainer(ReconstructionTrainer):
 
     Example:
         >>> trainer = DenoisingTrainer(kerasdl.build("conv_autoencoder", code=None), amount=0.5)
-        >>> run = fit(trainer, images[:, :28, :28, :1], config=RunConfig(epochs=1, progress="off"))
+        >>> config = kerasdl.train.RunConfig(epochs=1, progress="off")
+        >>> run = kerasdl.train.fit(trainer, images[:, :28, :28, :1], config=config)
         >>> run.model is trainer.main
         True
     """
