@@ -9,3 +9,15 @@ from .ae.sparse import ContractiveTrainer as ContractiveTrainer
 from .ae.sparse import SparseTrainer as SparseTrainer
 from .vae.quantized import VQVAE as VQVAE
 from .vae.variational import VAE as VAE
+from .gan.collapse import CollapseWatch as CollapseWatch
+from .gan.cyclegan import CycleGAN as CycleGAN
+from .gan.conditional import ConditionalGAN as ConditionalGAN
+from .gan.modes import ModeCoverage as ModeCoverage
+from .gan.modes import eight_gaussians as eight_gaussians
+from .gan.modes import gaussian_centres as gaussian_centres
+from .gan.modes import mode_coverage as mode_coverage
+from .gan.pix2pix import Pix2Pix as Pix2Pix
+from .gan.trainer import GAN as GAN
+from .gan.wasserstein import WGAN as WGAN
+from .gan.wasserstein import WGANGP as WGANGP
+from .gan.stylegan import StyleGAN as StyleGAN

@@ -13,6 +13,7 @@ from .fusing import FastNormalizedFusion as FastNormalizedFusion
 from .image_tokens import LearnedQueries as LearnedQueries
 from .image_tokens import SinePositions2D as SinePositions2D
 from .normalising import InstanceNormalization as InstanceNormalization
+from .reflection import ReflectionPadding2D as ReflectionPadding2D
 from .region_batches import BatchToRegions as BatchToRegions
 from .region_batches import RegionsToBatch as RegionsToBatch
 from .region_pooling import MultiScaleROIAlign as MultiScaleROIAlign
@@ -60,3 +61,8 @@ from .noisy import NoisyDense as NoisyDense
 from .latents.quantizing import FiniteScalarQuantizer as FiniteScalarQuantizer
 from .latents.quantizing import VectorQuantizer as VectorQuantizer
 from .latents.sampling import GaussianSample as GaussianSample
+from .weight_constraints import SpectralNorm as SpectralNorm
+from .styles import BatchDeviation as BatchDeviation
+from .styles import FilteredResampling2D as FilteredResampling2D
+from .styles import ModulatedConv2D as ModulatedConv2D
+from .styles import NoisyBias as NoisyBias

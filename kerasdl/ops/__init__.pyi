@@ -88,3 +88,7 @@ from .latents.variational import free_bits as free_bits
 from .latents.variational import gaussian_divergence as gaussian_divergence
 from .latents.variational import gaussian_log_density as gaussian_log_density
 from .latents.variational import importance_bound as importance_bound
+from .adversarial import discriminator_loss as discriminator_loss
+from .adversarial import generator_loss as generator_loss
+from .adversarial import spectral_norm as spectral_norm
+from .adversarial import squared_gradient_norms as squared_gradient_norms

@@ -34,6 +34,12 @@ def shuffled(x, weights):
     return x.reshape(*x.shape[:3], 3, 2).swapaxes(-1, -2).reshape(x.shape)
 
 
+def reflected(x, weights):
+    """Two places on each side, in the order 2 1 | 0 1 2."""
+    rows, columns = [2, 1, 0, 1, 2, 1, 0], [2, 1, 0, 1, 2, 3, 2, 1]
+    return x[:, rows][:, :, columns]
+
+
 def statistics(x, weights):
     return np.stack([x.mean(-1), x.max(-1)], -1)
 
@@ -114,6 +120,8 @@ ELSEWHERE = {
     "ROIPool": "test_region_pooling.py",
     "ReshapeLike": "test_sizes.py",
     "ResizeLike": "test_sizes.py",
+    "SpectralNorm": "../ops/test_adversarial.py",
+    **dict.fromkeys(("BatchDeviation", "FilteredResampling2D", "ModulatedConv2D", "NoisyBias"), "test_styles.py"),
 }
 # layer: how it is made, what it reads, what NumPy makes of it.
 CASES = {
@@ -137,6 +145,7 @@ CASES = {
     "FirstToken": (lambda: layers.FirstToken(), TOKENS, lambda x, weights: x[:, 0]),
     "LearnedVector": (lambda: layers.LearnedVector(), TOKENS, lambda x, weights: x + weights[0]),
     "LearnedPositions": (lambda: layers.LearnedPositions(9, 2), TOKENS, lambda x, weights: x + weights[0][2:7]),
+    "ReflectionPadding2D": (lambda: layers.ReflectionPadding2D(2), IMAGES, reflected),
     "TanhGELU": (lambda: layers.TanhGELU(), 3 * TOKENS, tanh_gelu),
     "DocumentBias": (lambda: layers.DocumentBias(), IDS, documents_apart),
     "DocumentPositions": (lambda: layers.DocumentPositions(), IDS, places_in_documents),
