@@ -62,7 +62,6 @@ LAYERS = {
     "dense": lambda: [keras.layers.Flatten(), keras.layers.Dense(5, "tanh")],
     "convolution": lambda: [keras.layers.Conv2D(3, 4, 2, "same"), keras.layers.LeakyReLU(0.2)],
     "transposed": lambda: [keras.layers.Conv2DTranspose(3, 4, 2, "same"), keras.layers.Activation("softplus")],
-    "instance_norm": lambda: [keras.layers.Conv2D(2, 3), InstanceNormalization(center=False, scale=False)],
     "layer_norm": lambda: [keras.layers.LayerNormalization(), keras.layers.Activation("silu")],
     "sampling": lambda: [keras.layers.UpSampling2D(2, interpolation="bilinear"), keras.layers.AveragePooling2D(2)],
     "padding": lambda: [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(2, 3), keras.layers.Activation("tanh")],
@@ -82,32 +81,45 @@ def float64():
 @pytest.mark.parametrize("kind", LAYERS)
 def test_double_backpropagation_equals_finite_differences(kind, float64):
     """The penalty's gradient by the weights of a layer, and the penalty itself, against differences in float64."""
+    found, expected = slopes_of_penalty(LAYERS[kind]())
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_second_derivatives_of_moments_are_wrong_in_tensorflow(float64):
+    """Why the trainers refuse group norms under a penalty; once this fails, they need not."""
+    found, expected = slopes_of_penalty([keras.layers.Conv2D(2, 3), InstanceNormalization()])
+    assert np.abs(np.subtract(found, expected)).max() > 0.01 * np.abs(expected).max()
+
+
+def slopes_of_penalty(layers, step=1e-5):
+    """Slopes of a penalty by all weights along a random direction: by the tape, and by differences."""
     keras.utils.set_random_seed(1)
     end = [keras.layers.Flatten(), keras.layers.Dense(1), keras.layers.Activation("tanh")]
-    net = keras.Sequential([keras.Input((4, 4, 2)), *LAYERS[kind](), *end])
-    x = np.random.default_rng(0).normal(size=(2, 4, 4, 2))
-    weights = net.trainable_weights
+    net = keras.Sequential([keras.Input((4, 4, 2)), *layers, *end])
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 4, 2)))
+    weights, rng = net.trainable_weights, np.random.default_rng(2)
 
+    @tf.function
     def penalty():
-        return tf.reduce_mean(tf.square(tf.sqrt(squared_gradient_norms(net, tf.constant(x))) - 1.0))
+        return tf.reduce_mean(tf.square(tf.sqrt(squared_gradient_norms(net, x)) - 1.0))
 
     with tf.GradientTape() as tape:
         value = penalty()
-    found = tape.gradient(value, [each.value for each in weights])
-    step = 1e-5
-    slopes = [(np.sum(net(x + step * unit)) - np.sum(net(x - step * unit))) / (2 * step) for unit in units(x)]
+    gradients = tape.gradient(value, [each.value for each in weights], unconnected_gradients="zero")
+    slopes = [np.sum(net(x + step * unit) - net(x - step * unit)) / (2 * step) for unit in units(x.numpy())]
     norms = np.linalg.norm(np.reshape(slopes, (2, -1)), axis=1)
     np.testing.assert_allclose(value, np.mean((norms - 1) ** 2), rtol=1e-5)
-    rng = np.random.default_rng(2)
-    for weight, gradient in zip(weights, found, strict=True):
+    found, expected = [], []
+    for weight, gradient in zip(weights, gradients, strict=True):
         direction, before = rng.normal(size=weight.shape), weight.numpy()
         values = []
         for sign in (1, -1):
             weight.assign(before + sign * step * direction)
             values.append(float(penalty()))
         weight.assign(before)
-        expected = 0.0 if gradient is None else float(tf.reduce_sum(gradient * direction))
-        np.testing.assert_allclose((values[0] - values[1]) / (2 * step), expected, rtol=1e-4, atol=1e-7)
+        found.append(float(tf.reduce_sum(gradient * direction)))
+        expected.append((values[0] - values[1]) / (2 * step))
+    return found, expected
 
 
 def units(x):

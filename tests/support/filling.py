@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+EQUALISED = (keras.layers.Dense, keras.layers.Conv2D)
+
 
 def fill_weights(model, seed: int = 0):
     """Fills every weight of a model so that signals keep their scale and no statistic is at its default."""
@@ -23,19 +25,28 @@ def fill_weights(model, seed: int = 0):
                 fan_in = shape[0] * shape[1]  # a depthwise kernel sees one channel
             # A random recurrent matrix of larger gain is chaotic: any rounding grows from step to step.
             gain = 0.5 if name == "recurrent_kernel" else 2.0
-            value = rng.normal(0.0, np.sqrt(gain / fan_in), shape)
+            value = rng.normal(0.0, np.sqrt(gain / fan_in), shape) / scaled.get(weight.path, 1.0)
         weight.assign(value.astype("float32"))
     return model
 
 
 def _scaled_tables(model) -> dict[str, float]:
-    """Returns the factor that a layer gives to the vectors of a table, by the path of the table."""
+    """Returns the factors below 1 that layers give to what a table or a kernel takes or gives, by its path.
+
+    Nets of equalised learning rates scale what goes into a kernel, or what comes out of it.
+    """
     factors = {}
     for layer in getattr(model, "layers", ()):
-        if isinstance(layer, keras.layers.Rescaling):
-            before = layer.input._keras_history.operation  # no public name in Keras
-            if isinstance(before, keras.layers.Embedding):
-                factors[before.embeddings.path] = layer.scale
+        if not isinstance(layer, keras.layers.Rescaling) or not np.isscalar(layer.scale):
+            continue
+        before = layer.input._keras_history.operation  # no public name in Keras
+        if isinstance(before, keras.layers.Embedding):
+            factors[before.embeddings.path] = layer.scale
+        elif layer.name.endswith(("_scaled", "_slowed")):
+            behind = [node.operation for node in layer._outbound_nodes]
+            kernels = [each.kernel.path for each in (before, *behind) if isinstance(each, EQUALISED)]
+            for path in kernels:
+                factors[path] = factors.get(path, 1.0) * layer.scale
     return factors
 
 

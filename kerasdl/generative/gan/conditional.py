@@ -78,7 +78,7 @@ class ConditionalGAN(GAN):
     def check_networks(self) -> None:
         generator, judge = self.networks["generator"], self.networks["discriminator"]
         if not isinstance(generator.input, dict) or set(generator.input) != {"noise", "label"}:
-            checks.refuse("a conditional generator must take noise and label", generator.input_names)
+            checks.refuse("a conditional generator must take noise and label", [each.name for each in generator.inputs])
         made = keras.KerasTensor(generator.output.shape, generator.output.dtype)
         if not self.tells_classes:
             if not isinstance(judge.input, dict) or set(judge.input) != {"image", "label"}:

@@ -19,7 +19,7 @@ KERNEL = keras.initializers.RandomNormal(0.0, 0.02)
     reference="https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix, resnet_9blocks with instance norms",
     tags=("gan", "cnn"),
     partners={"discriminator": "cyclegan_discriminator"},
-    tiny=dict(image_shape=(16, 16, 3), width=8, blocks=2),
+    tiny=dict(image_shape=(16, 16, 3), width=6, blocks=2),
 )
 def cyclegan_generator(
     image_shape=(256, 256, 3), *, channels: int = 3, width: int = 64, blocks: int = 9, halvings: int = 2

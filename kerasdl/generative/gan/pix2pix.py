@@ -63,7 +63,7 @@ class Pix2Pix(GAN):
     def check_networks(self) -> None:
         generator, judge = self.networks["generator"], self.networks["discriminator"]
         if not isinstance(judge.input, dict) or set(judge.input) != {"given", "image"}:
-            checks.refuse("a discriminator of pairs must take given and image", judge.input_names)
+            checks.refuse("a discriminator of pairs must take given and image", [each.name for each in judge.inputs])
         check_fits(judge, {"given": _spec(generator.input), "image": _spec(generator.output)}, name="made pairs")
 
     def check_data(self, data: Any) -> None:

@@ -47,7 +47,7 @@ class GAN(Trainer):
 
     Raises:
         ArgumentError: the networks do not fit each other, an argument breaks its range, or a gradient penalty meets a
-            batch norm, whose logits depend on the whole batch.
+            batch, group or instance norm, whose second derivatives would be wrong.
 
     Example:
         >>> gan = GAN(kerasdl.build("dcgan_generator", **kerasdl.spec("dcgan_generator").tiny),
@@ -79,7 +79,7 @@ class GAN(Trainer):
         self.steps_made = self.add_weight((), "zeros", dtype="int64", trainable=False, name="steps_made")
         self.check_networks()
         if self.r1 or self.r2:
-            refuse_batch_norm(discriminator)
+            refuse_moments(discriminator)
 
     def check_networks(self) -> None:
         """Refuses networks that do not fit each other.
@@ -247,21 +247,26 @@ def parts_of(batch: Any, count: int) -> list[Any]:
     lows = [number * size // count for number in range(count)]
     highs = [tf.maximum((number + 1) * size // count, low + 1) for number, low in enumerate(lows)]
     return [
-        tf.nest.map_structure(lambda whole, low=low, high=high: whole[low:high], batch)
+        tf.nest.map_structure(lambda whole, low=low, high=high: None if whole is None else whole[low:high], batch)
         for low, high in zip(lows, highs, strict=True)
     ]
 
 
-def refuse_batch_norm(discriminator: keras.Model) -> None:
-    """Refuses a discriminator with batch norms, under which no gradient belongs to one example.
+def refuse_moments(discriminator: keras.Model) -> None:
+    """Refuses a discriminator with norms whose gradient penalty would be wrong: batch, group and instance norms.
+
+    Under a batch norm no gradient belongs to one example. The others take `tf.nn.moments`, which holds the mean
+    constant inside the variance: first derivatives are right, second ones are not.
 
     Raises:
-        ArgumentError: a layer is a batch norm.
+        ArgumentError: a layer is such a norm.
     """
     for layer in discriminator.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            hint = "Take layer or instance norms, or none: dcgan_discriminator has normalization='none'."
-            checks.refuse("a gradient penalty needs a discriminator without batch norms", layer.name, hint)
+        if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.GroupNormalization)):
+            hint = "Take layer norms or none: dcgan_discriminator has normalization='none' and 'spectral'."
+            checks.refuse(
+                "a gradient penalty needs a discriminator without batch, group or instance norms", layer.name, hint
+            )
 
 
 def _frozen_copy(network: keras.Model) -> keras.Model:

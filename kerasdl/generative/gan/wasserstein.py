@@ -13,7 +13,7 @@ from kerasdl.core import checks
 from kerasdl.data.batching.sharding import rows_in
 from kerasdl.ops import squared_gradient_norms
 
-from .trainer import GAN, refuse_batch_norm
+from .trainer import GAN, refuse_moments
 
 STEPS = 5
 """Updates of the critic for one of the generator, as in both papers."""
@@ -79,14 +79,14 @@ class WGANGP(GAN):
 
     Args:
         generator: from noise (B, D) to examples.
-        discriminator: the critic without batch norms, from examples to numbers (B, 1) of any size.
+        discriminator: the critic without batch, group or instance norms, from examples to numbers (B, 1) of any size.
         gradient_penalty: weight of the penalty.
         discriminator_steps: updates of the critic for one of the generator; each takes another part of the batch.
         average: as in `GAN`.
         seed: seed of the noise and of the points.
 
     Raises:
-        ArgumentError: the networks do not fit each other, the critic has a batch norm, or an argument breaks its range.
+        ArgumentError: the networks do not fit each other, the critic has such a norm, or an argument breaks its range.
 
     Example:
         >>> critic = kerasdl.build("dcgan_discriminator", **kerasdl.spec("dcgan_discriminator").tiny,
@@ -110,7 +110,7 @@ class WGANGP(GAN):
         settings = {"discriminator_steps": discriminator_steps, "average": average, "seed": seed}
         super().__init__(generator, discriminator, loss="wasserstein", **settings)
         self.gradient_penalty = checks.within("gradient_penalty", gradient_penalty, 0.0, 1e6)
-        refuse_batch_norm(discriminator)
+        refuse_moments(discriminator)
 
     def penalty(self, real: Any, fake: Any, batch: tuple) -> tf.Tensor:
         shape = (rows_in(real), *(1 for _ in real.shape[1:]))
