@@ -86,7 +86,7 @@ def gaussian_centres(modes: int = MODES, radius: float = RADIUS) -> np.ndarray:
 
     Example:
         >>> gaussian_centres(4, 1.0).round(3).tolist()[:2]
-        [[1.0, 0.0], [-0.0, 1.0]]
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     angle = 2 * np.pi * np.arange(checks.at_least("modes", modes, 1)) / modes
     radius = checks.within("radius", radius, 1e-6, 1e6)

@@ -74,7 +74,7 @@ class StyleGAN(GAN):
         settings = {"trainable": False, "dtype": "float32"}
         self.mean_path = self.add_weight((), "zeros", name="mean_path", **settings)
         self.mean_style = self.add_weight((styles_of(generator).shape[-1],), "zeros", name="mean_style", **settings)
-        # Tuples, which Keras does not track: the layers are those of the generator.
+        # Of a type that Keras does not track: the layers are those of the generator.
         self.parts = Parts(generator)
         self.averaged_parts = self.parts if self.averaged is None else Parts(self.averaged)
 

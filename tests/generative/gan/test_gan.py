@@ -100,18 +100,18 @@ def test_a_clipped_critic_stays_within_the_bound():
 
 
 def test_the_averaged_generator_follows_by_its_decay():
-    trainer = gan(rate=0.05, average=0.3)
+    trainer = gan(rate=0.05, average=0.2)
     expected = trainer.networks["generator"].get_weights()
-    for step in range(1, 13):
+    for step in range(1, 7):
         trainer.train_step((tf.constant(points(8)),))
-        decay = min(0.3, step / (step + 10))
+        decay = min(0.2, step / (step + 10))
         now = trainer.networks["generator"].get_weights()
         expected = [decay * mean + (1 - decay) * new for mean, new in zip(expected, now, strict=True)]
     for ours, theirs in zip(trainer.averaged.get_weights(), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert trainer.sampler is trainer.averaged
     assert not np.allclose(trainer.sample(4), gan().sample(4))
-    assert np.array_equal(trainer.sample(4, seed=1), trainer.sample(4, seed=1, batch_size=3))
+    np.testing.assert_allclose(trainer.sample(4, seed=1), trainer.sample(4, seed=1, batch_size=3), atol=1e-5)
     assert len(trainer.trainable_variables) == 12
 
 
