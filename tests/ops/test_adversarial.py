@@ -63,7 +63,7 @@ LAYERS = {
     "convolution": lambda: [keras.layers.Conv2D(3, 4, 2, "same"), keras.layers.LeakyReLU(0.2)],
     "transposed": lambda: [keras.layers.Conv2DTranspose(3, 4, 2, "same"), keras.layers.Activation("softplus")],
     "layer_norm": lambda: [keras.layers.LayerNormalization(), keras.layers.Activation("silu")],
-    "sampling": lambda: [keras.layers.UpSampling2D(2, interpolation="bilinear"), keras.layers.AveragePooling2D(2)],
+    "sampling": lambda: [keras.layers.UpSampling2D(2), keras.layers.AveragePooling2D(2)],
     "padding": lambda: [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(2, 3), keras.layers.Activation("tanh")],
 }
 
@@ -106,8 +106,9 @@ def slopes_of_penalty(layers, step=1e-5):
     with tf.GradientTape() as tape:
         value = penalty()
     gradients = tape.gradient(value, [each.value for each in weights], unconnected_gradients="zero")
-    slopes = [np.sum(net(x + step * unit) - net(x - step * unit)) / (2 * step) for unit in units(x.numpy())]
-    norms = np.linalg.norm(np.reshape(slopes, (2, -1)), axis=1)
+    units = step * np.eye(32).reshape(1, 32, 4, 4, 2)
+    up, down = (net((x[:, None] + sign * units).numpy().reshape(64, 4, 4, 2)) for sign in (1, -1))
+    norms = np.linalg.norm(np.reshape((up - down) / (2 * step), (2, 32)), axis=1)
     np.testing.assert_allclose(value, np.mean((norms - 1) ** 2), rtol=1e-5)
     found, expected = [], []
     for weight, gradient in zip(weights, gradients, strict=True):
@@ -120,13 +121,6 @@ def slopes_of_penalty(layers, step=1e-5):
         found.append(float(tf.reduce_sum(gradient * direction)))
         expected.append((values[0] - values[1]) / (2 * step))
     return found, expected
-
-
-def units(x):
-    for place in np.ndindex(x.shape):
-        unit = np.zeros_like(x)
-        unit[place] = 1
-        yield unit
 
 
 def test_gradient_norms_need_a_gradient():
