@@ -66,3 +66,6 @@ from .styles import BatchDeviation as BatchDeviation
 from .styles import FilteredResampling2D as FilteredResampling2D
 from .styles import ModulatedConv2D as ModulatedConv2D
 from .styles import NoisyBias as NoisyBias
+from .diffusion.times import ConstantTime as ConstantTime
+from .diffusion.times import FixedPositions2D as FixedPositions2D
+from .diffusion.times import SinusoidalTimes as SinusoidalTimes

@@ -1,0 +1,1 @@
+"""Diffusion, score and flow models: networks, noise schedules, one trainer, guidance and unrolled samplers."""

@@ -1,0 +1,145 @@
+"""Variational bound of DDPM: the loss of a learned variance, and bits per dimension of images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kerasdl.core import checks
+from kerasdl.ops import (
+    bits_per_dimension,
+    diffuse,
+    learned_log_variance,
+    level_log_likelihood,
+    normal_divergence,
+    per_example,
+    posterior,
+    posterior_coefficients,
+)
+
+from .denoising import Denoiser
+from .schedules import DiscreteSchedule
+
+BOUND_WEIGHT = 1e-3  # lambda of the hybrid loss, for T = 1000
+
+
+def step_tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
+    """Returns rates before each step, and the log variances of its way back, `small` and `large`; (T,) float64.
+
+    The first step has no way back with noise: its smallest variance is that of the second, as in the authors' code.
+
+    Args:
+        schedule: of 2 steps or more.
+
+    Raises:
+        ArgumentError: it has a single step.
+    """
+    checks.at_least("steps", schedule.steps, 2)
+    alpha, sigma = np.sqrt(schedule.signal), np.sqrt(1 - schedule.signal)
+    before, noise_before = np.append(1.0, alpha[:-1]), np.append(0.0, sigma[:-1])
+    small = np.asarray(posterior_coefficients(alpha, sigma, before, noise_before)[2])
+    small[0] = small[1]
+    large = 1 - np.square(alpha / before)
+    return {
+        "alpha": before,
+        "sigma": noise_before,
+        "small": np.log(small),
+        "large": np.log(np.append(small[0], large[1:])),
+    }
+
+
+def bound_terms(
+    schedule: DiscreteSchedule, x0: Any, x: Any, time: Any, data: Any, place: Any = None, levels: int = 256
+) -> Any:
+    """Returns the term of the variational bound of each example at its step, in nats for each number.
+
+    Source: https://arxiv.org/abs/2006.11239, equations 5, 6 and 13.
+
+    Args:
+        schedule: its schedule.
+        x0: (B, ...) data, levels from -1 to 1.
+        x: (B, ...) noisy data.
+        time: (B,) steps, from 0.
+        data: (B, ...) predicted data.
+        place: (B, ...) place of the variance; None takes the smallest.
+        levels: as in `ops.level_log_likelihood`.
+    """
+    step = ops.cast(time, "int32")
+    tables = {key: ops.cast(ops.take(value, step), x.dtype) for key, value in step_tables(schedule).items()}
+    alpha, sigma = (ops.cast(each, x.dtype) for each in schedule.rates(time))
+    before = tables["alpha"], tables["sigma"]
+    mean, _ = posterior(data, x, alpha, sigma, *before)
+    true_mean, _ = posterior(x0, x, alpha, sigma, *before)
+    small = per_example(tables["small"], x)
+    log_variance = (
+        small if place is None else learned_log_variance(place, ops.exp(tables["small"]), ops.exp(tables["large"]))
+    )
+    divergence = normal_divergence(true_mean, small, mean, log_variance)
+    likelihood = level_log_likelihood(x0, mean, 0.5 * (log_variance + ops.zeros_like(x)), levels)
+    terms = ops.where(per_example(ops.cast(time, x.dtype), x) < 0.5, -likelihood, divergence)
+    return ops.mean(terms, axis=list(range(1, len(x.shape))))
+
+
+def hybrid_bound(schedule: DiscreteSchedule, drawn: Mapping[str, Any], data: Any, place: Any) -> Any:
+    """Returns the part (B,) of the loss that teaches the variance: 0.001 T times the term of the bound.
+
+    Source: https://arxiv.org/abs/2102.09672, equation 16.
+
+    Args:
+        schedule: its schedule.
+        drawn: noisy data of the trainer, with `x0`, `x` and `time`.
+        data: (B, ...) predicted data, through which no gradient passes.
+        place: (B, ...) place of the variance.
+    """
+    terms = bound_terms(schedule, drawn["x0"], drawn["x"], drawn["time"], data, place)
+    return BOUND_WEIGHT * schedule.steps * ops.maximum(terms, 0.0)
+
+
+def image_bits(denoiser: Denoiser, images: Any, labels: Any = None, *, levels: int = 256, seed: int = 0) -> np.ndarray:
+    """Returns the variational bound of images in bits per dimension: the sum over all steps, and the prior.
+
+    Source: https://arxiv.org/abs/2006.11239, equation 5.
+
+    Args:
+        denoiser: network with its mathematics, of a `DiscreteSchedule`.
+        images: (B, ...) levels from -1 to 1 in equal steps.
+        labels: (B,) classes, or None.
+        levels: number of levels.
+        seed: seed of the noise.
+
+    Returns:
+        (B,) bits.
+
+    Raises:
+        ArgumentError: the schedule has no steps.
+
+    Example:
+        >>> network = kerasdl.build("diffusion_mlp", width=8, depth=1, waves=4)
+        >>> denoiser = Denoiser(network, DiscreteSchedule(steps=4, first=0.1, last=0.5), "eps", None, 0.5)
+        >>> image_bits(denoiser, np.zeros((3, 2)), levels=3).shape
+        (3,)
+    """
+    schedule = denoiser.schedule
+    if not isinstance(schedule, DiscreteSchedule):
+        checks.refuse("the variational bound needs a DiscreteSchedule", type(schedule).__name__)
+    x0 = tf.convert_to_tensor(np.asarray(images, "float32"))
+    label = None if labels is None else tf.constant(np.asarray(labels, "int32"))
+
+    @tf.function
+    def total():
+        sum_ = tf.zeros(tf.shape(x0)[:1])
+        for step in tf.range(schedule.steps):
+            time = tf.fill(tf.shape(x0)[:1], tf.cast(step, tf.float32))
+            noise = tf.random.stateless_normal(tf.shape(x0), tf.stack([seed, step]))
+            alpha, sigma = schedule.rates(time)
+            x = diffuse(x0, noise, alpha, sigma)
+            data, place = denoiser.data(x, schedule.number_of(time), alpha, sigma, label)
+            sum_ += bound_terms(schedule, x0, x, time, data, place, levels)
+        return sum_
+
+    last = float(schedule.signal[-1])
+    prior = normal_divergence(x0 * last**0.5, float(np.log(1 - last)), 0.0, 0.0)
+    nats = total() + tf.reduce_mean(prior, list(range(1, len(x0.shape))))
+    return np.asarray(bits_per_dimension(nats, 1))

@@ -1,0 +1,5 @@
+"""Samplers of diffusion and flow models: settings of each, and one compiled loop for all."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .plans import SamplingPlan as SamplingPlan
+from .linear_steps import LinearSteps as LinearSteps
+from .one_step import DDIM as DDIM
+from .one_step import Ancestral as Ancestral
+from .one_step import Euler as Euler
+from .multistep import DPMSolver as DPMSolver
+from .multistep import UniPC as UniPC
+from .heun import Heun as Heun
+from .settings import SAMPLERS as SAMPLERS
+from .settings import as_sampler as as_sampler

@@ -1,0 +1,1 @@
+"""Layers of diffusion networks; the names are those of `kerasdl.layers`."""
