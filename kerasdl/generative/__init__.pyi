@@ -36,3 +36,4 @@ from .diffusion.schedules import VPSchedule as VPSchedule
 from .diffusion.settings import ClassConditioning as ClassConditioning
 from .diffusion.settings import Guidance as Guidance
 from .diffusion.trainer import Diffusion as Diffusion
+from .diffusion.unrolling import unrolled_sampler as unrolled_sampler
