@@ -72,13 +72,13 @@ CASES = [
 def test_order_of_convergence(sampler, order, rates):
     """Twice the steps divide the error before the last step by 2^order; UniPC's corrector is worth an order."""
     x, errors = np.array([[1.3], [-0.4]]), []
-    for steps in (33, 65):
-        plan = plan_of(steps, rates)
+    for steps in (65, 129):  # from so much noise that the first steps, of lower orders, have no error to speak of
+        plan = plan_of(steps, rates, high=1e4)
         states = sampled(sampler, plan, x)
         assert states.shape == (steps + 1, 2, 1)
         np.testing.assert_array_equal(states[0], x)
         errors.append(np.abs(states[-2] - exact(x, plan, -2)).max())
-    assert errors[1] > 1e-12  # rounding would hide the order
+    assert errors[1] > 1e-11  # rounding would hide the order
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.35)
 
 
