@@ -51,7 +51,7 @@ class Program:
         self._check(denoiser)
         raised = self._raised(plan, denoiser)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False)
         def program(x: Any, label: Any, seed: Any, held: Any, mask: Any) -> tuple:
             def denoise(x, number, alpha, sigma):
                 numbers = tf.fill(tf.shape(x)[:1], number)
@@ -65,7 +65,11 @@ class Program:
             steps = self.sampler.linear_steps(plan)
             return run_linear_steps(steps, plan, denoise, x, seed, self.trajectory)
 
-        return program
+        state = tf.TensorSpec((None, *denoiser.shape), tf.float32)
+        part = state if self.held else tf.TensorSpec((), tf.float32)
+        whole = tf.TensorSpec((), tf.int32)
+        # traced at once, for any number of examples: TensorFlow warns where functions of one line trace often
+        return program.get_concrete_function(state, tf.TensorSpec((None,), tf.int32), whole, part, part)
 
     def _raised(self, plan: SamplingPlan, denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns times, alphas and sigmas from which the steps of `Heun` go, noise added."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
-from kerasdl.ops import diffuse, diffusion_weights
+from kerasdl.ops import diffuse, diffusion_weights, per_example
 from kerasdl.train import Trainer
 
 from ..samplers.settings import Sampler, as_sampler
@@ -120,14 +120,14 @@ class Diffusion(Trainer):
         number = self.schedule.number_of(drawn["time"])
         rates = drawn["alpha"], drawn["sigma"]
         prediction, place = denoiser.output(drawn["x"], number, *rates, label, training)
-        expected = denoiser.target_of(drawn["x0"], drawn["noise"], *rates)
+        expected, weighed = denoiser.target_of(drawn["x0"], drawn["noise"], *rates), prediction
         if denoiser.target == "score":  # errors of the score have no bounds where noise is small
-            expected, prediction = drawn["noise"], -prediction * ops.reshape(rates[1], (-1, *[1] * (len(x.shape) - 1)))
+            expected, weighed = drawn["noise"], -prediction * per_example(rates[1], prediction)
         weights = self._loss_weights(*rates)
         if sample_weight is not None:
             weights = weights * ops.reshape(ops.cast(sample_weight, weights.dtype), (-1,))
         flat = (-1, int(np.prod(denoiser.shape)))
-        loss = self.mean_error(ops.reshape(expected, flat), ops.reshape(prediction, flat), weights)
+        loss = self.mean_error(ops.reshape(expected, flat), ops.reshape(weighed, flat), weights)
         if place is not None:
             data = denoiser.data_of(prediction, drawn["x"], *rates)
             bound = hybrid_bound(self.schedule, drawn, tf.stop_gradient(data), place)

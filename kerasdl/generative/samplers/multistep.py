@@ -2,6 +2,8 @@
 
 Both solve the equation of the predicted data in l = log(alpha / sigma), with h the length of a step in l.
 The first steps, and the last one to clean data, where h is infinite, are of the order that they can have.
+
+Deviations: the authors' step of order 3 has half of the quadratic term, which leaves it at order 2; here it is whole.
 """
 
 import dataclasses
@@ -78,7 +80,7 @@ class DPMSolver:
             of_data[step, :3] = (
                 first * np.array([1, 0, 0])
                 + alpha * (np.expm1(-h) / h + 1) * slope
-                - alpha * ((np.expm1(-h) + h) / h**2 - 0.5) * curve
+                - 2 * alpha * ((np.expm1(-h) + h) / h**2 - 0.5) * curve
             )
         return LinearSteps(of_x, of_data, np.zeros(plan.steps))
 

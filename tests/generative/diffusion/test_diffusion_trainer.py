@@ -1,5 +1,7 @@
 """Trainer of diffusion: its loss by hand, exact sampling of normal data, guidance, editing, resume, refusals."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -40,7 +42,6 @@ def points(count=64, seed=0):
     return np.random.default_rng(seed).normal(0.3, 0.5, (count, 2)).astype("float32")
 
 
-@keras.saving.register_keras_serializable("tests")
 class Affine(keras.layers.Layer):
     """Prediction of normal data N(mean, deviation^2) that is best for a schedule and target, as a layer."""
 
@@ -50,7 +51,7 @@ class Affine(keras.layers.Layer):
 
     def call(self, inputs):
         x, time = inputs
-        denoiser = self.owner[0]
+        denoiser = self.owner.denoiser
         time = time[0] / 1000
         if isinstance(denoiser.schedule, DiscreteSchedule):
             time = tf.round(time * denoiser.schedule.steps)
@@ -68,11 +69,11 @@ class Affine(keras.layers.Layer):
 
 def best_trainer(schedule, target, mean=0.4, deviation=0.5):
     """A trainer whose network knows the best prediction of normal data."""
-    owner = []
+    owner = SimpleNamespace()  # Keras would copy a list
     x, time = keras.Input((2,), name="x"), keras.Input((), name="time")
     network = keras.Model({"x": x, "time": time}, Affine(owner, mean, deviation)([x, time]))
     trainer = Diffusion(network, schedule, target)
-    owner.append(trainer.denoiser)
+    owner.denoiser = trainer.denoiser
     return trainer
 
 

@@ -63,23 +63,31 @@ CASES = [
     (DPMSolver(order=3), 3),
     (UniPC(order=1), 2),
     (UniPC(order=2), 3),
+    (UniPC(order=3), 4),
     (Heun(), 2),
 ]
 
 
-@pytest.mark.parametrize("rates", ["preserving", "exploding", "flow"])
-@pytest.mark.parametrize(("sampler", "order"), CASES, ids=lambda each: repr(each))
+def each_pair():
+    """Every sampler with all rates, in the default lane with one of them."""
+    for place, (sampler, order) in enumerate(CASES):
+        for number, rates in enumerate(RATES):
+            marks = [] if number == place % 3 else [pytest.mark.slow]
+            yield pytest.param(sampler, order, rates, id=f"{sampler!r}-{rates}", marks=marks)
+
+
+@pytest.mark.parametrize(("sampler", "order", "rates"), each_pair())
 def test_order_of_convergence(sampler, order, rates):
     """Twice the steps divide the error before the last step by 2^order; UniPC's corrector is worth an order."""
     x, errors = np.array([[1.3], [-0.4]]), []
-    for steps in (65, 129):  # from so much noise that the first steps, of lower orders, have no error to speak of
-        plan = plan_of(steps, rates, high=1e4)
+    for steps in (33, 65):
+        plan = plan_of(steps, rates)
         states = sampled(sampler, plan, x)
         assert states.shape == (steps + 1, 2, 1)
         np.testing.assert_array_equal(states[0], x)
         errors.append(np.abs(states[-2] - exact(x, plan, -2)).max())
     assert errors[1] > 1e-11  # rounding would hide the order
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.35)
+    assert order - 0.25 < np.log2(errors[0] / errors[1]) < order + 0.6
 
 
 def test_the_first_order_is_ddim_and_euler():
