@@ -56,7 +56,7 @@ def test_batch_norm_by_hand_is_that_of_keras():
     assert found["mean that evaluation subtracts"] < 1.0  # of 3: the running mean lags behind
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_denoiser_beats_a_median_and_strangers_are_found(tmp_path):
     found = recipe("autoencoder")
     figures = found.denoise(count=1000, epochs=4, path=str(tmp_path / "digits.png"))
@@ -65,14 +65,14 @@ def test_a_denoiser_beats_a_median_and_strangers_are_found(tmp_path):
     assert found.find_strangers(epochs=15)["network"] > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_dropout_keeps_a_net_from_learning_wrong_labels_by_heart():
     found = recipe("dropout").main(seeds=1)
     assert found[0.0][0] > 0.98
     assert found[0.5][1] > found[0.0][1] + 0.04
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_doubtful_labels_are_found_and_a_net_that_learns_the_mended_ones_is_better():
     found = recipe("error_analysis").main()
     assert found["wrong among them"] > 0.4  # of all labels, 0.1 are wrong
@@ -80,7 +80,7 @@ def test_doubtful_labels_are_found_and_a_net_that_learns_the_mended_ones_is_bett
     assert found["accuracy after"] > found["accuracy before"] + 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_filters_change_most_in_the_first_epochs(tmp_path):
     shares = recipe("filters_over_training").main(str(tmp_path / "filters.png"))
     assert shares[0] == max(shares)
@@ -145,7 +145,7 @@ def test_a_student_with_a_teacher_beats_itself_alone():
     assert found["teacher"] > found["taught"] > found["alone"]
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_folder_of_masks_teaches_more_than_a_threshold(tmp_path):
     cells = recipe("masks_folder")
     cells.draw_folder(tmp_path / "cells")
@@ -154,7 +154,7 @@ def test_a_folder_of_masks_teaches_more_than_a_threshold(tmp_path):
     assert bundle.labels == ("background", "cell")
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_rare_foreground_is_found_where_a_threshold_fails():
     spots = recipe("rare_foreground")
     assert 0.015 < (spots.pictures(50, seed=2).arrays()[1]["semantic"] == 1).mean() < 0.025
@@ -162,7 +162,7 @@ def test_a_rare_foreground_is_found_where_a_threshold_fails():
     assert spots.compare("Dice", seed=0)["IoU"] > 0.55
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_two_digits_are_named_and_thresholds_help_where_pairs_are_few(tmp_path):
     plain, tuned = recipe("several_digits").compare(400, 12, picture=str(tmp_path / "trade_off.png"))
     assert tuned > plain > 0.9
@@ -181,7 +181,7 @@ def test_instance_norms_forget_contrast_and_batch_norms_do_not():
     assert instance[2] > batch[2] + 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_rare_classes_are_found_more_often():
     compare = recipe("rare_classes").compare
     rare, common = compare("plain", seed=0)
@@ -191,7 +191,7 @@ def test_rare_classes_are_found_more_often():
         assert others > common - 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_on_drawn_prices_no_network_beats_the_last_value():
     recipe_of_prices = recipe("stock_prices")
     series = recipe_of_prices.random_walks(1500, volatility=0.015, seed=7)[0]
@@ -200,7 +200,7 @@ def test_on_drawn_prices_no_network_beats_the_last_value():
     assert [*figures] == ["TCN", "naive", "drift"]
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_classifier_of_windows_finds_shapes_and_not_their_edges():
     ((found, edges, spent),) = recipe("sliding_window_to_faster_rcnn").compare(("sliding_window",)).values()
     assert found >= 0.45
