@@ -122,7 +122,7 @@ class JinjaTemplate:
                 parts.append(part)
                 size += len(part)
                 if size > MAX_RENDERED:
-                    raise DataError(f"more than {MAX_RENDERED} characters")
+                    raise self._error(f"more than {MAX_RENDERED} characters")
         except (self._error, DataError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             checks.refuse("a template must render the messages", first_line(error))
         except OverflowError as error:  # range() of the sandbox

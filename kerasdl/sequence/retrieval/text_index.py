@@ -156,10 +156,10 @@ class TextIndex:
         scores, numbers = np.zeros((len(vectors), count), np.float32), np.zeros((len(vectors), count), np.int64)
         for start in range(0, len(vectors), QUERIES):
             part = slice(start, start + QUERIES)
-            scores[part], numbers[part] = self._found(vectors[part], count)
+            scores[part], numbers[part] = self._compared(vectors[part], count)
         return scores, numbers
 
-    def _found(self, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _compared(self, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         if self._faiss is None:
             cosines = vectors @ self.vectors.T
             bound = np.partition(cosines, -count, axis=1)[:, -count]
