@@ -79,7 +79,7 @@ def test_bit_flipping_ends_where_the_goal_is_reached():
     rl.check_env(env)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_sparse_rewards_are_learnt_in_hindsight_and_not_without():
     def share_of_successes(hindsight):
         sizes = {"environments": 8, "rollout_steps": 8, "updates": 16, "batch_size": 128, "hidden": (128,)}

@@ -13,7 +13,7 @@ SMALL = {"environments": 4, "rollout_steps": 4, "updates": 4, "hidden": (16,), "
 RATES = {"learning_rate": 3e-3, "critic_rate": 3e-3, "target_rate": 0.05, "learning_starts": 64}
 SETTINGS = {**SMALL, **RATES, "iterations_per_call": 8, "jit_compile": False}
 KINDS = {"DDPG": rl.DDPG, "TD3": rl.TD3, "SAC": rl.SAC, "DiscreteSAC": rl.DiscreteSAC}
-QUICK = ("SAC",)
+QUICK = ("DDPG",)
 
 
 class Mirror(rl.Environment):
@@ -71,10 +71,9 @@ class Stop(RunCallback):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["TD3", "SAC"])
-def test_an_interrupted_training_continues_bit_for_bit_with_its_buffer(name, tmp_path):
+def test_an_interrupted_training_continues_bit_for_bit_with_its_buffer(tmp_path):
     def trained(seed, folder=None, callbacks=()):
-        agent = agent_of(name, seed, iterations_per_call=2, capacity=128)
+        agent = agent_of("SAC", seed, iterations_per_call=2, capacity=128)
         agent.train(256, callbacks, progress="off", folder=folder, log_every=32)
         variables = {**agent.weights(), **agent.extras(), **agent.large}
         return {key: each.numpy() for key, each in variables.items()}
