@@ -111,7 +111,7 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
 )
 """Presets by names of agent and environment. PPO and DQN follow the tuned settings of rl-baselines3-zoo.
 
-Which bars are met docs/reinforcing.md says; those of Acrobot and Pendulum have not been measured."""
+Which bars are measured and met docs/reinforcing.md says."""
 
 
 def preset(agent: str, environment: str) -> Preset:
