@@ -55,7 +55,7 @@ class HindsightBuffer(ReplayBuffer):
             The batch; rewards and discounts are those of the goals in its observations.
         """
         drawn = super().sample(batch, seed)
-        key = tf.random.fold_in(tf.cast(seed, tf.int32), 1)
+        key = tf.random.fold_in(tf.cast(seed, tf.int32), 1, alg="philox")
         noise = tf.unstack(tf.random.stateless_uniform((2, batch), key, dtype=tf.float64, alg="philox"))
         later = tf.gather(self.fields["next_observation"], self._later(drawn.index, noise[0]))
         return self._with_goals(drawn, self.env.achieved(later), noise[1] < self.share)
