@@ -36,7 +36,7 @@ AGENTS = {
 RACES = {  # agent, environment, changes of its preset; steps at most, steps between evaluations, their episodes
     "dyna_maze": ("Dyna", "maze", {}, 100_000, 128, 1),
     "q_learning_maze": ("Dyna", "maze", {"planning_steps": 0}, 100_000, 128, 1),
-    "pets_pendulum": ("PETS", "pendulum", {}, 3_000, 200, 10),
+    "pets_pendulum": ("PETS", "pendulum", {}, 3_000, 500, 10),
     "ppo_pendulum_race": ("PPO", "pendulum", {}, 300_000, 4_096, 20),
     "world_model_catch": ("WorldModel", "catch", {}, 20_000, 320, 100),
     "dqn_catch": ("DQN", "catch", {}, 100_000, 320, 100),

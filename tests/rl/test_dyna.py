@@ -28,20 +28,20 @@ def test_planning_alone_reaches_back_through_a_whole_episode():
     agent = Dyna(env, quick(discount=0.5, planning_steps=100, rollout_steps=5))
     agent.train(5, progress="off")
     np.testing.assert_allclose(agent.table.numpy()[:, 0], 0.5 ** np.arange(4, -1, -1), atol=1e-6)
-    assert {f"model/{name}" for name in agent.model._fields} <= set(agent.extras())  # a resumed run plans on the same
+    assert {f"model/{name}" for name in agent.outcomes._fields} <= set(agent.extras())  # a resumed run plans on the same
 
 
 def test_the_model_holds_the_outcomes_of_the_environment():
     env = make("gridworld", side=3)
     agent = Dyna(env, quick(environments=3, rollout_steps=64, planning_steps=1))
     agent.train(192, progress="off")
-    count = agent.model.count.numpy()
+    count = agent.outcomes.count.numpy()
     tried = count > 0
     assert count.sum() == 192
     assert 8 < tried.sum() <= 32  # nothing is tried at the goal
     for name in ("next_state", "reward", "terminated"):
         expected = getattr(env.table, name)[..., 0].ravel()
-        np.testing.assert_array_equal(getattr(agent.model, name).numpy()[tried], expected[tried], err_msg=name)
+        np.testing.assert_array_equal(getattr(agent.outcomes, name).numpy()[tried], expected[tried], err_msg=name)
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_drawn_outcomes_have_the_mean_of_those_held():
     env = environment([[[(0.5, 0, -1.0, True), (0.5, 0, 3.0, True)]]], name="coin")
     agent = Dyna(env, quick(outcomes=16, learning_rate=0.02, rollout_steps=16, planning_steps=100))
     agent.train(32, progress="off")  # the second half writes over the first
-    held = agent.model.reward.numpy()
+    held = agent.outcomes.reward.numpy()
     assert set(held) == {-1.0, 3.0}
     assert agent.table.numpy()[0, 0] == pytest.approx(held.mean(), abs=0.6)
 
@@ -71,9 +71,9 @@ def test_forbidden_actions_are_not_valued_by_planning():
     allowed = env.action_mask({"place": np.arange(env.observation_space.n, dtype="int32")}).numpy()
     table = agent.table.numpy()
     assert (table[~allowed] == 5.0).all()
-    held = agent.model.next_mask.numpy().reshape(*table.shape, 6)
-    tried = agent.model.count.numpy().reshape(table.shape) > 0
-    places = agent.model.next_state.numpy().reshape(table.shape)
+    held = agent.outcomes.next_mask.numpy().reshape(*table.shape, 6)
+    tried = agent.outcomes.count.numpy().reshape(table.shape) > 0
+    places = agent.outcomes.next_state.numpy().reshape(table.shape)
     np.testing.assert_array_equal(held[tried], allowed[places[tried]])
     assert not held[tried].all()
 
@@ -117,4 +117,4 @@ def test_wrong_settings_of_planning_are_named():
         Dyna("cartpole")
     with pytest.raises(ArgumentError, match="outcomes must be 2 or more"):
         Dyna("frozen_lake", DynaConfig())
-    assert Dyna("frozen_lake", DynaConfig(outcomes=20)).model.reward.shape == (16 * 4 * 20,)
+    assert Dyna("frozen_lake", DynaConfig(outcomes=20)).outcomes.reward.shape == (16 * 4 * 20,)

@@ -96,7 +96,14 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
             400_000,
             -1.5,
         ),
-        ("PETS", "pendulum"): Preset({}, 1500, -200.0),
+        ("PETS", "pendulum"): Preset(
+            {
+                **{"hidden": (32, 32), "members": 4, "horizon": 15, "rounds": 3, "candidates": 64, "elites": 8},
+                **{"rollout_steps": 100, "updates": 300},
+            },
+            1500,
+            -200.0,
+        ),
         ("VDN", "spread"): Preset(
             {
                 **{"environments": 8, "rollout_steps": 8, "updates": 4, "batch_size": 128, "hidden": (128, 128)},

@@ -107,8 +107,8 @@ class PETS(Agent):
 
     Example:
         >>> config = PETSConfig(hidden=(8,), horizon=2, candidates=8, elites=2, updates=2, jit_compile=False)
-        >>> PETS("pendulum", config).act(np.zeros(3)).shape
-        (1,)
+        >>> PETS("pendulum", config).networks["dynamics4"].output_shape
+        (None, 9)
     """
 
     config_class = PETSConfig

@@ -78,8 +78,8 @@ class Dyna(QLearning):
 
     Example:
         >>> agent = Dyna("gridworld", DynaConfig(planning_steps=5, jit_compile=False))
-        >>> agent.train(256, progress="off").steps[-1]
-        256
+        >>> agent.outcomes.next_state.shape  # an outcome of each of 4 actions in 25 states
+        TensorShape([100])
     """
 
     config_class = DynaConfig
@@ -102,16 +102,16 @@ class Dyna(QLearning):
             tf.zeros(held, tf.bool),
             tf.ones((held, actions), tf.bool),
         )
-        self.model = OutcomeModel(*(tf.Variable(each, trainable=False) for each in empty))
+        self.outcomes = OutcomeModel(*(tf.Variable(each, trainable=False) for each in empty))
 
     def extras(self):
-        return {**super().extras(), **{f"model/{name}": each for name, each in self.model._asdict().items()}}
+        return {**super().extras(), **{f"model/{name}": each for name, each in self.outcomes._asdict().items()}}
 
     def _improved(self, tables, transition, counter):
         if not self.config.planning_steps:
             return tables
         self._remember(transition)
-        seen = tf.cumsum(tf.cast(self.model.count > 0, tf.int32))  # place of each pair among those that were tried
+        seen = tf.cumsum(tf.cast(self.outcomes.count > 0, tf.int32))  # place of each pair among those that were tried
         # Keys of the other random numbers are (seed + 1, 0 or more).
         key = tf.stack([tf.constant(self.seed + 1, tf.int32), -1 - counter])
         shape = (self.config.planning_steps, self.config.environments, 2)
@@ -127,7 +127,7 @@ class Dyna(QLearning):
 
     def _remember(self, transition: Transition) -> None:
         """Writes the outcomes of a step over the oldest ones of their pairs, one environment after the other."""
-        model, held = self.model, self.config.outcomes
+        model, held = self.outcomes, self.config.outcomes
         pairs = transition.observation * self.env.action_space.n + transition.action
         for row in range(self.config.environments):
             pair = pairs[row : row + 1]
@@ -140,7 +140,7 @@ class Dyna(QLearning):
 
     def _learnt_from_model(self, tables: tf.Tensor, seen: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Returns the tables (1, S, A) after one planning step for each row of noise (N, 2)."""
-        config, model, actions = self.config, self.model, self.env.action_space.n
+        config, model, actions = self.config, self.outcomes, self.env.action_space.n
         tried = tf.cast(seen[-1], tf.float32)
         pair = tf.searchsorted(seen, tf.cast(noise[:, 0] * tried, tf.int32) + 1)
         most = tf.minimum(tf.gather(model.count, pair), config.outcomes)
