@@ -28,7 +28,9 @@ def test_planning_alone_reaches_back_through_a_whole_episode():
     agent = Dyna(env, quick(discount=0.5, planning_steps=100, rollout_steps=5))
     agent.train(5, progress="off")
     np.testing.assert_allclose(agent.table.numpy()[:, 0], 0.5 ** np.arange(4, -1, -1), atol=1e-6)
-    assert {f"model/{name}" for name in agent.outcomes._fields} <= set(agent.extras())  # a resumed run plans on the same
+    assert {f"model/{name}" for name in agent.outcomes._fields} <= set(
+        agent.extras()
+    )  # a resumed run plans on the same
 
 
 def test_the_model_holds_the_outcomes_of_the_environment():

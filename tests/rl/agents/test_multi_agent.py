@@ -168,7 +168,7 @@ def test_environments_and_settings_that_make_no_team_are_refused():
         rl.VDNConfig(prioritized=True, joint=False)
 
 
-@pytest.mark.bars  # docs/reinforcing.md has five seeds
+@pytest.mark.bars  # not measured yet
 def test_mappo_solves_spread():
     agent = rl.MAPPO("spread", seed=0)
     agent.train(rl.preset("MAPPO", "spread").steps, progress="off")

@@ -141,7 +141,7 @@ def test_games_that_a_world_model_cannot_play_are_refused():
             rl.WorldModelConfig(**changes)
 
 
-@pytest.mark.bars  # docs/reinforcing.md has the seeds
+@pytest.mark.bars  # not measured yet
 def test_catch_is_learnt_in_imagination():
     agent = rl.WorldModel("catch", seed=0)
     agent.train(rl.preset("WorldModel", "catch").steps, progress="off")
