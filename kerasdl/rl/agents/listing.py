@@ -13,7 +13,7 @@ from kerasdl.core.errors import DataError
 
 
 @functools.cache
-def _found() -> tuple[str, ...]:
+def _agent_names() -> tuple[str, ...]:
     """Returns the public names of the package whose classes derive from `Agent`, read from the source."""
     here = Path(__file__).parent
     trees = [ast.parse(each.read_text(encoding="utf-8")) for each in sorted(here.rglob("*.py"))]
@@ -34,7 +34,7 @@ def list_agents() -> list[str]:
         >>> "PPO" in list_agents()
         True
     """
-    return list(_found())
+    return list(_agent_names())
 
 
 def agent_name(name: str) -> str:
@@ -53,10 +53,10 @@ def agent_name(name: str) -> str:
         >>> agent_name("q-learning")
         'QLearning'
     """
-    known = {each.lower(): each for each in _found()}
+    known = {each.lower(): each for each in _agent_names()}
     plain = str(name).lower().replace("-", "").replace("_", "")
     if plain not in known:
-        checks.known_name("agent", str(name), _found())
+        checks.known_name("agent", str(name), _agent_names())
     return known[plain]
 
 
@@ -103,6 +103,6 @@ def load_agent(folder: Any, env: Any = None) -> Any:
         name = json.loads((Path(folder) / "agent.json").read_text(encoding="utf-8"))["agent"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} must hold an agent written by save; reading it failed: {error}.") from error
-    if name not in _found():
-        raise DataError(f"{folder} must hold one of the agents {', '.join(_found())}; it holds {name!r}.")
+    if name not in _agent_names():
+        raise DataError(f"{folder} must hold one of the agents {', '.join(_agent_names())}; it holds {name!r}.")
     return getattr(rl, name).load(folder, env)

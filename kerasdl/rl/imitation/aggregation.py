@@ -106,8 +106,8 @@ def dagger(
     return Imitation(player, shown, np.array(returns), np.array(agreement))
 
 
-def _agreement(player: PolicyPlayer, found: Demonstrations) -> float:
-    actions = player.act(found.observations)
-    if found.actions.dtype.kind == "f":
-        return float(np.abs(actions - found.actions).mean())
-    return float((actions == found.actions).mean())
+def _agreement(player: PolicyPlayer, shown: Demonstrations) -> float:
+    actions = player.act(shown.observations)
+    if shown.actions.dtype.kind == "f":
+        return float(np.abs(actions - shown.actions).mean())
+    return float((actions == shown.actions).mean())

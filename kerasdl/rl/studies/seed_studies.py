@@ -81,7 +81,11 @@ class SeedStudy(Displayed):
         return self.seeds[int(np.argmax(self.returns))]
 
     def agent_folder(self, seed: int) -> Path:
-        """Returns the folder of the agent of a seed, for `load_agent`."""
+        """Returns the folder of the agent of a seed, for `load_agent`.
+
+        Raises:
+            ArgumentError: the study has no such seed.
+        """
         checks.one_of("seed", seed, self.seeds)
         return seed_folder(self.folder, seed) / "agent"
 
