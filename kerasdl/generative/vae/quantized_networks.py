@@ -1,6 +1,4 @@
-"""Autoencoders with discrete codes: a codebook (VQ-VAE) or finite scalars (FSQ) between convolutions.
-
-Sources: van den Oord 2017, https://arxiv.org/abs/1711.00937; Mentzer 2023, https://arxiv.org/abs/2309.15505.
+"""Vector-quantized autoencoder: a codebook between convolutions (https://arxiv.org/abs/1711.00937).
 
 Deviations: plain convolutions in place of residual blocks.
 """
@@ -9,7 +7,7 @@ import keras
 from keras import layers
 
 from kerasdl.core import checks, register
-from kerasdl.layers import FiniteScalarQuantizer, VectorQuantizer
+from kerasdl.layers import VectorQuantizer
 
 from ..ae.code_parts import CODE, known_sides
 from ..ae.conv_autoencoder import conv_decoder, conv_encoder, halved_sides
@@ -18,11 +16,31 @@ ENCODING = "encoding"
 """Name of the layer whose vectors are quantized."""
 
 
+def quantized_autoencoder(image_shape, quantizer: keras.Layer, width: int, filters, name: str) -> keras.Model:
+    """Returns an autoencoder of convolutions around a layer that quantizes vectors of a width.
+
+    Args:
+        image_shape: height, width and channels in pixels, sides multiples of 2 for each level.
+        quantizer: the layer, named `code`.
+        width: numbers of a vector.
+        filters: channels of the levels.
+        name: name of the model.
+
+    Raises:
+        ArgumentError: an argument breaks its range.
+    """
+    shape, filters = known_sides(image_shape), checks.counts("filters", filters)
+    halved_sides(shape, filters)
+    image = keras.Input(shape, name="image")
+    x = layers.Conv2D(width, 1, name=ENCODING)(conv_encoder(image, filters))
+    return keras.Model(image, conv_decoder(quantizer(x), filters, shape[2]), name=name)
+
+
 @register(
     task="image_reconstruction",
     paper="https://arxiv.org/abs/1711.00937",
-    variants={"vqvae": {}, "fsq_autoencoder": {"levels": (8, 5, 5, 5)}},
-    params={"vqvae": 52_241, "fsq_autoencoder": 40_197},
+    variants={"vqvae": {}},
+    params={"vqvae": 52_241},
     reference="kernel * in * out + out of each layer, and the codebook: tests/generative/vae/test_quantized.py",
     tags=("autoencoder", "cnn"),
     tiny=dict(image_shape=(16, 16, 1), filters=(8, 12), codes=8),
@@ -33,22 +51,19 @@ def vqvae(
     filters=(32, 64),
     width: int = 16,
     codes: int = 256,
-    levels=None,
     decay: float = 0.99,
     restart: float = 0.01,
     seed: int | None = None,
 ) -> keras.Model:
-    """Autoencoder of images whose code is a map of entries of a codebook, or of finite scalars.
+    """Autoencoder of images whose code is a map of entries of a codebook.
 
-    Source: https://arxiv.org/abs/1711.00937, section 3; with `levels` https://arxiv.org/abs/2309.15505, section 3.
+    Source: https://arxiv.org/abs/1711.00937, section 3.
 
     Args:
         image_shape: height, width and channels in pixels, sides multiples of 2 for each level.
         filters: channels of the levels, each of which halves the sides.
         width: D, numbers of an entry.
         codes: K, entries of the codebook.
-        levels: levels of finite scalars in place of a codebook, one for each number of an entry; `width` and `codes`
-            are then not read.
         decay: as of `layers.VectorQuantizer`.
         restart: as there.
         seed: as there.
@@ -64,15 +79,5 @@ def vqvae(
         >>> kerasdl.build("vqvae", width=8).get_layer("code").output.shape
         (None, 7, 7, 8)
     """
-    shape, filters = known_sides(image_shape), checks.counts("filters", filters)
-    halved_sides(shape, filters)
-    if levels is None:
-        quantizer = VectorQuantizer(codes, decay, restart, seed, name=CODE)
-    else:
-        quantizer = FiniteScalarQuantizer(levels, name=CODE)
-        width = len(quantizer.levels)
-    image = keras.Input(shape, name="image")
-    x = conv_encoder(image, filters)
-    x = layers.Conv2D(checks.at_least("width", width, 1), 1, name=ENCODING)(x)
-    x = conv_decoder(quantizer(x), filters, shape[2])
-    return keras.Model(image, x, name="vqvae" if levels is None else "fsq_autoencoder")
+    quantizer = VectorQuantizer(codes, decay, restart, seed, name=CODE)
+    return quantized_autoencoder(image_shape, quantizer, checks.at_least("width", width, 1), filters, "vqvae")

@@ -108,8 +108,8 @@ class VAE(ReconstructionTrainer):
         draw = found["mean"] + ops.exp(0.5 * found["log_variance"]) * noise
         return self._scaled({**found, "output": self.likelihood_network(self._decoder_input(draw, inputs))})
 
-    def _scaled(self, found: dict[str, Any]) -> dict[str, Any]:
-        return {**found, "output": 2.0 * found["output"]} if self.is_bernoulli else found
+    def _scaled(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        return {**outputs, "output": 2.0 * outputs["output"]} if self.is_bernoulli else outputs
 
     def _decoder_input(self, code: Any, inputs: Any) -> Any:
         return {CODE: code, "label": inputs["label"]} if isinstance(self.decoder.input, Mapping) else code
@@ -140,8 +140,8 @@ class VAE(ReconstructionTrainer):
         self.trackers["divergence"].update_state(ops.sum(self._divergences(y_pred), axis=1))
         return self.get_metrics_result()
 
-    def _divergences(self, found: Any) -> Any:
-        mean, log_variance = (ops.cast(found[name], "float32") for name in ("mean", "log_variance"))
+    def _divergences(self, outputs: Any) -> Any:
+        mean, log_variance = (ops.cast(outputs[name], "float32") for name in ("mean", "log_variance"))
         return gaussian_divergence(mean, log_variance)
 
     # Answers

@@ -46,7 +46,7 @@ class VectorQuantizer(keras.layers.Layer):
         ArgumentError: an argument breaks its range.
 
     Example:
-        >>> layer = VectorQuantizer(2, seed=0)
+        >>> layer = VectorQuantizer(2, decay=0.9, seed=0)
         >>> x = np.array([[5.0], [5.0], [-5.0], [-5.0]], "float32")
         >>> for step in range(50): found = layer(x, training=True)
         >>> sorted(layer.codebook.numpy().round(1).ravel().tolist())

@@ -28,8 +28,8 @@ def share_divergence(shares: Any, target: float) -> Any:
         ArgumentError: the target is out of range.
 
     Example:
-        >>> share_divergence([0.1, 0.5], target=0.1).numpy().round(3).tolist()
-        [0.0, 0.511]
+        >>> [round(float(each), 3) for each in share_divergence([0.1, 0.5], target=0.1)]
+        [0.0, 0.368]
     """
     target = checks.within("target", target, SMALLEST, 1 - SMALLEST)
     shares = ops.clip(ops.convert_to_tensor(shares), SMALLEST, 1 - SMALLEST)

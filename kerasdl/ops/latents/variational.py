@@ -25,8 +25,8 @@ def gaussian_log_density(x: Any, mean: Any, log_variance: Any) -> Any:
         (...) floats in nats.
 
     Example:
-        >>> gaussian_log_density([0.0], 0.0, 0.0).numpy().round(4).tolist()
-        [-0.9189]
+        >>> round(float(gaussian_log_density(0.0, 0.0, 0.0)), 4)
+        -0.9189
     """
     x = ops.convert_to_tensor(x)
     mean, log_variance = (ops.convert_to_tensor(each, x.dtype) for each in (mean, log_variance))
@@ -74,8 +74,8 @@ def bernoulli_log_density(x: Any, logits: Any) -> Any:
         (...) floats in nats, finite for all finite logits.
 
     Example:
-        >>> bernoulli_log_density([1.0, 0.0], [0.0, 0.0]).numpy().round(4).tolist()
-        [-0.6931, -0.6931]
+        >>> round(float(bernoulli_log_density(1.0, 0.0)), 4)
+        -0.6931
     """
     logits = ops.convert_to_tensor(logits)
     x = ops.convert_to_tensor(x, logits.dtype)
@@ -97,7 +97,7 @@ def importance_bound(log_weights: Any, axis: int = 0) -> Any:
         (...) floats without that axis.
 
     Example:
-        >>> importance_bound([0.0, float(np.log(3.0))]).numpy().round(4).item()
+        >>> round(float(importance_bound([0.0, float(np.log(3.0))])), 4)
         0.6931
     """
     log_weights = ops.convert_to_tensor(log_weights)
