@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kerasdl
-from kerasdl.core import ArgumentError, get_task
+from kerasdl.core import BundleError, get_task
 from kerasdl.generative import VAE, VQVAE, ReconstructionTrainer
 
 SMALL = {"image_shape": (16, 16, 1), "filters": (4,)}
@@ -43,11 +43,11 @@ def test_a_bundle_gives_images_and_their_errors(tmp_path):
 )
 def test_settings_that_do_not_fit_are_refused(settings, labels, words):
     network = kerasdl.build("conv_autoencoder", **SMALL, code=2)
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises(BundleError, match=words):
         kerasdl.Bundle.of(network, name="small", task="image_reconstruction", preprocess=settings, labels=labels)
 
 
 def test_a_conditional_network_has_no_bundle():
     network = kerasdl.build("conditional_vae", **SMALL, code=2)
-    with pytest.raises(ArgumentError, match="one input"):
+    with pytest.raises(BundleError, match="one input"):
         kerasdl.Bundle.of(network, name="small", task="image_reconstruction", preprocess=SETTINGS)

@@ -86,3 +86,12 @@ def test_wrong_arguments_are_refused():
             make()
     with pytest.raises(ArgumentError, match="channels"):
         FiniteScalarQuantizer((3, 3))(np.zeros((1, 3), "float32"))
+
+
+def test_entries_stay_float32_where_layers_compute_in_16_bits():
+    layer = VectorQuantizer(4, seed=0, dtype="mixed_bfloat16")
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype("float32")
+    found = layer(x, training=True)
+    assert found.dtype == "bfloat16"
+    assert layer.codebook.dtype == "float32"
+    assert np.isfinite(layer.codebook.numpy()).all()

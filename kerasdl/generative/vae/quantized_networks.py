@@ -52,7 +52,7 @@ def vqvae(
     width: int = 16,
     codes: int = 256,
     decay: float = 0.99,
-    restart: float = 0.01,
+    restart: float = 0.1,
     seed: int | None = None,
 ) -> keras.Model:
     """Autoencoder of images whose code is a map of entries of a codebook.

@@ -53,7 +53,7 @@ class VectorQuantizer(keras.layers.Layer):
         [-5.0, 5.0]
     """
 
-    def __init__(self, codes: int, decay: float = 0.99, restart: float = 0.01, seed: int | None = None, **kwargs: Any):
+    def __init__(self, codes: int, decay: float = 0.99, restart: float = 0.1, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.codes = checks.at_least("codes", codes, 2)
         self.decay = checks.within("decay", decay, 0.0, 0.99999)
@@ -63,7 +63,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     def build(self, shape):
         first = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
-        settings = {"trainable": False, "dtype": "float32"}
+        settings = {"trainable": False, "dtype": "float32", "autocast": False}
         self.codebook = self.add_weight((self.codes, shape[-1]), first, name="embeddings", **settings)
         self.uses = self.add_weight((self.codes,), "ones", name="uses", **settings)
 

@@ -37,13 +37,13 @@ def test_losses_are_error_and_penalty():
 
 
 def test_contraction_is_the_norm_of_the_jacobian():
-    trainer = ContractiveTrainer(kerasdl.build("conv_autoencoder", **SMALL), directions=2000)
+    trainer = ContractiveTrainer(kerasdl.build("conv_autoencoder", **SMALL), directions=200)
     x = tf.constant(noise(2))
     with tf.GradientTape() as tape:
         tape.watch(x)
         codes = trainer.encoder(x)
     exact = np.square(tape.batch_jacobian(codes, x)).sum((1, 2, 3, 4))
-    np.testing.assert_allclose(trainer.norms(x, (3, 4)), exact, rtol=0.1)
+    np.testing.assert_allclose(trainer.norms(x, (3, 4)), exact, rtol=0.2)
     few = ContractiveTrainer(trainer.main, directions=2, weight=0.5)
     found = few(x, training=False)
     expected = float(ReconstructionTrainer.compute_loss(few, x, None, found)) + 0.5 * np.mean(few.norms(x, (0, 0)))
@@ -65,6 +65,7 @@ def test_wrong_arguments_are_refused(trainer, arguments):
         trainer(kerasdl.build("conv_autoencoder", **SMALL), **arguments)
 
 
+@pytest.mark.slow
 def test_codes_become_sparse_and_still():
     images = load("mnist").take(128).arrays()[0]
 

@@ -56,7 +56,7 @@ def test_whole_numbers_are_the_code(name):
 def test_a_codebook_is_used_and_the_error_falls():
     images = load("mnist").take(128).arrays()[0]
     for name, arguments in {
-        "vqvae": {"codes": 16, "width": 4, "seed": 0},
+        "vqvae": {"codes": 16, "width": 4, "decay": 0.8, "restart": 0.2, "seed": 0},
         "fsq_autoencoder": {"levels": (4, 4)},
     }.items():
         keras.utils.set_random_seed(0)

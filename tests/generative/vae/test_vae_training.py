@@ -154,6 +154,7 @@ def test_networks_without_a_posterior_are_refused():
             VAE(kerasdl.build("vae", **SMALL), **wrong)
 
 
+@pytest.mark.slow
 def test_collapse_shows_and_free_bits_mend_it():
     images = load("mnist").take(256).arrays()[0]
     active = {}
