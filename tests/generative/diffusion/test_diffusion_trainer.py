@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError, UnknownNameError
@@ -131,8 +132,8 @@ def test_rates_are_found_again_by_their_ratio():
 
 def test_churn_keeps_the_data_and_needs_a_continuous_schedule():
     trainer = best_trainer("ve", "edm")
-    calm = trainer.sample(4000, steps=18, sampler="heun", seed=2)
-    churned = trainer.sample(4000, steps=18, sampler=Heun(churn=20.0), seed=2)
+    calm = trainer.sample(4000, steps=60, sampler="heun", seed=2)
+    churned = trainer.sample(4000, steps=60, sampler=Heun(churn=20.0), seed=2)
     np.testing.assert_allclose(churned.std(0), 0.5, rtol=0.08)
     assert np.abs(churned - calm).max() > 0.1
     with pytest.raises(ArgumentError, match="continuous"):
@@ -151,13 +152,21 @@ def test_likelihood_of_normal_data(schedule, target):
         flow_log_likelihood(best_trainer("linear", "eps").denoiser, x)
 
 
-def test_bits_of_a_perfect_network_are_near_the_entropy():
-    """Grey levels of a wide normal distribution: the bound is above their entropy, and close."""
-    trainer = best_trainer(DiscreteSchedule(shape="cosine", steps=200), "x0", mean=0.0, deviation=0.3)
-    levels = np.clip(np.round((np.random.default_rng(0).normal(0, 0.3, (2000, 2)) + 1) / 2 * 255), 0, 255)
+def test_bits_of_a_perfect_network_are_those_of_the_formula():
+    """The bound of normal data: the error of the best prediction is known at every step, and the first is drawn."""
+    schedule, deviation, rng = DiscreteSchedule(shape="cosine", steps=50), 0.3, np.random.default_rng(0)
+    trainer = best_trainer(schedule, "x0", mean=0.0, deviation=deviation)
+    levels = np.clip(np.round((rng.normal(0, deviation, (4000, 2)) + 1) / 2 * 255), 0, 255)
     bits = image_bits(trainer.denoiser, levels / 255 * 2 - 1).mean()
-    entropy = np.log2(0.3 * np.sqrt(2 * np.pi * np.e)) - np.log2(2 / 255)
-    assert entropy - 0.05 < bits < entropy + 0.35
+
+    rate = schedule.signal
+    beta, error = 1 - rate[1:] / rate[:-1], deviation**2 * (1 - rate) / (rate * deviation**2 + 1 - rate)
+    smaller = beta * (1 - rate[:-1]) / (1 - rate[1:])
+    nats = (rate[:-1] * beta**2 / (1 - rate[1:]) ** 2 * error[1:] / (2 * smaller)).sum()
+    gap, scale = rng.normal(0, np.sqrt(error[0]), 200_000), np.sqrt(smaller[0])
+    nats -= np.log(stats.norm.cdf((gap + 1 / 255) / scale) - stats.norm.cdf((gap - 1 / 255) / scale)).mean()
+    assert bits == pytest.approx(nats / np.log(2), abs=0.05)
+    assert bits > np.log2(deviation * np.sqrt(2 * np.pi * np.e)) - np.log2(2 / 255)  # the entropy
     with pytest.raises(ArgumentError, match="DiscreteSchedule"):
         image_bits(best_trainer("flow", "flow").denoiser, levels)
 
@@ -238,7 +247,7 @@ def test_sampling_repeats_by_seed_and_shows_its_way():
     assert np.abs(trainer.sample(3, steps=6, seed=1) - trainer.sample(3, steps=6)).max() > 0.01
     noise = np.ones((2, 2), "float32")
     np.testing.assert_array_equal(trainer.sample(noise=noise, steps=3), trainer.sample(2, noise=noise, steps=3))
-    assert len(trainer.programs) == 3  # compiled once for each set of settings
+    assert len(trainer.programs) == 4  # compiled once for each set of settings
 
 
 def test_a_killed_run_continues_bit_for_bit(tmp_path):
