@@ -16,7 +16,6 @@ from kerasdl.ops import (
     normal_divergence,
     per_example,
     posterior,
-    posterior_coefficients,
 )
 
 from .denoising import Denoiser
@@ -37,17 +36,12 @@ def step_tables(schedule: DiscreteSchedule) -> dict[str, np.ndarray]:
         ArgumentError: it has a single step.
     """
     checks.at_least("steps", schedule.steps, 2)
-    alpha, sigma = np.sqrt(schedule.signal), np.sqrt(1 - schedule.signal)
-    before, noise_before = np.append(1.0, alpha[:-1]), np.append(0.0, sigma[:-1])
-    small = np.asarray(posterior_coefficients(alpha, sigma, before, noise_before)[2])
-    small[0] = small[1]
-    large = 1 - np.square(alpha / before)
-    return {
-        "alpha": before,
-        "sigma": noise_before,
-        "small": np.log(small),
-        "large": np.log(np.append(small[0], large[1:])),
-    }
+    rate, before = schedule.signal, np.append(1.0, schedule.signal[:-1])
+    large = 1 - rate / before
+    small = large * (1 - before) / (1 - rate)
+    small[0] = large[0] = small[1]
+    variances = {"small": np.log(small), "large": np.log(large)}
+    return {"alpha": np.sqrt(before), "sigma": np.sqrt(1 - before), **variances}
 
 
 def bound_terms(

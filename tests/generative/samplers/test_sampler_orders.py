@@ -152,7 +152,7 @@ def test_what_is_no_plan_and_no_sampler_is_refused():
     good = dict(times=[1.0, 0.5], alphas=[0.1, 0.5, 1.0], sigmas=[0.9, 0.5, 0.0])
     for changed in (
         dict(times=[1.0]),
-        dict(sigmas=[0.5, 0.9, 0.0]),
+        dict(sigmas=[0.1, 0.9, 0.0]),
         dict(sigmas=[0.9, 0.5, 0.1]),
         dict(alphas=[0.1, np.nan, 1.0]),
         dict(times=[], alphas=[1.0], sigmas=[0.0]),
