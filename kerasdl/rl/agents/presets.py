@@ -118,7 +118,6 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
 )
 """Presets by names of agent and environment. PPO and DQN follow the tuned settings of rl-baselines3-zoo.
 
-Which bars are measured and met docs/reinforcing.md says."""
 Which bars are met docs/reinforcing.md says; most have not been measured."""
 
 
