@@ -226,18 +226,18 @@ def _answer(value: Any) -> Answer:
     return Answer(value["text"], start)
 
 
-def _answer_in(context: Any, given: Any) -> Answer:
+def _answer_in(context: Any, answer: Any) -> Answer:
     """Returns an answer that is a pair, or a text that occurs once in its context."""
-    if isinstance(given, str) and isinstance(context, str):
-        count = context.count(given) if given else 0
+    if isinstance(answer, str) and isinstance(context, str):
+        count = context.count(answer) if answer else 0
         if count != 1:
             places = f"occurs {count} times in its text" if count else "is not in its text"
             hint = "; pass (text, first character)" if count else ""
-            raise _RowError(f"its answer {given[:40]!r} {places}{hint}")
-        return Answer(given, context.index(given))
-    pair = tuple(given) if isinstance(given, (tuple, list)) else ()
+            raise _RowError(f"its answer {answer[:40]!r} {places}{hint}")
+        return Answer(answer, context.index(answer))
+    pair = tuple(answer) if isinstance(answer, (tuple, list)) else ()
     if len(pair) != 2 or isinstance(pair[1], bool) or not isinstance(pair[1], (int, np.integer)):
-        raise _RowError(f"an answer is neither a text nor (text, first character) but {given!r}"[:120])
+        raise _RowError(f"an answer is neither a text nor (text, first character) but {answer!r}"[:120])
     return Answer(pair[0], int(pair[1]))
 
 

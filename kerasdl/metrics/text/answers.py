@@ -95,8 +95,8 @@ def squad(true: Texts, predicted: Sequence[str]) -> dict[str, float]:
     return metric.result()
 
 
-def _f1(wanted: list[str], found: list[str]) -> float:
-    if not wanted or not found:
-        return float(wanted == found)
-    both = (Counter(wanted) & Counter(found)).total()
-    return 2 * both / (len(wanted) + len(found))
+def _f1(wanted: list[str], words: list[str]) -> float:
+    if not wanted or not words:
+        return float(wanted == words)
+    both = (Counter(wanted) & Counter(words)).total()
+    return 2 * both / (len(wanted) + len(words))
