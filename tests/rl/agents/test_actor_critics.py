@@ -198,14 +198,17 @@ def test_the_temperature_follows_the_target_entropy(restored):
     assert restored["DiscreteSAC"].temperature.target == pytest.approx(0.5 * np.log(3))
 
 
-def test_the_entropy_of_sac_is_that_of_its_actions(agents):
-    agent = agents["SAC"]
-    seen = tf.constant([[0.3, -0.2]] * 4000)
-    actions, log_densities = agent._sample(seen, tf.random.stateless_normal((4000, 2), (0, 1)))
-    share, edges = np.histogramdd(actions.numpy(), bins=20, range=[(-1, 1)] * 2)
-    share, area = share / share.sum(), np.prod([each[1] - each[0] for each in edges])
-    entropy = -(share[share > 0] * np.log(share[share > 0] / area)).sum()
-    assert float(-tf.reduce_mean(log_densities)) == pytest.approx(entropy, abs=0.15)
+def test_the_entropy_of_sac_is_that_of_tanh_of_a_normal_number(restored):
+    agent = restored["SAC"]
+    mean = agent.policy.get_layer("mean")
+    for variable in (*mean.trainable_variables, *agent._deviation_variables):
+        variable.assign(tf.zeros(variable.shape))  # means of 0, deviations in the middle of their range
+    u = np.linspace(-4, 4, 4001)
+    normal = scipy.stats.norm(0.0, np.exp(-1.5))
+    entropy = normal.entropy() + np.trapezoid(normal.pdf(u) * np.log(1 - np.tanh(u) ** 2), u)
+    actions, log_densities = agent._sample(tf.zeros((4000, 2)), tf.random.stateless_normal((4000, 2), (0, 1)))
+    assert float(-tf.reduce_mean(log_densities)) == pytest.approx(2 * entropy, abs=0.07)
+    assert scipy.stats.kstest(np.arctanh(actions[:, 0]), normal.cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("name", REAL)
