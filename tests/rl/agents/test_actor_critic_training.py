@@ -13,7 +13,7 @@ SMALL = {"environments": 4, "rollout_steps": 4, "updates": 4, "hidden": (16,), "
 RATES = {"learning_rate": 3e-3, "critic_rate": 3e-3, "target_rate": 0.05, "learning_starts": 64}
 SETTINGS = {**SMALL, **RATES, "iterations_per_call": 8, "jit_compile": False}
 KINDS = {"DDPG": rl.DDPG, "TD3": rl.TD3, "SAC": rl.SAC, "DiscreteSAC": rl.DiscreteSAC}
-QUICK = ("DDPG",)
+QUICK = ("DiscreteSAC",)
 
 
 class Mirror(rl.Environment):
