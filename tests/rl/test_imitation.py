@@ -38,6 +38,7 @@ def test_allowed_actions_are_shown_to_the_expert():
     assert seen == [(3, 6)] * 2
 
 
+@pytest.mark.slow
 def test_a_cloned_policy_balances_as_its_expert():
     shown = rl.collect_demonstrations("cartpole", balancing, 1024)
     player = rl.clone_policy("cartpole", shown, QUICK)
@@ -69,6 +70,7 @@ class Recorder:
         return balancing(observations)
 
 
+@pytest.mark.slow
 def test_the_expert_is_asked_where_the_learner_goes():
     expert = Recorder()
     found = rl.dagger("cartpole", expert, QUICK, rounds=2, steps=64, mixing=0.0, episodes=2, seed=4)

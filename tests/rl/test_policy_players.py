@@ -21,7 +21,7 @@ def shifted(model):
     return model
 
 
-@pytest.mark.parametrize("env", ["cartpole", "pendulum", "taxi"])
+@pytest.mark.parametrize("env", [pytest.param("cartpole", marks=pytest.mark.slow), "pendulum", "taxi"])
 def test_a_player_acts_as_the_agent_that_trained_its_policy(env):
     agent = rl.A2C(env, CONFIG, seed=2)
     player = rl.PolicyPlayer(shifted(agent.policy), env)

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,12 +220,28 @@ def test_a_killed_study_goes_on_in_new_processes(tmp_path):
     assert list(study.curves[0]) == result["figures"]["evaluation_return"]
 
 
-@pytest.mark.slow
-def test_a_failed_training_is_named_by_its_seed(tmp_path):
-    job = job_of(tmp_path / "seed7", seed=7, environment="nowhere")
-    with pytest.raises(UnknownNameError, match="seed 7 of A2C: unknown environment"):
-        jobs.run_jobs([job], 1, True, lambda job, answer: None)
-    (tmp_path / "seed7").mkdir(exist_ok=True)
-    broken = job_of(tmp_path / "seed7", seed=7, config={"no": 1})
-    with pytest.raises(TrainingError, match="seed 7 of A2C ended early"):
-        jobs.run_jobs([broken], 1, True, lambda job, answer: None)
+class Child:
+    """Process that gives one answer; None where it has ended."""
+
+    def __init__(self, answer):
+        self.first, self.process = answer, SimpleNamespace(kill=lambda: None)
+
+    def ask(self, line):
+        return self.first
+
+    def last_words(self):
+        return ["Traceback", "MemoryError"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "reason"),
+    [
+        ({"error": "UnknownNameError", "text": "unknown x"}, UnknownNameError, "seed 7 of A2C: unknown x"),
+        ({"error": "Strange", "text": "odd"}, TrainingError, "seed 7 of A2C: odd"),
+        (None, TrainingError, "seed 7 of A2C ended early: Traceback; MemoryError"),
+    ],
+)
+def test_a_failed_training_is_named_by_its_seed(answer, error, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "child_process", lambda *rest: nullcontext(Child(answer)))
+    with pytest.raises(error, match=reason):
+        jobs.run_jobs([job_of(tmp_path, seed=7)], 1, True, lambda job, answer: None)
