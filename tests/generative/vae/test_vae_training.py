@@ -55,14 +55,14 @@ def test_bounds_of_a_linear_gaussian_network_equal_closed_forms():
     inverse, variance = np.linalg.inv(covariance), np.exp(log_variance)
     gap = 0.5 * (np.trace(inverse @ np.diag(variance)) - 2 + 0.2**2 * inverse.sum())
     gap += 0.5 * (np.linalg.slogdet(covariance)[1] - log_variance.sum())
-    images = np.tile(x.reshape(1, 1, 2, 2).astype("float32"), (4000, 1, 1, 1))
-    elbo = trainer.log_evidence(images, samples=1, batch_size=4000)
-    assert elbo.mean() == pytest.approx(evidence - gap, abs=4 * elbo.std() / 60)
+    images = np.tile(x.reshape(1, 1, 2, 2).astype("float32"), (1500, 1, 1, 1))
+    elbo = trainer.log_evidence(images, samples=1, batch_size=1500)
+    assert elbo.mean() == pytest.approx(evidence - gap, abs=4 * elbo.std() / 38)
     loss = -float(trainer.compute_loss(images, None, trainer(images, training=True)))
-    assert loss == pytest.approx(evidence - gap, abs=4 * elbo.std() / 60)
-    bounds = [trainer.log_evidence(images[:200], samples=k).mean() for k in (1, 100)]
-    assert bounds[0] < bounds[1] <= evidence + 0.01
-    assert bounds[1] == pytest.approx(evidence, abs=0.02)
+    assert loss == pytest.approx(evidence - gap, abs=4 * elbo.std() / 38)
+    bounds = [trainer.log_evidence(images[:64], samples=k).mean() for k in (1, 60)]
+    assert bounds[0] < bounds[1] <= evidence + 0.02
+    assert bounds[1] == pytest.approx(evidence, abs=0.03)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -140,6 +140,11 @@ def test_samples_follow_seed_temperature_and_class():
         VAE(kerasdl.build("vae", **SMALL)).sample(2, label=0)
     with pytest.raises(ArgumentError, match=r"\['image', 'label'\]"):
         fit(trainer, noise(), config=RunConfig(steps=1, progress="off"))
+
+
+@pytest.mark.slow
+def test_a_conditional_network_learns_from_images_and_classes():
+    trainer = VAE(kerasdl.build("conditional_vae", **SMALL, classes=3))
     data = {"image": noise(), "label": np.arange(4) % 3}
     run = fit(trainer, data, validation=data, config=RunConfig(epochs=1, strategy=None, progress="off"))
     assert {"loss", "reconstruction", "divergence", "val_loss"} <= set(run.history)
