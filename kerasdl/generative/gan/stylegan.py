@@ -69,7 +69,7 @@ class StyleGAN(GAN):
     ):
         super().__init__(generator, discriminator, r1=r1, average=average, seed=seed)
         self.r1_every = checks.at_least("r1_every", r1_every, 1)
-        self.path, self.path_every = checks.within("path", path, 0.0, 1e6), checks.at_least("path_every", path_every, 1)
+        self.path_weight, self.path_every = checks.within("path", path, 0.0, 1e6), checks.at_least("path_every", path_every, 1)
         self.mixing = checks.within("mixing", mixing, 0.0, 1.0)
         settings = {"trainable": False, "dtype": "float32"}
         self.mean_path = self.add_weight((), "zeros", name="mean_path", **settings)
@@ -113,7 +113,7 @@ class StyleGAN(GAN):
         return self._each(self.r1_every, r1)
 
     def also_lost(self, made, judged, batch, role):
-        if role != "generator" or not self.path:
+        if role != "generator" or not self.path_weight:
             return 0.0
         return self._each(self.path_every, lambda: self._path_penalty(rows_in(batch)))
 
@@ -130,7 +130,7 @@ class StyleGAN(GAN):
         )
         mean = self.mean_path + PATH_DECAY * (ops.mean(lengths) - self.mean_path)
         self.mean_path.assign(tf.stop_gradient(mean))
-        return self.path_every * self.path * ops.mean(ops.square(lengths - mean))
+        return self.path_every * self.path_weight * ops.mean(ops.square(lengths - mean))
 
     def _picture_noise(self, count: Any) -> tf.Tensor:
         return keras.random.normal((count, *self.networks["generator"].output.shape[1:]), seed=self.seeds)
