@@ -69,7 +69,10 @@ class StyleGAN(GAN):
     ):
         super().__init__(generator, discriminator, r1=r1, average=average, seed=seed)
         self.r1_every = checks.at_least("r1_every", r1_every, 1)
-        self.path_weight, self.path_every = checks.within("path", path, 0.0, 1e6), checks.at_least("path_every", path_every, 1)
+        self.path_weight, self.path_every = (
+            checks.within("path", path, 0.0, 1e6),
+            checks.at_least("path_every", path_every, 1),
+        )
         self.mixing = checks.within("mixing", mixing, 0.0, 1.0)
         settings = {"trainable": False, "dtype": "float32"}
         self.mean_path = self.add_weight((), "zeros", name="mean_path", **settings)

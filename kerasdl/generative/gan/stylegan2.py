@@ -71,7 +71,7 @@ def stylegan2_generator(
     styles = layers.RepeatVector(count, name="styles")(w)  # (B, L, D)
     scaled = layers.Rescaling(1 / math.sqrt(latent), name="styles_scaled")(styles)
     each = [_one_style(scaled, place, count) for place in range(count)]
-    x = LearnedQueries(16, channels[0], name="constant")(w)
+    x = LearnedQueries(16, channels[0], name="constant")(styles)
     x, image = layers.Reshape((4, 4, channels[0]), name="constant_map")(x), None
     for level, width in enumerate(channels):
         name, place = f"map{4 * 2**level}", max(2 * level - 1, 0)
