@@ -5,7 +5,7 @@
     python benchmarks/adversarial.py --table               # what was measured so far
 
 Radius 2, deviation 0.1; of the data themselves 0.989 are within 3 deviations. All methods have the same networks and
-see as many batches; `minimax` is plain, to show a collapse. Each run is a line of JSON in `adversarial.jsonl` of the
+see as many batches; `minimax` is plain, for comparison. Each run is a line of JSON in `adversarial.jsonl` of the
 working folder.
 """
 
