@@ -57,15 +57,13 @@ def nets():
     ]
 
 
-def test_images_start_with_deviation_near_one_and_each_layer_reads_its_style(nets):
+def test_the_parts_are_the_generator_and_each_layer_reads_its_style(nets):
     generator, _ = nets
     parts, noise = Parts(generator), np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
     styles = parts.mapping.predict(noise, verbose=0)
     np.testing.assert_allclose(
         parts.synthesis.predict(styles, verbose=0), generator.predict(noise, verbose=0), atol=1e-5
     )
-    maps = keras.Model(generator.input, generator.get_layer("map16_conv2").output).predict(noise, verbose=0)
-    assert maps.std() == pytest.approx(1.0, rel=0.25)
     assert styles.shape == (64, 6, 16)
     first = parts.synthesis.predict(styles[:1], verbose=0)
     for layer in range(6):
