@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasdl import generative
 from kerasdl.core.errors import ArgumentError, UnknownNameError
 from kerasdl.generative.samplers import (
     DDIM,
@@ -146,6 +147,17 @@ def test_pure_noise_and_few_steps_stay_finite(sampler, steps):
     np.testing.assert_allclose(states[1 if steps == 1 else -1], states[-1])
     if steps == 1:
         np.testing.assert_allclose(states[-1], MEAN)
+
+
+def test_every_name_is_a_sampler_with_steps_of_a_plan():
+    plan = plan_of(4)
+    for name, sampler in generative.samplers.SAMPLERS.items():
+        assert as_sampler(name) is sampler
+        if name != "heun":
+            steps = sampler.linear_steps(plan)
+            assert steps.of_x.shape == steps.of_noise.shape == (4,)
+            at_end = steps.of_data[-1].sum() + steps.of_x[-1]  # the last step gives the data, whatever the state
+            assert at_end == pytest.approx(1.0)
 
 
 def test_what_is_no_plan_and_no_sampler_is_refused():
