@@ -33,6 +33,12 @@ PAIRS = [
     *[("vp", "eps"), ("sub_vp", "x0"), ("ve", "eps"), ("ve", "edm"), ("flow", "flow"), ("flow", "x0")],
     (DiscreteSchedule(shape="scaled_linear", zero_terminal=True), "v"),
 ]
+QUICK = [("linear", "eps"), ("ve", "edm"), ("flow", "flow")]
+
+
+def with_slow(pairs, quick):
+    """Marks the pairs that are not quick for the slow lane."""
+    return [pytest.param(*pair, marks=[] if pair in quick else [pytest.mark.slow]) for pair in pairs]
 
 
 def small(**arguments):
@@ -78,7 +84,7 @@ def best_trainer(schedule, target, mean=0.4, deviation=0.5):
     return trainer
 
 
-@pytest.mark.parametrize(("schedule", "target"), PAIRS, ids=str)
+@pytest.mark.parametrize(("schedule", "target"), with_slow(PAIRS, QUICK), ids=str)
 def test_a_perfect_network_samples_its_data(schedule, target):
     trainer = best_trainer(schedule, target)
     found = trainer.sample(4000, steps=60, seed=1)
@@ -130,6 +136,7 @@ def test_rates_are_found_again_by_their_ratio():
         DiscreteSchedule().time_of_ratio(ratio)
 
 
+@pytest.mark.slow
 def test_churn_keeps_the_data_and_needs_a_continuous_schedule():
     trainer = best_trainer("ve", "edm")
     calm = trainer.sample(4000, steps=60, sampler="heun", seed=2)
@@ -142,7 +149,7 @@ def test_churn_keeps_the_data_and_needs_a_continuous_schedule():
         best_trainer("flow", "flow").sample(2, steps=4, sampler=Heun(churn=5.0))
 
 
-@pytest.mark.parametrize(("schedule", "target"), [("flow", "flow"), ("vp", "eps"), ("ve", "edm")])
+@pytest.mark.parametrize(("schedule", "target"), with_slow([("flow", "flow"), ("vp", "eps"), ("ve", "edm")], QUICK[2:]))
 def test_likelihood_of_normal_data(schedule, target):
     trainer, x = best_trainer(schedule, target), points(50)
     found = flow_log_likelihood(trainer.denoiser, x, steps=100)
@@ -152,6 +159,7 @@ def test_likelihood_of_normal_data(schedule, target):
         flow_log_likelihood(best_trainer("linear", "eps").denoiser, x)
 
 
+@pytest.mark.slow
 def test_bits_of_a_perfect_network_are_those_of_the_formula():
     """The bound of normal data: the error of the best prediction is known at every step, and the first is drawn."""
     schedule, deviation, rng = DiscreteSchedule(shape="cosine", steps=50), 0.3, np.random.default_rng(0)
@@ -208,6 +216,7 @@ def test_a_classifier_moves_the_data_along_its_gradient():
     assert pushed[:, 0].mean() > 0.3 > abs(pushed[:, 1].mean())
 
 
+@pytest.mark.slow
 def test_learned_variance_is_trained_and_sampled():
     network = kerasdl.build(
         "dit_s", image_shape=(4, 4, 1), depth=1, width=16, heads=2, classes=None, learned_variance=True
@@ -250,6 +259,7 @@ def test_sampling_repeats_by_seed_and_shows_its_way():
     assert len(trainer.programs) == 4  # compiled once for each set of settings
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_bit_for_bit(tmp_path):
     def trained(folder, epochs):
         keras.utils.set_random_seed(3)

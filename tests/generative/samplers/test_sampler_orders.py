@@ -137,7 +137,7 @@ def test_full_noise_of_ddim_is_ancestral_sampling():
 
 
 @pytest.mark.parametrize("sampler", [DDIM(), Ancestral(), DPMSolver(order=3), UniPC(order=3), Heun()], ids=repr)
-@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_pure_noise_and_few_steps_stay_finite(sampler, steps):
     """The first level of a flow has no signal, and the last step ends at clean data."""
     times = np.linspace(1, 0, steps + 1)
