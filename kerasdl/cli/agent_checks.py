@@ -46,7 +46,8 @@ def environment_names() -> list[str]:
     source = Path(kerasdl.__file__).with_name("rl") / "envs" / "making.py"
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and node.target.id == "ENVIRONMENTS":
-            return sorted(key.value for part in node.value.values for key in part.keys)
+            parts = [part for part in ast.walk(node.value) if isinstance(part, ast.Dict)]
+            return sorted(key.value for part in parts for key in part.keys if key is not None)
     raise DataError(f"{source} must hold the table ENVIRONMENTS.")
 
 
