@@ -51,14 +51,15 @@ def agent_of(name, seed=0, **settings):
 )
 def test_each_agent_learns_which_action_an_observation_asks_for(name):
     # Steps of the policy that are as quick as those of the critic drive it into the flat end of tanh.
-    own = {"temperature": 0.1} if "SAC" in name else {"learning_rate": 1e-3, "critic_rate": 1e-2, "noise": 0.3}
+    own = {"temperature": 0.1} if "SAC" in name else {"learning_rate": 3e-4, "critic_rate": 3e-3, "noise": 0.3}
     agent = agent_of(name, **own)
     before = agent.evaluate(32).mean
-    record = agent.train(2560, progress="off")
+    steps = 2560 if name in QUICK else 10240
+    record = agent.train(steps, progress="off")
     after = agent.evaluate(32).mean
     assert after > 0.97 > before, (before, after)
-    assert (record.figures["updates"][0], record.figures["updates"][-1]) == (2.0, 4.0)  # half of the first line waits
-    assert int(agent.buffer.added) == 640
+    assert record.figures["updates"][0] < record.figures["updates"][-1] == 4.0  # a part of the first line waits
+    assert int(agent.buffer.added) == steps // 4
     if "SAC" in name:
         assert record.figures["temperature"][-1] != record.figures["temperature"][0]
 

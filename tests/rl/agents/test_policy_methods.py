@@ -40,7 +40,7 @@ BOX = rl.Box(-1.0, 1.0, (2,))
 RATE = {"learning_rate": 0.03}
 CASES = {
     "ppo": (rl.PPO, {"minibatch_size": 64, **RATE}, rl.Discrete(3), None),
-    "ppo_box": (rl.PPO, {"minibatch_size": 64, "initial_log_deviation": -1.0, **RATE}, BOX, None),
+    "ppo_box": (rl.PPO, {"minibatch_size": 64, "initial_log_deviation": -1.0, "learning_rate": 0.003}, BOX, None),
     "ppo_penalty": (
         rl.PPO,
         {"minibatch_size": 64, "objective": "penalty", "target_divergence": 0.02, **RATE},
