@@ -24,7 +24,10 @@ NAMES = kerasdl.list_models()
 # The widths of one builder share a tiny preset: what costs seconds runs once for each distinct net.
 STANDS_FOR = {_tiny_net(kerasdl.spec(name)): name for name in reversed(NAMES)}
 DISTINCT = sorted(STANDS_FOR.values())
-EXPORTED = sorted(json.loads(COVER.read_text())["nets"]) if COVER.exists() else DISTINCT
+UNPROVEN = ("generative",)
+"""Families whose exports and QAT no lane proves yet; `make prove NAMES=...` shows what holds. Each file is checked."""
+COVERABLE = [name for name in DISTINCT if kerasdl.spec(name).family not in UNPROVEN]
+EXPORTED = sorted(json.loads(COVER.read_text())["nets"]) if COVER.exists() else COVERABLE
 
 
 def _every_class(cover: dict) -> list[str]:
@@ -38,7 +41,7 @@ def _every_class(cover: dict) -> list[str]:
     return sorted(found)
 
 
-EVERY_CLASS = _every_class(json.loads(COVER.read_text())["nets"]) if COVER.exists() else DISTINCT
+EVERY_CLASS = _every_class(json.loads(COVER.read_text())["nets"]) if COVER.exists() else COVERABLE
 
 
 def distinct_name(name: str) -> str:
