@@ -111,6 +111,7 @@ def dit_block(x, condition, heads: int, *, hidden: int, name: str):
     variants=SIZES,
     params={"dit_s": 32_963_360, "dit_b": 130_512_416, "dit_l": 458_102_816, "dit_xl": 675_129_632},
     reference="the authors' definition with patches of 2 and 1,000 classes, by the sum of its layers",
+    qat="partial",
     tags=("diffusion", "transformer"),
     tiny=dict(image_shape=(8, 8, 2), depth=2, width=16, heads=2, classes=3),
 )

@@ -163,6 +163,7 @@ def checked_input(image_shape, divisor: int, classes: int | None) -> dict:
     variants={"diffusion_unet": {}},
     params={"diffusion_unet": 35_746_307},
     reference="UNet2DModel of diffusers with the configuration of google/ddpm-cifar10-32",
+    qat="none",
     tags=("diffusion",),
     tiny=dict(image_shape=(8, 8, 1), widths=(8, 16), blocks=1, attention=(4,), groups=4, classes=3, dropout=0.0),
 )

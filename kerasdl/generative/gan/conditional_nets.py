@@ -12,7 +12,7 @@ from keras import layers
 
 from kerasdl.core import checks, register
 
-from .dcgan import grown_image, kernel_settings, logit_conv, shrunk_map
+from .dcgan import grown_image, kernel_settings, logit_conv, shrunk_map, smallest_map
 
 SUMMED = "kernels, biases, embeddings and batch norms, summed in tests/generative/gan/test_conditional.py"
 SHAPE, FILTERS = (32, 32, 1), (128, 64, 32)
@@ -112,6 +112,7 @@ def conditional_discriminator(
     checks.at_least("classes", classes, 1)
     checks.one_of("condition", condition, CONDITIONS)
     height, width, channels = checks.image_shape("image_shape", image_shape)
+    smallest_map(image_shape, len(checks.counts("filters", filters)))
     image = keras.Input((height, width, channels), name="image")
     label, dense = keras.Input((), dtype="int32", name="label"), kernel_settings(normalization) | {"use_bias": True}
     if condition == "concat":

@@ -89,6 +89,7 @@ def stylegan2_generator(
     variants={"stylegan2_discriminator": {}, "stylegan2_discriminator_1024": {"channels": CHANNELS_F}},
     params={"stylegan2_discriminator": 24_001_089 + 1, "stylegan2_discriminator_1024": 29_012_513 + 1},
     reference=f"{CODE}, configurations paper256 and stylegan2, and one moving average; test_stylegan.py",
+    qat="partial",
     tags=("gan", "cnn"),
     tiny=dict(channels=(12, 12, 8)),
 )

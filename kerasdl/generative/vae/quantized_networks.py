@@ -42,6 +42,7 @@ def quantized_autoencoder(image_shape, quantizer: keras.Layer, width: int, filte
     variants={"vqvae": {}},
     params={"vqvae": 52_241},
     reference="kernel * in * out + out of each layer, and the codebook: tests/generative/vae/test_quantized.py",
+    exports={"int16x8": "TFLite has no 16-bit kernel for LESS, by which entries are compared"},
     tags=("autoencoder", "cnn"),
     tiny=dict(image_shape=(16, 16, 1), filters=(8, 12), codes=8),
 )

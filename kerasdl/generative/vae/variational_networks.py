@@ -24,7 +24,7 @@ MEAN, LOG_VARIANCE, HALF_LOGITS = "mean", "log_variance", "half_logits"
     paper="https://arxiv.org/abs/1312.6114",
     variants={"vae": {}, "conditional_vae": {"classes": 10}},
     params={"vae": 228_193, "conditional_vae": 260_073},
-    reference="kernel * in * out + out of each layer, summed in tests/generative/vae/test_variational.py",
+    reference="kernel * in * out + out of each layer, summed in tests/generative/vae/test_vae_training.py",
     tags=("autoencoder", "cnn"),
     tiny=dict(image_shape=(16, 16, 1), filters=(8, 12), code=4),
 )
