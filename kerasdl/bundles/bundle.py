@@ -23,12 +23,12 @@ from kerasdl.train import RunConfig
 from .calibrating import CalibratedAnswers
 from .card import BundleDisplay
 from .format import archive
-from .format.calibration_part import check_calibration, without_calibration
+from .format.calibration_part import check_calibration
 from .format.manifest import NETWORK, PARTS, QUANTIZATION, Manifest
 from .format.saving import write_parts
-from .operations import evaluating, finetuning, trained_images
+from .operations import evaluating, finetuning
 from .operations.changing import ChangingModel
-from .operations.data_preparation import public_name, read_by_name, ready_data, with_levels
+from .operations.data_preparation import public_name, ready_data, with_levels
 from .operations.exports import ExportKeywords, export_bundle, export_options, raw_model
 from .operations.making import explained_arguments, inputs_of, networks_of, plain_settings
 
@@ -279,11 +279,8 @@ class Bundle(BundleDisplay, ChangingModel, CalibratedAnswers):
         keras.utils.set_random_seed(config.seed)  # for the new head and for dropout
         freeze = freeze or ("staged" if self.task.trainer is None else "none")
         freezing = finetuning.Freezing(freeze, freeze_epochs, groups, layer_decay, train_norms)
-        train = read_by_name(train, "train", self.preprocess)
-        validation = read_by_name(validation, "validation", self.preprocess)
-        extra = trained_images.recorded(without_calibration(self).extra, train, validation)
         parts = finetuning.networks_and_data(self, train, validation, tuple(labels), freezing)
-        networks, train, validation, labels, fresh = parts
+        networks, train, validation, labels, fresh, extra = parts
         asked = {"fresh": fresh, "freezing": freezing, "config": config}
         manifest = finetuning.tuned_manifest(self, train, name=name, labels=labels, extra=extra, **asked)
         finetuning.claim_folder(config.folder, self.model, resume=config.resume)

@@ -119,7 +119,7 @@ class NoisyBias(keras.layers.Layer):
         ArgumentError: the sides are free.
 
     Example:
-        >>> NoisyBias()(np.ones((1, 4, 4, 2), "float32")).numpy().max()
+        >>> float(NoisyBias()(np.ones((1, 4, 4, 2), "float32")).numpy().max())
         1.0
     """
 
@@ -176,7 +176,7 @@ class FilteredResampling2D(keras.layers.Layer):
         ArgumentError: an argument breaks its range.
 
     Example:
-        >>> FilteredResampling2D(up=2, padding=(2, 1))(np.ones((1, 4, 4, 1), "float32")).numpy()[0, 3, 3, 0]
+        >>> float(FilteredResampling2D(up=2, padding=(2, 1))(np.ones((1, 4, 4, 1), "float32"))[0, 3, 3, 0])
         1.0
     """
 

@@ -28,7 +28,7 @@ def tanh_normal_log_density(unsquashed: Any, mean: Any, log_deviation: Any) -> A
         (...) floats.
 
     Example:
-        >>> float(tanh_normal_log_density([0.0], [0.0], [0.0]).numpy().round(4))
+        >>> round(float(tanh_normal_log_density([0.0], [0.0], [0.0])), 4)
         -0.9189
     """
     unsquashed, mean, log_deviation = map(ops.convert_to_tensor, (unsquashed, mean, log_deviation))

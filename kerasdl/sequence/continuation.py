@@ -36,7 +36,7 @@ def continuation_scores(
 
     Example:
         >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=9, embedding=4, units=4, depth=1)
-        >>> continuation_scores(network, [[3, 5]], generate(network, [[3, 5]], 6)).shape
+        >>> continuation_scores(network, [[3, 5]], generate(network, [[3, 5]], 6), padding_id=-1).shape
         (1, 6)
     """
     padding_id = padding_for(model, padding_id)

@@ -182,7 +182,7 @@ class Reader(ast.NodeVisitor):
             assert hasattr(owner, name), f"{self.where}: {owner.__name__} has no {name}"
             return getattr(owner, name)
         if isinstance(owner, Held):
-            known = {*dir(owner.kind), *getattr(owner.kind, "__dataclass_fields__", ())}
+            known = {*dir(owner.kind), *getattr(owner.kind, "__dataclass_fields__", ()), *_made_by_methods(owner.kind)}
             assert name in known, f"{self.where}: {owner.kind.__name__} has no {name}"
             found = inspect.getattr_static(owner.kind, name, Unknown)
             return types.MethodType(found, owner) if inspect.isfunction(found) else Unknown
@@ -190,6 +190,13 @@ class Reader(ast.NodeVisitor):
             assert hasattr(owner, name), f"{self.where}: {owner.__name__} has no {name}"
             return getattr(owner, name)
         return Unknown
+
+
+def _made_by_methods(kind: type) -> set[str]:
+    """Returns the attributes that methods of our own classes give to `self`."""
+    lines = [line for each in kind.__mro__ if _ours(each) for line in inspect.getsource(each).splitlines()]
+    given = [line.partition(" = ")[0] for line in lines if line.lstrip().startswith("self.") and " = " in line]
+    return {name for left in given for name in re.findall(r"self\.(\w+)", left)}
 
 
 class Held:

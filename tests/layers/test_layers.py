@@ -102,6 +102,7 @@ ELSEWHERE = {
     **dict.fromkeys(("CachedAttention", "CachePositions"), "../sequence/transformer/test_cached_decoding.py"),
     "CRF": "test_crf.py",
     "NoisyDense": "test_noisy.py",
+    **dict.fromkeys(("ConstantTime", "FixedPositions2D", "SinusoidalTimes"), "diffusion/test_time_layers.py"),
     **dict.fromkeys(("FiniteScalarQuantizer", "GaussianSample", "VectorQuantizer"), "test_latent_layers.py"),
     "BahdanauAttention": "test_sequence_attention.py",
     "LuongAttention": "test_sequence_attention.py",

@@ -27,9 +27,9 @@ from kerasdl.train.methods.stages import stage_callbacks
 from ..format.calibration_part import without_calibration
 from ..format.manifest import Manifest
 from .changing import refuse_rounding
-from .data_preparation import public_name
+from .data_preparation import public_name, read_by_name
 from .label_forms import labels_for, plain_label_errors
-from .trained_images import FILE, ROLE
+from .trained_images import FILE, ROLE, recorded
 
 FEW = 100
 """Validation examples below which the loss chooses the epoch: an accuracy over 100 has a standard error of 5 points."""
@@ -109,8 +109,8 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
     """Returns copies of a bundle's networks for the classes of the data, both prepared datasets, and the classes.
 
     Returns:
-        The networks by role, the training data, the validation data or None, the classes, and the names of the layers
-        that are fresh, since they answer for other classes than before.
+        The networks by role, the training data, the validation data or None, the classes, the names of the layers
+        that are fresh, since they answer for other classes than before, and the further parts of the new bundle.
 
     Raises:
         ArgumentError: data, labels, networks and freezing do not fit together.
@@ -125,6 +125,9 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
         checks.refuse(f"a bundle of the task {task.name} is tuned as a whole", given, 'Pass freeze="none" alone.')
     if labels and not bundle.labels and task.trainer is not None:
         checks.refuse(f"data for a bundle of the task {task.name} without labels come without labels=", labels)
+    train = read_by_name(train, "train", bundle.preprocess)
+    validation = read_by_name(validation, "validation", bundle.preprocess)
+    extra = recorded(without_calibration(bundle).extra, train, validation)
     train = bundle.ready(train, labels=labels)
     if validation is not None:
         own = isinstance(validation, (str, Dataset))  # their classes have names
@@ -137,7 +140,7 @@ def networks_and_data(bundle: Any, train: Any, validation: Any, labels: tuple[st
     datasets = [
         None if each is None else _fitting(bundle, each, labels, networks["model"]) for each in (train, validation)
     ]
-    return networks, *datasets, labels, fresh
+    return networks, *datasets, labels, fresh, extra
 
 
 def networks_for(bundle: Any, labels: tuple[str, ...]) -> tuple[dict[str, keras.Model], list[str]]:

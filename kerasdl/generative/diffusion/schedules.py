@@ -45,7 +45,11 @@ class Schedule:
         raise NotImplementedError
 
     def time_of_ratio(self, ratio: np.ndarray) -> np.ndarray:
-        """Returns the times at which sigma / alpha has values; refused where times are steps."""
+        """Returns the times at which sigma / alpha has values.
+
+        Raises:
+            ArgumentError: times of this schedule are steps.
+        """
         checks.refuse("churn needs a continuous schedule", type(self).__name__, "Use churn=0.")
 
     def plan(self, steps: int) -> SamplingPlan:

@@ -94,6 +94,9 @@ class Diffusion(Trainer):
         Args:
             inputs: (B, ...) data.
             training: whether times and noise are new.
+
+        Raises:
+            ArgumentError: data are of another shape.
         """
         x0 = ops.cast(inputs, "float32")
         shape = self.denoiser.shape

@@ -134,7 +134,7 @@ class ConditionalGAN(GAN):
     def logits(self, judged):
         return judged["logit"] if self.tells_classes else judged
 
-    def also_lost(self, made, judged, batch, role):
+    def also_lost(self, fakes, judged, batch, role):
         if not self.tells_classes:
             return 0.0
         labels = self.labels_of(batch)

@@ -219,6 +219,6 @@ class History(keras.layers.Layer):
         return tf.concat([tf.where(tf.reshape(is_older, shape), older, new), others], axis=0)
 
 
-def mean_error(made: Any, target: Any) -> tf.Tensor:
+def mean_error(fakes: Any, target: Any) -> tf.Tensor:
     """Returns the mean absolute error of made images."""
-    return ops.mean(ops.abs(made - ops.cast(target, made.dtype)))
+    return ops.mean(ops.abs(fakes - ops.cast(target, fakes.dtype)))

@@ -88,10 +88,10 @@ class Pix2Pix(GAN):
     def judge(self, examples, batch):
         return self.networks["discriminator"]({"given": batch[0], "image": examples}, training=True)
 
-    def also_lost(self, made, judged, batch, role):
+    def also_lost(self, fakes, judged, batch, role):
         if role == "discriminator":
             return 0.0
-        return self.distance * ops.mean(ops.abs(made - ops.cast(batch[1], made.dtype)))
+        return self.distance * ops.mean(ops.abs(fakes - ops.cast(batch[1], fakes.dtype)))
 
     def sample(self, count: int, *, seed: int = 0, batch_size: int = 64) -> np.ndarray:
         """Refuses to sample, since images come from images.

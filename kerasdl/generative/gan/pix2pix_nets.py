@@ -87,14 +87,14 @@ def pix2pix_generator(
 @register(
     task="network",
     paper=PAPER,
-    variants={"patch_discriminator": {}, "cyclegan_discriminator": {"given": 0, "normalization": "instance"}},
+    variants={"patch_discriminator": {}, "cyclegan_discriminator": {"given_channels": 0, "normalization": "instance"}},
     params={"patch_discriminator": 2_768_705 + 1_792, "cyclegan_discriminator": 2_764_737},
     reference=f"{CODE}, n_layers 3, 2,768,705 and 2,764,737 learnt weights, and the statistics of batch norms",
     tags=("gan", "cnn"),
     tiny=dict(image_shape=(32, 32, 3), filters=(12, 16, 24, 24)),
 )
 def patch_discriminator(
-    image_shape=(256, 256, 3), *, given: int = 3, filters=(64, 128, 256, 512), normalization: str = "batch"
+    image_shape=(256, 256, 3), *, given_channels: int = 3, filters=(64, 128, 256, 512), normalization: str = "batch"
 ) -> keras.Model:
     """Discriminator of patches, PatchGAN: one logit for each overlapping patch of 70 x 70 pixels.
 
@@ -103,12 +103,12 @@ def patch_discriminator(
 
     Args:
         image_shape: height, width and channels of the image that is judged, in pixels.
-        given: channels of the image that is given beside it; 0 for none.
+        given_channels: channels of the image that is given beside it; 0 for none.
         filters: channels of each convolution; all but the last halve the sides.
         normalization: `batch`, or `instance`, which has no weights.
 
     Returns:
-        A model from images (B, H, W, C), or from `{"given": (B, H, W, given), "image": (B, H, W, C)}`, values from -1
+        A model from images (B, H, W, C), or from `{"given": (B, H, W, G), "image": (B, H, W, C)}`, values from -1
         to 1, to logits (B, H / 8 - 2, W / 8 - 2, 1) in float32.
 
     Raises:
@@ -122,8 +122,8 @@ def patch_discriminator(
     checks.one_of("normalization", normalization, ("batch", "instance"))
     height, width, channels = _divisible(image_shape, 2 ** (len(filters) - 1))
     inputs = x = keras.Input((height, width, channels), name="image")
-    if checks.at_least("given", given, 0):
-        inputs = {"given": keras.Input((height, width, given), name="given"), "image": x}
+    if checks.at_least("given_channels", given_channels, 0):
+        inputs = {"given": keras.Input((height, width, given_channels), name="given"), "image": x}
         x = layers.Concatenate(name="pair")(list(inputs.values()))
     for level, filters_here in enumerate(filters, start=1):
         is_last, has_norm, name = level == len(filters), level > 1, f"level{level}"

@@ -115,7 +115,7 @@ class StyleGAN(GAN):
 
         return self._each(self.r1_every, r1)
 
-    def also_lost(self, made, judged, batch, role):
+    def also_lost(self, fakes, judged, batch, role):
         if role != "generator" or not self.path_weight:
             return 0.0
         return self._each(self.path_every, lambda: self._path_penalty(rows_in(batch)))

@@ -132,7 +132,7 @@ class GAN(Trainer):
         """Returns the logits in what the discriminator says: that examples are real."""
         return judged
 
-    def also_lost(self, made: Any, judged: Any, batch: tuple, role: str) -> tf.Tensor | float:
+    def also_lost(self, fakes: Any, judged: Any, batch: tuple, role: str) -> tf.Tensor | float:
         """Returns what is added to the loss of a role, with the examples and what the discriminator says of them.
 
         Called for the discriminator on real and on made examples, and for the generator on those that it makes.

@@ -110,7 +110,7 @@ def zero_terminal_snr(rates: np.ndarray) -> np.ndarray:
 
     Example:
         >>> zero_terminal_snr([0.81, 0.25, 0.01])
-        array([0.81    , 0.2025  , 0.      ])
+        array([0.81  , 0.2025, 0.    ])
     """
     rates = np.asarray(rates, "float64")
     if rates.ndim != 1 or len(rates) < 2 or not np.all(np.diff(rates) < 0) or not 0 <= rates[-1] < rates[0] <= 1:

@@ -47,7 +47,8 @@ class Chat:
 
     Example:
         >>> tokenizer = kerasdl.sequence.train_tokenizer(["User: hello\\nAssistant: good day"], "char", 40)
-        >>> network = kerasdl.build("gru_language_model", length=None, vocabulary=40, embedding=4, units=4, depth=1)
+        >>> sizes = {"vocabulary": tokenizer.vocabulary, "embedding": 4, "units": 4, "depth": 1}
+        >>> network = kerasdl.build("gru_language_model", length=None, **sizes)
         >>> chat = Chat(network, tokenizer, length=5)
         >>> reply = chat.say("hello")
         >>> [message["role"] for message in chat.messages]

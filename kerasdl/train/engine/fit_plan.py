@@ -124,8 +124,7 @@ def make_plan(
     elif not own_objective:
         train = check_labels(loss, metrics, model, train, mixed=config.mix is not None)
         validation = None if validation is None else check_labels(loss, metrics, model, validation)
-    figures = [metrics, model.metrics if own_objective else []]  # those of a trainer are its own
-    config = dataclasses.replace(config, monitor=monitor_of(config, task, figures, validation))
+    monitor = monitor_of(config, task, model.metrics if own_objective else metrics, validation)
     if not model.trainable_weights and model.built:
         checks.refuse("a model to train must have trainable weights", model.name, "Set layer.trainable = True.")
     return FitPlan(
@@ -134,7 +133,7 @@ def make_plan(
         validation,
         loss,
         metrics,
-        config,
+        dataclasses.replace(config, monitor=monitor),
         strategy,
         as_compiled,
         own_train_step,

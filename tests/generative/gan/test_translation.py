@@ -51,7 +51,7 @@ def pix2pix(**settings):
     keras.utils.set_random_seed(0)
     shape = (SIDE, SIDE, 1)
     generator = kerasdl.build("pix2pix_generator", image_shape=shape, channels=1, filters=(6, 8), dropout=0.0)
-    judge = kerasdl.build("patch_discriminator", image_shape=shape, given=1, filters=(6, 8))
+    judge = kerasdl.build("patch_discriminator", image_shape=shape, given_channels=1, filters=(6, 8))
     return Pix2Pix(generator, judge, **settings)
 
 

@@ -71,7 +71,7 @@ def batch_of(agent, rows=16):
 
 
 def critic(agent, role, observations, actions):
-    return agent.networks[role]([observations, actions]).numpy()[:, 0].astype(float)
+    return agent.networks[role]([observations, tf.cast(actions, tf.float32)]).numpy()[:, 0].astype(float)
 
 
 def test_actions_go_from_minus_1_and_1_to_their_bounds_and_back(agents):
