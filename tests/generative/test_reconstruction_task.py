@@ -18,7 +18,7 @@ def test_layers_say_which_trainer_a_network_has():
         assert type(trainer_of({"model": kerasdl.build(name, **SMALL)})) is kind
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_bundle_gives_images_and_their_errors(tmp_path):
     network = kerasdl.build("conv_autoencoder", **SMALL, code=2)
     bundle = kerasdl.Bundle.of(network, name="small", task="image_reconstruction", preprocess=SETTINGS)

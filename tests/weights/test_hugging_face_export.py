@@ -83,7 +83,7 @@ def first_output(model, inputs):
 
 
 @pytest.mark.parametrize(
-    "case", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in CASES if each not in QUICK)]
+    "case", [*QUICK, *(pytest.param(each, marks=pytest.mark.bars) for each in CASES if each not in QUICK)]
 )
 def test_what_is_imported_again_is_what_was_exported(case, tmp_path):
     model = built(case)
@@ -96,7 +96,7 @@ def test_what_is_imported_again_is_what_was_exported(case, tmp_path):
     np.testing.assert_allclose(first_output(copy, inputs), first_output(model, inputs), atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_transformers_computes_the_same(tmp_path):
     """In a process of its own, since torch after TensorFlow may end the process."""
     find = "import importlib.util as util; raise SystemExit(not all(map(util.find_spec, ('torch', 'transformers'))))"
@@ -158,7 +158,7 @@ def test_a_bundle_keeps_labels_and_tokenizer(tmp_path):
     assert names["pad_token"] == tokenizer.token_of(0)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 @pytest.mark.parametrize(("pooling", "normalise"), [("mean", True), ("first", False)])
 def test_a_bundle_of_an_encoder_keeps_its_pooling(pooling, normalise, tmp_path):
     texts = ["a good day", "a bad day"]

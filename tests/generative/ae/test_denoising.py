@@ -58,7 +58,7 @@ def test_wrong_noises_are_refused(arguments, words):
         DenoisingTrainer(kerasdl.build("conv_autoencoder", **SMALL), **arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_denoiser_gains_decibels_over_a_median():
     keras.utils.set_random_seed(0)
     train, test = load("mnist").take(1000).arrays()[0], load("mnist", "test").take(200).arrays()[0]

@@ -65,7 +65,7 @@ def test_wrong_arguments_are_refused(trainer, arguments):
         trainer(kerasdl.build("conv_autoencoder", **SMALL), **arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_codes_become_sparse_and_still():
     images = load("mnist").take(128).arrays()[0]
 

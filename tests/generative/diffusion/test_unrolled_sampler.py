@@ -57,7 +57,7 @@ def test_random_and_two_stage_samplers_are_refused():
             unrolled_sampler(trained(), 3, sampler=sampler)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_ten_steps_are_one_file_with_parity(tmp_path):
     trainer = trained("diffusion_unet", "cosine", "v", classes=3, **UNET)
     model = unrolled_sampler(trainer, 10)

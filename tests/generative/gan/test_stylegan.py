@@ -86,7 +86,7 @@ def test_path_lengths_of_a_linear_map():
     np.testing.assert_allclose(found, np.sqrt((gradient**2).sum(-1).mean(-1)), rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_run_changes_all_weights_and_measures_paths(nets):
     trainer = compiled(StyleGAN(*nets, r1_every=2, path_every=2, average=0.9))
     before = [weight.numpy() for weight in trainer.trainable_variables]

@@ -129,7 +129,7 @@ def test_history_fills_and_then_exchanges_half():
     np.testing.assert_array_equal(History((1,), 0, seed=0).exchanged(large), large)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_run_of_cyclegan_learns_the_way_back(tmp_path):
     trainer = cyclegan(history=4)
     trainer.compile({role: keras.optimizers.Adam(5e-3, 0.5) for role in trainer.networks})

@@ -73,7 +73,7 @@ def each_pair():
     """Every sampler with all rates, in the default lane with one of them."""
     for place, (sampler, order) in enumerate(CASES):
         for number, rates in enumerate(RATES):
-            marks = [] if number == place % 3 else [pytest.mark.slow]
+            marks = [] if number == place % 3 else [pytest.mark.bars]
             yield pytest.param(sampler, order, rates, id=f"{sampler!r}-{rates}", marks=marks)
 
 

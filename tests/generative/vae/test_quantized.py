@@ -53,7 +53,7 @@ def test_whole_numbers_are_the_code(name):
             trainer.decode_indices(wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_codebook_is_used_and_the_error_falls():
     images = load("mnist").take(128).arrays()[0]
     for name, arguments in {

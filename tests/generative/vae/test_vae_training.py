@@ -142,7 +142,7 @@ def test_samples_follow_seed_temperature_and_class():
         fit(trainer, noise(), config=RunConfig(steps=1, progress="off"))
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_conditional_network_learns_from_images_and_classes():
     trainer = VAE(kerasdl.build("conditional_vae", **SMALL, classes=3))
     data = {"image": noise(), "label": np.arange(4) % 3}
@@ -159,7 +159,7 @@ def test_networks_without_a_posterior_are_refused():
             VAE(kerasdl.build("vae", **SMALL), **wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_collapse_shows_and_free_bits_mend_it():
     images = load("mnist").take(256).arrays()[0]
     active = {}
@@ -175,7 +175,7 @@ def test_collapse_shows_and_free_bits_mend_it():
     assert divergences.min() > 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_vae_learns_digits_and_exports_both_halves(tmp_path):
     keras.utils.set_random_seed(0)
     train, test = load("mnist").take(1500).arrays()[0], load("mnist", "test").take(200).arrays()[0]

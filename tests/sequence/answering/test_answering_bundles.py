@@ -142,7 +142,7 @@ def test_data_that_would_teach_something_else_are_refused():
         bundle.predict([("who ?", CONTEXTS[0])])
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_tiny_net_learns_planted_answers_and_its_files_give_the_same(tmp_path):
     """Questions ask for the person, the place or what no text says; windows of 12 hold a part of each text."""
     asked = [*QUESTIONS, *["where stayed ?"] * len(QUESTIONS)]
@@ -201,7 +201,7 @@ def answers_by_hand(bundle, path):
     return fed["tokens"], best[1]
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_commands_learn_from_a_file_predict_and_evaluate(tmp_path):
     paragraphs = [
         {"context": context, "qas": [{"question": question, "answers": [{"text": text, "answer_start": start}]}]}
