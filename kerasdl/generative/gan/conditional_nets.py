@@ -72,6 +72,7 @@ def conditional_generator(image_shape=SHAPE, *, classes: int = 10, latent: int =
         "acgan_discriminator": 165_995,
     },
     reference=SUMMED,
+    qat="none",
     tags=("gan", "cnn"),
     tiny=dict(image_shape=(16, 16, 1), classes=4, filters=(16, 24)),
 )

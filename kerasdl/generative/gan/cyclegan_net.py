@@ -17,6 +17,9 @@ KERNEL = keras.initializers.RandomNormal(0.0, 0.02)
     paper="https://arxiv.org/abs/1703.10593",
     params={"cyclegan_generator": 11_378_179},
     reference="https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix, resnet_9blocks with instance norms",
+    exports={
+        "dynamic": "instance norms of images without contrast divide by what rounding left: it must stay within bounds"
+    },
     tags=("gan", "cnn"),
     partners={"discriminator": "cyclegan_discriminator"},
     tiny=dict(image_shape=(16, 16, 3), width=6, blocks=2),
