@@ -81,6 +81,8 @@ def test_a_policy_that_does_not_fit_is_refused():
     player = rl.PolicyPlayer(policy, "cartpole")
     with pytest.raises(ArgumentError, match="observations must be of the shape"):
         player.act(np.zeros(3))
+    with pytest.raises(ArgumentError, match="must be finite numbers"):
+        player.act(np.full(4, np.nan))
     with pytest.raises(ArgumentError, match="episodes must be"):
         player.evaluate(0)
 

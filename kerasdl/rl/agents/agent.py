@@ -22,7 +22,7 @@ from ..envs.making import make
 from ..envs.vectors import VectorEnvironment, VectorState
 from .presets import preset_config
 from .training.agent_files import read_agent, write_agent
-from .training.episodes import episodes_on_host, run_episodes
+from .training.episodes import checked_limit, episodes_on_host, run_episodes
 from .training.observations import read_observations
 from .training.records import Evaluation, TrainingRecord
 from .training.settings import AgentConfig, Episodes
@@ -345,11 +345,7 @@ class Agent:
         Raises:
             ArgumentError: a number breaks its rule, or nothing limits the length of an episode.
         """
-        checks.at_least("episodes", episodes, 1)
-        checks.at_least("seed", seed, 0)
-        limit = self.env.time_limit if most_steps is None else checks.at_least("most_steps", most_steps, 1)
-        if limit is None:
-            checks.refuse("an environment without time limit needs most_steps", most_steps)
+        limit = checked_limit(self.env, episodes, seed, most_steps)
         if self.on_host:
             return Evaluation.of(*episodes_on_host(self.env, self.act, episodes, seed, limit))
         if (episodes, limit) not in self._evaluators:

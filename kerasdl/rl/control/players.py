@@ -11,7 +11,8 @@ from kerasdl.core import checks
 
 from ..agents.exploration import masked
 from ..agents.networks import action_width
-from ..agents.training.episodes import episodes_on_host, run_episodes
+from ..agents.training.episodes import checked_limit, episodes_on_host, run_episodes
+from ..agents.training.observations import read_observations
 from ..agents.training.records import Evaluation
 from ..envs.environment import Environment
 from ..envs.host.gymnasium_environments import GymnasiumEnvironments
@@ -60,14 +61,9 @@ class PolicyPlayer:
             One action, or (B, ...) of them.
 
         Raises:
-            ArgumentError: the shape is not that of the observation space.
+            ArgumentError: the shape is not that of the observation space, or a number is not finite.
         """
-        space = self.env.observation_space
-        given, shape = np.asarray(observations, space.dtype), tuple(space.shape)
-        if given.shape not in (shape, (*given.shape[:1], *shape)):
-            checks.refuse(f"observations must be of the shape {shape}, or (B, ...) of it", given.shape)
-        one = given.shape == shape
-        batch = given[None] if one else given
+        batch, one = read_observations(self.env.observation_space, observations)
         mask = None if mask is None else tf.constant(np.reshape(mask, (len(batch), -1)), tf.bool)
         actions = self._actions(tf.constant(batch), mask).numpy()
         return actions[0] if one else actions
@@ -86,11 +82,7 @@ class PolicyPlayer:
         Raises:
             ArgumentError: a number breaks its rule, or nothing limits the length of an episode.
         """
-        checks.at_least("episodes", episodes, 1)
-        checks.at_least("seed", seed, 0)
-        limit = self.env.time_limit if most_steps is None else checks.at_least("most_steps", most_steps, 1)
-        if limit is None:
-            checks.refuse("an environment without time limit needs most_steps", most_steps)
+        limit = checked_limit(self.env, episodes, seed, most_steps)
         if self.on_host:
             return Evaluation.of(*episodes_on_host(self.env, self.act, episodes, seed, limit))
         run = run_episodes(VectorEnvironment(self.env, episodes), self._actions, limit)

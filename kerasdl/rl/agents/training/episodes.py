@@ -47,6 +47,20 @@ def run_episodes(vectors: VectorEnvironment, act: Callable[[Any, Any], Any], mos
     return run
 
 
+def checked_limit(env: Any, episodes: int, seed: int, most_steps: int | None) -> int:
+    """Returns the steps after which an episode is cut off: `most_steps`, or the time limit of the environment.
+
+    Raises:
+        ArgumentError: a number breaks its rule, or nothing limits the length of an episode.
+    """
+    checks.at_least("episodes", episodes, 1)
+    checks.at_least("seed", seed, 0)
+    limit = env.time_limit if most_steps is None else checks.at_least("most_steps", most_steps, 1)
+    if limit is None:
+        checks.refuse("an environment without time limit needs most_steps", most_steps)
+    return limit
+
+
 def episodes_on_host(env: Any, act: Callable[[Any], Any], episodes: int, seed: int, most_steps: int) -> tuple[Any, Any]:
     """Returns returns (N,) float32 and lengths (N,) int32 of N episodes in new environments of Gymnasium.
 
