@@ -22,10 +22,11 @@ from kerasdl.ops.derivative_free import cross_entropy_method
 
 from ...buffers.replay import Batch, ReplayBuffer
 from ...envs.spaces import Box
-from ..agent import STREAMS, Agent
+from ..agent import STREAMS
 from ..networks import value_network
 from ..policies.on_policy import minimize, scan_steps
-from ..training.settings import AgentConfig, Episodes
+from ..training.settings import Episodes
+from ..values.off_policy import ReplayAgent, ReplayConfig
 from .normals import gaussian_errors, soft_bounds
 
 ACTIONS, SAMPLES, PLANS = 0, 1, 2  # streams of random numbers
@@ -35,7 +36,7 @@ LEAST, MOST = -10.0, 0.5
 
 @with_field_sentences
 @dataclass(frozen=True, kw_only=True, repr=False)
-class PETSConfig(AgentConfig):
+class PETSConfig(ReplayConfig):
     """Settings of PETS.
 
     Raises:
@@ -77,18 +78,14 @@ class PETSConfig(AgentConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("members", "rollout_steps", "updates", "batch_size", "capacity", "learning_starts"):
-            checks.at_least(name, getattr(self, name), 1)
-        for name in ("horizon", "candidates", "elites", "rounds"):
+        for name in ("members", "learning_starts", "horizon", "candidates", "elites", "rounds"):
             checks.at_least(name, getattr(self, name), 1)
         checks.within("momentum", self.momentum, 0.0, 0.99)
         if self.elites > self.candidates:
             checks.refuse(f"elites must be at most the number of candidates, {self.candidates}", self.elites)
-        if self.capacity % self.environments or self.capacity // self.environments < self.rollout_steps:
-            checks.refuse("capacity must be a multiple of environments that holds a rollout of each", self.capacity)
 
 
-class PETS(Agent):
+class PETS(ReplayAgent):
     """PETS: an ensemble of networks that predict change, reward and end; actions planned by the cross-entropy method.
 
     `networks` are the ensemble, functional models from observation and action, side by side, to means, logarithms of
@@ -113,14 +110,6 @@ class PETS(Agent):
 
     config_class = PETSConfig
     figure_names = ("loss", "updates")
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.config.rollout_steps * self.config.environments
-
-    @property
-    def large(self):
-        return {f"buffer/{name}": each for name, each in self.buffer.variables.items()}
 
     @property
     def policy(self):
@@ -241,7 +230,7 @@ class PETS(Agent):
 
     def _iterate(self, state, iteration):
         config = self.config
-        starts = iteration * self.steps_per_iteration >= config.learning_starts
+        starts = self._starts(iteration)
         random = self.noise(
             (config.rollout_steps, config.environments, self.env.action_space.noise_size), iteration, ACTIONS
         )

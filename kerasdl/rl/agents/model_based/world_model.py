@@ -24,11 +24,12 @@ from kerasdl.ops.returns import lambda_returns
 
 from ...buffers.replay import Batch, ReplayBuffer
 from ...envs.spaces import Box, Discrete
-from ..agent import STREAMS, Agent
+from ..agent import STREAMS
 from ..networks import value_network
 from ..policies.distributions import Categorical, Normal
 from ..policies.on_policy import minimize, scan_steps
-from ..training.settings import AgentConfig, Episodes
+from ..training.settings import Episodes
+from ..values.off_policy import ReplayAgent, ReplayConfig
 from .normals import soft_bounds
 
 ACTIONS, SAMPLES, LATENTS, IMAGINED = range(4)  # streams of random numbers
@@ -38,7 +39,7 @@ LEAST, MOST = -4.0, 1.0
 
 @with_field_sentences
 @dataclass(frozen=True, kw_only=True, repr=False)
-class WorldModelConfig(AgentConfig):
+class WorldModelConfig(ReplayConfig):
     """Settings of a world model.
 
     Raises:
@@ -86,7 +87,7 @@ class WorldModelConfig(AgentConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("latent", "rollout_steps", "updates", "batch_size", "capacity", "learning_starts", "horizon"):
+        for name in ("latent", "learning_starts", "horizon"):
             checks.at_least(name, getattr(self, name), 1)
         for name in ("actor_rate", "value_rate"):
             checks.within(name, getattr(self, name), 1e-9, 10.0)
@@ -94,8 +95,6 @@ class WorldModelConfig(AgentConfig):
             checks.within(name, getattr(self, name), 0.0, 1.0)
         for name in ("divergence_weight", "free_nats", "entropy_weight"):
             checks.within(name, getattr(self, name), 0.0, 1e6)
-        if self.capacity % self.environments or self.capacity // self.environments < self.rollout_steps:
-            checks.refuse("capacity must be a multiple of environments that holds a rollout of each", self.capacity)
 
 
 class Imagined(NamedTuple):
@@ -113,7 +112,7 @@ class Imagined(NamedTuple):
     """(H, B, Z) states after the steps."""
 
 
-class WorldModel(Agent):
+class WorldModel(ReplayAgent):
     """World model: latent states, their dynamics, rewards and ends are learnt; policy and value learn in imagination.
 
     Networks: `policy` from observations to logits of actions, for use and export; its two parts `encoder` (mean and
@@ -140,14 +139,6 @@ class WorldModel(Agent):
 
     config_class = WorldModelConfig
     figure_names = ("loss", "reconstruction", "divergence", "reward_loss", "imagined_return", "entropy", "updates")
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.config.rollout_steps * self.config.environments
-
-    @property
-    def large(self):
-        return {f"buffer/{name}": each for name, each in self.buffer.variables.items()}
 
     def _check_environment(self):
         super()._check_environment()
@@ -311,7 +302,7 @@ class WorldModel(Agent):
 
     def _iterate(self, state, iteration):
         config, space = self.config, self.env.action_space
-        starts = iteration * self.steps_per_iteration >= config.learning_starts
+        starts = self._starts(iteration)
         noise = self.noise((config.rollout_steps, config.environments, space.n), iteration, ACTIONS)
 
         def step(state, now):

@@ -1,4 +1,4 @@
-"""Base of agents that learn from a replay buffer: DQN, DDPG, TD3 and SAC."""
+"""Bases of agents with a replay buffer: those that act by what they learn from it (DQN, SAC), and all others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,21 +21,19 @@ ACTIONS, SAMPLES, UPDATES = 0, 1, 2  # streams of random numbers
 
 @with_field_sentences
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OffPolicyConfig(AgentConfig):
-    """Settings of agents that learn from a replay buffer.
+class ReplayConfig(AgentConfig):
+    """Settings of agents with a replay buffer.
 
     Raises:
         ArgumentError: a setting breaks its rule.
 
     Example:
-        >>> OffPolicyConfig(rollout_steps=8, updates=8).environments
+        >>> ReplayConfig(rollout_steps=8, updates=8).environments
         1
     """
 
     environments: int = 1
     """Episodes that run at once."""
-    activation: str = "relu"
-    """Activation of the hidden layers."""
     rollout_steps: int = 4
     """Steps of each environment between updates."""
     updates: int = 1
@@ -46,27 +44,44 @@ class OffPolicyConfig(AgentConfig):
     """Transitions in the replay buffer, a multiple of `environments`."""
     learning_starts: int = 1000
     """Environment steps before the first update; actions are random until then."""
-    hindsight: float = 0.0
-    """Share of drawn transitions with a goal that their episode reached later (HER), in a `GoalEnvironment`."""
 
     def __post_init__(self):
         super().__post_init__()
         for name in ("rollout_steps", "updates", "batch_size", "capacity"):
             checks.at_least(name, getattr(self, name), 1)
         checks.at_least("learning_starts", self.learning_starts, 0)
-        checks.within("hindsight", self.hindsight, 0.0, 1.0)
         rows = self.capacity // self.environments
         if self.capacity % self.environments or rows < self.rollout_steps:
             checks.refuse("capacity must be a multiple of environments that holds a rollout of each", self.capacity)
 
 
-class OffPolicyAgent(Agent):
-    """Base class: rollouts into a replay buffer, and updates on batches drawn from it.
+@with_field_sentences
+@dataclass(frozen=True, kw_only=True, repr=False)
+class OffPolicyConfig(ReplayConfig):
+    """Settings of agents that act by what they learn from a replay buffer.
 
-    A subclass makes `buffer` in `_build`, and defines `_explored` (actions of training) and `_improve` (one update).
+    Raises:
+        ArgumentError: a setting breaks its rule.
+
+    Example:
+        >>> OffPolicyConfig(hindsight=0.8).environments
+        1
     """
 
-    config_class = OffPolicyConfig
+    activation: str = "relu"
+    """Activation of the hidden layers."""
+    hindsight: float = 0.0
+    """Share of drawn transitions with a goal that their episode reached later (HER), in a `GoalEnvironment`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.within("hindsight", self.hindsight, 0.0, 1.0)
+
+
+class ReplayAgent(Agent):
+    """Base class of agents with a replay buffer; a subclass makes `buffer` in `_build`."""
+
+    config_class = ReplayConfig
     buffer: ReplayBuffer
 
     @property
@@ -76,6 +91,19 @@ class OffPolicyAgent(Agent):
     @property
     def large(self):
         return {f"buffer/{name}": each for name, each in self.buffer.variables.items()}
+
+    def _starts(self, iteration: tf.Tensor) -> tf.Tensor:
+        """Returns whether enough steps were made for updates, and for actions of the policy."""
+        return iteration * self.steps_per_iteration >= self.config.learning_starts
+
+
+class OffPolicyAgent(ReplayAgent):
+    """Base class: rollouts into a replay buffer, and updates on batches drawn from it.
+
+    A subclass defines `_explored` (actions of training) and `_improve` (one update).
+    """
+
+    config_class = OffPolicyConfig
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -161,10 +189,6 @@ class OffPolicyAgent(Agent):
         means = tf.cond(ready, lambda: self._learn(iteration, names), lambda: [tf.constant(0.0)] * len(names))
         updates = tf.where(ready, self.config.updates, 0)
         return {**dict(zip(names, means, strict=True)), **own, "updates": updates}, Episodes.of(steps)
-
-    def _starts(self, iteration: tf.Tensor) -> tf.Tensor:
-        """Returns whether enough steps were made for updates, and for actions of the policy."""
-        return iteration * self.steps_per_iteration >= self.config.learning_starts
 
     def _collect_on_host(self, state, iteration):
         steps, iteration = [], tf.constant(iteration)
