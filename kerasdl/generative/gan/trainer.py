@@ -14,6 +14,7 @@ from keras import ops
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.data.batching.sharding import rows_in
+from kerasdl.data.model_fit import warn_of_raw_pixels
 from kerasdl.data.trees import unpacked
 from kerasdl.ops import discriminator_loss, generator_loss, squared_gradient_norms
 from kerasdl.ops.adversarial import ADVERSARIAL_LOSSES
@@ -101,6 +102,7 @@ class GAN(Trainer):
         check_fits(self.networks["discriminator"], data.spec[0], name=data.name)
         if data.spec[2] is not None:
             checks.refuse("data of adversaries must come without weights", data.name, "Repeat examples instead.")
+        warn_of_raw_pixels(self.networks["discriminator"], data)
 
     # What adversaries of other kinds change
 

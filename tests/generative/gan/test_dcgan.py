@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from point_nets import compiled
+from point_nets import compiled, config
 from unallocated import unallocated
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError
+from kerasdl.data import DataWarning
 from kerasdl.generative import GAN
+from kerasdl.train import fit
 
 
 def learnt(name, **settings):
@@ -55,3 +57,12 @@ def test_spectral_kernels_have_norm_one_after_a_step():
     kernels = [layer.kernel.numpy() for layer in judge.layers if isinstance(layer, keras.layers.Conv2D)]
     norms = [np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2) for kernel in kernels]
     np.testing.assert_allclose(norms, 1.0, rtol=0.03)
+
+
+def test_raw_pixels_are_told():
+    """The discriminator would tell levels from 0 to 255 apart by their size."""
+    nets = (
+        kerasdl.build(f"dcgan_{name}", **kerasdl.spec(f"dcgan_{name}").tiny) for name in ("generator", "discriminator")
+    )
+    with pytest.warns(DataWarning, match="pixels up to 255"):
+        fit(compiled(GAN(*nets)), np.full((2, 16, 16, 3), 255.0, "float32"), config=config(steps=1))

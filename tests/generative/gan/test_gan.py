@@ -139,7 +139,7 @@ def digest(trainer):
     return [variable.numpy().tobytes() for variable in trainer.variables]
 
 
-@pytest.mark.bars
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GAN, WGANGP])
 def test_a_resumed_run_ends_with_the_same_weights(kind, tmp_path):
     def run(folder, step):
@@ -157,7 +157,7 @@ def test_a_resumed_run_ends_with_the_same_weights(kind, tmp_path):
         fit(gan(kind, average=0.9, discriminator_steps=1), points(), config=config(folder=tmp_path / "whole"))
 
 
-@pytest.mark.bars
+@pytest.mark.slow
 def test_under_a_strategy_it_learns_the_same():
     plain, moved = (gan(average=0.9, r1=0.1, loss="relativistic") for _ in range(2))
     first, second = (
