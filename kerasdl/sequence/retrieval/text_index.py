@@ -82,8 +82,7 @@ class TextIndex:
         return len(self.texts)
 
     def __repr__(self) -> str:
-        engine = "numpy" if self._faiss is None else "faiss"
-        return f"TextIndex({len(self)} texts, vectors of {self.vectors.shape[1]}, engine={engine!r})"
+        return f"TextIndex({len(self)} texts, vectors of {self.vectors.shape[1]}, engine={self.engine!r})"
 
     @property
     def engine(self) -> str:
