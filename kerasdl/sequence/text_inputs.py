@@ -31,7 +31,9 @@ def check_text_settings(settings: Mapping[str, Any], model: keras.Model) -> None
     if length > MAX_LENGTH or input_shape not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape}, up to {MAX_LENGTH}", length)
     if settings.get("tokenizer") is not None:
-        check_tokenizer(settings, model)
+        own = checked_tokenizer(settings, model).padding_id
+        if own != settings["padding_id"]:
+            checks.refuse(f"padding_id must be that of the tokenizer, {own}", settings["padding_id"])
 
 
 def _check_inputs(shapes: Mapping[str, tuple], segments: bool) -> None:
@@ -65,8 +67,8 @@ def tokenizer_of(text: str) -> Tokenizer:
     return Tokenizer.from_text(text)
 
 
-def check_tokenizer(settings: Mapping[str, Any], model: keras.Model) -> None:
-    """Refuses a tokenizer that cannot be read, whose ids the model has no rows for, or that pads by another id."""
+def checked_tokenizer(settings: Mapping[str, Any], model: keras.Model) -> Tokenizer:
+    """Returns the tokenizer of settings; refuses one that cannot be read, or whose ids the model has no rows for."""
     try:
         tokenizer = tokenizer_of(settings["tokenizer"])
     except (DataError, TypeError) as error:
@@ -75,8 +77,7 @@ def check_tokenizer(settings: Mapping[str, Any], model: keras.Model) -> None:
     if rows is not None and tokenizer.vocabulary > rows:
         rule = f"the tokenizer's vocabulary must fit the {rows} rows of the model's embedding"
         checks.refuse(rule, tokenizer.vocabulary, "Build the model with vocabulary=tokenizer.vocabulary.")
-    if tokenizer.padding_id != settings["padding_id"]:
-        checks.refuse(f"padding_id must be that of the tokenizer, {tokenizer.padding_id}", settings["padding_id"])
+    return tokenizer
 
 
 def vocabulary_of(model: keras.Model) -> int | None:

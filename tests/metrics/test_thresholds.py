@@ -28,6 +28,7 @@ def test_no_public_metric_escapes():
     of_texts |= {"BLEU", "ChrF", "ROUGE", "bleu", "chrf", "rouge"}  # in test_text_metrics.py
     of_texts |= {"CharacterErrorRate", "WordErrorRate", "edit_distance"}  # in test_text_metrics.py
     of_texts |= {"BitsPerToken", "Perplexity"}  # in text/test_perplexity.py
+    of_texts |= {"SQuAD", "squad"}  # in text/test_answer_scores.py
     of_texts |= {"ndcg_at_k", "recall_at_k"}  # in text/test_retrieval.py
     # Those of forecasts are in test_forecast_errors.py.
     of_forecasts = {"MASE", "SMAPE", "QuantileScore", "IntervalCoverage", "seasonal_naive_error"}

@@ -189,8 +189,10 @@ def test_continuations_that_do_not_fit_are_refused(texts, rule):
 
 def test_a_decoder_of_two_functions_is_scored_too():
     step = Decoder(lambda prompts, counts: (), lambda tokens, state: (keras_ops.one_hot(tokens, 5), state))
-    (scores,) = continuation_scores(step, [[3]], [[3, 1]])
-    np.testing.assert_allclose(scores, [1 - np.log(3 + np.e), -np.log(3 + np.e)], atol=1e-6)
+    for padding, others in ((None, 4), (0, 3)):  # without padding, 0 is a token as the others are
+        (scores,) = continuation_scores(step, [[3]], [[3, 1]], padding_id=padding)
+        whole = np.log(others + np.e)
+        np.testing.assert_allclose(scores, [1 - whole, -whole], atol=1e-6)
 
 
 @pytest.mark.parametrize("ahead", [1, pytest.param(4, marks=pytest.mark.slow)])

@@ -11,7 +11,7 @@ from kerasdl.core import Task, checks, register_task
 from kerasdl.core.outputs.model_shapes import check_labels, input_shape_of
 from kerasdl.metrics import BitsPerToken, Perplexity
 
-from ..text_inputs import check_tokenizer, tokenizer_of
+from ..text_inputs import checked_tokenizer, tokenizer_of
 from ..token_ids import check_rows, int32_ids
 from ..transformer.cached_decoding import cached_step, places_of
 from .carried_state import streaming_step
@@ -31,8 +31,7 @@ def _check(settings: Mapping[str, Any], labels: Sequence[str], model: keras.Mode
     if input_shape_of(model) not in ((None,), (length,)):
         checks.refuse(f"length must fit the model's input {input_shape_of(model)}", length)
     if settings.get("tokenizer") is not None:
-        own = tokenizer_of(settings["tokenizer"]).padding_id if isinstance(settings["tokenizer"], str) else None
-        check_tokenizer({**settings, "padding_id": own}, model)  # padding is told from texts by their lengths
+        checked_tokenizer(settings, model)  # padding is told from texts by their lengths
     check_labels(labels, model)
 
 
