@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kerasdl.core import checks
+from kerasdl.core.keras_graph import copied
 
 ENDS = (layers.Softmax, layers.Activation)
 
@@ -117,7 +118,6 @@ def replace_head(model: keras.Model, outputs: int) -> keras.Model:
         hint = "Make a model of one of them: keras.Model(model.inputs, model.outputs[0])."
         checks.refuse("a model whose head is replaced must have one output", names, hint)
     head = find_head(model)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copied(model)
     fresh = layers.Dense(outputs, dtype="float32", name=head.name)(copy.get_layer(head.name).input)
     return keras.Model(copy.inputs[0] if len(copy.inputs) == 1 else copy.input, fresh, name=model.name)

@@ -72,6 +72,16 @@ def test_replace_head_keeps_all_but_the_head(tiny):
         blocks.replace_head(keras.Sequential([keras.Input((2,)), keras.layers.ReLU()]), 3)
 
 
+def test_what_was_frozen_stays_frozen_under_a_new_head():
+    tokens = keras.Input((4, 8))
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    pooled = keras.layers.GlobalAveragePooling1D()(attention(tokens, tokens))
+    model = keras.Model(tokens, keras.layers.Dense(3, name="head")(pooled))
+    attention.trainable = False
+    other = blocks.replace_head(model, 5)
+    assert {each.path for each in other.trainable_variables} == {"head/kernel", "head/bias"}
+
+
 def test_any_model_that_ends_in_a_dense_layer_has_a_head():
     image = keras.Input((4, 4, 1))
     x = keras.layers.Flatten()(image)

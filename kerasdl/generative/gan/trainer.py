@@ -13,6 +13,7 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
+from kerasdl.core.keras_graph import copied
 from kerasdl.data.batching.sharding import rows_in
 from kerasdl.data.model_fit import warn_of_raw_pixels
 from kerasdl.data.trees import unpacked
@@ -273,8 +274,7 @@ def refuse_moments(discriminator: keras.Model) -> None:
 
 def _frozen_copy(network: keras.Model) -> keras.Model:
     """Returns a copy of a network with the same weights, which no optimizer changes."""
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
+    copy = copied(network)
     copy.trainable = False
     return copy
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
+from kerasdl.core.keras_graph import freeze_inside
 from kerasdl.losses import SmoothL1
 from kerasdl.ops import (
     are_boxes_large,
@@ -169,7 +170,7 @@ def with_classes(network: keras.Model, classes: int) -> tuple[keras.Model, list[
         width = {argument: each * (1 + classes)} if argument else {}
         return type(layer).from_config({**layer.get_config(), **width})
 
-    copy = keras.models.clone_model(network, clone_function=made_anew)
+    copy = freeze_inside(keras.models.clone_model(network, clone_function=made_anew))
     for layer in network.layers:
         if layer.name not in new:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
