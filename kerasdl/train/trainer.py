@@ -17,6 +17,10 @@ PLAIN = (str, bool, int, float, type(None))
 
 
 REUSED = "_reused_trainer"
+VALIDATION_SEED = (0, 0)
+"""Seed of the noise of validation, which stays from epoch to epoch."""
+REPLICA_STRIDE = 1_000_003
+"""Distance of the seeds of two replicas; steps count the other number of a seed."""
 
 
 class Trainer(keras.Model):
@@ -275,6 +279,13 @@ def reused_trainer(make: Callable[[Mapping[str, keras.Model]], Any], networks: M
         trainer = make(networks)
         object.__setattr__(main, REUSED, (make, trainer))  # no attribute of Keras, which would make it a part of `main`
     return trainer
+
+
+def step_seed(seeds: keras.random.SeedGenerator, training: bool | None) -> tf.Tensor:
+    """Returns the int32 (2,) seed of the noise of a step: new in each step of training, and another on each replica."""
+    seed = tf.cast(seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
+    replica = tf.distribute.get_replica_context()
+    return seed if replica is None else seed + tf.stack([REPLICA_STRIDE * replica.replica_id_in_sync_group, 0])
 
 
 def has_own_train_step(model: keras.Model) -> bool:

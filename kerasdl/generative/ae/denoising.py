@@ -11,14 +11,13 @@ import keras
 import tensorflow as tf
 
 from kerasdl.core import checks
+from kerasdl.train.trainer import step_seed
 
 from .reconstruction import ReconstructionTrainer
 
 NOISES = ("gaussian", "masking", "salt_pepper")
 LOW, HIGH = -1.0, 1.0
 """Values of black and white."""
-VALIDATION_SEED = (0, 0)
-"""Seed of the noise of validation, which stays from epoch to epoch."""
 
 
 class DenoisingTrainer(ReconstructionTrainer):
@@ -67,7 +66,7 @@ class DenoisingTrainer(ReconstructionTrainer):
             inputs: images (B, H, W, C).
             training: whether the noise is new.
         """
-        seed = tf.cast(self.seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
+        seed = step_seed(self.seeds, training)
         return super().call(noisy_images(inputs, seed, noise=self.noise, amount=self.amount), training=training)
 
 

@@ -16,11 +16,9 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.ops import jacobian_norms, share_divergence
+from kerasdl.train.trainer import step_seed
 
 from .reconstruction import ReconstructionTrainer, mean_over_replicas
-
-VALIDATION_SEED = (0, 0)
-"""Seed of the directions of validation, which stay from epoch to epoch."""
 
 
 class SparseTrainer(ReconstructionTrainer):
@@ -125,5 +123,5 @@ class ContractiveTrainer(ReconstructionTrainer):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        seed = tf.cast(self.seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
+        seed = step_seed(self.seeds, training)
         return loss + self.weight * mean_over_replicas(self.norms(x, seed, training), sample_weight)

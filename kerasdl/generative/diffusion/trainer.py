@@ -15,6 +15,7 @@ from keras import ops
 from kerasdl.core import checks
 from kerasdl.ops import diffuse, diffusion_weights, per_example
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import step_seed
 
 from ..samplers.settings import Sampler, as_sampler
 from .bounds import hybrid_bound
@@ -22,9 +23,6 @@ from .denoising import Denoiser
 from .sampling import Program
 from .schedules import DiscreteSchedule, Schedule, as_schedule
 from .settings import ClassConditioning, Guidance, as_guidance
-
-VALIDATION_SEED = (0, 0)
-"""Seed of the noise of validation, which stays from epoch to epoch."""
 
 
 class Diffusion(Trainer):
@@ -102,9 +100,7 @@ class Diffusion(Trainer):
         shape = self.denoiser.shape
         if not hasattr(inputs, "shape") or tuple(inputs.shape[1:]) != shape:
             checks.refuse(f"data must be (B, {', '.join(map(str, shape))})", tuple(getattr(inputs, "shape", ())))
-        seed = tf.cast(self.seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
-        replica = tf.distribute.get_replica_context()
-        seed = seed if replica is None else seed + tf.stack([0, replica.replica_id_in_sync_group])
+        seed = step_seed(self.seeds, training)
         time_seed, noise_seed, drop_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
         count = tf.shape(x0)[:1]
         time = self.schedule.training_times(tf.random.stateless_uniform(count, time_seed))

@@ -15,14 +15,13 @@ from kerasdl.core import checks
 from kerasdl.data.text import hide_tokens
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import step_seed
 
 from ..tokenizers import Tokenizer
 from .filling_task import filled_texts, filling_settings
 from .mask_settings import mask_settings
 
 IGNORED = -1
-VALIDATION_SEED = (0, 0)
-"""Seed of the masks of validation, which stay from epoch to epoch."""
 
 
 class MaskedLM(Trainer):
@@ -95,7 +94,7 @@ class MaskedLM(Trainer):
             training: whether masks are new, and units dropped.
         """
         tokens = inputs["tokens"] if isinstance(inputs, Mapping) else inputs
-        seed = tf.cast(self.seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
+        seed = step_seed(self.seeds, training)
         masked, answers = hide_tokens(tokens, seed, rate=self.rate, mean_span=self.mean_span, **self.masks)
         masked = tf.ensure_shape(masked, tokens.shape)
         outputs = self.main({**inputs, "tokens": masked} if isinstance(inputs, Mapping) else masked, training=training)

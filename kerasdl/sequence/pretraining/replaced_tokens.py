@@ -18,12 +18,12 @@ from kerasdl.data.text import hide_tokens
 from kerasdl.layers import TanhGELU
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import step_seed
 
 from ..text_inputs import padding_of
 from ..tokenizers import Tokenizer
 from ..transformer.text_heads import chosen_encoder
 from .mask_settings import mask_settings
-from .masked_lm import VALIDATION_SEED
 
 WEIGHT = 50.0
 """Factor of the discriminator's loss, the paper's lambda."""
@@ -142,7 +142,7 @@ class ReplacedTokens(Trainer):
             ids = tf.ensure_shape(ids, tokens.shape)
             return network({**inputs, "tokens": ids} if isinstance(inputs, Mapping) else ids, training=training)
 
-        seed = tf.cast(self.seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)
+        seed = step_seed(self.seeds, training)
         masked, answers = hide_tokens(tokens, seed, rate=self.rate, masked=1.0, random=0.0, **self.masks)
         logits = read(self.generator, masked)
         noise = tf.random.stateless_uniform(tf.shape(logits), seed + 1, 1e-6, 1.0)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from kerasdl.train import RunConfig, distill, fit
 from kerasdl.train.distribute import strategies
 from kerasdl.train.distribute.placement import model_in_scope
 from kerasdl.train.distribute.replicas import ReplicaContext, TrainingWarning
+from kerasdl.train.trainer import step_seed
 
 ONE = tf.distribute.OneDeviceStrategy("/cpu:0")
 SIZES = [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5), (25, 13, 8)]
@@ -25,6 +27,22 @@ SIZES = [(64, 16, 2), (61, 16, 4), (33, 8, 8), (10, 10, 3), (5, 4, 4), (15, 8, 5
 def trained(model, data, task, **settings):
     config = RunConfig(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.05, "progress": "off", **settings})
     return fit(model, data, validation=data, task=task, config=config)
+
+
+# Seeds
+
+
+def test_noise_is_new_in_each_step_and_on_each_replica(monkeypatch):
+    seeds, drawn = keras.random.SeedGenerator(0), []
+    for training in (True, True, False, False):
+        before = seeds.state.numpy()
+        for replica in (0, 1):
+            seeds.state.assign(before)
+            own = SimpleNamespace(replica_id_in_sync_group=replica)
+            monkeypatch.setattr(tf.distribute, "get_replica_context", lambda own=own: own)
+            drawn.append(tuple(step_seed(seeds, training).numpy()))
+    assert len({*drawn[:4]}) == 4
+    assert drawn[4:6] == drawn[6:] == [(0, 0), (1_000_003, 0)]
 
 
 # Names
