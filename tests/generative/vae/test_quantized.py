@@ -12,7 +12,7 @@ from kerasdl.generative import VQVAE
 from kerasdl.train import RunConfig, fit
 
 SMALL = {"image_shape": (16, 16, 1), "filters": (4, 8), "width": 4, "codes": 8}
-CONFIG = RunConfig(epochs=6, batch_size=32, learning_rate=1e-2, strategy=None, progress="off")
+CONFIG = RunConfig(epochs=10, batch_size=32, learning_rate=5e-3, strategy=None, progress="off")
 
 
 def noise(count=4, seed=0):
@@ -53,7 +53,7 @@ def test_whole_numbers_are_the_code(name):
             trainer.decode_indices(wrong)
 
 
-@pytest.mark.bars
+@pytest.mark.slow
 def test_a_codebook_is_used_and_the_error_falls():
     images = load("mnist").take(128).arrays()[0]
     for name, arguments in {
