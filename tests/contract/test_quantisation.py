@@ -1,7 +1,7 @@
-"""Every net of the cover crosses the bridge to tf_keras, and quantises as far as its spec says."""
+"""Nets of the cover cross the bridge to tf_keras; those of every class quantise as far as their spec says."""
 
 import pytest
-from cases import EXPORTED
+from cases import EVERY_CLASS, EXPORTED
 from contract_rows import check_bridge, check_quantisation
 
 
@@ -12,6 +12,6 @@ def test_bridge_gives_the_same_outputs(name, net):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", EVERY_CLASS)
 def test_quantises_as_far_as_its_spec_says(name, net, tmp_path):
     check_quantisation(net(name), tmp_path)

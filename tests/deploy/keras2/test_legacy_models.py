@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from cases import EXPORTED
+from cases import EVERY_CLASS
 from filling import fill_weights, settle_statistics
 from legacy import gap, numbers_for
 
@@ -151,7 +151,7 @@ def settled(name, tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", EVERY_CLASS)
 def test_registered_model_computes_the_same_split_and_back(name, tiny):
     """The whole is crossed in tests/contract/test_quantisation.py."""
     model, inputs = settled(name, tiny)
