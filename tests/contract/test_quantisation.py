@@ -1,11 +1,11 @@
-"""Nets of the cover cross the bridge to tf_keras; those of every class quantise as far as their spec says."""
+"""Nets of every class of layer cross the bridge to tf_keras, and quantise as far as their spec says."""
 
 import pytest
-from cases import EVERY_CLASS, EXPORTED
+from cases import EVERY_CLASS
 from contract_rows import check_bridge, check_quantisation
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", EVERY_CLASS)
 def test_bridge_gives_the_same_outputs(name, net):
     """Split into single operations, and back, in tests/deploy/keras2/test_legacy_models.py."""
     check_bridge(net(name))

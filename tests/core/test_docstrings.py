@@ -26,6 +26,23 @@ SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMo
 STUDIES = ("train_seeds", "study_agents", "tune")  # which start processes
 LONG = {"kerasdl.core:build", "kerasdl.train:fit_progressively", *(f"kerasdl.train:{name}" for name in SEARCHES)}
 LONG |= {f"kerasdl.rl:{name}" for name in STUDIES}
+# Examples that train, export or load for seconds, of functions that other tests of the lanes run too.
+SECONDS = {
+    "bundles": (
+        *("AttentionComparison", "compare_attention", "Bundle.export", "Bundle.finetune", "Bundle.evaluate"),
+        *("evaluate_file", "Evaluation", "resized", "evaluate_classes"),
+    ),
+    "explain": ("completeness_error", "compare_methods", "score_cam", "report"),
+    "generative": ("flow_log_likelihood", "image_bits", "StyleGAN"),
+    "rl": ("TRPO", "PPO", "check_env", "REINFORCE", "DQN", "A2C", "dagger"),
+    "sequence": ("speculative_generate", "contrastive_generate", "TruncatedBackpropagation"),
+    "train": ("distill", "fit", "finetune", "Trainer"),
+    "train.tracking": ("WandB", "MLflow", "TensorBoard", "CSVLog"),
+    "vision.detection": ("MaskRCNN", "Detector", "FasterRCNN", "FastRCNN", "RCNN"),
+    "vision.panoptic": ("PanopticFPN",),
+    "weights": ("import_weights", "bundle_from"),
+}
+SECONDS = {f"kerasdl.{package}:{name}" for package, names in SECONDS.items() for name in names}
 
 
 def public_names():
@@ -85,10 +102,14 @@ def examples():
             continue
         for test in doctest.DocTestFinder(recurse=True).find(thing, name):
             if test.examples:
-                # A full-size net takes seconds to build, an export or a search for the right size seconds to make.
-                long = name in builders() or name.startswith("kerasdl.deploy:") or name in LONG
-                marks = [pytest.mark.slow] if long else []
-                yield pytest.param(thing, test, id=test.name, marks=marks)
+                yield pytest.param(thing, test, id=test.name, marks=marks_of(name, test.name))
+
+
+def marks_of(name: str, example: str) -> list:
+    """Returns the lane of an example: a full-size net takes seconds to build, an export seconds to make."""
+    if name in builders() or example in SECONDS:
+        return [pytest.mark.bars]
+    return [pytest.mark.slow] if name.startswith("kerasdl.deploy:") or name in LONG else []
 
 
 @pytest.mark.parametrize(("thing", "test"), [*examples()])
