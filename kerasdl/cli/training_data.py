@@ -27,6 +27,8 @@ FOLDER = "folder:"
 ROWS = ("csv:", "jsonl:", "squad:")
 """Files whose rows are cut by a hash, `data.text.rows.drawn_splits`."""
 QUESTIONS = "squad:"
+TAGS = "conll:"
+"""Files of tagged sentences, which are never cut."""
 SEED = 0
 """Seed of every split of the command line, so that no command tests on training images of another."""
 MOST_CLASSES = 12
@@ -196,16 +198,28 @@ def _has_maps(data: Dataset) -> bool:
 
 def _layout_of(name: str) -> Layout | None:
     """Returns the layout of a folder of images; None for other data."""
-    if not name.startswith(FOLDER) or is_text_folder(Path(name.removeprefix(FOLDER))):
-        return None
+    return None if not name.startswith(FOLDER) or _is_of_texts(name) else _layout_at(name)
+
+
+def _is_of_texts(name: str) -> bool:
+    return name.startswith(FOLDER) and is_text_folder(Path(name.removeprefix(FOLDER)))
+
+
+def _layout_at(name: str) -> Layout:
     return read_layout(Path(name.removeprefix(FOLDER)).expanduser(), "all")
 
 
 def _whole_or(name: str, split: str, settings: Mapping[str, Any]) -> tuple[Dataset, list[Path]]:
     """Returns a data set without splits whole, or a split of another, and the files of folders that cannot be read."""
     layout = _layout_of(name)
-    splits = splits_of_boxes(name) if layout is None else layout.splits
-    split = "all" if splits == () or name.startswith(QUESTIONS) else split
+    if name.startswith((*ROWS, TAGS)):
+        splits = ()
+    elif layout is None:
+        splits = _layout_at(name).splits if _is_of_texts(name) else splits_of_boxes(name)
+        splits = splits or () if name.startswith("masks:") else splits
+    else:
+        splits = layout.splits
+    split = "all" if splits == () else split
     data = kerasdl.data.load(name, split, seed=SEED, **settings)
     return data, _unread(layout, split, data)
 

@@ -54,6 +54,22 @@ def test_rows_of_a_file_leave_a_tenth_for_evaluate(tmp_path):
     assert f"({left} left for `kerasdl evaluate`; {rule})" in read.notes[1]
 
 
+def test_other_texts_validate_whole_and_leave_all_to_learn_from(tmp_path):
+    names = []
+    for name, count in (("one", 30), ("two", 20)):
+        rows = [f"{name} {k} of {label},{label}" for label in ("bill", "parcel") for k in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+        for label in ("bill", "parcel"):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for k in range(count):
+                (folder / f"{k}.txt").write_text(f"{name} {k} of {label}")
+        names.append((f"csv:{tmp_path / name}.csv", str(tmp_path / name)))
+    for data, validation in zip(*names, strict=True):
+        read = read_training_data(data, validation)
+        assert (read.train.size, read.validation.size) == (60, 40)
+
+
 @pytest.mark.parametrize(
     "homes", [("train", "test"), ("Training", "Testing"), ("outer/train", "outer/test"), ("train",)]
 )

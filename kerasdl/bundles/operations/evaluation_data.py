@@ -44,9 +44,9 @@ def choose_evaluation_data(
     """Reads data by name to evaluate a bundle.
 
     Of a folder with a test folder that split is read. A folder without split folders is read whole, less the images
-    that the bundle was fine-tuned on or chose its epoch by; and so are folders of masks and annotation files of boxes
-    that name no splits, and files of texts, by their texts, if the bundle was fine-tuned on such. Of other data the
-    test split is read.
+    that the bundle was fine-tuned on or chose its epoch by; and so are folders of masks, annotation files of boxes
+    that name no splits and tagged sentences, and files of texts, by their texts, if the bundle was fine-tuned on such.
+    Of other data the test split is read.
 
     Args:
         bundle: a `Bundle`, which has the hashes of the images of its fine-tuning.
@@ -132,6 +132,8 @@ def _splits_of(name: str, bundle: Any) -> tuple[str, ...] | None:
         return of_folders or (() if len(trained_hashes(bundle.extra)) else None)
     if kind == "folder":
         return read_layout(path, "all").splits
+    if kind == "conll":
+        return ()
     return mask_folders.named_splits(place) if kind == "masks" else splits_of_boxes(name)
 
 

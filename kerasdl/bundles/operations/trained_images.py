@@ -14,7 +14,7 @@ from kerasdl.data.letterboxing import Letterboxed
 from kerasdl.data.text.rows import text_key
 
 ROLE, FILE = "trained_images", "trained_images.bin"
-OF_TEXTS = ("folder:", "csv:", "jsonl:")
+OF_TEXTS = ("folder:", "csv:", "jsonl:", "conll:")
 """How names of texts of files start."""
 BYTES = 8
 """Bytes of a hash: among a million images a chance match has a probability of 1 in 40 million."""

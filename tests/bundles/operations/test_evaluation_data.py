@@ -188,3 +188,15 @@ def test_hashes_are_short_sorted_and_kept_from_training_to_training(tmp_path):
 
 def test_data_that_are_no_files_leave_no_hashes():
     assert recorded({}, load("digits"), None) == {}
+
+
+def test_tagged_sentences_are_measured_whole_less_those_of_the_training(tmp_path):
+    (tmp_path / "first.conll").write_text("Ada B-PER\nsings O\n\nBo B-PER\nruns O\n")
+    (tmp_path / "more.conll").write_text("Bo B-PER\nruns O\n\nCy B-PER\nsits O\n\nDi B-PER\nsees O\n")
+    trained = bundle(load(f"conll:{tmp_path / 'first.conll'}"), None)
+    chosen = choose_evaluation_data(trained, f"conll:{tmp_path / 'more.conll'}")
+    assert (chosen.split, chosen.left_out) == ("all", 1)
+    assert chosen.dataset.source.inputs.tolist() == ["Cy sits", "Di sees"]
+    assert choose_evaluation_data(bundle(), f"conll:{tmp_path / 'more.conll'}").dataset.size == 3
+    with pytest.raises(DataError, match="all are"):
+        choose_evaluation_data(trained, f"conll:{tmp_path / 'first.conll'}")
