@@ -12,6 +12,7 @@ import keras
 import lanes
 import matplotlib
 import pytest
+import shares
 from filling import fill_weights
 from hypothesis import settings
 from tensorflow.lite.python import lite
@@ -50,8 +51,12 @@ def tiny():
 
 def pytest_addoption(parser):
     parser.addoption("--lanes", action="store_true", help="CPU time by folder beside its budget, and the longest tests")
+    parser.addoption(
+        "--record-times", action="store_true", help="with --lanes: keep times of cases in tests/times.json"
+    )
 
 
 def pytest_configure(config):
+    config.pluginmanager.register(shares, "shares")
     if config.getoption("--lanes"):
         config.pluginmanager.register(lanes, "lanes")
