@@ -1,21 +1,30 @@
 """The cover in every format: the file computes what the model computes, or the spec says why not."""
 
 import pytest
-from cases import EVERY_CLASS, EXPORTED
+from cases import EVERY_CLASS, EXPORTED, PROVED
 from contract_rows import check_export
 
 from kerasdl.core import EXPORT_FORMATS
 
 DEFAULT_LANE = "float32"
-# How layers are joined shows in every format alike, which the nets of the cover share in turns; what differs between
-# formats is what becomes of a layer, and one net of each class at least takes them all.
-IN_TURNS = ("float32", "onnx", "int8", "int16x8")
+# How layers are joined shows in every format alike, which the nets of the cover share in turns. Nets that bring a class
+# of layer take the three formats whose converters differ, and share the others, which store the same graph otherwise.
+DIFFERENT = ("float32", "onnx", "int8")
+IN_TURNS = (*DIFFERENT, "int16x8")
+ALSO = ("int16x8", "float16", "dynamic", "saved_model")
+
+
+def formats_of(name: str) -> tuple[str, ...]:
+    """Returns the formats of a net in the lanes; of one that is to be proved all."""
+    number = EXPORTED.index(name)
+    if PROVED:
+        return EXPORT_FORMATS
+    return (*DIFFERENT, ALSO[number % len(ALSO)]) if name in EVERY_CLASS else (IN_TURNS[number % len(IN_TURNS)],)
 
 
 def pairs():
-    for number, name in enumerate(EXPORTED):
-        some = [IN_TURNS[number % len(IN_TURNS)]]
-        for export_format in EXPORT_FORMATS if name in EVERY_CLASS else some:
+    for name in EXPORTED:
+        for export_format in formats_of(name):
             marks = [] if export_format == DEFAULT_LANE else [pytest.mark.slow]
             yield pytest.param(name, export_format, marks=marks, id=f"{name}-{export_format}")
 
