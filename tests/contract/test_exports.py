@@ -16,10 +16,11 @@ ALSO = ("int16x8", "float16", "dynamic", "saved_model")
 
 def formats_of(name: str) -> tuple[str, ...]:
     """Returns the formats of a net in the lanes; of one that is to be proved all."""
-    number = EXPORTED.index(name)
     if PROVED:
         return EXPORT_FORMATS
-    return (*DIFFERENT, ALSO[number % len(ALSO)]) if name in EVERY_CLASS else (IN_TURNS[number % len(IN_TURNS)],)
+    if name in EVERY_CLASS:
+        return (*DIFFERENT, ALSO[EVERY_CLASS.index(name) % len(ALSO)])
+    return (IN_TURNS[EXPORTED.index(name) % len(IN_TURNS)],)
 
 
 def pairs():
