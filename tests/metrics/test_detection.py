@@ -78,7 +78,7 @@ def assert_equal(true, predicted, classes):
         )
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(st.integers(0, 1_000_000))
 def test_figures_are_those_of_pycocotools(seed):
     true, predicted = drawn(seed)

@@ -195,7 +195,8 @@ def test_a_decoder_of_two_functions_is_scored_too():
         np.testing.assert_allclose(scores, [1 - whole, -whole], atol=1e-6)
 
 
-@pytest.mark.parametrize("ahead", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [1, pytest.param(4, marks=pytest.mark.bars)])
 def test_speculative_tokens_are_those_of_plain_greedy(ahead):
     model, draft = made("gpt2_small"), made("gpt2_small", 9, depth=1)
     expected = generate(model, PROMPTS, 14, temperature=0)

@@ -189,9 +189,8 @@ def test_losses_are_one_number_an_image_and_independent_of_the_others(name):
             np.testing.assert_allclose(values[place], alone[part][0], rtol=1e-4, err_msg=part)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=pytest.mark.slow) if each != "fcos" else each for each in NETS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
 def test_two_squares_are_found_after_some_steps_on_them(name):
     images, labels = squares(2, seed=5)
     x, y = next(iter(as_dataset((images, labels)).batches(2)))
