@@ -95,7 +95,7 @@ def test_high_rates_kill_relus_and_no_leaky_ones():
     assert relus.dead_and_accuracy("leaky_relu", relus.RATES[-1])[0] == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_recurrent_net_tells_good_reviews_from_bad_ones():
     assert recipe("sentiment").train(seed=0) >= 0.72
 
@@ -121,7 +121,7 @@ def test_a_net_prices_bent_effects_and_is_no_better_on_few_rows():
     assert found["diabetes"]["linear"] > found["diabetes"]["net"] - 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_lenet_reads_digits():
     assert recipe("lenet5_digits").train(seed=0) >= 0.985
 

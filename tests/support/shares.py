@@ -12,7 +12,7 @@ import lanes
 import pytest
 
 TIMES = lanes.TESTS / "times.json"
-SHARES = {"default": 5.0, "slow": 20.0}
+SHARES = {"default": 4.0, "slow": 15.0}
 """CPU seconds of a test, all its cases together; the first case runs always."""
 WHOLE = ("tests/contract/", "tests/core/")
 PROVED = "KERASDL_PROVE"
