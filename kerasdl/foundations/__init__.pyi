@@ -29,7 +29,7 @@ from .regularization import Dropout as Dropout
 from .regularization import LayerNorm as LayerNorm
 from .tensor_graphs import graph_lines as graph_lines
 from .tensor_graphs import graphviz as graphviz
+from .tensor_windows import convolve as convolve
 from .tensors import Tensor as Tensor
 from .tensors import concatenate as concatenate
-from .tensors import convolve as convolve
 from .tensors import gradients as gradients

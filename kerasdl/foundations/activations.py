@@ -18,23 +18,24 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # https://arxiv
 
 def sigmoid(x):
     """1 / (1 + e^-x), computed from e^-|x|, which never overflows."""
+    x = np.asarray(x, float)
     small = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) >= 0, 1.0, small) / (1.0 + small)
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 def sigmoid_derivative(x):
     """s (1 - s): 0.25 at most, at 0."""
-    return sigmoid(x) * sigmoid(-np.asarray(x))
+    return sigmoid(x) * sigmoid(-np.asarray(x, float))
 
 
 def tanh(x):
     """(e^x - e^-x) / (e^x + e^-x) = 2 sigmoid(2 x) - 1."""
-    return np.tanh(x)
+    return np.tanh(np.asarray(x, float))
 
 
 def tanh_derivative(x):
     """1 - tanh^2: 1 at most, at 0."""
-    return 1.0 - np.tanh(x) ** 2
+    return 1.0 - tanh(x) ** 2
 
 
 def relu(x):
@@ -145,7 +146,8 @@ def softmax(x):
         >>> softmax(np.array([1000.0, 1000.0]))
         array([0.5, 0.5])
     """
-    powers = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    x = np.asarray(x, float)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .activations import softmax, softmax_backward
 from .initializers import initializer
-from .layers import Dense, Layer
+from .layers import Dense, Layer, check_width
 from .regularization import LayerNorm
 
 
@@ -115,6 +115,9 @@ class PositionalEncoding(Layer):
 
     def forward(self, x, *, training=False):
         """Returns (B, T, D) with the positions added."""
+        check_width(x, 2 * len(self.rates))
+        if np.ndim(x) != 3:
+            raise ValueError(f"inputs must be (B, T, D); got {np.shape(x)}.")
         angles = np.arange(x.shape[1])[:, np.newaxis] * self.rates
         return x + np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(x.shape[1], -1)
 

@@ -105,7 +105,7 @@ def compare_classifiers(
         them, and `seconds` of one training.
 
     Raises:
-        ValueError: inputs are no table, or there is one class alone.
+        ValueError: inputs are no table, labels are not one for each row, or there is one class alone.
 
     Example:
         >>> points, labels = np.array([[-1.0], [1.0]] * 20), np.array([0, 1] * 20)
@@ -115,6 +115,9 @@ def compare_classifiers(
     inputs, labels = np.asarray(train[0], float), np.asarray(train[1])
     if inputs.ndim != 2 or len(np.unique(labels)) < 2:
         raise ValueError(f"baselines need a table (N, D) of two classes or more; got {inputs.shape}.")
+    for x, y in (train, test):
+        if np.shape(y) != np.shape(x)[:1]:
+            raise ValueError(f"each row must have a label; got {np.shape(x)} and {np.shape(y)}.")
     mean, deviation = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
     scaled, shown = (inputs - mean) / deviation, (np.asarray(test[0], float) - mean) / deviation
     rows = []

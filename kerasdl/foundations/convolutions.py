@@ -1,4 +1,4 @@
-"""Convolution and pooling by hand, forward and backward: by loops, as the formula says, and by windows, as programs do.
+"""Convolution and pooling by hand, forward and backward, by windows, as programs do; `convolution_loops` by loops.
 
 A convolution multiplies every window of the image with one kernel: y[i, j] = sum over u, v of x[i s + u d, j s + v d]
 K[u, v], with stride s and dilation d. As windows, this is one matrix product (im2col). Backward, the kernel gathers
@@ -11,7 +11,7 @@ n / s rounded up, and puts the odd pixel behind, as TensorFlow does.
 import numpy as np
 
 from .initializers import initializer
-from .layers import Layer
+from .layers import Layer, check_width
 from .windows import add_windows, cut_windows
 
 
@@ -125,6 +125,7 @@ class Conv2D(Windowed):
     def forward(self, x, *, training=False):
         """Returns (B, h, w, filters) of images (B, H, W, C)."""
         windows, kernel = self.cut(x), self.weights["kernel"]
+        check_width(x, kernel.shape[2] * self.groups)
         batch, high, wide = windows.shape[:3]
         # (B h w, k k, G, C / G) and (k k, C / G, G, F / G): one matrix product for each group.
         self.rows = windows.reshape(batch * high * wide, self.size**2, self.groups, -1)
@@ -142,20 +143,6 @@ class Conv2D(Windowed):
         self.gradients = {"kernel": made, "bias": gradient.sum(axis=(0, 1, 2))}
         windows = np.einsum("ngf,pcgf->npgc", g, parts, optimize=True)
         return self.put_back(windows.reshape(batch, high, wide, self.size, self.size, -1))
-
-    def forward_by_loops(self, x: np.ndarray) -> np.ndarray:
-        """Returns the same as `forward`, number by number as the formula says; slow."""
-        windows, kernel = self.cut(x), self.weights["kernel"]
-        y = np.zeros((*windows.shape[:3], kernel.shape[3]))
-        reads, writes = kernel.shape[2], kernel.shape[3] // self.groups
-        for place in np.ndindex(y.shape):
-            *spot, filter = place
-            first = filter // writes * reads
-            seen = windows[(*spot, slice(None), slice(None), slice(first, first + reads))]
-            y[place] = self.weights["bias"][filter] + sum(
-                seen[entry] * kernel[(*entry, filter)] for entry in np.ndindex(seen.shape)
-            )
-        return y
 
 
 class DepthwiseConv2D(Conv2D):

@@ -29,6 +29,12 @@ class Layer:
         raise NotImplementedError
 
 
+def check_width(x: np.ndarray, width: int) -> None:
+    """Refuses inputs whose last axis has another size, also 1, which NumPy would broadcast."""
+    if np.shape(x)[-1:] != (width,):
+        raise ValueError(f"inputs must have a last axis of {width}; got {np.shape(x)}.")
+
+
 class Dense(Layer):
     """Neurons that each sum all inputs: y = f(x W + b).
 

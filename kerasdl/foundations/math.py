@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from .gradient_checking import numerical_gradient
+
 
 def compress(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, float]:
     """Returns the best matrix of a rank, by its singular values, and its error.
@@ -23,12 +25,14 @@ def compress(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, float]:
         (H, W), and the root of the sum of the squares of the singular values that were left out.
 
     Raises:
-        ValueError: the rank is outside.
+        ValueError: it is no matrix, or the rank is outside.
 
     Example:
         >>> compress(np.diag([3.0, 2.0, 1.0]), 2)[1]
         1.0
     """
+    if np.ndim(matrix) != 2:
+        raise ValueError(f"matrix must be (H, W); got {np.shape(matrix)}. Compress each channel by itself.")
     if not 1 <= rank <= min(matrix.shape):
         raise ValueError(f"rank must be from 1 to {min(matrix.shape)}; got {rank}.")
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
@@ -62,25 +66,40 @@ def principal_components(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.n
 def entropy(shares: np.ndarray) -> float:
     """Returns -sum p log p in nats of shares (K,); 0 log 0 is 0.
 
+    Raises:
+        ValueError: shares are negative or do not sum to 1.
+
     Example:
         >>> round(entropy(np.array([0.5, 0.5])), 4)
         0.6931
     """
-    shares = np.asarray(shares, float)
+    shares = _shares(shares)
     return float(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum())
 
 
 def cross_entropy(shares: np.ndarray, predicted: np.ndarray) -> float:
     """Returns -sum p log q in nats; infinite where q is 0 and p is not.
 
+    Raises:
+        ValueError: shares are negative or do not sum to 1, or shapes differ.
+
     Example:
         >>> round(cross_entropy(np.array([1.0, 0.0]), np.array([0.5, 0.5])), 4)
         0.6931
     """
-    shares, predicted = np.asarray(shares, float), np.asarray(predicted, float)
+    shares, predicted = _shares(shares), _shares(predicted)
+    if shares.shape != predicted.shape:
+        raise ValueError(f"both must be shares of the same things; got {shares.shape} and {predicted.shape}.")
     with np.errstate(divide="ignore"):
         logarithms = np.log(np.where(shares > 0, predicted, 1.0))
     return float(-(np.where(shares > 0, shares, 0.0) * logarithms).sum())
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, float)
+    if not ((values >= 0).all() and abs(values.sum() - 1.0) < 1e-4):
+        raise ValueError(f"shares must be 0 or more and sum to 1; got a sum of {values.sum():.4g}.")
+    return values
 
 
 def kl_divergence(shares: np.ndarray, predicted: np.ndarray) -> float:
@@ -131,12 +150,17 @@ def critical_point(function: Callable[[np.ndarray], float], point: np.ndarray) -
     Returns:
         `minimum`, `maximum`, `saddle`, or `flat` where an eigenvalue is nearly 0 and decides.
 
+    Raises:
+        ValueError: the function has a slope there.
+
     Example:
         >>> critical_point(lambda p: p[0] ** 2 - p[1] ** 2, np.zeros(2))[0]
         'saddle'
     """
     values = np.linalg.eigvalsh(hessian(function, point))
     small = 1e-4 * max(1.0, float(np.abs(values).max()))
+    if (slope := np.abs(numerical_gradient(function, point)).max()) > small:
+        raise ValueError(f"a critical point must have no slope; got one of {slope:.3g}.")
     if values[0] < -small and values[-1] > small:
         return "saddle", values
     if np.abs(values).min() <= small:

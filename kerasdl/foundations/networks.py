@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import losses
-from .activations import softmax
+from .activations import sigmoid, softmax
 from .layers import Dense, Layer
 from .optimizers import Adam, Optimizer
 
@@ -26,7 +26,8 @@ class MLP:
         seed: of the weights and of the order of examples.
 
     Raises:
-        ValueError: there are less than two sizes, or a name is unknown.
+        ValueError: there are less than two sizes, a name is unknown, or the loss is of probabilities, which linear
+            outputs are not.
 
     Example:
         >>> inputs, labels = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
@@ -51,7 +52,9 @@ class MLP:
             Dense(inputs, units, activation=kind, kernel=kernel, seed=seed + place)
             for place, (inputs, units, kind) in enumerate(zip(sizes, sizes[1:], kinds, strict=False))
         ]
-        self.loss = losses.loss(loss)
+        if loss in ("bce", "ce", "kl"):
+            raise ValueError(f"loss must be one of linear outputs, such as ce_from_logits; got {loss!r}.")
+        self.kind, self.loss = loss, losses.loss(loss)
         self.seed, self.history = seed, []
 
     @property
@@ -61,7 +64,10 @@ class MLP:
 
     @weights.setter
     def weights(self, values: dict[str, np.ndarray]):
+        own = {name: weight.shape for name, weight in self.weights.items()}
         for name, value in values.items():
+            if own.get(name) != np.shape(value):
+                raise ValueError(f"weights must be of {own}; got {name!r} {np.shape(value)}.")
             layer, _, key = name.partition(".")
             self.layers[int(layer.removeprefix("layer"))].weights[key] = value
 
@@ -130,9 +136,25 @@ class MLP:
         return self
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Returns the shares (N, K) of the classes, the softmax of the outputs."""
-        return softmax(self.forward(inputs))
+        """Returns what the outputs (N, K) mean by the loss: shares of the classes, the probability of each, or values.
+
+        Raises:
+            ValueError: an output is not finite.
+        """
+        outputs = self.forward(inputs)
+        if not np.isfinite(outputs).all():
+            raise ValueError("outputs must be finite; got NaN or infinity. Look at the inputs, or lower the rate.")
+        return {"ce_from_logits": softmax, "bce_from_logits": sigmoid}.get(self.kind, np.asarray)(outputs)
 
     def predict_classes(self, inputs: np.ndarray) -> np.ndarray:
-        """Returns the likeliest class (N,) of each input."""
-        return self.forward(inputs).argmax(axis=-1)
+        """Returns the likeliest class (N,) of each input; of one output 0 or 1.
+
+        Raises:
+            ValueError: an output is not finite, or the one output is no probability of a class.
+        """
+        outputs = self.predict(inputs)
+        if outputs.shape[-1] > 1:
+            return outputs.argmax(axis=-1)
+        if self.kind != "bce_from_logits":
+            raise ValueError(f"classes of one output need the loss bce_from_logits; got {self.kind}. Take predict.")
+        return (outputs[..., 0] > 0.5).astype(int)

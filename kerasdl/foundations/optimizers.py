@@ -35,13 +35,16 @@ class Optimizer:
             gradients: arrays of the same names.
 
         Raises:
-            ValueError: names differ.
+            ValueError: names or shapes differ.
         """
         if set(weights) != set(gradients):
             raise ValueError(f"gradients must name the weights {sorted(weights)}; got {sorted(gradients)}.")
         self.steps += 1
         for name in weights:
-            weights[name] = weights[name] + self.change(name, weights[name], gradients[name])
+            gradient = np.asarray(gradients[name], float)
+            if gradient.shape != np.shape(weights[name]):
+                raise ValueError(f"the gradient of {name!r} must be {np.shape(weights[name])}; got {gradient.shape}.")
+            weights[name] = weights[name] + self.change(name, weights[name], gradient)
 
     def change(self, name: str, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Returns what is added to a weight."""

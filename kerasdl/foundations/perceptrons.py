@@ -75,10 +75,12 @@ class Perceptron:
         """Returns -1 or 1 for each row of inputs (N, D); 0 is -1.
 
         Raises:
-            ValueError: it has not learned yet.
+            ValueError: it has not learned yet, or an input is not finite.
         """
         if self.weights is None:
             raise ValueError("a perceptron must learn before it predicts; call fit first.")
+        if not np.isfinite(inputs).all():
+            raise ValueError("inputs must be finite; got NaN or infinity, which lie on no side.")
         return np.where(np.asarray(inputs, float) @ self.weights + self.bias > 0, 1, -1)
 
     def draw(self, inputs: np.ndarray, labels: np.ndarray, path=None):
@@ -124,14 +126,16 @@ def mistake_bound(inputs: np.ndarray, labels: np.ndarray, direction: np.ndarray)
         direction: (D + 1,), weights and bias of any line that separates the data.
 
     Raises:
-        ValueError: the direction does not separate the data.
+        ValueError: the direction does not separate the data, or there is not one label for each row.
 
     Example:
         >>> mistake_bound(np.array([[-1.0], [1.0]]), np.array([-1, 1]), np.array([1.0, 0.0]))
         2.0
     """
+    if np.shape(labels) != np.shape(inputs)[:1]:
+        raise ValueError(f"each row must have a label; got {np.shape(inputs)} and {np.shape(labels)}.")
     extended = np.hstack([np.asarray(inputs, float), np.ones((len(inputs), 1))])
-    direction = np.asarray(direction, float) / np.linalg.norm(direction)
+    direction = np.asarray(direction, float) / max(np.linalg.norm(direction), np.finfo(float).tiny)
     margin = (np.asarray(labels) * (extended @ direction)).min()
     if margin <= 0:
         raise ValueError(f"direction must separate the data; its margin is {margin:.3g}.")

@@ -65,8 +65,10 @@ class Recurrent(Layer):
 
         Args:
             gradient: (B, T, units), of the outputs of all steps; zeros but at the end for a classifier.
-            steps: how many steps each output's gradient goes back; None goes to the beginning.
+            steps: how many steps each output's gradient goes back, 1 or more; None goes to the beginning.
         """
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps must be 1 or more; got {steps}.")
         self.gradients = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         total = len(self.memories)
         if steps is None or steps >= total:

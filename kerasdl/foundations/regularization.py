@@ -16,7 +16,7 @@ Deviations: DropConnect draws one mask a batch, and evaluates with all weights w
 
 import numpy as np
 
-from .layers import Dense, Layer
+from .layers import Dense, Layer, check_width
 
 
 def normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float):
@@ -55,6 +55,7 @@ class BatchNorm(Layer):
     def forward(self, x, *, training=False):
         """Returns x normalised; in training by the batch, whose mean and variance go into the running ones."""
         x = np.asarray(x, float)
+        check_width(x, len(self.mean))
         self.axes, self.by_batch = tuple(range(x.ndim - 1)), training
         if training:
             self.n, self.root = normalised(x, self.axes, self.epsilon)
@@ -91,6 +92,7 @@ class LayerNorm(Layer):
 
     def forward(self, x, *, training=False):
         """Returns each example normalised."""
+        check_width(x, len(self.weights["gamma"]))
         self.n, self.root = normalised(np.asarray(x, float), (-1,), self.epsilon)
         return self.weights["gamma"] * self.n + self.weights["beta"]
 
@@ -161,15 +163,18 @@ class DropConnect(Dense):
         self.whole = self.weights["kernel"]
         self.mask = dropout_mask(self.rng, self.whole.shape, self.rate) if training else np.ones(self.whole.shape)
         self.weights["kernel"] = self.whole * self.mask
-        y = super().forward(x)
-        self.weights["kernel"] = self.whole
-        return y
+        try:
+            return super().forward(x)
+        finally:
+            self.weights["kernel"] = self.whole
 
     def backward(self, gradient):
         """Returns the gradient of the inputs; hidden weights get none."""
         self.weights["kernel"] = self.whole * self.mask
-        inward = super().backward(gradient)
-        self.weights["kernel"] = self.whole
+        try:
+            inward = super().backward(gradient)
+        finally:
+            self.weights["kernel"] = self.whole
         self.gradients["kernel"] = self.gradients["kernel"] * self.mask
         return inward
 

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from .windows import add_windows, cut_windows
-
 
 class Tensor:
     """Array with the graph of its computation.
@@ -62,6 +60,8 @@ class Tensor:
         return self * of(other) ** -1.0
 
     def __pow__(self, exponent: float):
+        if exponent == 0:  # a constant, at 0 too
+            return self * np.zeros(self.shape) + 1.0
         return Tensor(self.value**exponent, (self,), lambda g: (g * exponent * self ** (exponent - 1.0),), "power")
 
     __radd__, __rmul__ = __add__, __mul__
@@ -89,7 +89,7 @@ class Tensor:
 
     def transpose(self, *axes: int):
         """Axes in another order."""
-        back = tuple(int(each) for each in np.argsort(axes))
+        back = tuple(int(each) for each in np.argsort([axis % self.value.ndim for axis in axes]))
         return Tensor(self.value.transpose(axes), (self,), lambda g: (g.transpose(*back),), "transpose")
 
     def swapped(self):
@@ -191,35 +191,6 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return Tensor(np.concatenate([each.value for each in tensors], axis), tensors, pull, "concatenate")
 
 
-def windows(x: Tensor, size: int, stride: int = 1) -> Tensor:
-    """Returns all windows (B, h, w, size, size, C) of images (B, H, W, C), a view of the same numbers."""
-    return Tensor(cut_windows(x.value, size, stride), (x,), lambda g: (joined(g, x.shape, stride),), "windows")
-
-
-def joined(x: Tensor, shape: tuple[int, ...], stride: int = 1) -> Tensor:
-    """Returns images of a shape in which windows are added at their places, the pullback of `windows`."""
-    value = add_windows(x.value, shape, stride)
-    return Tensor(value, (x,), lambda g: (windows(g, x.shape[3], stride),), "join")
-
-
-def convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
-    """Returns the convolution of images (B, H, W, C) with a kernel (k, k, C, F), without padding.
-
-    Args:
-        x: (B, H, W, C).
-        kernel: (k, k, C, F).
-        stride: pixels from one window to the next.
-
-    Example:
-        >>> convolve(Tensor(np.ones((1, 4, 4, 2))), Tensor(np.ones((3, 3, 2, 5)))).shape
-        (1, 2, 2, 5)
-    """
-    size, _, channels, filters = kernel.shape
-    cut = windows(x, size, stride)
-    rows = cut.reshape(*cut.shape[:3], size * size * channels)
-    return rows @ kernel.reshape(size * size * channels, filters)
-
-
 def ordered(output: Tensor) -> list[Tensor]:
     """Returns the tensors of a graph, each behind its parents: a topological order, without recursion."""
     order, done, stack = [], set(), [(output, False)]
@@ -244,12 +215,17 @@ def gradients(output: Tensor, inputs: Sequence[Tensor], seed: Any = None) -> lis
     Returns:
         A tensor for each input, of its shape; zeros where the output does not depend on it.
 
+    Raises:
+        TypeError: an input is no tensor, such as the array that one was made of.
+
     Example:
         >>> x = Tensor(3.0)
         >>> slope = gradients(x**3, [x])[0]
         >>> float(slope.value), float(gradients(slope, [x])[0].value)
         (27.0, 18.0)
     """
+    if others := [type(each).__name__ for each in inputs if not isinstance(each, Tensor)]:
+        raise TypeError(f"inputs must be tensors of the graph; got {others[0]}. Keep Tensor(array), and pass that.")
     found = {id(output): Tensor(np.ones(output.shape) if seed is None else np.broadcast_to(seed, output.shape))}
     for tensor in reversed(ordered(output)):
         if tensor.pullback is None or id(tensor) not in found:

@@ -78,3 +78,5 @@ def test_baselines_in_one_table():
     assert accuracy["logistic"] > 0.93
     with pytest.raises(ValueError, match=r"baselines need a table \(N, D\) of two classes or more; got \(4,\)"):
         baselines.compare_classifiers((np.ones(4), np.ones(4)), test)
+    with pytest.raises(ValueError, match="each row must have a label"):
+        baselines.compare_classifiers(train, (test[0], test[1][:, None]))

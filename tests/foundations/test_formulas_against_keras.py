@@ -39,6 +39,14 @@ def test_softmax_and_its_gradient():
     np.testing.assert_allclose(activations.softmax_backward(shares.numpy(), gradient), expected, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_pixels_and_counts_are_numbers(name):
+    own, numbers = activations.activation(name), np.array([0, 3, 200], "uint8")
+    np.testing.assert_allclose(own.value(numbers), own.value(numbers.astype(float)))
+    np.testing.assert_allclose(own.derivative(numbers), own.derivative(numbers.astype(float)))
+    np.testing.assert_allclose(activations.softmax(numbers), [0.0, 0.0, 1.0], atol=1e-12)
+
+
 def test_saturation_and_dead_units():
     assert activations.saturated_share("sigmoid", [-10, -1, 0, 9]) == 0.5
     assert activations.saturated_share("relu", [-1, -2, 3, 4]) == 0.5
@@ -96,6 +104,20 @@ def test_losses_of_extreme_logits_are_finite(name):
     assert np.isfinite(losses.loss(name).gradient(targets, logits)).all()
 
 
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_losses_take_whole_numbers_and_refuse_what_numpy_would_broadcast(name):
+    own, targets, outputs = losses.loss(name), np.ones((2, 2), "int8"), np.full((2, 2), 0.25)
+    for function in own:
+        np.testing.assert_array_equal(function(targets, outputs), function(targets.astype(float), outputs))
+        with pytest.raises(ValueError, match=r"targets must have the shape \(2, 1\); got \(2,\)"):
+            function(np.ones(2), np.ones((2, 1)))
+    if name == "hinge":
+        np.testing.assert_array_equal(own.gradient(np.ones(1, "uint8"), np.zeros(1)), [-1.0])
+        for function in own:
+            with pytest.raises(ValueError, match="labels of a hinge must be -1 or 1"):
+                function(np.zeros(2), np.zeros(2))
+
+
 def test_cross_entropy_is_entropy_and_divergence():
     shares, predicted = RNG.dirichlet(np.ones(5), 7), RNG.dirichlet(np.ones(5), 7)
     assert losses.ce(shares, predicted) == pytest.approx(losses.entropy(shares) + losses.kl(shares, predicted))
@@ -146,6 +168,11 @@ def test_optimizers_race_downhill():
         optimizers.race("hill")
     with pytest.raises(ValueError, match=r"gradients must name the weights \['w'\]; got \['v'\]"):
         optimizers.SGD().step({"w": np.zeros(1)}, {"v": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"the gradient of 'w' must be \(3,\); got \(3, 1\)"):
+        optimizers.SGD().step({"w": np.zeros(3)}, {"w": np.zeros((3, 1))})
+    weights = {"w": np.zeros(1)}
+    optimizers.AdaGrad(1.0).step(weights, {"w": np.array([1])})
+    assert weights["w"][0] == pytest.approx(-(1.1**-0.5))
 
 
 @pytest.mark.parametrize("name", initializers.INITIALIZERS)

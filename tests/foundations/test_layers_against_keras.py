@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl import foundations
-from kerasdl.foundations import activations
+from kerasdl.foundations import activations, convolution_loops
 
 RNG = np.random.default_rng(0)
 
@@ -71,7 +71,15 @@ def test_convolution(size, stride, padding, dilation, groups, sides):
     theirs = keras.layers.Conv2D(8, size, stride, dilation_rate=dilation, dtype="float64", **settings)
     x = RNG.normal(size=(2, *sides, 4))
     compare(ours, theirs, x, drawn({"kernel": (size, size, 4 // groups, 8), "bias": (8,)}))
-    same(ours.forward_by_loops(x), ours.forward(x))
+    if sides == (5, 8):
+        settings |= {"stride": stride, "dilation": dilation}
+        y, kernel = ours.forward(x[:1]), ours.weights["kernel"]
+        same(convolution_loops.convolution(x[:1], kernel, ours.weights["bias"], **settings), y)
+        gradient = RNG.normal(size=y.shape)
+        inward, of_kernel, of_bias = convolution_loops.convolution_gradients(x[:1], kernel, gradient, **settings)
+        same(ours.backward(gradient), inward)
+        same(ours.gradients["kernel"], of_kernel)
+        same(ours.gradients["bias"], of_bias)
 
 
 def test_depthwise_convolution():
@@ -88,6 +96,11 @@ def test_depthwise_convolution():
     same(y, expected)
     same(ours.backward(gradient), inward)
     same(ours.gradients["kernel"].reshape(made.shape), made)
+    looped = convolution_loops.convolution_gradients(
+        x, ours.weights["kernel"], gradient, groups=3, stride=2, padding="same"
+    )
+    same(looped[0], inward)
+    same(looped[1], ours.gradients["kernel"])
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), [(2, None, "valid"), (3, 2, "same"), (3, 1, "same")])
@@ -95,7 +108,13 @@ def test_depthwise_convolution():
 def test_pooling(kind, size, stride, padding):
     ours = getattr(foundations, kind)(size, stride=stride, padding=padding)
     keras_kind = {"MaxPool2D": keras.layers.MaxPooling2D, "AveragePool2D": keras.layers.AveragePooling2D}[kind]
-    compare(ours, keras_kind(size, stride, padding, dtype="float64"), RNG.normal(size=(2, 7, 6, 3)), {})
+    x = RNG.normal(size=(2, 7, 6, 3))
+    compare(ours, keras_kind(size, stride, padding, dtype="float64"), x, {})
+    settings = {"kind": kind[:3].lower() if kind == "MaxPool2D" else "average", "padding": padding}
+    settings["stride"] = stride or size
+    same(convolution_loops.pooling(x, size, **settings), ours.forward(x))
+    gradient = RNG.normal(size=ours.forward(x).shape)
+    same(convolution_loops.pooling(x, size, gradient=gradient, **settings), ours.backward(gradient))
 
 
 def test_output_sides_and_receptive_field():
@@ -236,6 +255,9 @@ def test_dropped_connections_get_no_gradient():
     assert not layer.gradients["kernel"][layer.mask == 0].any()
     assert np.array_equal(layer.weights["kernel"], whole)
     same(layer.forward(x), x @ whole)
+    with pytest.raises(ValueError, match="matmul"):
+        layer.forward(x[:, 1:], training=True)
+    assert np.array_equal(layer.weights["kernel"], whole)
     with pytest.raises(ValueError, match="rate must be from 0 and below 1"):
         foundations.DropConnect(2, 2, rate=-0.1)
 
@@ -249,13 +271,20 @@ def test_every_number_of_a_neuron_is_told():
     assert activations.dead_share(np.maximum(layer.forward(-np.ones((3, 2))), 0)) == 1.0
 
 
-@pytest.mark.parametrize("broken", ["padding", "groups", "heads", "width"])
+@pytest.mark.parametrize(
+    "broken", ["padding", "groups", "heads", "width", "channels", "norm", "rows", "places", "steps"]
+)
 def test_arguments_that_do_not_fit_are_refused(broken):
     make = {
         "padding": (lambda: foundations.MaxPool2D(2, padding="full"), "padding must be 'valid' or 'same'; got 'full'"),
         "groups": (lambda: foundations.Conv2D(4, 6, groups=3), r"groups must divide channels \(4\) and filters \(6\)"),
         "heads": (lambda: foundations.MultiHeadAttention(6, 4), "heads must divide the width 6; got 4"),
         "width": (lambda: foundations.PositionalEncoding(5), "width must be even"),
+        "channels": (lambda: foundations.Conv2D(4, 8).forward(np.ones((1, 5, 5, 1))), "a last axis of 4"),
+        "norm": (lambda: foundations.BatchNorm(3).forward(np.ones((2, 1))), "a last axis of 3"),
+        "rows": (lambda: foundations.LayerNorm(3).forward(np.ones((2, 1))), "a last axis of 3"),
+        "places": (lambda: foundations.PositionalEncoding(4).forward(np.ones((1, 4))), r"must be \(B, T, D\)"),
+        "steps": (lambda: foundations.RNN(1, 1).backward(np.ones((1, 1, 1)), steps=0), "steps must be 1 or more"),
     }[broken]
     with pytest.raises(ValueError, match=make[1]):
         make[0]()

@@ -12,7 +12,7 @@ from kerasdl import foundations
 from kerasdl.data import load
 from kerasdl.foundations import Tensor, concatenate, convolve, gradients
 from kerasdl.foundations.tensor_graphs import graph_lines
-from kerasdl.foundations.tensors import joined, windows
+from kerasdl.foundations.tensor_windows import joined, windows
 
 # Each step takes two values (2, 3, 4) and gives one of that shape: in our tensors, and in TensorFlow's.
 STEPS = {
@@ -134,6 +134,23 @@ def test_what_is_not_used_has_no_gradient_and_a_reused_number_has_the_sum():
     assert nothing.value.tolist() == [[0.0, 0.0]]
     with pytest.raises(ValueError, match=r"factors of @ must have two axes or more; got \(1,\) and \(1, 2\)"):
         x @ unused
+
+
+def test_powers_at_zero_and_axes_from_behind():
+    x, weights = Tensor(0.0), np.arange(9.0).reshape(3, 3)
+    slope = x**2
+    for wanted in (0.0, 2.0, 0.0):
+        (slope,) = gradients(slope, [x])
+        assert float(slope.value) == wanted
+    square = Tensor(np.ones((3, 3)))
+    (made,) = gradients((square.transpose(-1, 0) * weights).sum(), [square])
+    np.testing.assert_array_equal(made.value, weights.T)
+
+
+def test_gradients_of_what_is_no_tensor_are_refused():
+    array = np.ones(2)
+    with pytest.raises(TypeError, match="inputs must be tensors of the graph; got ndarray"):
+        gradients((Tensor(array) * 2.0).sum(), [array])
 
 
 def test_arrays_of_numpy_may_stand_on_the_left():
