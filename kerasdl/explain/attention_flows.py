@@ -22,7 +22,7 @@ from kerasdl.layers import (
     WindowAttention,
 )
 
-from .targets import Target, fitting_array, network_of, scores_of
+from .targets import Target, fitting_array, network_of, refuse_raw, scores_of
 
 Maps = dict[str, tf.Tensor]
 HEADED = (DotProductAttention, SlidingWindowAttention)
@@ -134,6 +134,8 @@ def attention_relevance(model: Any, inputs: Any, target: Target = None) -> np.nd
 def _run(model: Any, inputs: Any) -> tuple[Maps, Any]:
     """Returns the attention weights by layer, as tensors from which the outputs are computed, and the outputs."""
     network, maps = network_of(model), {}
+    if not isinstance(inputs, (dict, list, tuple)):
+        refuse_raw(model, inputs)
 
     def keep(operation: keras.Operation, weights: tf.Tensor) -> None:
         name, number = operation.name, 2

@@ -14,7 +14,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import is_graph
 
-from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of
+from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
 
 
 def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
@@ -199,6 +199,7 @@ def _maps_and_gradients(model: Any, images: Any, target: Target, name: str | Non
         tape.watch(x)
         maps, outputs = _maps_and_outputs(network, layer, x)
         scores = scores_of(outputs, target)
+    warn_of_sure_shares(outputs)
     gradients = tape.gradient(scores, maps)
     if gradients is None:
         checks.refuse("the score must depend on the layer", layer.name)

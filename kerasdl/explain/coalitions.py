@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasdl.core import checks
 
-from .targets import Target, fitting_array, fixed_target, network_of, scores_of
+from .targets import Target, fitting_array, fixed_target, network_of, refuse_raw, scores_of
 
 CHUNK = 256
 """Examples that a network computes at once."""
@@ -60,6 +60,7 @@ def games_of(model: Any, inputs: Any, target: Target, groups: Any, background: A
         ArgumentError: the model, inputs, target, groups or background do not fit, or examples differ in their parts.
     """
     network = network_of(model)
+    refuse_raw(model, inputs)
     x = checked_inputs(network, inputs)
     groups = _checked_groups(groups, x)
     background = _checked_background(background, x)

@@ -177,8 +177,8 @@ def removal_scores(
     """
     network, x = network_and_inputs(model, images)
     heat, images = np.asarray(heat), x.numpy()
-    if x.ndim != 4 or heat.shape != tuple(x.shape[:3]):
-        checks.refuse(f"heat must be {tuple(x.shape[:3])}", heat.shape)
+    if x.ndim != 4 or heat.shape != tuple(x.shape[:3]) or not np.isfinite(heat).all():
+        checks.refuse(f"heat must be finite {tuple(x.shape[:3])}", heat.shape)
     checks.at_least("steps", steps, 1)
     target = fixed_target(network, x, target)
     places = (-heat.reshape(len(heat), -1)).argsort(axis=1, kind="stable").argsort(axis=1).reshape(heat.shape)
@@ -216,6 +216,8 @@ def pointing_game(heat: np.ndarray, masks: np.ndarray) -> float:
     heat, masks = np.asarray(heat, float), np.asarray(masks, bool)
     if heat.ndim != 3 or heat.shape != masks.shape or not masks.any(axis=(1, 2)).all():
         checks.refuse("heat and masks must be (B, H, W) of one shape, each with an object", (heat.shape, masks.shape))
+    if not np.isfinite(heat).all():
+        checks.refuse("heat must be finite", "NaN or infinity")
     best = heat == heat.max(axis=(1, 2), keepdims=True)
     return float(((best & masks).sum(axis=(1, 2)) / best.sum(axis=(1, 2))).mean())
 

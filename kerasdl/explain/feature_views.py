@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import all_layers, is_graph
 
-from .targets import Target, float_inputs, network_and_inputs, network_of, run_with, scores_of
+from .targets import Target, float_inputs, network_and_inputs, network_of, refuse_raw, run_with, scores_of
 
 
 def feature_maps(model: Any, images: Any, layers: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -158,13 +158,15 @@ def activation_maximization(
     optimizer = keras.optimizers.Adam(rate * 2.0)
     for _ in range(steps):
         shifts = rng.integers(-jitter, jitter + 1, 2)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             shown = tf.roll(picture(), shifts, (1, 2))
             scores = scores_of(network(tf.cast(shown, network.inputs[0].dtype), training=False), target)
             share = (shown - low) / (high - low)
             rough = sum(tf.reduce_mean(tf.abs(tf.experimental.numpy.diff(share, axis=axis))) for axis in (1, 2))
             penalty = decay * tf.reduce_mean((2.0 * share - 1.0) ** 2) + smoothness * rough
             loss = penalty - tf.reduce_mean(tf.cast(scores, "float32"))
+        if tape.gradient(scores, units) is None:
+            checks.refuse("the score must depend on the image", "no gradient")
         gradient = tape.gradient(loss, units)
         optimizer.apply([gradient], [units])
     return picture().numpy()
@@ -214,6 +216,7 @@ def deep_dream(
     checks.within("ratio", ratio, 1.0, 10.0)
     network = network_of(model)
     checks.known_name("layer", layer, _names(network))
+    refuse_raw(model, image)
     whole = float_inputs(network, np.asarray(image)[None])
     if octaves > 1 and None not in network.inputs[0].shape[1:3]:
         hint = "Pass octaves=1, or build the model with image_shape=(None, None, 3)."

@@ -1,7 +1,7 @@
 """Attributions by gradients of a score with respect to the input.
 
 Each function returns an array of the input's shape. Gradients are of the outputs as they are: explain logits rather
-than probabilities, whose gradients vanish where a net is sure.
+than probabilities, whose gradients vanish where a net is sure; a warning says so.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,18 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.layers import AdaptedWeights
 
-from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of
+from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
 
 CHUNK = 64
 """Examples that are computed at once."""
 OTHERS = (keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.ELU, keras.layers.Softmax)
 """Layers of activations that guided backpropagation does not know."""
+BARE_RELUS = {"Relu": None, "Relu6": 6.0}
+"""Operations of keras.ops by the name of their class, and the greatest value that they let through."""
+BARE_OTHERS = {
+    *("Celu", "Elu", "Gelu", "Glu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid", "Mish", "Selu"),
+    *("Sigmoid", "Silu", "SoftShrink", "Softmax", "Softplus", "Softsign", "SparsePlus", "Squareplus", "Tanh"),
+}
 
 
 def saliency(model: Any, inputs: Any, target: Target = None) -> np.ndarray:
@@ -139,7 +145,7 @@ def integrated_gradients(
     start = _baseline(baseline, x)
     total = np.zeros(x.shape, "float32")
     for place in (np.arange(steps) + 0.5) / steps:
-        total += _gradients(network, start + float(place) * (x - start), target)
+        total += _gradients(network, start + float(place) * (x - start), target, is_way=True)
     return (x - start).numpy() * total / steps
 
 
@@ -209,6 +215,10 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
         if getattr(inner, "activation", None) not in (None, keras.activations.linear):
             hint = "Merge it: kerasdl.sequence.merge_lora(model)."
             checks.refuse("guided backpropagation needs layers without adapters", operation.name, hint)
+        kind = "" if isinstance(operation, keras.layers.Layer) else type(operation).__name__  # of keras.ops
+        if kind in BARE_RELUS:
+            seen.append(operation.name)
+            return lambda value, **_: _guided(value, BARE_RELUS[kind])
         if isinstance(operation, keras.layers.ReLU):
             if operation.negative_slope or operation.threshold:
                 checks.refuse("guided backpropagation needs plain ReLUs", operation.name)
@@ -218,7 +228,9 @@ def guided_backprop(model: Any, inputs: Any, target: Target = None) -> np.ndarra
             seen.append(operation.name)
             return _with_guided_activation(operation)
         activation = getattr(operation, "activation", None)
-        is_other = isinstance(operation, OTHERS) or activation not in (None, keras.activations.linear)
+        is_other = (
+            isinstance(operation, OTHERS) or kind in BARE_OTHERS or activation not in (None, keras.activations.linear)
+        )
         if is_other and operation.name not in network.output_names:
             rule = "guided backpropagation needs a model whose activations but the last are ReLUs"
             checks.refuse(rule, operation.name, "Take saliency.")
@@ -277,8 +289,8 @@ def _baseline(baseline: Any, x: tf.Tensor) -> tf.Tensor:
     return tf.convert_to_tensor(array)
 
 
-def _gradients(network: Callable, x: tf.Tensor, target: Target) -> np.ndarray:
-    """Returns the gradient of the score of each example, float32, some examples at once."""
+def _gradients(network: Callable, x: tf.Tensor, target: Target, *, is_way: bool = False) -> np.ndarray:
+    """Returns the gradient of the score of each example, float32; on the way of a sum a vanishing one is no fault."""
     parts = []
     is_each = not callable(target) and np.ndim(target) == 1
     for start in range(0, len(x), CHUNK):
@@ -287,6 +299,8 @@ def _gradients(network: Callable, x: tf.Tensor, target: Target) -> np.ndarray:
             tape.watch(part)
             outputs = network(part, training=False) if isinstance(network, keras.Model) else network(part)
             scores = scores_of(outputs, target[start : start + CHUNK] if is_each else target)
+        if not is_way:
+            warn_of_sure_shares(outputs)
         gradient = tape.gradient(scores, part)
         if gradient is None:
             checks.refuse("the score must depend on the input by operations that have gradients", "none")

@@ -8,7 +8,7 @@ import numpy as np
 from kerasdl.core import checks
 
 from .coalitions import checked_inputs
-from .targets import network_of
+from .targets import network_of, refuse_raw
 
 METHODS = ("pca", "tsne", "umap")
 MEASURES = ("cosine", "euclidean")
@@ -33,6 +33,7 @@ def vectors_before_head(model: Any, inputs: Any) -> np.ndarray:
         2
     """
     network = network_of(model)
+    refuse_raw(model, inputs)
     array = checked_inputs(network, inputs)
     weighty = [layer for layer in network.layers if layer.weights]
     head = weighty[-1] if weighty else None

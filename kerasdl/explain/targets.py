@@ -10,6 +10,8 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import replay
 
+SURE = 1.0 - 1e-5
+"""Probability from which on float32 keeps less than three digits of a gradient of a softmax."""
 Target = int | Sequence[int] | Callable[[Any], Any] | None
 """A class, one for each example, a function from outputs to (B,) scores, or None for the likeliest class."""
 
@@ -22,11 +24,35 @@ def network_and_inputs(model: Any, inputs: Any) -> tuple[keras.Model, tf.Tensor]
             `float_inputs`.
     """
     network = network_of(model)
-    scale = None if model is network else getattr(model, "preprocess", {}).get("scale")
-    if scale is not None and tuple(scale) != (0.0, 255.0) and np.asarray(inputs).dtype == np.uint8:
-        hint = f"Take kerasdl.data.prepare_images(images, image_shape, {tuple(scale)})."
-        checks.refuse("images for a bundle must be prepared as its network takes them", "pixel levels, uint8", hint)
+    refuse_raw(model, inputs)
     return network, float_inputs(network, inputs)
+
+
+def refuse_raw(model: Any, inputs: Any) -> None:
+    """Refuses images for a bundle that are pixel levels, of any dtype, where its network takes another scale.
+
+    Raises:
+        ArgumentError: they are uint8, or further outside of the scale than it is wide.
+    """
+    scale = None if isinstance(model, keras.Model) else getattr(model, "preprocess", {}).get("scale")
+    array = np.asarray(inputs)
+    if scale is None or tuple(scale) == (0.0, 255.0) or array.dtype.kind not in "fiub" or not array.size:
+        return
+    low, high = scale
+    if array.dtype == np.uint8 or array.max() > 2.0 * high - low or array.min() < 2.0 * low - high:
+        hint = f"Take kerasdl.data.prepare_images(images, image_shape, {tuple(scale)})."
+        found = f"pixel levels, {array.dtype} to {array.max():.4g}"
+        checks.refuse("images for a bundle must be prepared as its network takes them", found, hint)
+
+
+def warn_of_sure_shares(outputs: Any) -> None:
+    """Warns where outputs are probabilities of nearly 1, whose gradients are lost in rounding."""
+    if keras.tree.is_nested(outputs) or len(outputs.shape) != 2 or outputs.shape[1] < 2:
+        return
+    shares = np.asarray(tf.cast(outputs, "float32"))
+    if shares.min() >= 0 and np.abs(shares.sum(axis=1) - 1.0).max() < 1e-3 and shares.max() > SURE:
+        rule = "the model gives probabilities, and one of nearly 1 has a gradient of rounding errors"
+        checks.warn(f"{rule}. Explain the layer before its softmax: keras.Model(model.input, logits).", UserWarning)
 
 
 def network_of(model: Any) -> keras.Model:

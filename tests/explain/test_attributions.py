@@ -1,6 +1,7 @@
 """Attributions against closed forms of linear and small nets, and on objects that were planted."""
 
 import functools
+import warnings
 from types import MappingProxyType
 
 import keras
@@ -108,6 +109,13 @@ def test_guided_gradients_pass_positive_ways_alone():
         explain.guided_backprop(curved(), np.zeros((1, 6, 6, 2)))
     with pytest.raises(ArgumentError, match="without adapters; got 'hidden'"):
         explain.guided_backprop(kerasdl.sequence.lora(model, 1, targets="hidden"), x, 0)
+    bare = keras.ops.relu(keras.layers.Dense(3)(inputs))
+    bare = keras.Model(inputs, keras.layers.Dense(1)(bare))
+    bare.set_weights(model.get_weights())
+    np.testing.assert_allclose(explain.guided_backprop(bare, x, 0), [[1.0, 0.5]])
+    curve = keras.ops.gelu(keras.layers.Dense(3, activation="relu")(inputs))
+    with pytest.raises(ArgumentError, match="activations but the last are ReLUs"):
+        explain.guided_backprop(keras.Model(inputs, keras.layers.Dense(1)(curve)), x, 0)
     with pytest.raises(ArgumentError, match="needs a model with ReLUs"):
         explain.guided_backprop(linear()[0], np.zeros((1, 4, 4, 2)))
 
@@ -196,9 +204,27 @@ def test_bundles_are_explained_by_their_network():
         preprocess = MappingProxyType({"scale": [-1.0, 1.0]})
 
     x = RNG.normal(size=(1, 6, 6, 2))
-    with pytest.raises(ArgumentError, match="prepared as its network takes them"):
-        explain.saliency(Pack(), np.zeros((1, 6, 6, 2), "uint8"))
+    parts = np.zeros((6, 6), int)
+    for raw in (np.zeros((1, 6, 6, 2), "uint8"), np.full((1, 6, 6, 2), 200), np.full((1, 6, 6, 2), 200.0)):
+        for method in (explain.saliency, functools.partial(explain.shap, groups=parts), explain.vectors_before_head):
+            with pytest.raises(ArgumentError, match="prepared as its network takes them"):
+                method(Pack(), raw)
     np.testing.assert_array_equal(explain.saliency(Pack(), x), explain.saliency(Pack.model, x))
+
+
+def test_probabilities_that_are_sure_are_warned_of():
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(2, 3)(image))
+    logits = keras.layers.Dense(3)(x)
+    net, shares = keras.Model(image, logits), keras.Model(image, keras.layers.Softmax()(logits))
+    sure = RNG.normal(size=(2, 6, 6, 1)) * 500
+    for method in (explain.saliency, explain.grad_cam):
+        with pytest.warns(UserWarning, match="gradient of rounding errors"):
+            method(shares, sure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            method(net, sure)
+            method(shares, sure * 1e-4)
 
 
 def test_pictures_of_heat():

@@ -88,6 +88,12 @@ def test_an_overconfident_net_is_found_and_mended():
     assert boastful.temperature == pytest.approx(4.0, rel=0.15)
     assert sum(row["examples"] for row in boastful.bins) == 2000
     assert explain.reliability(logits[:5], truth[:5]).temperature is None
+    for wrong in (np.full((9, 3), np.nan), softmax(logits[:9, :3])):
+        with pytest.raises(ArgumentError, match="logits must be"):
+            explain.reliability(wrong, np.zeros(9, int))
+    for classes in (truth + 5, truth + 0.5):
+        with pytest.raises(ArgumentError, match="truth must be classes from 0 to 4"):
+            explain.reliability(logits, classes)
     worse = explain.reliability(-logits, truth)  # worse than chance: no temperature mends it
     assert worse.error_scaled is None
 
@@ -104,6 +110,8 @@ def test_planted_wrong_labels_are_suspected():
     assert (np.diff(found.margins) <= 0).all()
     with pytest.raises(ArgumentError, match="classes from 0 to 3"):
         explain.suspected_labels(softmax(logits), labels + 1)
+    with pytest.raises(ArgumentError, match="scores must be probabilities"):
+        explain.suspected_labels(logits, labels)
 
 
 def photo(seed, side=64):
@@ -141,6 +149,10 @@ def test_a_report_of_arrays_holds_what_was_planted(tmp_path):
     scores = [row["score"] for row in figures["mistakes"]]
     assert scores == sorted(scores, reverse=True)
     assert {row["place"] for row in figures["mistakes"]} >= set(wrong.tolist())
+    losses = -np.log(softmax(logits)[np.arange(200), labels])
+    top = figures["top_losses"]
+    np.testing.assert_allclose([row["loss"] for row in top], np.sort(losses)[::-1][:24], rtol=1e-5)
+    assert {row["place"] for row in top} <= set(wrong.tolist())
     assert not found.pictures
     found.write(tmp_path / "deep" / "report.html")
     assert json.loads((tmp_path / "deep" / "report.json").read_text())["examples"] == 200

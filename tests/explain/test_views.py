@@ -139,6 +139,8 @@ def test_the_image_of_a_class_is_taken_for_it():
         scores = net(made).numpy()
         assert (scores[:, number] > logits[classes == number, number].max()).all()
         assert (scores.argmax(axis=1) == number).all()
+    with pytest.raises(ArgumentError, match="the score must depend on the image"):
+        explain.activation_maximization(net, lambda outputs: keras.ops.ones(len(outputs)), steps=1)
     again = explain.activation_maximization(net, 1, steps=60, count=2, low=-1.0, high=2.0)
     np.testing.assert_allclose(made, again, atol=1e-4)
 
@@ -248,6 +250,10 @@ def test_pointing_shares_ties():
     assert explain.pointing_game(heat, masks) == pytest.approx(0.75)
     with pytest.raises(ArgumentError, match="each with an object"):
         explain.pointing_game(heat, np.zeros((2, 2, 2), bool))
+    with pytest.raises(ArgumentError, match="heat must be finite"):
+        explain.pointing_game(np.full((2, 2, 2), np.nan), masks)
+    with pytest.raises(ArgumentError, match="heat must be finite"):
+        explain.removal_scores(linear((4, 4, 1))[0], np.ones((1, 4, 4, 1)), np.full((1, 4, 4), np.nan))
 
 
 def test_methods_side_by_side_beat_random_places():

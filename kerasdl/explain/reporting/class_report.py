@@ -37,8 +37,8 @@ class ClassReport:
     """
 
     figures: Mapping[str, Any]
-    """All figures as plain values: accuracy with its interval, classes, confusion, calibration, mistakes, suspected
-    labels, slices, copies; the places count from 0 in the data."""
+    """All figures as plain values: accuracy with its interval, classes, confusion, calibration, mistakes, top losses,
+    suspected labels, slices, copies; the places count from 0 in the data."""
     pictures: Mapping[str, Sequence[Any]]
     """Images of mistakes and suspected labels, uint8, by name; empty where the inputs are no images."""
     curves: Mapping[str, Any]
@@ -82,7 +82,7 @@ def report(
         labels: names of the classes of a `keras.Model`; empty takes those of the data. A bundle has its own.
         train: images of the training, as `data`, in which copies of the data are looked for; None leaves that out.
         slices: values of each example by name, such as `{"camera": cameras}`, whose accuracies are compared.
-        most: mistakes and suspected labels that are shown.
+        most: mistakes, top losses and suspected labels that are shown.
 
     Returns:
         The report.
@@ -111,6 +111,7 @@ def report(
         "data": raw.name,
         **_figures(logits, truth, names),
         "mistakes": [_mistake(place, names, truth, answers, scores) for place in mistakes.tolist()],
+        "top_losses": _top_losses(names, truth, answers, scores, most),
         "suspected_labels": [
             {"place": int(place), "label": names[truth[place]], "likelier": names[number], "margin": float(margin)}
             for place, number, margin in zip(*suspected, strict=True)
@@ -154,6 +155,17 @@ def _mistake(place: int, names: Sequence[str], truth: np.ndarray, answers: np.nd
         "answer": names[answer],
         "score": float(scores[place, answer]),
     }
+
+
+def _top_losses(
+    names: Sequence[str], truth: np.ndarray, answers: np.ndarray, scores: np.ndarray, most: int
+) -> list[dict]:
+    """Returns rows of the examples with the largest losses, the largest first."""
+    losses = -np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-300))
+    return [
+        {"place": place, "truth": names[truth[place]], "answer": names[answers[place]], "loss": float(losses[place])}
+        for place in np.argsort(-losses, kind="stable")[:most].tolist()
+    ]
 
 
 def _copies(shown: Pictures, others: Pictures | None) -> dict[str, list[tuple[int, int]]]:

@@ -43,6 +43,8 @@ def page_of(figures: Mapping[str, Any], pictures: Mapping[str, Sequence[Any]], c
         _curves(figures, curves),
         *_calibration(figures["calibration"]),
         *_mistakes(figures, pictures),
+        "<h2>Largest losses</h2>",
+        _table(figures["top_losses"]),
         *_suspected(figures, pictures),
     ]
     if figures["slices"]:

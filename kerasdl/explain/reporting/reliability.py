@@ -40,7 +40,7 @@ def reliability(logits: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Reli
         Bins, errors, temperature.
 
     Raises:
-        ArgumentError: shapes do not fit.
+        ArgumentError: shapes or classes do not fit, or logits are not finite or are probabilities.
 
     Example:
         >>> sure = np.tile([[9.0, 0.0]], (4000, 1))
@@ -48,9 +48,14 @@ def reliability(logits: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Reli
         >>> round(found.error, 2), round(found.error_scaled, 1)
         (0.25, 0.0)
     """
-    logits, truth = np.asarray(logits, float), np.asarray(truth).astype(int)
-    if logits.ndim != 2 or truth.shape != logits.shape[:1] or not len(logits):
-        checks.refuse("logits must be (N, K), and truth (N,)", (logits.shape, truth.shape))
+    logits, truth = np.asarray(logits, float), np.asarray(truth)
+    if logits.ndim != 2 or truth.shape != logits.shape[:1] or not len(logits) or not np.isfinite(logits).all():
+        checks.refuse("logits must be finite (N, K), and truth (N,)", (logits.shape, truth.shape))
+    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1.0).max() < 1e-6:
+        checks.refuse("logits must be no probabilities", "rows that sum to 1", "Take np.log(scores).")
+    truth, given = truth.astype(int), truth
+    if (truth != given).any() or truth.min() < 0 or truth.max() >= logits.shape[1]:
+        checks.refuse(f"truth must be classes from 0 to {logits.shape[1] - 1}", given[:5])
     scores = softmax(logits)
     highest, is_right = scores.max(axis=1), scores.argmax(axis=1) == truth
     places = confidence_bins(highest)

@@ -45,6 +45,8 @@ def suspected_labels(scores: np.ndarray, labels: np.ndarray) -> SuspectedLabels:
     scores, labels = np.asarray(scores, float), np.asarray(labels)
     if scores.ndim != 2 or labels.shape != scores.shape[:1] or not np.isfinite(scores).all():
         checks.refuse("scores must be finite (N, K), and labels (N,)", (scores.shape, labels.shape))
+    if scores.size and (scores.min() < 0 or scores.max() > 1 + 1e-6):
+        checks.refuse("scores must be probabilities from 0 to 1", (scores.min(), scores.max()), "Take the softmax.")
     if labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0 or labels.max() >= scores.shape[1]:
         checks.refuse(f"labels must be classes from 0 to {scores.shape[1] - 1}", labels[:5])
     thresholds = np.full(scores.shape[1], np.inf)  # a class without examples takes none
