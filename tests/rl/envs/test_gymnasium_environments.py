@@ -49,6 +49,14 @@ class Colours(gymnasium.Env):
         return self.picture(), float(self.count), False, self.count == 5, {}
 
 
+class NoFirst(Counting):
+    """Its first observation is not a number."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.array([np.nan]), {}
+
+
 def rollout(envs, steps):
     state, found = envs.reset(seed=0), []
     for _ in range(steps):
@@ -70,6 +78,48 @@ def test_successors_are_true_and_time_limits_truncate(processes):
     assert (found[2].episode_length == 3).all()
     assert state.observation[0, 0] == 101
     assert (state.elapsed == 1).all()
+
+
+class InPlace(Counting):
+    """Counts in one array, which it gives again and again."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.held = observation
+        return self.held, info
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        self.held[:] = observation
+        return self.held, *rest
+
+
+class OneArray(InPlace):
+    """The same array in all episodes."""
+
+    held = np.zeros(1)
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = Counting.reset(self, seed=seed)
+        self.held[:] = observation
+        return self.held, info
+
+
+def test_an_environment_that_changes_its_array_does_not_change_what_it_gave():
+    with rl.GymnasiumEnvironments(lambda: OneArray(end=2), 1) as envs:
+        found = rollout(envs, 3)[1]
+    assert [each.next_observation[0, 0] for each in found] == [1, 2, 101]
+    with rl.GymnasiumEnvironments(InPlace, 1, preparation=rl.Preparation(frame_stack=2)) as envs:
+        found = rollout(envs, 2)[1]
+    assert [each.next_observation[0].tolist() for each in found] == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize(("steps", "limit"), [(None, 500), (1000, 1000), (7, 7), (-1, None)])
+def test_the_limit_is_that_of_the_settings(steps, limit):
+    with rl.GymnasiumEnvironments("CartPole-v1", settings={"max_episode_steps": steps}) as envs:
+        assert envs.time_limit == limit
+        if steps == 7:
+            assert [bool(each.truncated[0]) for each in rollout(envs, 7)[1]].index(True) == 6
 
 
 def test_termination_at_the_limit_is_no_truncation():
@@ -144,6 +194,8 @@ def test_refusals_name_the_fault():
             envs.step(state, [[0, 1]])
         with pytest.raises(DataError, match="reward of environment 0"):
             envs.step(state, [0])
+    with rl.GymnasiumEnvironments(NoFirst) as envs, pytest.raises(DataError, match="observation of environment 0"):
+        envs.reset(0)
     with rl.GymnasiumEnvironments(Counting) as envs:
         old = envs.reset(0)
         envs.step(old, [0])

@@ -77,7 +77,7 @@ class GymnasiumEnvironments:
             self._vector.close()
             raise
         self.name = env if isinstance(env, str) else getattr(env, "__name__", "gymnasium")
-        self.time_limit = self.preparation.time_limit or (spec and spec.max_episode_steps)
+        self.time_limit = self.preparation.time_limit or _limit_of(spec, settings or {})
         self.reward_bar = spec and spec.reward_threshold
         self._latest: VectorState | None = None
 
@@ -92,12 +92,14 @@ class GymnasiumEnvironments:
 
         Raises:
             ArgumentError: the seed is no whole number of 0 or more.
+            DataError: an environment gave an observation that is not a finite number.
         """
         seed = checks.at_least("seed", np.asarray(seed).item(), 0)
         observation, _ = self._vector.reset(seed=[(seed + each) % LARGEST_SEED for each in range(self.count)])
         elapsed, returns = np.zeros(self.count, "int32"), np.zeros(self.count, "float32")
-        numbers = np.int32(seed % LARGEST_SEED), np.int32(0)
-        self._latest = VectorState({}, self._cast(observation), elapsed, returns, *numbers)
+        numbers, observation = (np.int32(seed % LARGEST_SEED), np.int32(0)), self._cast(observation)
+        self._check_finite("observation", observation)
+        self._latest = VectorState({}, observation, elapsed, returns, *numbers)
         return self._latest
 
     def step(self, vector_state: VectorState, actions: Any) -> tuple[VectorState, Transition]:
@@ -129,7 +131,8 @@ class GymnasiumEnvironments:
             successor = fresh.copy()
             for each in np.flatnonzero(done):
                 successor[each] = self._cast(info["final_obs"][each])
-        self._check_results(reward, successor)
+        for name, values in (("reward", reward), ("observation", successor), ("observation", fresh)):
+            self._check_finite(name, values)
         elapsed, returns = vector_state.elapsed + 1, vector_state.episode_return + reward
         transition = Transition(
             *(vector_state.observation, action, reward, terminated, truncated, successor, returns, elapsed)
@@ -196,14 +199,13 @@ class GymnasiumEnvironments:
         if not np.all(fits):
             checks.refuse(f"actions must lie in {self.action_space}", action[~fits].tolist()[:3])
 
-    def _check_results(self, reward: np.ndarray, observation: np.ndarray) -> None:
-        for name, values in {"reward": reward, "observation": observation}.items():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                worst = int(np.flatnonzero(~np.isfinite(values.reshape(self.count, -1)).all(1))[0])
-                raise DataError(
-                    f"the {name} of environment {worst} of {self.name} is not finite; got {values[worst]!r}. "
-                    "Mend the environment, or end its episode before."
-                )
+    def _check_finite(self, name: str, values: np.ndarray) -> None:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            worst = int(np.flatnonzero(~np.isfinite(values.reshape(self.count, -1)).all(1))[0])
+            raise DataError(
+                f"the {name} of environment {worst} of {self.name} is not finite; got {values[worst]!r}. "
+                "Mend the environment, or end its episode before."
+            )
 
 
 def _spec(gymnasium: Any, env: Any) -> Any:
@@ -216,3 +218,11 @@ def _spec(gymnasium: Any, env: Any) -> Any:
         return gymnasium.spec(env)
     except gymnasium.error.Error:
         return checks.known_name("environment of gymnasium", env, gymnasium.registry)
+
+
+def _limit_of(spec: Any, settings: Mapping[str, Any]) -> int | None:
+    """Returns the steps after which `gymnasium.make` truncates; None for none."""
+    own = settings.get("max_episode_steps")
+    if own is None:
+        return spec and spec.max_episode_steps
+    return None if own == -1 else int(own)

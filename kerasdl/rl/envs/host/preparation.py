@@ -3,6 +3,7 @@
 Source: Mnih et al., "Human-level control through deep reinforcement learning", 2015, methods, "Preprocessing".
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,9 @@ def environment_maker(
 def prepared(env: Any, preparation: Preparation) -> Any:
     """Returns a Gymnasium environment with a preparation around it.
 
+    Observations are copied: an environment may change the array that it gave before, as by `state += ...`, and the last
+    observation of an episode and older frames of a stack must not change with it.
+
     Raises:
         ArgumentError: its observations are no pictures of bytes where grey or resize asks for them.
     """
@@ -72,6 +76,7 @@ def prepared(env: Any, preparation: Preparation) -> Any:
         while isinstance(env, gymnasium.wrappers.TimeLimit):  # its own limit, which could be shorter
             env = env.env
         env = gymnasium.wrappers.TimeLimit(env, preparation.time_limit)
+    env = gymnasium.wrappers.TransformObservation(env, copy.deepcopy, env.observation_space)
     if preparation.flatten:
         env = gymnasium.wrappers.FlattenObservation(env)
     if preparation.action_repeat > 1:
