@@ -23,7 +23,7 @@ from ..envs.vectors import VectorEnvironment, VectorState
 from .presets import preset_config
 from .training.agent_files import read_agent, write_agent
 from .training.episodes import checked_limit, episodes_on_host, run_episodes
-from .training.observations import read_observations
+from .training.observations import read_mask, read_observations
 from .training.records import Evaluation, TrainingRecord
 from .training.settings import AgentConfig, Episodes
 from .training.training_loop import train_agent
@@ -313,17 +313,19 @@ class Agent:
         Args:
             observations: one of the shape of the observation space, or (B, ...) of them.
             deterministic: True for the best action; False draws one as in training.
-            mask: allowed actions, bools of the shape of the logits; None allows all.
+            mask: allowed actions, bools (B, K) of the logits, or (K,) of one observation; None allows all.
 
         Returns:
             One action, or (B, ...) of them.
 
         Raises:
-            ArgumentError: the shape is not that of the observation space, or a number is not finite.
+            ArgumentError: the shape is not that of the observation space, a number is not finite, or the mask does not
+                fit.
         """
         given, one = read_observations(self.env.observation_space, observations)
         batch = tf.constant(given)
-        mask = None if mask is None else tf.constant(np.reshape(mask, (len(batch), -1)), tf.bool)
+        mask = read_mask(self.env.action_space, mask, len(given))
+        mask = None if mask is None else tf.constant(mask)
         if deterministic:
             actions = self._best_actions(batch, mask)
         else:

@@ -12,7 +12,7 @@ from kerasdl.core import checks
 from ..agents.exploration import masked
 from ..agents.networks import action_width
 from ..agents.training.episodes import checked_limit, episodes_on_host, run_episodes
-from ..agents.training.observations import read_observations
+from ..agents.training.observations import read_mask, read_observations
 from ..agents.training.records import Evaluation
 from ..envs.environment import Environment
 from ..envs.host.gymnasium_environments import GymnasiumEnvironments
@@ -61,11 +61,12 @@ class PolicyPlayer:
             One action, or (B, ...) of them.
 
         Raises:
-            ArgumentError: the shape is not that of the observation space, or a number is not finite.
+            ArgumentError: the shape is not that of the observation space, a number is not finite, or the mask does not
+                fit.
         """
         batch, one = read_observations(self.env.observation_space, observations)
-        mask = None if mask is None else tf.constant(np.reshape(mask, (len(batch), -1)), tf.bool)
-        actions = self._actions(tf.constant(batch), mask).numpy()
+        mask = read_mask(self.env.action_space, mask, len(batch))
+        actions = self._actions(tf.constant(batch), None if mask is None else tf.constant(mask)).numpy()
         return actions[0] if one else actions
 
     def evaluate(self, episodes: int = 100, *, seed: int = 1_000_003, most_steps: int | None = None) -> Evaluation:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kerasdl import rl
 from kerasdl.errors import ArgumentError, DataError, TrainingError, UnknownNameError
+from kerasdl.rl.agents.training.observations import read_mask
 from kerasdl.train import RunCallback
 
 SMALL = {"environments": 4, "rollout_steps": 16, "hidden": (8,), "jit_compile": False}
@@ -78,6 +79,39 @@ def test_one_observation_and_several(trained):
     assert 0 < drawn.mean() < 1
     with pytest.raises(ArgumentError, match=r"observations must be of the shape \(4,\)"):
         agent.act(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        ([[True], [True]], r"bools \(2, 2\)"),
+        ([True, False, False, True], r"bools \(2, 2\)"),
+        ([[True, True, False]] * 2, r"bools \(2, 2\)"),
+        ([[0.5, 0.5]] * 2, r"bools \(2, 2\)"),
+        ([[True, False], [False, False]], "allow an action"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(trained, mask, reason):
+    agent, _ = trained
+    for acts in (agent, rl.PolicyPlayer(agent.policy, "cartpole")):
+        with pytest.raises(ArgumentError, match=reason):
+            acts.act(np.zeros((2, 4)), mask=mask)
+        assert acts.act(np.zeros(4), mask=[False, True]) == 1
+
+
+def test_masks_of_several_numbers_allow_one_of_each():
+    space = rl.MultiDiscrete((2, 3))
+    np.testing.assert_array_equal(read_mask(space, [1, 0, 0, 0, 1], 1), [[True, False, False, False, True]])
+    assert read_mask(space, None, 4) is None
+    assert read_mask(space, np.ones((0, 5)), 0).shape == (0, 5)
+    with pytest.raises(ArgumentError, match="allow an action"):
+        read_mask(space, [[1, 1, 0, 0, 0]], 1)
+    with pytest.raises(ArgumentError, match="whole-number actions"):
+        read_mask(rl.Box(-1.0, 1.0, (2,)), [True, True], 1)
+    team = rl.VDN("spread", rl.VDNConfig(capacity=64, hidden=(8,), jit_compile=False))
+    for deterministic in (True, False):
+        with pytest.raises(ArgumentError, match="VDN takes no masks"):
+            team.act(np.zeros((3, 15)), deterministic, mask=np.ones((3, 5)))
 
 
 def test_an_evaluation_runs_each_first_episode_to_its_end(trained):

@@ -6,6 +6,7 @@ Deviations: members share one network of what they see at the moment, without me
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -98,10 +99,16 @@ class VDN(DQN):
     def _joint(self, values):
         return tf.reduce_sum(tf.reshape(values, (-1, self.env.agents, 1)), 1) if self.config.joint else values
 
+    def _refuse_mask(self, mask: Any) -> None:
+        if mask is not None:
+            checks.refuse(f"{self.name} takes no masks of actions", tuple(mask.shape), "Use MAPPO.")
+
     def _best_actions(self, observations, mask):
+        self._refuse_mask(mask)
         return tf.reshape(super()._best_actions(self._rows(observations), None), (-1, self.env.agents))
 
     def _drawn_actions(self, observations, mask, key):
+        self._refuse_mask(mask)
         return tf.reshape(super()._drawn_actions(self._rows(observations), None, key), (-1, self.env.agents))
 
     def _explored(self, observations, mask, noise, iteration):
