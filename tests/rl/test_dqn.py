@@ -179,6 +179,15 @@ def test_steps_of_gymnasium_fill_the_buffer_and_are_learnt_from():
     assert record.figures["updates"][-1] == 1
 
 
+def test_a_loaded_agent_fills_its_buffer_before_it_learns(tmp_path):
+    sizes = {"rollout_steps": 4, "learning_starts": 16}
+    agent = DQN("cartpole", small(**sizes))
+    assert agent.train(40, progress="off", log_every=8).figures["updates"] == [0, 0, 1, 1, 1]
+    agent.save(tmp_path / "agent")
+    loaded = DQN.load(tmp_path / "agent")
+    assert loaded.train(24, progress="off", log_every=8).figures["updates"] == [0, 1, 1]
+
+
 def test_target_takes_the_weights_every_few_updates():
     agent = DQN("cartpole", small(target_every=3, learning_starts=0))
     same = []

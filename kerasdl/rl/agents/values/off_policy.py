@@ -43,7 +43,8 @@ class ReplayConfig(AgentConfig):
     capacity: int = 100_000
     """Transitions in the replay buffer, a multiple of `environments`."""
     learning_starts: int = 1000
-    """Environment steps before the first update; actions are random until then."""
+    """Environment steps before the first update; actions are random until then. A loaded agent makes as many without
+    updates, to fill its new buffer."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -185,7 +186,10 @@ class OffPolicyAgent(ReplayAgent):
         self.buffer.add(steps)
         own = self._own_figures()
         names = [name for name in self.figure_names if name not in (*own, "updates")]
-        ready = self._starts(iteration) & (self.buffer.size > 0)
+        # A loaded agent has made its first steps, but fills a new buffer before it learns from it.
+        needed = max(1, min(self.config.learning_starts, self.config.capacity))
+        filled = self.buffer.added * self.config.environments >= needed
+        ready = self._starts(iteration) & filled & (self.buffer.size > 0)
         means = tf.cond(ready, lambda: self._learn(iteration, names), lambda: [tf.constant(0.0)] * len(names))
         updates = tf.where(ready, self.config.updates, 0)
         return {**dict(zip(names, means, strict=True)), **own, "updates": updates}, Episodes.of(steps)
