@@ -45,7 +45,7 @@ class A2CConfig(OnPolicyConfig):
     value_weight: float = 0.5
     """Weight of the loss of the values."""
     largest_gradient: float = 0.5
-    """Bound of the norm of the gradient; longer ones are scaled down to it."""
+    """Bound of the norm of the gradient; longer ones are scaled down to it. 0 sets no bound."""
     anneal: bool = False
     """True if the learning rate falls linearly to 0 over the training."""
 

@@ -195,15 +195,15 @@ def action_width(action_space: Space) -> int:
     """Returns the number of outputs of a policy: logits of whole numbers, or means of real ones.
 
     Raises:
-        ArgumentError: the space is unknown.
+        ArgumentError: the space is unknown, or a Box of bytes, to which real numbers would be cut.
     """
     if isinstance(action_space, Discrete):
         return action_space.n
     if isinstance(action_space, MultiDiscrete):
         return sum(action_space.sizes)
-    if isinstance(action_space, Box):
+    if isinstance(action_space, Box) and action_space.dtype == "float32":
         return math.prod(action_space.shape)
-    checks.refuse("action_space must be Discrete, MultiDiscrete or Box", action_space)
+    checks.refuse("action_space must be Discrete, MultiDiscrete or a Box of float32", action_space)
 
 
 def _features(
@@ -214,7 +214,7 @@ def _features(
     checks.one_of("activation", activation, ACTIVATIONS)
     if not isinstance(space, Discrete | MultiDiscrete | Box):
         checks.refuse("observation_space must be Discrete, MultiDiscrete or Box", space)
-    if normalize and (not isinstance(space, Box) or len(space.shape) == 3):
+    if normalize and (not isinstance(space, Box) or space.dtype != "float32" or len(space.shape) == 3):
         checks.refuse("normalize=True needs observations that are vectors of real numbers", space)
     inputs = keras.Input(space.shape, dtype=space.dtype, name="observation")
     x = _flat(inputs, space, widths[0], activation)
@@ -245,10 +245,10 @@ def _flat(inputs: Any, space: Space, width: int, activation: str) -> Any:
 
 
 def _convolved(inputs: Any, space: Box) -> Any:
-    """Returns features of pictures (H, W, C); values up to 255 are scaled to 0 to 1."""
+    """Returns features of pictures (H, W, C); values up to 255, and bytes, are scaled to 0 to 1."""
     x, side = inputs, min(space.shape[:2])
-    if space.high == 255:
-        x = layers.Rescaling(1 / 255, name="rescale")(x)
+    if space.high == 255 or space.dtype == "uint8":
+        x = layers.Rescaling(1 / max(1.0, float(np.max(space.high))), name="rescale")(x)
     for index, (filters, kernel, stride) in enumerate(NATURE if side >= 36 else SMALL_PICTURES):
         convolution = layers.Conv2D(
             *(filters, kernel, stride),

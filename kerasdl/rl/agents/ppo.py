@@ -49,7 +49,7 @@ class PPOConfig(OnPolicyConfig):
     value_weight: float = 0.5
     """Weight of the loss of the values."""
     largest_gradient: float = 0.5
-    """Bound of the norm of the gradient; longer ones are scaled down to it."""
+    """Bound of the norm of the gradient; longer ones are scaled down to it. 0 sets no bound."""
     anneal: bool = False
     """True if learning rate and clip fall linearly to 0 over the training."""
 
@@ -59,6 +59,9 @@ class PPOConfig(OnPolicyConfig):
         size = self.environments * self.rollout_steps
         if size % checks.at_least("minibatch_size", self.minibatch_size, 1):
             checks.refuse(f"minibatch_size must divide environments * rollout_steps, {size}", self.minibatch_size)
+        if self.normalize_advantages and self.minibatch_size < 2:
+            hint = "A single advantage is scaled to 0, of which nothing is learnt."
+            checks.refuse("normalize_advantages needs a minibatch_size of 2 or more", self.minibatch_size, hint)
         checks.one_of("objective", self.objective, OBJECTIVES)
         checks.one_of("anneal", self.anneal, (True, False))
         for name in ("clip", "value_weight", "entropy_weight", "largest_gradient"):

@@ -254,6 +254,11 @@ def test_wrong_arguments_are_refused_by_name():
         rl.A2C("cartpole", rl.PPOConfig())
     with pytest.raises(ArgumentError, match="minibatch_size must divide"):
         rl.PPOConfig(environments=8, rollout_steps=32, minibatch_size=100)
+    with pytest.raises(ArgumentError, match="minibatch_size of 2 or more"):  # one advantage, scaled, is 0
+        rl.PPOConfig(minibatch_size=1)
+    with pytest.raises(ArgumentError, match="rollouts of two steps"):
+        rl.REINFORCEConfig(environments=1, rollout_steps=1)
+    assert rl.PPOConfig(minibatch_size=1, normalize_advantages=False).minibatch_size == 1
     with pytest.raises(ArgumentError, match="needs a target_divergence"):
         rl.PPOConfig(objective="penalty")
     with pytest.raises(ArgumentError, match="discount must be a number"):

@@ -70,6 +70,15 @@ def test_pictures_up_to_255_are_scaled():
     np.testing.assert_allclose(net(picture), plain(picture / 255), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("high", [1, 200, 255])
+def test_bytes_of_pictures_are_scaled_to_1(high):
+    net = rl.value_network(rl.Box(0, high, (6, 6, 1), "uint8"), hidden=(8,))
+    plain = rl.value_network(rl.Box(0.0, 1.0, (6, 6, 1)), hidden=(8,))
+    plain.set_weights(net.get_weights())
+    picture = np.random.default_rng(0).integers(0, high + 1, (1, 6, 6, 1)).astype("uint8")
+    np.testing.assert_allclose(net(picture), plain(picture / np.float32(high)), rtol=1e-4, atol=1e-5)
+
+
 def test_a_network_loads_without_kerasdl_objects(tmp_path):
     net = rl.policy_network(VECTOR, rl.Discrete(2), normalize=True)
     net.save(tmp_path / "policy.keras")
@@ -82,6 +91,10 @@ def test_unknown_spaces_and_settings_are_refused():
         rl.value_network("pictures")
     with pytest.raises(ArgumentError, match="action_space must be"):
         rl.policy_network(VECTOR, 3)
+    with pytest.raises(ArgumentError, match="a Box of float32"):  # means would be cut to whole numbers
+        rl.policy_network(VECTOR, rl.Box(0, 255, (2,), "uint8"))
+    with pytest.raises(ArgumentError, match="normalize=True needs observations that are vectors"):
+        rl.policy_network(rl.Box(0, 255, (4,), "uint8"), rl.Discrete(2), normalize=True)
     with pytest.raises(ArgumentError, match="normalize=True needs observations that are vectors"):
         rl.value_network(rl.Discrete(4), normalize=True)
     with pytest.raises(ArgumentError, match="activation must be one of"):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasdl import rl
+from kerasdl.rl.agents.policies.on_policy import Statistics
 from kerasdl.rl.agents.trpo import conjugate_gradients, flat
 
 SMALL = {"environments": 8, "rollout_steps": 16, "hidden": (16,), "discount": 0.9, "jit_compile": False}
@@ -181,3 +182,14 @@ def test_normalized_observations_have_the_statistics_of_all_rollouts_and_are_sav
     agent.policy.save(tmp_path / "policy.keras")
     loaded = keras.models.load_model(tmp_path / "policy.keras")
     np.testing.assert_array_equal(loaded(seen), agent.policy(seen))
+
+
+def test_statistics_of_rows_are_those_of_their_entries():
+    space = rl.Box(-np.inf, np.inf, (2, 2))
+    networks = [rl.policy_network(space, rl.Discrete(2), hidden=(4,), normalize=True) for _ in range(2)]
+    seen = np.random.default_rng(0).normal([[1, 2], [3, 4]], 2.0, (50, 2, 2)).astype("float32")
+    Statistics(networks).add(tf.constant(seen))
+    for network in networks:
+        layer = network.get_layer("normalize")
+        np.testing.assert_allclose(layer.moving_mean, seen.mean(0).ravel(), rtol=1e-4)
+        np.testing.assert_allclose(layer.moving_variance, seen.var(0).ravel(), rtol=1e-3)

@@ -121,7 +121,7 @@ class PETS(ReplayAgent):
         seen, space = self.env.observation_space, self.env.action_space
         if not isinstance(seen, Box) or len(seen.shape) != 1:
             checks.refuse(f"{self.name} needs observations that are vectors of real numbers", seen, "Use PPO.")
-        if not isinstance(space, Box) or not space.bounded:
+        if not isinstance(space, Box) or space.dtype != "float32" or not space.bounded:
             checks.refuse(f"{self.name} needs real-number actions within bounds", space, "Use DQN or PPO.")
 
     def _build(self):

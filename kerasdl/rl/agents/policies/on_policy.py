@@ -53,6 +53,9 @@ class OnPolicyConfig(AgentConfig):
         checks.within("initial_log_deviation", self.initial_log_deviation, -20.0, 5.0)
         for name in ("normalize_advantages", "normalize_observations"):
             checks.one_of(name, getattr(self, name), (True, False))
+        if self.normalize_advantages and self.environments * self.rollout_steps < 2:
+            hint = "A single advantage is scaled to 0, of which nothing is learnt; pass normalize_advantages=False."
+            checks.refuse("normalize_advantages needs rollouts of two steps or more", self.rollout_steps, hint)
 
 
 class Rollout(NamedTuple):
@@ -113,7 +116,7 @@ class OnPolicyAgent(Agent):
             first = np.full(self.distribution.width, config.initial_log_deviation, "float32")
             self.log_deviation = keras.Variable(first, name="log_deviation")
         self._drawn_and_clipped = tf.function(self._draw, autograph=False, jit_compile=config.jit_compile)
-        self.statistics = Statistics(self.networks.values(), seen.shape) if config.normalize_observations else None
+        self.statistics = Statistics(self.networks.values()) if config.normalize_observations else None
 
     @property
     def examples(self) -> int:
@@ -265,13 +268,14 @@ class Statistics:
     Source: merging of counts, means and variances of Chan, Golub and LeVeque, 1979.
     """
 
-    def __init__(self, networks: Any, shape: tuple[int, ...]):
+    def __init__(self, networks: Any):
         self.layers = [network.get_layer("normalize") for network in networks]
         self.count = keras.Variable(1e-4, trainable=False, name="count")
 
     def add(self, observations: tf.Tensor) -> None:
-        """Adds observations (B, D) to the statistics of every layer."""
+        """Adds observations (B, ...) to the statistics of every layer."""
         new = tf.cast(tf.shape(observations)[0], tf.float32)
+        observations = tf.reshape(observations, (-1, *self.layers[0].moving_mean.shape))
         mean, variance = tf.nn.moments(observations, 0)
         count = tf.convert_to_tensor(self.count)
         total, layer = count + new, self.layers[0]
