@@ -135,7 +135,12 @@ class NormalizedEnvironments:
 
         Returns:
             The state, whose `observation` is normalised.
+
+        Raises:
+            ArgumentError: there are no statistics, and with `learn=False` there never will be.
         """
+        if statistics is None and not self.learn:
+            checks.refuse("learn=False needs statistics to normalise by", None, "Pass state.statistics of training.")
         inner = self.vectors.reset(seed)
         if statistics is None:
             shape = self.vectors.observation_space.shape

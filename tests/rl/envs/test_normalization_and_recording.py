@@ -90,6 +90,8 @@ def test_a_run_of_the_adapter_is_normalised_too():
 
 
 def test_what_is_not_normalised_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="learn=False needs statistics"):
+        rl.NormalizedEnvironments(rl.VectorEnvironment(rl.make("pendulum"), 2), learn=False).reset(seed=0)
     with pytest.raises(ArgumentError, match="real numbers"):
         rl.NormalizedEnvironments(rl.VectorEnvironment(rl.make("taxi"), 2))
     taxi = rl.NormalizedEnvironments(rl.VectorEnvironment(rl.make("taxi"), 2), observations=False)
