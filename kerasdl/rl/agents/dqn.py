@@ -74,7 +74,8 @@ class DQNConfig(OffPolicyConfig):
     atoms: int = 51
     """Values or quantiles of the distribution."""
     value_range: tuple[float, float] = (-10.0, 10.0)
-    """Lowest and highest return of `"categorical"`."""
+    """Lowest and highest discounted return of `"categorical"`, those of the environment: returns beyond count as the
+    bound, so that actions whose returns all lie beyond are valued alike."""
 
     def __post_init__(self):
         super().__post_init__()

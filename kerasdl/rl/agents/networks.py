@@ -206,6 +206,11 @@ def action_width(action_space: Space) -> int:
     checks.refuse("action_space must be Discrete, MultiDiscrete or a Box of float32", action_space)
 
 
+def picture_scale(space: Box) -> float:
+    """Returns the factor that brings bytes, and other values up to 255, to 0 to 1; 1 for other spaces."""
+    return 1.0 / max(1.0, float(np.max(space.high))) if space.high == 255 or space.dtype == "uint8" else 1.0
+
+
 def _features(
     space: Space, hidden: Sequence[int], activation: str, normalize: bool, action: Any = None
 ) -> tuple[Any, Any]:
@@ -236,7 +241,8 @@ def _flat(inputs: Any, space: Space, width: int, activation: str) -> Any:
         column = layers.Reshape((1,), name="column")(inputs)
         return layers.Flatten(name="flatten")(layers.Embedding(space.n, width, name="embedding")(column))
     if isinstance(space, MultiDiscrete):
-        return layers.Rescaling(1.0 / max(1, max(space.sizes) - 1), name="rescale")(inputs)
+        scales = [1.0 / max(1, size - 1) for size in space.sizes]  # so that each entry is from 0 to 1
+        return layers.Rescaling(scales if len(set(scales)) > 1 else scales[0], name="rescale")(inputs)
     if len(space.shape) == 3:
         return _convolved(inputs, space)
     if space.shape == ():
@@ -247,8 +253,9 @@ def _flat(inputs: Any, space: Space, width: int, activation: str) -> Any:
 def _convolved(inputs: Any, space: Box) -> Any:
     """Returns features of pictures (H, W, C); values up to 255, and bytes, are scaled to 0 to 1."""
     x, side = inputs, min(space.shape[:2])
-    if space.high == 255 or space.dtype == "uint8":
-        x = layers.Rescaling(1 / max(1.0, float(np.max(space.high))), name="rescale")(x)
+    scale = picture_scale(space)
+    if scale != 1.0 or space.dtype == "uint8":
+        x = layers.Rescaling(scale, name="rescale")(x)
     for index, (filters, kernel, stride) in enumerate(NATURE if side >= 36 else SMALL_PICTURES):
         convolution = layers.Conv2D(
             *(filters, kernel, stride),

@@ -70,6 +70,14 @@ def test_pictures_up_to_255_are_scaled():
     np.testing.assert_allclose(net(picture), plain(picture / 255), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("sizes", "expected"), [((2, 501), [1.0, 0.5]), ((3, 3), [0.5, 1.0]), ((1, 2), [0.0, 1.0])])
+def test_several_whole_numbers_are_scaled_each_by_its_own_size(sizes, expected):
+    net = rl.value_network(rl.MultiDiscrete(sizes), hidden=(4,))
+    scaled = keras.Model(net.input, net.get_layer("rescale").output)
+    seen = {(2, 501): [1, 250], (3, 3): [1, 2], (1, 2): [0, 1]}[sizes]
+    np.testing.assert_allclose(scaled(np.array([seen], "int32")), [expected], rtol=1e-6)
+
+
 @pytest.mark.parametrize("high", [1, 200, 255])
 def test_bytes_of_pictures_are_scaled_to_1(high):
     net = rl.value_network(rl.Box(0, high, (6, 6, 1), "uint8"), hidden=(8,))

@@ -25,7 +25,7 @@ from kerasdl.ops.returns import lambda_returns
 from ...buffers.replay import Batch, ReplayBuffer
 from ...envs.spaces import Box, Discrete
 from ..agent import STREAMS
-from ..networks import value_network
+from ..networks import picture_scale, value_network
 from ..policies.distributions import Categorical, Normal
 from ..policies.on_policy import minimize, scan_steps
 from ..training.settings import Episodes
@@ -156,7 +156,7 @@ class WorldModel(ReplayAgent):
         settings = {"hidden": config.hidden, "activation": config.activation}
         latents = Box(-np.inf, np.inf, (config.latent,))
         steps = Box(-np.inf, np.inf, (config.latent + space.n,))
-        self.scale = 1.0 / 255.0 if seen.high == 255 else 1.0
+        self.scale = picture_scale(seen)
         self.law, self.latent_law = Categorical((space.n,), single=True), Normal(config.latent, (config.latent,))
         encoder = _encoder(value_network(seen, **settings), config)
         actor = _actor(space.n, config)
