@@ -190,6 +190,8 @@ def test_refusals_name_the_fault():
         state = envs.reset(0)
         with pytest.raises(ArgumentError, match=r"must lie in Discrete\(n=2\)"):
             envs.step(state, [2])
+        with pytest.raises(ArgumentError, match=r"must lie in Discrete\(n=2\)"):
+            envs.step(state, [0.7])
         with pytest.raises(ArgumentError, match="shape"):
             envs.step(state, [[0, 1]])
         with pytest.raises(DataError, match="reward of environment 0"):

@@ -120,8 +120,7 @@ class GymnasiumEnvironments:
             checks.refuse(
                 "environments of Gymnasium step from their latest state alone", f"step {vector_state.counter}"
             )
-        action = np.asarray(actions, self.action_space.dtype)
-        self._check_actions(action)
+        action = self._checked_actions(np.asarray(actions))
         fresh, reward, terminated, truncated, info = self._vector.step(action)
         fresh, reward = self._cast(fresh), np.asarray(reward, "float32")
         truncated = truncated & ~terminated
@@ -191,13 +190,17 @@ class GymnasiumEnvironments:
     def _cast(self, observation: Any) -> np.ndarray:
         return np.asarray(observation, self.observation_space.dtype)
 
-    def _check_actions(self, action: np.ndarray) -> None:
+    def _checked_actions(self, given: np.ndarray) -> np.ndarray:
+        """Returns actions in the dtype of their space."""
         shape = (self.count, *self.action_space.shape)
-        if action.shape != shape:
-            checks.refuse(f"actions must have the shape {shape}", action.shape)
-        fits = np.isfinite(action) if action.dtype.kind == "f" else self.action_space.contains(action)
+        if given.shape != shape:
+            checks.refuse(f"actions must have the shape {shape}", given.shape)
+        action = given.astype(self.action_space.dtype)
+        whole = (action == given).reshape(self.count, -1).all(-1)  # 0.7 is no action 0
+        fits = np.isfinite(action) if action.dtype.kind == "f" else self.action_space.contains(action) & whole
         if not np.all(fits):
-            checks.refuse(f"actions must lie in {self.action_space}", action[~fits].tolist()[:3])
+            checks.refuse(f"actions must lie in {self.action_space}", given[~fits].tolist()[:3])
+        return action
 
     def _check_finite(self, name: str, values: np.ndarray) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
