@@ -187,6 +187,18 @@ def test_a_damaged_or_foreign_agent_is_refused(trained, tmp_path):
         rl.A2C.load(folder)
 
 
+def test_an_environment_of_the_same_name_and_other_rules_is_refused(tmp_path):
+    config = rl.TabularConfig(rollout_steps=8, jit_compile=False)
+    agent = rl.QLearning(rl.make("frozen_lake", slippery=False), config)
+    agent.train(8, folder=tmp_path / "run", progress="off")
+    agent.save(tmp_path / "agent")
+    with pytest.raises(ArgumentError, match="env must have the settings"):  # the default one is slippery
+        rl.QLearning.load(tmp_path / "agent")
+    assert rl.QLearning.load(tmp_path / "agent", rl.make("frozen_lake", slippery=False)).steps == 8
+    with pytest.raises(ArgumentError, match="environment_rules is"):
+        rl.QLearning(rl.make("frozen_lake"), config).train(8, folder=tmp_path / "run", progress="off")
+
+
 class Interrupt(RunCallback):
     """Ctrl-C after a number of calls."""
 

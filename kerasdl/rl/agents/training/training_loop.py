@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.train import LoopConfig, RunCallback, State, run_steps
 
+from .agent_files import environment_rules
 from .callbacks import AgentCallback
 from .records import TrainingRecord
 
@@ -52,7 +53,7 @@ def train_agent(
         figures=agent.figures,
         must_be_finite=("loss", "reward"),
         run_callbacks=tuple(callbacks),
-        identity={**agent.identity(), "steps_before": before},
+        identity={**agent.identity(), **_rules(agent.env), "steps_before": before},
     )
     run = run_steps(clock.step, state, LoopConfig(steps=calls, **settings))
     lines = range(1, len(next(iter(run.history.values()), ())) + 1)
@@ -67,6 +68,12 @@ def train_agent(
         stopped=run.stopped,
         folder=run.folder,
     )
+
+
+def _rules(env: Any) -> dict[str, Any]:
+    """Returns settings of an environment that its name does not tell."""
+    limit = None if env.time_limit is None else int(env.time_limit)
+    return {"environment_rules": environment_rules(env), "time_limit": limit}
 
 
 class _Clock:
