@@ -21,6 +21,9 @@ from kerasdl.ops import discriminator_loss, generator_loss, squared_gradient_nor
 from kerasdl.ops.adversarial import ADVERSARIAL_LOSSES
 from kerasdl.train import Trainer
 
+MOMENTS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization, keras.layers.LayerNormalization)
+"""Norms that a gradient penalty cannot pass."""
+
 
 class GAN(Trainer):
     """Trainer of a generator against a discriminator; both learn in each step, with an optimizer of their own.
@@ -49,7 +52,7 @@ class GAN(Trainer):
 
     Raises:
         ArgumentError: the networks do not fit each other, an argument breaks its range, or a gradient penalty meets a
-            batch, group or instance norm, whose second derivatives would be wrong.
+            norm by moments (all but RMS), whose second derivatives would be wrong.
 
     Example:
         >>> gan = GAN(kerasdl.build("dcgan_generator", **kerasdl.spec("dcgan_generator").tiny),
@@ -256,7 +259,7 @@ def parts_of(batch: Any, count: int) -> list[Any]:
 
 
 def refuse_moments(discriminator: keras.Model) -> None:
-    """Refuses a discriminator with norms whose gradient penalty would be wrong: batch, group and instance norms.
+    """Refuses a discriminator with norms whose gradient penalty would be wrong: batch, group, instance and layer norms.
 
     Under a batch norm no gradient belongs to one example. The others take `tf.nn.moments`, which holds the mean
     constant inside the variance: first derivatives are right, second ones are not.
@@ -265,10 +268,12 @@ def refuse_moments(discriminator: keras.Model) -> None:
         ArgumentError: a layer is such a norm.
     """
     for layer in discriminator.layers:
-        if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.GroupNormalization)):
-            hint = "Take layer norms or none: dcgan_discriminator has normalization='none' and 'spectral'."
+        if isinstance(layer, MOMENTS):
+            hint = "Take RMSNormalization or none: dcgan_discriminator has normalization='none' and 'spectral'."
             checks.refuse(
-                "a gradient penalty needs a discriminator without batch, group or instance norms", layer.name, hint
+                "a gradient penalty needs a discriminator without batch, group, instance or layer norms",
+                layer.name,
+                hint,
             )
 
 

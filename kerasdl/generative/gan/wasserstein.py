@@ -79,7 +79,7 @@ class WGANGP(GAN):
 
     Args:
         generator: from noise (B, D) to examples.
-        discriminator: the critic without batch, group or instance norms, from examples to numbers (B, 1) of any size.
+        discriminator: critic without norms by moments (all but RMS), from examples to numbers (B, 1) of any size.
         gradient_penalty: weight of the penalty.
         discriminator_steps: updates of the critic for one of the generator; each takes another part of the batch.
         average: as in `GAN`.
