@@ -253,8 +253,9 @@ class BatchDeviation(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         if training:
-            deviation = ops.mean(ops.sqrt(ops.var(inputs, axis=0) + EPSILON))
-            moved = self.momentum * self.moving_deviation + (1.0 - self.momentum) * ops.cast(deviation, "float32")
+            x = ops.cast(inputs, "float32")  # EPSILON is 0 in float16, and the root has no slope there
+            deviation = ops.mean(ops.sqrt(ops.var(x, axis=0) + EPSILON))
+            moved = self.momentum * ops.cast(self.moving_deviation, "float32") + (1.0 - self.momentum) * deviation
             self.moving_deviation.assign(moved)
         else:
             deviation = self.moving_deviation
