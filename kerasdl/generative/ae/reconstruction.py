@@ -57,7 +57,7 @@ class ReconstructionTrainer(Trainer):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         errors = mean_of_each(ops.square(target_of(x, y) - y_pred["output"]))
-        return mean_over_replicas(errors, sample_weight) + sum(self.losses)
+        return mean_over_replicas(errors, sample_weight) + own_losses(self)
 
     # Answers
 
@@ -121,6 +121,11 @@ def target_of(x: Any, y: Any) -> Any:
     targets = keras.tree.flatten(y) if y is not None else []
     is_target = len(targets) == 1 and tuple(targets[0].shape[1:]) == tuple(images.shape[1:])
     return ops.cast(targets[0] if is_target else images, "float32")
+
+
+def own_losses(model: keras.Model) -> Any:
+    """Returns this replica's part of what layers add to the loss, such as a kernel's regularizer."""
+    return sum(model.losses) / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def mean_of_each(values: Any) -> Any:

@@ -23,7 +23,7 @@ from kerasdl.ops import (
 )
 
 from ..ae.code_parts import CODE, behind_code
-from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, target_of
+from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, own_losses, target_of
 from .variational_networks import HALF_LOGITS, LOG_VARIANCE, MEAN
 
 VALIDATION_SEED = (0, 0)
@@ -133,7 +133,7 @@ class VAE(ReconstructionTrainer):
             cost = ops.broadcast_to(free_bits(divergences, self.free_bits), ops.shape(likelihoods))
         else:
             cost = ops.sum(divergences, axis=1)
-        return mean_over_replicas(weight * cost - likelihoods, sample_weight) + sum(self.losses)
+        return mean_over_replicas(weight * cost - likelihoods, sample_weight) + own_losses(self)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.trackers["reconstruction"].update_state(-self.log_likelihoods(target_of(x, y), y_pred["output"]))
