@@ -296,6 +296,7 @@ class Diffusion(Trainer):
         labels, conditioning = np.asarray(labels), self.denoiser.conditioning
         if guidance.classifier is not None:
             highest = guidance.classifier.outputs[0].shape[-1] - 1
+            highest = highest if conditioning is None else min(highest, conditioning.classes - 1)
         else:
             highest = conditioning.classes - (0 if conditioning.drop_rate else 1)
         if labels.shape not in ((), (1,), (count,)) or labels.dtype.kind not in "iu":

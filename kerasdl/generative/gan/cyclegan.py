@@ -14,6 +14,7 @@ from keras import ops
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.data.batching.sharding import rows_in
+from kerasdl.data.model_fit import warn_of_raw_pixels
 from kerasdl.data.trees import unpacked
 from kerasdl.ops import discriminator_loss, generator_loss
 from kerasdl.ops.adversarial import ADVERSARIAL_LOSSES
@@ -115,6 +116,7 @@ class CycleGAN(Trainer):
         check_fits(self.networks["to_first"], second, name=f"images of the second style in {data.name}")
         if weights is not None:
             checks.refuse("data of adversaries must come without weights", data.name, "Repeat examples instead.")
+        warn_of_raw_pixels(self.networks["to_second"], data)
 
     def train_step(self, data):
         first, second, _ = unpacked(data)

@@ -12,6 +12,7 @@ from keras import ops
 
 from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
+from kerasdl.data.model_fit import warn_of_raw_pixels
 
 from .trainer import GAN, answers
 
@@ -78,6 +79,7 @@ class Pix2Pix(GAN):
         check_fits(self.networks["discriminator"], {"given": given, "image": target}, name=data.name)
         if weights is not None:
             checks.refuse("data of adversaries must come without weights", data.name, "Repeat examples instead.")
+        warn_of_raw_pixels(self.networks["generator"], data)
 
     def real(self, batch):
         return batch[1]
