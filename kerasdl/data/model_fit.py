@@ -77,7 +77,7 @@ def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
     is_ours = _takes_scaled_images(model)
     if not is_ours and not _takes_images_as_they_are(model):
         return
-    pixels = _first_pixels(data)
+    pixels = first_inputs(data)
     if pixels is None or not pixels.size or pixels.min() < 0 or pixels.max() <= SCALED:
         return
     if not is_ours and not LEVELS[0] <= pixels.max() <= LEVELS[1]:
@@ -115,8 +115,8 @@ def _takes_scaled_images(model: Any) -> bool:
     return True
 
 
-def _first_pixels(data: Dataset) -> np.ndarray | None:
-    """Returns the inputs of the first examples; None where they are not one array."""
+def first_inputs(data: Dataset) -> np.ndarray | None:
+    """Returns the inputs of the first examples, of image files the bounds of their values; None without one array."""
     if data.images:
         low, high = data.scale or (0.0, 255.0)
         return np.array([np.min(low), np.max(high)])

@@ -148,6 +148,15 @@ class LatentDiffusion(Diffusion):
         codes = self.encoder(inputs, training=False)
         return super().call(ops.stop_gradient(ops.cast(codes, "float32") * self.scale), training=training)
 
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one example of the data, before the encoder."""
+        return tuple(self.encoder.input_shape[1:])
+
+    def as_learnt(self, values: np.ndarray) -> np.ndarray:
+        """Returns the scaled codes (B, ...) of data (B, ...)."""
+        return self.encode(values)
+
     def encode(self, data: Any, batch_size: int = 64) -> np.ndarray:
         """Returns scaled codes (B, ...) of data (B, ...), such as for `edit`."""
         return self.encoder.predict(data, batch_size=batch_size, verbose=0) * self.scale

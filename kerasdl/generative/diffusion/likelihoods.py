@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 
 from .denoising import Denoiser
-from .schedules import DiscreteSchedule
+from .schedules import DiscreteSchedule, Schedule
 
 
 def flow_log_likelihood(
@@ -18,8 +18,8 @@ def flow_log_likelihood(
     labels: Any = None,
     *,
     steps: int = 200,
-    lowest: float = 0.01,
-    highest: float = 200.0,
+    lowest: float | None = None,
+    highest: float | None = None,
     mean: float = 0.0,
 ) -> np.ndarray:
     """Returns the log density of points: the change of volume along the probability-flow equation, by Heun's method.
@@ -34,15 +34,17 @@ def flow_log_likelihood(
         x: (B, ...) data.
         labels: (B,) classes, or None.
         steps: of Heun's method, two evaluations each.
-        lowest: sigma / alpha of the first level, far below the details of the data.
-        highest: that of the last, far above the deviation of the data.
+        lowest: sigma / alpha of the first level, far below the details of the data; None takes 0.01, or the lowest
+            level of the training.
+        highest: that of the last, far above the deviation of the data; None takes 200, or the highest of the training.
         mean: mean of the data, of the normal distribution at the last level.
 
     Returns:
         (B,) nats.
 
     Raises:
-        ArgumentError: the schedule has steps, or an argument breaks its range.
+        ArgumentError: the schedule has steps, an argument breaks its range, or levels lie outside of the training's,
+            where the network has learnt nothing.
 
     Example:
         >>> network = kerasdl.build("diffusion_mlp", width=8, depth=1, waves=4)
@@ -54,8 +56,13 @@ def flow_log_likelihood(
     if isinstance(schedule, DiscreteSchedule):
         checks.refuse("a likelihood needs a continuous schedule", type(schedule).__name__, "Take vp, ve or flow.")
     checks.at_least("steps", steps, 1)
+    first, last = _learnt_levels(schedule)
+    lowest, highest = max(0.01, first) if lowest is None else lowest, min(200.0, last) if highest is None else highest
     checks.within("lowest", lowest, 1e-6, 1e6)
     checks.within("highest", highest, lowest, 1e6)
+    if lowest < first * 0.999 or highest > last * 1.001:
+        rule = f"levels must lie within those of the training, from {first:.3g} to {last:.3g}"
+        checks.refuse(rule, (lowest, highest), "Leave lowest and highest away for the widest range.")
     times = schedule.time_of_ratio(np.geomspace(lowest, highest, steps + 1))
     alphas, sigmas = (np.asarray(each, "float64") for each in schedule.rates(times))
     numbers = np.asarray(schedule.number_of(times), "float64")
@@ -67,6 +74,16 @@ def flow_log_likelihood(
     ends = np.reshape(x_end, (len(x_end), size)) - alphas[-1] * mean
     prior = -0.5 * np.sum(ends**2, -1) / variance - 0.5 * size * math.log(2 * math.pi * variance)
     return prior + np.asarray(volume) + size * math.log(alphas[0])
+
+
+def _learnt_levels(schedule: Schedule) -> tuple[float, float]:
+    """Returns the lowest and highest sigma / alpha of the times that training draws; infinite where alpha is 0."""
+    alphas, sigmas = (
+        np.asarray(each, "float64") for each in schedule.rates(schedule.training_times(np.array([0.0, 1])))
+    )
+    with np.errstate(divide="ignore"):
+        first, last = np.sort(sigmas / alphas)
+    return float(first), float(last)
 
 
 def _integrated(denoiser: Denoiser, x: tf.Tensor, label: Any, numbers, alphas, sigmas) -> tuple[tf.Tensor, tf.Tensor]:

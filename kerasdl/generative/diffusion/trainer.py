@@ -13,6 +13,8 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.data import DataWarning
+from kerasdl.data.model_fit import first_inputs
 from kerasdl.ops import diffuse, diffusion_weights, per_example
 from kerasdl.train import Trainer
 from kerasdl.train.trainer import step_seed
@@ -23,6 +25,9 @@ from .denoising import Denoiser
 from .sampling import Program
 from .schedules import DiscreteSchedule, Schedule, as_schedule
 from .settings import ClassConditioning, Guidance, as_guidance
+
+FAR = 4.0
+"""Factor between the deviation of data and the stated one that is warned of."""
 
 
 class Diffusion(Trainer):
@@ -76,15 +81,38 @@ class Diffusion(Trainer):
         if self.denoiser.learns_variance and not isinstance(self.schedule, DiscreteSchedule):
             rule = "a network with as many channels again, for the variance of a step, needs a DiscreteSchedule"
             checks.refuse(rule, type(self.schedule).__name__)
+        if conditioning is not None:
+            self.supports_jit = False  # XLA would leave out the checks of labels
         self.seeds = keras.random.SeedGenerator(checks.at_least("seed", seed, 0))
         self.mean_error = keras.losses.MeanSquaredError()
         self.mean_bound = keras.losses.MeanAbsoluteError()
         object.__setattr__(self, "programs", {})  # not an ordinary attribute: Keras would track the functions in it
 
     @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Shape of one example of the data."""
+        return self.denoiser.shape
+
+    @property
     def schedule(self) -> Schedule:
         """Its schedule."""
         return self.denoiser.schedule
+
+    def check_data(self, data: Any) -> None:
+        """Warns of data whose mean or deviation is far from what the trainer is told: noise would not fit them."""
+        values = first_inputs(data)
+        if data.images or values is None or tuple(values.shape[1:]) != self.data_shape:
+            return
+        values, told = self.as_learnt(values), self.weights_of["deviation"]
+        mean, found = float(np.mean(values)), float(np.std(values))
+        if abs(mean) > FAR * told or not told / FAR < found < FAR * told:
+            rule = f"{data.name} has values of mean {mean:.3g} and deviation {found:.3g}, and the trainer is told"
+            remedy = "Bring them to a mean near 0, or pass deviation= (of codes scale=)."
+            checks.warn(f"{rule} deviation={told:g}: times and weights fit data of that size. {remedy}", DataWarning)
+
+    def as_learnt(self, values: np.ndarray) -> np.ndarray:
+        """Returns data (B, ...) as the network learns them: here as they are."""
+        return values.astype("float32")
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns noisy data `x` with `x0`, `noise`, `time`, `alpha`, `sigma`, and numbers `drop` for each example.

@@ -69,6 +69,7 @@ class ConditionalGAN(GAN):
         self.auxiliary = checks.within("auxiliary", auxiliary, 0.0, 1e6)
         settings = {"discriminator_steps": discriminator_steps, "r1": r1, "r2": r2, "average": average, "seed": seed}
         super().__init__(generator, discriminator, loss=loss, **settings)
+        self.supports_jit = False  # XLA would leave out the checks of labels
 
     @property
     def tells_classes(self) -> bool:

@@ -1,5 +1,6 @@
 """Trainer of diffusion: its loss by hand, exact sampling of normal data, guidance, editing, resume, refusals."""
 
+import warnings
 from types import SimpleNamespace
 
 import keras
@@ -10,6 +11,7 @@ from scipy import stats
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError, UnknownNameError
+from kerasdl.data import DataWarning
 from kerasdl.generative import (
     ClassConditioning,
     Diffusion,
@@ -155,6 +157,9 @@ def test_likelihood_of_normal_data(schedule, target):
     found = flow_log_likelihood(trainer.denoiser, x, steps=100)
     expected = (-0.5 * ((x - 0.4) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi)).sum(-1)
     np.testing.assert_allclose(found, expected, atol=0.03)
+    if schedule != "flow":
+        with pytest.raises(ArgumentError, match="within those of the training"):
+            flow_log_likelihood(trainer.denoiser, x, highest=500.0)
     with pytest.raises(ArgumentError, match="continuous"):
         flow_log_likelihood(best_trainer("linear", "eps").denoiser, x)
 
@@ -355,3 +360,16 @@ def test_data_labels_and_counts_that_do_not_fit_are_refused():
     for labels in ([0, 1, 2, 3], [0, -1, 2, 0]):  # 3 is the label of no class
         with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 2"):
             told.compute_loss(x, np.array(labels), told(x))
+
+
+def test_data_of_another_size_than_stated_are_told():
+    trainer = Diffusion(kerasdl.build("diffusion_mlp", width=8, depth=1))
+    rng, once = np.random.default_rng(0), RunConfig(steps=1, batch_size=16, progress="off", strategy=None)
+    points = rng.normal(size=(64, 2)).astype("float32")
+    for raw in (points * 50, points + 30, points * 0.01, (points * 40 + 127).clip(0, 255).astype("uint8")):
+        with pytest.warns(DataWarning, match="deviation=0.5"):
+            fit(trainer, raw.astype("float32"), config=once)
+    for fitting in (points * 0.5, points, points * 0.2 + 0.3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DataWarning)
+            fit(trainer, fitting.astype("float32"), config=once)
