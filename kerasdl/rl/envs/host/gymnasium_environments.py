@@ -190,16 +190,16 @@ class GymnasiumEnvironments:
     def _cast(self, observation: Any) -> np.ndarray:
         return np.asarray(observation, self.observation_space.dtype)
 
-    def _checked_actions(self, given: np.ndarray) -> np.ndarray:
+    def _checked_actions(self, raw: np.ndarray) -> np.ndarray:
         """Returns actions in the dtype of their space."""
         shape = (self.count, *self.action_space.shape)
-        if given.shape != shape:
-            checks.refuse(f"actions must have the shape {shape}", given.shape)
-        action = given.astype(self.action_space.dtype)
-        whole = (action == given).reshape(self.count, -1).all(-1)  # 0.7 is no action 0
+        if raw.shape != shape:
+            checks.refuse(f"actions must have the shape {shape}", raw.shape)
+        action = raw.astype(self.action_space.dtype)
+        whole = (action == raw).reshape(self.count, -1).all(-1)  # 0.7 is no action 0
         fits = np.isfinite(action) if action.dtype.kind == "f" else self.action_space.contains(action) & whole
         if not np.all(fits):
-            checks.refuse(f"actions must lie in {self.action_space}", given[~fits].tolist()[:3])
+            checks.refuse(f"actions must lie in {self.action_space}", raw[~fits].tolist()[:3])
         return action
 
     def _check_finite(self, name: str, values: np.ndarray) -> None:
