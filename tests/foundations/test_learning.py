@@ -229,14 +229,11 @@ def test_surface_of_the_loss_of_a_net():
         math.loss_surface(loss, weights, points=4)
 
 
-def test_chapters_load_no_tensorflow_and_quickly():
+def test_chapters_load_nothing_heavy():
     program = (
-        "import sys, time; start = time.process_time(); from kerasdl import foundations;"
-        "[getattr(foundations, name) for name in foundations.__all__]; took = time.process_time() - start;"
+        "import sys; from kerasdl import foundations; [getattr(foundations, name) for name in foundations.__all__];"
         "heavy = [name for name in ('tensorflow', 'keras', 'matplotlib', 'sklearn', 'scipy') if name in sys.modules];"
-        "print(heavy, [name for name in sys.modules if name.startswith('kerasdl.data')]); print(took)"
+        "print(heavy, [name for name in sys.modules if name.startswith('kerasdl.data')])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    loaded, took = result.stdout.splitlines()
-    assert loaded == "[] []"
-    assert float(took) < 0.3  # CPU seconds, NumPy's included; 0.14 on an idle core
+    assert result.stdout == "[] []\n"
