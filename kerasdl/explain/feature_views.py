@@ -156,16 +156,16 @@ def activation_maximization(
         return low + (high - low) * (tf.tanh(units) + 1.0) / 2.0
 
     optimizer = keras.optimizers.Adam(rate * 2.0)
-    for _ in range(steps):
+    for number in range(steps):
         shifts = rng.integers(-jitter, jitter + 1, 2)
-        with tf.GradientTape(persistent=True) as tape:
+        with tf.GradientTape(persistent=number == 0) as tape:
             shown = tf.roll(picture(), shifts, (1, 2))
             scores = scores_of(network(tf.cast(shown, network.inputs[0].dtype), training=False), target)
             share = (shown - low) / (high - low)
             rough = sum(tf.reduce_mean(tf.abs(tf.experimental.numpy.diff(share, axis=axis))) for axis in (1, 2))
             penalty = decay * tf.reduce_mean((2.0 * share - 1.0) ** 2) + smoothness * rough
             loss = penalty - tf.reduce_mean(tf.cast(scores, "float32"))
-        if tape.gradient(scores, units) is None:
+        if number == 0 and tape.gradient(scores, units) is None:
             checks.refuse("the score must depend on the image", "no gradient")
         gradient = tape.gradient(loss, units)
         optimizer.apply([gradient], [units])

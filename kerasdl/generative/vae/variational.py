@@ -21,13 +21,11 @@ from kerasdl.ops import (
     gaussian_log_density,
     importance_bound,
 )
+from kerasdl.train.trainer import VALIDATION_SEED
 
 from ..ae.code_parts import CODE, behind_code
 from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, own_losses, target_of
 from .variational_networks import HALF_LOGITS, LOG_VARIANCE, MEAN
-
-VALIDATION_SEED = (0, 0)
-"""Seed of the draws of validation, which stay from epoch to epoch."""
 
 
 class VAE(ReconstructionTrainer):
