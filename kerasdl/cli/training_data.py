@@ -212,16 +212,20 @@ def _layout_at(name: str) -> Layout:
 def _whole_or(name: str, split: str, settings: Mapping[str, Any]) -> tuple[Dataset, list[Path]]:
     """Returns a data set without splits whole, or a split of another, and the files of folders that cannot be read."""
     layout = _layout_of(name)
-    if name.startswith((*ROWS, TAGS)):
-        splits = ()
-    elif layout is None:
-        splits = _layout_at(name).splits if _is_of_texts(name) else splits_of_boxes(name)
-        splits = splits or () if name.startswith("masks:") else splits
-    else:
-        splits = layout.splits
-    split = "all" if splits == () else split
+    split = "all" if _splits_of(name, layout) == () else split
     data = kerasdl.data.load(name, split, seed=SEED, **settings)
     return data, _unread(layout, split, data)
+
+
+def _splits_of(name: str, layout: Layout | None) -> tuple[str, ...] | None:
+    """Returns the splits that data name; empty where they are one, None for data with splits of their own."""
+    if layout is not None:
+        return layout.splits
+    if name.startswith((*ROWS, TAGS)):
+        return ()
+    if _is_of_texts(name):
+        return _layout_at(name).splits
+    return splits_of_boxes(name) or () if name.startswith("masks:") else splits_of_boxes(name)
 
 
 def _unread(layout: Layout | None, split: str, data: Dataset) -> list[Path]:
