@@ -28,6 +28,12 @@ parts. Topics that are not listed do not exist yet.
 | topic | names | file | tests | missing |
 |---|---|---|---|---|
 """
+SHARED = {
+    "build:": "tests/contract/test_contract.py",
+    "doc:recipes": "tests/recipes/test_recipes.py",
+    "doc:questions": "tests/docs/test_questions.py",
+}
+"""The test of all names of a kind."""
 
 
 def main() -> str:
@@ -82,11 +88,13 @@ def tests_of(homes: Mapping[str, Path]) -> list[Path]:
     """
     symbols, rooms = list(homes), {path.relative_to(ROOT).parts[1] for path in homes.values()}
     names = {symbol.rpartition(":")[2].rpartition(".")[2] for symbol in symbols if not symbol.startswith("build:")}
-    contract = [ROOT / "tests/contract/test_contract.py"] if any(s.startswith("build:") for s in symbols) else []
+    for symbol, path in homes.items():
+        names |= definitions(path) if path.stem == symbol.rpartition(".")[2] else set()  # of a module, what it defines
+    always = [ROOT / test for start, test in SHARED.items() if any(symbol.startswith(start) for symbol in symbols)]
     tests = sorted((ROOT / "tests").rglob("test_*.py"))
     users = [path for path in tests if names & words(path)]
     users.sort(key=lambda path: path.relative_to(ROOT).parts[1] not in rooms)
-    return list(dict.fromkeys(contract + users))[:4]
+    return list(dict.fromkeys(always + users))[:4]
 
 
 @functools.cache
@@ -95,6 +103,11 @@ def words(path: Path) -> frozenset[str]:
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = [node.id for node in nodes if isinstance(node, ast.Name)]
     return frozenset(names + [node.attr for node in nodes if isinstance(node, ast.Attribute)])
+
+
+def definitions(path: Path) -> set[str]:
+    """Returns the public functions and classes of a file."""
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
 def packages() -> list[Path]:

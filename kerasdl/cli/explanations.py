@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from kerasdl import explain
-from kerasdl.bundles import Bundle, compare_attention
+from kerasdl.bundles import AttentionComparison, Bundle
 from kerasdl.core import checks, files
 from kerasdl.data import prepare_images
 
@@ -24,7 +24,7 @@ def explain_images(
     raw: Sequence[Any],
     method: str,
     label: str | None,
-    file: Path | None,
+    compared: AttentionComparison | None,
     folder: Path,
 ) -> list[dict[str, Any]]:
     """Writes a picture of each image, the image beside its heat, and returns a row of values for each.
@@ -35,11 +35,11 @@ def explain_images(
         raw: raw images.
         method: a function of `kerasdl.explain` by name.
         label: the class that is explained, or None for the likeliest.
-        file: an exported file of the bundle, whose heat by occlusion comes beside it, or None.
+        compared: maps of an exported file and of the bundle, which come beside the heat, or None.
         folder: of the pictures.
 
     Returns:
-        Rows of `input`, `label`, `score`, `picture` and, with a file, `correlation`.
+        Rows of `input`, `label`, `score`, `picture` and, with maps of a file, `correlation`.
 
     Raises:
         UnknownNameError: the bundle has no such label.
@@ -60,7 +60,6 @@ def explain_images(
     scores = [result["scores"] for result in bundle.predict(raw)]
     named = [next(iter(each)) if label is None else label for each in scores]  # from the highest score on
     heats = [getattr(explain, method)(bundle.model, images, [labels.index(each) for each in named])]
-    compared = None if file is None else compare_attention(file, raw, bundle)
     if compared is not None:
         heats += [compared.of_bundle, compared.of_file]
     folder.mkdir(parents=True, exist_ok=True)

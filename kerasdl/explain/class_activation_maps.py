@@ -39,9 +39,13 @@ def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | Non
         >>> grad_cam(model, np.ones((2, 32, 32, 3)), 3).shape
         (2, 32, 32)
     """
-    maps, gradients, x = _maps_and_gradients(model, images, target, layer)
+    return weighed_by_gradients(*_maps_and_gradients(model, images, target, layer))
+
+
+def weighed_by_gradients(maps: np.ndarray, gradients: np.ndarray, images: tf.Tensor) -> np.ndarray:
+    """Returns the heat of `grad_cam`, from 0 to 1, for maps (B, h, w, channels) and the gradients of scores."""
     weights = gradients.mean(axis=(1, 2), keepdims=True)
-    return _heat((maps * weights).sum(axis=-1), x)
+    return _heat((maps * weights).sum(axis=-1), images)
 
 
 def grad_cam_plus_plus(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
@@ -127,19 +131,39 @@ def score_cam(
         (1, 32, 32)
     """
     network, x = network_and_inputs(model, images)
-    target, found = fixed_target(network, x, target), spatial_layer(network, layer)
-    maps = tf.cast(_maps_and_outputs(network, found, x)[0], "float32")
-    grown = tf.image.resize(maps, x.shape[1:3])
+    target, maps = fixed_target(network, x, target), spatial_maps(network, x, layer)
+
+    def score(shown: tf.Tensor) -> np.ndarray:
+        return scores_of(network(shown, training=False), target).numpy()
+
+    return weighed_by_scores(score, maps, x, baseline)
+
+
+def weighed_by_scores(score: Callable, maps: tf.Tensor, images: tf.Tensor, baseline: float) -> np.ndarray:
+    """Returns the heat of `score_cam`, from 0 to 1, by any function of scores.
+
+    Args:
+        score: takes images (B, H, W, C) and returns their scores (B,); any runtime can stand behind it.
+        maps: (B, h, w, channels) of a layer.
+        images: (B, H, W, C).
+        baseline: value of a pixel that is hidden.
+    """
+    grown = tf.image.resize(maps, images.shape[1:3])
     low, high = (edge(grown, axis=(1, 2), keepdims=True) for edge in (tf.reduce_min, tf.reduce_max))
     masks = (grown - low) / tf.maximum(high - low, 1e-9)  # (B, H, W, channels)
-    plain = scores_of(network(tf.zeros_like(x) + baseline, training=False), target).numpy()
-    weights = np.zeros((len(x), maps.shape[-1]), "float32")
+    plain = score(tf.zeros_like(images) + baseline)
+    weights = np.zeros((len(images), maps.shape[-1]), "float32")
     for channel in range(maps.shape[-1]):
-        shown = baseline + (x - baseline) * tf.cast(masks[..., channel : channel + 1], x.dtype)
-        weights[:, channel] = scores_of(network(shown, training=False), target).numpy() - plain
+        shown = tf.cast(masks[..., channel : channel + 1], images.dtype)
+        weights[:, channel] = score(baseline + (images - baseline) * shown) - plain
     powers = np.exp(weights - weights.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
-    return _heat((maps.numpy() * shares[:, None, None]).sum(axis=-1), x)
+    return _heat((maps.numpy() * shares[:, None, None]).sum(axis=-1), images)
+
+
+def spatial_maps(model: keras.Model, images: Any, layer: str | None = None) -> tf.Tensor:
+    """Returns the maps (B, h, w, channels) of a layer for images, float32; None takes the last layer with places."""
+    return tf.cast(_maps_and_outputs(model, spatial_layer(model, layer), tf.convert_to_tensor(images))[0], "float32")
 
 
 def spatial_layer(model: keras.Model, name: str | None = None) -> keras.layers.Layer:
@@ -195,15 +219,30 @@ def _maps_and_gradients(model: Any, images: Any, target: Target, name: str | Non
     """Returns the maps of a layer, the gradients of the score with respect to them, float32, and the images."""
     network, x = network_and_inputs(model, images)
     target, layer = fixed_target(network, x, target), spatial_layer(network, name)
+    return *gradients_of_maps(lambda each: _maps_and_outputs(network, layer, each), x, target, layer.name), x
+
+
+def gradients_of_maps(run: Callable, images: tf.Tensor, target: Target, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns maps (B, h, w, channels) and the gradients of the score with respect to them, float32.
+
+    Args:
+        run: takes images and returns maps and outputs that depend on these.
+        images: (B, H, W, C).
+        target: as in `grad_cam`, but not None.
+        name: of the maps, for messages.
+
+    Raises:
+        ArgumentError: the score does not depend on the maps.
+    """
     with tf.GradientTape() as tape:
-        tape.watch(x)
-        maps, outputs = _maps_and_outputs(network, layer, x)
+        tape.watch(images)
+        maps, outputs = run(images)
         scores = scores_of(outputs, target)
     warn_of_sure_shares(outputs)
     gradients = tape.gradient(scores, maps)
     if gradients is None:
-        checks.refuse("the score must depend on the layer", layer.name)
-    return tf.cast(maps, "float32").numpy(), tf.cast(gradients, "float32").numpy(), x
+        checks.refuse("the score must depend on the layer", name)
+    return tf.cast(maps, "float32").numpy(), tf.cast(gradients, "float32").numpy()
 
 
 def _maps_and_outputs(network: keras.Model, layer: keras.layers.Layer, x: tf.Tensor) -> tuple[tf.Tensor, Any]:

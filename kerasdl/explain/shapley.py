@@ -1,9 +1,10 @@
 """Shapley values: what each part of an example adds to a score, shared out fairly (https://arxiv.org/abs/1705.07874).
 
-They are computed here, not by the package shap; the tests compare the two where that is installed. Deviations: hidden
+They are computed here; `method="package"` leaves the drawing and the regression to the package shap. Deviations: hidden
 parts are replaced by a background, as the paper's equation 11 supposes of independent features.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from itertools import combinations
 from math import comb, factorial
@@ -16,7 +17,7 @@ from kerasdl.core import checks
 from .coalitions import Game, PartValues, games_of
 from .targets import Target
 
-METHODS = ("exact", "kernel", "permutation")
+METHODS = ("exact", "kernel", "permutation", "package")
 MOST_EXACT = 16
 """Parts of a game of which all coalitions are scored."""
 
@@ -47,8 +48,9 @@ def shap(
         background: what stands in the place of a hidden part: a number, an example, or several to average over. For
             token ids, the id of the padding or of an unknown token.
         method: `exact` scores all coalitions, up to 16 parts; `kernel` solves a weighted regression over drawn ones, or
-            over all where `samples` reach; `permutation` averages over random orders. None takes `exact` up to 10
-            parts, and `kernel` beyond.
+            over all where `samples` reach; `permutation` averages over random orders; `package` calls
+            `shap.KernelExplainer` of the package shap, whose errors are not known and come as NaN. None takes `exact`
+            up to 10 parts, and `kernel` beyond: what is installed does not change a result.
         samples: coalitions that are scored for an example, about; `exact` takes what it needs.
         seed: seed of what is drawn.
 
@@ -56,7 +58,8 @@ def shap(
         Values (B, M), the score of the background, and standard errors.
 
     Raises:
-        ArgumentError: arguments do not fit, examples have several numbers of parts, or there are too few samples.
+        ArgumentError: arguments do not fit, examples have several numbers of parts, there are too few samples, or the
+            package is not installed.
 
     Example:
         >>> rows = np.array([[1.0, 2.0, 3.0]], "float32")
@@ -88,6 +91,8 @@ def _values(game: Game, method: str | None, samples: int, rng: np.random.Generat
             hint = "Take kernel or permutation."
             checks.refuse(f"exact Shapley values are for at most {MOST_EXACT} parts", game.parts, hint)
         return _exact(game), base, np.zeros(game.parts)
+    if method == "package":
+        return _by_package(game, samples, rng), base, np.full(game.parts, np.nan)
     if method == "permutation":
         values, errors = _by_orders(game, samples, rng, base)
     else:
@@ -107,6 +112,21 @@ def _exact(game: Game) -> np.ndarray:
         without = numbers[~coalitions[:, part]]
         values[part] = (shares[sizes[without]] * (scores[without | 1 << part] - scores[without])).sum()
     return values
+
+
+def _by_package(game: Game, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The package's own kernel SHAP over the parts as columns: 1 is shown, and its background row hides all."""
+    if importlib.util.find_spec("shap") is None:
+        checks.refuse("method='package' needs the package shap", "not installed", "Run: pip install shap")
+    import shap as package
+
+    explainer = package.KernelExplainer(lambda shown: game.score(shown > 0.5), np.zeros((1, game.parts)))
+    state = np.random.get_state()
+    np.random.seed(rng.integers(2**32))  # the package draws from NumPy's global generator
+    try:
+        return np.ravel(explainer.shap_values(np.ones((1, game.parts)), nsamples=samples, silent=True, l1_reg=False))
+    finally:
+        np.random.set_state(state)
 
 
 def _by_orders(game: Game, samples: int, rng: np.random.Generator, base: float) -> tuple[np.ndarray, np.ndarray]:

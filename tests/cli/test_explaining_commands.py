@@ -50,6 +50,47 @@ def test_the_exported_file_is_compared(digits, tmp_path):
     assert Image.open(tmp_path / "0.png").size == (896, 224)
 
 
+@pytest.mark.parametrize("words", [["score_cam"], ["grad_cam", "--data", "digits"]], ids=lambda words: words[0])
+def test_the_exported_file_is_compared_by_maps(digits, tmp_path, words):
+    photos, file = digits / "photos" / "3", digits / "model.tflite"
+    result = run(
+        "explain", "digits_mobilenet", photos, "--out", tmp_path, "--file", file, "--json", "--compare-by", *words
+    )
+    assert result.exit_code == 0, result.output
+    correlations = [row["correlation"] for row in json.loads(result.stdout)]
+    assert len(correlations) == 6
+    assert 0.9 < np.mean(correlations) <= 1.0
+
+
+def test_grad_cam_of_a_file_follows_its_rounding(digits):
+    """Ranges of one value of grey leave nothing of the maps; those of digits leave them as they are."""
+    bundle = kerasdl.load_bundle("digits_mobilenet")
+    image = np.asarray(Image.open(digits / "photos" / "3" / "0.png"))[None]
+    ways = {"digits": "digits", "grey": np.full((32, 8, 8, 1), 128, "uint8")}
+    found = {
+        name: compare_attention(digits / "model.tflite", image, bundle, method="grad_cam", representative=data)
+        for name, data in ways.items()
+    }
+    assert found["digits"].correlations.min() > 0.9
+    assert found["grey"].correlations.max() < found["digits"].correlations.min() - 0.02
+    np.testing.assert_array_equal(found["grey"].of_bundle, found["digits"].of_bundle)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "magic"}, "method must be one of"),
+        ({"method": "grad_cam"}, "ranges by the data that calibrated"),
+        ({"method": "score_cam", "size": 4}, "size is for occlusion"),
+        ({"representative": "digits"}, "representative is for grad_cam"),
+    ],
+)
+def test_a_comparison_says_what_does_not_fit(digits, settings, message):
+    bundle = kerasdl.load_bundle("digits_mobilenet")
+    with pytest.raises(ArgumentError, match=message):
+        compare_attention(digits / "model.tflite", np.zeros((1, 8, 8, 1), "uint8"), bundle, **settings)
+
+
 def test_a_file_of_another_net_looks_elsewhere(digits, tmp_path):
     bundle = kerasdl.load_bundle("digits_mobilenet")
     images = [np.asarray(Image.open(digits / "photos" / "3" / f"{number}.png")) for number in range(3)]
@@ -80,6 +121,7 @@ def test_a_report_is_written_beside_its_figures(digits, tmp_path):
     [
         (["explain", "digits_mobilenet", "PHOTO", "--method", "magic"], "unknown method 'magic'"),
         (["explain", "digits_mobilenet", "PHOTO", "--label", "11"], "unknown label '11'"),
+        (["explain", "digits_mobilenet", "PHOTO", "--compare-by", "score_cam"], "are for --file"),
         (["explain", "series_tcn", "PHOTO"], "explain is for classifiers of images"),
         (["report", "series_tcn", "--data", "digits"], ""),
     ],

@@ -1,4 +1,4 @@
-"""Places that an exported file looks at, beside those of its bundle: occlusion through the file's own runtime."""
+"""Places that an exported file looks at, beside those of its bundle: hidden squares, Score-CAM, or Grad-CAM."""
 
 import os
 from collections.abc import Callable
@@ -6,20 +6,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from kerasdl.core import checks
 from kerasdl.core.outputs.decoding import softmax
 from kerasdl.data import prepare_images
 from kerasdl.data.images import scale_pixels
-from kerasdl.deploy import read_metadata
-from kerasdl.explain import rank_correlation
+from kerasdl.deploy import quantize_aware, read_metadata
+from kerasdl.deploy.quantization.last_maps import maps_and_outputs
+from kerasdl.explain import grad_cam, rank_correlation
+from kerasdl.explain.class_activation_maps import (
+    gradients_of_maps,
+    spatial_maps,
+    weighed_by_gradients,
+    weighed_by_scores,
+)
 from kerasdl.explain.occlusions import falls_of
 
 from ..format.calibration_part import check_classifier
+from .data_preparation import draw_samples, representative_data
 from .file_evaluation import MeasuredFile
 
 HIDDEN = 128
 """Level of a hidden pixel."""
+METHODS = ("occlusion", "score_cam", "grad_cam")
 
 
 class AttentionComparison(NamedTuple):
@@ -36,32 +46,44 @@ class AttentionComparison(NamedTuple):
     correlations: np.ndarray
     """(B,) rank correlation of the two maps; 1 where file and bundle look at the same places."""
     of_file: np.ndarray
-    """(B, H, W): how far the logarithm of the score falls where a square is hidden, in the file."""
+    """(B, H, W): the map of the file. Of occlusion it is how far the logarithm of the score falls."""
     of_bundle: np.ndarray
-    """(B, H, W): the same in the bundle."""
+    """(B, H, W): the same of the bundle."""
     answers: np.ndarray
     """(B, 2) classes that the bundle and the file name."""
 
 
 def compare_attention(
-    path: str | os.PathLike, images: Any, bundle: Any, *, size: int | None = None
+    path: str | os.PathLike,
+    images: Any,
+    bundle: Any,
+    *,
+    method: str = "occlusion",
+    size: int | None = None,
+    representative: Any = None,
 ) -> AttentionComparison:
-    """Returns where an exported file looks, and where its bundle does, by occlusion.
+    """Returns where an exported file looks, and where its bundle does.
 
-    A file has no gradients; hiding squares of the image works in every runtime. Source:
-    https://arxiv.org/abs/1311.2901, section 4.2.
+    A file has no gradients. `occlusion` (https://arxiv.org/abs/1311.2901, section 4.2) hides squares, and `score_cam`
+    (https://arxiv.org/abs/1910.01279) all but what a channel of the bundle's last maps shows; both read the scores of
+    the file from its own runtime. `grad_cam` (https://arxiv.org/abs/1610.02391) is for int8 files: it takes the
+    gradients of the network that rounds as the file does, whose ranges are those of training, or are set anew.
 
     Args:
         path: a .tflite or .onnx file of a classifier of images.
         images: raw images, as `Bundle.predict` takes them.
         bundle: the `Bundle` that the file was exported from.
-        size: side of the hidden square in pixels of the input; None takes a quarter of the shorter side.
+        method: occlusion, score_cam or grad_cam.
+        size: with occlusion, side of the hidden square in pixels of the input; None takes a quarter of the shorter
+            side.
+        representative: with grad_cam, the data that calibrated the file, as `Bundle.export` takes them; a bundle of
+            quantization-aware training needs none.
 
     Returns:
         Maps of both, and their rank correlation for each image.
 
     Raises:
-        ArgumentError: the bundle is no classifier of images, the file is of another kind, or `size` does not fit.
+        ArgumentError: the bundle is no classifier of images, the file is of another kind, or an argument does not fit.
         DataError: an image cannot be read.
 
     Example:
@@ -71,12 +93,14 @@ def compare_attention(
         (1, 32, 32)
     """
     path = Path(path)
+    checks.one_of("method", method, METHODS)
     check_classifier(bundle.task, bundle.model, "compare_attention")
+    if size is not None and method != "occlusion":
+        checks.refuse("size is for occlusion", f"size={size} with {method}")
+    if representative is not None and method != "grad_cam":
+        checks.refuse("representative is for grad_cam", f"representative with {method}")
     file = MeasuredFile(path, read_metadata(path), bundle)
     pixels = prepare_images(images, file.shape, None, levels=bundle.preprocess.get("levels"))
-    size = max(1, min(pixels.shape[1:3]) // 4) if size is None else checks.at_least("size", size, 1)
-    if size > min(pixels.shape[1:3]):
-        checks.refuse(f"size must be at most the shorter side of {pixels.shape[1:3]}", size)
     scale = tuple(bundle.preprocess["scale"])
 
     def of_bundle(levels: np.ndarray) -> np.ndarray:
@@ -87,11 +111,51 @@ def compare_attention(
         return _logs(outputs)
 
     chosen = of_bundle(pixels).argmax(axis=1)
-    maps = [
-        falls_of(_of_classes(logs, chosen), pixels, size, max(1, size // 2), HIDDEN) for logs in (of_file, of_bundle)
-    ]
     answers = np.stack([chosen, of_file(pixels).argmax(axis=1)], axis=1)
+    scores = [_of_classes(logs, chosen) for logs in (of_file, of_bundle)]
+    if method == "occlusion":
+        maps = _by_squares(scores, pixels, size)
+    elif method == "score_cam":
+        channels = spatial_maps(bundle.model, scale_pixels(pixels, scale))
+        levels = tf.constant(pixels, "float32")
+        maps = [weighed_by_scores(_of_levels(score), channels, levels, HIDDEN) for score in scores]
+    else:
+        prepared = scale_pixels(pixels, scale)
+        rounded = _rounding(bundle, path, representative)
+        maps = [_grad_cam_through(rounded, prepared, chosen), grad_cam(bundle.model, prepared, chosen)]
     return AttentionComparison(rank_correlation(*maps), *maps, answers)
+
+
+def _by_squares(scores: list[Callable], pixels: np.ndarray, size: int | None) -> list[np.ndarray]:
+    size = max(1, min(pixels.shape[1:3]) // 4) if size is None else checks.at_least("size", size, 1)
+    if size > min(pixels.shape[1:3]):
+        checks.refuse(f"size must be at most the shorter side of {pixels.shape[1:3]}", size)
+    return [falls_of(score, pixels, size, max(1, size // 2), HIDDEN) for score in scores]
+
+
+def _rounding(bundle: Any, path: Path, representative: Any) -> Any:
+    """Returns the network that rounds as an int8 file of a bundle does."""
+    if path.suffix != ".tflite":
+        checks.refuse("grad_cam is for int8 .tflite files, whose rounding has a network with gradients", path.name)
+    if bundle.quantized is not None:
+        return bundle.quantized
+    if representative is None:
+        rule = "grad_cam of a file sets ranges by the data that calibrated it"
+        checks.refuse(rule, None, "Pass representative=, as to export; or take method='score_cam'.")
+    return quantize_aware(
+        bundle.model, draw_samples(bundle, representative_data(bundle, representative), None), epochs=0
+    )
+
+
+def _grad_cam_through(rounded: Any, images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    images = tf.constant(images)
+    found = gradients_of_maps(lambda each: maps_and_outputs(rounded, each), images, chosen, "the last maps")
+    return weighed_by_gradients(*found, images)
+
+
+def _of_levels(score: Callable) -> Callable:
+    """Returns a score of images between levels, which are rounded, as an app would pass them."""
+    return lambda shown: score(np.rint(shown.numpy()).astype("uint8"))
 
 
 def _of_classes(logs: Callable, chosen: np.ndarray) -> Callable:

@@ -13,6 +13,7 @@ from ..application import BundleName, Json, app, data_name
 from ..output import reported, show_json
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "score_cam", "occlusion", "saliency", "integrated_gradients")
+COMPARISONS = ("occlusion", "score_cam", "grad_cam")
 
 
 @app.command()
@@ -26,10 +27,18 @@ def explain(
     file: Annotated[
         Path | None, typer.Option(help="A .tflite or .onnx file of this bundle: does it look at the same places?")
     ] = None,
+    compare_by: Annotated[
+        str, typer.Option(help="With --file: occlusion, score_cam, or, of int8 files, grad_cam with --data.")
+    ] = "occlusion",
+    data: Annotated[str | None, typer.Option(help="With --compare-by grad_cam: the data of the export.")] = None,
     json: Json = False,
 ) -> None:
     """Show where a classifier looks: a picture with heat for each image."""
     checks.known_name("method", method, METHODS)
+    checks.one_of("--compare-by", compare_by, COMPARISONS)
+    if file is None and (compare_by != "occlusion" or data is not None):
+        checks.refuse("--compare-by and --data are for --file", "no file")
+    path_checks.check_data(data)
     path_checks.check_inputs(bundle, [*map(str, images)])
     path_checks.check_paths("--file must be an exported file", file)
     loaded = kerasdl.load_bundle(bundle)
@@ -38,7 +47,11 @@ def explain(
     names, raw, unread = kerasdl.cli.read_inputs(images, loaded.preprocess.get("levels"))
     if unread:
         checks.refuse("images must be readable", unread[0])
-    rows = kerasdl.cli.explanations.explain_images(loaded, names, raw, method, label, file, out)
+    compared = None
+    if file is not None:
+        calibration = kerasdl.cli.training_data.calibration_data(data, None, loaded.task.name)
+        compared = kerasdl.bundles.compare_attention(file, raw, loaded, method=compare_by, representative=calibration)
+    rows = kerasdl.cli.explanations.explain_images(loaded, names, raw, method, label, compared, out)
     if json:
         return show_json(rows)
     for row in rows:
