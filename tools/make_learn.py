@@ -48,7 +48,7 @@ SHOWN = {
     "T07": "recipes/distillation.py compressing.md",
     "T08": "scaling.md",
     "T09": "scaling.md",
-    "T10": "pictures/rate_finder.png pictures/sweep.png optimizing.md",
+    "T10": "pictures/learning_rates.png recipes/learning_rate_sweep.py pictures/rate_finder.png pictures/sweep.png optimizing.md",
     "T11": "pictures/precision_recall.png recipes/rare_classes.py training.md",
     "T12": "recipes/transfer.py finetuning.md",
     "T15": "training.md",

@@ -95,6 +95,14 @@ def test_high_rates_kill_relus_and_no_leaky_ones():
     assert relus.dead_and_accuracy("leaky_relu", relus.RATES[-1])[0] == 0.0
 
 
+@pytest.mark.slow
+def test_the_best_rate_is_neither_low_nor_high(tmp_path):
+    errors = {rate: value for rate, (value,) in recipe("learning_rate_sweep").main(tmp_path / "r.png", seeds=1).items()}
+    assert min(errors[0.1], errors[0.5], errors[1.0]) < 0.15
+    assert min(errors[0.001], errors[5.0]) > 0.6
+    assert (tmp_path / "r.png").stat().st_size > 5000
+
+
 @pytest.mark.bars
 def test_a_recurrent_net_tells_good_reviews_from_bad_ones():
     assert recipe("sentiment").train(seed=0) >= 0.72
