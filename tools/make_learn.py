@@ -48,7 +48,10 @@ SHOWN = {
     "T07": "recipes/distillation.py compressing.md",
     "T08": "scaling.md",
     "T09": "scaling.md",
-    "T10": "pictures/learning_rates.png recipes/learning_rate_sweep.py pictures/rate_finder.png pictures/sweep.png optimizing.md",
+    "T10": (
+        "pictures/learning_rates.png recipes/learning_rate_sweep.py pictures/rate_finder.png pictures/sweep.png "
+        "optimizing.md"
+    ),
     "T11": "pictures/precision_recall.png recipes/rare_classes.py training.md",
     "T12": "recipes/transfer.py finetuning.md",
     "T15": "training.md",
@@ -113,7 +116,7 @@ SHOWN = {
     "E02": "explaining.md",
     "E03": "explaining.md",
     "E04": "recipes/filters_over_training.py explaining.md",
-    "E05": "recipes/error_analysis.py explaining.md pictures/detection_confusion.png",
+    "E05": "recipes/error_analysis.py recipes/wrong_labels.py explaining.md pictures/detection_confusion.png",
     "D01": "exporting.md android.md ios.md",
     "D02": "exporting.md",
     "D03": "exporting.md",

@@ -1,63 +1,51 @@
-"""Error analysis of a digit reader that ends in a better one: `python docs/recipes/error_analysis.py`.
+"""Error analysis of the digits bundle that ends in a better net: `python docs/recipes/error_analysis.py`.
 
-Half a minute. A net learns 300 digits, of which one in ten has a wrong label, and reads 0.90 of the test digits right.
-A cross-validation names 40 suspects, which hold 0.79 of the wrong labels; looked at and mended (here: by the true
-labels) they teach a net that is right for 0.93.
+A minute. Of 359 test digits the bundle reads 0.992 right, and its few mistakes say little. Slices say more: moved by a
+pixel of 8 up or down, as hands do, 0.84 and 0.85 are right. Fine-tuned on moved digits it reads 0.99 and 0.98 of these
+right, and 0.997 of the digits in their place.
 """
 
-import keras
 import numpy as np
 
 import kerasdl
 from kerasdl import explain
 from kerasdl.train import RunConfig
 
-EXAMPLES, WRONG, FOLDS = 300, 0.1, 3
-CONFIG = dict(epochs=25, batch_size=32, learning_rate=3e-3, schedule="cosine", progress="off", strategy=None)
+MOVES = {"in place": (0, 0), "left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+PIXEL = 4  # an 8 x 8 digit comes as 32 x 32
 
 
-def trained(images: np.ndarray, labels: np.ndarray, seed: int) -> keras.Model:
-    """Returns a small net that learnt images."""
-    kerasdl.set_seed(seed)
-    model = kerasdl.build("lenet5", image_shape=(32, 32, 1), classes=10)
-    kerasdl.train.fit(model, (images, labels), task="image_classification", config=RunConfig(seed=seed, **CONFIG))
-    return model
+def moved(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Returns images (B, 32, 32, 1) moved by pixels of the digits, black coming in."""
+    padded = np.pad(images, ((0, 0), (PIXEL, PIXEL), (PIXEL, PIXEL), (0, 0)))
+    top, left = PIXEL * (1 - rows), PIXEL * (1 - columns)
+    return padded[:, top : top + 32, left : left + 32]
 
 
-def suspects(images: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Returns places of doubtful labels, each judged by a net that did not learn it."""
-    scores = np.zeros((len(labels), 10))
-    for fold in range(FOLDS):
-        held = np.arange(len(labels)) % FOLDS == fold
-        model = trained(images[~held], labels[~held], seed)
-        scores[held] = keras.ops.softmax(model.predict(images[held], verbose=0))
-    return explain.suspected_labels(scores, labels).places
+def digits_moved(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns every digit in place and moved in each direction, the classes, and the name of each one's move."""
+    images, labels = kerasdl.data.load("digits", split, scale=None).arrays()
+    every = np.concatenate([moved(images, *move) for move in MOVES.values()])
+    return every, np.tile(labels, len(MOVES)), np.repeat(list(MOVES), len(labels))
 
 
-def main(seed: int = 0) -> dict[str, float]:
-    """Prints what was found and the accuracies, and returns them."""
-    rng = np.random.default_rng(seed)
-    images, truth = kerasdl.data.load("digits").arrays()
-    chosen = rng.permutation(len(images))[:EXAMPLES]
-    images, truth = images[chosen], truth[chosen]
-    is_wrong = rng.random(EXAMPLES) < WRONG
-    labels = np.where(is_wrong, (truth + rng.integers(1, 10, EXAMPLES)) % 10, truth).astype("int32")
-    test = kerasdl.data.load("digits", "test").arrays()
-    first = explain.report(trained(images, labels, seed), test)
-    places = suspects(images, labels, seed)
-    mended = labels.copy()
-    mended[places] = truth[places]  # a person looks at each of them
-    second = explain.report(trained(images, mended, seed), test)
-    found = {
-        "looked at": len(places),
-        "wrong among them": float(is_wrong[places].mean()),
-        "wrong labels found": float(is_wrong[places].sum() / is_wrong.sum()),
-        "accuracy before": first.figures["accuracy"],
-        "accuracy after": second.figures["accuracy"],
-    }
-    for name, value in found.items():
-        print(f"{name:20}{value:.3g}")
-    return found
+def accuracies(bundle: kerasdl.Bundle) -> dict[str, float]:
+    """Returns the accuracy of a bundle on each slice of the test digits, from its report of errors."""
+    images, labels, moves = digits_moved("test")
+    figures = explain.report(bundle, (images, labels), slices={"move": moves}).figures
+    return {each["value"]: each["accuracy"] for each in figures["slices"]}
+
+
+def main(seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Prints the accuracies of each slice before and after the fine-tuning, and returns them."""
+    bundle = kerasdl.load_bundle("digits_mobilenet")
+    quiet = RunConfig(progress="off", seed=seed)
+    better = bundle.finetune(digits_moved("train")[:2], epochs=2, learning_rate=5e-4, freeze="none", config=quiet)
+    before, after = accuracies(bundle), accuracies(better)
+    print(f"{'slice':10}{'before':>8}{'after':>8}")
+    for move in MOVES:
+        print(f"{move:10}{before[move]:8.3f}{after[move]:8.3f}")
+    return {move: (before[move], after[move]) for move in MOVES}
 
 
 if __name__ == "__main__":

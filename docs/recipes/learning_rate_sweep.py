@@ -25,9 +25,7 @@ def error_of(setting: dict[str, float], seed: int) -> dict[str, float]:
     (inputs, labels), (shown, known) = digits("train"), digits("validation")
     net = MLP((64, 32, 10), seed=seed)
     with np.errstate(over="ignore", invalid="ignore"):  # a rate that is too high ends in infinity
-        net.fit(
-            inputs, np.eye(10)[labels], epochs=EPOCHS, batch_size=BATCH, optimizer=optimizers.SGD(setting["rate"])
-        )
+        net.fit(inputs, np.eye(10)[labels], epochs=EPOCHS, batch_size=BATCH, optimizer=optimizers.SGD(setting["rate"]))
         return {"error": float((net.predict_classes(shown) != known).mean())}
 
 

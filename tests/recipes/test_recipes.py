@@ -74,10 +74,19 @@ def test_dropout_keeps_a_net_from_learning_wrong_labels_by_heart():
 
 @pytest.mark.bars
 def test_doubtful_labels_are_found_and_a_net_that_learns_the_mended_ones_is_better():
-    found = recipe("error_analysis").main()
+    found = recipe("wrong_labels").main()
     assert found["wrong among them"] > 0.4  # of all labels, 0.1 are wrong
     assert found["wrong labels found"] > 0.6
     assert found["accuracy after"] > found["accuracy before"] + 0.01
+
+
+@pytest.mark.bars
+def test_slices_show_where_the_digits_bundle_fails_and_moved_digits_mend_it():
+    found = recipe("error_analysis").main()
+    before, after = zip(*found.values(), strict=True)
+    assert min(before) < 0.88
+    assert min(after) > 0.96
+    assert found["in place"][1] > 0.985
 
 
 @pytest.mark.bars

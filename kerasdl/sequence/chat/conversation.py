@@ -43,7 +43,8 @@ class Chat:
         seed: seed of the first reply; the next ones take those behind it. An equal seed gives an equal chat.
 
     Raises:
-        ArgumentError: an argument breaks its rule, the bundle is of another task, or there is no tokenizer.
+        ArgumentError: an argument breaks its rule, the bundle is of another task, there is no tokenizer, or it has more
+            tokens than the model.
 
     Example:
         >>> tokenizer = kerasdl.sequence.train_tokenizer(["User: hello\\nAssistant: good day"], "char", 40)
@@ -91,6 +92,7 @@ class Chat:
         ends = [each for each in self.template.stop if each in self._special]  # which no decoded text shows
         self._end = self.tokenizer.id_of(ends[0]) if ends else self.tokenizer.end_id
         self._stop = tuple(each for each in self.template.stop if each not in ends)
+        self._allowed = _known_tokens(self.model, self.tokenizer)
         self.reset()
 
     def reset(self) -> None:
@@ -144,9 +146,19 @@ class Chat:
         watch = _Pieces(self.tokenizer, self._stop, self._end, on_text)
         padding = NO_TOKEN if self.tokenizer.padding_id is None else self.tokenizer.padding_id
         settings = {"padding_id": padding, "end": self._end, "seed": seed, **self.drawing}
+        settings["allowed"] = self._allowed
         stop = {"stop": list(self._stop), "tokenizer": self.tokenizer}
         (row,) = generate(self.model, [prompt], self.length, on_tokens=watch, **settings, **stop)
         return watch.finished([int(token) for token in row if token not in (padding, self._end)])
+
+
+def _known_tokens(model: keras.Model, tokenizer: Tokenizer) -> np.ndarray | None:
+    """Returns the table of `generate` that allows the ids of a tokenizer alone; None where the model has no others."""
+    rows = model.outputs[0].shape[-1]
+    if rows < tokenizer.vocabulary:
+        checks.refuse(f"the model must have a row for each of the {tokenizer.vocabulary} tokens", rows)
+    spare = np.arange(rows) >= tokenizer.vocabulary  # such as rows that fill a vocabulary up to a round number
+    return np.where(spare, -1, 0)[None] if spare.any() else None
 
 
 class _Pieces:

@@ -137,6 +137,17 @@ def test_what_a_chat_cannot_do_is_refused_and_changes_nothing():
             make()
 
 
+def test_rows_beyond_the_tokens_are_never_written():
+    tokenizer, told = lettered(), []
+    sizes = {"positions": 64, "width": 16, "depth": 1, "heads": 2}
+    network = kerasdl.build("gpt_nano", length=None, vocabulary=tokenizer.vocabulary + 200, **sizes)
+    chat = Chat(network, tokenizer, PLAIN, length=20, temperature=2.0)
+    assert chat.say("hello", told.append) == "".join(told).rstrip()
+    few = kerasdl.build("gpt_nano", length=None, vocabulary=tokenizer.vocabulary - 1, **sizes)
+    with pytest.raises(ArgumentError, match="a row for each of"):
+        Chat(few, tokenizer, PLAIN, length=20)
+
+
 def test_a_special_token_among_the_stops_ends_a_reply():
     tokenizer = sequence.train_tokenizer([TEXT], "char", 80, special=["<|end|>"])
     network = following(tokenizer, [*chain(":go"), ("o", "<|end|>"), ("<|end|>", "d")])
