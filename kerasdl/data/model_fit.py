@@ -60,7 +60,7 @@ def check_dataset_fits(model: Any, data: Dataset) -> None:
         check_fits(model, data.source.inputs, name=data.name)
 
 
-def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
+def warn_of_raw_pixels(model: Any, data: Dataset, *, targets: bool = False) -> None:
     """Warns of images with levels from 0 to 255 for a net that takes them as they are.
 
     Registered nets take values from -1 to 1. Other nets learn slower from large values, if at all. Nets with a
@@ -70,6 +70,7 @@ def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
     Args:
         model: a Keras model.
         data: the dataset.
+        targets: whether its targets are looked at, which the net takes too, in place of its inputs.
 
     Example:
         >>> warn_of_raw_pixels(model, as_dataset((x, y)))
@@ -77,7 +78,7 @@ def warn_of_raw_pixels(model: Any, data: Dataset) -> None:
     is_ours = _takes_scaled_images(model)
     if not is_ours and not _takes_images_as_they_are(model):
         return
-    pixels = first_inputs(data)
+    pixels = first_targets(data) if targets else first_inputs(data)
     if pixels is None or not pixels.size or pixels.min() < 0 or pixels.max() <= SCALED:
         return
     if not is_ours and not LEVELS[0] <= pixels.max() <= LEVELS[1]:
@@ -120,12 +121,21 @@ def first_inputs(data: Dataset) -> np.ndarray | None:
     if data.images:
         low, high = data.scale or (0.0, 255.0)
         return np.array([np.min(low), np.max(high)])
+    return _first(data, 0)
+
+
+def first_targets(data: Dataset) -> np.ndarray | None:
+    """Returns the targets of the first examples; None where they are no array of numbers."""
+    return None if data.images else _first(data, 1)
+
+
+def _first(data: Dataset, place: int) -> np.ndarray | None:
     if data.any_order:
-        inputs = data.source.inputs
-        return inputs[:LOOKED_AT] if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "uif" else None
+        array = (data.source.inputs, data.source.labels)[place]
+        return array[:LOOKED_AT] if isinstance(array, np.ndarray) and array.dtype.kind in "uif" else None
     if not isinstance(data.source, tf.data.Dataset):
         return None
     batch = next(iter(data.source.take(1)), None)
-    inputs = None if batch is None else unpacked(batch)[0]
-    is_numbers = isinstance(inputs, tf.Tensor) and (inputs.dtype.is_floating or inputs.dtype.is_integer)
-    return inputs.numpy()[:LOOKED_AT] if is_numbers else None
+    array = None if batch is None else unpacked(batch)[place]
+    is_numbers = isinstance(array, tf.Tensor) and (array.dtype.is_floating or array.dtype.is_integer)
+    return array.numpy()[:LOOKED_AT] if is_numbers else None

@@ -170,6 +170,15 @@ def test_classes_of_maps_are_named(tmp_path):
     assert read_training_data(name).notes[0] == f"{name}: 8 images to train with maps of 2 classes: background, cell."
 
 
+def test_other_maps_validate_whole(tmp_path):
+    names = []
+    for name, count in (("cells", 10), ("others", 6)):
+        write_masks(draw_cells(count, side=32, weights=False), tmp_path / name)
+        names.append(f"masks:{tmp_path / name}")
+    read = read_training_data(*names)
+    assert (read.train.size, read.validation.size) == (10, 6)
+
+
 def test_a_class_with_one_image_is_told(tmp_path):
     fill(tmp_path, [""])
     read = read_training_data(fill(tmp_path, [""], count=1, classes=("cow",)))

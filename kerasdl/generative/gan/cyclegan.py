@@ -117,6 +117,7 @@ class CycleGAN(Trainer):
         if weights is not None:
             checks.refuse("data of adversaries must come without weights", data.name, "Repeat examples instead.")
         warn_of_raw_pixels(self.networks["to_second"], data)
+        warn_of_raw_pixels(self.networks["to_first"], data, targets=True)
 
     def train_step(self, data):
         first, second, _ = unpacked(data)

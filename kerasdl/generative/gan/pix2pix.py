@@ -80,6 +80,7 @@ class Pix2Pix(GAN):
         if weights is not None:
             checks.refuse("data of adversaries must come without weights", data.name, "Repeat examples instead.")
         warn_of_raw_pixels(self.networks["generator"], data)
+        warn_of_raw_pixels(self.networks["generator"], data, targets=True)
 
     def real(self, batch):
         return batch[1]

@@ -9,6 +9,7 @@ from unallocated import unallocated
 
 import kerasdl
 from kerasdl.core.errors import ArgumentError
+from kerasdl.data import DataWarning, as_dataset
 from kerasdl.generative import CycleGAN, Pix2Pix
 from kerasdl.generative.gan.cyclegan import History
 from kerasdl.train import fit
@@ -83,6 +84,16 @@ def cyclegan(**settings):
     makers = [kerasdl.build("cyclegan_generator", image_shape=shape, channels=1, width=4, blocks=1) for _ in range(2)]
     judges = [kerasdl.build("cyclegan_discriminator", image_shape=shape, filters=(6, 8)) for _ in range(2)]
     return CycleGAN(*makers, *judges, **settings)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("make", [pix2pix, lambda: cyclegan(identity=0.0)], ids=["pix2pix", "cyclegan"])
+def test_raw_pixels_on_either_side_are_told(make, place):
+    data = [*pairs(4)]
+    data[place] = 127.5 * (1.0 + data[place])
+    for given in (tuple(data), tf.data.Dataset.from_tensor_slices(tuple(data)).batch(2)):
+        with pytest.warns(DataWarning, match="has pixels up to 25"):
+            make().check_data(as_dataset(given))
 
 
 def test_the_losses_of_a_step_are_the_equations():
