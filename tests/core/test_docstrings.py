@@ -22,21 +22,20 @@ ROOT = Path(kerasdl.__file__).parent
 STUBS = sorted(ROOT.rglob("__init__.pyi"))
 # The quickstart is the slow lane's; what a model class inherits is documented by Keras.
 LONG_EXAMPLES = {"kerasdl.cli:run_quickstart", "kerasdl.cli:main"}
-SEARCHES = ("find_batch_size", "find_learning_rate", "profile_step", "GradientMonitor")
-STUDIES = ("train_seeds", "study_agents", "tune")  # which start processes
+SEARCHES = ("find_learning_rate", "profile_step")
 LONG = {"kerasdl.core:build", "kerasdl.train:fit_progressively", *(f"kerasdl.train:{name}" for name in SEARCHES)}
-LONG |= {f"kerasdl.rl:{name}" for name in STUDIES}
 # Examples that train, export or load for seconds, of functions that other tests of the lanes run too.
 SECONDS = {
     "bundles": (
         *("AttentionComparison", "compare_attention", "Bundle.export", "Bundle.finetune", "Bundle.evaluate"),
         *("evaluate_file", "Evaluation", "resized", "evaluate_classes"),
     ),
+    "deploy": ("export_saved_model", "quantize_aware"),
     "explain": ("completeness_error", "compare_methods", "score_cam", "report"),
     "generative": ("flow_log_likelihood", "image_bits", "StyleGAN"),
-    "rl": ("TRPO", "PPO", "check_env", "REINFORCE", "DQN", "A2C", "dagger"),
+    "rl": ("TRPO", "PPO", "check_env", "REINFORCE", "DQN", "A2C", "dagger", "train_seeds", "study_agents", "tune"),
     "sequence": ("speculative_generate", "contrastive_generate", "TruncatedBackpropagation"),
-    "train": ("distill", "fit", "finetune", "Trainer"),
+    "train": ("distill", "fit", "finetune", "Trainer", "find_batch_size", "GradientMonitor"),
     "train.tracking": ("WandB", "MLflow", "TensorBoard", "CSVLog"),
     "vision.detection": ("MaskRCNN", "Detector", "FasterRCNN", "FastRCNN", "RCNN"),
     "vision.panoptic": ("PanopticFPN",),

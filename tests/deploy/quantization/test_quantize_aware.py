@@ -330,7 +330,7 @@ def test_pruning_of_a_detector_is_refused_before_anything_is_trained():
         quantize_aware(two_stages, scenes)
 
 
-@pytest.mark.slow
+@pytest.mark.bars
 def test_a_detector_learns_with_rounding_and_its_file_finds_the_same_objects(tmp_path):
     bundle = kerasdl.load_bundle("shapes_yolo")
     network, task = copied(bundle.model), bundle.task

@@ -94,9 +94,8 @@ def test_sigterm_saves_and_exits_with_a_code_of_its_own(tmp_path, undisturbed):
     assert hashes(start(tmp_path).communicate(timeout=200)[0]) == undisturbed
 
 
-@pytest.mark.parametrize(
-    "victim", [pytest.param(0, marks=pytest.mark.bars, id="the chief"), pytest.param(1, id="another")]
-)
+@pytest.mark.bars
+@pytest.mark.parametrize("victim", [pytest.param(0, id="the chief"), pytest.param(1, id="another")])
 def test_a_killed_worker_ends_the_job_as_if_nothing_had_been(tmp_path, undisturbed_pair, victim):
     process = start(tmp_path, *in_two_workers("--restarts", "2"))
     wait_for_step(tmp_path, 70, process)
