@@ -98,8 +98,7 @@ def check_whole(model: keras.Model, tensor: Any, values: np.ndarray, name: str) 
     """
     if not values.size or values.dtype.kind not in "iuf":
         return
-    tables = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Embedding)]
-    rows = min((table.input_dim for table in tables if _reads(table, tensor)), default=None)
+    rows = rows_of(model, tensor)
     low, high = values.min(), values.max()
     small = rows is not None or max(abs(low), abs(high)) <= 1  # a fraction of a pixel level up to 255 does not matter
     if small and values.dtype.kind == "f" and not np.equal(np.mod(values, 1), 0).all():
@@ -108,6 +107,12 @@ def check_whole(model: keras.Model, tensor: Any, values: np.ndarray, name: str) 
     if rows is not None and not 0 <= low <= high < rows:
         hint = "Build the model with a larger vocabulary, or give unknown tokens an id of their own."
         checks.refuse(f"{name} must be token ids from 0 to {rows - 1}", f"{int(low)} to {int(high)}", hint)
+
+
+def rows_of(model: keras.Model, tensor: Any) -> int | None:
+    """Returns the rows of the smallest embedding that reads an input: ids are below; None where none does."""
+    tables = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Embedding)]
+    return min((table.input_dim for table in tables if _reads(table, tensor)), default=None)
 
 
 def _reads(layer: keras.Layer, tensor: Any) -> bool:

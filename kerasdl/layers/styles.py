@@ -83,7 +83,8 @@ class ModulatedConv2D(keras.layers.Layer):
         if self.demodulate:
             squares = ops.sum(ops.square(self.kernel), axis=(0, 1))  # (C, filters), or the other way round
             squares = ops.transpose(squares) if self.upsample else squares
-            x = x * ops.rsqrt(ops.matmul(ops.square(style), squares) + EPSILON)[:, None, None, :]
+            norms = ops.matmul(ops.square(ops.cast(style, "float32")), ops.cast(squares, "float32"))
+            x = x * ops.cast(ops.rsqrt(norms + EPSILON), x.dtype)[:, None, None, :]
         return x if self.bias is None else x + self.bias
 
     def compute_output_shape(self, shapes):

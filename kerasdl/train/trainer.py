@@ -281,6 +281,11 @@ def reused_trainer(make: Callable[[Mapping[str, keras.Model]], Any], networks: M
     return trainer
 
 
+def own_losses(model: keras.Model) -> Any:
+    """Returns this replica's part of what layers add to the loss, such as a kernel's regularizer."""
+    return sum(model.losses) / tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def step_seed(seeds: keras.random.SeedGenerator, training: bool | None) -> tf.Tensor:
     """Returns the int32 (2,) seed of the noise of a step: new in each step of training, and another on each replica."""
     seed = tf.cast(seeds.next(), tf.int32) if training else tf.constant(VALIDATION_SEED)

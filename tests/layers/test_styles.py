@@ -26,6 +26,15 @@ def test_one_kernel_is_a_kernel_for_each_example(size, demodulate):
             np.testing.assert_allclose(found[example, ..., channel], sum(planes), atol=1e-5)
 
 
+def test_a_style_of_nothing_stays_finite_in_half_precision():
+    layer = ModulatedConv2D(4, 3, dtype="float16")
+    found = np.asarray(layer([X.astype("float16"), np.zeros((2, 3), "float16")]))
+    np.testing.assert_array_equal(found, 0)
+    small = np.asarray(layer([X.astype("float16"), np.full((2, 3), 1e-3, "float16")]))
+    large = np.asarray(layer([X.astype("float16"), np.ones((2, 3), "float16")]))
+    np.testing.assert_allclose(small, large, rtol=0.1, atol=0.05)
+
+
 def test_upsampling_puts_zeros_between_pixels():
     layer = ModulatedConv2D(4, upsample=True)
     found = np.asarray(layer([X, STYLE]))

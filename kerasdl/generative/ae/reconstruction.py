@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.core.data_fit import check_fits
 from kerasdl.data.model_fit import check_dataset_fits, warn_of_raw_pixels
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 from .code_parts import check_autoencoder, split_autoencoder
 
@@ -46,6 +47,7 @@ class ReconstructionTrainer(Trainer):
 
     def check_data(self, data: Any) -> None:
         check_dataset_fits(self.main, data)
+        refuse_other_targets(data)
         warn_of_raw_pixels(self.main, data)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
@@ -123,9 +125,14 @@ def target_of(x: Any, y: Any) -> Any:
     return ops.cast(targets[0] if is_target else images, "float32")
 
 
-def own_losses(model: keras.Model) -> Any:
-    """Returns this replica's part of what layers add to the loss, such as a kernel's regularizer."""
-    return sum(model.losses) / tf.distribute.get_strategy().num_replicas_in_sync
+def refuse_other_targets(data: Any) -> None:
+    """Refuses labels that are images, but of another shape than the inputs: they could not be targets."""
+    images, labels = (keras.tree.flatten(part) for part in data.spec[:2])
+    shape = tuple(images[0].shape[1:])
+    for each in labels:
+        if each is not None and len(each.shape) >= len(images[0].shape) > 2 and tuple(each.shape[1:]) != shape:
+            hint = "Classes are not read; targets have the shape of the inputs."
+            checks.refuse(f"target images must be of the shape {shape}", tuple(each.shape[1:]), hint)
 
 
 def mean_of_each(values: Any) -> Any:

@@ -107,7 +107,7 @@ def image_bits(denoiser: Denoiser, images: Any, labels: Any = None, *, levels: i
         (B,) bits.
 
     Raises:
-        ArgumentError: the schedule has no steps.
+        ArgumentError: the schedule has no steps, images are not of its levels, or labels are no classes.
 
     Example:
         >>> network = kerasdl.build("diffusion_mlp", width=8, depth=1, waves=4)
@@ -119,7 +119,15 @@ def image_bits(denoiser: Denoiser, images: Any, labels: Any = None, *, levels: i
     if not isinstance(schedule, DiscreteSchedule):
         checks.refuse("the variational bound needs a DiscreteSchedule", type(schedule).__name__)
     x0 = tf.convert_to_tensor(np.asarray(images, "float32"))
-    label = None if labels is None else tf.constant(np.asarray(labels, "int32"))
+    numbers = (np.asarray(images, "float64") + 1.0) / 2.0 * (checks.at_least("levels", levels, 2) - 1)
+    is_level = (np.abs(numbers - np.round(numbers)) < 0.01) & (numbers > -0.01) & (numbers < levels - 0.99)
+    if tuple(x0.shape[1:]) != denoiser.shape or not is_level.all():
+        found = f"{tuple(x0.shape)}, values from {np.min(images):.4g} to {np.max(images):.4g}"
+        shape = ", ".join(map(str, denoiser.shape))
+        checks.refuse(f"images must be (B, {shape}) of {levels} levels from -1 to 1", found)
+    label = None if denoiser.conditioning is None else _checked_labels(denoiser.conditioning, labels, len(x0))
+    if labels is not None and denoiser.conditioning is None:
+        checks.refuse("labels are for a network with classes", np.shape(labels))
 
     @tf.function
     def total():
@@ -137,3 +145,13 @@ def image_bits(denoiser: Denoiser, images: Any, labels: Any = None, *, levels: i
     prior = normal_divergence(x0 * last**0.5, float(np.log(1 - last)), 0.0, 0.0)
     nats = total() + tf.reduce_mean(prior, list(range(1, len(x0.shape))))
     return np.asarray(bits_per_dimension(nats, 1))
+
+
+def _checked_labels(conditioning: Any, labels: Any, count: int) -> tf.Tensor:
+    """Returns labels (B,), classes or the one for no class."""
+    found = np.asarray(conditioning.no_class if labels is None else labels)
+    if found.shape not in ((), (count,)) or found.dtype.kind not in "iu":
+        checks.refuse(f"labels must be {count} whole numbers", found.shape)
+    if found.min() < 0 or found.max() > conditioning.no_class:
+        checks.refuse(f"labels must be from 0 to {conditioning.no_class}", found)
+    return tf.constant(np.broadcast_to(found, (count,)).astype("int32"))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.core.data_fit import rows_of
 from kerasdl.ops import data_and_noise, edm_coefficients, per_example, prediction_of
 
 from .schedules import Schedule
@@ -53,6 +54,11 @@ class Denoiser:
             hint = "Give conditioning=ClassConditioning(classes=K) to a network with labels, and to no other."
             names = sorted(given) if isinstance(given, dict) else given
             checks.refuse(f"the network must have the inputs {sorted(expected)}, by these names", names, hint)
+        if self.conditioning is not None:
+            rows, needed = rows_of(self.network, given["label"]), self.conditioning.no_class + 1
+            if rows is not None and rows < needed:
+                rule = f"the network must have a row for each of {needed - 1} classes, and one for no class"
+                checks.refuse(rule, f"{rows} rows", "Build it with classes=K.")
         sides, channels = tuple(given["x"].shape[1:-1]), given["x"].shape[-1]
         if len(self.network.outputs) != 1 or tuple(shape[1:-1]) != sides or shape[-1] not in (channels, 2 * channels):
             rule = f"the network must have one output of the shape of x, {(*sides, channels)}, or twice the channels"

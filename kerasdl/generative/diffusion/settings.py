@@ -1,6 +1,7 @@
 """Settings of a diffusion: class conditioning and guidance."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import keras
@@ -56,9 +57,9 @@ class Guidance:
     scale: float = 1.0
     """Distance from the prediction without class (0) through that with it (1) and beyond; of a classifier, the factor
     of its gradient."""
-    interval: Sequence[float] = (0.0, 1000.0)
-    """Lowest and highest number of the time, as the network is told it, at which there is guidance; outside it the
-    network is told the class, and no more."""
+    interval: Sequence[float] = (-math.inf, math.inf)
+    """Lowest and highest number of the time, as the network is told it, at which there is guidance, all by default;
+    outside it the network is told the class, and no more."""
     rescale: float = 0.0
     """Share, from 0 to 1, to which the deviation of guided data is set back to that without guidance."""
     classifier: keras.Model | None = None

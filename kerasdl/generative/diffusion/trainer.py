@@ -17,7 +17,7 @@ from kerasdl.data import DataWarning
 from kerasdl.data.model_fit import first_inputs
 from kerasdl.ops import diffuse, diffusion_weights, per_example
 from kerasdl.train import Trainer
-from kerasdl.train.trainer import step_seed
+from kerasdl.train.trainer import own_losses, step_seed
 
 from ..samplers.settings import Sampler, as_sampler
 from .bounds import hybrid_bound
@@ -160,7 +160,7 @@ class Diffusion(Trainer):
             bound = hybrid_bound(self.schedule, drawn, tf.stop_gradient(data), place)
             own = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
             loss = loss + self.mean_bound(ops.zeros_like(bound)[:, None], bound[:, None], own)
-        return loss
+        return loss + own_losses(self)
 
     def _loss_weights(self, alpha: Any, sigma: Any) -> Any:
         """Returns the weights (B,) of the squared errors of the target."""
@@ -182,11 +182,13 @@ class Diffusion(Trainer):
             return None
         if len(y.shape) != 1 and tuple(y.shape[1:]) != (1,):
             checks.refuse("labels must be one integer of each example", tuple(y.shape))
-        y = ops.cast(ops.reshape(y, (-1,)), "int32")
+        given = ops.reshape(y, (-1,))
+        y = ops.cast(given, "int32")
         message = f"labels must be from 0 to {conditioning.classes - 1}"
         bounds = [
             tf.debugging.assert_non_negative(y, message),
             tf.debugging.assert_less(y, conditioning.classes, message),
+            tf.debugging.assert_equal(ops.cast(y, given.dtype), given, "labels must be whole numbers"),
         ]
         with tf.control_dependencies([each for each in bounds if each is not None]):
             y = tf.identity(y)

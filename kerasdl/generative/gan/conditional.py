@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
-from kerasdl.core.data_fit import check_fits
+from kerasdl.core.data_fit import check_fits, rows_of
 from kerasdl.data.batching.sharding import rows_in
 
 from .trainer import GAN, answers
@@ -91,6 +91,11 @@ class ConditionalGAN(GAN):
             rule = f"an auxiliary classifier must give logit and {self.classes} classes"
             checks.refuse(rule, {name: tuple(each.shape) for name, each in judge.output.items()})
         check_fits(judge, made, name="made examples")
+        for network in (generator, judge):
+            rows = rows_of(network, network.input["label"]) if isinstance(network.input, dict) else None
+            if rows is not None and rows < self.classes:
+                rule = f"{network.name} must have a row for each of {self.classes} classes"
+                checks.refuse(rule, f"{rows} rows", "Build it with classes=K.")
 
     def check_data(self, data: Any) -> None:
         """Refuses examples that the discriminator does not take, weights, and labels that are no classes.

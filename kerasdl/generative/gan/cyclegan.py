@@ -129,7 +129,7 @@ class CycleGAN(Trainer):
             judge, seen = self.networks[role], self.histories[place].exchanged(tf.stop_gradient(made))
             with tf.GradientTape() as tape:
                 loss = discriminator_loss(judge(real, training=True), judge(seen, training=True), self.objective)
-                loss = loss / (2 * replicas)  # half, which slows it
+                loss = (loss / 2 + sum(judge.losses)) / replicas  # half, which slows it
             self.minimize(loss, tape, role)
             total += loss
         return {**figures, "discriminator_loss": total}
@@ -149,7 +149,8 @@ class CycleGAN(Trainer):
             if self.identity_share:
                 same = mean_error(to_second(second, training=True), second)
                 same += mean_error(to_first(first, training=True), first)
-            loss = (deceived + self.cycle * (cycle + self.identity_share * same)) / replicas
+            loss = deceived + self.cycle * (cycle + self.identity_share * same)
+            loss = (loss + sum([*to_second.losses, *to_first.losses])) / replicas
         self.minimize(loss, tape, "to_second")
         self.minimize(loss, tape, "to_first")
         figures = {"generator_loss": loss, "cycle_loss": cycle / replicas}

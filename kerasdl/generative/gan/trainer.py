@@ -180,7 +180,8 @@ class GAN(Trainer):
             loss += self.penalty(real, fake, batch)
             loss += self.also_lost(real, of_real, batch, "discriminator")
             loss += self.also_lost(fake, of_fake, batch, "discriminator")
-            loss = loss * (self.discriminator_share / replicas)
+            loss = loss * self.discriminator_share + sum(self.networks["discriminator"].losses)
+            loss = loss / replicas
         self.minimize(loss, tape, "discriminator")
         self.after_discriminator()
         return {"discriminator_loss": loss, **self.judgement(self.logits(of_real), self.logits(of_fake))}
@@ -192,7 +193,8 @@ class GAN(Trainer):
             if self.objective == "relativistic":
                 of_real = self.logits(self.judge(self.real(batch), batch))
             loss = generator_loss(self.logits(judged), self.objective, of_real)
-            loss = (loss + self.also_lost(made, judged, batch, "generator")) / replicas
+            loss += self.also_lost(made, judged, batch, "generator")
+            loss = (loss + sum(self.networks["generator"].losses)) / replicas
         self.minimize(loss, tape, "generator")
         return {"generator_loss": loss}
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasdl.core import checks
+from kerasdl.data.model_fit import first_inputs
 from kerasdl.ops import (
     active_units,
     bernoulli_log_density,
@@ -21,11 +22,14 @@ from kerasdl.ops import (
     gaussian_log_density,
     importance_bound,
 )
-from kerasdl.train.trainer import VALIDATION_SEED
+from kerasdl.train.trainer import VALIDATION_SEED, own_losses
 
 from ..ae.code_parts import CODE, behind_code
-from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, own_losses, target_of
+from ..ae.reconstruction import ReconstructionTrainer, mean_over_replicas, target_of
 from .variational_networks import HALF_LOGITS, LOG_VARIANCE, MEAN
+
+WHITE = 1.001
+"""Largest level of a pixel, but for rounding."""
 
 
 class VAE(ReconstructionTrainer):
@@ -91,6 +95,19 @@ class VAE(ReconstructionTrainer):
             hint = 'Pass {"image": images, "label": classes}.'
             checks.refuse(f"a network of classes must learn from {sorted(self.main.input)}", data.name, hint)
         super().check_data(data)
+        self._check_range(first_inputs(data))
+
+    def _check_range(self, images: np.ndarray | None) -> None:
+        """Refuses images that are no shares of ink, of which a Bernoulli likelihood has no bound."""
+        if (
+            self.is_bernoulli
+            and images is not None
+            and images.size
+            and not -WHITE <= images.min() <= images.max() <= WHITE
+        ):
+            hint = "Scale them, or build the network with likelihood='gaussian'."
+            rule = "images of a Bernoulli likelihood must be from -1 to 1"
+            checks.refuse(rule, f"{images.min():.4g} to {images.max():.4g}", hint)
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Returns `output` (logits, or means of pixels) of a draw of the code, and its `mean` and `log_variance`.
@@ -212,6 +229,7 @@ class VAE(ReconstructionTrainer):
         """
         checks.at_least("samples", samples, 1)
         inputs = keras.tree.map_structure(np.asarray, images)
+        self._check_range(next(iter(keras.tree.flatten(inputs))))
         means, log_variances = self.posterior(inputs)
         noise, found = np.random.default_rng(checks.at_least("seed", seed, 0)), []
         for start in range(0, len(means), checks.at_least("batch_size", batch_size, 1)):

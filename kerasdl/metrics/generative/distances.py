@@ -79,6 +79,9 @@ class FrechetDistance:
             if self.sums.get(side, (0,))[0] < 2:
                 checks.refuse(f"at least 2 {side} samples must be given", self.sums.get(side, (0,))[0])
         (first, mean, wide), (second, other, spread) = (self.sums[side] for side in SIDES)
+        if min(first, second) <= len(mean):
+            rule = f"a covariance of {len(mean)} features has no full rank from {min(first, second)} samples"
+            checks.warn(f"{rule}, and the distance depends on their number. Take more samples.", UserWarning)
         return frechet_distance(mean, wide / (first - 1), other, spread / (second - 1))
 
 

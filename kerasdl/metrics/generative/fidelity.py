@@ -70,6 +70,8 @@ class InceptionScore:
             ArgumentError: outputs are not (N, K), not finite, or no probabilities.
         """
         outputs = features_of(samples, self.classifier)
+        if self.from_logits and outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1.0).max() < 1e-3:
+            checks.refuse("logits must be given with from_logits=True", "rows that are probabilities", "Pass False.")
         scores = softmax(outputs) if self.from_logits else outputs
         if scores.min() < 0 or np.abs(scores.sum(axis=1) - 1.0).max() > 1e-3:
             checks.refuse("probabilities must sum to 1", float(scores.sum(axis=1).max()), "Or pass from_logits=True.")

@@ -318,6 +318,7 @@ def test_parts_that_do_not_fit_are_refused():
         lambda: Diffusion(told),
         lambda: Diffusion(net, conditioning=classes),
         lambda: Diffusion(told, conditioning=3),
+        lambda: Diffusion(told, conditioning=ClassConditioning(classes=4)),
         lambda: Diffusion(kerasdl.build("mobilenet_v2", image_shape=(32, 32, 3), width=0.25, classes=2)),
         lambda: ClassConditioning(classes=0),
         lambda: ClassConditioning(classes=3, drop_rate=1.0),
@@ -360,6 +361,36 @@ def test_data_labels_and_counts_that_do_not_fit_are_refused():
     for labels in ([0, 1, 2, 3], [0, -1, 2, 0]):  # 3 is the label of no class
         with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 2"):
             told.compute_loss(x, np.array(labels), told(x))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="whole numbers"):
+        told.compute_loss(x, np.array([0.0, 1.5, 2.0, 0.0], "float32"), told(x))
+
+
+def test_bits_are_of_levels_and_classes():
+    told = Diffusion(small(classes=3), conditioning=ClassConditioning(classes=3)).denoiser
+    levels = np.array([[-1.0, 1.0], [0.0, 0.0]], "float32")
+    for images, labels in (
+        (levels * 2, None),
+        (levels + 0.3, None),
+        (levels * np.nan, None),
+        (levels[:, :1], None),
+        (levels, [0, 4]),
+        (levels, [0.0, 1.0]),
+        (levels, [0]),
+    ):
+        with pytest.raises(ArgumentError, match=r"images must be|labels must be"):
+            image_bits(told, images, labels, levels=3)
+    with pytest.raises(ArgumentError, match="for a network with classes"):
+        image_bits(Diffusion(small()).denoiser, levels, [0, 1], levels=3)
+
+
+def test_regularizers_of_the_network_are_learnt():
+    x, plain = points(8), Diffusion(small())
+    last, losses = plain.main.layers[-1], []
+    last.kernel.assign(np.ones(last.kernel.shape))
+    for regularizer in (None, keras.regularizers.L2(0.5)):
+        last.kernel_regularizer = last.kernel.regularizer = regularizer
+        losses.append(float(plain.compute_loss(x, None, plain(x, training=False), training=False)))
+    assert losses[1] - losses[0] == pytest.approx(0.5 * int(np.prod(last.kernel.shape)), rel=1e-4)
 
 
 def test_data_of_another_size_than_stated_are_told():

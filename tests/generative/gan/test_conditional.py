@@ -105,6 +105,7 @@ def refused():
     yield lambda: fit(trainer, (images, labels + 0.5), config=config(batch_size=8)), "whole numbers|dtype"
     yield lambda: fit(trainer, (images, labels[:, None]), config=config(batch_size=8)), r"must"
     yield lambda: ConditionalGAN(*concat, classes=0), "classes must be"
+    yield lambda: ConditionalGAN(*concat, classes=9), "must have a row for each of 9 classes"
 
 
 def test_what_cannot_be_right_is_refused():

@@ -32,6 +32,22 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+@pytest.mark.parametrize("kind", [GAN, WGAN])
+def test_regularizers_of_both_networks_are_learnt(kind):
+    """Of weights alone, at rates that move nothing: the figures of the losses differ by the sums of squares."""
+    figures = []
+    for share in (None, keras.regularizers.L2(0.25)):
+        networks = linear()
+        for network in networks:
+            network.layers[-1].kernel.regularizer = share
+        trainer = compiled(kind(*networks), 0.0, "sgd")
+        figures.append(trainer.train_step((tf.constant(points(8)),)))
+    for role, network in zip(("generator", "discriminator"), networks, strict=True):
+        added = float(figures[1][f"{role}_loss"] - figures[0][f"{role}_loss"])
+        squares = float((network.layers[-1].kernel.numpy() ** 2).sum())
+        assert added == pytest.approx(0.25 * squares, rel=1e-3)
+
+
 def test_a_step_is_algorithm_1_by_hand():
     """Linear networks under SGD: the discriminator's update first, the generator's against the new discriminator."""
     trainer = compiled(Fixed(*linear()), RATE, "sgd")

@@ -151,6 +151,17 @@ def test_a_conditional_network_learns_from_images_and_classes():
     assert trainer.log_evidence(data).shape == (4,)
 
 
+def test_images_beyond_ink_are_refused_by_a_bernoulli_likelihood():
+    once = RunConfig(steps=1, batch_size=4, strategy=None, progress="off")
+    images = np.random.default_rng(0).uniform(-1, 1, (4, *kerasdl.build("vae", **SMALL).input_shape[1:]))
+    images = 3.0 * images.astype("float32")
+    trainer = VAE(kerasdl.build("vae", **SMALL))
+    for use in (lambda: fit(trainer, images, config=once), lambda: trainer.log_evidence(images)):
+        with pytest.raises(ArgumentError, match="Bernoulli likelihood must be from -1 to 1"):
+            use()
+    fit(VAE(kerasdl.build("vae", **SMALL, likelihood="gaussian")), images, config=once)
+
+
 def test_networks_without_a_posterior_are_refused():
     with pytest.raises(ArgumentError, match="mean"):
         VAE(kerasdl.build("conv_autoencoder", **SMALL))

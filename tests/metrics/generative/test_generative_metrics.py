@@ -100,6 +100,8 @@ def test_scores_are_by_hand():
     assert metric.result().mean == pytest.approx(np.mean(wanted))
     assert metric.result().deviation == pytest.approx(np.std(wanted))
     logits = metrics.InceptionScore(splits=1)
+    with pytest.raises(ArgumentError, match="logits must be given"):
+        logits.update_state(np.full((4, 5), 0.2))
     logits.update_state(np.log(scores[:15]) + 5.0)
     logits.update_state(np.log(scores[15:]) - 2.0)
     plain = metrics.InceptionScore(from_logits=False, splits=1)
@@ -169,3 +171,9 @@ def test_what_does_not_fit_is_refused():
         metrics.frechet_distance([0.0], [1.0], [0.0], [1.0])
     with pytest.raises(ArgumentError, match="same number"):
         metrics.memorised_share(np.ones((2, 2)), np.ones((2, 3)), np.ones((2, 3)))
+
+
+def test_a_distance_of_few_samples_is_told():
+    samples = np.random.default_rng(0).normal(size=(5, 5))
+    with pytest.warns(UserWarning, match="a covariance of 5 features has no full rank from 5 samples"):
+        filled(metrics.FrechetDistance(), samples, samples).result()
