@@ -77,7 +77,7 @@ def each_pair():
             yield pytest.param(sampler, order, rates, id=f"{sampler!r}-{rates}", marks=marks)
 
 
-@pytest.mark.parametrize(("sampler", "order", "rates"), each_pair())
+@pytest.mark.parametrize(("sampler", "order", "rates"), [*each_pair()])
 def test_order_of_convergence(sampler, order, rates):
     """Twice the steps divide the error before the last step by 2^order; UniPC's corrector is worth an order."""
     x, errors = np.array([[1.3], [-0.4]]), []
