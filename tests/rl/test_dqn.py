@@ -1,5 +1,7 @@
 """DQN: targets of each switch by hand, what it learns, resume bit for bit, and Rainbow as the sum."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -63,7 +65,7 @@ def test_targets_of_values_by_hand(double):
     chooser = agent.policy(batch.next_observation).numpy() if double else target
     best = np.where(batch.next_mask, chooser, -np.inf).argmax(-1)
     expected = batch.reward + batch.discount * target[np.arange(6), best]
-    np.testing.assert_allclose(agent._targets(batch)[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(agent._targets(batch)[0][:, 0], expected, rtol=1e-5)
 
 
 def test_targets_of_distributions_by_hand():
@@ -80,7 +82,12 @@ def test_targets_of_distributions_by_hand():
             expected = categorical_projection(mass[rows, best], atoms, batch.reward, batch.discount)
         else:
             expected = batch.reward[:, None] + batch.discount[:, None] * outputs.numpy()[rows, best]
-        np.testing.assert_allclose(agent._targets(batch), expected, rtol=1e-4, atol=1e-5)
+        targets, beyond = agent._targets(batch)
+        np.testing.assert_allclose(targets, expected, rtol=1e-4, atol=1e-5)
+        if kind == "categorical":
+            returns = batch.reward[:, None] + batch.discount[:, None] * atoms
+            outside = np.abs(returns) > 2 + 1 / 3
+            assert float(beyond) == pytest.approx((mass[rows, best] * outside).sum(-1).mean(), rel=1e-4)
 
 
 def test_dueling_values_are_the_value_and_centred_advantages():
@@ -186,6 +193,25 @@ def test_a_loaded_agent_fills_its_buffer_before_it_learns(tmp_path):
     agent.save(tmp_path / "agent")
     loaded = DQN.load(tmp_path / "agent")
     assert loaded.train(24, progress="off", log_every=8).figures["updates"] == [0, 1, 1]
+
+
+def test_returns_beyond_the_values_of_a_distribution_are_told():
+    settings = {"distribution": "categorical", "learning_starts": 0}
+    with pytest.warns(UserWarning, match=r"lie beyond value_range=\(-0.5, 0.5\)"):
+        DQN("cartpole", small(**settings, value_range=(-0.5, 0.5))).train(16, progress="off")
+    with warnings.catch_warnings(record=True) as told:
+        record = DQN("cartpole", small(**settings, value_range=(0.0, 101.0))).train(16, progress="off")
+    assert record.figures["beyond"][-1] == 0.0
+    assert not [each for each in told if "beyond" in str(each.message)]
+
+
+def test_figures_are_means_over_updates():
+    """Rollouts before the first update count in the means of rewards alone."""
+    whole = DQN("cartpole", small(learning_starts=32)).train(64, progress="off", log_every=64).figures
+    lines = DQN("cartpole", small(learning_starts=32)).train(64, progress="off", log_every=8).figures
+    made = np.array(lines["updates"])
+    assert np.isnan(lines["loss"][0])
+    assert whole["loss"][0] == pytest.approx(np.average(np.nan_to_num(lines["loss"]), weights=made), rel=1e-4)
 
 
 def test_target_takes_the_weights_every_few_updates():

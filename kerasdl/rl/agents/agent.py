@@ -156,6 +156,9 @@ class Agent:
         """Returns actions as drawn in training, from a key (2,) int32 of stateless random numbers."""
         raise NotImplementedError(f"{self.name} has no _drawn_actions(observations, mask, key)")
 
+    def _look_at(self, record: TrainingRecord) -> None:
+        """Warns of what the figures of a training show."""
+
     def weights(self) -> dict[str, Any]:
         """Returns the variables that make the policy, by name."""
         return {name: each for role, net in self.networks.items() for name, each in _named(role, net.variables)}
@@ -236,7 +239,9 @@ class Agent:
         checks.at_least("steps", steps, 1)
         monitor = None if keep_best is None else (keep_best, "max")
         settings = {"folder": folder, "resume": resume, "save_seconds": save_seconds, "progress": progress}
-        return train_agent(self, steps, callbacks, log_every=log_every, monitor=monitor, **settings)
+        record = train_agent(self, steps, callbacks, log_every=log_every, monitor=monitor, **settings)
+        self._look_at(record)
+        return record
 
     def identity(self) -> dict[str, Any]:
         """Returns what distinguishes this training from others, as plain values."""

@@ -27,6 +27,9 @@ from .policies.on_policy import minimize
 from .values.action_values import DISTRIBUTIONS, action_value_network
 from .values.off_policy import OffPolicyAgent, OffPolicyConfig
 
+MUCH_BEYOND = 0.1
+"""Share of learnt returns outside of the values of a distribution from which on a training is warned of."""
+
 
 @with_field_sentences
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -142,6 +145,8 @@ class DQN(OffPolicyAgent):
             role: keras.Model(network.inputs, [network.get_layer("distribution").output, network.output])
             for role, network in self.networks.items()
         }
+        if config.distribution == "categorical":
+            self.figure_names = (*type(self).figure_names, "beyond")
         self.variables = self.policy.trainable_variables
         self.optimizers["policy"] = keras.optimizers.Adam(
             config.learning_rate, epsilon=1e-8, global_clipnorm=config.largest_gradient
@@ -186,6 +191,14 @@ class DQN(OffPolicyAgent):
 
     # Training
 
+    def _look_at(self, record):
+        beyond = (record.figures.get("beyond") or (0.0,))[-1]
+        if beyond > MUCH_BEYOND:
+            low, high = self.config.value_range
+            rule = f"{beyond:.0%} of the returns that {self.name} learns lie beyond value_range=({low:g}, {high:g})"
+            remedy = "They count as its bounds, and actions are valued alike: pass the range of discounted returns."
+            checks.warn(f"{rule}. {remedy}", UserWarning)
+
     def _own_figures(self):
         return {"exploration": self._amount()}
 
@@ -201,7 +214,7 @@ class DQN(OffPolicyAgent):
         return self.buffer.sample(config.batch_size, key, importance=importance)
 
     def _improve(self, batch, number, key):
-        targets = self._targets(batch)
+        targets, beyond = self._targets(batch)
         with tf.GradientTape() as tape:
             outputs, values = self._outputs["policy"](self._rows(batch.observation), training=self.config.noisy)
             action = self._rows(batch.action)
@@ -213,7 +226,8 @@ class DQN(OffPolicyAgent):
         due = tf.equal((number + 1) % self.config.target_every, 0)
         for target, own in zip(self.networks["target"].weights, self.policy.weights, strict=True):
             target.assign(tf.where(due, own.value, target.value))
-        return {"loss": loss, "value": tf.reduce_mean(tf.gather(values, action, batch_dims=1))}
+        figures = {"loss": loss, "value": tf.reduce_mean(tf.gather(values, action, batch_dims=1))}
+        return {**figures, "beyond": beyond} if self.config.distribution == "categorical" else figures
 
     def _rows(self, values: tf.Tensor) -> tf.Tensor:
         """Returns observations or actions (B, ...) as the network sees them."""
@@ -223,8 +237,11 @@ class DQN(OffPolicyAgent):
         """Returns the values (B, K) of a transition, of those of the rows that the network saw."""
         return values
 
-    def _targets(self, batch: Batch) -> tf.Tensor:
-        """Returns the targets (B, K): a value, the probabilities of the atoms, or quantiles."""
+    def _targets(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the targets (B, K), a value, the probabilities of the atoms, or quantiles, and what is beyond atoms.
+
+        That is the mean probability of returns outside of `value_range`; 0 for values and quantiles.
+        """
         noisy = self.config.noisy
         successor = self._rows(batch.next_observation)
         outputs, values = self._outputs["target"](successor, training=noisy)
@@ -232,11 +249,14 @@ class DQN(OffPolicyAgent):
             values = self.policy(successor, training=noisy)
         best = tf.argmax(masked(values, batch.next_mask), -1, output_type=tf.int32)
         following = self._joint(tf.gather(outputs, best, batch_dims=1))  # (B, K)
-        if self.config.distribution == "categorical":
-            targets = categorical_projection(tf.nn.softmax(following), self.atoms, batch.reward, batch.discount)
-        else:
-            targets = batch.reward[:, None] + batch.discount[:, None] * following
-        return tf.stop_gradient(targets)
+        if self.config.distribution != "categorical":
+            return tf.stop_gradient(batch.reward[:, None] + batch.discount[:, None] * following), tf.constant(0.0)
+        shares = tf.nn.softmax(following)
+        returns = batch.reward[:, None] + batch.discount[:, None] * self.atoms
+        bounds, half = self.config.value_range, (self.atoms[1] - self.atoms[0]) / 2
+        outside = tf.cast((returns < bounds[0] - half) | (returns > bounds[1] + half), shares.dtype)
+        targets = categorical_projection(shares, self.atoms, batch.reward, batch.discount)
+        return tf.stop_gradient(targets), tf.reduce_mean(tf.reduce_sum(shares * outside, -1))
 
     def _errors(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Returns the temporal differences (B,), or the losses of distributions."""

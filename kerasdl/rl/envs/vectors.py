@@ -121,9 +121,15 @@ class VectorEnvironment:
 
         Returns:
             The next state, in which ended episodes have begun anew, and the `Transition`.
+
+        Raises:
+            ArgumentError: actions that are whole numbers come as floats, which may have fractions.
         """
         env, seed, counter = self.env, vector_state.seed, vector_state.counter + 1
-        action = tf.cast(actions, env.action_space.dtype)
+        action = tf.convert_to_tensor(actions)
+        if action.dtype.is_floating and "int" in env.action_space.dtype:
+            checks.refuse(f"actions must be whole numbers of {env.action_space}", action.dtype.name)
+        action = tf.cast(action, env.action_space.dtype)
         after, reward, terminated = env.step(
             vector_state.state, action, self._noise(seed, counter, STEP, env.step_noise_size)
         )

@@ -180,6 +180,12 @@ def test_names_and_settings_are_checked():
             rl.make("maze", rows=rows)
 
 
+def test_fractions_are_no_actions():
+    vectors = rl.VectorEnvironment(rl.make("cartpole"), 2)
+    with pytest.raises(ArgumentError, match="actions must be whole numbers"):
+        vectors.step(vectors.reset(0), [0.5, 1.0])
+
+
 def test_noise_is_uniform_and_its_neighbours_are_independent():
     """Pairs of neighbours in row, column, step, stream and seed fill an 8 x 8 table evenly (chi-square of 63)."""
     rows, size = 5000, 4

@@ -1,5 +1,6 @@
 """Bases of agents with a replay buffer: those that act by what they learn from it (DQN, SAC), and all others."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -170,6 +171,12 @@ class OffPolicyAgent(ReplayAgent):
         """Sets what holds for all updates of an iteration, such as a learning rate."""
 
     # Training
+
+    def figures(self):
+        found = super().figures()
+        share = found["updates"] / self.config.updates  # of the iterations that made updates
+        of_updates = [name for name in self.figure_names if name not in (*self._own_figures(), "updates")]
+        return {**found, **{name: found[name] / share if share else math.nan for name in of_updates}}
 
     def _iterate(self, state, iteration):
         config = self.config
