@@ -9,6 +9,7 @@ from kerasdl.bundles.format.single_files import read_manifest_alone
 from kerasdl.bundles.locating import check_not_beside, locate_bundle
 from kerasdl.core import checks, files
 from kerasdl.core.errors import DataError
+from kerasdl.data.text.csv_header import UTF16, parted_place, wanted_columns
 
 PLACES = {
     "folder": "a folder",
@@ -107,6 +108,28 @@ def check_sources(
     check_paths("--weights must be a file", weights)
     if source is not None and ":" not in source:
         check_paths("--from must be keras-applications:NAME, hf://owner/name or a folder", source)
+
+
+def check_csv_columns(text: str | None, label: str | None, *names: str | None) -> None:
+    """Refuses names `csv:FILE` of texts whose first line has not the columns; None stands for data that are not given.
+
+    Args:
+        text: column of the texts; None is `text`, or that of the name.
+        label: column of the labels; None is `label`, or that of the name.
+        *names: names of data.
+
+    Raises:
+        DataError: a column is missing, or is there twice.
+    """
+    for name in names:
+        if name is None or not name.startswith("csv:"):
+            continue
+        path, *columns = parted_place(name.removeprefix("csv:"), text or "text", label or "label")
+        if path.is_file():
+            with open(path, "rb") as file:
+                first = file.readline()
+            if not first.startswith(UTF16):  # which the reader names
+                wanted_columns(path.name, first.decode("utf-8-sig", "surrogateescape"), *columns)
 
 
 def check_exported(*paths: str | Path) -> None:

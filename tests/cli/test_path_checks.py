@@ -28,6 +28,9 @@ ROWS = [
     ("finetune coco:boxes.json --images photo --out m.zip", 3, "--images must be a folder; nothing is at photo."),
     ("finetune masks:no --out m.zip", 3, "masks: must name a folder; nothing is at no."),
     ("finetune csv:no.csv#text,label --out m.zip", 3, "nothing is at no.csv."),
+    ("finetune csv:words.csv --out m.zip", 3, "without ['text', 'label']. Name yours: csv:words.csv#said,stars"),
+    ("finetune csv:words.csv#said,mark --out m.zip", 3, "without ['mark']"),
+    ("finetune csv:words.csv --text said --out m.zip", 3, "without ['label']"),
     ("finetune photos --validation nowhere --out m.zip", 2, "No folder stands at nowhere"),
     ("finetune photos --from keras-applications:MobileNet --weights no.h5 --out m.zip", 3, "nothing is at no.h5"),
     ("finetune photos --from peer --model resnet18 --out m.zip", 3, "or a folder; nothing is at peer."),
@@ -70,6 +73,7 @@ def answers(tmp_path_factory):
     for name in ("mine.zip", "boxes.json", "notes.rtf", "photos/one.png", "x.tflite", "x.tflite.json", "x.tflite.md"):
         (folder / name).touch()
     (folder / "x.tflite.labels.txt").touch()
+    (folder / "words.csv").write_text("said,stars\ngood,5\n")
     words = json.dumps([row[0].split() for row in ROWS])
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", PROGRAM, words]

@@ -4,16 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from kerasdl.core.errors import DataError
 
 from ..dataset import Dataset
+from .csv_header import UTF16, forms_of, parted_place, wanted_columns
 from .rows import Row, fault_of, read_rows
 
 KINDS = ("text", "csv", "jsonl")
-DELIMITERS = ",;\t"
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_row_file(
@@ -40,10 +38,7 @@ def read_row_file(
     Raises:
         DataError: the file is missing, is not UTF-8, has no such column, or `read_rows` refuses its rows.
     """
-    path, columns = Path(place).expanduser(), place.rpartition("#")
-    if columns[0] and not path.is_file():
-        path = Path(columns[0]).expanduser()
-        text, _, label = columns[2].partition(",")
+    path, text, label = parted_place(place, text, label)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -53,14 +48,8 @@ def read_row_file(
     # Bytes that are not UTF-8 become half surrogate pairs, by which their row is found.
     whole = content.decode("utf-8-sig", "surrogateescape")
     readers: dict[str, Callable] = {"csv": _csv_rows, "jsonl": _json_rows, "text": _text_rows}
-    rows = list(readers[kind](path.name, whole, text, label or None))
+    rows = list(readers[kind](path.name, whole, text, label))
     return read_rows(f"{kind}:{place}", rows, split, on_bad=on_bad, seed=seed)
-
-
-def _forms_of(text: str) -> list[list[str]]:
-    """Returns the columns that a name may mean: itself, and two where a + parts it."""
-    parts = text.split("+")
-    return [[text], parts] if len(parts) == 2 and all(parts) and parts[0] != parts[1] else [[text]]
 
 
 def _row(place: str, texts: list[str], label: str | None) -> Row:
@@ -77,21 +66,7 @@ def _text_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[
 
 
 def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[Row]:
-    first = whole.partition("\n")[0].rstrip("\r")
-    headers = {each: next(csv.reader([first], delimiter=each), []) for each in DELIMITERS}
-    forms = [[*each, *([] if label is None else [label])] for each in _forms_of(text)]
-    fitting = ((form, each) for form in forms for each, header in headers.items() if {*form} <= {*header})
-    wanted, delimiter = next(fitting, (forms[-1], None))
-    if delimiter is None:
-        header = max(headers.values(), key=len)
-        missing = [column for column in wanted if column not in header]
-        rule = f"{name} must have the columns {wanted} in its first line; it has {header[:20]}, without {missing}"
-        text, label = header[:2] if len(header) > 1 else ("TEXT", "LABEL")
-        raise DataError(f"{rule}. Name yours: csv:{name}#{text},{label}, or csv:{name}#{text} for texts alone.")
-    header = headers[delimiter]
-    if any(header.count(column) > 1 for column in wanted):
-        raise DataError(f"{name} must have each of the columns {wanted} once; it has {header[:20]}.")
-    columns = [header.index(column) for column in wanted]
+    columns, count, delimiter = wanted_columns(name, whole.partition("\n")[0], text, label)
     lines = csv.reader(io.StringIO(whole, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
     try:
@@ -112,11 +87,11 @@ def _csv_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[R
                 return
             if not fields:
                 continue
-            if len(fields) != len(header):
-                yield Row(place, "", fault=f"it has {len(fields)} fields, the header {len(header)}")
+            if len(fields) != count:
+                yield Row(place, "", fault=f"it has {len(fields)} fields, the header {count}")
                 continue
             tag = None if label is None else fields[columns[-1]].strip()
-            yield _row(place, [fields[column] for column in columns][: len(wanted) - (label is not None)], tag)
+            yield _row(place, [fields[column] for column in columns][: len(columns) - (label is not None)], tag)
     except csv.Error as error:
         raise DataError(f"{name} is not CSV at line {lines.line_num}: {error}.") from None
     finally:
@@ -138,7 +113,7 @@ def _json_rows(name: str, whole: str, text: str, label: str | None) -> Iterator[
             continue
         if not seen:
             seen = list(value)
-            texts = next((form for form in _forms_of(text) if {*form} <= {*seen}), _forms_of(text)[-1])
+            texts = next((form for form in forms_of(text) if {*form} <= {*seen}), forms_of(text)[-1])
             keys = texts if label is None else [*texts, label]
         missing = [key for key in keys if key not in value]
         any_text = any_text or not missing
