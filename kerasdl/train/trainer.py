@@ -27,10 +27,11 @@ class Trainer(keras.Model):
     """Thin Keras model around networks that train together, such as the two of a GAN, or encoder and decoder.
 
     A subclass names its networks and overrides one of two methods. `compute_loss(x, y, y_pred, sample_weight,
-    training)` returns a loss of the outputs of `call` and leaves the update to Keras, with one optimizer for all
-    weights. `train_step(data)` makes the updates itself, each by `minimize`, and returns figures by name; those named
-    `loss` or `..._loss` are losses. `fit` adds checkpoints, resume, averages, accumulation, mixed precision and
-    strategies. `Run.model` is the main network and `Run.trainer` the trainer; the networks are saved and exported.
+    training)` returns a loss of the outputs of `call`, with what layers add to it (`own_losses`), and leaves the update
+    to Keras, with one optimizer for all weights. `train_step(data)` makes the updates itself, each by `minimize`, and
+    returns figures by name; those named `loss` or `..._loss` are losses. `fit` adds checkpoints, resume, averages,
+    accumulation, mixed precision and strategies. `Run.model` is the main network and `Run.trainer` the trainer; the
+    networks are saved and exported.
 
     Under a strategy the trainer is built again from its constructor arguments, with cloned models. Losses of
     `keras.losses` are then parts of the mean over all replicas; a mean of your own must be divided by their number.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from filling import fill_weights
+from regularized import check_regularizers_count
 
 import kerasdl
 from kerasdl.core import ArgumentError, get_task
@@ -71,6 +72,13 @@ def test_loss_is_the_mean_over_tokens_that_count_then_over_examples():
     np.testing.assert_allclose(loss_of(translator, x, y, weights), (expected * weights).mean(), rtol=1e-4)
     with pytest.raises(ArgumentError, match="one number a sequence"):
         loss_of(translator, x, y, np.ones(y.shape, "float32"))
+
+
+def test_regularizers_of_the_network_count():
+    network = network_of()
+    x, y = drawn(network)
+    translator = Translator(network)
+    check_regularizers_count(translator, lambda: loss_of(translator, x, y))
 
 
 def test_coverage_adds_what_is_attended_again():

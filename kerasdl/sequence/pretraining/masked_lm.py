@@ -15,7 +15,7 @@ from kerasdl.core import checks
 from kerasdl.data.text import hide_tokens
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
-from kerasdl.train.trainer import step_seed
+from kerasdl.train.trainer import own_losses, step_seed
 
 from ..tokenizers import Tokenizer
 from .filling_task import filled_texts, filling_settings
@@ -106,7 +106,7 @@ class MaskedLM(Trainer):
         if self.has_pairs == (y is None):
             rule = "a network with pair must learn from pairs with labels (B,), and another one from texts alone"
             checks.refuse(rule, "no labels" if y is None else f"labels {tuple(y.shape)}")
-        loss = self.token_loss(y_pred["answers"], y_pred["logits"])
+        loss = self.token_loss(y_pred["answers"], y_pred["logits"]) + own_losses(self)
         return loss + self.pair_loss(y, y_pred["pair"]) if self.has_pairs else loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -18,7 +18,7 @@ from kerasdl.data.text import hide_tokens
 from kerasdl.layers import TanhGELU
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
-from kerasdl.train.trainer import step_seed
+from kerasdl.train.trainer import own_losses, step_seed
 
 from ..text_inputs import padding_of
 from ..tokenizers import Tokenizer
@@ -154,7 +154,7 @@ class ReplacedTokens(Trainer):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if y is not None or sample_weight is not None:
             checks.refuse("texts of this pretraining must have no labels and no weights", "labels or weights")
-        loss = self.token_loss(y_pred["answers"], y_pred["logits"])
+        loss = self.token_loss(y_pred["answers"], y_pred["logits"]) + own_losses(self)
         truth, logits = y_pred["replaced"][..., None], y_pred["detected"][..., None]
         return loss + self.weight * self.detector_loss(truth, logits, self._counted(x))
 

@@ -12,6 +12,7 @@ from kerasdl.core import checks
 from kerasdl.core.data_fit import check_whole
 from kerasdl.metrics import TokenAccuracy
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 from ..token_ids import int32_ids
 from .decoding import beam, encoder_and_step, greedy
@@ -99,7 +100,7 @@ class Translator(Trainer):
         if self.coverage:
             losses = losses + self.coverage * repeated_attention(alignment[0])
         by_example = ops.sum(losses * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1.0)
-        return self.mean(ops.zeros_like(by_example), by_example, sample_weight)
+        return self.mean(ops.zeros_like(by_example), by_example, sample_weight) + own_losses(self)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.accuracy.update_state(y, y_pred, sample_weight)

@@ -15,6 +15,7 @@ from kerasdl.data.series import SeriesScaling
 from kerasdl.data.series.scaling import with_gaps
 from kerasdl.losses import GaussianNLL, Pinball
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 from .heads import distribution_of
 
@@ -120,7 +121,7 @@ class Forecaster(Trainer):
         labels = tuple(y.shape[1:])
         if labels != (self.horizon, self.targets):
             checks.refuse(f"labels of a forecast must be (B, {self.horizon}, {self.targets})", (None, *labels))
-        return self.forecast_loss(y, y_pred, self._weights_of_steps(sample_weight))
+        return self.forecast_loss(y, y_pred, self._weights_of_steps(sample_weight)) + own_losses(self)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.error.update_state(y, central(y_pred, self.distribution), self._weights_of_steps(sample_weight))

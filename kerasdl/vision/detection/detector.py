@@ -20,6 +20,7 @@ from kerasdl.metrics import MeanAveragePrecision
 from kerasdl.ops import clip_boxes, nms
 from kerasdl.ops.suppression import Detections
 from kerasdl.train import RunCallback, RunInfo, Trainer
+from kerasdl.train.trainer import own_losses
 
 from .method import Method, Size, TrueBatch, checked_truth, sides_of, true_batch, without_gradients
 from .methods import method_of
@@ -95,7 +96,7 @@ class Detector(Trainer):
             if name not in self.means:
                 self.means[name] = keras.metrics.Mean(name=f"{name}_loss")
         total = tf.add_n(list(self.parts.values()))
-        return MeanOfImages()(total, total, sample_weight)
+        return MeanOfImages()(total, total, sample_weight) + own_losses(self)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         for name, value in self.parts.items():

@@ -19,6 +19,7 @@ from kerasdl.data.trees import unpacked
 from kerasdl.losses import PixelCrossEntropy
 from kerasdl.metrics import MeanIoU, PixelAccuracy
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 from .logits_of_pixels import checked_logits, chosen_classes, main_logits, resized_scores, scores_of
 from .pixel_labels import IGNORED, check_foreground, checked_labels, warn_of_foreground
@@ -135,7 +136,7 @@ class Segmenter(Trainer):
         if isinstance(y_pred, Mapping):
             others = sum(each(labels, y_pred["auxiliary"], sample_weight) for each in self.pixel_losses)
             total = total + self.auxiliary_weight * others
-        return total
+        return total + own_losses(self)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels, _ = self._labels(y, x, main_logits(y_pred))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from filling import fill_weights
+from regularized import check_regularizers_count
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -95,6 +96,12 @@ def test_masks_are_new_in_each_step_those_of_validation_stay_and_the_seed_decide
     assert (steps != drawn(2, True)).any()
     fixed = drawn(1, False)
     np.testing.assert_array_equal(fixed[0], fixed[1])
+
+
+def test_regularizers_of_the_network_count(tokenizer):
+    trainer, data = MaskedLM(network(tokenizer), tokenizer), inputs_of(tokenizer, TEXTS[:4])
+    outputs = trainer(data, training=False)
+    check_regularizers_count(trainer, lambda: trainer.compute_loss(data, None, outputs))
 
 
 def test_pairs_of_sentences_add_a_second_loss(tokenizer):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from regularized import check_regularizers_count
 
 import kerasdl
 from kerasdl.core import ArgumentError
@@ -52,6 +53,12 @@ def test_the_discriminator_gives_the_generator_no_gradient(trainer, tokenizer):
     assert all(each is None for each in tape.gradient(detected, trainer.generator.trainable_variables))
     assert all(each is None for each in tape.gradient(filled, trainer.main.trainable_variables))
     assert all(each is not None for each in tape.gradient(detected, trainer.main.trainable_variables))
+
+
+def test_regularizers_of_the_network_count(trainer, tokenizer):
+    data = inputs_of(tokenizer)
+    outputs = dict(trainer(data, training=False))
+    check_regularizers_count(trainer, lambda: trainer.compute_loss(data, None, outputs))
 
 
 def test_padding_counts_in_no_loss(trainer, tokenizer):

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from regularized import check_regularizers_count
 
 import kerasdl
 from kerasdl.bundles import Bundle
@@ -98,6 +99,12 @@ def test_a_bundle_is_tuned_and_exported(trained, data, tmp_path):
     assert not np.array_equal(tuned.model.get_weights()[0], trained.get_weights()[0])
     report = bundle.export(tmp_path / "season.tflite", representative=data.train)
     assert report.worst_relative < 1e-4
+
+
+def test_regularizers_of_the_network_count(data):
+    forecaster = Forecaster(kerasdl.build("dlinear", length=24, horizon=6))
+    x, y = data.train.take(8).arrays()[:2]
+    check_regularizers_count(forecaster, lambda: forecaster.compute_loss(x, y, forecaster(x)))
 
 
 def test_missing_labels_teach_nothing_and_count_nowhere(data):

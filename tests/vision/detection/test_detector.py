@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from regularized import check_regularizers_count
 from squares_scene import squares
 from two_squares import average_precision, trained
 
@@ -159,6 +160,13 @@ def test_loss_is_finite_without_objects_in_crowds_and_for_boxes_of_no_area(name)
     assert np.isfinite(loss)
     for gradient in tape.gradient(loss, detector.trainable_variables):
         assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+def test_regularizers_of_the_network_count():
+    detector = Detector(tiny(NETS[0]))
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    labels = batch_of([[[5, 5, 40, 40]], []], [[1], []])
+    check_regularizers_count(detector, lambda: detector.compute_loss(images, labels, detector(images, training=False)))
 
 
 @pytest.mark.parametrize("name", NETS)
