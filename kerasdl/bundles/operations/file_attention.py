@@ -14,6 +14,7 @@ from kerasdl.data import prepare_images
 from kerasdl.data.images import scale_pixels
 from kerasdl.deploy import quantize_aware, read_metadata
 from kerasdl.deploy.quantization.last_maps import maps_and_outputs
+from kerasdl.deploy.tflite import flatbuffer
 from kerasdl.explain import grad_cam, rank_correlation
 from kerasdl.explain.class_activation_maps import (
     gradients_of_maps,
@@ -135,8 +136,9 @@ def _by_squares(scores: list[Callable], pixels: np.ndarray, size: int | None) ->
 
 def _rounding(bundle: Any, path: Path, representative: Any) -> Any:
     """Returns the network that rounds as an int8 file of a bundle does."""
-    if path.suffix != ".tflite":
-        checks.refuse("grad_cam is for int8 .tflite files, whose rounding has a network with gradients", path.name)
+    if path.suffix != ".tflite" or not flatbuffer.computes_in_int8(path.read_bytes()):
+        rule = "grad_cam is for int8 .tflite files, whose rounding has a network with gradients"
+        checks.refuse(rule, path.name, "Take method='score_cam'.")
     if bundle.quantized is not None:
         return bundle.quantized
     if representative is None:

@@ -90,6 +90,19 @@ def output_tensors(content: bytes) -> dict[str, str]:
     return outputs
 
 
+def computes_in_int8(content: bytes) -> bool:
+    """Returns whether an operator of a file makes whole numbers of 8 bits."""
+    model = schema.Model.GetRootAs(content)
+    graphs = (model.Subgraphs(index) for index in range(model.SubgraphsLength()))
+    made = (
+        graph.Tensors(output).Type()
+        for graph in graphs
+        for number in range(graph.OperatorsLength())
+        for output in indices(graph.Operators(number).OutputsAsNumpy())
+    )
+    return schema.TensorType.INT8 in made
+
+
 def count_operations(path: Path) -> dict[str, int]:
     """Returns the count of each operation of a file."""
     return dict(sorted(Counter(each.name for each in operators(path.read_bytes())).items()))
