@@ -45,10 +45,34 @@ def test_cases_beyond_the_share_are_of_the_release(kept):
     names = [f"tests/a.py::test_a[{case}]" for case in ("one", "two", "new", "[3]-x")]
     assert marked(*map(Case, names)) == [False, True, False, True]
     assert marked(*map(Case, names[1:])) == [False, False, False]
-    assert marked(*(Case(name, "slow") for name in names)) == [False, False, False, False]
+    assert marked(*(Case(name, "slow") for name in names)) == [False, True, False, True]
+    assert marked(*(Case(name, "slow") for name in names[1:])) == [False, False, False]
     both = [Case(names[0]), Case(names[3], "slow")]
     assert marked(*both) == [False, False]  # each lane has a share of its own
     assert marked(Case("tests/a.py::test_b")) == [False]
+
+
+def test_long_cases_of_the_slow_lane_are_of_the_release_but_for_promises(kept):
+    promise, other = "tests/cli/test_launch.py::test_a", "tests/contract/a.py::test_a"
+    kept({promise: {"": 99.0}, other: {"": 99.0, "short": 9.0}, "tests/a.py::test_a": {"": 9.0}})
+    cases = (promise, other, f"{other}[short]", "tests/a.py::test_a")
+    assert marked(*(Case(case, "slow") for case in cases)) == [False, True, False, False]
+    assert marked(*map(Case, cases)) == [False] * 4
+
+
+def test_times_are_kept_of_long_cases_and_of_tests_with_several():
+    run = {
+        "t.py::test_a": 99.0,
+        "t.py::test_b": 5.0,
+        "t.py::test_c[x]": 3.0,
+        "t.py::test_c[y]": 2.0,
+        "t.py::test_d[x]": 1.0,
+    }
+    old = {"t.py::test_c": {"x": 1.0, "z": 1.0}}
+    assert shares.with_times(old, run) == {
+        "t.py::test_a": {"": 99.0},
+        "t.py::test_c": {"x": 3.0, "y": 2.0, "z": 1.0},
+    }
 
 
 def test_rows_of_nets_and_what_is_to_be_proved_have_no_share(kept, monkeypatch):
