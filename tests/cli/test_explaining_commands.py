@@ -67,6 +67,7 @@ def test_the_exported_file_is_compared_by_maps(digits, tmp_path, words):
     assert 0.9 < row["correlation"] <= 1.0
 
 
+@pytest.mark.slow
 def test_grad_cam_of_a_file_follows_its_rounding(digits):
     """Ranges of one value of grey leave nothing of the maps; those of digits leave them as they are."""
     bundle = kerasdl.load_bundle("digits_mobilenet")
@@ -96,6 +97,7 @@ def test_a_comparison_says_what_does_not_fit(digits, settings, message):
         compare_attention(digits / "model.tflite", np.zeros((1, 8, 8, 1), "uint8"), bundle, **settings)
 
 
+@pytest.mark.slow
 def test_grad_cam_of_a_file_that_does_not_round_is_refused(digits, tmp_path):
     bundle, image = kerasdl.load_bundle("digits_mobilenet"), np.zeros((1, 8, 8, 1), "uint8")
     for suffix in ("tflite", "onnx"):
@@ -104,6 +106,7 @@ def test_grad_cam_of_a_file_that_does_not_round_is_refused(digits, tmp_path):
             compare_attention(tmp_path / f"float.{suffix}", image, bundle, method="grad_cam", representative="digits")
 
 
+@pytest.mark.slow
 def test_a_file_of_another_net_looks_elsewhere(digits, tmp_path):
     bundle = kerasdl.load_bundle("digits_mobilenet")
     images = [np.asarray(Image.open(digits / "photos" / "3" / f"{number}.png")) for number in range(3)]

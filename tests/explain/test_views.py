@@ -129,6 +129,7 @@ def test_filters_are_kernels_from_0_to_1():
         explain.filters(net, "logits")
 
 
+@pytest.mark.slow
 def test_the_image_of_a_class_is_taken_for_it():
     net, (images, classes, _) = planted_net(), planted_data(200, 6)
     logits = net(images).numpy()
