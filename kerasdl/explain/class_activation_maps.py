@@ -16,6 +16,9 @@ from kerasdl.core.keras_graph import is_graph
 
 from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
 
+CHUNK = 64
+"""Images that are scored at once."""
+
 
 def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
     """Returns where a net looks for a class: channels weighed by the mean of their gradients, negative sums cut.
@@ -134,28 +137,35 @@ def score_cam(
     target, maps = fixed_target(network, x, target), spatial_maps(network, x, layer)
 
     def score(shown: tf.Tensor) -> np.ndarray:
-        return scores_of(network(shown, training=False), target).numpy()
+        own = np.tile(target, len(shown) // len(x)) if np.ndim(target) == 1 else target
+        return scores_of(network(shown, training=False), own).numpy()
 
-    return weighed_by_scores(score, maps, x, baseline)
+    return weighed_by_scores(score, maps, x, baseline, together=1 if callable(target) else CHUNK)
 
 
-def weighed_by_scores(score: Callable, maps: tf.Tensor, images: tf.Tensor, baseline: float) -> np.ndarray:
+def weighed_by_scores(
+    score: Callable, maps: tf.Tensor, images: tf.Tensor, baseline: float, *, together: int = CHUNK
+) -> np.ndarray:
     """Returns the heat of `score_cam`, from 0 to 1, by any function of scores.
 
     Args:
-        score: takes images (B, H, W, C) and returns their scores (B,); any runtime can stand behind it.
+        score: takes the images (N B, H, W, C) N times over, under one channel after another, and returns their scores
+            (N B,); any runtime can stand behind it.
         maps: (B, h, w, channels) of a layer.
         images: (B, H, W, C).
         baseline: value of a pixel that is hidden.
+        together: images that are scored at once, about.
     """
     grown = tf.image.resize(maps, images.shape[1:3])
     low, high = (edge(grown, axis=(1, 2), keepdims=True) for edge in (tf.reduce_min, tf.reduce_max))
     masks = (grown - low) / tf.maximum(high - low, 1e-9)  # (B, H, W, channels)
     plain = score(tf.zeros_like(images) + baseline)
     weights = np.zeros((len(images), maps.shape[-1]), "float32")
-    for channel in range(maps.shape[-1]):
-        shown = tf.cast(masks[..., channel : channel + 1], images.dtype)
-        weights[:, channel] = score(baseline + (images - baseline) * shown) - plain
+    step = max(1, together // len(images))
+    for first in range(0, maps.shape[-1], step):
+        part = tf.cast(tf.transpose(masks[..., first : first + step], (3, 0, 1, 2)), images.dtype)[..., None]
+        shown = tf.reshape(baseline + (images - baseline) * part, (-1, *images.shape[1:]))
+        weights[:, first : first + step] = score(shown).reshape(-1, len(images)).T - plain[:, None]
     powers = np.exp(weights - weights.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
     return _heat((maps.numpy() * shares[:, None, None]).sum(axis=-1), images)

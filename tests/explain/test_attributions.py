@@ -7,6 +7,7 @@ from types import MappingProxyType
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasdl
 from kerasdl import explain
@@ -165,6 +166,13 @@ def test_planted_objects_are_pointed_at(name):
     rows, columns = np.unravel_index(heat.reshape(len(heat), -1).argmax(1), (SIDE, SIDE))
     hits = masks[right][np.arange(len(heat)), rows, columns]
     assert hits.mean() >= 0.9 > 5 * masks.mean()
+
+
+def test_channels_of_score_cam_that_run_together_are_those_of_one_after_another():
+    model, x = planted_net(), planted_data(3, 5)[0]
+    together = explain.score_cam(model, x, [0, 1, 0])
+    single = explain.score_cam(model, x, lambda outputs: tf.gather(outputs, [0, 1, 0], batch_dims=1))
+    np.testing.assert_allclose(together, single, atol=1e-5)
 
 
 def test_gradients_are_larger_on_planted_objects():

@@ -161,7 +161,8 @@ def _of_levels(score: Callable) -> Callable:
 
 
 def _of_classes(logs: Callable, chosen: np.ndarray) -> Callable:
-    return lambda levels: logs(levels)[np.arange(len(levels)), chosen]
+    """Returns a score of images, which may come several times over, by the logarithms of all classes."""
+    return lambda levels: logs(levels)[np.arange(len(levels)), np.tile(chosen, len(levels) // len(chosen))]
 
 
 def _logs(outputs: np.ndarray) -> np.ndarray:
