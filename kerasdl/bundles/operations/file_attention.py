@@ -138,12 +138,12 @@ def _rounding(bundle: Any, path: Path, representative: Any) -> Any:
     """Returns the network that rounds as an int8 file of a bundle does."""
     if path.suffix != ".tflite" or not flatbuffer.computes_in_int8(path.read_bytes()):
         rule = "grad_cam is for int8 .tflite files, whose rounding has a network with gradients"
-        checks.refuse(rule, path.name, "Take method='score_cam'.")
+        checks.refuse(rule, path.name, "score_cam takes any file.")
     if bundle.quantized is not None:
         return bundle.quantized
     if representative is None:
         rule = "grad_cam of a file sets ranges by the data that calibrated it"
-        checks.refuse(rule, None, "Pass representative=, as to export; or take method='score_cam'.")
+        checks.refuse(rule, None, "Pass representative=, as to export; score_cam needs none.")
     return quantize_aware(
         bundle.model, draw_samples(bundle, representative_data(bundle, representative), None), epochs=0
     )
