@@ -42,6 +42,7 @@ def test_heat_of_each_image_is_written(digits, tmp_path):
         assert Image.open(tmp_path / "out" / row["picture"]).size == (448, 224)
 
 
+@pytest.mark.slow
 def test_the_exported_file_is_compared(digits, tmp_path):
     image = digits / "photos" / "3" / "0.png"
     result = run("explain", "digits_mobilenet", image, "--out", tmp_path, "--file", digits / "model.tflite")
@@ -50,13 +51,8 @@ def test_the_exported_file_is_compared(digits, tmp_path):
     assert Image.open(tmp_path / "0.png").size == (896, 224)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(["score_cam"], id="score_cam", marks=pytest.mark.slow),
-        pytest.param(["grad_cam", "--data", "digits"], id="grad_cam"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["score_cam"], ["grad_cam", "--data", "digits"]], ids=lambda words: words[0])
 def test_the_exported_file_is_compared_by_maps(digits, tmp_path, words):
     photo, file = digits / "photos" / "3" / "0.png", digits / "model.tflite"
     result = run(
@@ -82,19 +78,16 @@ def test_grad_cam_of_a_file_follows_its_rounding(digits):
     np.testing.assert_array_equal(found["grey"].of_bundle, found["digits"].of_bundle)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_a_comparison_says_what_does_not_fit(digits):
+    bundle, image = kerasdl.load_bundle("digits_mobilenet"), np.zeros((1, 8, 8, 1), "uint8")
+    for settings, message in (
         ({"method": "magic"}, "method must be one of"),
         ({"method": "grad_cam"}, "ranges by the data that calibrated"),
         ({"method": "score_cam", "size": 4}, "size is for occlusion"),
         ({"representative": "digits"}, "representative is for grad_cam"),
-    ],
-)
-def test_a_comparison_says_what_does_not_fit(digits, settings, message):
-    bundle = kerasdl.load_bundle("digits_mobilenet")
-    with pytest.raises(ArgumentError, match=message):
-        compare_attention(digits / "model.tflite", np.zeros((1, 8, 8, 1), "uint8"), bundle, **settings)
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            compare_attention(digits / "model.tflite", image, bundle, **settings)
 
 
 @pytest.mark.slow

@@ -65,12 +65,12 @@ def test_orders_and_their_reverses_are_exact_where_the_score_is_of_second_order(
 
 @pytest.mark.parametrize("method", ["kernel", "permutation"])
 def test_drawn_coalitions_come_within_their_errors(method):
-    model, x = curved(12), RNG.normal(size=(10, 12)).astype("float32")
+    model, x = curved(12), RNG.normal(size=(6, 12)).astype("float32")
     exact = explain.shap(model, x, 1, method="exact").values
     given = explain.shap(model, x, 1, method=method, samples=2000, seed=3)
     off = np.abs(given.values - exact) / given.errors
     assert 0.4 < np.median(off) < 1.0  # 0.67 of a normal error: neither too wide nor too narrow
-    assert (off < 3.0).mean() > 0.98  # 0.997 of 120 normal errors
+    assert (off < 3.0).mean() > 0.97  # 0.997 of 72 normal errors
     assert 0 < given.errors.max() < 0.3 * np.abs(exact).max()
     np.testing.assert_allclose(given.values.sum(axis=1), exact.sum(axis=1), atol=1e-4)
     again = explain.shap(model, x, 1, method=method, samples=2000, seed=3)

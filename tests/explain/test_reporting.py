@@ -187,6 +187,7 @@ def test_a_bundle_is_reported_on_with_pictures(tmp_path):
     assert {first for first, _ in copies["copies_in_train"]} == set(range(20))
 
 
+@pytest.mark.slow
 def test_a_calibrated_bundle_is_judged_at_its_temperature():
     bundle, data = kerasdl.load_bundle("digits_mobilenet"), kerasdl.data.load("digits", "test", scale=None)
     plain = explain.report(bundle, data)
