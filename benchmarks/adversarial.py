@@ -5,8 +5,8 @@
     python benchmarks/adversarial.py --table               # what was measured so far
 
 Radius 2, deviation 0.1; of the data themselves 0.989 are within 3 deviations. All methods have the same networks and
-see as many batches; `minimax` is plain, for comparison. Each run is a line of JSON in `adversarial.jsonl` of the
-working folder.
+make as many updates of the generator; `minimax` is plain, for comparison. Each run is a line of JSON in
+`adversarial.jsonl` of the working folder.
 """
 
 import time
@@ -49,16 +49,16 @@ def train(bar: str, seed: int, steps: int = 4000) -> dict:
     nets = perceptron(LATENT, 2, "generator"), perceptron(2, 1, "discriminator")
     gan = getattr(generative, kind)(*nets, **settings, seed=seed)
     gan.compile({role: keras.optimizers.Adam(rate, decay, 0.99) for role in gan.networks})
-    parts = gan.discriminator_steps
+    parts = gan.discriminator_steps  # batches of a step
     points = generative.eight_gaussians(256 * 100, seed)
     started, cpu = time.perf_counter(), time.process_time()
-    fit(gan, points, config=RunConfig(steps=steps // parts, batch_size=256 * parts, seed=seed, progress="off"))
+    fit(gan, points, config=RunConfig(steps=steps, batch_size=256 * parts, seed=seed, progress="off"))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
     found = generative.mode_coverage(gan.sample(SAMPLES, seed=1), generative.gaussian_centres(), least=SAMPLES // 100)
     reached = None if least is None else found.covered == 8 and found.high_quality >= least
     return {
         **{"modes": found.covered, "high_quality": round(found.high_quality, 4), "goal": least, "reached": reached},
-        **{"least_share": min(found.counts) / SAMPLES, "generator_steps": steps // parts},
+        **{"least_share": min(found.counts) / SAMPLES, "generator_steps": steps},
         **{"seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1)},
     }
 
