@@ -20,6 +20,7 @@ import numpy as np
 RESULTS, KEYS = Path("diffusion.jsonl"), ("bar", "seed")
 RADIUS, SIGMA, MODES, COUNT = 2.0, 0.1, 8, 50_000
 STEPS, BATCH = 4_000, 512
+VE_HIGHEST = 30.0
 # process: schedule, target, sampler, steps of it
 PROCESSES = {
     "ddpm": ("cosine", "eps", "ancestral", 1000),
@@ -74,7 +75,7 @@ def train(process: str, seed: int) -> dict:
 
     schedule, target, sampler, steps = PROCESSES[process]
     if process == "ve":
-        schedule = generative.VESchedule(low=0.01, high=30.0)
+        schedule = generative.VESchedule(low=0.01, high=VE_HIGHEST, center=-1.2)  # levels as in EDM
     network = kerasdl.build("diffusion_mlp", width=128, depth=3)
     trainer = generative.Diffusion(network, schedule, target, deviation=1.42, seed=seed)
     config = RunConfig(
@@ -87,7 +88,8 @@ def train(process: str, seed: int) -> dict:
     gap = None
     if process != "ddpm":
         new = ring(1_000, 2000 + seed)
-        likelihood = generative.flow_log_likelihood(trainer.denoiser, new, steps=200, lowest=0.01, highest=50.0)
+        highest = VE_HIGHEST if process == "ve" else 50.0
+        likelihood = generative.flow_log_likelihood(trainer.denoiser, new, steps=200, lowest=0.01, highest=highest)
         gap = round(float(np.mean(true_log_density(new) - likelihood)), 4)
     return {**found, "gap": gap, "seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1)}
 
