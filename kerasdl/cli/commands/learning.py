@@ -147,7 +147,7 @@ def read_and_start(asked: SimpleNamespace) -> tuple[Any, Any, list[str]]:
     validation, labels, images = asked.validation, asked.labels, asked.images
     path_checks.check_sources(data, validation, images, asked.validation_images, asked.source, asked.weights)
     roles = (asked.time, asked.target, asked.past, asked.future, asked.series, asked.horizon, asked.length)
-    if not any(roles):
+    if {*roles} == {None}:
         path_checks.check_csv_columns(asked.text, asked.label, data, validation)
     kerasdl.set_seed(asked.seed)
     texts, of_series, loaded = cli.text_start, cli.series_data, None
