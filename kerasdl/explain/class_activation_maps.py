@@ -14,10 +14,7 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import is_graph
 
-from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
-
-CHUNK = 64
-"""Images that are scored at once."""
+from .targets import Target, at_once, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
 
 
 def grad_cam(model: Any, images: Any, target: Target = None, *, layer: str | None = None) -> np.ndarray:
@@ -140,11 +137,11 @@ def score_cam(
         own = np.tile(target, len(shown) // len(x)) if np.ndim(target) == 1 else target
         return scores_of(network(shown, training=False), own).numpy()
 
-    return weighed_by_scores(score, maps, x, baseline, together=1 if callable(target) else CHUNK)
+    return weighed_by_scores(score, maps, x, baseline, together=len(x) if callable(target) else None)
 
 
 def weighed_by_scores(
-    score: Callable, maps: tf.Tensor, images: tf.Tensor, baseline: float, *, together: int = CHUNK
+    score: Callable, maps: tf.Tensor, images: tf.Tensor, baseline: float, *, together: int | None = None
 ) -> np.ndarray:
     """Returns the heat of `score_cam`, from 0 to 1, by any function of scores.
 
@@ -154,14 +151,14 @@ def weighed_by_scores(
         maps: (B, h, w, channels) of a layer.
         images: (B, H, W, C).
         baseline: value of a pixel that is hidden.
-        together: images that are scored at once, about.
+        together: images that are scored at once, about; None takes as many as fit.
     """
     grown = tf.image.resize(maps, images.shape[1:3])
     low, high = (edge(grown, axis=(1, 2), keepdims=True) for edge in (tf.reduce_min, tf.reduce_max))
     masks = (grown - low) / tf.maximum(high - low, 1e-9)  # (B, H, W, channels)
     plain = score(tf.zeros_like(images) + baseline)
     weights = np.zeros((len(images), maps.shape[-1]), "float32")
-    step = max(1, together // len(images))
+    step = max(1, (together or at_once(images)) // len(images))
     for first in range(0, maps.shape[-1], step):
         part = tf.cast(tf.transpose(masks[..., first : first + step], (3, 0, 1, 2)), images.dtype)[..., None]
         shown = tf.reshape(baseline + (images - baseline) * part, (-1, *images.shape[1:]))

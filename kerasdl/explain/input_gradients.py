@@ -14,10 +14,8 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.layers import AdaptedWeights
 
-from .targets import Target, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
+from .targets import CHUNK, Target, at_once, fixed_target, network_and_inputs, run_with, scores_of, warn_of_sure_shares
 
-CHUNK = 64
-"""Examples that are computed at once."""
 FEWEST, MOST = 21, 1701
 """Places of a way: the first, and the largest number."""
 COMPLETE, ROUNDING = 0.01, 1e-5
@@ -178,7 +176,7 @@ def _middles(count: int) -> np.ndarray:
 
 def _sums_along(network: keras.Model, x: tf.Tensor, start: tf.Tensor, target: Target, places: np.ndarray) -> np.ndarray:
     """Returns the sum of the gradients at places of the way, several places in a batch where few examples are given."""
-    total, together = np.zeros(x.shape, "float32"), 1 if callable(target) else max(1, CHUNK // len(x))
+    total, together = np.zeros(x.shape, "float32"), 1 if callable(target) else max(1, at_once(x) // len(x))
     for first in range(0, len(places), together):
         shares = tf.constant(places[first : first + together], x.dtype)
         on_way = start + tf.reshape(shares, (-1, *[1] * x.ndim)) * (x - start)  # (places, B, ...)

@@ -10,6 +10,8 @@ import tensorflow as tf
 from kerasdl.core import checks
 from kerasdl.core.keras_graph import replay
 
+CHUNK, NUMBERS = 64, 2**21
+"""Examples that are computed at once, and numbers in them: 13 images of 224 x 224 x 3."""
 SURE = 1.0 - 1e-5
 """Probability from which on float32 keeps less than three digits of a gradient of a softmax."""
 Target = int | Sequence[int] | Callable[[Any], Any] | None
@@ -43,6 +45,11 @@ def refuse_raw(model: Any, inputs: Any) -> None:
         hint = f"Take kerasdl.data.prepare_images(images, image_shape, {tuple(scale)})."
         found = f"pixel levels, {array.dtype} to {array.max():.4g}"
         checks.refuse("images for a bundle must be prepared as its network takes them", found, hint)
+
+
+def at_once(x: tf.Tensor) -> int:
+    """Returns how many examples like those of a batch are computed at once, so that large ones fit into memory."""
+    return max(1, min(CHUNK, NUMBERS // int(np.prod(x.shape[1:]))))
 
 
 def warn_of_sure_shares(outputs: Any) -> None:

@@ -145,8 +145,7 @@ class Chat:
     def _reply(self, prompt: list[int], seed: int, on_text: Callable[[str], Any] | None) -> str:
         watch = _Pieces(self.tokenizer, self._stop, self._end, on_text)
         padding = NO_TOKEN if self.tokenizer.padding_id is None else self.tokenizer.padding_id
-        settings = {"padding_id": padding, "end": self._end, "seed": seed, **self.drawing}
-        settings["allowed"] = self._allowed
+        settings = {"padding_id": padding, "end": self._end, "seed": seed, **self.drawing, "allowed": self._allowed}
         stop = {"stop": list(self._stop), "tokenizer": self.tokenizer}
         (row,) = generate(self.model, [prompt], self.length, on_tokens=watch, **settings, **stop)
         return watch.finished([int(token) for token in row if token not in (padding, self._end)])
