@@ -130,7 +130,8 @@ def refuse_other_targets(data: Any) -> None:
     images, labels = (keras.tree.flatten(part) for part in data.spec[:2])
     shape = tuple(images[0].shape[1:])
     for each in labels:
-        if each is not None and len(each.shape) >= len(images[0].shape) > 2 and tuple(each.shape[1:]) != shape:
+        rank = 0 if each is None else tf.TensorShape(each.shape).rank or 0
+        if rank > 2 and len(shape) > 1 and tuple(each.shape[1:]) != shape:
             hint = "Classes are not read; targets have the shape of the inputs."
             checks.refuse(f"target images must be of the shape {shape}", tuple(each.shape[1:]), hint)
 

@@ -152,6 +152,7 @@ def _checked_labels(conditioning: Any, labels: Any, count: int) -> tf.Tensor:
     found = np.asarray(conditioning.no_class if labels is None else labels)
     if found.shape not in ((), (count,)) or found.dtype.kind not in "iu":
         checks.refuse(f"labels must be {count} whole numbers", found.shape)
-    if found.min() < 0 or found.max() > conditioning.no_class:
-        checks.refuse(f"labels must be from 0 to {conditioning.no_class}", found)
+    highest = conditioning.no_class if conditioning.drop_rate else conditioning.no_class - 1
+    if found.min() < 0 or found.max() > highest:
+        checks.refuse(f"labels must be from 0 to {highest}", found)
     return tf.constant(np.broadcast_to(found, (count,)).astype("int32"))

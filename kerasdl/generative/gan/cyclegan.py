@@ -19,6 +19,7 @@ from kerasdl.data.trees import unpacked
 from kerasdl.ops import discriminator_loss, generator_loss
 from kerasdl.ops.adversarial import ADVERSARIAL_LOSSES
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 from .trainer import answers
 
@@ -129,7 +130,7 @@ class CycleGAN(Trainer):
             judge, seen = self.networks[role], self.histories[place].exchanged(tf.stop_gradient(made))
             with tf.GradientTape() as tape:
                 loss = discriminator_loss(judge(real, training=True), judge(seen, training=True), self.objective)
-                loss = (loss / 2 + sum(judge.losses)) / replicas  # half, which slows it
+                loss = loss / (2 * replicas) + own_losses(judge)  # half, which slows it
             self.minimize(loss, tape, role)
             total += loss
         return {**figures, "discriminator_loss": total}
@@ -150,7 +151,7 @@ class CycleGAN(Trainer):
                 same = mean_error(to_second(second, training=True), second)
                 same += mean_error(to_first(first, training=True), first)
             loss = deceived + self.cycle * (cycle + self.identity_share * same)
-            loss = (loss + sum([*to_second.losses, *to_first.losses])) / replicas
+            loss = loss / replicas + own_losses(to_second) + own_losses(to_first)
         self.minimize(loss, tape, "to_second")
         self.minimize(loss, tape, "to_first")
         figures = {"generator_loss": loss, "cycle_loss": cycle / replicas}

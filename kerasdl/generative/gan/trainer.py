@@ -20,6 +20,7 @@ from kerasdl.data.trees import unpacked
 from kerasdl.ops import discriminator_loss, generator_loss, squared_gradient_norms
 from kerasdl.ops.adversarial import ADVERSARIAL_LOSSES
 from kerasdl.train import Trainer
+from kerasdl.train.trainer import own_losses
 
 MOMENTS = (keras.layers.BatchNormalization, keras.layers.GroupNormalization, keras.layers.LayerNormalization)
 """Norms that a gradient penalty cannot pass."""
@@ -180,8 +181,7 @@ class GAN(Trainer):
             loss += self.penalty(real, fake, batch)
             loss += self.also_lost(real, of_real, batch, "discriminator")
             loss += self.also_lost(fake, of_fake, batch, "discriminator")
-            loss = loss * self.discriminator_share + sum(self.networks["discriminator"].losses)
-            loss = loss / replicas
+            loss = loss * (self.discriminator_share / replicas) + own_losses(self.networks["discriminator"])
         self.minimize(loss, tape, "discriminator")
         self.after_discriminator()
         return {"discriminator_loss": loss, **self.judgement(self.logits(of_real), self.logits(of_fake))}
@@ -194,7 +194,7 @@ class GAN(Trainer):
                 of_real = self.logits(self.judge(self.real(batch), batch))
             loss = generator_loss(self.logits(judged), self.objective, of_real)
             loss += self.also_lost(made, judged, batch, "generator")
-            loss = (loss + sum(self.networks["generator"].losses)) / replicas
+            loss = loss / replicas + own_losses(self.networks["generator"])
         self.minimize(loss, tape, "generator")
         return {"generator_loss": loss}
 

@@ -97,7 +97,7 @@ def test_loss_is_the_weighted_squared_error_and_labels_of_its_shape_are_targets(
 def test_images_of_another_shape_are_no_targets():
     trainer = ReconstructionTrainer(kerasdl.build("conv_autoencoder", **SMALL))
     x = np.zeros((4, 16, 16, 1), "float32")
-    for wrong in (np.zeros((4, 8, 8, 1)), np.zeros((4, 16, 16, 3))):
+    for wrong in (np.zeros((4, 8, 8, 1)), np.zeros((4, 16, 16, 3)), np.zeros((4, 16, 16))):
         with pytest.raises(ArgumentError, match="target images must be of the shape"):
             fit(trainer, (x, wrong.astype("float32")), config=RunConfig(steps=1, progress="off"))
 
