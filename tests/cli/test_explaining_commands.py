@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 import kerasdl
 from kerasdl.bundles import compare_attention
-from kerasdl.cli.commands import app
+from kerasdl.bundles.operations import file_attention
+from kerasdl.cli.commands import app, explaining
 from kerasdl.core import ArgumentError
 
 
@@ -79,6 +80,7 @@ def test_grad_cam_of_a_file_follows_its_rounding(digits):
 
 
 def test_a_comparison_says_what_does_not_fit(digits):
+    assert explaining.COMPARISONS == file_attention.METHODS
     bundle, image = kerasdl.load_bundle("digits_mobilenet"), np.zeros((1, 8, 8, 1), "uint8")
     for settings, message in (
         ({"method": "magic"}, "method must be one of"),
@@ -107,6 +109,8 @@ def test_a_file_of_another_net_looks_elsewhere(digits, tmp_path):
     assert same.correlations.min() > 0.8
     rng = np.random.default_rng(0)
     bundle.model.set_weights([rng.permuted(each) for each in bundle.model.get_weights()])
+    with pytest.warns(UserWarning, match="names other classes for"):
+        compare_attention(digits / "model.tflite", images, bundle, method="grad_cam", representative="digits")
     other = compare_attention(digits / "model.tflite", images, bundle)
     assert other.correlations.max() < same.correlations.min()
     np.testing.assert_allclose(other.of_file.shape, same.of_file.shape)

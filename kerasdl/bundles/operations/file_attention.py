@@ -124,6 +124,12 @@ def compare_attention(
         prepared = scale_pixels(pixels, scale)
         rounded = _rounding(bundle, path, representative)
         maps = [_grad_cam_through(rounded, prepared, chosen), grad_cam(bundle.model, prepared, chosen)]
+        others = int((rounded.predict(prepared).argmax(axis=1) != answers[:, 1]).sum())
+        if others:
+            rule = f"{path.name} names other classes for {others} of {len(chosen)} images than the network that rounds"
+            checks.warn(
+                f"{rule}, whose gradients are shown: was it exported from this bundle, by these data?", UserWarning
+            )
     return AttentionComparison(rank_correlation(*maps), *maps, answers)
 
 

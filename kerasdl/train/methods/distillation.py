@@ -20,7 +20,7 @@ from ..distribute import strategies
 from ..distribute.placement import model_in_scope
 from ..engine.fitting import DEFAULTS, fit
 from ..loop.state import Run
-from ..trainer import Trainer
+from ..trainer import Trainer, own_losses
 
 
 class Distiller(Trainer):
@@ -72,7 +72,7 @@ class Distiller(Trainer):
             axes = tuple(range(len(sample_weight.shape), len(divergence.shape)))  # a weight of a whole sequence
             divergence *= ops.cast(ops.expand_dims(sample_weight, axes), divergence.dtype)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync  # each gives its part of the mean
-        penalties = sum(self.losses) / replicas  # the student's own, which count in full
+        penalties = own_losses(self)  # the student's own, which count in full
         return (1 - self.alpha) * (loss - penalties) + self.alpha * ops.mean(divergence) / replicas + penalties
 
 
