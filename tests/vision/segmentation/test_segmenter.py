@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bright_squares import bright, pointwise
-from regularized import check_regularizers_count
 
 import kerasdl
 from kerasdl import Bundle
@@ -50,11 +49,6 @@ def test_squares_are_learnt_and_found():
     assert found[0].dtype == np.uint8
     assert (np.stack(found) == truth.repeat(3, axis=1).repeat(2, axis=2)).mean() > 0.95
     assert run.trainer.draw(large[0], ["ground", "red", "green"]).ndim == 3
-
-
-def test_regularizers_of_the_network_count():
-    (images, labels), segmenter = bright(2), Segmenter(pointwise())
-    check_regularizers_count(segmenter, lambda: loss_of(segmenter, images, labels))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32"])
